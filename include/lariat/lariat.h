@@ -1,0 +1,171 @@
+/* Lariat: LLaMA inference on a ring of devices. Two opaque types do the work:
+
+   - an engine is a model opened on a ring of ranks (Liu et al. 2023, "Ring Attention with Blockwise Transformers");
+   - a session is one sequence: its positions, and its slots in every rank's shard of the KV cache.
+
+   lariat_step takes any number of sessions forward by any number of tokens each. That the ring spans threads (later: GPUs,
+   processes, hosts) is a property of the engine: this interface does not change with it.
+
+   Calls on one engine and its sessions come from one thread at a time (lariat_engine_cancel excepted). Functions that can
+   fail return lariat_status and leave the reason in lariat_error(). Text: see text.h; sampling: sample.h. */
+#ifndef LARIAT_LARIAT_H
+#define LARIAT_LARIAT_H
+
+#include "lariat/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct lariat_engine lariat_engine;
+typedef struct lariat_session lariat_session;
+
+/* --- options and the plan --- */
+
+typedef enum lariat_kv { LARIAT_KV_F16, LARIAT_KV_BF16, LARIAT_KV_F32 } lariat_kv;
+
+/* How a pass is laid over the ranks. By tokens: each rank takes its own tokens through whole matrices. By slices: every rank
+   takes all tokens of the pass through its rows of each matrix. AUTO: by slices for short passes (decode). */
+typedef enum lariat_layout { LARIAT_LAYOUT_AUTO, LARIAT_LAYOUT_TOKENS, LARIAT_LAYOUT_SLICES } lariat_layout;
+
+/* Which side of attention travels in a pass by tokens. AUTO: the one whose predicted time is smaller. */
+typedef enum lariat_pass { LARIAT_PASS_AUTO, LARIAT_PASS_KV, LARIAT_PASS_Q } lariat_pass;
+
+typedef struct lariat_options {
+    int32_t ranks;        /* of the ring; 0: one */
+    int32_t threads;      /* in all, shared out over the ranks; 0: the CPUs that this process may use, at least one a rank */
+    int32_t chunk;        /* most tokens of one pass, all sessions and ranks together; 0: 512 a rank */
+    int64_t context;      /* KV slots of the pool, all sessions together; 0: the trained context for one session */
+    int32_t sessions;     /* most sessions open at once; 0: one */
+    lariat_kv kv;         /* element type of the cache */
+    lariat_layout layout;
+    lariat_pass pass;
+} lariat_options;
+
+/* All zero, which is: a ring of one, f16 cache, everything else automatic. */
+LARIAT_API void lariat_options_default(lariat_options *o);
+
+/* What opening would take, before anything is loaded. Bytes. */
+typedef struct lariat_plan {
+    int32_t ranks, threads;       /* threads in all */
+    int32_t chunk;                /* most tokens of a pass */
+    int32_t slices_up_to;         /* passes of up to so many tokens go by slices; 0: none */
+    lariat_pass pass;             /* KV or Q; AUTO stands for "by the length of the prefix", see pass_q_from */
+    int64_t pass_q_from;          /* under AUTO: first prefix length from which queries travel; -1: never */
+    int64_t context;              /* slots in all */
+    int64_t slots_per_rank;
+    int64_t weight_bytes;         /* mapped once for all ranks of a process */
+    int64_t kv_bytes_per_rank;
+    int64_t activation_bytes_per_rank;
+    int64_t shared_bytes;         /* transport and logits, once */
+    int64_t total_bytes;          /* of this process */
+    int64_t available_bytes;      /* of this machine, now */
+    int64_t fits_context;         /* the largest context that would fit, 0 if not even the weights do */
+} lariat_plan;
+
+/* Reads the model's description only. Returns LARIAT_OK also where total_bytes exceeds available_bytes: the caller decides. */
+LARIAT_API lariat_status lariat_plan_make(const char *model, const lariat_options *options, lariat_plan *out);
+
+/* --- the engine --- */
+
+/* Opens `model`: a Hugging Face directory, a .safetensors file beside its config.json, a .gguf file, or "random:NAME[:TYPE]".
+   Refuses what does not fit into memory (LARIAT_NO_MEMORY) and whatever in the model it would not compute exactly. */
+LARIAT_API lariat_status lariat_engine_open(const char *model, const lariat_options *options, lariat_engine **out);
+
+/* Ends the ranks and frees all; sessions must be closed before. NULL is allowed. */
+LARIAT_API void lariat_engine_close(lariat_engine *engine);
+
+/* Lets a running lariat_step return LARIAT_CANCELLED soon, no session moved. From any thread or signal handler. The next step
+   is not affected. */
+LARIAT_API void lariat_engine_cancel(lariat_engine *engine);
+
+typedef struct lariat_model_info {
+    const char *architecture;     /* "llama", "mistral" */
+    const char *path;
+    int32_t n_layers, d_model, n_heads, n_kv_heads, head_dim, d_ff, vocab;
+    int64_t trained_context;
+    int64_t parameters, weight_bytes;
+    const char *weight_type;      /* the type of most of the weights: "Q4_1" */
+    const char *rope;             /* "default", "linear", "llama3", "yarn", "factors" */
+    uint64_t fingerprint;         /* of configuration and tensor table: equal models have equal ones */
+} lariat_model_info;
+
+/* Owned by the engine. */
+LARIAT_API const lariat_model_info *lariat_engine_model(const lariat_engine *engine);
+LARIAT_API const lariat_plan *lariat_engine_plan(const lariat_engine *engine);
+
+/* --- sessions --- */
+
+/* Opens an empty sequence of at most max_tokens positions and reserves its slots on every rank. LARIAT_NO_MEMORY if the pool
+   has too few left: the message says how many. 0: all that the pool has left. */
+LARIAT_API lariat_status lariat_session_open(lariat_engine *engine, int64_t max_tokens, lariat_session **out);
+LARIAT_API void lariat_session_close(lariat_session *session);
+
+/* Positions so far, and the most that it can hold. */
+LARIAT_API int64_t lariat_session_length(const lariat_session *session);
+LARIAT_API int64_t lariat_session_capacity(const lariat_session *session);
+
+/* Drops all positions from `length` on, on every rank alike. Longer than the session is LARIAT_BAD_ARGUMENT. */
+LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t length);
+
+/* Slots that `rank` holds for this session: about length / ranks. */
+LARIAT_API int64_t lariat_session_shard(const lariat_session *session, int32_t rank);
+
+typedef struct lariat_item {
+    lariat_session *session;    /* each session in one item only */
+    const int32_t *tokens;      /* [count], ids below the vocabulary's size (checked) */
+    int64_t count;              /* 0 is allowed: the session rests */
+    int64_t n_logits;           /* logits wanted for so many of the last tokens, at most count */
+    float *logits;              /* out [n_logits, vocab], the caller's; may be NULL if n_logits is 0 */
+} lariat_item;
+
+/* Called between passes from the thread that called lariat_step: tokens of this step taken so far, and in all. */
+typedef void (*lariat_progress_fn)(void *user, int64_t done, int64_t total);
+LARIAT_API void lariat_engine_on_progress(lariat_engine *engine, lariat_progress_fn fn, void *user);
+
+/* Takes every session forward by its tokens, in as many passes as memory asks for. Items' logits follow from their own
+   tokens alone; their mates change rounding at most. Returns LARIAT_OK, or an error after which no session has moved. */
+LARIAT_API lariat_status lariat_step(lariat_engine *engine, lariat_item items[], int32_t n);
+
+/* --- what happened --- */
+
+typedef struct lariat_stats {
+    int64_t passes_tokens, passes_slices; /* passes in each layout since opening */
+    int64_t passes_kv, passes_q;          /* by tokens: which side travelled */
+    int64_t hop_bytes;                    /* largest number of bytes that one rank took from another in one hop */
+    int64_t hops;                         /* hops in all (0 in a ring of one) */
+    int64_t shard_bytes;                  /* memory of the largest KV shard */
+    int64_t activation_bytes;             /* memory of the largest rank's activations */
+    double wait_s;                        /* seconds that the slowest rank waited for others */
+    double flops;                         /* floating-point operations of linear layers and attention */
+    double weight_bytes_read;             /* bytes of weights that decode (passes by slices) read, all ranks */
+} lariat_stats;
+
+LARIAT_API void lariat_engine_stats(const lariat_engine *engine, lariat_stats *out);
+
+/* --- looking at a model without opening it --- */
+
+typedef struct lariat_tensor_info {
+    const char *name, *type;
+    int32_t n_dims;
+    int64_t dims[4];
+    int64_t bytes;
+} lariat_tensor_info;
+
+typedef struct lariat_inspection lariat_inspection;
+
+/* Reads the description of a model: configuration, tensors, and whether Lariat would run it. */
+LARIAT_API lariat_status lariat_inspect(const char *model, lariat_inspection **out);
+LARIAT_API void lariat_inspection_close(lariat_inspection *i);
+LARIAT_API const lariat_model_info *lariat_inspection_model(const lariat_inspection *i);
+LARIAT_API int64_t lariat_inspection_tensor_count(const lariat_inspection *i);
+LARIAT_API const lariat_tensor_info *lariat_inspection_tensor(const lariat_inspection *i, int64_t index);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

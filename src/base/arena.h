@@ -1,0 +1,31 @@
+/* Memory whose size is known before it is used: one block, handed out in aligned pieces, freed at once.
+   Rests on mmap, so that untouched pages cost nothing and large blocks come as huge pages where the system has them. */
+#ifndef BASE_ARENA_H
+#define BASE_ARENA_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { ARENA_ALIGN = 64 }; /* a cache line, and the widest vector */
+
+typedef struct arena {
+    unsigned char *base;
+    size_t size, used;
+} arena;
+
+/* Reserves `size` bytes, zeroed. `what` names the purpose in the message if there is no memory. */
+lariat_status arena_open(arena *a, size_t size, const char *what);
+void arena_close(arena *a);
+
+/* The next `bytes`, aligned to ARENA_ALIGN. Asking for more than was reserved is a bug in the plan and aborts. */
+void *arena_take(arena *a, size_t bytes);
+
+/* What arena_take(bytes) uses up: for adding up a plan. */
+size_t arena_need(size_t bytes);
+
+/* a * b * c in bytes, or SIZE_MAX where it overflows. */
+size_t bytes_of(int64_t a, int64_t b, size_t c);
+
+#endif

@@ -1,0 +1,41 @@
+/* A pool of threads that share out pieces of work, and the waiting that ranks do for one another.
+   Rests on the Linux futex. A piece is claimed when a thread is free for it, so that a thread which the system took away
+   is waited for with one piece at most; a waiter spins a bounded time, then sleeps, so that it does not burn the very core
+   that the other thread needs. */
+#ifndef BASE_THREADS_H
+#define BASE_THREADS_H
+
+#include "base/status.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+typedef struct pool pool;
+
+/* `thread` is in [0, pool_threads): for scratch memory, never for deciding what is computed. */
+typedef void (*pool_fn)(void *arg, int64_t piece, int thread);
+
+/* A pool of n_threads, the calling one included (n_threads - 1 are started). */
+lariat_status pool_open(int n_threads, pool **out);
+void pool_close(pool *p);
+int pool_threads(const pool *p);
+
+/* Calls fn(arg, piece, thread) once for every piece in [0, n_pieces), on all threads of the pool, and returns when all
+   calls have returned. One caller at a time; fn must not call pool_run on the same pool. */
+void pool_run(pool *p, int64_t n_pieces, pool_fn fn, void *arg);
+
+/* A number that only grows, on which threads wait. */
+typedef struct {
+    _Alignas(64) _Atomic uint32_t value;
+    _Atomic uint32_t sleepers;
+} epoch;
+
+/* Sets the value (release) and wakes those who wait. */
+void epoch_set(epoch *e, uint32_t value);
+/* Waits until the value has reached `value` (acquire; wraps around after 2^32, compared by difference). */
+void epoch_wait(epoch *e, uint32_t value);
+
+/* CPUs that this process may use (its affinity mask), at least 1. */
+int cpus_available(void);
+
+#endif

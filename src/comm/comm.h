@@ -1,0 +1,71 @@
+/* What the ring needs of a network. A group of ranks, each with one endpoint; every call but comm_cancel is made by the
+   thread of that rank, and collective calls are made by all ranks in the same order.
+   Rests on base/. threads.c: ranks that are threads of one process, which read one another's memory in place.
+
+   Two ways to travel:
+   - collectives, for short rows (decode): every rank's block is seen by all ranks;
+   - pieces, for keys, values and queries (prefill): an owner exposes a region of memory once and says how far it has been
+     filled; a reader asks for pieces of it ahead of time, takes them when it needs them, and releases them. */
+#ifndef COMM_COMM_H
+#define COMM_COMM_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct comm comm;             /* one rank's endpoint */
+typedef struct comm_group comm_group; /* all endpoints of this process */
+
+/* How a transport behaves, for predicting which side should travel. */
+typedef struct comm_speed {
+    double bytes_per_s; /* of one hop; 0: pieces are read in place and cost nothing on top of the reading */
+    double latency_s;   /* of one message */
+} comm_speed;
+
+/* Ranks as threads of this process. `message_bytes`: the largest block of one comm_all_gather. */
+lariat_status comm_threads_open(int n_ranks, size_t message_bytes, comm_group **out);
+void comm_group_close(comm_group *g);
+comm *comm_endpoint(comm_group *g, int rank);
+size_t comm_memory(int n_ranks, size_t message_bytes); /* bytes that the group takes */
+
+int comm_rank(const comm *c);
+int comm_size(const comm *c);
+comm_speed comm_speed_of(const comm *c);
+
+/* Lets all calls that wait, and all later ones, return LARIAT_CANCELLED: a rank failed. From any thread. */
+void comm_cancel(comm_group *g);
+
+/* All-gather: `mine` is copied; theirs[r] points at rank r's block (own one included) and stays valid until the second next
+   all-gather of this rank. `bytes` may differ between ranks (0 allowed), at most message_bytes. */
+lariat_status comm_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[]);
+
+/* Returns when all ranks have called. */
+lariat_status comm_barrier(comm *c);
+
+/* Regions that others may ask for: one of each kind a rank. */
+typedef enum comm_region { COMM_KV, COMM_QUERIES, COMM_PARTIALS, COMM_REGIONS } comm_region;
+
+/* A contiguous piece of the owner's region. */
+typedef struct comm_piece {
+    size_t offset, bytes;
+} comm_piece;
+
+/* Names this rank's region; once, before the first comm_ready. */
+void comm_expose(comm *c, comm_region region, const void *base, size_t bytes);
+
+/* Says that what belongs to step `step` of this region may be read. Steps grow by one a call, in the same order on all ranks. */
+void comm_ready(comm *c, comm_region region, uint32_t step);
+
+/* Starts to bring pieces of `owner`'s region that are ready at `step`; at most one ask a region ahead of the take.
+   Both sides can compute the pieces, so a two-sided transport sends without a request. */
+lariat_status comm_ask(comm *c, comm_region region, int owner, uint32_t step, const comm_piece pieces[], int n_pieces);
+
+/* Waits for the pieces asked for: at[i] points at piece i until comm_release. */
+lariat_status comm_take(comm *c, comm_region region, int owner, uint32_t step, const comm_piece pieces[], int n_pieces,
+                        const void *at[]);
+
+/* The pieces taken from `owner` have been read. */
+void comm_release(comm *c, comm_region region, int owner);
+
+#endif

@@ -1,0 +1,20 @@
+/* The CPU as a device: a pool of threads and the widest instructions that the machine has.
+   Rests on base/threads.h. The op table is in cpu.c, the kernels in linear_*.c and attention_*.c. */
+#ifndef DEVICE_CPU_CPU_H
+#define DEVICE_CPU_CPU_H
+
+#include "device/device.h"
+
+/* Kernel families, each a superset of the one before. CPU_BEST is what CPUID allows (and the build contains). No family uses
+   an instruction that rounds activations. */
+typedef enum cpu_isa { CPU_SCALAR, CPU_AVX2, CPU_AVX512, CPU_BEST } cpu_isa;
+
+/* The best family that this machine and this build have. */
+cpu_isa cpu_isa_best(void);
+const char *cpu_isa_name(cpu_isa isa);
+
+/* Opens a CPU device of n_threads threads, the calling one included: calls come from the thread that opened it.
+   Asking for more than the machine has is LARIAT_UNSUPPORTED. */
+lariat_status cpu_device_open(int n_threads, cpu_isa isa, device **out);
+
+#endif

@@ -1,0 +1,125 @@
+/* What the model and the ring need of a device: one table of operations.
+   Rests on base/. cpu/ has the scalar version of each op, which is its definition, and SIMD versions beside it; a test holds
+   every version against the scalar one.
+
+   Activations are rows of elements of the device's activation type (F32 on the CPU), row t at x + t * ld elements.
+   On a device with streams the calls return when the work is queued, in order; on the CPU when it is done.
+   Ops cannot fail: all memory is taken before, when the engine opens. */
+#ifndef DEVICE_DEVICE_H
+#define DEVICE_DEVICE_H
+
+#include "base/dtype.h"
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct device device;
+
+/* One matrix (or some of its rows) to apply: y[t, r] = sum_c w[row0 + r, c] * x[t, c] + bias[row0 + r], for r in [0, rows);
+   with `add` the result is added to what y holds. Sums are fp32, in an order that depends on the shapes and on n only: never
+   on threads, and for one y[t, r] never on row0, rows or the other jobs. */
+typedef struct linear_job {
+    const matrix *w;
+    int64_t row0, rows;
+    const float *bias; /* [w->rows] or NULL */
+    float *y;          /* [n, rows], row t at y + t * ldy */
+    int64_t ldy;
+    bool add;
+} linear_job;
+
+/* How rotary pairs lie in a head: (i, i + head_dim/2) as Hugging Face stores q and k, or (2i, 2i+1) as GGUF does. */
+typedef enum rope_style { ROPE_HALVES, ROPE_PAIRS } rope_style;
+
+typedef struct attention_shape {
+    int32_t n_heads, n_kv_heads, head_dim; /* n_heads is a multiple of n_kv_heads: head h reads KV head h / (n_heads / n_kv_heads) */
+    float scale;                           /* scores are scale * (q . k) */
+    dtype kv_type;                         /* F32, F16 or BF16 */
+} attention_shape;
+
+/* Keys and values of `count` consecutive slots of a shard. KV head g, slot s lies at k + (g * head_stride + s) * head_dim
+   elements of kv_type. Slots may be a copy elsewhere: only these numbers count. */
+typedef struct kv_segment {
+    const void *k, *v;
+    int64_t head_stride; /* slots from one KV head to the next */
+    int32_t count;
+    int64_t first;       /* position of slot 0, the others follow one by one; INT64_MIN: every query of the item sees all of it */
+} kv_segment;
+
+#define KV_ALL_VISIBLE INT64_MIN
+
+/* A run of queries, rows [row, row + count) of q, at positions first, first + 1, ..., against a list of segments: query i
+   sees a key at position p if p <= first + i. Segments of which nothing is visible are allowed and cost nothing. */
+typedef struct attention_item {
+    int32_t row, count;
+    int64_t first;
+    const kv_segment *segments;
+    int32_t n_segments;
+} attention_item;
+
+/* Unfinished attention for rows of queries, all fp32: O = sum exp(s - m) v, not yet divided; m = largest score seen, -inf
+   for none; l = sum exp(s - m). One block of memory so that it can travel as one message; see carry_bytes. */
+typedef struct carry {
+    float *o; /* [rows, n_heads, head_dim] */
+    float *m; /* [rows, n_heads] */
+    float *l; /* [rows, n_heads] */
+} carry;
+
+typedef struct device_ops {
+    const char *name; /* "cpu" */
+
+    /* x[t, :] = table[tokens[t], :] for t in [0, n); x is [n, table->cols], dense. */
+    void (*embed)(device *dev, float *x, const matrix *table, const int32_t *tokens, int64_t n);
+
+    /* out[t, i] = x[t, i] / sqrt(mean_i(x[t, i]^2) + eps) * weight[i]; [n, d], dense. */
+    void (*rms_norm)(device *dev, float *out, const float *x, const float *weight, float eps, int64_t n, int64_t d);
+
+    /* All jobs on the same x, row t at x + t * ldx, [n, cols]. */
+    void (*linear)(device *dev, const float *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
+
+    /* cos[t, i], sin[t, i] = factor * cos, sin of (float)positions[t] * inv_freq[i] (a float32 product, as Hugging Face forms
+       it); [n, half]. */
+    void (*rope_angles)(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq,
+                        int64_t half, float factor);
+
+    /* Rotates the heads of rows of x in place: [n, heads, head_dim], row t at x + t * ldx; angles [n, head_dim / 2]. */
+    void (*rope)(device *dev, float *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos,
+                 const float *sin, rope_style style);
+
+    /* Stores rows of keys (or values) [n, heads, head_dim], row t at x + t * ldx, as slots [slot, slot + n) of a shard's layer:
+       KV head g, slot s at cache + (g * head_stride + s) * head_dim elements of `type`. */
+    void (*kv_store)(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const float *x, int64_t ldx,
+                     int64_t n, int32_t heads, int32_t head_dim);
+
+    /* "No key seen" for rows [0, rows). */
+    void (*carry_clear)(device *dev, const carry *c, const attention_shape *s, int64_t rows);
+
+    /* Every item's queries against its segments, taken into the carry of the same rows. q [rows, n_heads, head_dim], row t at
+       q + t * ldq. Items name disjoint rows. The order of sums depends on the item and its segments, not on threads. */
+    void (*attention)(device *dev, const attention_shape *s, const float *q, int64_t ldq, const attention_item items[],
+                      int n_items, const carry *c);
+
+    /* Takes the partial result `from` of the same queries into `into`. Never forms exp of a positive number; an empty side
+       leaves the other untouched bit for bit. */
+    void (*carry_merge)(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
+
+    /* out[t, h, :] = O / l, row t at out + t * ldo; a query that saw no key gives 0. */
+    void (*carry_finish)(device *dev, const carry *c, const attention_shape *s, int64_t rows, float *out, int64_t ldo);
+
+    /* g[t, i] = silu(g[t, i]) * u[t, i]; [n, d], rows at g + t * ldg and u + t * ldu. */
+    void (*silu_mul)(device *dev, float *g, int64_t ldg, const float *u, int64_t ldu, int64_t n, int64_t d);
+
+    void (*close)(device *dev);
+} device_ops;
+
+/* Every device begins with its table. */
+struct device {
+    const device_ops *ops;
+};
+
+/* Bytes of a carry for `rows` queries, and the carry laid over such a block: O, then m, then l. */
+size_t carry_bytes(const attention_shape *s, int64_t rows);
+carry carry_at(void *block, const attention_shape *s, int64_t rows);
+
+#endif

@@ -1,0 +1,60 @@
+/* A published checkpoint as a list of named tensors in mapped memory, whatever file it came from.
+   Rests on base/. safetensors.c and gguf.c fill it; model/ binds weights by name. */
+#ifndef FORMAT_TENSORS_H
+#define FORMAT_TENSORS_H
+
+#include "base/dtype.h"
+#include "base/file.h"
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TENSOR_MAX_DIMS = 4 };
+
+typedef struct tensor {
+    char *name;
+    dtype type;
+    int32_t n_dims;
+    int64_t dims[TENSOR_MAX_DIMS]; /* slowest first, as safetensors has it: a matrix is [rows, cols]; GGUF's are reversed */
+    const void *data;              /* in the mapped file; lies within it and does not overlap another tensor (checked) */
+    size_t bytes;                  /* equals the product of dims in `type` (checked) */
+    int32_t file;                  /* which of the files */
+} tensor;
+
+typedef struct tensors {
+    mapped_file *files; /* [n_files] */
+    int32_t n_files;
+    tensor *list;       /* [n], sorted by name */
+    int64_t n;
+} tensors;
+
+/* The tensor of that name, or NULL. */
+const tensor *tensors_find(const tensors *t, const char *name);
+/* Unmaps and frees; safe on a zeroed one. */
+void tensors_close(tensors *t);
+
+/* One .safetensors file, or all shards that an index (model.safetensors.index.json) names.
+   Layout: u64 header length, JSON header {name: {dtype, shape, data_offsets}, __metadata__}, data. */
+lariat_status safetensors_open(const char *path, tensors *out);
+lariat_status safetensors_open_index(const char *index_path, tensors *out);
+
+/* Parses one safetensors image in memory (for the fuzzer and for safetensors_open); tensors point into it. */
+lariat_status safetensors_parse(const char *path, const unsigned char *data, size_t size, int32_t file, tensors *out);
+
+/* Writes a safetensors file piece by piece: header first, then data in the order of the tensors given, so that results of any
+   size never have to lie in memory. Written beside `path` and moved into place by _finish; _discard removes it. */
+typedef struct safetensors_writer safetensors_writer;
+typedef struct tensor_spec {
+    const char *name;
+    dtype type;
+    int32_t n_dims;
+    int64_t dims[TENSOR_MAX_DIMS];
+} tensor_spec;
+lariat_status safetensors_create(const char *path, const tensor_spec specs[], int n, safetensors_writer **out);
+lariat_status safetensors_write(safetensors_writer *w, const void *data, size_t bytes);
+lariat_status safetensors_finish(safetensors_writer *w); /* frees w, also on failure */
+void safetensors_discard(safetensors_writer *w);
+
+#endif
