@@ -1,0 +1,227 @@
+/* The pool: one job at a time, its pieces claimed one by one.
+   Rests on C11 atomics and the Linux futex. See threads.h.
+
+   A job has a number. `claim` holds the job's number in its upper half and how many pieces are unclaimed in its lower half,
+   and a piece is taken by compare-and-swap of both: a thread that wakes late, with an old job in its hands, cannot take a
+   piece of the new one, and as long as a claim succeeds the job's description cannot have changed. The caller waits for finished pieces, not for threads: a worker that the system took away before it claimed anything
+   is not waited for at all. */
+#include "base/threads.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Spins before sleeping: about 20 us, several times what starting or ending a piece of decode takes, and short against a time
+   slice: a waiter that sleeps gives its core to the thread it waits for. */
+enum { SPINS = 4000 };
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t seen)
+{
+    /* EAGAIN (it changed) and EINTR are both answered by looking again. */
+    (void)syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+static void futex_wake_all(_Atomic uint32_t *word)
+{
+    (void)syscall(SYS_futex, (uint32_t *)word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* --- epochs --- */
+
+void epoch_set(epoch *e, uint32_t value)
+{
+    atomic_store(&e->value, value); /* sequentially consistent, so that it is ordered before the look at the sleepers */
+    if (atomic_load(&e->sleepers)) {
+        futex_wake_all(&e->value);
+    }
+}
+
+static bool epoch_reached(uint32_t now, uint32_t value)
+{
+    return (int32_t)(now - value) >= 0;
+}
+
+void epoch_wait(epoch *e, uint32_t value)
+{
+    for (int i = 0; i < SPINS; i++) {
+        if (epoch_reached(atomic_load_explicit(&e->value, memory_order_acquire), value)) {
+            return;
+        }
+        cpu_relax();
+    }
+    atomic_fetch_add(&e->sleepers, 1);
+    for (;;) {
+        uint32_t now = atomic_load(&e->value);
+        if (epoch_reached(now, value)) {
+            break;
+        }
+        futex_wait(&e->value, now);
+    }
+    atomic_fetch_sub(&e->sleepers, 1);
+}
+
+/* --- the pool --- */
+
+struct pool {
+    /* The job: written by the caller before `job` is set, read by workers between two looks at `claim`. */
+    _Atomic(pool_fn) fn;
+    _Atomic(void *) arg;
+    _Atomic uint32_t n_pieces;
+    epoch job;                            /* number of the newest job */
+    _Alignas(64) _Atomic uint64_t claim;  /* job number << 32 | unclaimed pieces */
+    _Alignas(64) epoch done;              /* number of the newest finished job */
+    _Alignas(64) _Atomic uint32_t left;   /* pieces not yet finished */
+    int n_threads;
+    _Atomic bool stop;
+    pthread_t *threads; /* [n_threads - 1] */
+    struct worker *workers;
+};
+
+struct worker {
+    pool *p;
+    int index;
+};
+
+/* Takes one of the unclaimed pieces of job `number`; *unclaimed is how many there were. False when there is none. */
+static bool claim_piece(pool *p, uint32_t number, uint32_t *unclaimed)
+{
+    uint64_t seen = atomic_load_explicit(&p->claim, memory_order_acquire);
+
+    while ((uint32_t)(seen >> 32) == number && (uint32_t)seen > 0) {
+        if (atomic_compare_exchange_weak_explicit(&p->claim, &seen, seen - 1, memory_order_acq_rel, memory_order_acquire)) {
+            *unclaimed = (uint32_t)seen;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void work_on(pool *p, uint32_t number, int thread)
+{
+    /* These may be the next job's already; then the claim fails and they are not used. */
+    pool_fn fn = atomic_load_explicit(&p->fn, memory_order_acquire);
+    void *arg = atomic_load_explicit(&p->arg, memory_order_acquire);
+    uint32_t n_pieces = atomic_load_explicit(&p->n_pieces, memory_order_acquire);
+    uint32_t unclaimed;
+
+    while (claim_piece(p, number, &unclaimed)) {
+        fn(arg, n_pieces - unclaimed, thread);
+        if (atomic_fetch_sub_explicit(&p->left, 1, memory_order_acq_rel) == 1) {
+            epoch_set(&p->done, number);
+        }
+    }
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    pool *p = w->p;
+
+    for (uint32_t seen = 0;;) {
+        epoch_wait(&p->job, seen + 1);
+        if (atomic_load(&p->stop)) {
+            return NULL;
+        }
+        seen = atomic_load_explicit(&p->job.value, memory_order_acquire);
+        work_on(p, seen, w->index);
+    }
+}
+
+/* Pieces of one job are counted in 32 bits; more are not needed: a piece is microseconds of work. */
+void pool_run(pool *p, int64_t n_pieces, pool_fn fn, void *arg)
+{
+    if (p->n_threads == 1 || n_pieces <= 1 || n_pieces > UINT32_MAX) {
+        for (int64_t i = 0; i < n_pieces; i++) {
+            fn(arg, i, 0);
+        }
+        return;
+    }
+    uint32_t number = atomic_load_explicit(&p->job.value, memory_order_relaxed) + 1;
+
+    atomic_store_explicit(&p->fn, fn, memory_order_release);
+    atomic_store_explicit(&p->arg, arg, memory_order_release);
+    atomic_store_explicit(&p->n_pieces, (uint32_t)n_pieces, memory_order_release);
+    atomic_store_explicit(&p->left, (uint32_t)n_pieces, memory_order_relaxed);
+    atomic_store_explicit(&p->claim, (uint64_t)number << 32 | (uint32_t)n_pieces, memory_order_release);
+    epoch_set(&p->job, number);
+    work_on(p, number, 0);
+    epoch_wait(&p->done, number);
+}
+
+int pool_threads(const pool *p)
+{
+    return p->n_threads;
+}
+
+lariat_status pool_open(int n_threads, pool **out)
+{
+    if (n_threads < 1) {
+        return fail(LARIAT_BAD_ARGUMENT, "threads: %d: a pool has at least one", n_threads);
+    }
+    pool *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
+    if (!p) {
+        return fail(LARIAT_NO_MEMORY, "threads: no memory for a pool");
+    }
+    memset(p, 0, sizeof *p);
+    p->n_threads = 1;
+    p->threads = calloc((size_t)n_threads, sizeof *p->threads);
+    p->workers = calloc((size_t)n_threads, sizeof *p->workers);
+    for (int i = 1; p->threads && p->workers && i < n_threads; i++) {
+        p->workers[i] = (struct worker){p, i};
+        int error = pthread_create(&p->threads[i - 1], NULL, worker_main, &p->workers[i]);
+        if (error) {
+            pool_close(p);
+            return fail(LARIAT_NO_MEMORY, "threads: cannot start thread %d of %d: %s; use fewer (-t)", i + 1, n_threads,
+                        strerror(error));
+        }
+        p->n_threads = i + 1;
+    }
+    if (!p->threads || !p->workers) {
+        pool_close(p);
+        return fail(LARIAT_NO_MEMORY, "threads: no memory for a pool of %d", n_threads);
+    }
+    *out = p;
+    return LARIAT_OK;
+}
+
+void pool_close(pool *p)
+{
+    if (!p) {
+        return;
+    }
+    atomic_store(&p->stop, true);
+    epoch_set(&p->job, atomic_load(&p->job.value) + 1);
+    for (int i = 1; i < p->n_threads; i++) {
+        pthread_join(p->threads[i - 1], NULL);
+    }
+    free(p->threads);
+    free(p->workers);
+    free(p);
+}
+
+int cpus_available(void)
+{
+    cpu_set_t set;
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) {
+        return CPU_COUNT(&set);
+    }
+    return online > 0 ? (int)online : 1; /* more CPUs than the set has room for */
+}
