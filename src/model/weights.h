@@ -1,0 +1,53 @@
+/* A model's weights, bound by name to where they lie in mapped files (or in memory, for random ones).
+   Rests on format/tensors.h and format/gguf.h. weights.c opens and binds, random.c makes models of a named shape.
+   Read on in transformer.c. */
+#ifndef MODEL_WEIGHTS_H
+#define MODEL_WEIGHTS_H
+
+#include "format/gguf.h"
+#include "format/tensors.h"
+#include "model/config.h"
+
+typedef struct layer_weights {
+    const float *attn_norm, *ffn_norm;         /* [d_model] */
+    matrix q, k, v, o;                         /* q [n_heads * head_dim, d_model], k and v [n_kv_heads * head_dim, d_model], o [d_model, n_heads * head_dim] */
+    matrix gate, up, down;                     /* [d_ff, d_model] twice, [d_model, d_ff] */
+    const float *bias_q, *bias_k, *bias_v, *bias_o; /* [rows of its matrix], or NULL */
+    const float *bias_gate, *bias_up, *bias_down;
+} layer_weights;
+
+typedef struct model_weights {
+    matrix embedding, head;                    /* [vocab, d_model]; the same matrix where the head is tied */
+    const float *final_norm;                   /* [d_model] */
+    layer_weights *layers;                     /* [n_layers] */
+} model_weights;
+
+typedef struct model {
+    char *path;                                /* as it was given */
+    model_config config;
+    model_weights weights;                     /* after model_describe: shapes and types only, every pointer to values NULL */
+    const tensors *table;                      /* every tensor of the model, sorted by name */
+    int64_t parameters;                        /* elements of all bound tensors, a tied head once */
+    int64_t weight_bytes;                      /* the bytes of them */
+    dtype weight_type;                         /* that most of these bytes have */
+    uint64_t fingerprint;                      /* of configuration and tensor table (names, types, shapes): not of the values */
+
+    tensors own_table;                         /* of a checkpoint or a random model; a GGUF file has its own */
+    gguf *file;                                /* NULL if it is none */
+    float *floats;                             /* norms and biases in float32 */
+    void *random;                              /* the memory of a random model's weights */
+    size_t random_bytes;
+} model;
+
+/* `path`: a Hugging Face directory, a .safetensors file beside its config.json, a .gguf file (of a split set: the first), or
+   "random:NAME[:TYPE]". Reads the description and checks that every tensor is there with its shape and type; touches no
+   values (but rope_freqs). */
+lariat_status model_describe(const char *path, model **out);
+
+/* The same, and the values: norms and biases are converted and checked to be finite; random weights are made, by all CPUs. */
+lariat_status model_load(const char *path, model **out);
+
+/* NULL is allowed. */
+void model_close(model *m);
+
+#endif
