@@ -12,10 +12,10 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Spins before sleeping: about 20 us, several times what starting or ending a piece of decode takes, and short against a time
@@ -31,10 +31,10 @@ static inline void cpu_relax(void)
 #endif
 }
 
-static void futex_wait(_Atomic uint32_t *word, uint32_t seen)
+static void futex_wait(_Atomic uint32_t *word, uint32_t seen, const struct timespec *most)
 {
-    /* EAGAIN (it changed) and EINTR are both answered by looking again. */
-    (void)syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    /* EAGAIN (it changed), EINTR and ETIMEDOUT are all answered by looking again. */
+    (void)syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT_PRIVATE, seen, most, NULL, 0);
 }
 
 static void futex_wake_all(_Atomic uint32_t *word)
@@ -57,23 +57,34 @@ static bool epoch_reached(uint32_t now, uint32_t value)
     return (int32_t)(now - value) >= 0;
 }
 
-void epoch_wait(epoch *e, uint32_t value)
+bool epoch_wait_unless(epoch *e, uint32_t value, const _Atomic bool *stop)
 {
+    /* Whoever sets *stop need not know which epochs are waited for: sleepers look every 20 ms. */
+    static const struct timespec most = {.tv_nsec = 20000000};
+
     for (int i = 0; i < SPINS; i++) {
         if (epoch_reached(atomic_load_explicit(&e->value, memory_order_acquire), value)) {
-            return;
+            return true;
         }
         cpu_relax();
     }
     atomic_fetch_add(&e->sleepers, 1);
+    bool reached;
     for (;;) {
         uint32_t now = atomic_load(&e->value);
-        if (epoch_reached(now, value)) {
+        reached = epoch_reached(now, value);
+        if (reached || (stop && atomic_load(stop))) {
             break;
         }
-        futex_wait(&e->value, now);
+        futex_wait(&e->value, now, stop ? &most : NULL);
     }
     atomic_fetch_sub(&e->sleepers, 1);
+    return reached;
+}
+
+void epoch_wait(epoch *e, uint32_t value)
+{
+    (void)epoch_wait_unless(e, value, NULL);
 }
 
 /* --- the pool --- */

@@ -8,6 +8,7 @@
 #include "base/status.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct pool pool;
@@ -34,6 +35,8 @@ typedef struct {
 void epoch_set(epoch *e, uint32_t value);
 /* Waits until the value has reached `value` (acquire; wraps around after 2^32, compared by difference). */
 void epoch_wait(epoch *e, uint32_t value);
+/* The same, but gives up (returns false) soon after *stop has become true. */
+bool epoch_wait_unless(epoch *e, uint32_t value, const _Atomic bool *stop);
 
 /* CPUs that this process may use (its affinity mask), at least 1. */
 int cpus_available(void);

@@ -31,10 +31,20 @@ size_t comm_memory(int n_ranks, size_t message_bytes); /* bytes that the group t
 
 int comm_rank(const comm *c);
 int comm_size(const comm *c);
-comm_speed comm_speed_of(const comm *c);
+comm_speed comm_threads_speed(void);
 
-/* Lets all calls that wait, and all later ones, return LARIAT_CANCELLED: a rank failed. From any thread. */
+/* Lets all calls that wait, and all later ones, return LARIAT_CANCELLED: a rank failed, or the user gave up. From any thread. */
 void comm_cancel(comm_group *g);
+/* Makes a cancelled group usable again. No rank may be inside a call. Steps named later must be larger than any before. */
+void comm_reset(comm_group *g);
+
+/* What this endpoint has seen so far: seconds of waiting for others, pieces taken from others, and the largest bytes of one take. */
+typedef struct comm_counters {
+    double wait_s;
+    int64_t hops;
+    int64_t hop_bytes;
+} comm_counters;
+comm_counters comm_counted(const comm *c);
 
 /* All-gather: `mine` is copied; theirs[r] points at rank r's block (own one included) and stays valid until the second next
    all-gather of this rank. `bytes` may differ between ranks (0 allowed), at most message_bytes. */
@@ -54,18 +64,25 @@ typedef struct comm_piece {
 /* Names this rank's region; once, before the first comm_ready. */
 void comm_expose(comm *c, comm_region region, const void *base, size_t bytes);
 
-/* Says that what belongs to step `step` of this region may be read. Steps grow by one a call, in the same order on all ranks. */
+/* Says that what belongs to step `step` of this region, and to all before, may be read. Steps grow, the same way on all ranks. */
 void comm_ready(comm *c, comm_region region, uint32_t step);
 
-/* Starts to bring pieces of `owner`'s region that are ready at `step`; at most one ask a region ahead of the take.
-   Both sides can compute the pieces, so a two-sided transport sends without a request. */
-lariat_status comm_ask(comm *c, comm_region region, int owner, uint32_t step, const comm_piece pieces[], int n_pieces);
+/* One hop: pieces of `owner`'s region as they are at `step`. Both sides can compute the pieces, so a two-sided transport sends
+   without a request. The hop and the arrays belong to the caller and stay as they are from ask to release. */
+typedef struct comm_hop {
+    comm_region region;
+    int owner;
+    uint32_t step;
+    const comm_piece *pieces;
+    int n_pieces;
+    const void **at; /* [n_pieces], set by comm_take: where piece i can be read */
+} comm_hop;
 
-/* Waits for the pieces asked for: at[i] points at piece i until comm_release. */
-lariat_status comm_take(comm *c, comm_region region, int owner, uint32_t step, const comm_piece pieces[], int n_pieces,
-                        const void *at[]);
-
-/* The pieces taken from `owner` have been read. */
-void comm_release(comm *c, comm_region region, int owner);
+/* Starts to bring a hop's pieces: it travels while the one before is used. At most two hops are between ask and release. */
+lariat_status comm_ask(comm *c, const comm_hop *hop);
+/* Waits until the pieces are there. */
+lariat_status comm_take(comm *c, comm_hop *hop);
+/* The pieces have been read: their memory may be used for the next hop. */
+void comm_release(comm *c, const comm_hop *hop);
 
 #endif
