@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# One command from a bare Debian 12 or Ubuntu 24.04 to a real model that reads a long text on a ring of two ranks.
+# Rests on common.sh and fetch-model.sh; may be run as often as one likes, nothing is done twice. Read on in README.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+text=/usr/share/common-licenses/GPL-3
+[ -r "$text" ] || die "$text is not here: it comes with the package base-files of Debian and Ubuntu"
+
+need_packages gcc=gcc libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev libedit-dev
+need_room . 200 "another folder for the checkout"
+
+say "Building ..."
+configure build -DCMAKE_BUILD_TYPE=Release
+quietly "building" cmake --build build --parallel "$(jobs)" --target lariat
+model=$(scripts/fetch-model.sh)
+
+# Off a terminal the program shows no progress line of its own: a sign of life now and then.
+alive=
+if [ ! -t 2 ]; then
+    (while sleep 10 >/dev/null 2>&1; do say "  ... still at work"; done) </dev/null >/dev/null &
+    alive=$!
+    trap 'kill "$alive" 2>/dev/null || :' EXIT
+fi
+
+say "" "A ring of two ranks reads $text and continues it:"
+build/lariat generate -m "$model" --ranks 2 -f "$text" -n 64 </dev/null
+say "" "One question:"
+build/lariat chat -m "$model" -p "In one sentence: what is a ring buffer good for?" </dev/null
