@@ -1,0 +1,118 @@
+/* JSON files and exact access to their fields.
+   Rests on jansson. See json.h. */
+#include "base/json.h"
+#include "base/file.h"
+
+
+lariat_status json_read(const char *path, const char *data, size_t size, json_t **out)
+{
+    json_error_t error;
+
+    *out = json_loadb(data, size, JSON_REJECT_DUPLICATES, &error);
+    if (!*out) {
+        if (json_error_code(&error) == json_error_out_of_memory) {
+            return fail(LARIAT_NO_MEMORY, "%s: no memory to read it", path);
+        }
+        return fail(LARIAT_BAD_MODEL, "%s: is not JSON: %s (line %d)", path, error.text, error.line);
+    }
+    if (!json_is_object(*out)) {
+        json_decref(*out);
+        *out = NULL;
+        return fail(LARIAT_BAD_MODEL, "%s: holds no JSON object", path);
+    }
+    return LARIAT_OK;
+}
+
+lariat_status json_read_file(const char *path, size_t max_bytes, json_t **out)
+{
+    mapped_file f;
+
+    *out = NULL;
+    TRY(map_file(path, &f));
+    lariat_status status = LARIAT_OK;
+    if (f.size > max_bytes) {
+        status = fail(LARIAT_BAD_MODEL, "%s: has %zu bytes, more than the %zu that such a file may have", path, f.size, max_bytes);
+    } else {
+        status = json_read(path, (const char *)f.data, f.size, out);
+    }
+    unmap_file(&f);
+    return status;
+}
+
+/* The field, or NULL where it is missing or null; fails if it is required. */
+static lariat_status field_of(const json_t *o, const char *path, const char *field, bool required, const json_t **out)
+{
+    *out = json_object_get(o, field);
+    if (!*out || json_is_null(*out)) {
+        *out = NULL;
+        if (required) {
+            return fail(LARIAT_BAD_MODEL, "%s: has no \"%s\"", path, field);
+        }
+    }
+    return LARIAT_OK;
+}
+
+lariat_status json_int(const json_t *o, const char *path, const char *field, bool required, int64_t low, int64_t high, int64_t *out)
+{
+    const json_t *v;
+
+    TRY(field_of(o, path, field, required, &v));
+    if (!v) {
+        return LARIAT_OK;
+    }
+    if (!json_is_integer(v)) {
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not an integer", path, field);
+    }
+    int64_t value = json_integer_value(v);
+    if (value < low || value > high) {
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is %lld, outside of %lld to %lld", path, field, (long long)value, (long long)low,
+                    (long long)high);
+    }
+    *out = value;
+    return LARIAT_OK;
+}
+
+lariat_status json_number(const json_t *o, const char *path, const char *field, bool required, double *out)
+{
+    const json_t *v;
+
+    TRY(field_of(o, path, field, required, &v));
+    if (!v) {
+        return LARIAT_OK;
+    }
+    if (!json_is_number(v)) {
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not a number", path, field);
+    }
+    *out = json_number_value(v);
+    return LARIAT_OK;
+}
+
+lariat_status json_flag(const json_t *o, const char *path, const char *field, bool required, bool *out)
+{
+    const json_t *v;
+
+    TRY(field_of(o, path, field, required, &v));
+    if (!v) {
+        return LARIAT_OK;
+    }
+    if (!json_is_boolean(v)) {
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is neither true nor false", path, field);
+    }
+    *out = json_is_true(v);
+    return LARIAT_OK;
+}
+
+lariat_status json_text(const json_t *o, const char *path, const char *field, bool required, const char **out)
+{
+    const json_t *v;
+
+    TRY(field_of(o, path, field, required, &v));
+    if (!v) {
+        return LARIAT_OK;
+    }
+    if (!json_is_string(v)) {
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not a string", path, field);
+    }
+    *out = json_string_value(v);
+    return LARIAT_OK;
+}
