@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# One command that installs what the tests need, builds Lariat in several ways, and runs every test of every build in one run of
+# CTest, whose summary ends the output and whose status is the status. About a quarter of an hour on two cores, the first time.
+# Rests on common.sh; the tests are in tests/. Read on in CONTRIBUTING.md.
+#   scripts/test.sh [ARGUMENTS FOR CTEST]      such as -R '^ring/' or -L lint
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+need_packages gcc=gcc g++=g++ libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev libedit-dev \
+    libcmocka-dev clang=clang clang-tidy=clang-tidy llvm-symbolizer=llvm cppcheck=cppcheck shellcheck=shellcheck mandoc=mandoc \
+    aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3=python3
+clang_major=$(clang -dumpversion)
+need_packages "libclang-rt-${clang_major%%.*}-dev"
+need_room . 3000 "another folder for the checkout"
+scripts/fetch-model.sh >/dev/null
+
+folder=build-tests
+builds=()
+# build NAME OPTIONS...: one build in a folder of its own, its tests under NAME/ (those of `release` under their plain names)
+build() {
+    local name=$1 started=$SECONDS
+    shift
+    say "Building $name ..."
+    configure "$folder/$name" -DLARIAT_TESTS=ON "$@"
+    quietly "building $name" cmake --build "$folder/$name" --parallel "$(jobs)"
+    builds+=("$name")
+    say "  $((SECONDS - started)) s"
+}
+
+build release -DCMAKE_C_COMPILER=gcc
+# clang, every sanitizer that goes with the others, and the fuzz targets.
+build sanitize -DCMAKE_C_COMPILER=clang -DCMAKE_C_FLAGS_RELEASE="-O1 -g1" -DLARIAT_SANITIZE=address,undefined -DLARIAT_FUZZ=ON \
+    -DLARIAT_TEST_PREFIX=sanitize/
+# Where threads meet.
+build thread -DCMAKE_C_COMPILER=clang -DCMAKE_C_FLAGS_RELEASE="-O1 -g1" -DLARIAT_SANITIZE=thread -DLARIAT_TEST_PREFIX=thread/ \
+    -DLARIAT_TEST_ROOMS="base;comm;ring;engine"
+build scalar -DCMAKE_C_COMPILER=gcc -DLARIAT_SIMD=OFF -DLARIAT_TEST_PREFIX=scalar/
+# Another machine's compiler: nothing is linked or run.
+say "Compiling for aarch64 ..."
+configure "$folder/aarch64" --toolchain cmake/aarch64.cmake
+quietly "compiling for aarch64" cmake --build "$folder/aarch64" --parallel "$(jobs)" --target lariat_objects
+
+printf 'subdirs(%s)\n' "${builds[*]}" >"$folder/CTestTestfile.cmake"
+# Sanitizers want their shadow where older kernels' address randomisation left it: without, where the system lets us.
+plain=()
+! setarch --addr-no-randomize true 2>/dev/null || plain=(setarch --addr-no-randomize)
+say "Testing ..."
+exec "${plain[@]}" ctest --test-dir "$folder" --parallel "$(jobs)" --output-on-failure "$@" </dev/null

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# clang-tidy, as .clang-tidy says, over every file of src/ that the build compiles. What it found to be clean is not looked at
+# again until the file, a header or the settings change.
+#   clang_tidy.sh CHECKOUT BUILD [FILE...]
+set -euo pipefail
+cd "$1"
+build=$2
+shift 2
+command -v clang-tidy >/dev/null || { echo "no clang-tidy here: skipped"; exit 77; }
+
+if [ $# = 0 ]; then
+    mapfile -t files < <(grep -oE '"file": "[^"]*/src/[^"]*"' "$build/compile_commands.json" | cut -d '"' -f 4 | sort -u)
+    set -- "${files[@]}"
+fi
+clean=$build/clang-tidy
+mkdir -p "$clean"
+export clean build
+# Headers count as one: who changes one has every file looked at again.
+common=$({ clang-tidy --version; cat .clang-tidy "$build/compile_commands.json"; find include src -name '*.h' -print0 | sort -z | xargs -0 cat; } | sha256sum)
+export common
+
+look() {
+    local stamp output
+    stamp=$clean/$({ echo "$common"; cat "$1"; } | sha256sum | cut -c 1-32)
+    [ ! -e "$stamp" ] || return 0
+    output=$(clang-tidy --quiet -p "$build" --extra-arg=-Wno-unknown-warning-option "$1" 2>&1) || {
+        echo "$output"
+        return 1
+    }
+    : >"$stamp"
+}
+export -f look
+# shellcheck disable=SC2016
+printf '%s\0' "$@" | xargs -0 -n 1 -P "${TIDY_JOBS:-1}" bash -c 'look "$1"' look

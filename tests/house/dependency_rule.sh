@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Who may include whom: every #include "..." of the rooms and of the public headers against the table below.
+# Rests on nothing but bash. The rule is told in docs/.
+#   dependency_rule.sh CHECKOUT
+set -euo pipefail
+cd "$1"
+
+# A room sees itself, base, the public headers, and what stands here. A name with a .h is that header only.
+declare -A sees=(
+    [base]=''
+    [format]=''
+    [text]=''
+    [device]=''
+    [comm]='device/device.h'
+    [ring]='device comm'
+    [model]='ring device format comm/comm.h'
+    [engine]='model ring text format comm device/device.h device/cpu/cpu.h'
+    [cli]='-'
+    [server]='-'
+)
+
+bad=0
+complain() {
+    echo "$1: $2" >&2
+    bad=1
+}
+
+# may ROOM INCLUDED
+may() {
+    local room=$1 what=$2 to=${2%%/*} allowed
+    [ "$to" = lariat ] || [ "$to" = "$room" ] && return 0
+    [ "${sees[$room]}" != - ] || return 1 # the program sees the public interface only
+    [ "$to" = base ] && return 0
+    for allowed in ${sees[$room]}; do
+        [ "$allowed" = "$what" ] || [ "$allowed" = "$to" ] && return 0
+    done
+    return 1
+}
+
+while IFS=: read -r file include; do
+    what=$(sed -E 's/^[^"]*"([^"]+)".*/\1/' <<<"$include")
+    case $file in
+    include/*)
+        [ "${what%%/*}" = lariat ] || complain "$file" "a public header includes $what"
+        ;;
+    src/*)
+        room=${file#src/}
+        room=${room%%/*}
+        if [ -z "${sees[$room]+known}" ]; then
+            complain "$file" "$room is no room of the house"
+        elif [[ $what != */* ]]; then
+            complain "$file" "includes $what: say $room/$what"
+        elif ! may "$room" "$what"; then
+            complain "$file" "$room may not see $what"
+        fi
+        ;;
+    esac
+done < <(grep -rE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' include src --include='*.h' --include='*.c' --include='*.cu' --include='*.cuh' --include='*.inc')
+exit $bad

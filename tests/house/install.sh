@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# What `cmake --install` gives is whole, works from wherever it was put, and says where it is.
+#   install.sh CHECKOUT BUILD
+set -euo pipefail
+cd "$1"
+build=$2
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+
+cmake --install "$build" --prefix "$stage/first" >/dev/null
+mv "$stage/first" "$stage/moved"
+cd "$stage/moved"
+have() {
+    local found
+    found=$(find . -path "./$1")
+    echo "${found:?not installed: $1}"
+}
+program=$(have bin/lariat)
+pc=$(have 'lib*/lariat.pc')
+for file in 'lib*/liblariat.a' 'lib*/liblariat.so' 'lib*/liblariat.so.0' 'lib*/liblariat.so.0.*.*' include/lariat/lariat.h \
+    include/lariat/text.h include/lariat/sample.h include/lariat/status.h include/lariat/measure.h include/lariat/ring_attention.h \
+    share/man/man1/lariat.1 share/bash-completion/completions/lariat share/zsh/site-functions/_lariat \
+    share/fish/vendor_completions.d/lariat.fish; do
+    have "$file" >/dev/null
+done
+
+# The library by pkg-config, and a program by the library, agree on the version.
+export PKG_CONFIG_PATH=$PWD/${pc%/*}
+version=$(pkg-config --modversion lariat)
+[ "$("$program" --version | head -n 1)" = "lariat $version" ]
+cat >"$stage/version.c" <<'END'
+#include <lariat/status.h>
+#include <stdio.h>
+int main(void)
+{
+    return puts(lariat_version()) < 0;
+}
+END
+read -ra shared < <(pkg-config --cflags --libs lariat)
+cc "$stage/version.c" -o "$stage/version" "${shared[@]}"
+[ "$(LD_LIBRARY_PATH=$(pkg-config --variable=libdir lariat) "$stage/version")" = "$version" ]
+
+# The manual page is one, and the shells can read their part.
+if command -v mandoc >/dev/null; then
+    mandoc -T lint -W warning share/man/man1/lariat.1
+fi
+bash -n share/bash-completion/completions/lariat

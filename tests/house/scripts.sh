@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Every shell script of the project through shellcheck.
+#   scripts.sh CHECKOUT
+set -euo pipefail
+cd "$1"
+command -v shellcheck >/dev/null || { echo "no shellcheck here: skipped"; exit 77; }
+mapfile -t scripts < <(grep -rlE -m 1 '^#!.*\b(ba)?sh\b' .ci scripts tests bench examples 2>/dev/null)
+shellcheck -x "${scripts[@]}" scripts/common.sh

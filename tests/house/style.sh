@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# What a reader may rely on in every file: a noun of at most 900 lines that says what it is, functions that fit a screen or
+# two, nothing unfinished, nothing that is true of one machine only.
+# Rests on awk and grep; looks at tracked files, or at all of them where there is no git.
+#   style.sh CHECKOUT
+set -euo pipefail
+cd "$1"
+
+bad=0
+# complain WHAT LINES: each line of output is a finding
+complain() {
+    [ -n "$2" ] || return 0
+    printf '%s:\n%s\n' "$1" "$2" >&2
+    bad=1
+}
+
+if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+    mapfile -t files < <(git ls-files --cached --others --exclude-standard | while read -r f; do [ ! -f "$f" ] || echo "$f"; done)
+else
+    mapfile -t files < <(find . -type f -not -path './build*' | sed 's|^\./||')
+fi
+mapfile -t code < <(printf '%s\n' "${files[@]}" | grep -E '\.(c|h|cu|cuh|inc)$')
+
+complain 'over 900 lines' "$(wc -l "${code[@]}" | awk '$2 != "total" && $1 > 900 { print $2 ": " $1 }')"
+complain 'does not begin with a comment that says what it is' \
+    "$(for f in "${code[@]}"; do head -n 1 "$f" | grep -qE '^/[*/] ' || echo "$f"; done)"
+complain 'functions over 100 lines' "$(awk '
+    FNR == 1 { open = 0 }
+    /^[a-z].*\)[^;]*$/ { name = $0 }
+    /^\{/ { start = FNR; open = 1 }
+    /^\}/ { if (open && FNR - start > 100) print FILENAME ":" start ": " FNR - start " lines: " name; open = 0 }
+    ' "${code[@]}")"
+# The words stand apart from themselves here, so that this file is not among what it finds.
+complain 'unfinished' "$(grep -nE '\b(TO''DO|FIX''ME|XX''X|HA''CK)\b|[Nn]ot (yet )?imple''mented' "${files[@]}" | cut -c 1-160)"
+complain 'a path of one machine, or a registry by name' \
+    "$(grep -nIE '(^|[^a-zA-Z0-9_.}])/(wo''rk|ro''ot|fa''rm)(/|\b)|py''pi\.org|python''hosted|deb\.deb''ian\.org' "${files[@]}" | cut -c 1-160)"
+complain 'white space at the end of a line, or a tab, in C' "$(grep -nE '[[:space:]]$|	' "${code[@]}" | cut -c 1-160)"
+exit $bad
