@@ -1,11 +1,19 @@
 /* What the files of the CPU device share: the device itself.
-   Rests on base/threads.h for the pool. cpu.c opens it; linear.h, elementwise.h and attention.h name its operations. */
+   Rests on base/ for the pool and the memory. cpu.c opens it; linear.h, elementwise.h and attention.h name its operations. */
 #ifndef DEVICE_CPU_INTERNAL_H
 #define DEVICE_CPU_INTERNAL_H
 
+#include "base/arena.h"
 #include "base/threads.h"
 #include "device/cpu/cpu.h"
 #include "device/device.h"
+
+/* Kernels of one family for rows of numbers (elementwise.h) and for a tile of keys (attention.h); a piece of attention. */
+typedef struct row_kernels row_kernels;
+typedef struct attention_block attention_block;
+typedef struct key_tile key_tile;
+typedef struct attention_task attention_task;
+typedef void (*attend_tile_fn)(const attention_block *b, const key_tile *t);
 
 typedef struct cpu_device {
     device base; /* first, so that a device * is a cpu_device * */
@@ -14,6 +22,11 @@ typedef struct cpu_device {
     /* Working memory of thread i: scratch + i * scratch_stride, aligned to 64 bytes; free for any operation, kept by none. */
     unsigned char *scratch;
     size_t scratch_stride;
+    const row_kernels *rows;
+    attend_tile_fn attend_tile;
+    attention_task *tasks; /* room for the tasks of a call of attention, and for the partial results of those that are split */
+    float *partials;
+    arena memory; /* holds all of these */
 } cpu_device;
 
 #endif

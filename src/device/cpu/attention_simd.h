@@ -1,0 +1,276 @@
+/* A tile of keys for many rows of queries, in vectors, once for all widths: the file that includes it chose them.
+   Rests on vector_avx2.h or vector_avx512.h, and vector_math.h. attention_scalar.c is the definition, attention.c the caller.
+
+   A row's sums run over head_dim and over the keys one after the other, whatever rows it is computed with. */
+#include "device/cpu/attention.h"
+#include "device/cpu/vector_math.h"
+
+#include <math.h>
+
+/* --- c[R rows, C vectors] = or += a[R, n] b[n, C vectors] --- */
+
+INLINE void multiply_tile(int R, int C, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t n, float *c, int64_t ldc,
+                          bool add)
+{
+    vec sum[ROW_GRAIN][PANEL_MAX];
+
+    UNROLL
+    for (int i = 0; i < R; i++) {
+        UNROLL
+        for (int j = 0; j < C; j++) {
+            sum[i][j] = add ? v_load(c + i * ldc + j * VW) : v_zero();
+        }
+    }
+    for (int64_t k = 0; k < n; k++) {
+        vec right[PANEL_MAX];
+        UNROLL
+        for (int j = 0; j < C; j++) {
+            right[j] = v_load(b + k * ldb + j * VW);
+        }
+        UNROLL
+        for (int i = 0; i < R; i++) {
+            vec left = v_all(a[i * lda + k]);
+            UNROLL
+            for (int j = 0; j < C; j++) {
+                sum[i][j] = v_fma(left, right[j], sum[i][j]);
+            }
+        }
+    }
+    UNROLL
+    for (int i = 0; i < R; i++) {
+        UNROLL
+        for (int j = 0; j < C; j++) {
+            v_store(c + i * ldc + j * VW, sum[i][j]);
+        }
+    }
+}
+
+#define MULTIPLY_WIDTH(R, C)                                    \
+    case C:                                                     \
+        multiply_tile(R, C, a, lda, b, ldb, n, c, ldc, add);    \
+        break;
+#define MULTIPLY_ROWS(R)               \
+    case R:                            \
+        switch (width) {               \
+            PANEL_WIDTHS(MULTIPLY_WIDTH, R) \
+        default:                       \
+            break;                     \
+        }                              \
+        break;
+
+/* `rows` <= ROW_GRAIN, `width` <= PANEL_MAX vectors. */
+INLINE void multiply_panel(int rows, int width, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t n, float *c,
+                           int64_t ldc, bool add)
+{
+    switch (rows) {
+        MULTIPLY_ROWS(1)
+        MULTIPLY_ROWS(2)
+        MULTIPLY_ROWS(3)
+        MULTIPLY_ROWS(4)
+        MULTIPLY_ROWS(5)
+        MULTIPLY_ROWS(6)
+    default:
+        break;
+    }
+}
+
+static void multiply_set(int rows, int width, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t n, float *c,
+                         int64_t ldc)
+{
+    multiply_panel(rows, width, a, lda, b, ldb, n, c, ldc, false);
+}
+
+static void multiply_add(int rows, int width, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t n, float *c,
+                         int64_t ldc)
+{
+    multiply_panel(rows, width, a, lda, b, ldb, n, c, ldc, true);
+}
+
+/* --- a tile's keys and values as floats --- */
+
+INLINE vec load_as(dtype type, const void *p, int64_t i)
+{
+    return type == DTYPE_F16    ? v_load_f16((const uint16_t *)p + i)
+           : type == DTYPE_BF16 ? v_load_bf16((const uint16_t *)p + i)
+                                : v_load((const float *)p + i);
+}
+
+/* The n < VW elements at i, zeros behind them. Nothing beyond is read. */
+INLINE vec load_few_as(dtype type, const void *p, int64_t i, int n)
+{
+    float all[VW] = {0};
+    size_t size = type == DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
+
+    memcpy(all, (const unsigned char *)p + (size_t)i * size, (size_t)n * size);
+    return load_as(type, all, 0);
+}
+
+INLINE void expand_values(dtype type, const attention_block *b, const key_tile *t)
+{
+    int32_t d = b->head_dim, whole = d - d % VW;
+
+    for (int64_t key = 0; key < t->count; key++) {
+        float *to = b->v + key * b->ld;
+        for (int32_t i = 0; i < whole; i += VW) {
+            v_store(to + i, load_as(type, t->v, key * d + i));
+        }
+        if (whole < d) {
+            v_store(to + whole, load_few_as(type, t->v, key * d + whole, d - whole));
+        }
+    }
+}
+
+/* VW keys from `key` on, elements [i, i + n), as columns. Keys beyond the tile's count become zeros. */
+INLINE void transpose_keys(dtype type, const attention_block *b, const key_tile *t, int32_t key, int32_t i, int n)
+{
+    vec rows[VW];
+
+    UNROLL
+    for (int j = 0; j < VW; j++) {
+        int64_t at = (int64_t)(key + j) * b->head_dim + i;
+        rows[j] = key + j >= t->count ? v_zero() : n == VW ? load_as(type, t->k, at) : load_few_as(type, t->k, at, n);
+    }
+    v_transpose(rows);
+    if (n == VW) {
+        UNROLL
+        for (int j = 0; j < VW; j++) {
+            v_store(b->k + (int64_t)(i + j) * KEY_TILE + key, rows[j]);
+        }
+        return;
+    }
+    float all[VW][VW];
+    for (int j = 0; j < VW; j++) {
+        v_store(all[j], rows[j]);
+    }
+    for (int j = 0; j < n; j++) {
+        memcpy(b->k + (int64_t)(i + j) * KEY_TILE + key, all[j], sizeof all[j]);
+    }
+}
+
+INLINE void expand_keys(dtype type, const attention_block *b, const key_tile *t)
+{
+    int32_t d = b->head_dim, whole = d - d % VW;
+
+    for (int32_t key = 0; key < t->count; key += VW) {
+        for (int32_t i = 0; i < whole; i += VW) {
+            transpose_keys(type, b, t, key, i, VW);
+        }
+        if (whole < d) {
+            transpose_keys(type, b, t, key, whole, d - whole);
+        }
+    }
+}
+
+static void expand(const attention_block *b, const key_tile *t)
+{
+    switch (b->kv_type) {
+    case DTYPE_F16:
+        expand_keys(DTYPE_F16, b, t);
+        expand_values(DTYPE_F16, b, t);
+        break;
+    case DTYPE_BF16:
+        expand_keys(DTYPE_BF16, b, t);
+        expand_values(DTYPE_BF16, b, t);
+        break;
+    default:
+        expand_keys(DTYPE_F32, b, t);
+        expand_values(DTYPE_F32, b, t);
+        break;
+    }
+}
+
+/* --- scores to weights --- */
+
+/* A row's maximum rose to `high`: what it has gathered shrinks to the new scale. */
+static void raise_maximum(const attention_block *b, int32_t row, float high)
+{
+    float *o = b->o + (int64_t)row * b->ld, *l = b->l + (int64_t)row * LANES_MAX;
+    vec shrink = v_all(expf(b->m[row] - high)); /* 0 for the first keys, where m is -inf */
+
+    for (int32_t i = 0; i < b->ld; i += VW) {
+        v_store(o + i, v_mul(v_load(o + i), shrink));
+    }
+    v_store(l, v_mul(v_load(l), shrink));
+    b->m[row] = high;
+}
+
+/* Scores p[0, seen) of a row become exp(p - m), those up to the end of the last vector 0; m, l and o follow. */
+INLINE void weigh(const attention_block *b, int32_t row, float *p, int32_t seen)
+{
+    int32_t n = (seen + VW - 1) / VW;
+    vec s[KEY_TILE / VW], high = v_all(-INFINITY);
+
+    for (int32_t i = 0; i < n; i++) {
+        s[i] = v_load(p + i * VW);
+        if ((i + 1) * VW > seen) {
+            s[i] = v_first(s[i], seen - i * VW, v_all(-INFINITY));
+        }
+        high = v_max(s[i], high);
+    }
+    if (v_any_greater(high, v_all(b->m[row]))) {
+        raise_maximum(b, row, v_highest(high));
+    }
+    /* Scores of -inf before any other count as nothing; -inf - -inf is never formed. */
+    vec m = v_all(b->m[row] == -INFINITY ? 0.0f : b->m[row]), sum = v_load(b->l + (int64_t)row * LANES_MAX);
+    for (int32_t i = 0; i < n; i++) {
+        vec e = v_exp(v_sub(s[i], m));
+        sum = v_add(sum, e);
+        v_store(p + i * VW, e);
+    }
+    v_store(b->l + (int64_t)row * LANES_MAX, sum);
+}
+
+/* o of `rows` rows += weights of the first `n` keys times their values. */
+INLINE void gather(const attention_block *b, int32_t row, int32_t rows, const float *p, int32_t n)
+{
+    float *o = b->o + (int64_t)row * b->ld;
+
+    for (int32_t i = 0; i < b->ld; i += PANEL_MAX * VW) {
+        int32_t left = (b->ld - i) / VW;
+        multiply_add(rows, left < PANEL_MAX ? left : PANEL_MAX, p, KEY_TILE, b->v + i, b->ld, n, o + i, b->ld);
+    }
+}
+
+/* Up to ROW_GRAIN rows past an expanded tile. */
+static void attend_rows(const attention_block *b, const key_tile *t, int32_t row, int32_t rows)
+{
+    const float *q = b->q + (int64_t)row * b->ld;
+    int32_t most = keys_seen(b, t, row + rows - 1), least = keys_seen(b, t, row);
+    int32_t width = (most + VW - 1) / VW;
+
+    for (int32_t i = 0; i < width; i += PANEL_MAX) {
+        int32_t now = width - i < PANEL_MAX ? width - i : PANEL_MAX;
+        multiply_set(rows, now, q, b->ld, b->k + i * VW, KEY_TILE, b->head_dim, b->p + i * VW, KEY_TILE);
+    }
+    if (least == most) {
+        for (int32_t i = 0; i < rows; i++) {
+            weigh(b, row + i, b->p + i * KEY_TILE, most);
+        }
+        gather(b, row, rows, b->p, most);
+        return;
+    }
+    /* On the diagonal each query's rows stop at its own last key: a weight of 0 would not be enough where a value that must
+       not be seen is no number. */
+    for (int32_t i = 0, same; i < rows; i += same) {
+        int32_t seen = keys_seen(b, t, row + i);
+        for (same = 0; i + same < rows && keys_seen(b, t, row + i + same) == seen; same++) {
+            if (seen) {
+                weigh(b, row + i + same, b->p + (i + same) * KEY_TILE, seen);
+            }
+        }
+        if (seen) {
+            gather(b, row + i, same, b->p + i * KEY_TILE, seen);
+        }
+    }
+}
+
+void SIMD_NAME(attend_tile)(const attention_block *b, const key_tile *t)
+{
+    expand(b, t);
+    for (int32_t row = 0; row < b->rows; row += ROW_GRAIN) {
+        int32_t rows = b->rows - row < ROW_GRAIN ? b->rows - row : ROW_GRAIN;
+        if (keys_seen(b, t, row + rows - 1)) {
+            attend_rows(b, t, row, rows);
+        }
+    }
+}

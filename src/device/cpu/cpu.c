@@ -1,0 +1,127 @@
+/* Opens the CPU as a device: which instructions it has, its threads, its memory, its table of operations.
+   Rests on linear.h, elementwise.h and attention.h, where the operations are. See cpu.h. */
+#include "device/cpu/cpu.h"
+
+#include "device/cpu/attention.h"
+#include "device/cpu/elementwise.h"
+#include "device/cpu/internal.h"
+#include "device/cpu/linear.h"
+
+#include <stdlib.h>
+
+/* --- kernel families --- */
+
+cpu_isa cpu_isa_best(void)
+{
+#if defined(LARIAT_X86_SIMD)
+    /* These ask CPUID, and whether the system saves the registers. */
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+        return wide ? CPU_AVX512 : CPU_AVX2;
+    }
+#endif
+    return CPU_SCALAR;
+}
+
+const char *cpu_isa_name(cpu_isa isa)
+{
+    static const char *const names[] = {"scalar", "AVX2", "AVX-512", "best"};
+
+    return names[isa];
+}
+
+static const row_kernels *row_kernels_of(cpu_isa isa)
+{
+#if defined(LARIAT_X86_SIMD)
+    if (isa != CPU_SCALAR) {
+        return isa == CPU_AVX512 ? &row_kernels_avx512 : &row_kernels_avx2;
+    }
+#endif
+    (void)isa;
+    return &row_kernels_scalar;
+}
+
+static attend_tile_fn attend_tile_of(cpu_isa isa)
+{
+#if defined(LARIAT_X86_SIMD)
+    if (isa != CPU_SCALAR) {
+        return isa == CPU_AVX512 ? attend_tile_avx512 : attend_tile_avx2;
+    }
+#endif
+    (void)isa;
+    return attend_tile_scalar;
+}
+
+/* --- the device --- */
+
+static void cpu_close(device *dev)
+{
+    cpu_device *cpu = (cpu_device *)dev;
+
+    if (cpu) {
+        pool_close(cpu->pool);
+        arena_close(&cpu->memory);
+        free(cpu);
+    }
+}
+
+static const device_ops cpu_ops = {
+    .name = "cpu",
+    .embed = cpu_embed,
+    .rms_norm = cpu_rms_norm,
+    .linear = cpu_linear,
+    .rope_angles = cpu_rope_angles,
+    .rope = cpu_rope,
+    .kv_store = cpu_kv_store,
+    .carry_clear = cpu_carry_clear,
+    .attention = cpu_attention,
+    .carry_merge = cpu_carry_merge,
+    .carry_finish = cpu_carry_finish,
+    .silu_mul = cpu_silu_mul,
+    .close = cpu_close,
+};
+
+static lariat_status take_memory(cpu_device *cpu, int n_threads)
+{
+    size_t linear = cpu_linear_scratch(), attention = cpu_attention_scratch();
+
+    cpu->scratch_stride = arena_need(linear > attention ? linear : attention);
+    size_t scratch = cpu->scratch_stride * (size_t)n_threads;
+    size_t tasks = cpu_attention_tasks_bytes(), partials = cpu_attention_partials_bytes();
+    TRY(arena_open(&cpu->memory, scratch + arena_need(tasks) + arena_need(partials), "working memory of the CPU's threads"));
+    cpu->scratch = arena_take(&cpu->memory, scratch);
+    cpu->tasks = arena_take(&cpu->memory, tasks);
+    cpu->partials = arena_take(&cpu->memory, partials);
+    return LARIAT_OK;
+}
+
+lariat_status cpu_device_open(int n_threads, cpu_isa isa, device **out)
+{
+    if (isa == CPU_BEST) {
+        isa = cpu_isa_best();
+    }
+    if (isa > cpu_isa_best()) {
+        return fail(LARIAT_UNSUPPORTED, "cpu: this machine or build has no %s kernels, only %s: ask for those", cpu_isa_name(isa),
+                    cpu_isa_name(cpu_isa_best()));
+    }
+    cpu_device *cpu = calloc(1, sizeof *cpu);
+    if (!cpu) {
+        return fail(LARIAT_NO_MEMORY, "cpu: no memory for a device");
+    }
+    cpu->base.ops = &cpu_ops;
+    cpu->isa = isa;
+    cpu->rows = row_kernels_of(isa);
+    cpu->attend_tile = attend_tile_of(isa);
+    lariat_status status = take_memory(cpu, n_threads < 1 ? 1 : n_threads);
+    if (status == LARIAT_OK) {
+        status = pool_open(n_threads, &cpu->pool);
+    }
+    if (status != LARIAT_OK) {
+        cpu_close(&cpu->base);
+        return status;
+    }
+    *out = &cpu->base;
+    return LARIAT_OK;
+}

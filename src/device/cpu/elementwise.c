@@ -1,0 +1,271 @@
+/* Operations on rows of numbers: how rows are shared out to threads.
+   Rests on elementwise.h, which names the kernels for one row, and on the pool. Read on in elementwise_scalar.c.
+
+   Waking the pool costs about a microsecond, so few numbers are done by the calling thread; otherwise a piece is a run of rows
+   of some 16 K numbers: 64 KB in, a few microseconds of memory. A row's arithmetic is the same either way. */
+#include "device/cpu/elementwise.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { NUMBERS_ALONE = 16384, NUMBERS_PIECE = 16384 };
+
+typedef void (*rows_fn)(const void *op, int64_t from, int64_t to);
+
+typedef struct row_run {
+    rows_fn fn;
+    const void *op;
+    int64_t rows, step;
+} row_run;
+
+static void run_piece(void *arg, int64_t piece, int thread)
+{
+    const row_run *r = arg;
+    int64_t from = piece * r->step, to = from + r->step < r->rows ? from + r->step : r->rows;
+
+    (void)thread;
+    r->fn(r->op, from, to);
+}
+
+/* fn for all rows in [0, rows), each of about `numbers` numbers of work. */
+static void for_rows(device *dev, int64_t rows, int64_t numbers, rows_fn fn, const void *op)
+{
+    if (rows * numbers <= NUMBERS_ALONE) {
+        fn(op, 0, rows);
+        return;
+    }
+    row_run r = {.fn = fn, .op = op, .rows = rows, .step = numbers < NUMBERS_PIECE ? NUMBERS_PIECE / numbers : 1};
+    pool_run(((cpu_device *)dev)->pool, (rows + r.step - 1) / r.step, run_piece, &r);
+}
+
+static const row_kernels *kernels(device *dev)
+{
+    return ((cpu_device *)dev)->rows;
+}
+
+/* --- rms_norm --- */
+
+typedef struct rms_norm_op {
+    const row_kernels *rows;
+    float *out;
+    const float *x, *weight;
+    float eps;
+    int64_t d;
+} rms_norm_op;
+
+static void rms_norm_rows(const void *op, int64_t from, int64_t to)
+{
+    const rms_norm_op *o = op;
+
+    for (int64_t t = from; t < to; t++) {
+        o->rows->rms_norm(o->out + t * o->d, o->x + t * o->d, o->weight, o->eps, o->d);
+    }
+}
+
+void cpu_rms_norm(device *dev, float *out, const float *x, const float *weight, float eps, int64_t n, int64_t d)
+{
+    rms_norm_op op = {.rows = kernels(dev), .out = out, .x = x, .weight = weight, .eps = eps, .d = d};
+
+    for_rows(dev, n, d, rms_norm_rows, &op);
+}
+
+/* --- rope --- */
+
+typedef struct rope_angles_op {
+    float *cos, *sin;
+    const int64_t *positions;
+    const float *inv_freq;
+    int64_t half;
+    float factor;
+} rope_angles_op;
+
+static void rope_angles_rows(const void *op, int64_t from, int64_t to)
+{
+    const rope_angles_op *o = op;
+
+    for (int64_t t = from; t < to; t++) {
+        for (int64_t i = 0; i < o->half; i++) {
+            float angle = (float)o->positions[t] * o->inv_freq[i];
+            double s, c;
+            /* In double, so that the float is as good as rounded once, on every machine. */
+            sincos((double)angle, &s, &c);
+            o->cos[t * o->half + i] = (float)c * o->factor;
+            o->sin[t * o->half + i] = (float)s * o->factor;
+        }
+    }
+}
+
+void cpu_rope_angles(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq, int64_t half,
+                     float factor)
+{
+    enum { NUMBERS_PER_ANGLE = 32 }; /* a sine takes as long as reading this many */
+    rope_angles_op op = {.cos = cos, .sin = sin, .positions = positions, .inv_freq = inv_freq, .half = half, .factor = factor};
+
+    for_rows(dev, n, half * NUMBERS_PER_ANGLE, rope_angles_rows, &op);
+}
+
+typedef struct rope_op {
+    const row_kernels *rows;
+    float *x;
+    int64_t ldx, half;
+    int32_t heads;
+    const float *cos, *sin;
+    rope_style style;
+} rope_op;
+
+static void rope_rows(const void *op, int64_t from, int64_t to)
+{
+    const rope_op *o = op;
+
+    for (int64_t t = from; t < to; t++) {
+        for (int32_t h = 0; h < o->heads; h++) {
+            o->rows->rope(o->x + t * o->ldx + h * 2 * o->half, o->cos + t * o->half, o->sin + t * o->half, o->half, o->style);
+        }
+    }
+}
+
+void cpu_rope(device *dev, float *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos, const float *sin,
+              rope_style style)
+{
+    rope_op op = {
+        .rows = kernels(dev), .x = x, .ldx = ldx, .half = head_dim / 2, .heads = heads, .cos = cos, .sin = sin, .style = style};
+
+    for_rows(dev, n, (int64_t)heads * head_dim, rope_rows, &op);
+}
+
+/* --- kv_store --- */
+
+typedef struct kv_store_op {
+    const row_kernels *rows;
+    unsigned char *cache;
+    dtype type;
+    size_t slot_bytes;
+    int64_t head_stride, slot;
+    const float *x;
+    int64_t ldx;
+    int32_t heads, head_dim;
+} kv_store_op;
+
+static void kv_store_rows(const void *op, int64_t from, int64_t to)
+{
+    const kv_store_op *o = op;
+
+    for (int32_t g = 0; g < o->heads; g++) {
+        for (int64_t t = from; t < to; t++) {
+            size_t at = (size_t)(g * o->head_stride + o->slot + t) * o->slot_bytes;
+            o->rows->store(o->cache + at, o->type, o->x + t * o->ldx + (int64_t)g * o->head_dim, o->head_dim);
+        }
+    }
+}
+
+void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const float *x, int64_t ldx, int64_t n,
+                  int32_t heads, int32_t head_dim)
+{
+    kv_store_op op = {
+        .rows = kernels(dev),
+        .cache = cache,
+        .type = type,
+        .slot_bytes = dtype_row_bytes(type, head_dim),
+        .head_stride = head_stride,
+        .slot = slot,
+        .x = x,
+        .ldx = ldx,
+        .heads = heads,
+        .head_dim = head_dim,
+    };
+
+    for_rows(dev, n, (int64_t)heads * head_dim, kv_store_rows, &op);
+}
+
+/* --- silu_mul --- */
+
+typedef struct silu_mul_op {
+    const row_kernels *rows;
+    float *g;
+    const float *u;
+    int64_t ldg, ldu, d;
+} silu_mul_op;
+
+static void silu_mul_rows(const void *op, int64_t from, int64_t to)
+{
+    const silu_mul_op *o = op;
+
+    for (int64_t t = from; t < to; t++) {
+        o->rows->silu_mul(o->g + t * o->ldg, o->u + t * o->ldu, o->d);
+    }
+}
+
+void cpu_silu_mul(device *dev, float *g, int64_t ldg, const float *u, int64_t ldu, int64_t n, int64_t d)
+{
+    silu_mul_op op = {.rows = kernels(dev), .g = g, .u = u, .ldg = ldg, .ldu = ldu, .d = d};
+
+    for_rows(dev, n, 2 * d, silu_mul_rows, &op);
+}
+
+/* --- carries: rows of heads --- */
+
+typedef struct carry_op {
+    const row_kernels *rows;
+    const carry *c, *from;
+    const attention_shape *s;
+    float *out;
+    int64_t ldo;
+} carry_op;
+
+static void carry_clear_rows(const void *op, int64_t from, int64_t to)
+{
+    const carry_op *o = op;
+    int64_t heads = o->s->n_heads, d = o->s->head_dim;
+
+    memset(o->c->o + from * heads * d, 0, (size_t)((to - from) * heads * d) * sizeof(float));
+    memset(o->c->l + from * heads, 0, (size_t)((to - from) * heads) * sizeof(float));
+    for (int64_t i = from * heads; i < to * heads; i++) {
+        o->c->m[i] = -INFINITY;
+    }
+}
+
+void cpu_carry_clear(device *dev, const carry *c, const attention_shape *s, int64_t rows)
+{
+    carry_op op = {.c = c, .s = s};
+
+    for_rows(dev, rows, (int64_t)s->n_heads * s->head_dim, carry_clear_rows, &op);
+}
+
+static void carry_merge_rows(const void *op, int64_t from, int64_t to)
+{
+    const carry_op *o = op;
+    int64_t heads = o->s->n_heads, d = o->s->head_dim;
+
+    for (int64_t i = from * heads; i < to * heads; i++) {
+        o->rows->merge(o->c->o + i * d, &o->c->m[i], &o->c->l[i], o->from->o + i * d, o->from->m[i], o->from->l[i], d);
+    }
+}
+
+void cpu_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows)
+{
+    carry_op op = {.rows = kernels(dev), .c = into, .from = from, .s = s};
+
+    for_rows(dev, rows, 2 * (int64_t)s->n_heads * s->head_dim, carry_merge_rows, &op);
+}
+
+static void carry_finish_rows(const void *op, int64_t from, int64_t to)
+{
+    const carry_op *o = op;
+    int64_t heads = o->s->n_heads, d = o->s->head_dim;
+
+    for (int64_t t = from; t < to; t++) {
+        for (int64_t h = 0; h < heads; h++) {
+            int64_t i = t * heads + h;
+            float l = o->c->l[i];
+            /* Who saw no key has O = 0; that over 1 stays 0. */
+            o->rows->divide(o->out + t * o->ldo + h * d, o->c->o + i * d, l == 0 ? 1 : l, d);
+        }
+    }
+}
+
+void cpu_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, float *out, int64_t ldo)
+{
+    carry_op op = {.rows = kernels(dev), .c = c, .s = s, .out = out, .ldo = ldo};
+
+    for_rows(dev, rows, 2 * (int64_t)s->n_heads * s->head_dim, carry_finish_rows, &op);
+}

@@ -1,0 +1,37 @@
+/* Operations on rows of numbers: each exists once for a row in every kernel family; elementwise.c shares rows out to threads.
+   Rests on device.h. elementwise_scalar.c is the definition, elementwise_simd.h the fast form.
+
+   All are bound by memory: at most a dozen operations on each number read. */
+#ifndef DEVICE_CPU_ELEMENTWISE_H
+#define DEVICE_CPU_ELEMENTWISE_H
+
+#include "device/cpu/internal.h"
+
+struct row_kernels {
+    void (*rms_norm)(float *out, const float *x, const float *weight, float eps, int64_t n);
+    /* Rotates one head of 2 * half numbers in place. */
+    void (*rope)(float *x, const float *cos, const float *sin, int64_t half, rope_style style);
+    /* Numbers as `type` (F32, F16 or BF16), to nearest even. */
+    void (*store)(void *to, dtype type, const float *x, int64_t n);
+    void (*silu_mul)(float *g, const float *u, int64_t n);
+    void (*scale)(float *to, const float *x, float by, int64_t n);
+    void (*divide)(float *to, const float *x, float by, int64_t n);
+    /* Takes one query's partial result into another. */
+    void (*merge)(float *o, float *m, float *l, const float *from_o, float from_m, float from_l, int64_t n);
+};
+
+extern const row_kernels row_kernels_scalar, row_kernels_avx2, row_kernels_avx512;
+
+void cpu_rms_norm(device *dev, float *out, const float *x, const float *weight, float eps, int64_t n, int64_t d);
+void cpu_rope_angles(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq, int64_t half,
+                     float factor);
+void cpu_rope(device *dev, float *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos, const float *sin,
+              rope_style style);
+void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const float *x, int64_t ldx, int64_t n,
+                  int32_t heads, int32_t head_dim);
+void cpu_silu_mul(device *dev, float *g, int64_t ldg, const float *u, int64_t ldu, int64_t n, int64_t d);
+void cpu_carry_clear(device *dev, const carry *c, const attention_shape *s, int64_t rows);
+void cpu_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
+void cpu_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, float *out, int64_t ldo);
+
+#endif

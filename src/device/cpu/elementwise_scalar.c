@@ -1,0 +1,94 @@
+/* Rows of numbers, one number at a time: the definition of what the SIMD kernels compute.
+   Rests on base/dtype.h. elementwise_simd.h is the fast form. */
+#include "device/cpu/elementwise.h"
+
+#include <math.h>
+#include <string.h>
+
+static void rms_norm_row(float *out, const float *x, const float *weight, float eps, int64_t n)
+{
+    double sum = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)x[i] * (double)x[i];
+    }
+    float by = (float)(1 / sqrt(sum / (double)n + (double)eps));
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = x[i] * by * weight[i];
+    }
+}
+
+static void rope_row(float *x, const float *cos, const float *sin, int64_t half, rope_style style)
+{
+    int64_t step = style == ROPE_HALVES ? 1 : 2, across = style == ROPE_HALVES ? half : 1;
+
+    for (int64_t i = 0; i < half; i++) {
+        float *a = x + i * step, *b = a + across, old = *a;
+        *a = old * cos[i] - *b * sin[i];
+        *b = *b * cos[i] + old * sin[i];
+    }
+}
+
+static void store_row(void *to, dtype type, const float *x, int64_t n)
+{
+    if (type == DTYPE_F32) {
+        memcpy(to, x, (size_t)n * sizeof(float));
+        return;
+    }
+    uint16_t *bits = to;
+    for (int64_t i = 0; i < n; i++) {
+        bits[i] = type == DTYPE_F16 ? f32_to_f16(x[i]) : f32_to_bf16(x[i]);
+    }
+}
+
+static void silu_mul_row(float *g, const float *u, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        g[i] = g[i] / (1 + expf(-g[i])) * u[i];
+    }
+}
+
+static void scale_row(float *to, const float *x, float by, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        to[i] = x[i] * by;
+    }
+}
+
+static void divide_row(float *to, const float *x, float by, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        to[i] = x[i] / by;
+    }
+}
+
+static void merge_row(float *o, float *m, float *l, const float *from_o, float from_m, float from_l, int64_t n)
+{
+    if (from_l == 0) {
+        return;
+    }
+    if (*l == 0) {
+        memcpy(o, from_o, (size_t)n * sizeof(float));
+        *m = from_m;
+        *l = from_l;
+        return;
+    }
+    /* The side with the larger maximum stays as it is, the other shrinks to its scale. */
+    bool grows = from_m > *m;
+    float mine = grows ? expf(*m - from_m) : 1, theirs = grows ? 1 : expf(from_m - *m);
+    for (int64_t i = 0; i < n; i++) {
+        o[i] = o[i] * mine + from_o[i] * theirs;
+    }
+    *l = *l * mine + from_l * theirs;
+    *m = grows ? from_m : *m;
+}
+
+const row_kernels row_kernels_scalar = {
+    .rms_norm = rms_norm_row,
+    .rope = rope_row,
+    .store = store_row,
+    .silu_mul = silu_mul_row,
+    .scale = scale_row,
+    .divide = divide_row,
+    .merge = merge_row,
+};

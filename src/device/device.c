@@ -1,0 +1,20 @@
+/* What all devices share: the layout of a carry in one block.
+   Rests on device.h. Devices are in cpu/. */
+#include "device/device.h"
+
+static int64_t carry_heads(const attention_shape *s, int64_t rows)
+{
+    return rows * s->n_heads;
+}
+
+size_t carry_bytes(const attention_shape *s, int64_t rows)
+{
+    return (size_t)carry_heads(s, rows) * (size_t)(s->head_dim + 2) * sizeof(float);
+}
+
+carry carry_at(void *block, const attention_shape *s, int64_t rows)
+{
+    float *o = block, *m = o + carry_heads(s, rows) * s->head_dim;
+
+    return (carry){.o = o, .m = m, .l = m + carry_heads(s, rows)};
+}
