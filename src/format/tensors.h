@@ -15,7 +15,8 @@ enum { TENSOR_MAX_DIMS = 4 };
 
 typedef struct tensor {
     char *name;
-    dtype type;
+    dtype type;                    /* DTYPE_COUNT: the format knows this type, Lariat does not compute with it */
+    const char *type_name;         /* "BF16", "IQ2_XXS": static */
     int32_t n_dims;
     int64_t dims[TENSOR_MAX_DIMS]; /* slowest first, as safetensors has it: a matrix is [rows, cols]; GGUF's are reversed */
     const void *data;              /* in the mapped file; lies within it and does not overlap another tensor (checked) */
@@ -27,7 +28,7 @@ typedef struct tensors {
     mapped_file *files; /* [n_files] */
     int32_t n_files;
     tensor *list;       /* [n], sorted by name */
-    int64_t n;
+    int64_t n, capacity;
 } tensors;
 
 /* The tensor of that name, or NULL. */
@@ -35,12 +36,20 @@ const tensor *tensors_find(const tensors *t, const char *name);
 /* Unmaps and frees; safe on a zeroed one. */
 void tensors_close(tensors *t);
 
+/* How a list is made. tensors_add copies *x but for its name, of which it copies `length` bytes; the list is unsorted until
+   tensors_sort, which refuses a name that is there twice. `path` is for messages. */
+lariat_status tensors_add(tensors *t, const char *path, const tensor *x, const char *name, size_t length);
+lariat_status tensors_sort(tensors *t, const char *path);
+/* Refuses tensors of [first, n) that share bytes; if !holes, also bytes between `data` and `data + size` that are in none. */
+lariat_status tensors_check_layout(const tensors *t, const char *path, int64_t first, const unsigned char *data, size_t size, bool holes);
+
 /* One .safetensors file, or all shards that an index (model.safetensors.index.json) names.
    Layout: u64 header length, JSON header {name: {dtype, shape, data_offsets}, __metadata__}, data. */
 lariat_status safetensors_open(const char *path, tensors *out);
 lariat_status safetensors_open_index(const char *index_path, tensors *out);
 
-/* Parses one safetensors image in memory (for the fuzzer and for safetensors_open); tensors point into it. */
+/* Adds the tensors of one safetensors image in memory, which they point into, and sorts (for the fuzzer and for the two above).
+   The rules are those of the format's own library: no holes, no overlap, nothing after the last tensor. */
 lariat_status safetensors_parse(const char *path, const unsigned char *data, size_t size, int32_t file, tensors *out);
 
 /* Writes a safetensors file piece by piece: header first, then data in the order of the tensors given, so that results of any
