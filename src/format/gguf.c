@@ -57,7 +57,7 @@ static lariat_status read_dims(reader *r, const char *name, uint32_t n_dims, ten
 {
     *elements = 1;
     for (uint32_t i = 0; i < n_dims; i++) {
-        uint64_t dim;
+        uint64_t dim = 0;
         TRY(read_u64(r, "a tensor's shape", &dim));
         if (dim > INT64_MAX || __builtin_mul_overflow(*elements, (int64_t)dim, elements)) {
             return fail(LARIAT_BAD_MODEL, "%s: tensor %s has an absurd shape", r->path, name);
@@ -69,7 +69,7 @@ static lariat_status read_dims(reader *r, const char *name, uint32_t n_dims, ten
 
 static lariat_status read_type(reader *r, const char *name, int64_t elements, tensor *x)
 {
-    uint32_t t;
+    uint32_t t = 0;
 
     TRY(read_u32(r, "a tensor's type", &t));
     if (t >= sizeof types / sizeof *types || !types[t].name) {
@@ -94,11 +94,11 @@ static lariat_status read_type(reader *r, const char *name, int64_t elements, te
 static lariat_status read_tensor(reader *r, int32_t file, tensors *out)
 {
     tensor x = {.file = file};
-    const char *text;
-    size_t size;
-    uint32_t n_dims;
-    uint64_t offset;
-    int64_t elements;
+    const char *text = NULL;
+    size_t size = 0;
+    uint32_t n_dims = 0;
+    uint64_t offset = 0;
+    int64_t elements = 1;
     char name[128]; /* for messages */
 
     TRY(read_string(r, "a tensor's name", &text, &size));
@@ -157,9 +157,9 @@ static lariat_status read_alignment(const reader *r, const gguf_values *values, 
 /* Reads one image; adds its tensors (unsorted) and fills *values. */
 static lariat_status read_image(reader *r, int32_t file, gguf_values *values, tensors *out)
 {
-    uint32_t magic, version;
-    uint64_t n_tensors, n_values;
-    size_t alignment;
+    uint32_t magic = 0, version = 0;
+    uint64_t n_tensors = 0, n_values = 0;
+    size_t alignment = DEFAULT_ALIGNMENT;
     int64_t first = out->n;
 
     TRY(read_u32(r, "its first bytes", &magic));

@@ -41,7 +41,7 @@ static lariat_status take(reader *r, const char *what, uint64_t bytes, const uns
 
 lariat_status read_u32(reader *r, const char *what, uint32_t *out)
 {
-    const unsigned char *p;
+    const unsigned char *p = NULL;
 
     TRY(take(r, what, 4, &p));
     *out = (uint32_t)little_endian(p, 4);
@@ -50,7 +50,7 @@ lariat_status read_u32(reader *r, const char *what, uint32_t *out)
 
 lariat_status read_u64(reader *r, const char *what, uint64_t *out)
 {
-    const unsigned char *p;
+    const unsigned char *p = NULL;
 
     TRY(take(r, what, 8, &p));
     *out = little_endian(p, 8);
@@ -59,8 +59,8 @@ lariat_status read_u64(reader *r, const char *what, uint64_t *out)
 
 lariat_status read_string(reader *r, const char *what, const char **out, size_t *size)
 {
-    uint64_t length;
-    const unsigned char *p;
+    uint64_t length = 0;
+    const unsigned char *p = NULL;
 
     TRY(read_u64(r, what, &length));
     TRY(take(r, what, length, &p));
@@ -93,7 +93,7 @@ static lariat_status read_strings(reader *r, const char *key, uint64_t count, gg
 
 static lariat_status read_array(reader *r, const char *key, gguf_array *a)
 {
-    uint64_t count;
+    uint64_t count = 0;
 
     TRY(read_u32(r, key, &a->type));
     TRY(read_u64(r, key, &count));
@@ -115,8 +115,8 @@ static lariat_status read_array(reader *r, const char *key, gguf_array *a)
 static lariat_status read_value(reader *r, gguf_value *v)
 {
     char key[128]; /* for messages */
-    const char *text;
-    size_t size;
+    const char *text = NULL;
+    size_t size = 0;
 
     TRY(read_string(r, "a key", &v->key, &v->key_size));
     if (v->key_size == 0 || v->key_size > UINT16_MAX) {
