@@ -56,10 +56,17 @@ lariat_status comm_barrier(comm *c);
 /* Regions that others may ask for: one of each kind a rank. */
 typedef enum comm_region { COMM_KV, COMM_QUERIES, COMM_PARTIALS, COMM_REGIONS } comm_region;
 
-/* A contiguous piece of the owner's region. */
+/* A piece of the owner's region: `rows` rows of `bytes` bytes, from one to the next `stride`. */
 typedef struct comm_piece {
-    size_t offset, bytes;
+    size_t offset, bytes, stride;
+    int64_t rows;
 } comm_piece;
+
+/* Where a piece can be read: a transport that copies may pack the rows. */
+typedef struct comm_view {
+    const void *at;
+    size_t stride;
+} comm_view;
 
 /* Names this rank's region; once, before the first comm_ready. */
 void comm_expose(comm *c, comm_region region, const void *base, size_t bytes);
@@ -75,7 +82,7 @@ typedef struct comm_hop {
     uint32_t step;
     const comm_piece *pieces;
     int n_pieces;
-    const void **at; /* [n_pieces], set by comm_take: where piece i can be read */
+    comm_view *views; /* [n_pieces], set by comm_take */
 } comm_hop;
 
 /* Starts to bring a hop's pieces: it travels while the one before is used. At most two hops are between ask and release. */

@@ -176,22 +176,22 @@ lariat_status comm_ask(comm *c, const comm_hop *hop)
 
 lariat_status comm_take(comm *c, comm_hop *hop)
 {
-    const comm *owner = &c->group->ranks[hop->owner];
+    comm *owner = &c->group->ranks[hop->owner];
     int64_t bytes = 0;
 
     if (c->asked == 0) {
         return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for", c->rank, hop->owner);
     }
-    TRY(wait_for(c, (epoch *)&owner->ready[hop->region], hop->step));
+    TRY(wait_for(c, &owner->ready[hop->region], hop->step));
     c->asked--;
     c->taken++;
     for (int i = 0; i < hop->n_pieces; i++) {
         const comm_piece *p = &hop->pieces[i];
-        if (p->offset > owner->bytes[hop->region] || p->bytes > owner->bytes[hop->region] - p->offset) {
+        if (p->rows > 0 && p->offset + (size_t)(p->rows - 1) * p->stride + p->bytes > owner->bytes[hop->region]) {
             return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have", c->rank, hop->owner);
         }
-        hop->at[i] = owner->base[hop->region] + p->offset;
-        bytes += (int64_t)p->bytes;
+        hop->views[i] = (comm_view){owner->base[hop->region] + p->offset, p->stride};
+        bytes += p->rows * (int64_t)p->bytes;
     }
     c->counted.hops++;
     if (bytes > c->counted.hop_bytes) {

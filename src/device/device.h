@@ -110,6 +110,10 @@ typedef struct device_ops {
     /* g[t, i] = silu(g[t, i]) * u[t, i]; [n, d], rows at g + t * ldg and u + t * ldu. */
     void (*silu_mul)(device *dev, float *g, int64_t ldg, const float *u, int64_t ldu, int64_t n, int64_t d);
 
+    /* y[t, i] = from[t, i], or += with `add`: a block of results that came from elsewhere, from [n, width] dense, row t at
+       y + t * ldy. */
+    void (*place)(device *dev, float *y, int64_t ldy, const float *from, int64_t width, int64_t n, bool add);
+
     void (*close)(device *dev);
 } device_ops;
 

@@ -1,0 +1,39 @@
+/* Linear layers over the ring: the one place of the model that knows the layout of a pass.
+   Rests on device/device.h and comm/comm.h. Read on in transformer.c, which uses nothing else to multiply.
+
+   By tokens a rank takes its own rows through whole matrices. By slices every rank takes all rows of the pass through its
+   slice of each matrix's rows, and one message brings the slices of all ranks together; since a sum over columns is never
+   divided, the result has the same bits for every number of ranks. */
+#ifndef MODEL_LINEAR_H
+#define MODEL_LINEAR_H
+
+#include "comm/comm.h"
+#include "device/device.h"
+
+typedef struct linear_context {
+    device *dev;
+    comm *comm;
+    bool by_slices;
+    float *slice;        /* this rank's columns of a result by slices: [n, width of the slice] */
+    const void **theirs; /* [n_ranks] */
+} linear_context;
+
+/* A matrix [rows, cols] and its bias [rows] or NULL. */
+typedef struct projection {
+    const matrix *w;
+    const float *bias;
+} projection;
+
+/* Rows [*begin, *end) of `rows` that `rank` of n takes: whole vectors, so that ranks write no cache line in common. */
+void linear_slice(int64_t rows, int rank, int n, int64_t *begin, int64_t *end);
+/* The widest slice. */
+int64_t linear_slice_width(int64_t rows, int n);
+
+/* y[t] (+)= the results of all projections side by side: y [n, sum of rows], row t at y + t * ldy; x [n, cols], dense. */
+lariat_status linear(const linear_context *c, float *y, int64_t ldy, const float *x, int64_t n, const projection parts[], int n_parts,
+                     bool add);
+
+/* g = silu(gate x) * (up x): g [n, d_ff], dense; u is working memory of the same size. */
+lariat_status linear_gated(const linear_context *c, float *g, float *u, const float *x, int64_t n, projection gate, projection up);
+
+#endif

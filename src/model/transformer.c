@@ -1,0 +1,256 @@
+/* The transformer, once, in model order.
+   Rests on linear.h (which knows the layout of a pass), ring/attention.h and device/device.h. See transformer.h. */
+#include "model/transformer.h"
+
+#include <string.h>
+
+enum {
+    /* Rows of a block of the feed-forward: what the default chunk gives a rank, and what an uneven division may add to it. It
+       bounds the memory of g and u; each block unpacks all matrices once. */
+    FFN_ROWS = 640,
+    /* Rows whose logits are computed at once: unpacking the head is spread over so many. */
+    LOGIT_ROWS = 128
+};
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t qkv_width(const model_config *c)
+{
+    return (int64_t)(c->n_heads + 2 * c->n_kv_heads) * c->head_dim;
+}
+
+static ring_setup ring_setup_of(const model_config *c, const transformer_setup *s)
+{
+    return (ring_setup){.n_layers = c->n_layers,
+                        .shape = {.n_heads = c->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim,
+                                  .scale = c->attention_scale, .kv_type = s->kv_type},
+                        .slots = s->slots, .max_rows = s->max_rows, .max_slices = s->max_slices, .pass_q = s->pass_q};
+}
+
+size_t transformer_message(const model_config *c, const transformer_setup *s)
+{
+    ring_setup ring = ring_setup_of(c, s);
+    int64_t widest = most(most(qkv_width(c), c->d_ff), c->d_model);
+    size_t slices = bytes_of(s->max_slices, linear_slice_width(widest, s->n_ranks), sizeof(float));
+    size_t rows = bytes_of(LOGIT_ROWS, c->d_model, sizeof(float)), partial = ring_message(&ring);
+    size_t larger = slices > rows ? slices : rows;
+
+    return larger > partial ? larger : partial;
+}
+
+/* The pieces of a rank's memory, in one place for adding up and for handing out. */
+typedef struct transformer_sizes {
+    size_t x, qkv, o, ffn, angles, logits, tokens, positions, slice, theirs;
+} transformer_sizes;
+
+static transformer_sizes sizes_of(const model_config *c, const transformer_setup *s)
+{
+    int64_t rows = most(s->max_rows, s->max_slices), width = (int64_t)c->n_heads * c->head_dim;
+    int64_t block = least(rows, FFN_ROWS);
+
+    return (transformer_sizes){
+        .x = bytes_of(most(rows, LOGIT_ROWS), c->d_model, sizeof(float)),
+        .qkv = bytes_of(rows, qkv_width(c), sizeof(float)),
+        .o = bytes_of(rows, width, sizeof(float)),
+        .ffn = bytes_of(block, c->d_ff, sizeof(float)),
+        .angles = bytes_of(rows, c->head_dim / 2, sizeof(float)),
+        .logits = bytes_of(LOGIT_ROWS, linear_slice_width(c->vocab, s->n_ranks), sizeof(float)),
+        .tokens = bytes_of(rows, 1, sizeof(int32_t)),
+        .positions = bytes_of(rows, 1, sizeof(int64_t)),
+        .slice = transformer_message(c, s),
+        .theirs = bytes_of(s->n_ranks, 1, sizeof(void *)),
+    };
+}
+
+size_t transformer_memory(const model_config *c, const transformer_setup *s)
+{
+    transformer_sizes z = sizes_of(c, s);
+    ring_setup ring = ring_setup_of(c, s);
+    const size_t pieces[] = {z.x, z.x, z.qkv, z.o, z.ffn, z.ffn, z.angles, z.angles, z.logits, z.tokens, z.positions, z.slice, z.theirs};
+    size_t sum = ring_memory(&ring, s->n_ranks);
+
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        if (pieces[i] == SIZE_MAX || __builtin_add_overflow(sum, arena_need(pieces[i]), &sum)) {
+            return SIZE_MAX;
+        }
+    }
+    return sum;
+}
+
+lariat_status transformer_open(transformer *t, const model *m, device *dev, comm *c, const transformer_setup *s,
+                               const _Atomic bool *cancel)
+{
+    transformer_sizes z = sizes_of(&m->config, s);
+    ring_setup ring = ring_setup_of(&m->config, s);
+    arena *a = &t->memory;
+
+    *t = (transformer){.model = m, .dev = dev, .comm = c, .max_rows = most(s->max_rows, s->max_slices), .cancel = cancel};
+    TRY(ring_open(&t->ring, dev, c, &ring));
+    TRY(arena_open(a, transformer_memory(&m->config, s) - ring_memory(&ring, s->n_ranks), "activations"));
+    t->x = arena_take(a, z.x);
+    t->h = arena_take(a, z.x);
+    t->qkv = arena_take(a, z.qkv);
+    t->o = arena_take(a, z.o);
+    t->g = arena_take(a, z.ffn);
+    t->u = arena_take(a, z.ffn);
+    t->cos = arena_take(a, z.angles);
+    t->sin = arena_take(a, z.angles);
+    t->logits = arena_take(a, z.logits);
+    t->tokens = arena_take(a, z.tokens);
+    t->positions = arena_take(a, z.positions);
+    t->linear = (linear_context){.dev = dev, .comm = c, .slice = arena_take(a, z.slice), .theirs = arena_take(a, z.theirs)};
+    if (s->pass_q) {
+        ring_expose_queries(&t->ring, t->qkv, qkv_width(&m->config));
+    }
+    return LARIAT_OK;
+}
+
+void transformer_close(transformer *t)
+{
+    ring_close(&t->ring);
+    arena_close(&t->memory);
+    *t = (transformer){0};
+}
+
+/* Lists this rank's rows: their tokens and positions. Returns how many. */
+static int64_t list_rows(transformer *t, const pass_input *in)
+{
+    const pass *p = in->plan;
+    int rank = comm_rank(t->comm);
+    int64_t rows = 0;
+
+    if (p->layout == PASS_BY_SLICES) {
+        for (int32_t i = 0; i < p->n_parts; i++) {
+            for (int64_t k = 0; k < p->parts[i].count; k++) {
+                t->tokens[rows] = in->tokens[p->parts[i].token + k];
+                t->positions[rows++] = p->parts[i].first + k;
+            }
+        }
+        return rows;
+    }
+    for (int32_t i = p->run_begin[rank]; i < p->run_begin[rank + 1]; i++) {
+        const pass_run *run = &p->runs[i];
+        const pass_part *part = &p->parts[run->part];
+        for (int64_t k = 0; k < run->count; k++) {
+            t->tokens[rows] = in->tokens[part->token + run->first - part->first + k];
+            t->positions[rows++] = run->first + k;
+        }
+    }
+    return rows;
+}
+
+/* x [rows, d] += attention of its normalised rows, over the ring. */
+static lariat_status attention_block(transformer *t, int32_t l, int64_t rows)
+{
+    const model_config *c = &t->model->config;
+    const layer_weights *w = &t->model->weights.layers[l];
+    const device_ops *ops = t->dev->ops;
+    const int64_t ld = qkv_width(c), q_width = (int64_t)c->n_heads * c->head_dim, kv_width = (int64_t)c->n_kv_heads * c->head_dim;
+    float *q = t->qkv, *k = q + q_width, *v = k + kv_width; /* [rows, heads, head_dim] each, ld apart */
+    const projection qkv[] = {{&w->q, w->bias_q}, {&w->k, w->bias_k}, {&w->v, w->bias_v}}, o = {&w->o, w->bias_o};
+
+    ops->rms_norm(t->dev, t->h, t->x, w->attn_norm, c->rms_eps, rows, c->d_model);
+    TRY(linear(&t->linear, t->qkv, ld, t->h, rows, qkv, 3, false));
+    ops->rope(t->dev, q, ld, rows, c->n_heads, c->head_dim, t->cos, t->sin, c->rope);
+    ops->rope(t->dev, k, ld, rows, c->n_kv_heads, c->head_dim, t->cos, t->sin, c->rope);
+    ring_append(&t->ring, l, k, v, ld);
+    TRY(ring_attend(&t->ring, l, q, ld, t->o, q_width));
+    return linear(&t->linear, t->x, c->d_model, t->o, rows, &o, 1, true);
+}
+
+/* x [rows, d] += feed-forward of its normalised rows, block by block (Liu & Abbeel 2023, "Blockwise Parallel Transformer"). */
+static lariat_status feed_forward(transformer *t, int32_t l, int64_t rows)
+{
+    const model_config *c = &t->model->config;
+    const layer_weights *w = &t->model->weights.layers[l];
+    const projection gate = {&w->gate, w->bias_gate}, up = {&w->up, w->bias_up}, down = {&w->down, w->bias_down};
+    int64_t blocks = (rows + FFN_ROWS - 1) / FFN_ROWS;
+
+    for (int64_t b = 0; b < blocks; b++) {
+        int64_t begin = rows * b / blocks, n = rows * (b + 1) / blocks - begin;
+        float *x = t->x + begin * c->d_model;
+
+        t->dev->ops->rms_norm(t->dev, t->h, x, w->ffn_norm, c->rms_eps, n, c->d_model);
+        TRY(linear_gated(&t->linear, t->g, t->u, t->h, n, gate, up)); /* g [n, d_ff] */
+        TRY(linear(&t->linear, x, c->d_model, t->g, n, &down, 1, true));
+    }
+    return LARIAT_OK;
+}
+
+/* Brings the rows of some outputs to every rank: h [n, d]. By slices every rank has them. */
+static lariat_status gather_outputs(transformer *t, const pass_output out[], int64_t n, bool by_slices)
+{
+    int64_t d = t->model->config.d_model, mine = 0, row = 0;
+    size_t bytes = (size_t)d * sizeof(float);
+    int rank = comm_rank(t->comm);
+
+    for (int64_t i = 0; i < n; i++) {
+        if (by_slices || out[i].rank == rank) {
+            memcpy(t->h + mine++ * d, t->x + out[i].row * d, bytes);
+        }
+    }
+    if (by_slices) {
+        return LARIAT_OK;
+    }
+    TRY(comm_all_gather(t->comm, t->h, (size_t)mine * bytes, t->linear.theirs));
+    for (int r = 0; r < comm_size(t->comm); r++) { /* outputs are listed by rank */
+        int64_t count = 0;
+        while (row + count < n && out[row + count].rank == r) {
+            count++;
+        }
+        memcpy(t->h + row * d, t->linear.theirs[r], (size_t)count * bytes);
+        row += count;
+    }
+    return LARIAT_OK;
+}
+
+/* Logits of the rows that are wanted: every rank its slice of the vocabulary, in either layout. */
+static lariat_status head(transformer *t, const pass_input *in)
+{
+    const model_config *c = &t->model->config;
+    const model_weights *w = &t->model->weights;
+    int64_t begin, end;
+
+    linear_slice(c->vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
+    for (int64_t at = 0; at < in->n_outputs; at += LOGIT_ROWS) {
+        const pass_output *out = in->outputs + at;
+        int64_t n = least(in->n_outputs - at, LOGIT_ROWS), width = end - begin;
+        linear_job job = {.w = &w->head, .row0 = begin, .rows = width, .y = t->logits, .ldy = width};
+
+        TRY(gather_outputs(t, out, n, in->plan->layout == PASS_BY_SLICES));
+        t->dev->ops->rms_norm(t->dev, t->h, t->h, w->final_norm, c->rms_eps, n, c->d_model);
+        t->dev->ops->linear(t->dev, t->h, c->d_model, n, &job, width > 0);
+        for (int64_t i = 0; i < n; i++) {
+            memcpy(out[i].logits + begin, t->logits + i * width, (size_t)width * sizeof(float));
+        }
+    }
+    return LARIAT_OK;
+}
+
+lariat_status transformer_pass(transformer *t, const pass_input *in)
+{
+    const model_config *c = &t->model->config;
+    const device_ops *ops = t->dev->ops;
+    int64_t rows = list_rows(t, in);
+
+    t->linear.by_slices = in->plan->layout == PASS_BY_SLICES;
+    TRY(ring_begin(&t->ring, in->plan));
+    ops->embed(t->dev, t->x, &t->model->weights.embedding, t->tokens, rows); /* x [rows, d] */
+    ops->rope_angles(t->dev, t->cos, t->sin, t->positions, rows, c->inv_freq, c->head_dim / 2, c->rope_factor);
+    for (int32_t l = 0; l < c->n_layers; l++) {
+        if (atomic_load_explicit(t->cancel, memory_order_relaxed)) {
+            return fail(LARIAT_CANCELLED, "stopped");
+        }
+        TRY(attention_block(t, l, rows));
+        TRY(feed_forward(t, l, rows));
+    }
+    return head(t, in);
+}

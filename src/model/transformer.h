@@ -1,0 +1,67 @@
+/* The transformer on one rank: its buffers, and one pass through all layers.
+   Rests on weights.h, linear.h and ring/attention.h. */
+#ifndef MODEL_TRANSFORMER_H
+#define MODEL_TRANSFORMER_H
+
+#include "model/linear.h"
+#include "model/weights.h"
+#include "ring/attention.h"
+
+#include <stdatomic.h>
+
+/* What a transformer is sized for. */
+typedef struct transformer_setup {
+    int32_t n_ranks;
+    int64_t max_rows;    /* of a rank, by tokens */
+    int64_t max_slices;  /* tokens of a pass by slices */
+    int64_t slots;       /* of a rank's shard */
+    dtype kv_type;
+    bool pass_q;
+} transformer_setup;
+
+/* One row of the result that somebody wants: it leaves the last layer on `rank` as row `row` (by slices on all ranks). */
+typedef struct pass_output {
+    int32_t rank;
+    int64_t row;
+    float *logits; /* [vocab]; each rank writes its slice */
+} pass_output;
+
+typedef struct pass_input {
+    const pass *plan;
+    const int32_t *tokens; /* [plan->n_tokens], flat */
+    const pass_output *outputs; /* [n_outputs], by rank */
+    int64_t n_outputs;
+} pass_input;
+
+typedef struct transformer {
+    const model *model;
+    device *dev;
+    comm *comm;
+    ring_rank ring;
+    linear_context linear;
+    int64_t max_rows;
+    arena memory;
+    float *x, *h;        /* [rows, d_model]: the residual, and what is normalised of it */
+    float *qkv;          /* [rows, (n_heads + 2 * n_kv_heads) * head_dim] */
+    float *o;            /* [rows, n_heads * head_dim] */
+    float *g, *u;        /* [rows of a block, d_ff] */
+    float *cos, *sin;    /* [rows, head_dim / 2] */
+    float *logits;       /* [rows of a block, this rank's slice of the vocabulary] */
+    int32_t *tokens;     /* [rows] */
+    int64_t *positions;  /* [rows] */
+    const _Atomic bool *cancel; /* looked at before every layer */
+} transformer;
+
+/* Bytes of one rank: activations and carries, without the shard; and the largest message. SIZE_MAX on overflow. */
+size_t transformer_memory(const model_config *c, const transformer_setup *s);
+size_t transformer_message(const model_config *c, const transformer_setup *s);
+
+/* The model, device and endpoint stay the caller's. transformer_close is safe on a zeroed one. */
+lariat_status transformer_open(transformer *t, const model *m, device *dev, comm *c, const transformer_setup *s,
+                               const _Atomic bool *cancel);
+void transformer_close(transformer *t);
+
+/* Takes the tokens of a pass through the model. Collective: all ranks call it with the same input. */
+lariat_status transformer_pass(transformer *t, const pass_input *in);
+
+#endif

@@ -1,0 +1,376 @@
+/* The schedule of ring attention: which keys meet which queries, in which order, and what travels meanwhile.
+   Rests on cache.h, comm/comm.h, device/device.h. See attention.h; the kernel is device/cpu/attention.c.
+
+   The carry (O, m, l) is fp32 over all hops and is divided once, so the order of the hops changes rounding only.
+   Three schedules, one kernel:
+   - pass-KV: rank r begins with its own keys and asks for those of r + 1, r + 2, ... while it computes;
+   - pass-Q: the queries of r + 1, r + 2, ... come to rank r's keys, and the partial results go back to be merged;
+   - by slices (decode): every rank has all queries, attends to its own shard, and all partial results are gathered. */
+#include "ring/attention.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+size_t ring_message(const ring_setup *s)
+{
+    return carry_bytes(&s->shape, s->max_slices);
+}
+
+static int64_t most_rows(const ring_setup *s)
+{
+    return s->max_rows > s->max_slices ? s->max_rows : s->max_slices;
+}
+
+size_t ring_memory(const ring_setup *s, int32_t n_ranks)
+{
+    size_t own = arena_need(carry_bytes(&s->shape, most_rows(s)));
+    size_t partials = s->pass_q ? bytes_of(n_ranks, 1, arena_need(carry_bytes(&s->shape, s->max_rows))) : 0;
+
+    return 2 * own + partials + arena_need((size_t)n_ranks * sizeof(void *));
+}
+
+lariat_status ring_open(ring_rank *r, device *dev, comm *c, const ring_setup *s)
+{
+    *r = (ring_rank){.dev = dev, .comm = c, .rank = comm_rank(c), .n_ranks = comm_size(c), .n_layers = s->n_layers,
+                     .shape = s->shape, .max_rows = s->max_rows};
+    TRY(shard_open(&r->shard, s->n_layers, s->shape.n_kv_heads, s->shape.head_dim, s->slots, s->shape.kv_type));
+    TRY(arena_open(&r->memory, ring_memory(s, r->n_ranks), "ring attention"));
+    r->theirs = arena_take(&r->memory, (size_t)r->n_ranks * sizeof *r->theirs);
+    r->own = arena_take(&r->memory, carry_bytes(&s->shape, most_rows(s)));
+    r->merged = arena_take(&r->memory, carry_bytes(&s->shape, most_rows(s)));
+    comm_expose(c, COMM_KV, r->shard.base, r->shard.bytes);
+    if (s->pass_q) {
+        r->partial_stride = arena_need(carry_bytes(&s->shape, s->max_rows));
+        r->partials = arena_take(&r->memory, (size_t)r->n_ranks * r->partial_stride);
+        comm_expose(c, COMM_PARTIALS, r->partials, (size_t)r->n_ranks * r->partial_stride);
+    }
+    return LARIAT_OK;
+}
+
+void ring_close(ring_rank *r)
+{
+    for (int i = 0; i < 2; i++) {
+        free(r->hops[i].pieces);
+        free(r->hops[i].views);
+        free(r->hops[i].segments);
+        free(r->hops[i].part_begin);
+    }
+    free(r->items);
+    arena_close(&r->memory);
+    shard_close(&r->shard);
+    *r = (ring_rank){0};
+}
+
+void ring_expose_queries(ring_rank *r, const float *q, int64_t ldq)
+{
+    comm_expose(r->comm, COMM_QUERIES, q, (size_t)(r->max_rows * ldq) * sizeof *q);
+}
+
+/* --- the plan of a pass, as this rank sees it --- */
+
+static lariat_status no_memory(const ring_rank *r)
+{
+    return fail(LARIAT_NO_MEMORY, "rank %d: no memory for the segments of a pass", r->rank);
+}
+
+static lariat_status make_segments(ring_rank *r, size_t need)
+{
+    if (need <= r->segment_room) {
+        return LARIAT_OK;
+    }
+    need += need / 2;
+    r->segment_room = 0;
+    for (int i = 0; i < 2; i++) {
+        hop_set *h = &r->hops[i];
+        free(h->pieces);
+        free(h->views);
+        free(h->segments);
+        h->pieces = malloc(2 * need * sizeof *h->pieces);
+        h->views = malloc(2 * need * sizeof *h->views);
+        h->segments = malloc(need * sizeof *h->segments);
+        if (!h->pieces || !h->views || !h->segments) {
+            return no_memory(r);
+        }
+    }
+    r->segment_room = need;
+    return LARIAT_OK;
+}
+
+static lariat_status make_parts(ring_rank *r, size_t parts)
+{
+    if (parts <= r->part_room) {
+        return LARIAT_OK;
+    }
+    r->part_room = 0;
+    for (int i = 0; i < 2; i++) {
+        free(r->hops[i].part_begin);
+        r->hops[i].part_begin = malloc((parts + 1) * sizeof *r->hops[i].part_begin);
+        if (!r->hops[i].part_begin) {
+            return no_memory(r);
+        }
+    }
+    r->part_room = parts;
+    return LARIAT_OK;
+}
+
+lariat_status ring_begin(ring_rank *r, const pass *p)
+{
+    size_t items = (size_t)p->n_parts, segments = 0;
+
+    for (int32_t o = 0; o < p->n_ranks; o++) {
+        size_t runs = (size_t)(p->run_begin[o + 1] - p->run_begin[o]), spans = 0;
+        for (int32_t i = 0; i < p->n_parts; i++) {
+            const int32_t *begin = &p->span_begin[i * p->n_ranks + o];
+            spans += (size_t)(begin[1] - begin[0]);
+        }
+        items = runs > items ? runs : items;
+        segments = runs + spans > segments ? runs + spans : segments;
+    }
+    TRY(make_segments(r, segments));
+    TRY(make_parts(r, (size_t)p->n_parts));
+    if (items > r->item_room) {
+        free(r->items);
+        r->item_room = 0;
+        r->items = malloc(items * sizeof *r->items);
+        if (!r->items) {
+            return no_memory(r);
+        }
+        r->item_room = items;
+    }
+    r->pass = p;
+    return LARIAT_OK;
+}
+
+/* The step at which a layer's keys (or queries) of this pass are there: grows from layer to layer and pass to pass. */
+static uint32_t step_of(const ring_rank *r, int32_t layer)
+{
+    return r->pass->number * (uint32_t)r->n_layers + (uint32_t)layer + 1;
+}
+
+static void add_source(const ring_rank *r, hop_set *h, int32_t layer, int64_t slot, int64_t count, int64_t first)
+{
+    size_t row = (size_t)r->shape.head_dim * dtype_block_bytes(r->shape.kv_type);
+
+    for (int side = 0; side < 2; side++) {
+        h->pieces[2 * h->n + side] = (comm_piece){.offset = shard_offset(&r->shard, layer, side, slot),
+                                                  .bytes = (size_t)count * row,
+                                                  .stride = (size_t)r->shard.slots * row,
+                                                  .rows = r->shape.n_kv_heads};
+    }
+    h->segments[h->n++] = (kv_segment){.count = (int32_t)count, .first = first};
+}
+
+/* What `owner` holds of the pass's sequences: all that came before, seen whole by every query, then the runs of this pass. */
+static void list_sources(const ring_rank *r, hop_set *h, int32_t layer, int owner)
+{
+    const pass *p = r->pass;
+    int32_t run = p->run_begin[owner];
+
+    h->n = 0;
+    for (int32_t i = 0; i < p->n_parts; i++) {
+        int32_t at = i * p->n_ranks + owner;
+        h->part_begin[i] = h->n;
+        for (int32_t s = p->span_begin[at]; s < p->span_begin[at + 1]; s++) {
+            add_source(r, h, layer, p->spans[s].slot, p->spans[s].count, KV_ALL_VISIBLE);
+        }
+        for (; run < p->run_begin[owner + 1] && p->runs[run].part == i; run++) {
+            add_source(r, h, layer, p->runs[run].slot, p->runs[run].count, p->runs[run].first);
+        }
+    }
+    h->part_begin[p->n_parts] = h->n;
+    h->hop = (comm_hop){.region = COMM_KV, .owner = owner, .step = step_of(r, layer), .pieces = h->pieces,
+                        .n_pieces = 2 * h->n, .views = h->views};
+}
+
+/* Points the segments at where the hop's pieces lie now. */
+static void place_segments(const ring_rank *r, hop_set *h)
+{
+    size_t row = (size_t)r->shape.head_dim * dtype_block_bytes(r->shape.kv_type);
+
+    for (int32_t i = 0; i < h->n; i++) {
+        h->segments[i].k = h->views[2 * i].at;
+        h->segments[i].v = h->views[2 * i + 1].at;
+        h->segments[i].head_stride = (int64_t)(h->views[2 * i].stride / row);
+    }
+}
+
+/* This rank's own keys, which do not travel. */
+static void take_own(const ring_rank *r, hop_set *h, int32_t layer)
+{
+    list_sources(r, h, layer, r->rank);
+    for (int32_t i = 0; i < 2 * h->n; i++) {
+        h->views[i] = (comm_view){r->shard.base + h->pieces[i].offset, h->pieces[i].stride};
+    }
+    place_segments(r, h);
+}
+
+/* The queries that `rank` has by tokens, each run against the segments of its sequence. Returns the number of items. */
+static int32_t items_by_tokens(const ring_rank *r, const hop_set *h, int rank)
+{
+    const pass *p = r->pass;
+    int32_t n = 0;
+
+    for (int32_t i = p->run_begin[rank]; i < p->run_begin[rank + 1]; i++) {
+        const pass_run *run = &p->runs[i];
+        int32_t begin = h->part_begin[run->part], count = h->part_begin[run->part + 1] - begin;
+        if (count) {
+            r->items[n++] = (attention_item){.row = (int32_t)run->row, .count = (int32_t)run->count, .first = run->first,
+                                             .segments = h->segments + begin, .n_segments = count};
+        }
+    }
+    return n;
+}
+
+static int32_t items_by_slices(const ring_rank *r, const hop_set *h)
+{
+    const pass *p = r->pass;
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < p->n_parts; i++) {
+        int32_t begin = h->part_begin[i], count = h->part_begin[i + 1] - begin;
+        if (count && p->parts[i].count) {
+            r->items[n++] = (attention_item){.row = (int32_t)p->parts[i].token, .count = (int32_t)p->parts[i].count,
+                                             .first = p->parts[i].first, .segments = h->segments + begin, .n_segments = count};
+        }
+    }
+    return n;
+}
+
+/* --- keys and values --- */
+
+void ring_append(ring_rank *r, int32_t layer, const float *k, const float *v, int64_t ld)
+{
+    const pass *p = r->pass;
+    const device_ops *ops = r->dev->ops;
+
+    for (int32_t i = p->run_begin[r->rank]; i < p->run_begin[r->rank + 1]; i++) {
+        const pass_run *run = &p->runs[i];
+        for (int side = 0; side < 2; side++) {
+            const float *rows = (side ? v : k) + run->row * ld;
+            ops->kv_store(r->dev, r->shard.base + shard_offset(&r->shard, layer, side, 0), r->shape.kv_type, r->shard.slots,
+                          run->slot, rows, ld, run->count, r->shape.n_kv_heads, r->shape.head_dim);
+        }
+    }
+    comm_ready(r->comm, COMM_KV, step_of(r, layer));
+}
+
+/* --- the three schedules --- */
+
+/* Keys travel. */
+static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const float *q, int64_t ldq, const carry *c)
+{
+    int n = r->n_ranks;
+
+    for (int hop = 0; hop < n; hop++) {
+        hop_set *now = &r->hops[hop & 1], *next = &r->hops[(hop + 1) & 1];
+        if (hop == 0) {
+            take_own(r, now, layer);
+        } else {
+            TRY(comm_take(r->comm, &now->hop));
+            place_segments(r, now);
+        }
+        if (hop + 1 < n) { /* travels while `now` is used */
+            list_sources(r, next, layer, (r->rank + hop + 1) % n);
+            TRY(comm_ask(r->comm, &next->hop));
+        }
+        r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_tokens(r, now, r->rank), c);
+        if (hop > 0) {
+            comm_release(r->comm, &now->hop);
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* Partial results are ready rank after rank, in the order in which their queries were served. */
+static uint32_t partial_step(const ring_rank *r, int32_t layer, int from, int to)
+{
+    uint32_t hop = (uint32_t)((to - from + r->n_ranks) % r->n_ranks);
+
+    return (step_of(r, layer) - 1) * (uint32_t)r->n_ranks + hop + 1;
+}
+
+/* The queries of every rank, in turn, against this rank's keys; each result lies ready for its owner. */
+static lariat_status serve_queries(ring_rank *r, int32_t layer, int64_t ldq)
+{
+    hop_set *own = &r->hops[0];
+    int n = r->n_ranks;
+
+    take_own(r, own, layer);
+    for (int hop = 0; hop < n; hop++) {
+        int owner = (r->rank + hop) % n;
+        int64_t rows = r->pass->rows[owner];
+        size_t row = (size_t)(r->shape.n_heads * r->shape.head_dim) * sizeof(float);
+        comm_piece piece = {.bytes = row, .stride = (size_t)ldq * sizeof(float), .rows = rows};
+        comm_view view;
+        comm_hop queries = {.region = COMM_QUERIES, .owner = owner, .step = step_of(r, layer), .pieces = &piece,
+                            .n_pieces = 1, .views = &view};
+        carry c = carry_at(r->partials + (size_t)owner * r->partial_stride, &r->shape, rows);
+
+        TRY(comm_ask(r->comm, &queries));
+        TRY(comm_take(r->comm, &queries));
+        r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
+        r->dev->ops->attention(r->dev, &r->shape, view.at, (int64_t)(view.stride / sizeof(float)), r->items,
+                               items_by_tokens(r, own, owner), &c);
+        comm_release(r->comm, &queries);
+        comm_ready(r->comm, COMM_PARTIALS, partial_step(r, layer, r->rank, owner));
+    }
+    return LARIAT_OK;
+}
+
+/* Queries travel. */
+static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const carry *c)
+{
+    int64_t rows = r->pass->rows[r->rank];
+
+    comm_ready(r->comm, COMM_QUERIES, step_of(r, layer));
+    TRY(serve_queries(r, layer, ldq));
+    for (int from = 0; from < r->n_ranks; from++) {
+        size_t bytes = carry_bytes(&r->shape, rows);
+        comm_piece piece = {.offset = (size_t)r->rank * r->partial_stride, .bytes = bytes, .stride = bytes, .rows = 1};
+        comm_view view;
+        comm_hop partial = {.region = COMM_PARTIALS, .owner = from, .step = partial_step(r, layer, from, r->rank),
+                            .pieces = &piece, .n_pieces = 1, .views = &view};
+
+        TRY(comm_ask(r->comm, &partial));
+        TRY(comm_take(r->comm, &partial));
+        carry theirs = carry_at((void *)(uintptr_t)view.at, &r->shape, rows);
+        r->dev->ops->carry_merge(r->dev, c, &theirs, &r->shape, rows);
+        comm_release(r->comm, &partial);
+    }
+    return LARIAT_OK;
+}
+
+/* Every rank has all queries; one message brings all partial results, merged in the order of the ranks on every rank alike. */
+static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const float *q, int64_t ldq, const carry *merged)
+{
+    hop_set *own = &r->hops[0];
+    int64_t rows = r->pass->n_tokens;
+    carry c = carry_at(r->own, &r->shape, rows);
+
+    take_own(r, own, layer);
+    r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
+    r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, own), &c);
+    TRY(comm_all_gather(r->comm, r->own, carry_bytes(&r->shape, rows), r->theirs));
+    for (int from = 0; from < r->n_ranks; from++) {
+        carry part = carry_at((void *)(uintptr_t)r->theirs[from], &r->shape, rows);
+        r->dev->ops->carry_merge(r->dev, merged, &part, &r->shape, rows);
+    }
+    return LARIAT_OK;
+}
+
+lariat_status ring_attend(ring_rank *r, int32_t layer, const float *q, int64_t ldq, float *o, int64_t ldo)
+{
+    int64_t rows = r->pass->rows[r->rank];
+    carry c = carry_at(r->merged, &r->shape, rows);
+
+    r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
+    if (r->pass->layout == PASS_BY_SLICES) {
+        TRY(attend_by_slices(r, layer, q, ldq, &c));
+    } else if (r->pass->side == PASS_Q) {
+        TRY(attend_by_q(r, layer, ldq, &c));
+    } else {
+        TRY(attend_by_kv(r, layer, q, ldq, &c));
+    }
+    r->dev->ops->carry_finish(r->dev, &c, &r->shape, rows, o, ldo);
+    return LARIAT_OK;
+}

@@ -1,0 +1,71 @@
+/* Ring attention: every query against every key that it may see, wherever the key is held (Liu et al. 2023, section 3).
+   Rests on cache.h (shards and the plan of a pass), comm/comm.h (hops) and device/device.h (the computing). */
+#ifndef RING_ATTENTION_H
+#define RING_ATTENTION_H
+
+#include "comm/comm.h"
+#include "device/device.h"
+#include "ring/cache.h"
+
+/* What one hop brings: the keys and values that one rank holds of the sequences of a pass. */
+typedef struct hop_set {
+    comm_hop hop;
+    comm_piece *pieces;    /* K and V of each source in turn: [2 * n] */
+    comm_view *views;
+    kv_segment *segments;  /* [n], by part */
+    int32_t *part_begin;   /* [n_parts + 1] into segments */
+    int32_t n;
+} hop_set;
+
+/* One rank's side of the ring. */
+typedef struct ring_rank {
+    device *dev;
+    comm *comm;
+    int32_t rank, n_ranks, n_layers;
+    attention_shape shape;
+    shard shard;
+    int64_t max_rows;        /* of queries by tokens, one rank */
+    arena memory;
+    void *own, *merged;      /* carries of this rank's queries */
+    unsigned char *partials; /* pass-Q by tokens: a carry of max_rows for each rank's queries, or NULL */
+    size_t partial_stride;
+    const void **theirs;     /* [n_ranks]: blocks of an all-gather */
+    hop_set hops[2];         /* the one that is used and the one that travels */
+    size_t segment_room, part_room, item_room;
+    attention_item *items;
+    const pass *pass;
+} ring_rank;
+
+typedef struct ring_setup {
+    int32_t n_layers;
+    attention_shape shape;
+    int64_t slots;       /* of the shard */
+    int64_t max_rows;    /* a rank, by tokens */
+    int64_t max_slices;  /* tokens of a pass by slices */
+    bool pass_q;         /* queries may travel by tokens */
+} ring_setup;
+
+/* Bytes of a rank beside its shard; and the largest message that it gathers. SIZE_MAX on overflow. */
+size_t ring_memory(const ring_setup *s, int32_t n_ranks);
+size_t ring_message(const ring_setup *s);
+
+/* Takes memory and exposes the shard. `dev` and `c` stay the caller's. ring_close is safe on a zeroed one. */
+lariat_status ring_open(ring_rank *r, device *dev, comm *c, const ring_setup *s);
+void ring_close(ring_rank *r);
+
+/* Says which queries will travel by tokens: rows of q as ring_attend will get them, row t at q + t * ldq. Once, before the
+   first pass; only needed where pass_q. */
+void ring_expose_queries(ring_rank *r, const float *q, int64_t ldq);
+
+/* Makes ready for a pass; the plan stays the caller's and unchanged until the pass has ended on all ranks. */
+lariat_status ring_begin(ring_rank *r, const pass *p);
+
+/* Stores this rank's share of the pass's keys (after RoPE) and values in its shard and says so to the others.
+   k, v: rows as the pass numbers them, [n_kv_heads, head_dim] each, row t at k + t * ld. */
+void ring_append(ring_rank *r, int32_t layer, const float *k, const float *v, int64_t ld);
+
+/* Attention of the pass's queries on this rank: q [rows, n_heads, head_dim], row t at q + t * ldq, into o [rows, n_heads,
+   head_dim], row t at o + t * ldo. Collective; ring_append of the layer comes before. */
+lariat_status ring_attend(ring_rank *r, int32_t layer, const float *q, int64_t ldq, float *o, int64_t ldo);
+
+#endif

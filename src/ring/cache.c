@@ -1,0 +1,196 @@
+/* Shards, sequences and the slots that they reserve.
+   Rests on base/arena.h. See cache.h; passes over sequences are planned in pass.c. */
+#include "ring/cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+size_t shard_need(int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type)
+{
+    size_t row = bytes_of(n_kv_heads, head_dim, dtype_block_bytes(type));
+    size_t side = row == SIZE_MAX ? SIZE_MAX : bytes_of(slots, 1, row);
+
+    return side > SIZE_MAX / 2 ? SIZE_MAX : bytes_of(2, n_layers, side);
+}
+
+lariat_status shard_open(shard *s, int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type)
+{
+    size_t need = shard_need(n_layers, n_kv_heads, head_dim, slots, type);
+
+    *s = (shard){.type = type, .n_kv_heads = n_kv_heads, .head_dim = head_dim, .slots = slots, .bytes = need};
+    TRY(arena_open(&s->memory, need, "KV shard"));
+    s->side_bytes = need / 2 / (size_t)n_layers;
+    s->base = arena_take(&s->memory, 0);
+    return LARIAT_OK;
+}
+
+void shard_close(shard *s)
+{
+    arena_close(&s->memory);
+}
+
+size_t shard_offset(const shard *s, int32_t layer, int side, int64_t slot)
+{
+    size_t row = (size_t)s->head_dim * dtype_block_bytes(s->type);
+
+    return ((size_t)layer * 2 + (size_t)side) * s->side_bytes + (size_t)slot * row;
+}
+
+/* --- slots --- */
+
+static int64_t whole_blocks(int64_t slots)
+{
+    return (slots + SLOT_BLOCK - 1) / SLOT_BLOCK;
+}
+
+int64_t cache_slots_for(int n_ranks, int64_t capacity)
+{
+    int64_t share = (capacity + n_ranks - 1) / n_ranks;
+    int64_t ahead = n_ranks > 1 ? DECODE_BLOCK : 0;
+    int64_t slots = share + ahead < capacity ? share + ahead : capacity;
+
+    return whole_blocks(slots) * SLOT_BLOCK;
+}
+
+lariat_status cache_open(cache *c, int32_t n_ranks, int64_t slots)
+{
+    *c = (cache){.n_ranks = n_ranks, .blocks = whole_blocks(slots)};
+    c->taken = calloc((size_t)n_ranks, (size_t)c->blocks);
+    c->free_blocks = malloc((size_t)n_ranks * sizeof *c->free_blocks);
+    if (!c->taken || !c->free_blocks) {
+        cache_close(c);
+        return fail(LARIAT_NO_MEMORY, "KV cache: no memory for a table of %lld slots", (long long)slots);
+    }
+    for (int32_t r = 0; r < n_ranks; r++) {
+        c->free_blocks[r] = c->blocks;
+    }
+    return LARIAT_OK;
+}
+
+void cache_close(cache *c)
+{
+    free(c->taken);
+    free(c->free_blocks);
+    *c = (cache){0};
+}
+
+int64_t cache_room(const cache *c)
+{
+    int64_t least = c->blocks;
+
+    for (int32_t r = 0; r < c->n_ranks; r++) {
+        least = c->free_blocks[r] < least ? c->free_blocks[r] : least;
+    }
+    /* The largest capacity whose slots fit: cache_slots_for grows with it. */
+    int64_t low = 0, high = least * SLOT_BLOCK * c->n_ranks;
+    while (low < high) {
+        int64_t middle = low + (high - low + 1) / 2;
+        if (cache_slots_for(c->n_ranks, middle) <= least * SLOT_BLOCK) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    return low;
+}
+
+/* The run of free blocks from `from` on, at most `most` long: its begin in *begin. Returns its length, 0 at the end. */
+static int64_t next_free_run(const cache *c, int32_t rank, int64_t from, int64_t most, int64_t *begin)
+{
+    const unsigned char *taken = c->taken + rank * c->blocks;
+    int64_t b = from, n = 0;
+
+    while (b < c->blocks && taken[b]) {
+        b++;
+    }
+    *begin = b;
+    while (b + n < c->blocks && !taken[b + n] && n < most) {
+        n++;
+    }
+    return n;
+}
+
+/* Takes `blocks` free blocks of a rank, lowest first, as extents. The caller has checked that there are so many. */
+static lariat_status reserve(cache *c, int32_t rank, int64_t blocks, sequence_part *part)
+{
+    int64_t begin = 0, count, left;
+    size_t extents = 0;
+
+    for (left = blocks; left; left -= count, begin += count) {
+        count = next_free_run(c, rank, begin, left, &begin);
+        extents++;
+    }
+    part->extents = calloc(extents + 1, sizeof *part->extents);
+    part->positions = malloc((size_t)(blocks * SLOT_BLOCK + 1) * sizeof *part->positions);
+    if (!part->extents || !part->positions) {
+        return fail(LARIAT_NO_MEMORY, "session: no memory for a table of %lld slots", (long long)(blocks * SLOT_BLOCK));
+    }
+    for (left = blocks, begin = 0; left; left -= count, begin += count) {
+        count = next_free_run(c, rank, begin, left, &begin);
+        memset(c->taken + rank * c->blocks + begin, 1, (size_t)count);
+        part->extents[part->n_extents++] = (slot_span){begin * SLOT_BLOCK, count * SLOT_BLOCK};
+    }
+    part->room = blocks * SLOT_BLOCK;
+    c->free_blocks[rank] -= blocks;
+    return LARIAT_OK;
+}
+
+lariat_status sequence_open(cache *c, int64_t capacity, sequence *out)
+{
+    int64_t blocks = cache_slots_for(c->n_ranks, capacity) / SLOT_BLOCK;
+
+    *out = (sequence){.capacity = capacity};
+    if (capacity > cache_room(c)) {
+        return fail(LARIAT_NO_MEMORY,
+                    "session: %lld positions do not fit into the KV cache, which has room for %lld more; open the engine with a "
+                    "larger context (-c) or close a session",
+                    (long long)capacity, (long long)cache_room(c));
+    }
+    out->parts = calloc((size_t)c->n_ranks, sizeof *out->parts);
+    if (!out->parts) {
+        return fail(LARIAT_NO_MEMORY, "session: no memory for %d ranks", c->n_ranks);
+    }
+    for (int32_t r = 0; r < c->n_ranks; r++) {
+        lariat_status status = reserve(c, r, blocks, &out->parts[r]);
+        if (status != LARIAT_OK) {
+            sequence_close(c, out);
+            return status;
+        }
+    }
+    return LARIAT_OK;
+}
+
+void sequence_close(cache *c, sequence *s)
+{
+    for (int32_t r = 0; s->parts && r < c->n_ranks; r++) {
+        sequence_part *part = &s->parts[r];
+        for (int32_t i = 0; i < part->n_extents; i++) {
+            int64_t block = part->extents[i].slot / SLOT_BLOCK, count = part->extents[i].count / SLOT_BLOCK;
+            memset(c->taken + r * c->blocks + block, 0, (size_t)count);
+            c->free_blocks[r] += count;
+        }
+        free(part->extents);
+        free(part->positions);
+    }
+    free(s->parts);
+    *s = (sequence){0};
+}
+
+void sequence_rewind(sequence *s, int32_t n_ranks, int64_t length)
+{
+    for (int32_t r = 0; r < n_ranks; r++) {
+        sequence_part *part = &s->parts[r];
+        int64_t low = 0, high = part->used; /* slots below `low` stay */
+        while (low < high) {
+            int64_t middle = low + (high - low) / 2;
+            if (part->positions[middle] < length) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        part->used = low;
+    }
+    s->length = length;
+    s->decode_left = 0; /* the next token looks for the least-filled rank */
+}

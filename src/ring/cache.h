@@ -1,0 +1,91 @@
+/* The KV cache of the ring: every rank's shard (its memory), and for every sequence which slots of which shard hold which
+   positions (known to all ranks alike).
+   Rests on plan.h and base/. Read on in attention.h.
+
+   A shard's layer is K [n_kv_heads, slots, head_dim] and V the same, in the type of the cache, keys after RoPE. Slots are
+   handed out in blocks; a sequence reserves all that it may need when it opens, as few extents as the pool allows. A rank's slots
+   of a sequence are filled in the order in which positions come, so they are always sorted by position: rewinding drops the
+   tail on every rank, and what was there before a pass is seen whole by every query of the pass. */
+#ifndef RING_CACHE_H
+#define RING_CACHE_H
+
+#include "base/arena.h"
+#include "base/dtype.h"
+#include "ring/plan.h"
+
+enum { SLOT_BLOCK = 32 }; /* slots are reserved in such blocks: a sequence wastes half of one a rank on average */
+
+/* The memory of one rank. */
+typedef struct shard {
+    arena memory;
+    unsigned char *base; /* [n_layers, 2 (K, V), n_kv_heads, slots, head_dim] */
+    dtype type;
+    int32_t n_kv_heads, head_dim;
+    int64_t slots;
+    size_t side_bytes;   /* of K (or V) of one layer */
+    size_t bytes;        /* in all */
+} shard;
+
+/* What one rank holds of a sequence. */
+typedef struct sequence_part {
+    slot_span *extents;  /* reserved slots, in the order in which they are filled */
+    int32_t n_extents;
+    int64_t room, used;  /* slots reserved, slots filled */
+    int32_t *positions;  /* [room] of the filled slots, ascending */
+} sequence_part;
+
+typedef struct sequence {
+    int64_t length, capacity; /* positions */
+    int32_t decode_rank;      /* that takes single tokens now */
+    int64_t decode_left;      /* how many more it takes */
+    sequence_part *parts;     /* [n_ranks] */
+} sequence;
+
+/* Which blocks of the shards are taken. The same for all ranks' shards: a block number stands for that block in each. */
+typedef struct cache {
+    int32_t n_ranks;
+    int64_t blocks, blocks_free; /* a rank */
+    unsigned char *taken;        /* [n_ranks, blocks] */
+    int64_t *free_blocks;        /* [n_ranks] */
+} cache;
+
+/* Bytes of a shard, SIZE_MAX on overflow; and opening one. */
+size_t shard_need(int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type);
+lariat_status shard_open(shard *s, int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type);
+void shard_close(shard *s);
+
+/* Byte offset of KV head 0 of `slot` in K (side 0) or V (side 1) of a layer. */
+size_t shard_offset(const shard *s, int32_t layer, int side, int64_t slot);
+
+/* Slots a rank must have for a sequence of `capacity` positions over n ranks: an even share, what decoding may be ahead by, whole
+   blocks. */
+int64_t cache_slots_for(int n_ranks, int64_t capacity);
+
+lariat_status cache_open(cache *c, int32_t n_ranks, int64_t slots);
+void cache_close(cache *c);
+/* The largest capacity that a new sequence could have now. */
+int64_t cache_room(const cache *c);
+
+/* Reserves slots for `capacity` positions on every rank. */
+lariat_status sequence_open(cache *c, int64_t capacity, sequence *out);
+void sequence_close(cache *c, sequence *s);
+/* Drops all positions from `length` on. */
+void sequence_rewind(sequence *s, int32_t n_ranks, int64_t length);
+
+/* --- building the plan of a pass --- */
+
+typedef struct pass_request {
+    sequence *seq;
+    int64_t count; /* tokens wanted */
+} pass_request;
+
+/* An empty plan, to be used again and again: its arrays grow to what the largest pass needs and stay. */
+lariat_status pass_open(pass *p, int32_t n_ranks);
+void pass_close(pass *p);
+
+/* Plans a pass over the requests and takes their sequences forward: filled slots and lengths are those after the pass. By
+   tokens no rank gets more than max_rows rows: requests[i].count becomes the number of tokens that found room (each request
+   asks for no more than its sequence has capacity for). Fails only without memory, and then no sequence has moved. */
+lariat_status pass_plan(pass *p, pass_layout layout, pass_request requests[], int32_t n, int64_t max_rows);
+
+#endif

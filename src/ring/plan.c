@@ -1,0 +1,128 @@
+/* The division of a pass over the ranks, and the predictions that choose its layout and which side travels.
+   Rests on nothing. See plan.h. */
+#include "ring/plan.h"
+
+#include <math.h>
+
+/* Tokens that fit below a common level of filling. */
+static int64_t below_level(int n, const int64_t filled[], const int64_t room[], int64_t level)
+{
+    int64_t sum = 0;
+
+    for (int r = 0; r < n; r++) {
+        int64_t share = level - filled[r];
+        sum += share < 0 ? 0 : share < room[r] ? share : room[r];
+    }
+    return sum;
+}
+
+/* The highest level that `tokens` reach everywhere. */
+static int64_t find_level(int n, const int64_t filled[], const int64_t room[], int64_t tokens)
+{
+    int64_t low = 0, high = tokens;
+
+    for (int r = 0; r < n; r++) {
+        high = filled[r] + tokens > high ? filled[r] + tokens : high;
+    }
+    while (low < high) {
+        int64_t middle = low + (high - low + 1) / 2;
+        if (below_level(n, filled, room, middle) <= tokens) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    return low;
+}
+
+int64_t plan_shares(int n, const int64_t filled[], const int64_t room[], const int64_t rows[], int64_t tokens, int64_t share[])
+{
+    int64_t level = find_level(n, filled, room, tokens), placed = 0;
+
+    for (int r = 0; r < n; r++) {
+        int64_t s = level - filled[r];
+        share[r] = s < 0 ? 0 : s < room[r] ? s : room[r];
+        placed += share[r];
+    }
+    while (placed < tokens) { /* fewer than n are left, one for each rank that stands at the level */
+        int best = -1;
+        for (int r = 0; r < n; r++) {
+            bool can = share[r] < room[r] && filled[r] + share[r] == level;
+            if (can && (best < 0 || rows[r] + share[r] < rows[best] + share[best])) {
+                best = r;
+            }
+        }
+        if (best < 0) {
+            break;
+        }
+        share[best]++;
+        placed++;
+    }
+    return placed;
+}
+
+int plan_zigzag(int n, const int64_t share[], int64_t first, plan_run runs[])
+{
+    int count = 0;
+
+    for (int block = 0; block < 2 * n; block++) {
+        int rank = block < n ? block : 2 * n - 1 - block;
+        int64_t size = block < n ? share[rank] - share[rank] / 2 : share[rank] / 2;
+        if (size == 0) {
+            continue;
+        }
+        if (count && runs[count - 1].rank == rank) {
+            runs[count - 1].count += size;
+        } else {
+            runs[count++] = (plan_run){rank, first, size};
+        }
+        first += size;
+    }
+    return count;
+}
+
+int64_t plan_slices_up_to(const plan_costs *c, int64_t most)
+{
+    /* By tokens every rank reads all weights; by slices 1/n of them, but rows travel. */
+    double saved = c->weight_bytes * (1 - 1.0 / c->n_ranks) / c->read_bytes_per_s;
+    double speed = c->hop_bytes_per_s > 0 ? c->hop_bytes_per_s : c->read_bytes_per_s;
+    double tokens = saved / (c->row_bytes / speed);
+
+    return c->n_ranks == 1 || tokens > (double)most ? most : tokens < 1 ? 1 : (int64_t)tokens;
+}
+
+/* Seconds that the hops of a layer take beyond the attention that they hide under. */
+static double shown(const plan_costs *c, double bytes_a_hop, double compute_a_hop)
+{
+    double hop = c->hop_latency_s + bytes_a_hop / c->hop_bytes_per_s;
+
+    return fmax(0, hop - compute_a_hop) * (c->n_ranks - 1);
+}
+
+pass_side plan_side(const plan_costs *c, int64_t tokens, int64_t prefix)
+{
+    if (c->n_ranks == 1 || c->hop_bytes_per_s <= 0) {
+        return PASS_KV;
+    }
+    double keys = (double)(prefix + tokens) / c->n_ranks;
+    double queries = (double)tokens / c->n_ranks;
+    double compute = queries * keys * c->qk_flops / c->flops;
+
+    return shown(c, keys * c->kv_bytes, compute) <= shown(c, queries * c->q_bytes, compute) ? PASS_KV : PASS_Q;
+}
+
+int64_t plan_q_from(const plan_costs *c, int64_t tokens, int64_t most)
+{
+    /* Both sides grow with the prefix in a straight line, so the answer changes once at most. */
+    int64_t low = 0, high = most + 1;
+
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (plan_side(c, tokens, middle) == PASS_Q) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low > most ? -1 : low;
+}
