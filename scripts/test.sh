@@ -30,10 +30,10 @@ build() {
 
 build release -DCMAKE_C_COMPILER=gcc
 # clang, every sanitizer that goes with the others, and the fuzz targets.
-build sanitize -DCMAKE_C_COMPILER=clang -DCMAKE_C_FLAGS_RELEASE="-O1 -g1" -DLARIAT_SANITIZE=address,undefined -DLARIAT_FUZZ=ON \
+build sanitize -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=address,undefined -DLARIAT_FUZZ=ON \
     -DLARIAT_TEST_PREFIX=sanitize/
 # Where threads meet.
-build thread -DCMAKE_C_COMPILER=clang -DCMAKE_C_FLAGS_RELEASE="-O1 -g1" -DLARIAT_SANITIZE=thread -DLARIAT_TEST_PREFIX=thread/ \
+build thread -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=thread -DLARIAT_TEST_PREFIX=thread/ \
     -DLARIAT_TEST_ROOMS="base;comm;ring;engine"
 build scalar -DCMAKE_C_COMPILER=gcc -DLARIAT_SIMD=OFF -DLARIAT_TEST_PREFIX=scalar/
 # Another machine's compiler: nothing is linked or run.
