@@ -1,9 +1,9 @@
 /* Attention with AVX2.
-   Rests on vector_avx2.h. Read on in attention_simd.h. */
+   Rests on simd_avx2.h. Read on in attention_simd.h. */
 #include "device/cpu/attention.h"
 
 #if defined(LARIAT_X86_SIMD)
-#include "device/cpu/vector_avx2.h"
+#include "device/cpu/simd_avx2.h"
 
 #include "device/cpu/attention_simd.h"
 SIMD_END

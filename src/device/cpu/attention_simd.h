@@ -1,9 +1,9 @@
 /* A tile of keys for many rows of queries, in vectors, once for all widths: the file that includes it chose them.
-   Rests on vector_avx2.h or vector_avx512.h, and vector_math.h. attention_scalar.c is the definition, attention.c the caller.
+   Rests on simd_avx2.h or simd_avx512.h, and simd_math.h. attention_scalar.c is the definition, attention.c the caller.
 
    A row's sums run over head_dim and over the keys one after the other, whatever rows it is computed with. */
 #include "device/cpu/attention.h"
-#include "device/cpu/vector_math.h"
+#include "device/cpu/simd_math.h"
 
 #include <math.h>
 

@@ -1,10 +1,10 @@
 /* Rows of numbers in vectors, once for all widths: the file that includes it chose them.
-   Rests on vector_avx2.h or vector_avx512.h, and vector_math.h. elementwise_scalar.c is the definition.
+   Rests on simd_avx2.h or simd_avx512.h, and simd_math.h. elementwise_scalar.c is the definition.
 
    The last numbers of a row, fewer than a vector, pass through a vector in memory, so that every number of a row gets the
    same arithmetic wherever it stands. */
 #include "device/cpu/elementwise.h"
-#include "device/cpu/vector_math.h"
+#include "device/cpu/simd_math.h"
 
 #include <math.h>
 

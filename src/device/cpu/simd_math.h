@@ -1,7 +1,7 @@
 /* The exponential of a vector, for kernels that are written once for all widths.
-   Rests on vector_avx2.h or vector_avx512.h, whichever was included before. */
-#ifndef DEVICE_CPU_VECTOR_MATH_H
-#define DEVICE_CPU_VECTOR_MATH_H
+   Rests on simd_avx2.h or simd_avx512.h, whichever was included before. */
+#ifndef DEVICE_CPU_SIMD_MATH_H
+#define DEVICE_CPU_SIMD_MATH_H
 
 /* e^x within 1.5 units in the last place for x up to 88.7, infinite above 89, 0 below -87.3 (-inf included), NaN for NaN.
    x = n ln 2 + r with |r| <= ln 2 / 2; e^r by interpolation of (e^r - 1 - r) / r^2 at five Chebyshev nodes. */
