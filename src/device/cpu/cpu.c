@@ -80,20 +80,30 @@ static const device_ops cpu_ops = {
     .carry_merge = cpu_carry_merge,
     .carry_finish = cpu_carry_finish,
     .silu_mul = cpu_silu_mul,
+    .place = cpu_place,
     .close = cpu_close,
 };
 
-static lariat_status take_memory(cpu_device *cpu, int n_threads)
+static size_t scratch_stride(void)
 {
     size_t linear = cpu_linear_scratch(), attention = cpu_attention_scratch();
 
-    cpu->scratch_stride = arena_need(linear > attention ? linear : attention);
-    size_t scratch = cpu->scratch_stride * (size_t)n_threads;
-    size_t tasks = cpu_attention_tasks_bytes(), partials = cpu_attention_partials_bytes();
-    TRY(arena_open(&cpu->memory, scratch + arena_need(tasks) + arena_need(partials), "working memory of the CPU's threads"));
-    cpu->scratch = arena_take(&cpu->memory, scratch);
-    cpu->tasks = arena_take(&cpu->memory, tasks);
-    cpu->partials = arena_take(&cpu->memory, partials);
+    return arena_need(linear > attention ? linear : attention);
+}
+
+size_t cpu_device_memory(int n_threads)
+{
+    return scratch_stride() * (size_t)n_threads + arena_need(cpu_attention_tasks_bytes()) +
+           arena_need(cpu_attention_partials_bytes());
+}
+
+static lariat_status take_memory(cpu_device *cpu, int n_threads)
+{
+    cpu->scratch_stride = scratch_stride();
+    TRY(arena_open(&cpu->memory, cpu_device_memory(n_threads), "working memory of the CPU's threads"));
+    cpu->scratch = arena_take(&cpu->memory, cpu->scratch_stride * (size_t)n_threads);
+    cpu->tasks = arena_take(&cpu->memory, cpu_attention_tasks_bytes());
+    cpu->partials = arena_take(&cpu->memory, cpu_attention_partials_bytes());
     return LARIAT_OK;
 }
 

@@ -177,6 +177,21 @@ void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int
     for_rows(dev, n, (int64_t)heads * head_dim, kv_store_rows, &op);
 }
 
+/* --- place --- */
+
+/* Rows of a pass by slices: a few, so the calling thread does it alone. */
+void cpu_place(device *dev, float *y, int64_t ldy, const float *from, int64_t width, int64_t n, bool add)
+{
+    (void)dev;
+    for (int64_t t = 0; t < n; t++) {
+        float *row = y + t * ldy;
+        const float *block = from + t * width;
+        for (int64_t i = 0; i < width; i++) {
+            row[i] = add ? row[i] + block[i] : block[i];
+        }
+    }
+}
+
 /* --- silu_mul --- */
 
 typedef struct silu_mul_op {

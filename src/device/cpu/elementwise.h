@@ -30,6 +30,7 @@ void cpu_rope(device *dev, float *x, int64_t ldx, int64_t n, int32_t heads, int3
 void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const float *x, int64_t ldx, int64_t n,
                   int32_t heads, int32_t head_dim);
 void cpu_silu_mul(device *dev, float *g, int64_t ldg, const float *u, int64_t ldu, int64_t n, int64_t d);
+void cpu_place(device *dev, float *y, int64_t ldy, const float *from, int64_t width, int64_t n, bool add);
 void cpu_carry_clear(device *dev, const carry *c, const attention_shape *s, int64_t rows);
 void cpu_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
 void cpu_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, float *out, int64_t ldo);
