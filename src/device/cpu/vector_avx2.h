@@ -1,194 +1,169 @@
-/* Vectors of 8 floats: the AVX2 form of vector_avx512.h, which says what each function does.
-   Rests on AVX2, FMA and F16C; include it first: what follows is compiled for them. */
-#ifndef DEVICE_CPU_VECTOR_H
-#define DEVICE_CPU_VECTOR_H
+/* Eight lanes: AVX2, FMA and F16C. The words that linear_simd.h is written in; vector_avx512.h has the same for sixteen.
+   Rests on the compiler's intrinsics. Include it once, first, in a file that is compiled for x86-64. */
+#ifndef DEVICE_CPU_VECTOR_AVX2_H
+#define DEVICE_CPU_VECTOR_AVX2_H
 
 #include <immintrin.h>
-#include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 
+/* Functions from here to the end of the file are compiled for these instructions. */
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#define UNROLL _Pragma("unroll")
-#define SIMD_END _Pragma("clang attribute pop")
 #else
 #pragma GCC target("avx2,fma,f16c")
-#define UNROLL _Pragma("GCC unroll 32")
-#define SIMD_END
 #endif
+
 #define INLINE static inline __attribute__((always_inline))
-#define SIMD_NAME(name) name##_avx2
 
-enum { VW = 8 };
-enum { PANEL_MAX = 2 }; /* 6 rows of 2 are 12 of the 16 registers */
-#define PANEL_WIDTHS(M, R) M(R, 1) M(R, 2)
+enum { LANES = 8 };
+typedef __m256 vf;
+typedef __m256i vi;
 
-typedef __m256 vec;
-
-INLINE vec v_zero(void)
+INLINE vf vf_zero(void)
 {
     return _mm256_setzero_ps();
 }
-INLINE vec v_all(float x)
+
+INLINE vf vf_set(float f)
 {
-    return _mm256_set1_ps(x);
+    return _mm256_set1_ps(f);
 }
-INLINE vec v_load(const float *p)
+
+INLINE vf vf_load(const float *p)
 {
     return _mm256_loadu_ps(p);
 }
-INLINE void v_store(float *p, vec x)
+
+INLINE void vf_store(float *p, vf a)
 {
-    _mm256_storeu_ps(p, x);
+    _mm256_storeu_ps(p, a);
 }
-INLINE vec v_add(vec a, vec b)
+
+INLINE vf vf_add(vf a, vf b)
 {
     return _mm256_add_ps(a, b);
 }
-INLINE vec v_sub(vec a, vec b)
-{
-    return _mm256_sub_ps(a, b);
-}
-INLINE vec v_mul(vec a, vec b)
+
+INLINE vf vf_mul(vf a, vf b)
 {
     return _mm256_mul_ps(a, b);
 }
-INLINE vec v_div(vec a, vec b)
-{
-    return _mm256_div_ps(a, b);
-}
-INLINE vec v_fma(vec a, vec b, vec c)
+
+/* a * b + c, rounded once. */
+INLINE vf vf_fma(vf a, vf b, vf c)
 {
     return _mm256_fmadd_ps(a, b, c);
 }
-INLINE vec v_fnma(vec a, vec b, vec c)
+
+INLINE vf vf_of_ints(vi a)
 {
-    return _mm256_fnmadd_ps(a, b, c);
-}
-INLINE vec v_fma_sub_add(vec a, vec b, vec c)
-{
-    return _mm256_fmaddsub_ps(a, b, c);
-}
-INLINE vec v_max(vec a, vec b)
-{
-    return _mm256_max_ps(a, b);
-}
-INLINE vec v_min(vec a, vec b)
-{
-    return _mm256_min_ps(a, b);
-}
-INLINE bool v_any_greater(vec a, vec b)
-{
-    return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0;
-}
-INLINE float v_sum(vec x)
-{
-    __m128 a = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
-    return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
-}
-INLINE float v_highest(vec x)
-{
-    __m128 a = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    a = _mm_max_ps(a, _mm_movehl_ps(a, a));
-    return _mm_cvtss_f32(_mm_max_ss(a, _mm_shuffle_ps(a, a, 1)));
+    return _mm256_cvtepi32_ps(a);
 }
 
-INLINE vec v_first(vec x, int n, vec other)
+INLINE vf vf_of_f16(const void *p)
 {
-    const __m256i lane = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
-    return _mm256_blendv_ps(other, x, _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane)));
+    return _mm256_cvtph_ps(_mm_loadu_si128(p));
 }
 
-INLINE vec v_load_f16(const uint16_t *p)
+INLINE vf vf_of_bf16(const void *p)
 {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
-}
-INLINE vec v_load_bf16(const uint16_t *p)
-{
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
-}
-INLINE void v_store_f16(uint16_t *p, vec x)
-{
-    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
-INLINE void v_store_bf16(uint16_t *p, vec x)
-{
-    __m256i bits = _mm256_castps_si256(x);
-    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
-    __m256i kept = _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
-    __m256i high = _mm256_srli_epi32(kept, 16);
-    _mm_storeu_si128((__m128i *)p, _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
 }
 
-INLINE vec v_load_twice(const float *p)
+/* LANES bytes, without and with sign, as 32-bit integers. */
+INLINE vi vi_of_bytes(const void *p)
 {
-    const __m256i index = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0);
-    return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), index);
-}
-INLINE vec v_swap_pairs(vec x)
-{
-    return _mm256_permute_ps(x, 0xb1);
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(p));
 }
 
-INLINE vec v_scale_exp(vec x, vec n, vec at)
+INLINE vi vi_of_signed_bytes(const void *p)
 {
-    /* In two steps, since 2^128 is no float; what is below the range, where n may be anything, is cleared after that. */
-    __m256i whole = _mm256_cvtps_epi32(n);
-    __m256i half = _mm256_srai_epi32(whole, 1);
-    __m256i rest = _mm256_sub_epi32(whole, half);
-    const __m256i bias = _mm256_set1_epi32(127);
-    vec a = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
-    vec b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
-    vec kept = _mm256_cmp_ps(at, _mm256_set1_ps(-87.33654f), _CMP_NLT_UQ);
-    return _mm256_and_ps(kept, _mm256_mul_ps(_mm256_mul_ps(x, a), b));
-}
-INLINE vec v_round(vec x)
-{
-    return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
 }
 
-INLINE void v_transpose(vec t[VW])
+INLINE vi vi_set(int i)
 {
-    vec u[VW];
+    return _mm256_set1_epi32(i);
+}
 
-    UNROLL
-    for (int i = 0; i < VW; i += 2) {
-        u[i] = _mm256_unpacklo_ps(t[i], t[i + 1]);
-        u[i + 1] = _mm256_unpackhi_ps(t[i], t[i + 1]);
+INLINE vi vi_and(vi a, int mask)
+{
+    return _mm256_and_si256(a, _mm256_set1_epi32(mask));
+}
+
+INLINE vi vi_or(vi a, vi b)
+{
+    return _mm256_or_si256(a, b);
+}
+
+INLINE vi vi_add(vi a, vi b)
+{
+    return _mm256_add_epi32(a, b);
+}
+
+#define vi_right(a, n) _mm256_srli_epi32(a, n)
+#define vi_left(a, n) _mm256_slli_epi32(a, n)
+
+/* `value` in each lane i whose bit i is set, else 0. */
+INLINE vi vi_of_bits(uint32_t bits, int value)
+{
+    __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i set = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), bit), bit);
+
+    return _mm256_and_si256(set, _mm256_set1_epi32(value));
+}
+
+/* table[code] for the 4-bit codes in the lanes: the byte shuffle leaves garbage above the lowest byte, which the shift removes. */
+INLINE vf vf_lookup(const int8_t table[16], vi codes)
+{
+    __m256i bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table));
+
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(_mm256_shuffle_epi8(bytes, codes), 24), 24));
+}
+
+/* The sums over the lanes of four vectors. For one vector the same order of additions, whatever the others are. */
+INLINE __m128 vf_sums(vf a, vf b, vf c, vf d)
+{
+    __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+
+    return _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
+}
+
+INLINE __m256i first_lanes(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+/* Stores the first n lanes (n <= LANES; all others untouched, and not read either). */
+INLINE void vf_store_first(float *p, vf a, int n)
+{
+    _mm256_maskstore_ps(p, first_lanes(n), a);
+}
+
+INLINE vf vf_load_first(const float *p, int n)
+{
+    return _mm256_maskload_ps(p, first_lanes(n));
+}
+
+INLINE vf load_two(const float *p, int64_t stride)
+{
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * stride), 1);
+}
+
+/* out[k * out_stride + r] = in[r * in_stride + k] for r, k < 8. Rows r and r + 4 come as the halves of one vector, so that the
+   transposition itself stays within 128-bit lanes. */
+INLINE void vf_transpose(const float *in, int64_t in_stride, float *out, int64_t out_stride)
+{
+    for (int k = 0; k < 8; k += 4) {
+        vf a = load_two(in + k, in_stride), b = load_two(in + k + in_stride, in_stride);
+        vf c = load_two(in + k + 2 * in_stride, in_stride), d = load_two(in + k + 3 * in_stride, in_stride);
+        __m256d ab0 = _mm256_castps_pd(_mm256_unpacklo_ps(a, b)), ab1 = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+        __m256d cd0 = _mm256_castps_pd(_mm256_unpacklo_ps(c, d)), cd1 = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+        vf_store(out + k * out_stride, _mm256_castpd_ps(_mm256_unpacklo_pd(ab0, cd0)));
+        vf_store(out + (k + 1) * out_stride, _mm256_castpd_ps(_mm256_unpackhi_pd(ab0, cd0)));
+        vf_store(out + (k + 2) * out_stride, _mm256_castpd_ps(_mm256_unpacklo_pd(ab1, cd1)));
+        vf_store(out + (k + 3) * out_stride, _mm256_castpd_ps(_mm256_unpackhi_pd(ab1, cd1)));
     }
-    UNROLL
-    for (int i = 0; i < VW; i += 4) {
-        for (int j = 0; j < 2; j++) {
-            __m256d a = _mm256_castps_pd(u[i + j]), b = _mm256_castps_pd(u[i + j + 2]);
-            t[i + 2 * j] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
-            t[i + 2 * j + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
-        }
-    }
-    UNROLL
-    for (int j = 0; j < 4; j++) {
-        u[j] = _mm256_permute2f128_ps(t[j], t[j + 4], 0x20);
-        u[j + 4] = _mm256_permute2f128_ps(t[j], t[j + 4], 0x31);
-    }
-    UNROLL
-    for (int i = 0; i < VW; i++) {
-        t[i] = u[i];
-    }
-}
-
-INLINE vec v_sum_quad(vec t0, vec t1, vec t2, vec t3)
-{
-    vec a = _mm256_add_ps(_mm256_unpacklo_ps(t0, t1), _mm256_unpackhi_ps(t0, t1));
-    vec b = _mm256_add_ps(_mm256_unpacklo_ps(t2, t3), _mm256_unpackhi_ps(t2, t3));
-    __m256d c = _mm256_castps_pd(a), d = _mm256_castps_pd(b);
-    return _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(c, d)), _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)));
-}
-INLINE vec v_join_quads(const vec q[VW / 4])
-{
-    return _mm256_add_ps(_mm256_permute2f128_ps(q[0], q[1], 0x20), _mm256_permute2f128_ps(q[0], q[1], 0x31));
 }
 
 #endif

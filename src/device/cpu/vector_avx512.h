@@ -1,200 +1,174 @@
-/* Vectors of 16 floats for the kernels that are written once for all widths (elementwise_simd.h, attention_simd.h).
-   Rests on AVX-512 F, BW, DQ and VL; include it first: what follows is compiled for them. vector_avx2.h is its other form.
-   No instruction here rounds anything but what it stores as 16 bits, to nearest even. */
-#ifndef DEVICE_CPU_VECTOR_H
-#define DEVICE_CPU_VECTOR_H
+/* Sixteen lanes: AVX-512 F, BW, DQ, VL. The words that linear_simd.h is written in; vector_avx2.h has the same for eight.
+   Rests on the compiler's intrinsics. Include it once, first, in a file that is compiled for x86-64. */
+#ifndef DEVICE_CPU_VECTOR_AVX512_H
+#define DEVICE_CPU_VECTOR_AVX512_H
 
 #include <immintrin.h>
-#include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 
+/* Functions from here to the end of the file are compiled for these instructions. */
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
-#define UNROLL _Pragma("unroll")
-#define SIMD_END _Pragma("clang attribute pop")
 #else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
-#define UNROLL _Pragma("GCC unroll 32")
-#define SIMD_END
+/* GCC 12 warns of its own _mm512_undefined_ps() inside the intrinsics. */
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
+
 #define INLINE static inline __attribute__((always_inline))
-#define SIMD_NAME(name) name##_avx512
 
-enum { VW = 16 };     /* floats of a vector */
-enum { PANEL_MAX = 4 }; /* vectors of a row of a register tile: 6 rows of 4 are 24 of the 32 registers */
-#define PANEL_WIDTHS(M, R) M(R, 1) M(R, 2) M(R, 3) M(R, 4)
+enum { LANES = 16 };
+typedef __m512 vf;
+typedef __m512i vi;
 
-typedef __m512 vec;
-
-INLINE vec v_zero(void)
+INLINE vf vf_zero(void)
 {
     return _mm512_setzero_ps();
 }
-INLINE vec v_all(float x)
+
+INLINE vf vf_set(float f)
 {
-    return _mm512_set1_ps(x);
+    return _mm512_set1_ps(f);
 }
-INLINE vec v_load(const float *p)
+
+INLINE vf vf_load(const float *p)
 {
     return _mm512_loadu_ps(p);
 }
-INLINE void v_store(float *p, vec x)
+
+INLINE void vf_store(float *p, vf a)
 {
-    _mm512_storeu_ps(p, x);
+    _mm512_storeu_ps(p, a);
 }
-INLINE vec v_add(vec a, vec b)
+
+INLINE vf vf_add(vf a, vf b)
 {
     return _mm512_add_ps(a, b);
 }
-INLINE vec v_sub(vec a, vec b)
-{
-    return _mm512_sub_ps(a, b);
-}
-INLINE vec v_mul(vec a, vec b)
+
+INLINE vf vf_mul(vf a, vf b)
 {
     return _mm512_mul_ps(a, b);
 }
-INLINE vec v_div(vec a, vec b)
-{
-    return _mm512_div_ps(a, b);
-}
-/* a * b + c, and -(a * b) + c, rounded once. */
-INLINE vec v_fma(vec a, vec b, vec c)
+
+/* a * b + c, rounded once. */
+INLINE vf vf_fma(vf a, vf b, vf c)
 {
     return _mm512_fmadd_ps(a, b, c);
 }
-INLINE vec v_fnma(vec a, vec b, vec c)
+
+INLINE vf vf_of_ints(vi a)
 {
-    return _mm512_fnmadd_ps(a, b, c);
-}
-/* a * b - c in even lanes, a * b + c in odd ones. */
-INLINE vec v_fma_sub_add(vec a, vec b, vec c)
-{
-    return _mm512_fmaddsub_ps(a, b, c);
-}
-/* The larger; b where either is no number. */
-INLINE vec v_max(vec a, vec b)
-{
-    return _mm512_max_ps(a, b);
-}
-INLINE vec v_min(vec a, vec b)
-{
-    return _mm512_min_ps(a, b);
-}
-INLINE bool v_any_greater(vec a, vec b)
-{
-    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0;
-}
-INLINE float v_sum(vec x)
-{
-    return _mm512_reduce_add_ps(x);
-}
-INLINE float v_highest(vec x)
-{
-    return _mm512_reduce_max_ps(x);
+    return _mm512_cvtepi32_ps(a);
 }
 
-/* x in its first n lanes, `other` in the rest. */
-INLINE vec v_first(vec x, int n, vec other)
+INLINE vf vf_of_f16(const void *p)
 {
-    return _mm512_mask_mov_ps(other, (__mmask16)((1u << n) - 1u), x);
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
 }
 
-INLINE vec v_load_f16(const uint16_t *p)
+INLINE vf vf_of_bf16(const void *p)
 {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
-}
-INLINE vec v_load_bf16(const uint16_t *p)
-{
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
-}
-INLINE void v_store_f16(uint16_t *p, vec x)
-{
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
-INLINE void v_store_bf16(uint16_t *p, vec x)
-{
-    __m512i bits = _mm512_castps_si512(x);
-    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    /* A NaN keeps its sign and becomes quiet; adding could have made it infinite. */
-    __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
-    __m512i kept = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), quiet);
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
 }
 
-/* (a, b, ..) -> (a, a, b, b, ..) of the VW / 2 floats at p; and neighbours exchanged. */
-INLINE vec v_load_twice(const float *p)
+/* LANES bytes, without and with sign, as 32-bit integers. */
+INLINE vi vi_of_bytes(const void *p)
 {
-    const __m512i index = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
-    return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
-}
-INLINE vec v_swap_pairs(vec x)
-{
-    return _mm512_permute_ps(x, 0xb1);
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
 }
 
-/* 2^n * x for whole n, 0 where `at` (of which this is the exponential) is below the normal range: such terms are less than
-   1e-38 of a sum of at least 1, and denormals are slow. */
-INLINE vec v_scale_exp(vec x, vec n, vec at)
+INLINE vi vi_of_signed_bytes(const void *p)
 {
-    __mmask16 kept = _mm512_cmp_ps_mask(at, _mm512_set1_ps(-87.33654f), _CMP_NLT_UQ);
-    return _mm512_maskz_scalef_ps(kept, x, n);
-}
-INLINE vec v_round(vec x)
-{
-    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
 }
 
-/* Rows become columns. */
-INLINE void v_transpose(vec t[VW])
+INLINE vi vi_set(int i)
 {
-    vec u[VW];
+    return _mm512_set1_epi32(i);
+}
 
-    UNROLL
-    for (int i = 0; i < VW; i += 2) {
-        u[i] = _mm512_unpacklo_ps(t[i], t[i + 1]);
-        u[i + 1] = _mm512_unpackhi_ps(t[i], t[i + 1]);
+INLINE vi vi_and(vi a, int mask)
+{
+    return _mm512_and_si512(a, _mm512_set1_epi32(mask));
+}
+
+INLINE vi vi_or(vi a, vi b)
+{
+    return _mm512_or_si512(a, b);
+}
+
+INLINE vi vi_add(vi a, vi b)
+{
+    return _mm512_add_epi32(a, b);
+}
+
+#define vi_right(a, n) _mm512_srli_epi32(a, (unsigned)(n))
+#define vi_left(a, n) _mm512_slli_epi32(a, (unsigned)(n))
+
+/* `value` in each lane i whose bit i is set, else 0. */
+INLINE vi vi_of_bits(uint32_t bits, int value)
+{
+    return _mm512_maskz_set1_epi32((__mmask16)bits, value);
+}
+
+/* table[code] for the 4-bit codes in the lanes. */
+INLINE vf vf_lookup(const int8_t table[16], vi codes)
+{
+    return _mm512_permutexvar_ps(codes, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)table))));
+}
+
+INLINE __m128 sum_halves(__m512 a)
+{
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
+/* The sums over the lanes of four vectors. For one vector the same order of additions, whatever the others are. */
+INLINE __m128 vf_sums(vf a, vf b, vf c, vf d)
+{
+    __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    __m512 lo = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd)));
+    __m512 hi = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd)));
+
+    return sum_halves(_mm512_add_ps(lo, hi));
+}
+
+/* Stores the first n lanes (n <= LANES; all others untouched, and not read either). */
+INLINE void vf_store_first(float *p, vf a, int n)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), a);
+}
+
+INLINE vf vf_load_first(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
+}
+
+INLINE vf load_four(const float *p, int64_t stride)
+{
+    vf v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 4 * stride), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 8 * stride), 2);
+    return _mm512_insertf32x4(v, _mm_loadu_ps(p + 12 * stride), 3);
+}
+
+/* out[k * out_stride + r] = in[r * in_stride + k] for r, k < 16. Rows r, r + 4, r + 8 and r + 12 come as the quarters of one
+   vector, so that the transposition itself stays within 128-bit lanes. */
+INLINE void vf_transpose(const float *in, int64_t in_stride, float *out, int64_t out_stride)
+{
+    for (int k = 0; k < 16; k += 4) {
+        vf a = load_four(in + k, in_stride), b = load_four(in + k + in_stride, in_stride);
+        vf c = load_four(in + k + 2 * in_stride, in_stride), d = load_four(in + k + 3 * in_stride, in_stride);
+        __m512d ab0 = _mm512_castps_pd(_mm512_unpacklo_ps(a, b)), ab1 = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+        __m512d cd0 = _mm512_castps_pd(_mm512_unpacklo_ps(c, d)), cd1 = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+        vf_store(out + k * out_stride, _mm512_castpd_ps(_mm512_unpacklo_pd(ab0, cd0)));
+        vf_store(out + (k + 1) * out_stride, _mm512_castpd_ps(_mm512_unpackhi_pd(ab0, cd0)));
+        vf_store(out + (k + 2) * out_stride, _mm512_castpd_ps(_mm512_unpacklo_pd(ab1, cd1)));
+        vf_store(out + (k + 3) * out_stride, _mm512_castpd_ps(_mm512_unpackhi_pd(ab1, cd1)));
     }
-    UNROLL
-    for (int i = 0; i < VW; i += 4) {
-        for (int j = 0; j < 2; j++) {
-            __m512d a = _mm512_castps_pd(u[i + j]), b = _mm512_castps_pd(u[i + j + 2]);
-            t[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
-            t[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
-        }
-    }
-    /* t[4 * i + j] holds in its four 128-bit lanes columns j, j + 4, j + 8, j + 12 of rows 4 * i .. 4 * i + 3. */
-    UNROLL
-    for (int j = 0; j < 4; j++) {
-        vec low01 = _mm512_shuffle_f32x4(t[j], t[j + 4], 0x44), high01 = _mm512_shuffle_f32x4(t[j], t[j + 4], 0xee);
-        vec low23 = _mm512_shuffle_f32x4(t[j + 8], t[j + 12], 0x44), high23 = _mm512_shuffle_f32x4(t[j + 8], t[j + 12], 0xee);
-        u[j] = _mm512_shuffle_f32x4(low01, low23, 0x88);
-        u[j + 4] = _mm512_shuffle_f32x4(low01, low23, 0xdd);
-        u[j + 8] = _mm512_shuffle_f32x4(high01, high23, 0x88);
-        u[j + 12] = _mm512_shuffle_f32x4(high01, high23, 0xdd);
-    }
-    UNROLL
-    for (int i = 0; i < VW; i++) {
-        t[i] = u[i];
-    }
-}
-
-/* The sums of the lanes of four vectors, each spread over the 128-bit lanes: lane 4 * i + j has a part of t[j]'s sum. */
-INLINE vec v_sum_quad(vec t0, vec t1, vec t2, vec t3)
-{
-    vec a = _mm512_add_ps(_mm512_unpacklo_ps(t0, t1), _mm512_unpackhi_ps(t0, t1));
-    vec b = _mm512_add_ps(_mm512_unpacklo_ps(t2, t3), _mm512_unpackhi_ps(t2, t3));
-    __m512d c = _mm512_castps_pd(a), d = _mm512_castps_pd(b);
-    return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)), _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
-}
-/* VW / 4 such parts summed up: lane i is the sum of the i-th of the VW vectors. */
-INLINE vec v_join_quads(const vec q[VW / 4])
-{
-    vec a = _mm512_add_ps(_mm512_shuffle_f32x4(q[0], q[1], 0x44), _mm512_shuffle_f32x4(q[0], q[1], 0xee));
-    vec b = _mm512_add_ps(_mm512_shuffle_f32x4(q[2], q[3], 0x44), _mm512_shuffle_f32x4(q[2], q[3], 0xee));
-    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
 }
 
 #endif

@@ -1,0 +1,250 @@
+/* Dot products and tiles in vectors, for any number of lanes: included by linear_avx2.c and linear_avx512.c after their vector
+   header. Rests on weights_simd.h; the definition is linear_scalar.c. They say what it costs. */
+#ifndef DEVICE_CPU_LINEAR_SIMD_H
+#define DEVICE_CPU_LINEAR_SIMD_H
+
+#include "device/cpu/weights_simd.h"
+
+/* X(NAME, name): the types that can be weights. */
+#define EACH_TYPE(X)                                                                                                     \
+    X(F32, f32) X(F16, f16) X(BF16, bf16) X(Q8_0, q8_0) X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q5_1, q5_1)           \
+    X(Q2_K, q2_k) X(Q3_K, q3_k) X(Q4_K, q4_k) X(Q5_K, q5_k) X(Q6_K, q6_k) X(IQ4_NL, iq4_nl)
+
+/* --- expanding --- */
+
+INLINE void unpack_span(dtype type, const unsigned char *span, int64_t count, float *out)
+{
+    int groups = (int)(count / GROUP);
+    factors f;
+    vf w[VECTORS];
+
+    get_factors(type, span, groups, &f);
+#pragma GCC unroll 8
+    for (int k = 0; k < GROUPS; k++) {
+        if (k >= groups) {
+            break;
+        }
+        get_weights(type, span, &f, k, w);
+        for (int v = 0; v < VECTORS; v++) {
+            vf_store(out + k * GROUP + v * LANES, w[v]);
+        }
+    }
+    if (is_plain(type) && count % GROUP) {
+        unpack_scalar[type](span + (size_t)(groups * GROUP) * block_bytes(type), count % GROUP, out + groups * GROUP);
+    }
+}
+
+#define DEFINE_UNPACK(NAME, name)                                                  \
+    static void unpack_##name(const void *blocks, int64_t count, float *out)       \
+    {                                                                              \
+        unpack_span(DTYPE_##NAME, blocks, count, out);                             \
+    }
+EACH_TYPE(DEFINE_UNPACK)
+
+#define UNPACK_ENTRY(NAME, name) [DTYPE_##NAME] = unpack_##name,
+static unpack_fn *const unpack_table[WEIGHT_TYPES] = {EACH_TYPE(UNPACK_ENTRY)};
+
+/* --- dot products: `r` rows of weights (constant) with `n` rows of x (constant) at once --- */
+
+enum { MAX_R = 4 };
+
+typedef struct dot_rows {
+    const unsigned char *w[MAX_R];
+    const float *x[DOT_MAX];
+} dot_rows;
+
+/* Groups [first, end) of a span that begins at column `col`. Two sums where there are few, so that one multiply-add need not
+   wait for the one before. */
+INLINE void dot_span(dtype type, int r, int n, const dot_rows *a, size_t offset, int64_t col, int groups,
+                     vf sum[MAX_R][DOT_MAX][2])
+{
+    int sums = r * n <= 4 ? 2 : 1;
+    factors f[MAX_R];
+
+    for (int i = 0; i < r; i++) {
+        get_factors(type, a->w[i] + offset, groups, &f[i]);
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < GROUPS; k++) {
+        if (!is_super_block(type) && k >= groups) {
+            break;
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < r; i++) {
+            vf w[VECTORS];
+            get_weights(type, a->w[i] + offset, &f[i], k, w);
+#pragma GCC unroll 8
+            for (int t = 0; t < n; t++) {
+#pragma GCC unroll 4
+                for (int v = 0; v < VECTORS; v++) {
+                    sum[i][t][v % sums] = vf_fma(w[v], vf_load(a->x[t] + col + k * GROUP + v * LANES), sum[i][t][v % sums]);
+                }
+            }
+        }
+    }
+}
+
+/* The last columns of plain types, fewer than a group: as a group with zeros behind them. */
+INLINE void dot_rest(dtype type, int r, int n, const dot_rows *a, size_t offset, int64_t col, int64_t rest,
+                     vf sum[MAX_R][DOT_MAX][2])
+{
+    float x[DOT_MAX][GROUP] = {{0}};
+    unsigned char w[MAX_R][GROUP * sizeof(float)] = {{0}};
+    dot_rows padded;
+
+    for (int t = 0; t < n; t++) {
+        memcpy(x[t], a->x[t] + col, (size_t)rest * sizeof(float));
+        padded.x[t] = x[t];
+    }
+    for (int i = 0; i < r; i++) {
+        memcpy(w[i], a->w[i] + offset, (size_t)rest * block_bytes(type));
+        padded.w[i] = w[i];
+    }
+    dot_span(type, r, n, &padded, 0, 0, 1, sum);
+}
+
+INLINE void dot_store(int r, int n, const dot_task *a, int64_t row, int64_t rows, vf sum[MAX_R][DOT_MAX][2])
+{
+    int sums = r * n <= 4 ? 2 : 1;
+
+    for (int t = 0; t < n && t < a->n; t++) {
+        vf s[4];
+        float dots[4];
+        for (int i = 0; i < 4; i++) {
+            s[i] = sum[i % r][t][0];
+            if (sums == 2) {
+                s[i] = vf_add(s[i], sum[i % r][t][1]);
+            }
+        }
+        _mm_storeu_ps(dots, vf_sums(s[0], s[1], s[2], s[3]));
+        for (int64_t i = 0; i < rows; i++) {
+            float *y = a->y + t * a->ldy + row + i;
+            float v = a->bias ? dots[i] + a->bias[row + i] : dots[i];
+            *y = a->add ? *y + v : v;
+        }
+    }
+}
+
+/* All rows of a task, r at a time. Where rows of weights or of x are too few the last one stands in for them again. */
+INLINE void dot_all(dtype type, int r, int n, const dot_task *a)
+{
+    dot_rows at;
+
+    for (int t = 0; t < n; t++) {
+        at.x[t] = a->x + (t < a->n ? t : a->n - 1) * a->ldx;
+    }
+    for (int64_t row = 0; row < a->rows; row += r) {
+        int64_t rows = a->rows - row < r ? a->rows - row : r;
+        vf sum[MAX_R][DOT_MAX][2];
+        size_t offset = 0;
+        int64_t col = 0;
+        for (int i = 0; i < r; i++) {
+            at.w[i] = a->w + (size_t)(row + (i < rows ? i : rows - 1)) * a->row_bytes;
+            for (int t = 0; t < n; t++) {
+                sum[i][t][0] = sum[i][t][1] = vf_zero();
+            }
+        }
+        for (; a->cols - col >= SPAN; col += SPAN, offset += span_bytes(type)) {
+            dot_span(type, r, n, &at, offset, col, GROUPS, sum);
+        }
+        if (!is_super_block(type) && col < a->cols) {
+            int groups = (int)((a->cols - col) / GROUP);
+            dot_span(type, r, n, &at, offset, col, groups, sum);
+            col += groups * GROUP;
+            if (is_plain(type) && col < a->cols) {
+                dot_rest(type, r, n, &at, offset + (size_t)(groups * GROUP) * block_bytes(type), col, a->cols - col, sum);
+            }
+        }
+        dot_store(r, n, a, row, rows, sum);
+    }
+}
+
+/* Rows of weights at once for n rows of x: as many as leave registers for the weights beside r * n sums. */
+INLINE int rows_at_once(int n)
+{
+    return LANES == 16 ? (n == 8 ? 2 : 4) : (n == 8 ? 1 : n == 4 ? 2 : 4);
+}
+
+#define DEFINE_DOT(NAME, name)                                                     \
+    static __attribute__((noinline)) void dot1_##name(const dot_task *a)           \
+    {                                                                              \
+        dot_all(DTYPE_##NAME, rows_at_once(1), 1, a);                              \
+    }                                                                              \
+    static __attribute__((noinline)) void dot2_##name(const dot_task *a)           \
+    {                                                                              \
+        dot_all(DTYPE_##NAME, rows_at_once(2), 2, a);                              \
+    }                                                                              \
+    static __attribute__((noinline)) void dot4_##name(const dot_task *a)           \
+    {                                                                              \
+        dot_all(DTYPE_##NAME, rows_at_once(4), 4, a);                              \
+    }                                                                              \
+    static __attribute__((noinline)) void dot8_##name(const dot_task *a)           \
+    {                                                                              \
+        dot_all(DTYPE_##NAME, rows_at_once(8), 8, a);                              \
+    }                                                                              \
+    static void dot_##name(const dot_task *a)                                      \
+    {                                                                              \
+        (a->n == 1 ? dot1_##name : a->n == 2 ? dot2_##name : a->n <= 4 ? dot4_##name : dot8_##name)(a); \
+    }
+EACH_TYPE(DEFINE_DOT)
+
+#define DOT_ENTRY(NAME, name) [DTYPE_##NAME] = dot_##name,
+
+/* --- tiles --- */
+
+enum { STRIP_VECTORS = LANES == 16 ? 2 : 2, STRIP = STRIP_VECTORS * LANES, TILE = LANES == 16 ? 14 : 6 };
+
+static void interleave(const float *rows, int64_t depth, float *strip)
+{
+    for (int64_t k = 0; k < depth; k += LANES) {
+        for (int r = 0; r < STRIP; r += LANES) {
+            vf_transpose(rows + r * SPAN + k, SPAN, strip + k * STRIP + r, STRIP);
+        }
+    }
+}
+
+/* A tile of `m` (constant) rows of x: all its sums stay in registers. */
+INLINE void multiply_tile(int m, const tile_task *a)
+{
+    vf sum[TILE][STRIP_VECTORS];
+    const float *x = a->x, *w = a->strip;
+
+    for (int t = 0; t < m; t++) {
+        for (int v = 0; v < STRIP_VECTORS; v++) {
+            sum[t][v] = vf_zero();
+        }
+    }
+    for (int64_t k = 0; k < a->depth; k++, w += STRIP) {
+        vf w0 = vf_load(w), w1 = vf_load(w + LANES);
+#pragma GCC unroll 14
+        for (int t = 0; t < m; t++) {
+            vf xt = vf_set(x[t * TILE_STRIDE + k]);
+            sum[t][0] = vf_fma(w0, xt, sum[t][0]);
+            sum[t][1] = vf_fma(w1, xt, sum[t][1]);
+        }
+    }
+#pragma GCC unroll 14
+    for (int t = 0; t < m; t++) {
+#pragma GCC unroll 2
+        for (int v = 0; v < STRIP_VECTORS; v++) {
+            int n = a->w_rows - v * LANES;
+            float *y = a->y + t * a->ldy + v * LANES;
+            n = n < 0 ? 0 : n > LANES ? LANES : n;
+            if (a->bias) {
+                sum[t][v] = vf_add(sum[t][v], vf_load_first(a->bias + v * LANES, n));
+            }
+            if (a->add) {
+                sum[t][v] = vf_add(vf_load_first(y, n), sum[t][v]);
+            }
+            vf_store_first(y, sum[t][v], n);
+        }
+    }
+}
+
+#define DEFINE_TILE(M)                                                             \
+    static __attribute__((noinline)) void tile_##M(const tile_task *a)             \
+    {                                                                              \
+        multiply_tile(M, a);                                                       \
+    }
+
+#endif
