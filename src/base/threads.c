@@ -18,9 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Spins before sleeping: about 20 us, several times what starting or ending a piece of decode takes, and short against a time
+/* Spins before sleeping: 15 to 50 us by the length of a pause, several times what starting or ending a piece of decode takes, and short against a time
    slice: a waiter that sleeps gives its core to the thread it waits for. */
-enum { SPINS = 4000 };
+enum { SPINS = 1000 };
 
 static inline void cpu_relax(void)
 {

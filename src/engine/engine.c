@@ -1,0 +1,253 @@
+/* Opening a model on a ring, and the threads of its ranks.
+   Rests on model/transformer.h (what a rank does) and device/cpu/cpu.h. See internal.h; sessions are in session.c.
+
+   A rank is a thread that carries out commands: open, pass after pass, stop. The caller's thread only hands them out. */
+#include "engine/internal.h"
+
+#include "device/cpu/cpu.h"
+#include "engine/info.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- the ranks --- */
+
+static lariat_status rank_open(engine_rank *r)
+{
+    lariat_engine *e = r->engine;
+
+    TRY(cpu_device_open(r->threads, CPU_BEST, &r->dev));
+    return transformer_open(&r->transformer, e->model, r->dev, comm_endpoint(e->comm, r->rank), &e->plan.setup, &e->cancel);
+}
+
+static void rank_close(engine_rank *r)
+{
+    transformer_close(&r->transformer);
+    if (r->dev) {
+        r->dev->ops->close(r->dev);
+        r->dev = NULL;
+    }
+}
+
+static lariat_status rank_obey(engine_rank *r)
+{
+    switch (r->engine->command) {
+    case RANK_OPEN:
+        return rank_open(r);
+    case RANK_PASS:
+        return transformer_pass(&r->transformer, &r->engine->input);
+    case RANK_STOP:
+        rank_close(r);
+        break;
+    }
+    return LARIAT_OK;
+}
+
+static void *rank_main(void *arg)
+{
+    engine_rank *r = arg;
+    lariat_engine *e = r->engine;
+
+    for (uint32_t number = 1;; number++) {
+        epoch_wait(&e->go, number);
+        bool stop = e->command == RANK_STOP;
+        r->status = rank_obey(r);
+        if (r->status != LARIAT_OK) {
+            snprintf(r->reason, sizeof r->reason, "%s", lariat_error());
+            comm_cancel(e->comm); /* nobody waits for a rank that has given up */
+        }
+        epoch_set(&r->done, number); /* the last touch: after RANK_STOP the engine may be gone */
+        if (stop) {
+            return NULL;
+        }
+    }
+}
+
+/* The failure that explains the others: a rank that was let go says only that. */
+static lariat_status first_failure(lariat_engine *e)
+{
+    const engine_rank *worst = NULL;
+
+    for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
+        const engine_rank *r = &e->ranks[i];
+        if (r->status != LARIAT_OK && (!worst || worst->status == LARIAT_CANCELLED)) {
+            worst = r;
+        }
+    }
+    if (!worst) {
+        return LARIAT_OK;
+    }
+    comm_reset(e->comm);
+    if (worst->status == LARIAT_CANCELLED) {
+        return fail(LARIAT_CANCELLED, "stopped");
+    }
+    return fail(worst->status, "rank %d: %s", worst->rank, worst->reason);
+}
+
+lariat_status engine_run(lariat_engine *e, rank_command command)
+{
+    uint32_t number = atomic_load_explicit(&e->go.value, memory_order_relaxed) + 1;
+
+    e->command = command;
+    epoch_set(&e->go, number);
+    for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
+        if (e->ranks[i].started) {
+            epoch_wait(&e->ranks[i].done, number);
+        }
+    }
+    return first_failure(e);
+}
+
+static lariat_status start_ranks(lariat_engine *e)
+{
+    int32_t n = e->plan.shown.ranks, threads = e->plan.shown.threads;
+
+    e->ranks = aligned_alloc(64, ((size_t)n * sizeof *e->ranks + 63) / 64 * 64);
+    if (!e->ranks) {
+        return fail(LARIAT_NO_MEMORY, "engine: no memory for %d ranks", n);
+    }
+    memset(e->ranks, 0, (size_t)n * sizeof *e->ranks);
+    for (int32_t i = 0; i < n; i++) {
+        engine_rank *r = &e->ranks[i];
+        r->engine = e;
+        r->rank = i;
+        r->threads = threads * (i + 1) / n - threads * i / n; /* shared out */
+    }
+    for (int32_t i = 0; i < n; i++) {
+        int error = pthread_create(&e->ranks[i].thread, NULL, rank_main, &e->ranks[i]);
+        if (error) {
+            return fail(LARIAT_NO_MEMORY, "engine: cannot start rank %d of %d: %s; use fewer ranks", i, n, strerror(error));
+        }
+        e->ranks[i].started = true;
+    }
+    return engine_run(e, RANK_OPEN);
+}
+
+/* --- the engine --- */
+
+static lariat_status refuse_what_does_not_fit(const char *path, const lariat_plan *p)
+{
+    double need = (double)p->total_bytes / 1e9, have = (double)p->available_bytes / 1e9;
+
+    if (p->total_bytes <= p->available_bytes) {
+        return LARIAT_OK;
+    }
+    if (p->fits_context < 1) {
+        return fail(LARIAT_NO_MEMORY, "%s: needs %.1f GB, this machine has %.1f GB free, %.1f GB too little even for a short context; "
+                    "use a smaller model or type", path, need, have, need - have);
+    }
+    return fail(LARIAT_NO_MEMORY, "%s: a context of %lld tokens needs %.1f GB, this machine has %.1f GB free, %.1f GB too little; "
+                "-c %lld would fit, or a smaller --kv", path, (long long)p->context, need, have, need - have,
+                (long long)p->fits_context);
+}
+
+static lariat_status plan_and_check(const char *path, const lariat_options *o, engine_plan *plan)
+{
+    model *m;
+
+    TRY(model_describe(path, &m));
+    lariat_status status = engine_plan_make(m, o, plan);
+    model_close(m);
+    TRY(status);
+    return refuse_what_does_not_fit(path, &plan->shown);
+}
+
+static lariat_status open_parts(lariat_engine *e, const char *path)
+{
+    const lariat_plan *p = &e->plan.shown;
+    size_t sessions = (size_t)e->plan.sessions, chunk = (size_t)p->chunk;
+
+    TRY(model_load(path, &e->model));
+    model_info_fill(e->model, &e->info);
+    TRY(comm_threads_open(p->ranks, e->plan.message, &e->comm));
+    TRY(cache_open(&e->cache, p->ranks, p->slots_per_rank));
+    TRY(pass_open(&e->pass, p->ranks));
+    e->tokens = calloc(chunk, sizeof *e->tokens);
+    e->outputs = calloc(chunk, sizeof *e->outputs);
+    e->requests = calloc(sessions, sizeof *e->requests);
+    e->request_items = calloc(sessions, sizeof *e->request_items);
+    if (!e->tokens || !e->outputs || !e->requests || !e->request_items) {
+        return fail(LARIAT_NO_MEMORY, "engine: no memory for chunks of %d tokens", p->chunk);
+    }
+    return start_ranks(e);
+}
+
+lariat_status lariat_engine_open(const char *path, const lariat_options *options, lariat_engine **out)
+{
+    engine_plan plan;
+
+    TRY(plan_and_check(path, options, &plan));
+    lariat_engine *e = aligned_alloc(64, (sizeof *e + 63) / 64 * 64);
+    if (!e) {
+        return fail(LARIAT_NO_MEMORY, "engine: no memory");
+    }
+    memset(e, 0, sizeof *e);
+    e->plan = plan;
+    lariat_status status = open_parts(e, path);
+    if (status != LARIAT_OK) {
+        lariat_engine_close(e);
+        return status;
+    }
+    *out = e;
+    return LARIAT_OK;
+}
+
+void lariat_engine_close(lariat_engine *e)
+{
+    if (!e) {
+        return;
+    }
+    if (e->ranks) {
+        (void)engine_run(e, RANK_STOP);
+    }
+    for (int32_t i = 0; e->ranks && i < e->plan.shown.ranks; i++) {
+        if (e->ranks[i].started) {
+            pthread_join(e->ranks[i].thread, NULL);
+        }
+    }
+    free(e->ranks);
+    free(e->tokens);
+    free(e->outputs);
+    free(e->requests);
+    free(e->request_items);
+    pass_close(&e->pass);
+    cache_close(&e->cache);
+    comm_group_close(e->comm);
+    model_close(e->model);
+    free(e);
+}
+
+void lariat_engine_cancel(lariat_engine *e)
+{
+    atomic_store(&e->cancel, true);
+}
+
+const lariat_model_info *lariat_engine_model(const lariat_engine *e)
+{
+    return &e->info;
+}
+
+const lariat_plan *lariat_engine_plan(const lariat_engine *e)
+{
+    return &e->plan.shown;
+}
+
+void lariat_engine_on_progress(lariat_engine *e, lariat_progress_fn fn, void *user)
+{
+    e->progress = fn;
+    e->progress_user = user;
+}
+
+void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
+{
+    *out = e->stats;
+    for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
+        comm_counters c = comm_counted(comm_endpoint(e->comm, i));
+        out->hops += c.hops;
+        out->hop_bytes = c.hop_bytes > out->hop_bytes ? c.hop_bytes : out->hop_bytes;
+        out->wait_s = c.wait_s > out->wait_s ? c.wait_s : out->wait_s;
+    }
+    out->shard_bytes = (int64_t)e->ranks[0].transformer.ring.shard.bytes; /* all alike */
+    out->activation_bytes = e->plan.shown.activation_bytes_per_rank;
+}

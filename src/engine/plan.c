@@ -1,0 +1,165 @@
+/* What opening a model on a ring would take: options with nothing left open, memory, layouts.
+   Rests on model/transformer.h for the sizes and ring/plan.h for the predictions. See internal.h. */
+#include "engine/internal.h"
+
+#include "base/memory.h"
+#include "device/cpu/cpu.h"
+
+enum {
+    CHUNK_ROWS = 512,    /* rows a rank: unpacking weights is then a twentieth of the work, and activations stay small */
+    SLICES_MOST = 64,    /* tokens of a pass by slices: beyond, arithmetic binds, not the reading of weights */
+    UNEVEN_ROWS = DECODE_BLOCK,    /* rows beyond an even share that a rank can take: what its shard may be behind */
+    MAX_RANKS = 4096,
+    MAX_THREADS = 4096,
+    MAX_SESSIONS = 65536
+};
+#define MAX_CHUNK (INT64_C(1) << 22)
+
+/* For predictions, which must be the same on every machine of a ring: a server CPU's core. Only their ratios matter. */
+#define CORE_READ_BYTES_PER_S 10e9
+#define CORE_FLOPS 60e9
+
+void lariat_options_default(lariat_options *o)
+{
+    *o = (lariat_options){0};
+}
+
+static lariat_status check_options(const lariat_options *o)
+{
+    if (o->ranks < 0 || o->ranks > MAX_RANKS) {
+        return fail(LARIAT_BAD_ARGUMENT, "ranks: %d is out of range, use 1 to %d", o->ranks, MAX_RANKS);
+    }
+    if (o->threads < 0 || o->threads > MAX_THREADS) {
+        return fail(LARIAT_BAD_ARGUMENT, "threads: %d is out of range, use 1 to %d", o->threads, MAX_THREADS);
+    }
+    if (o->chunk < 0 || o->chunk > MAX_CHUNK) {
+        return fail(LARIAT_BAD_ARGUMENT, "chunk: %d is out of range, use 1 to %lld", o->chunk, (long long)MAX_CHUNK);
+    }
+    if (o->context < 0 || o->context > CONFIG_MAX_CONTEXT) {
+        return fail(LARIAT_BAD_ARGUMENT, "context: %lld is out of range, use 1 to %lld", (long long)o->context,
+                    (long long)CONFIG_MAX_CONTEXT);
+    }
+    if (o->sessions < 0 || o->sessions > MAX_SESSIONS) {
+        return fail(LARIAT_BAD_ARGUMENT, "sessions: %d is out of range, use 1 to %d", o->sessions, MAX_SESSIONS);
+    }
+    return LARIAT_OK;
+}
+
+static dtype kv_type_of(lariat_kv kv)
+{
+    return kv == LARIAT_KV_F32 ? DTYPE_F32 : kv == LARIAT_KV_BF16 ? DTYPE_BF16 : DTYPE_F16;
+}
+
+/* Slots a rank for `context` positions in up to `sessions` sequences: each may waste a block and be ahead by one. */
+static int64_t slots_for(int32_t ranks, int64_t context, int32_t sessions)
+{
+    return cache_slots_for(ranks, context) + (int64_t)(sessions - 1) * (ranks > 1 ? DECODE_BLOCK + SLOT_BLOCK : SLOT_BLOCK);
+}
+
+static plan_costs costs_of(const model *m, const lariat_plan *p, dtype kv)
+{
+    const model_config *c = &m->config;
+    double width = (double)c->n_heads * c->head_dim, kv_width = 2.0 * c->n_kv_heads * c->head_dim;
+    double layers_bytes = (double)m->weight_bytes * c->n_layers / (c->n_layers + 1); /* the head is about one more */
+    comm_speed speed = comm_threads_speed();
+
+    return (plan_costs){
+        .n_ranks = p->ranks,
+        .n_layers = c->n_layers,
+        .weight_bytes = layers_bytes,
+        .row_bytes = 4.0 * c->n_layers * (width + kv_width + (width + 2.0 * c->n_heads) + 2.0 * c->d_model + c->d_ff),
+        .read_bytes_per_s = CORE_READ_BYTES_PER_S,
+        .flops = CORE_FLOPS * p->threads / p->ranks,
+        .hop_bytes_per_s = speed.bytes_per_s,
+        .hop_latency_s = speed.latency_s,
+        .kv_bytes = kv_width * (double)dtype_block_bytes(kv),
+        .q_bytes = 4.0 * (2 * width + 2.0 * c->n_heads),
+        .qk_flops = 4.0 * width,
+    };
+}
+
+/* Bytes of the process for a context; fills the plan's figures. INT64_MAX on overflow. */
+static int64_t add_up(const model *m, engine_plan *e, int64_t context)
+{
+    lariat_plan *p = &e->shown;
+    const model_config *c = &m->config;
+    int threads_a_rank = (p->threads + p->ranks - 1) / p->ranks;
+
+    e->setup.slots = slots_for(p->ranks, context, e->sessions);
+    size_t kv = shard_need(c->n_layers, c->n_kv_heads, c->head_dim, e->setup.slots, e->setup.kv_type);
+    size_t activations = transformer_memory(c, &e->setup);
+    size_t transport = comm_memory(p->ranks, e->message);
+    if (kv > INT64_MAX / MAX_RANKS / 4 || activations > INT64_MAX / MAX_RANKS / 4 || transport > INT64_MAX / 4) {
+        return INT64_MAX;
+    }
+    p->context = context;
+    p->slots_per_rank = e->setup.slots;
+    p->weight_bytes = m->weight_bytes;
+    p->kv_bytes_per_rank = (int64_t)kv;
+    p->activation_bytes_per_rank = (int64_t)(activations + cpu_device_memory(threads_a_rank));
+    p->shared_bytes = (int64_t)transport + p->chunk * (int64_t)(sizeof(int32_t) + sizeof(pass_output));
+    p->total_bytes = p->weight_bytes + p->ranks * (p->kv_bytes_per_rank + p->activation_bytes_per_rank) + p->shared_bytes;
+    return p->total_bytes;
+}
+
+/* The largest context that fits into what the machine has. */
+static int64_t largest_context(const model *m, const engine_plan *plan)
+{
+    int64_t low = 0, high = CONFIG_MAX_CONTEXT;
+
+    while (low < high) {
+        engine_plan trial = *plan;
+        int64_t middle = low + (high - low + 1) / 2;
+        if (add_up(m, &trial, middle) <= plan->shown.available_bytes) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    return low;
+}
+
+lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out)
+{
+    *out = (engine_plan){.layout = o->layout, .sessions = o->sessions ? o->sessions : 1};
+    lariat_plan *p = &out->shown;
+    int64_t context = o->context ? o->context : m->config.trained_context;
+
+    TRY(check_options(o));
+    p->ranks = o->ranks ? o->ranks : 1;
+    p->threads = o->threads ? o->threads : cpus_available();
+    p->threads = p->threads < p->ranks ? p->ranks : p->threads;
+    p->chunk = o->chunk ? o->chunk : CHUNK_ROWS * p->ranks;
+    out->costs = costs_of(m, p, kv_type_of(o->kv));
+    int64_t most = o->layout == LARIAT_LAYOUT_SLICES ? p->chunk : o->layout == LARIAT_LAYOUT_TOKENS ? 0 : SLICES_MOST;
+    most = most < p->chunk ? most : p->chunk;
+    p->slices_up_to = (int32_t)(o->layout == LARIAT_LAYOUT_AUTO ? plan_slices_up_to(&out->costs, most) : most);
+    p->pass = o->pass;
+    p->pass_q_from = o->pass == LARIAT_PASS_Q    ? 0
+                     : o->pass == LARIAT_PASS_KV ? -1
+                                                 : plan_q_from(&out->costs, p->chunk, context);
+    int64_t rows = (p->chunk + p->ranks - 1) / p->ranks + (p->ranks > 1 ? UNEVEN_ROWS : 0);
+    out->setup = (transformer_setup){.n_ranks = p->ranks, .max_rows = rows < p->chunk ? rows : p->chunk,
+                                     .max_slices = p->slices_up_to, .kv_type = kv_type_of(o->kv),
+                                     .pass_q = p->pass_q_from >= 0};
+    out->message = transformer_message(&m->config, &out->setup);
+    p->available_bytes = memory_available();
+    if (add_up(m, out, context) == INT64_MAX) {
+        return fail(LARIAT_NO_MEMORY, "%s: a context of %lld tokens in chunks of %d is more than memory can address; use a smaller -c "
+                    "or --chunk", m->path, (long long)context, p->chunk);
+    }
+    p->fits_context = largest_context(m, out);
+    return LARIAT_OK;
+}
+
+lariat_status lariat_plan_make(const char *path, const lariat_options *options, lariat_plan *out)
+{
+    model *m;
+    engine_plan plan;
+
+    TRY(model_describe(path, &m));
+    lariat_status status = engine_plan_make(m, options, &plan);
+    model_close(m);
+    *out = plan.shown;
+    return status;
+}

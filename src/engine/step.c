@@ -1,0 +1,197 @@
+/* lariat_step: any number of sessions forward by any number of tokens, pass after pass.
+   Rests on ring/cache.h (the plan of a pass) and the ranks (engine.c), which take it through the transformer. */
+#include "engine/internal.h"
+
+static lariat_status check_item(const lariat_engine *e, const lariat_item *item, int32_t index)
+{
+    const sequence *seq = &item->session->seq;
+
+    if (item->session->engine != e || item->session->in_step) {
+        return fail(LARIAT_BAD_ARGUMENT, "step: the session of item %d belongs to another engine or item", index);
+    }
+    if (item->count < 0 || (item->count && !item->tokens)) {
+        return fail(LARIAT_BAD_ARGUMENT, "step: item %d has %lld tokens, which makes no sense", index, (long long)item->count);
+    }
+    if (item->n_logits < 0 || item->n_logits > item->count || (item->n_logits && !item->logits)) {
+        return fail(LARIAT_BAD_ARGUMENT, "step: item %d wants %lld rows of logits of its %lld tokens", index,
+                    (long long)item->n_logits, (long long)item->count);
+    }
+    if (item->count > seq->capacity - seq->length) {
+        return fail(LARIAT_CONTEXT_FULL, "step: %lld more tokens do not fit: the session holds %lld of %lld positions; open it larger (-c)",
+                    (long long)item->count, (long long)seq->length, (long long)seq->capacity);
+    }
+    for (int64_t i = 0; i < item->count; i++) {
+        if (item->tokens[i] < 0 || item->tokens[i] >= e->model->config.vocab) {
+            return fail(LARIAT_BAD_ARGUMENT, "step: token %lld is id %d, the vocabulary has ids 0 to %d", (long long)i, item->tokens[i],
+                        e->model->config.vocab - 1);
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* Marks the sessions of all items as in the step, so that one named twice is found. */
+static lariat_status begin_step(lariat_engine *e, lariat_item items[], int32_t n, int64_t *total)
+{
+    lariat_status status = LARIAT_OK;
+    int32_t i;
+
+    *total = 0;
+    for (i = 0; i < n && status == LARIAT_OK; i++) {
+        status = check_item(e, &items[i], i);
+        if (status == LARIAT_OK) {
+            items[i].session->in_step = true;
+            items[i].session->before = items[i].session->seq.length;
+            items[i].session->taken = 0;
+            *total += items[i].count;
+        }
+    }
+    for (int32_t k = 0; k < i; k++) {
+        items[k].session->in_step = false;
+    }
+    return status;
+}
+
+/* Requests for the next `size` tokens, items in their order. Returns how many requests. */
+static int32_t make_requests(lariat_engine *e, const lariat_item items[], int32_t n, int64_t size)
+{
+    int32_t count = 0;
+
+    for (int32_t i = 0; i < n && size; i++) {
+        int64_t left = items[i].count - items[i].session->taken;
+        if (left) {
+            int64_t take = left < size ? left : size;
+            e->requests[count] = (pass_request){&items[i].session->seq, take};
+            e->request_items[count++] = i;
+            size -= take;
+        }
+    }
+    return count;
+}
+
+/* Copies the tokens of the planned pass into its flat list. */
+static void list_tokens(lariat_engine *e, const lariat_item items[])
+{
+    for (int32_t i = 0; i < e->pass.n_parts; i++) {
+        const lariat_item *item = &items[e->request_items[i]];
+        for (int64_t k = 0; k < e->pass.parts[i].count; k++) {
+            e->tokens[e->pass.parts[i].token + k] = item->tokens[item->session->taken + k];
+        }
+    }
+}
+
+/* Adds the rows [row, row + count) of a part, from index `from` of the item on, as far as their logits are wanted. */
+static void add_outputs(lariat_engine *e, const lariat_item *item, int32_t rank, int64_t row, int64_t from, int64_t count)
+{
+    int64_t vocab = e->model->config.vocab, first_wanted = item->count - item->n_logits;
+
+    for (int64_t k = from < first_wanted ? first_wanted - from : 0; k < count; k++) {
+        e->outputs[e->input.n_outputs++] =
+            (pass_output){.rank = rank, .row = row + k, .logits = item->logits + (from + k - first_wanted) * vocab};
+    }
+}
+
+static void list_outputs(lariat_engine *e, const lariat_item items[])
+{
+    const pass *p = &e->pass;
+
+    e->input.n_outputs = 0;
+    for (int32_t i = 0; p->layout == PASS_BY_SLICES && i < p->n_parts; i++) {
+        const lariat_item *item = &items[e->request_items[i]];
+        add_outputs(e, item, 0, p->parts[i].token, item->session->taken, p->parts[i].count);
+    }
+    for (int32_t r = 0; p->layout == PASS_BY_TOKENS && r < p->n_ranks; r++) {
+        for (int32_t k = p->run_begin[r]; k < p->run_begin[r + 1]; k++) {
+            const pass_run *run = &p->runs[k];
+            const lariat_item *item = &items[e->request_items[run->part]];
+            add_outputs(e, item, r, run->row, run->first - item->session->before, run->count);
+        }
+    }
+}
+
+static void count_pass(lariat_engine *e)
+{
+    const pass *p = &e->pass;
+    const model_config *c = &e->model->config;
+    double head = (double)c->d_model * c->vocab;
+    double layers = (double)c->n_layers * ((double)c->d_model * c->head_dim * (2.0 * c->n_heads + 2.0 * c->n_kv_heads) +
+                                           3.0 * c->d_model * c->d_ff);
+    double keys = 0;
+
+    for (int32_t i = 0; i < p->n_parts; i++) {
+        double n = (double)p->parts[i].count, first = (double)p->parts[i].first;
+        keys += n * first + n * (n + 1) / 2;
+    }
+    e->stats.flops += 2 * layers * (double)p->n_tokens + 2 * head * (double)e->input.n_outputs +
+                      4.0 * c->n_layers * c->n_heads * c->head_dim * keys;
+    if (p->layout == PASS_BY_SLICES) {
+        e->stats.passes_slices++;
+        double layer_bytes = (double)e->model->weight_bytes - (double)dtype_row_bytes(e->model->weights.head.type, c->d_model) * c->vocab *
+                                                                  (c->tied_head ? 1 : 2);
+        double head_bytes = (double)dtype_row_bytes(e->model->weights.head.type, c->d_model) * c->vocab;
+        e->stats.weight_bytes_read += layer_bytes + (e->input.n_outputs ? head_bytes : 0);
+        return;
+    }
+    e->stats.passes_tokens++;
+    e->stats.passes_kv += p->side == PASS_KV;
+    e->stats.passes_q += p->side == PASS_Q;
+}
+
+static pass_side side_of(const lariat_engine *e)
+{
+    int64_t prefix = 0;
+
+    if (e->plan.shown.pass != LARIAT_PASS_AUTO) {
+        return e->plan.shown.pass == LARIAT_PASS_Q ? PASS_Q : PASS_KV;
+    }
+    for (int32_t i = 0; i < e->pass.n_parts; i++) {
+        prefix += e->pass.parts[i].first;
+    }
+    return plan_side(&e->plan.costs, e->pass.n_tokens, prefix);
+}
+
+/* One pass of about `size` tokens; *taken is how many it took. */
+static lariat_status one_pass(lariat_engine *e, const lariat_item items[], int32_t n, int64_t size, int64_t *taken)
+{
+    int32_t count = make_requests(e, items, n, size);
+    pass_layout layout = size <= e->plan.shown.slices_up_to ? PASS_BY_SLICES : PASS_BY_TOKENS;
+
+    TRY(pass_plan(&e->pass, layout, e->requests, count, e->plan.setup.max_rows));
+    e->pass.side = side_of(e);
+    e->input.plan = &e->pass;
+    e->input.tokens = e->tokens;
+    e->input.outputs = e->outputs;
+    list_tokens(e, items);
+    list_outputs(e, items);
+    TRY(engine_run(e, RANK_PASS));
+    count_pass(e);
+    for (int32_t i = 0; i < count; i++) {
+        items[e->request_items[i]].session->taken += e->requests[i].count;
+    }
+    *taken = e->pass.n_tokens;
+    return *taken ? LARIAT_OK : fail(LARIAT_FAILED, "step: a pass found no room for any token");
+}
+
+lariat_status lariat_step(lariat_engine *e, lariat_item items[], int32_t n)
+{
+    lariat_status status;
+    int64_t total, done = 0, taken;
+
+    TRY(begin_step(e, items, n, &total));
+    atomic_store(&e->cancel, false);
+    while (done < total) {
+        /* Passes of even size: a short last one would read all weights for a few tokens. */
+        int64_t left = total - done, passes = (left + e->plan.shown.chunk - 1) / e->plan.shown.chunk;
+        status = one_pass(e, items, n, (left + passes - 1) / passes, &taken);
+        if (status != LARIAT_OK) {
+            for (int32_t i = 0; i < n; i++) {
+                sequence_rewind(&items[i].session->seq, e->plan.shown.ranks, items[i].session->before);
+            }
+            return status;
+        }
+        done += taken;
+        if (e->progress) {
+            e->progress(e->progress_user, done, total);
+        }
+    }
+    return LARIAT_OK;
+}
