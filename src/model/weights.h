@@ -1,9 +1,10 @@
 /* A model's weights, bound by name to where they lie in mapped files (or in memory, for random ones).
-   Rests on format/tensors.h and format/gguf.h. weights.c opens and binds, random.c makes models of a named shape.
+   Rests on format/. open.c finds out what a path names, weights.c binds, random.c makes models of a named shape.
    Read on in transformer.c. */
 #ifndef MODEL_WEIGHTS_H
 #define MODEL_WEIGHTS_H
 
+#include "base/arena.h"
 #include "format/gguf.h"
 #include "format/tensors.h"
 #include "model/config.h"
@@ -25,7 +26,7 @@ typedef struct model_weights {
 typedef struct model {
     char *path;                                /* as it was given */
     model_config config;
-    model_weights weights;                     /* after model_describe: shapes and types only, every pointer to values NULL */
+    model_weights weights;                     /* after model_describe norms and biases are NULL, and random matrices have no data */
     const tensors *table;                      /* every tensor of the model, sorted by name */
     int64_t parameters;                        /* elements of all bound tensors, a tied head once */
     int64_t weight_bytes;                      /* the bytes of them */
@@ -34,9 +35,8 @@ typedef struct model {
 
     tensors own_table;                         /* of a checkpoint or a random model; a GGUF file has its own */
     gguf *file;                                /* NULL if it is none */
-    float *floats;                             /* norms and biases in float32 */
-    void *random;                              /* the memory of a random model's weights */
-    size_t random_bytes;
+    arena floats;                              /* norms and biases in float32 */
+    arena random;                              /* the weights of a random model */
 } model;
 
 /* `path`: a Hugging Face directory, a .safetensors file beside its config.json, a .gguf file (of a split set: the first), or
@@ -49,5 +49,9 @@ lariat_status model_load(const char *path, model **out);
 
 /* NULL is allowed. */
 void model_close(model *m);
+
+/* For open.c: fills weights, parameters, weight_bytes, weight_type and fingerprint from config and table; with `values` also
+   norms and biases. A checkpoint names tensors as Hugging Face does, a GGUF file in its own way. */
+lariat_status weights_bind(model *m, bool values);
 
 #endif

@@ -1,0 +1,239 @@
+/* Finds out what a path names, opens it, and gives back a model.
+   Rests on format/, config.c, config_gguf.c, random.c and weights.c. See weights.h. */
+#include "base/file.h"
+#include "model/random.h"
+#include "model/weights.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONFIG_FILE_LIMIT = 16 << 20 };
+
+static const char INDEX[] = "model.safetensors.index.json";
+
+static bool ends_with(const char *text, const char *ending)
+{
+    size_t n = strlen(text);
+    size_t e = strlen(ending);
+    return n >= e && strcmp(text + n - e, ending) == 0;
+}
+
+static lariat_status no_memory(const char *path)
+{
+    return fail(LARIAT_NO_MEMORY, "%s: no memory to open it", path);
+}
+
+static bool pickled(const char *name)
+{
+    return ends_with(name, ".pth") || ends_with(name, ".pt") || ends_with(name, ".bin") || ends_with(name, ".ckpt");
+}
+
+static lariat_status refuse_pickle(const char *path)
+{
+    return fail(LARIAT_UNSUPPORTED, "%s: is a Python pickle, which runs code when it is read: convert the model to safetensors, for example "
+                "with Hugging Face transformers (convert_llama_weights_to_hf.py for Meta's consolidated files, otherwise save_pretrained)", path);
+}
+
+/* --- Hugging Face's layout --- */
+
+/* folder/config.json and, where there is one, folder/generation_config.json. */
+static lariat_status read_configuration(const char *folder, model_config *out)
+{
+    char *path = path_join(folder, "config.json");
+    char *generation_path = path_join(folder, "generation_config.json");
+    json_t *config = NULL;
+    json_t *generation = NULL;
+    lariat_status status = LARIAT_OK;
+
+    if (!path || !generation_path) {
+        status = no_memory(folder);
+    } else if (!path_is_file(path)) {
+        status = fail(LARIAT_BAD_MODEL, "%s: has no config.json: a Hugging Face directory has one beside its weights", folder);
+    }
+    if (status == LARIAT_OK) {
+        status = json_read_file(path, CONFIG_FILE_LIMIT, &config);
+    }
+    if (status == LARIAT_OK && path_is_file(generation_path)) {
+        status = json_read_file(generation_path, CONFIG_FILE_LIMIT, &generation);
+    }
+    if (status == LARIAT_OK) {
+        status = config_from_json(path, config, generation_path, generation, out);
+    }
+    json_decref(config);
+    json_decref(generation);
+    free(path);
+    free(generation_path);
+    return status;
+}
+
+/* A folder without safetensors: says what it has instead. */
+static lariat_status refuse_folder(const char *folder)
+{
+    DIR *d = opendir(folder);
+    char pickle[256] = "";
+    char gguf_name[256] = "";
+
+    for (const struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+        if (pickled(e->d_name)) {
+            snprintf(pickle, sizeof pickle, "%s", e->d_name);
+        }
+        if (ends_with(e->d_name, ".gguf") && (!*gguf_name || strcmp(e->d_name, gguf_name) < 0)) {
+            snprintf(gguf_name, sizeof gguf_name, "%s", e->d_name);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+    if (*gguf_name) {
+        return fail(LARIAT_BAD_ARGUMENT, "%s: is a directory with GGUF files: name the file, for example %s", folder, gguf_name);
+    }
+    if (*pickle) {
+        char *path = path_join(folder, pickle);
+        lariat_status status = refuse_pickle(path ? path : pickle);
+        free(path);
+        return status;
+    }
+    return fail(LARIAT_BAD_MODEL, "%s: has neither model.safetensors nor %s: fetch the weights", folder, INDEX);
+}
+
+static lariat_status open_folder(const char *folder, model *m)
+{
+    char *single = path_join(folder, "model.safetensors");
+    char *index = path_join(folder, INDEX);
+    lariat_status status = LARIAT_OK;
+
+    if (!single || !index) {
+        status = no_memory(folder);
+    } else if (!path_is_file(single) && !path_is_file(index)) {
+        status = refuse_folder(folder);
+    }
+    if (status == LARIAT_OK) {
+        status = read_configuration(folder, &m->config);
+    }
+    if (status == LARIAT_OK) {
+        status = path_is_file(single) ? safetensors_open(single, &m->own_table) : safetensors_open_index(index, &m->own_table);
+    }
+    free(single);
+    free(index);
+    return status;
+}
+
+/* A single safetensors file with config.json beside it. */
+static lariat_status open_single(const char *path, model *m)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    lariat_status status = LARIAT_OK;
+
+    if (!folder) {
+        return no_memory(path);
+    }
+    char *index = path_join(folder, INDEX);
+    if (!index) {
+        status = no_memory(path);
+    } else if (strstr(slash ? slash : path, "-of-") && path_is_file(index)) {
+        status = fail(LARIAT_BAD_ARGUMENT, "%s: is one shard of several: name its directory, %s", path, folder);
+    }
+    if (status == LARIAT_OK) {
+        status = read_configuration(folder, &m->config);
+    }
+    if (status == LARIAT_OK) {
+        status = safetensors_open(path, &m->own_table);
+    }
+    free(index);
+    free(folder);
+    return status;
+}
+
+/* --- any path --- */
+
+/* The first bytes of a file that is to hold a model. */
+static lariat_status begins_with(const char *path, const char *magic, size_t size, bool *out)
+{
+    mapped_file f;
+
+    TRY(map_file(path, &f));
+    *out = f.size >= size && memcmp(f.data, magic, size) == 0;
+    unmap_file(&f);
+    return LARIAT_OK;
+}
+
+static lariat_status open_file(const char *path, model *m)
+{
+    bool is_gguf = false;
+
+    if (pickled(path)) {
+        return refuse_pickle(path);
+    }
+    if (ends_with(path, ".safetensors")) {
+        return open_single(path, m);
+    }
+    TRY(begins_with(path, "GGUF", 4, &is_gguf));
+    if (!is_gguf && !ends_with(path, ".gguf")) {
+        return fail(LARIAT_BAD_MODEL, "%s: is neither a GGUF nor a safetensors file", path);
+    }
+    TRY(gguf_open(path, &m->file));
+    return config_from_gguf(m->file, &m->config);
+}
+
+static lariat_status open_any(const char *path, bool values, model *m)
+{
+    m->table = &m->own_table;
+    if (random_named(path)) {
+        TRY(random_describe(path, &m->config, &m->own_table));
+        if (values) {
+            TRY(random_fill(path, &m->own_table, &m->random));
+        }
+    } else if (path_is_directory(path)) {
+        TRY(open_folder(path, m));
+    } else {
+        TRY(open_file(path, m));
+    }
+    if (m->file) {
+        m->table = gguf_tensors(m->file);
+    }
+    return weights_bind(m, values);
+}
+
+static lariat_status open_model(const char *path, bool values, model **out)
+{
+    model *m = calloc(1, sizeof *m);
+
+    *out = NULL;
+    if (!m || !(m->path = strdup(path))) {
+        free(m);
+        return no_memory(path);
+    }
+    lariat_status status = open_any(path, values, m);
+    if (status != LARIAT_OK) {
+        model_close(m);
+        return status;
+    }
+    *out = m;
+    return LARIAT_OK;
+}
+
+lariat_status model_describe(const char *path, model **out)
+{
+    return open_model(path, false, out);
+}
+
+lariat_status model_load(const char *path, model **out)
+{
+    return open_model(path, true, out);
+}
+
+void model_close(model *m)
+{
+    if (m) {
+        gguf_close(m->file);
+        tensors_close(&m->own_table);
+        arena_close(&m->floats);
+        arena_close(&m->random);
+        free(m->weights.layers);
+        free(m->path);
+        free(m);
+    }
+}

@@ -1,0 +1,28 @@
+/* Rotary frequencies from what a configuration says of them.
+   Rests on model/config.h. rope.c follows Hugging Face's float32 arithmetic step by step, because an error of one unit in the
+   last place of a frequency is an error of 1e-4 in an angle at some thousand tokens. */
+#ifndef MODEL_ROPE_H
+#define MODEL_ROPE_H
+
+#include "model/config.h"
+
+/* Zero in a field that is optional stands for "not given", as it does in Hugging Face's own reading. */
+typedef struct rope_parameters {
+    const char *type;                       /* "default", "linear", "llama3", "yarn" */
+    double theta;
+    double factor;                          /* linear, llama3, yarn (not given there: trained context / original) */
+    int64_t original_context;               /* llama3, yarn: what the model was trained on before it was stretched */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow;            /* yarn: 32 and 1 if not given */
+    double mscale, mscale_all_dim;          /* yarn: both or none */
+    double attention_factor;                /* yarn; negative: not given */
+    bool truncate;                          /* yarn: bounds of the ramp are whole dimensions */
+} rope_parameters;
+
+/* All optional fields "not given", type "default". */
+rope_parameters rope_parameters_default(double theta);
+
+/* Fills rope_type, rope_factor and inv_freq of *c, whose head_dim and trained_context are set. Refuses unknown types. */
+lariat_status rope_frequencies(const char *path, const rope_parameters *p, model_config *c);
+
+#endif
