@@ -1,7 +1,7 @@
 /* Exact ring attention for other programs: your ranks, your q, k and v; no model, no files.
 
-   A ring has n ranks; each rank is a thread of yours that holds some tokens of one sequence, in any division: a list of runs of
-   consecutive positions. lariat_ring_attend is collective: all ranks call it, each with its own tokens, and each gets the
+   A ring has n ranks; each rank is a thread of yours that holds some tokens of one sequence, in any division: a list of up to
+   256 runs of consecutive positions. lariat_ring_attend is collective: all ranks call it, each with its own tokens, and each gets the
    attention of its queries over every key of the whole ring that they may see (causal: key position <= query position).
    Accumulation is fp32 over all hops. Liu et al. 2023, "Ring Attention with Blockwise Transformers". */
 #ifndef LARIAT_RING_ATTENTION_H
@@ -41,7 +41,9 @@ LARIAT_API int32_t lariat_ring_runs(int32_t n_ranks, int32_t rank, int64_t token
 
 /* Collective, causal. All fp32, row after row in the order of `runs` (ascending positions, together `tokens` rows; 0 is allowed):
    q [tokens, n_heads, head_dim], k and v [tokens, n_kv_heads, head_dim], o like q, lse [tokens, n_heads] or NULL: m + ln(l).
-   They belong to the caller and need to live until the call returns. */
+   They belong to the caller and need to live until the call returns. Arguments that make no sense on one rank, or positions that two
+   ranks hold, are LARIAT_BAD_ARGUMENT on all of them. If a rank runs out of memory inside, all ranks return an error, and so do
+   later calls: close the ring. */
 LARIAT_API lariat_status lariat_ring_attend(lariat_ring *ring, int32_t rank, const lariat_run runs[], int32_t n_runs, int64_t tokens,
                                             const float *q, const float *k, const float *v, float *o, float *lse);
 

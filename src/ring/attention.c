@@ -8,8 +8,8 @@
    - by slices (decode): every rank has all queries, attends to its own shard, and all partial results are gathered. */
 #include "ring/attention.h"
 
+#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 size_t ring_message(const ring_setup *s)
 {
@@ -373,4 +373,14 @@ lariat_status ring_attend(ring_rank *r, int32_t layer, const float *q, int64_t l
     }
     r->dev->ops->carry_finish(r->dev, &c, &r->shape, rows, o, ldo);
     return LARIAT_OK;
+}
+
+void ring_lse(const ring_rank *r, float *lse)
+{
+    int64_t rows = r->pass->rows[r->rank];
+    carry c = carry_at(r->merged, &r->shape, rows);
+
+    for (int64_t i = 0; i < rows * r->shape.n_heads; i++) {
+        lse[i] = c.l[i] > 0 ? c.m[i] + logf(c.l[i]) : -INFINITY;
+    }
 }

@@ -68,4 +68,7 @@ void ring_append(ring_rank *r, int32_t layer, const float *k, const float *v, in
    head_dim], row t at o + t * ldo. Collective; ring_append of the layer comes before. */
 lariat_status ring_attend(ring_rank *r, int32_t layer, const float *q, int64_t ldq, float *o, int64_t ldo);
 
+/* The log-sum-exp of the scores of the last ring_attend: lse [rows, n_heads], m + ln(l), -inf where no key was seen. */
+void ring_lse(const ring_rank *r, float *lse);
+
 #endif

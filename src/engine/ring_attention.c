@@ -1,0 +1,251 @@
+/* Ring attention for other programs: the caller's threads, tokens and tensors; one layer, no model.
+   Rests on ring/attention.h, comm/comm.h and device/cpu/cpu.h. See lariat/ring_attention.h. */
+#include "lariat/ring_attention.h"
+
+#include "device/cpu/cpu.h"
+#include "ring/attention.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_RUNS = 256, MAX_RANKS = 4096, MAX_HEAD_DIM = 512 };
+
+/* What a rank tells the others at the beginning of a call. */
+typedef struct announcement {
+    int32_t n_runs; /* -1: its arguments make no sense, so that all ranks leave together */
+    lariat_run runs[MAX_RUNS];
+} announcement;
+
+typedef struct ring_member {
+    device *dev;
+    ring_rank ring;
+    pass pass;
+    announcement mine;
+    const void **theirs; /* [n_ranks] */
+} ring_member;
+
+struct lariat_ring {
+    int32_t n_ranks;
+    lariat_ring_shape shape;
+    comm_group *comm;
+    ring_member *members; /* [n_ranks] */
+};
+
+static lariat_status check_shape(int32_t n_ranks, int32_t threads, const lariat_ring_shape *s)
+{
+    if (n_ranks < 1 || n_ranks > MAX_RANKS || threads < 1) {
+        return fail(LARIAT_BAD_ARGUMENT, "ring: %d ranks of %d threads, use 1 to %d of at least one", n_ranks, threads, MAX_RANKS);
+    }
+    if (s->n_heads < 1 || s->n_kv_heads < 1 || s->n_heads % s->n_kv_heads || s->head_dim < 1 || s->head_dim > MAX_HEAD_DIM) {
+        return fail(LARIAT_BAD_ARGUMENT, "ring: %d heads on %d KV heads of %d, heads must be a multiple and head_dim at most %d",
+                    s->n_heads, s->n_kv_heads, s->head_dim, MAX_HEAD_DIM);
+    }
+    if (s->max_tokens_per_rank < 0 || s->max_tokens_per_rank > INT32_MAX / 2) {
+        return fail(LARIAT_BAD_ARGUMENT, "ring: %lld tokens a rank are out of range", (long long)s->max_tokens_per_rank);
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status open_member(lariat_ring *ring, int32_t rank, int32_t threads)
+{
+    ring_member *m = &ring->members[rank];
+    const lariat_ring_shape *s = &ring->shape;
+    int64_t rows = s->max_tokens_per_rank ? s->max_tokens_per_rank : 1;
+    ring_setup setup = {.n_layers = 1,
+                        .shape = {.n_heads = s->n_heads, .n_kv_heads = s->n_kv_heads, .head_dim = s->head_dim, .scale = s->scale,
+                                  .kv_type = DTYPE_F32},
+                        .slots = rows, .max_rows = rows};
+    int32_t most_runs = ring->n_ranks * MAX_RUNS;
+
+    TRY(cpu_device_open(threads, CPU_BEST, &m->dev));
+    TRY(ring_open(&m->ring, m->dev, comm_endpoint(ring->comm, rank), &setup));
+    TRY(pass_open(&m->pass, ring->n_ranks));
+    m->theirs = calloc((size_t)ring->n_ranks, sizeof *m->theirs);
+    m->pass.parts = calloc(1, sizeof *m->pass.parts);
+    m->pass.runs = calloc((size_t)most_runs, sizeof *m->pass.runs);
+    m->pass.span_begin = calloc((size_t)ring->n_ranks + 1, sizeof *m->pass.span_begin); /* nothing was there before */
+    if (!m->theirs || !m->pass.parts || !m->pass.runs || !m->pass.span_begin) {
+        return fail(LARIAT_NO_MEMORY, "ring: no memory for rank %d", rank);
+    }
+    return LARIAT_OK;
+}
+
+lariat_status lariat_ring_open(int32_t n_ranks, int32_t threads_per_rank, const lariat_ring_shape *shape, lariat_ring **out)
+{
+    TRY(check_shape(n_ranks, threads_per_rank, shape));
+    lariat_ring *ring = calloc(1, sizeof *ring);
+    if (!ring) {
+        return fail(LARIAT_NO_MEMORY, "ring: no memory");
+    }
+    ring->n_ranks = n_ranks;
+    ring->shape = *shape;
+    ring->shape.scale = shape->scale != 0 ? shape->scale : 1.0f / sqrtf((float)shape->head_dim);
+    ring->members = calloc((size_t)n_ranks, sizeof *ring->members);
+    lariat_status status = ring->members ? comm_threads_open(n_ranks, sizeof(announcement), &ring->comm)
+                                         : fail(LARIAT_NO_MEMORY, "ring: no memory for %d ranks", n_ranks);
+    for (int32_t r = 0; r < n_ranks && status == LARIAT_OK; r++) {
+        status = open_member(ring, r, threads_per_rank);
+    }
+    if (status != LARIAT_OK) {
+        lariat_ring_close(ring);
+        return status;
+    }
+    *out = ring;
+    return LARIAT_OK;
+}
+
+void lariat_ring_close(lariat_ring *ring)
+{
+    if (!ring) {
+        return;
+    }
+    for (int32_t r = 0; ring->members && r < ring->n_ranks; r++) {
+        ring_member *m = &ring->members[r];
+        ring_close(&m->ring);
+        pass_close(&m->pass);
+        free(m->theirs);
+        if (m->dev) {
+            m->dev->ops->close(m->dev);
+        }
+    }
+    free(ring->members);
+    comm_group_close(ring->comm);
+    free(ring);
+}
+
+int32_t lariat_ring_runs(int32_t n_ranks, int32_t rank, int64_t tokens, lariat_run runs[2])
+{
+    int32_t n = 0;
+
+    for (int end = 0; end < 2; end++) { /* blocks rank and 2n - 1 - rank of 2n that differ by one at most */
+        int64_t block = end ? 2 * (int64_t)n_ranks - 1 - rank : rank;
+        int64_t first = tokens * block / (2 * (int64_t)n_ranks), last = tokens * (block + 1) / (2 * (int64_t)n_ranks);
+        if (first == last) {
+            continue;
+        }
+        if (n && runs[n - 1].first + runs[n - 1].count == first) {
+            runs[n - 1].count += last - first;
+        } else {
+            runs[n++] = (lariat_run){first, last - first};
+        }
+    }
+    return n;
+}
+
+/* What is wrong with one rank's own arguments; NULL if nothing. */
+static const char *wrong_arguments(const lariat_ring *ring, const lariat_run runs[], int32_t n_runs, int64_t tokens)
+{
+    int64_t sum = 0;
+
+    if (n_runs < 0 || n_runs > MAX_RUNS) {
+        return "the number of runs is out of range (256 at most)";
+    }
+    for (int32_t i = 0; i < n_runs; i++) {
+        int64_t after = i ? runs[i - 1].first + runs[i - 1].count : 0;
+        if (runs[i].first < after || runs[i].count < 1 || runs[i].count > ring->shape.max_tokens_per_rank ||
+            runs[i].first > INT64_MAX / 2) {
+            return "runs must ascend, without gaps in order, from position 0 on";
+        }
+        sum += runs[i].count;
+    }
+    if (sum != tokens) {
+        return "the runs do not add up to the tokens";
+    }
+    return tokens > ring->shape.max_tokens_per_rank ? "more tokens than max_tokens_per_rank" : NULL;
+}
+
+static int by_position(const void *a, const void *b)
+{
+    const pass_run *x = a, *y = b;
+
+    return (x->first > y->first) - (x->first < y->first);
+}
+
+/* A position that two ranks hold would be counted twice. Sorts a copy of the runs by position. */
+static lariat_status check_disjoint(const pass *p)
+{
+    int32_t n = p->run_begin[p->n_ranks];
+    pass_run *sorted = malloc(((size_t)n + 1) * sizeof *sorted);
+    lariat_status status = LARIAT_OK;
+
+    if (!sorted) {
+        return fail(LARIAT_NO_MEMORY, "ring: no memory to compare %d runs", n);
+    }
+    memcpy(sorted, p->runs, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, by_position);
+    for (int32_t i = 1; i < n && status == LARIAT_OK; i++) {
+        if (sorted[i].first < sorted[i - 1].first + sorted[i - 1].count) {
+            status = fail(LARIAT_BAD_ARGUMENT, "ring: position %lld is held by two ranks", (long long)sorted[i].first);
+        }
+    }
+    free(sorted);
+    return status;
+}
+
+/* The plan of a pass from what all ranks announced: the same on every rank. */
+static lariat_status plan_from(ring_member *m, int32_t n_ranks)
+{
+    pass *p = &m->pass;
+    int32_t n = 0;
+
+    p->number++;
+    p->n_parts = 1;
+    p->n_tokens = 0;
+    for (int32_t r = 0; r < n_ranks; r++) {
+        const announcement *a = m->theirs[r];
+        if (a->n_runs < 0) {
+            return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d came with arguments that make no sense", r);
+        }
+        p->run_begin[r] = n;
+        p->rows[r] = 0;
+        for (int32_t i = 0; i < a->n_runs; i++) {
+            p->runs[n++] = (pass_run){.first = a->runs[i].first, .count = a->runs[i].count, .row = p->rows[r], .slot = p->rows[r]};
+            p->rows[r] += a->runs[i].count;
+        }
+        p->n_tokens += p->rows[r];
+    }
+    p->run_begin[n_ranks] = n;
+    p->parts[0] = (pass_part){.count = p->n_tokens};
+    return check_disjoint(p);
+}
+
+/* The call after the announcements: everything here either fails on all ranks alike or lets the others go. */
+static lariat_status attend(lariat_ring *ring, ring_member *m, const float *q, const float *k, const float *v, float *o, float *lse)
+{
+    const int64_t q_width = (int64_t)ring->shape.n_heads * ring->shape.head_dim;
+
+    TRY(ring_begin(&m->ring, &m->pass));
+    ring_append(&m->ring, 0, k, v, (int64_t)ring->shape.n_kv_heads * ring->shape.head_dim);
+    TRY(ring_attend(&m->ring, 0, q, q_width, o, q_width));
+    if (lse) {
+        ring_lse(&m->ring, lse);
+    }
+    return LARIAT_OK;
+}
+
+lariat_status lariat_ring_attend(lariat_ring *ring, int32_t rank, const lariat_run runs[], int32_t n_runs, int64_t tokens,
+                                 const float *q, const float *k, const float *v, float *o, float *lse)
+{
+    if (rank < 0 || rank >= ring->n_ranks) {
+        return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d of %d", rank, ring->n_ranks);
+    }
+    ring_member *m = &ring->members[rank];
+    const char *wrong = wrong_arguments(ring, runs, n_runs, tokens);
+
+    m->mine.n_runs = wrong ? -1 : n_runs;
+    if (!wrong && n_runs) {
+        memcpy(m->mine.runs, runs, (size_t)n_runs * sizeof *runs);
+    }
+    /* Also the fence between calls: no rank stores new keys before all have read the old ones. */
+    TRY(comm_all_gather(comm_endpoint(ring->comm, rank), &m->mine, sizeof m->mine, m->theirs));
+    if (wrong) {
+        return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d: %s", rank, wrong);
+    }
+    TRY(plan_from(m, ring->n_ranks));
+    lariat_status status = attend(ring, m, q, k, v, o, lse);
+    if (status != LARIAT_OK) {
+        comm_cancel(ring->comm);
+    }
+    return status;
+}
