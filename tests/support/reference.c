@@ -26,6 +26,10 @@ char *reference_path(const char *name)
     if (asprintf(&path, "%s/%s", root ? root : beside, name) < 0) {
         return NULL;
     }
+    path = existing(path);
+    if (!path && asprintf(&path, "%s/%s", TEST_UNPACKED, name) < 0) {
+        return NULL;
+    }
     return existing(path);
 }
 
