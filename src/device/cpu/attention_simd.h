@@ -7,6 +7,11 @@
 
 #include <math.h>
 
+enum {
+    FEW_ROWS = 4,  /* rows whose sums the registers hold beside a key as it lies */
+    FEW_TIMES = 2, /* up to this many such groups of rows are faster than transposing a tile */
+};
+
 /* --- c[R rows, C vectors] = or += a[R, n] b[n, C vectors] --- */
 
 INLINE void multiply_tile(int R, int C, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t n, float *c, int64_t ldc,
@@ -105,6 +110,18 @@ INLINE vec load_few_as(dtype type, const void *p, int64_t i, int n)
     return load_as(type, all, 0);
 }
 
+/* Asks for elements that are read a tile later: the hardware's own prefetching starts anew at every page and at each change
+   between keys and values. Asking for what is not there is no fault. */
+INLINE void prefetch_tile_after(const attention_block *b, const void *p, int64_t from, int64_t to)
+{
+    int64_t size = b->kv_type == DTYPE_F32 ? (int64_t)sizeof(float) : (int64_t)sizeof(uint16_t);
+    uintptr_t at = (uintptr_t)p + (uintptr_t)(KEY_TILE * b->head_dim * size);
+
+    for (int64_t line = from * size; line < to * size; line += 64) {
+        __builtin_prefetch((const void *)(at + (uintptr_t)line), 0, 2);
+    }
+}
+
 INLINE void expand_values(dtype type, const attention_block *b, const key_tile *t)
 {
     int32_t d = b->head_dim, whole = d - d % VW;
@@ -120,43 +137,50 @@ INLINE void expand_values(dtype type, const attention_block *b, const key_tile *
     }
 }
 
-/* VW keys from `key` on, elements [i, i + n), as columns. Keys beyond the tile's count become zeros. */
-INLINE void transpose_keys(dtype type, const attention_block *b, const key_tile *t, int32_t key, int32_t i, int n)
+/* VW keys from `key` on, VW elements from i on, as columns. */
+INLINE void transpose_square(dtype type, const attention_block *b, const void *k, int32_t key, int32_t i)
 {
     vec rows[VW];
+    int64_t at = (int64_t)key * b->head_dim + i;
 
     UNROLL
     for (int j = 0; j < VW; j++) {
-        int64_t at = (int64_t)(key + j) * b->head_dim + i;
-        rows[j] = key + j >= t->count ? v_zero() : n == VW ? load_as(type, t->k, at) : load_few_as(type, t->k, at, n);
+        rows[j] = load_as(type, k, at + j * b->head_dim);
     }
     v_transpose(rows);
-    if (n == VW) {
-        UNROLL
-        for (int j = 0; j < VW; j++) {
-            v_store(b->k + (int64_t)(i + j) * KEY_TILE + key, rows[j]);
-        }
-        return;
-    }
-    float all[VW][VW];
+    UNROLL
     for (int j = 0; j < VW; j++) {
-        v_store(all[j], rows[j]);
+        v_store(b->k + (int64_t)(i + j) * KEY_TILE + key, rows[j]);
     }
-    for (int j = 0; j < n; j++) {
-        memcpy(b->k + (int64_t)(i + j) * KEY_TILE + key, all[j], sizeof all[j]);
+}
+
+/* The same with n elements, where fewer are left of the head, or of keys beyond the tile's count, which become zeros. */
+INLINE void transpose_rest(dtype type, const attention_block *b, const key_tile *t, int32_t key, int32_t i, int n)
+{
+    float all[VW][VW];
+
+    for (int j = 0; j < VW; j++) {
+        int64_t at = (int64_t)(key + j) * b->head_dim + i;
+        v_store(all[j], key + j < t->count ? load_few_as(type, t->k, at, n) : v_zero());
+    }
+    for (int e = 0; e < n; e++) {
+        for (int j = 0; j < VW; j++) {
+            b->k[(int64_t)(i + e) * KEY_TILE + key + j] = all[j][e];
+        }
     }
 }
 
 INLINE void expand_keys(dtype type, const attention_block *b, const key_tile *t)
 {
-    int32_t d = b->head_dim, whole = d - d % VW;
+    int32_t d = b->head_dim;
 
     for (int32_t key = 0; key < t->count; key += VW) {
-        for (int32_t i = 0; i < whole; i += VW) {
-            transpose_keys(type, b, t, key, i, VW);
-        }
-        if (whole < d) {
-            transpose_keys(type, b, t, key, whole, d - whole);
+        for (int32_t i = 0; i < d; i += VW) {
+            if (key + VW <= t->count && i + VW <= d) {
+                transpose_square(type, b, t->k, key, i);
+            } else {
+                transpose_rest(type, b, t, key, i, d - i < VW ? d - i : VW);
+            }
         }
     }
 }
@@ -264,11 +288,180 @@ static void attend_rows(const attention_block *b, const key_tile *t, int32_t row
     }
 }
 
+/* --- few rows: keys and values as they lie, each read once --- */
+
+/* Scores of R rows with VW keys from `key` on. Keys beyond the tile's count repeat the last one. */
+INLINE void score_few(dtype type, int R, const attention_block *b, const key_tile *t, const float *q, int32_t key, float *p)
+{
+    vec part[FEW_ROWS][VW / 4];
+
+    for (int g = 0; g < VW / 4; g++) {
+        vec sum[FEW_ROWS][4];
+        int64_t at[4];
+        prefetch_tile_after(b, t->k, (int64_t)(key + 4 * g) * b->head_dim, (int64_t)(key + 4 * g + 4) * b->head_dim);
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            int32_t k = key + 4 * g + j;
+            at[j] = (int64_t)(k < t->count ? k : t->count - 1) * b->head_dim;
+            UNROLL
+            for (int r = 0; r < R; r++) {
+                sum[r][j] = v_zero();
+            }
+        }
+        for (int32_t i = 0; i < b->head_dim; i += VW) {
+            vec k[4];
+            UNROLL
+            for (int j = 0; j < 4; j++) {
+                k[j] = load_as(type, t->k, at[j] + i);
+            }
+            UNROLL
+            for (int r = 0; r < R; r++) {
+                vec a = v_load(q + r * b->ld + i);
+                UNROLL
+                for (int j = 0; j < 4; j++) {
+                    sum[r][j] = v_fma(a, k[j], sum[r][j]);
+                }
+            }
+        }
+        UNROLL
+        for (int r = 0; r < R; r++) {
+            part[r][g] = v_sum_quad(sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
+        }
+    }
+    UNROLL
+    for (int r = 0; r < R; r++) {
+        v_store(p + r * KEY_TILE, v_join_quads(part[r]));
+    }
+}
+
+/* C vectors of o of R rows += weights of n keys times their values. */
+INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const key_tile *t, float *o, int32_t i, const float *p,
+                       int32_t n)
+{
+    vec sum[FEW_ROWS][PANEL_MAX];
+
+    UNROLL
+    for (int r = 0; r < R; r++) {
+        UNROLL
+        for (int c = 0; c < C; c++) {
+            sum[r][c] = v_load(o + r * b->ld + i + c * VW);
+        }
+    }
+    for (int64_t key = 0; key < n; key++) {
+        vec v[PANEL_MAX];
+        if (i == 0) {
+            prefetch_tile_after(b, t->v, key * b->head_dim, (key + 1) * b->head_dim);
+        }
+        UNROLL
+        for (int c = 0; c < C; c++) {
+            v[c] = load_as(type, t->v, key * b->head_dim + i + c * VW);
+        }
+        UNROLL
+        for (int r = 0; r < R; r++) {
+            vec weight = v_all(p[r * KEY_TILE + key]);
+            UNROLL
+            for (int c = 0; c < C; c++) {
+                sum[r][c] = v_fma(weight, v[c], sum[r][c]);
+            }
+        }
+    }
+    UNROLL
+    for (int r = 0; r < R; r++) {
+        UNROLL
+        for (int c = 0; c < C; c++) {
+            v_store(o + r * b->ld + i + c * VW, sum[r][c]);
+        }
+    }
+}
+
+#define GATHER_WIDTH(R, C)                           \
+    case C:                                          \
+        gather_few(type, R, C, b, t, o, i, p, n);    \
+        break;
+
+INLINE void gather_all_few(dtype type, int R, const attention_block *b, const key_tile *t, int32_t row, const float *p, int32_t n)
+{
+    float *o = b->o + (int64_t)row * b->ld;
+
+    for (int32_t i = 0; i < b->head_dim; i += PANEL_MAX * VW) {
+        int32_t left = (b->head_dim - i) / VW;
+        switch (left < PANEL_MAX ? left : PANEL_MAX) {
+            PANEL_WIDTHS(GATHER_WIDTH, R)
+        default:
+            break;
+        }
+    }
+}
+
+/* R rows past a tile. */
+INLINE void attend_few(dtype type, int R, const attention_block *b, const key_tile *t, int32_t row)
+{
+    int32_t most = keys_seen(b, t, row + R - 1), least = keys_seen(b, t, row);
+
+    for (int32_t key = 0; key < most; key += VW) {
+        score_few(type, R, b, t, b->q + (int64_t)row * b->ld, key, b->p + key);
+    }
+    for (int r = 0; r < R; r++) {
+        int32_t seen = keys_seen(b, t, row + r);
+        if (seen) {
+            weigh(b, row + r, b->p + r * KEY_TILE, seen);
+        }
+    }
+    if (least == most) {
+        gather_all_few(type, R, b, t, row, b->p, most);
+        return;
+    }
+    for (int r = 0; r < R; r++) {
+        gather_all_few(type, 1, b, t, row + r, b->p + r * KEY_TILE, keys_seen(b, t, row + r));
+    }
+}
+
+#define ATTEND_FEW(type)                      \
+    switch (rows) {                           \
+    case 1:                                   \
+        attend_few(type, 1, b, t, row);       \
+        break;                                \
+    case 2:                                   \
+        attend_few(type, 2, b, t, row);       \
+        break;                                \
+    case 3:                                   \
+        attend_few(type, 3, b, t, row);       \
+        break;                                \
+    default:                                  \
+        attend_few(type, 4, b, t, row);       \
+        break;                                \
+    }                                         \
+    break;
+
+static void attend_few_rows(const attention_block *b, const key_tile *t, int32_t row, int32_t rows)
+{
+    switch (b->kv_type) {
+    case DTYPE_F16:
+        ATTEND_FEW(DTYPE_F16)
+    case DTYPE_BF16:
+        ATTEND_FEW(DTYPE_BF16)
+    default:
+        ATTEND_FEW(DTYPE_F32)
+    }
+}
+
 void SIMD_NAME(attend_tile)(const attention_block *b, const key_tile *t)
 {
+    if (b->rows <= FEW_ROWS * FEW_TIMES && b->head_dim % VW == 0) {
+        int32_t times = (b->rows + FEW_ROWS - 1) / FEW_ROWS;
+        for (int32_t i = 0, row = 0, rows; i < times; i++, row += rows) {
+            rows = (b->rows - row + times - i - 1) / (times - i); /* even shares */
+            attend_few_rows(b, t, row, rows);
+        }
+        return;
+    }
+    int64_t elements = (int64_t)KEY_TILE * b->head_dim;
     expand(b, t);
     for (int32_t row = 0; row < b->rows; row += ROW_GRAIN) {
         int32_t rows = b->rows - row < ROW_GRAIN ? b->rows - row : ROW_GRAIN;
+        int64_t from = row * elements / b->rows, to = (row + rows) * elements / b->rows;
+        prefetch_tile_after(b, t->k, from, to);
+        prefetch_tile_after(b, t->v, from, to);
         if (keys_seen(b, t, row + rows - 1)) {
             attend_rows(b, t, row, rows);
         }
