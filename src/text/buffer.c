@@ -1,0 +1,88 @@
+/* Memory that grows at its end, doubling, so that appending n pieces takes time linear in their sum.
+   Rests on malloc.
+   Read on in utf8.c and encode.c, which fill them. */
+#include "text/buffer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+lariat_status buffer_reserve(buffer *b, size_t more)
+{
+    size_t capacity = b->capacity ? b->capacity : 256;
+    char *data;
+
+    if (more > SIZE_MAX / 4 || b->size > SIZE_MAX / 4) {
+        return fail(LARIAT_NO_MEMORY, "text: %zu more bytes cannot be held", more);
+    }
+    while (capacity < b->size + more) {
+        capacity *= 2;
+    }
+    if (b->data && capacity == b->capacity) {
+        return LARIAT_OK;
+    }
+    data = realloc(b->data, capacity);
+    if (!data) {
+        return fail(LARIAT_NO_MEMORY, "text: no memory for %zu bytes", capacity);
+    }
+    b->data = data;
+    b->capacity = capacity;
+    return LARIAT_OK;
+}
+
+lariat_status buffer_append(buffer *b, const char *data, size_t size)
+{
+    TRY(buffer_reserve(b, size));
+    if (size) {
+        memcpy(b->data + b->size, data, size);
+    }
+    b->size += size;
+    return LARIAT_OK;
+}
+
+lariat_status buffer_terminate(buffer *b)
+{
+    TRY(buffer_reserve(b, 1));
+    b->data[b->size] = '\0';
+    return LARIAT_OK;
+}
+
+void buffer_free(buffer *b)
+{
+    free(b->data);
+    *b = (buffer){ 0 };
+}
+
+lariat_status grow_array(void **data, int64_t *capacity, int64_t wanted, size_t element)
+{
+    int64_t n = *capacity > 16 ? *capacity : 16;
+    void *grown;
+
+    if (wanted <= *capacity) {
+        return LARIAT_OK;
+    }
+    while (n < wanted) {
+        n *= 2;
+    }
+    grown = realloc(*data, (size_t)n * element);
+    if (!grown) {
+        return fail(LARIAT_NO_MEMORY, "text: no memory for %lld elements of %zu bytes", (long long)n, element);
+    }
+    *data = grown;
+    *capacity = n;
+    return LARIAT_OK;
+}
+
+lariat_status id_list_append(id_list *l, int32_t id)
+{
+    if (l->n == l->capacity) {
+        TRY(grow_array((void **)&l->data, &l->capacity, l->n + 1, sizeof *l->data));
+    }
+    l->data[l->n++] = id;
+    return LARIAT_OK;
+}
+
+void id_list_free(id_list *l)
+{
+    free(l->data);
+    *l = (id_list){ 0 };
+}

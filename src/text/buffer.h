@@ -1,0 +1,34 @@
+/* Memory that grows at its end: bytes, and ids.
+   Rests on base/status.h. */
+#ifndef TEXT_BUFFER_H
+#define TEXT_BUFFER_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct buffer {
+    char *data;
+    size_t size, capacity;
+} buffer;
+
+typedef struct id_list {
+    int32_t *data;
+    int64_t n, capacity;
+} id_list;
+
+/* Room for `more` further bytes; then appending them cannot fail. */
+lariat_status buffer_reserve(buffer *b, size_t more);
+lariat_status buffer_append(buffer *b, const char *data, size_t size);
+/* Puts a zero byte behind the content, which it does not count. */
+lariat_status buffer_terminate(buffer *b);
+void buffer_free(buffer *b);
+
+lariat_status id_list_append(id_list *l, int32_t id);
+void id_list_free(id_list *l);
+
+/* Makes an array of elements of `element` bytes at least `wanted` long, at least doubling it. */
+lariat_status grow_array(void **data, int64_t *capacity, int64_t wanted, size_t element);
+
+#endif

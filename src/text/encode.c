@@ -1,0 +1,390 @@
+/* Building a tokenizer from a vocabulary, and encoding text: lossy UTF-8, added tokens cut out, normalization, words, merging.
+   Rests on normalizer.c, pretokenizer.c and merge.c.
+   Read on in pretokenizer.c. */
+#include "text/encode.h"
+
+#include "text/utf8.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- building --- */
+
+static lariat_status check_ids(const vocabulary *v)
+{
+    if (v->n_tokens == 0) {
+        return fail(LARIAT_BAD_MODEL, "the vocabulary is empty");
+    }
+    for (int64_t i = 0; i < v->n_merges; i++) {
+        const merge *m = &v->merges[i];
+        if (!vocabulary_has(v, m->left) || !vocabulary_has(v, m->right) || !vocabulary_has(v, m->result)) {
+            return fail(LARIAT_BAD_MODEL, "merge %lld names a token that is not there", (long long)i);
+        }
+        if (v->tokens[m->left].size == 0 || v->tokens[m->right].size == 0) {
+            return fail(LARIAT_BAD_MODEL, "merge %lld joins an empty token: it would never end", (long long)i);
+        }
+    }
+    for (int64_t i = 0; i < v->n_added; i++) {
+        if (!vocabulary_has(v, v->added[i].id)) {
+            return fail(LARIAT_BAD_MODEL, "added token \"%.64s\" has id %d, which no token has", v->added[i].text, v->added[i].id);
+        }
+    }
+    for (int64_t i = 0; v->by_score && i < v->n_tokens; i++) {
+        if (!isfinite(v->tokens[i].score)) {
+            return fail(LARIAT_BAD_MODEL, "token %lld has a score that is no finite number", (long long)i);
+        }
+    }
+    for (int i = 0; v->by_score && v->byte_fallback && i < 256; i++) {
+        if (v->byte_ids[i] < 0) {
+            return fail(LARIAT_BAD_MODEL, "byte %d has no token although unknown characters are to become bytes", i);
+        }
+    }
+    if ((v->unknown >= 0 && !vocabulary_has(v, v->unknown)) || (v->bos >= 0 && !vocabulary_has(v, v->bos))) {
+        return fail(LARIAT_BAD_MODEL, "the unknown or the beginning token has an id that no token has");
+    }
+    return LARIAT_OK;
+}
+
+/* Steps behind one that rewrites text would see the rewritten text: nobody publishes that. */
+static lariat_status check_steps(const vocabulary *v)
+{
+    for (int i = 0; i < v->n_steps; i++) {
+        if (v->steps[i].kind != SPLIT_EXPRESSION && i + 1 < v->n_steps) {
+            return fail(LARIAT_UNSUPPORTED, "pre_tokenizer: a step behind %s is not supported",
+                        v->steps[i].kind == SPLIT_BYTE_LEVEL ? "ByteLevel" : "Metaspace");
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* Does no token have a space mark behind another character? And is the mark itself a token, so that it ends a run of unknown ones? */
+static bool words_end_at_space(const lariat_tokenizer *t)
+{
+    const vocabulary *v = &t->v;
+
+    if (v->byte_level || word_table_find(&t->words, v, SPACE_MARK, SPACE_MARK_SIZE) < 0) {
+        return false;
+    }
+    for (int64_t id = 0; id < v->n_tokens; id++) {
+        const token *k = &v->tokens[id];
+        size_t at = 0;
+        while (k->size - at >= SPACE_MARK_SIZE && memcmp(k->text + at, SPACE_MARK, SPACE_MARK_SIZE) == 0) {
+            at += SPACE_MARK_SIZE;
+        }
+        if (memmem(k->text + at, k->size - at, SPACE_MARK, SPACE_MARK_SIZE)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static lariat_status build_added(lariat_tokenizer *t)
+{
+    vocabulary *v = &t->v;
+    buffer text = { 0 }, other = { 0 };
+    lariat_status status = LARIAT_OK;
+
+    for (int64_t i = 0; i < v->n_added && status == LARIAT_OK; i++) {
+        added_token *a = &v->added[i];
+        token *k = &v->tokens[a->id];
+        if (!a->normalized) {
+            status = prefix_set_add(&t->added, a->text, a->size, (int32_t)i);
+            continue;
+        }
+        /* A token of normalized text is normalized itself, and decodes to that. */
+        status = normalize(t, a->text, a->size, &text, &other);
+        if (status == LARIAT_OK && (text.size != a->size || memcmp(text.data, a->text, a->size) != 0)) {
+            status = vocabulary_text(v, text.data, text.size, &a->text);
+            a->size = k->size = (uint32_t)text.size;
+            k->text = a->text;
+        }
+        if (status == LARIAT_OK) {
+            status = prefix_set_add(&t->added_normalized, a->text, a->size, (int32_t)i);
+        }
+    }
+    buffer_free(&text);
+    buffer_free(&other);
+    TRY(status);
+    TRY(prefix_set_finish(&t->added));
+    return prefix_set_finish(&t->added_normalized);
+}
+
+/* What every token decodes to. */
+static lariat_status build_shown(vocabulary *v)
+{
+    buffer text = { 0 }, other = { 0 };
+    lariat_status status = LARIAT_OK;
+
+    for (int64_t id = 0; id < v->n_tokens && status == LARIAT_OK; id++) {
+        token *k = &v->tokens[id];
+        k->shown = k->text;
+        k->shown_size = k->size;
+        if (v->n_shown == 0 || k->byte >= 0) {
+            continue;
+        }
+        text.size = 0;
+        status = buffer_append(&text, k->text, k->size);
+        for (int64_t i = 0; i < v->n_shown && status == LARIAT_OK; i++) {
+            buffer swap = text;
+            other.size = 0;
+            status = append_replaced(&other, text.data, text.size, v->shown[i].pattern, v->shown[i].content);
+            text = other;
+            other = swap;
+        }
+        if (status == LARIAT_OK && (text.size != k->size || memcmp(text.data, k->text, k->size) != 0)) {
+            status = vocabulary_text(v, text.data, text.size, &k->shown);
+            k->shown_size = (uint32_t)text.size;
+        }
+    }
+    buffer_free(&text);
+    buffer_free(&other);
+    return status;
+}
+
+static lariat_status build_tables(lariat_tokenizer *t)
+{
+    vocabulary *v = &t->v;
+
+    TRY(check_ids(v));
+    TRY(check_steps(v));
+    TRY(word_table_make(v, &t->words));
+    TRY(pair_table_make(v, &t->pairs));
+    for (int64_t id = 0; v->by_score && id < v->n_tokens; id++) {
+        if (v->tokens[id].kind == TOKEN_USER) {
+            if (v->tokens[id].size > MAX_ADDED_BYTES) {
+                return fail(LARIAT_UNSUPPORTED, "symbol %lld is %u bytes long, at most %d are looked for", (long long)id,
+                            v->tokens[id].size, MAX_ADDED_BYTES);
+            }
+            TRY(prefix_set_add(&t->users, v->tokens[id].text, v->tokens[id].size, (int32_t)id));
+        }
+    }
+    TRY(prefix_set_finish(&t->users));
+    for (int i = 0; i < v->n_steps; i++) {
+        if (v->steps[i].expression) {
+            TRY(expression_compile(v->steps[i].expression, v->steps[i].literal, &t->expressions[i]));
+        }
+    }
+    TRY(build_added(t));
+    TRY(build_shown(v));
+    t->words_end_at_space = words_end_at_space(t);
+    return chat_recognize(v, &t->chat);
+}
+
+/* Tokens by which the templates end a turn, if the vocabulary has them. */
+static lariat_status add_turn_ends(lariat_tokenizer *t)
+{
+    static const char *const llama3[] = { "<|eot_id|>", "<|eom_id|>", NULL }, *const chatml[] = { "<|im_end|>", NULL };
+    const char *const *ends = t->chat.family == LARIAT_TEMPLATE_LLAMA3 ? llama3 : t->chat.family == LARIAT_TEMPLATE_CHATML ? chatml : NULL;
+
+    for (; ends && *ends; ends++) {
+        int32_t id = vocabulary_added(&t->v, *ends);
+        if (id >= 0) {
+            TRY(vocabulary_end(&t->v, id));
+        }
+    }
+    return LARIAT_OK;
+}
+
+lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out)
+{
+    lariat_tokenizer *t = calloc(1, sizeof *t);
+    lariat_status status;
+
+    if (!t) {
+        vocabulary_free(v);
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory");
+    }
+    t->v = *v;
+    vocabulary_init(v);
+    status = build_tables(t);
+    if (status == LARIAT_OK) {
+        status = add_turn_ends(t);
+    }
+    if (status != LARIAT_OK) {
+        lariat_tokenizer_close(t);
+        return status;
+    }
+    *out = t;
+    return LARIAT_OK;
+}
+
+void lariat_tokenizer_close(lariat_tokenizer *t)
+{
+    if (!t) {
+        return;
+    }
+    for (int i = 0; i < MAX_SPLIT_STEPS; i++) {
+        expression_free(t->expressions[i]);
+    }
+    word_table_free(&t->words);
+    pair_table_free(&t->pairs);
+    prefix_set_free(&t->added);
+    prefix_set_free(&t->added_normalized);
+    prefix_set_free(&t->users);
+    vocabulary_free(&t->v);
+    free(t);
+}
+
+int32_t lariat_tokenizer_size(const lariat_tokenizer *t)
+{
+    return (int32_t)t->v.n_tokens;
+}
+
+int32_t lariat_tokenizer_bos(const lariat_tokenizer *t)
+{
+    return t->v.bos;
+}
+
+bool lariat_tokenizer_adds_bos(const lariat_tokenizer *t)
+{
+    return t->v.adds_bos && t->v.bos >= 0;
+}
+
+bool lariat_tokenizer_is_end(const lariat_tokenizer *t, int32_t id)
+{
+    for (int64_t i = 0; i < t->v.ends.n; i++) {
+        if (t->v.ends.data[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void lariat_free(void *p)
+{
+    free(p);
+}
+
+/* --- encoding --- */
+
+typedef lariat_status (*part_fn)(encoder *e, const char *text, size_t size, bool first);
+
+static size_t spaces_before(const char *text, size_t from, size_t at)
+{
+    while (at > from) {
+        size_t back = at - 1;
+        int length;
+        while (back > from && ((unsigned char)text[back] & 0xC0) == 0x80) {
+            back--;
+        }
+        if (!utf8_is_white_space(utf8_decode(text + back, at - back, &length))) {
+            break;
+        }
+        at = back;
+    }
+    return at;
+}
+
+static size_t spaces_after(const char *text, size_t size, size_t at)
+{
+    int length;
+
+    while (at < size && utf8_is_white_space(utf8_decode(text + at, size - at, &length))) {
+        at += (size_t)length;
+    }
+    return at;
+}
+
+/* Appends the ids of added tokens in text and gives what lies between them to `part`. A special token that is to be text hides
+   tokens that begin within it, as it does at Hugging Face. */
+static lariat_status cut_added(encoder *e, const prefix_set *set, const char *text, size_t size, bool first, part_fn part)
+{
+    const vocabulary *v = &e->splitter.t->v;
+    size_t done = 0, at = 0;
+
+    while (set->n && at < size) {
+        const prefix *found = prefix_set_longest(set, text + at, size - at);
+        const added_token *a = found ? &v->added[found->value] : NULL;
+        size_t start = at, end = found ? at + found->size : at + 1;
+        if (a && (!a->special || (e->flags & LARIAT_ENCODE_SPECIAL))) {
+            start = a->lstrip ? spaces_before(text, done, start) : start;
+            end = a->rstrip ? spaces_after(text, size, end) : end;
+            if (start > done) {
+                TRY(part(e, text + done, start - done, first && done == 0));
+            }
+            TRY(id_list_append(&e->splitter.ids, a->id));
+            done = end;
+        }
+        at = end;
+    }
+    return done < size ? part(e, text + done, size - done, first && done == 0) : LARIAT_OK;
+}
+
+static lariat_status encode_words(encoder *e, const char *text, size_t size, bool first)
+{
+    return split_text(&e->splitter, text, size, first);
+}
+
+static lariat_status encode_part(encoder *e, const char *text, size_t size, bool first)
+{
+    const lariat_tokenizer *t = e->splitter.t;
+
+    if (normalizes(&t->v)) {
+        TRY(normalize(t, text, size, &e->normalized, &e->other));
+        text = e->normalized.data;
+        size = e->normalized.size;
+    }
+    return cut_added(e, &t->added_normalized, text, size, first, encode_words);
+}
+
+lariat_status encoder_open(encoder *e, const lariat_tokenizer *t, int flags)
+{
+    *e = (encoder){ .flags = flags };
+    return splitter_open(&e->splitter, t);
+}
+
+void encoder_close(encoder *e)
+{
+    splitter_close(&e->splitter);
+    id_list_free(&e->splitter.ids);
+    buffer_free(&e->lossy);
+    buffer_free(&e->normalized);
+    buffer_free(&e->other);
+}
+
+lariat_status encoder_text(encoder *e, const char *text, size_t size)
+{
+    if (!utf8_valid(text, size)) {
+        e->lossy.size = 0;
+        TRY(utf8_append_lossy(&e->lossy, text, size));
+        text = e->lossy.data;
+        size = e->lossy.size;
+    }
+    return cut_added(e, &e->splitter.t->added, text, size, true, encode_part);
+}
+
+lariat_status encoder_id(encoder *e, int32_t id)
+{
+    return id_list_append(&e->splitter.ids, id);
+}
+
+lariat_status encoder_take(encoder *e, int32_t **ids, int64_t *n)
+{
+    id_list *l = &e->splitter.ids;
+
+    TRY(grow_array((void **)&l->data, &l->capacity, 1, sizeof *l->data)); /* never NULL, also without ids */
+    *ids = l->data;
+    *n = l->n;
+    *l = (id_list){ 0 };
+    return LARIAT_OK;
+}
+
+lariat_status lariat_encode(const lariat_tokenizer *t, const char *text, size_t size, int flags, int32_t **ids, int64_t *n)
+{
+    encoder e;
+    lariat_status status = encoder_open(&e, t, flags);
+
+    if (status == LARIAT_OK && (flags & LARIAT_ENCODE_BOS)) {
+        status = t->v.bos >= 0 ? encoder_id(&e, t->v.bos)
+                               : fail(LARIAT_BAD_ARGUMENT, "tokenizer: the model names no token that begins a text: encode without it");
+    }
+    if (status == LARIAT_OK) {
+        status = encoder_text(&e, text, size);
+    }
+    if (status == LARIAT_OK) {
+        status = encoder_take(&e, ids, n);
+    }
+    encoder_close(&e);
+    return status;
+}

@@ -1,0 +1,24 @@
+/* Encoding a text in several parts into one list of ids: lariat_encode has one part, a conversation has many.
+   Rests on pretokenizer.h. */
+#ifndef TEXT_ENCODE_H
+#define TEXT_ENCODE_H
+
+#include "text/normalizer.h"
+#include "text/pretokenizer.h"
+
+typedef struct encoder {
+    splitter splitter; /* which collects the ids */
+    int flags;
+    buffer lossy, normalized, other;
+} encoder;
+
+/* Close it also where opening fails. */
+lariat_status encoder_open(encoder *e, const lariat_tokenizer *t, int flags);
+void encoder_close(encoder *e);
+
+lariat_status encoder_text(encoder *e, const char *text, size_t size);
+lariat_status encoder_id(encoder *e, int32_t id);
+/* Hands the ids over, to be freed by lariat_free. */
+lariat_status encoder_take(encoder *e, int32_t **ids, int64_t *n);
+
+#endif

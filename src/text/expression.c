@@ -1,0 +1,413 @@
+/* Pre-tokenizer expressions: translated from Ruby's syntax into PCRE2's, compiled, searched.
+   The engines differ in \s (PCRE2 counts U+180E), in the age of their Unicode tables, and in several escapes, which are refused.
+   Rests on PCRE2 10.42 or newer. Read on in pretokenizer.c. */
+#include "text/expression.h"
+
+#include "text/unicode_newer.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_PATTERN = 1 << 14,
+    MAX_DEPTH = 64,
+    JIT_STACK_START = 32 << 10,
+    JIT_STACK_MOST = 64 << 20, /* address space only, until a match needs it */
+    /* Steps that a search may take for each byte of text and in all: far more than any published expression needs, and an end
+       to one that backtracks without end. */
+    STEPS_LEAST = 10 * 1000 * 1000,
+    STEPS_A_BYTE = 64
+};
+
+struct expression {
+    pcre2_code *code;
+};
+
+struct search {
+    const expression *expression;
+    pcre2_match_data *data;
+    pcre2_match_context *context;
+    pcre2_jit_stack *stack;
+    size_t limit_size; /* the text size for which the limit of steps was set */
+};
+
+/* The characters of White_Space, as a class has them. */
+static const char white_space[] = "\\t-\\r\\x20\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
+
+/* --- translation --- */
+
+typedef struct translator {
+    const char *pattern, *at;
+    buffer *out;
+    bool in_class;
+    int depth;            /* open groups */
+    int caseless_depth;   /* the group that (?i opened, 0 if none is open */
+} translator;
+
+static lariat_status put(translator *t, const char *text)
+{
+    return buffer_append(t->out, text, strlen(text));
+}
+
+static lariat_status refuse(const translator *t, const char *what)
+{
+    return fail(LARIAT_UNSUPPORTED, "expression \"%.200s\": %s at byte %lld", t->pattern, what, (long long)(t->at - t->pattern));
+}
+
+/* A set of characters in a class, or as a class of its own. */
+static lariat_status put_set(translator *t, const char *set, bool negated)
+{
+    if (!t->in_class) {
+        TRY(put(t, negated ? "[^" : "["));
+    }
+    TRY(put(t, set));
+    return t->in_class ? LARIAT_OK : put(t, "]");
+}
+
+/* \p{Lu}: the library's own, and what newer Unicode versions added. */
+static lariat_status put_category(translator *t, const char *name, bool negated)
+{
+    char item[48];
+
+    if (negated && t->in_class) {
+        return refuse(t, "a negated property within a class is not supported");
+    }
+    if (t->caseless_depth && strlen(name) > 1) {
+        return refuse(t, "a property within (?i: is not supported");
+    }
+    if (!t->in_class) {
+        TRY(put(t, negated ? "[^" : "["));
+    }
+    snprintf(item, sizeof item, "\\p{%s}", name);
+    TRY(put(t, item));
+    for (size_t i = 0; i < n_unicode_newer; i++) {
+        const unicode_range *r = &unicode_newer[i];
+        if (strncmp(r->category, name, strlen(name)) == 0) {
+            snprintf(item, sizeof item, "\\x{%X}-\\x{%X}", (unsigned)r->first, (unsigned)r->last);
+            TRY(put(t, item));
+        }
+    }
+    return t->in_class ? LARIAT_OK : put(t, "]");
+}
+
+/* \p{...}, \P{...}, \p{^...}: general categories whose members the library and unicode_newer.c give. */
+static lariat_status translate_property(translator *t)
+{
+    static const char known[] = " L Lu Ll Lt Lm Lo M N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp ";
+    bool negated = t->at[1] == 'P';
+    const char *name = t->at + 3, *end = t->at[2] == '{' ? strchr(name, '}') : NULL;
+    char item[8];
+
+    if (!end || end - name > 3) {
+        return refuse(t, "this property is not supported");
+    }
+    if (*name == '^') {
+        negated = !negated;
+        name++;
+    }
+    snprintf(item, sizeof item, " %.*s ", (int)(end - name), name);
+    if (!strstr(known, item)) {
+        return refuse(t, "this property is not supported");
+    }
+    item[end - name + 1] = '\0';
+    TRY(put_category(t, item + 1, negated));
+    t->at = end + 1;
+    return LARIAT_OK;
+}
+
+/* A code point written in hexadecimal: \xAB, \x{ABCD}, \uABCD. */
+static lariat_status translate_code(translator *t)
+{
+    const char *digits = t->at + (t->at[2] == '{' ? 3 : 2);
+    size_t most = t->at[2] == '{' ? 6 : t->at[1] == 'u' ? 4 : 2, n = strspn(digits, "0123456789abcdefABCDEF");
+    char item[16];
+
+    n = n > most ? most : n;
+    if (n == 0 || (t->at[1] == 'u' && n != 4) || (t->at[2] == '{' && digits[n] != '}')) {
+        return refuse(t, "this character is not written as \\xAB, \\x{ABCD} or \\uABCD");
+    }
+    if (t->at[2] != '{' && t->at[1] == 'x' && strtol((char[]){ digits[0], n > 1 ? digits[1] : '\0', '\0' }, NULL, 16) > 0x7F) {
+        return refuse(t, "\\x above 7F is a byte, not a character");
+    }
+    snprintf(item, sizeof item, "\\x{%.*s}", (int)n, digits);
+    TRY(put(t, item));
+    t->at = digits + n + (t->at[2] == '{' ? 1 : 0);
+    return LARIAT_OK;
+}
+
+static lariat_status translate_escape(translator *t)
+{
+    char c = t->at[1];
+
+    switch (c) {
+    case 's':
+        TRY(put_set(t, white_space, false));
+        break;
+    case 'S':
+        /* Within a class: what PCRE2 does not call space, and the one that it calls so and Unicode does not. */
+        TRY(t->in_class ? put(t, "\\S\\x{180E}") : put_set(t, white_space, true));
+        break;
+    case 'd':
+        TRY(put_category(t, "Nd", false));
+        break;
+    case 'p':
+    case 'P':
+        return translate_property(t);
+    case 'x':
+    case 'u':
+        return translate_code(t);
+    case 'r':
+    case 'n':
+    case 't':
+    case 'f':
+        TRY(buffer_append(t->out, t->at, 2));
+        break;
+    default:
+        if (c == '\0' || (unsigned char)c >= 0x80 || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')) {
+            return refuse(t, "this escape is not supported");
+        }
+        TRY(buffer_append(t->out, t->at, 2));
+    }
+    t->at += 2;
+    return LARIAT_OK;
+}
+
+/* An opening parenthesis with what says its kind. */
+static lariat_status translate_group(translator *t)
+{
+    static const char *const kinds[] = { "(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:" };
+
+    if (++t->depth > MAX_DEPTH) {
+        return refuse(t, "groups are nested too deeply");
+    }
+    if (t->at[1] != '?') {
+        t->at++;
+        return put(t, "(?:");
+    }
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        size_t n = strlen(kinds[i]);
+        if (strncmp(t->at, kinds[i], n) == 0) {
+            if (strcmp(kinds[i], "(?i:") == 0 && !t->caseless_depth) {
+                t->caseless_depth = t->depth;
+            }
+            t->at += n;
+            return put(t, kinds[i]);
+        }
+    }
+    return refuse(t, "this kind of group is not supported");
+}
+
+/* Where case does not matter, Oniguruma lets some characters match two letters ("ss" and U+00DF), and PCRE2 does not. Of other
+   characters than ASCII's only the apostrophe U+2019 is known to be alike. */
+static bool folds_apart(const char *at)
+{
+    static const char *const pairs[] = { "ss", "st", "ff", "fi", "fl" };
+
+    if ((unsigned char)*at >= 0x80) {
+        return true;
+    }
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        if ((at[0] | 0x20) == pairs[i][0] && (at[1] | 0x20) == pairs[i][1]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static lariat_status translate_in_class(translator *t)
+{
+    const char *at = t->at;
+
+    if (*at == ']') {
+        t->in_class = false;
+    } else if (*at == '[' || (at[0] == '&' && at[1] == '&')) {
+        return refuse(t, "a class within a class is not supported");
+    }
+    t->at++;
+    return buffer_append(t->out, at, 1);
+}
+
+static lariat_status translate_outside(translator *t)
+{
+    const char *at = t->at;
+
+    switch (*at) {
+    case '(':
+        return translate_group(t);
+    case ')':
+        if (t->depth == t->caseless_depth) {
+            t->caseless_depth = 0;
+        }
+        t->depth--;
+        break;
+    case '[':
+        t->in_class = true;
+        t->at += at[1] == '^' ? 2 : 1;
+        TRY(put(t, at[1] == '^' ? "[^" : "["));
+        if (*t->at == ']') {
+            return refuse(t, "an empty class is not supported");
+        }
+        return LARIAT_OK;
+    case '{': {
+        size_t n = strspn(at + 1, "0123456789,");
+        if (n == 0 || at[1] == ',' || at[n + 1] != '}' || at[n + 2] == '+') {
+            return refuse(t, "this repetition is not supported");
+        }
+        t->at += n + 2;
+        return buffer_append(t->out, at, n + 2);
+    }
+    case '^':
+    case '$':
+        return refuse(t, "an anchor is not supported");
+    default:
+        break;
+    }
+    t->at++;
+    return buffer_append(t->out, at, 1);
+}
+
+lariat_status expression_translate(const char *pattern, buffer *out)
+{
+    static const char apostrophe[] = "\xE2\x80\x99";
+    translator t = { .pattern = pattern, .at = pattern, .out = out };
+
+    if (strlen(pattern) > MAX_PATTERN) {
+        return fail(LARIAT_UNSUPPORTED, "expression: %zu bytes long, at most %d are read", strlen(pattern), MAX_PATTERN);
+    }
+    while (*t.at) {
+        if (strncmp(t.at, apostrophe, strlen(apostrophe)) == 0) {
+            TRY(put(&t, apostrophe));
+            t.at += strlen(apostrophe);
+            continue;
+        }
+        if (t.caseless_depth && folds_apart(t.at)) {
+            return refuse(&t, "this text within (?i: is not supported");
+        }
+        if (*t.at == '\\') {
+            TRY(translate_escape(&t));
+        } else if (t.in_class) {
+            TRY(translate_in_class(&t));
+        } else {
+            TRY(translate_outside(&t));
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* --- compiling and searching --- */
+
+lariat_status expression_compile(const char *pattern, bool literal, expression **out)
+{
+    buffer translated = { 0 };
+    lariat_status status = literal ? buffer_append(&translated, pattern, strlen(pattern)) : expression_translate(pattern, &translated);
+    uint32_t options = PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C | (literal ? PCRE2_LITERAL : PCRE2_UCP);
+    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
+    PCRE2_SIZE where = 0;
+    int error = 0;
+    expression *e = calloc(1, sizeof *e);
+
+    if (status == LARIAT_OK && (!context || !e)) {
+        status = fail(LARIAT_NO_MEMORY, "expression: no memory");
+    }
+    if (status == LARIAT_OK) {
+        pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+        e->code = pcre2_compile((PCRE2_SPTR)(translated.data ? translated.data : ""), translated.size, options, &error, &where, context);
+        if (!e->code) {
+            PCRE2_UCHAR reason[128] = "";
+            pcre2_get_error_message(error, reason, sizeof reason);
+            status = fail(LARIAT_BAD_MODEL, "expression \"%.200s\": %s", pattern, (const char *)reason);
+        } else {
+            /* Without a JIT for this machine matching is slower and the same. */
+            (void)pcre2_jit_compile(e->code, PCRE2_JIT_COMPLETE);
+        }
+    }
+    pcre2_compile_context_free(context);
+    buffer_free(&translated);
+    if (status != LARIAT_OK) {
+        expression_free(e);
+        return status;
+    }
+    *out = e;
+    return LARIAT_OK;
+}
+
+void expression_free(expression *e)
+{
+    if (e) {
+        pcre2_code_free(e->code);
+        free(e);
+    }
+}
+
+lariat_status search_open(const expression *e, search **out)
+{
+    search *s = calloc(1, sizeof *s);
+
+    if (s) {
+        s->expression = e;
+        s->data = pcre2_match_data_create(1, NULL);
+        s->context = pcre2_match_context_create(NULL);
+        s->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MOST, NULL);
+    }
+    if (!s || !s->data || !s->context) {
+        search_close(s);
+        return fail(LARIAT_NO_MEMORY, "expression: no memory for a search");
+    }
+    /* A machine without a JIT has no stack for it. */
+    if (s->stack) {
+        pcre2_jit_stack_assign(s->context, NULL, s->stack);
+    }
+    *out = s;
+    return LARIAT_OK;
+}
+
+void search_close(search *s)
+{
+    if (s) {
+        pcre2_jit_stack_free(s->stack);
+        pcre2_match_context_free(s->context);
+        pcre2_match_data_free(s->data);
+        free(s);
+    }
+}
+
+static void allow_steps(search *s, size_t size)
+{
+    uint64_t steps = (uint64_t)size * STEPS_A_BYTE;
+
+    steps = steps < STEPS_LEAST ? STEPS_LEAST : steps > UINT32_MAX ? UINT32_MAX : steps;
+    pcre2_set_match_limit(s->context, (uint32_t)steps);
+    pcre2_set_depth_limit(s->context, (uint32_t)steps);
+    s->limit_size = size;
+}
+
+lariat_status search_next(search *s, const char *text, size_t size, size_t from, bool *found, size_t *start, size_t *end)
+{
+    /* The text is well-formed: whoever calls has made sure, so that no search looks through all of it again. */
+    uint32_t options = PCRE2_NO_UTF_CHECK;
+    PCRE2_SIZE *at = pcre2_get_ovector_pointer(s->data);
+    int n;
+
+    if (size > s->limit_size) {
+        allow_steps(s, size);
+    }
+    n = pcre2_match(s->expression->code, (PCRE2_SPTR)text, size, from, options, s->data, s->context);
+    if (n == PCRE2_ERROR_JIT_STACKLIMIT) {
+        n = pcre2_match(s->expression->code, (PCRE2_SPTR)text, size, from, options | PCRE2_NO_JIT, s->data, s->context);
+    }
+    *found = n > 0;
+    if (n == PCRE2_ERROR_NOMATCH) {
+        return LARIAT_OK;
+    }
+    if (n <= 0) {
+        PCRE2_UCHAR reason[128] = "";
+        pcre2_get_error_message(n, reason, sizeof reason);
+        return fail(LARIAT_UNSUPPORTED, "expression: searching %zu bytes of text failed: %s", size, (const char *)reason);
+    }
+    *start = at[0];
+    *end = at[1];
+    return LARIAT_OK;
+}

@@ -1,0 +1,317 @@
+/* Byte pair encoding with a heap of candidates over a linked list of symbols; few symbols are searched without a heap.
+   Both give the same ids: of all neighbours that a merge joins, the one of the lowest rank, and of those the leftmost, is joined
+   first. By score the rank is the order of scores and any neighbours merge whose text is a token (SentencePiece); otherwise
+   the list of merges says which (Hugging Face).
+   Rests on tables.c. Read on in encode.c, which cuts text into words. */
+#include "text/merge.h"
+
+#include "text/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FEW = 24,          /* symbols up to which looking at all of them is faster than a heap */
+    NO_RANK = -1,
+    MAX_WORD = 1 << 30 /* bytes: places are 32 bits */
+};
+
+void merger_free(merger *m)
+{
+    free(m->symbols);
+    free(m->heap);
+    *m = (merger){ .t = m->t };
+}
+
+/* --- the symbols of a word before merging --- */
+
+static lariat_status push_symbol(merger *m, symbol s)
+{
+    if (m->n == m->capacity) {
+        TRY(grow_array((void **)&m->symbols, &m->capacity, m->n + 1, sizeof *m->symbols));
+    }
+    m->symbols[m->n++] = s;
+    return LARIAT_OK;
+}
+
+/* A character becomes the tokens of its bytes. *done is false if one of them has none. */
+static lariat_status push_bytes(merger *m, const char *word, size_t at, size_t size, bool *done)
+{
+    const int32_t *ids = m->t->v.byte_ids;
+
+    *done = true;
+    for (size_t i = at; i < at + size; i++) {
+        *done = *done && ids[(unsigned char)word[i]] >= 0;
+    }
+    for (size_t i = at; *done && i < at + size; i++) {
+        TRY(push_symbol(m, (symbol){ .start = (uint32_t)i, .size = 1, .id = ids[(unsigned char)word[i]] }));
+    }
+    return LARIAT_OK;
+}
+
+/* By merges: characters (or bytes) with their tokens, unknown ones as the unknown token, in a run one if they are fused. Bytes
+   that stand in for a character do not end a run: so it is in Hugging Face's reading. */
+static lariat_status symbols_by_merges(merger *m, const char *word, size_t size)
+{
+    const vocabulary *v = &m->t->v;
+    symbol unknown = { .size = 0 };
+    size_t length;
+
+    for (size_t at = 0; at < size; at += length) {
+        int32_t id;
+        bool done = false;
+        length = v->byte_level ? 1 : (size_t)utf8_length(word + at);
+        id = v->byte_level ? v->byte_ids[(unsigned char)word[at]] : word_table_find(&m->t->words, v, word + at, length);
+        if (id < 0 && v->byte_fallback) {
+            TRY(push_bytes(m, word, at, length, &done));
+        }
+        if (done || (id < 0 && v->unknown < 0)) {
+            continue;
+        }
+        if (unknown.size && (id >= 0 || !v->fuse_unknown)) {
+            TRY(push_symbol(m, unknown));
+            unknown.size = 0;
+        }
+        if (id >= 0) {
+            TRY(push_symbol(m, (symbol){ .start = (uint32_t)at, .size = (uint32_t)length, .id = id }));
+        } else if (unknown.size) {
+            unknown.size += (uint32_t)length;
+        } else {
+            unknown = (symbol){ .start = (uint32_t)at, .size = (uint32_t)length, .id = v->unknown };
+        }
+    }
+    return unknown.size ? push_symbol(m, unknown) : LARIAT_OK;
+}
+
+/* By score: user-defined symbols, the longest first, otherwise characters. */
+static lariat_status symbols_by_score(merger *m, const char *word, size_t size)
+{
+    uint32_t length;
+
+    for (size_t at = 0; at < size; at += length) {
+        const prefix *user = prefix_set_longest(&m->t->users, word + at, size - at);
+        int32_t id;
+        length = user ? user->size : (uint32_t)utf8_length(word + at);
+        id = user ? user->value : word_table_find(&m->t->words, &m->t->v, word + at, length);
+        TRY(push_symbol(m, (symbol){ .start = (uint32_t)at, .size = length, .id = id, .frozen = user != NULL }));
+    }
+    return LARIAT_OK;
+}
+
+/* --- merging --- */
+
+/* A number that is smaller for a better score. */
+static uint32_t rank_of_score(float score)
+{
+    float s = score == 0 ? 0 : score; /* minus zero is zero */
+    uint32_t bits;
+
+    memcpy(&bits, &s, sizeof bits);
+    return ~(bits & UINT32_C(0x80000000) ? ~bits : bits | UINT32_C(0x80000000));
+}
+
+/* The rank of merging two neighbours and what comes of it, or NO_RANK. */
+static int64_t find_merge(const merger *m, const char *word, const symbol *left, const symbol *right, int32_t *result)
+{
+    const lariat_tokenizer *t = m->t;
+    const pair_slot *slot;
+
+    if (t->v.by_score) {
+        if (left->frozen || right->frozen) {
+            return NO_RANK;
+        }
+        *result = word_table_find(&t->words, &t->v, word + left->start, left->size + right->size);
+        return *result < 0 ? NO_RANK : (int64_t)rank_of_score(t->v.tokens[*result].score);
+    }
+    slot = pair_table_find(&t->pairs, left->id, right->id);
+    if (!slot) {
+        return NO_RANK;
+    }
+    *result = slot->result;
+    return slot->rank;
+}
+
+static void merge_few(merger *m, const char *word)
+{
+    symbol *s = m->symbols;
+    int64_t ranks[FEW];
+    int32_t results[FEW];
+
+    for (int64_t i = 0; i + 1 < m->n; i++) {
+        ranks[i] = find_merge(m, word, &s[i], &s[i + 1], &results[i]);
+    }
+    for (;;) {
+        int64_t best = -1;
+        for (int64_t i = 0; i + 1 < m->n; i++) {
+            if (ranks[i] != NO_RANK && (best < 0 || ranks[i] < ranks[best])) {
+                best = i;
+            }
+        }
+        if (best < 0) {
+            return;
+        }
+        s[best].size += s[best + 1].size;
+        s[best].id = results[best];
+        m->n--;
+        for (int64_t i = best + 1; i < m->n; i++) {
+            s[i] = s[i + 1];
+            ranks[i - 1] = ranks[i];
+            results[i - 1] = results[i];
+        }
+        if (best > 0) {
+            ranks[best - 1] = find_merge(m, word, &s[best - 1], &s[best], &results[best - 1]);
+        }
+        if (best + 1 < m->n) {
+            ranks[best] = find_merge(m, word, &s[best], &s[best + 1], &results[best]);
+        }
+    }
+}
+
+static lariat_status heap_push(merger *m, candidate c)
+{
+    int64_t at = m->n_heap;
+
+    if (m->n_heap == m->heap_capacity) {
+        TRY(grow_array((void **)&m->heap, &m->heap_capacity, m->n_heap + 1, sizeof *m->heap));
+    }
+    m->n_heap++;
+    while (at > 0 && c.key < m->heap[(at - 1) / 4].key) {
+        m->heap[at] = m->heap[(at - 1) / 4];
+        at = (at - 1) / 4;
+    }
+    m->heap[at] = c;
+    return LARIAT_OK;
+}
+
+/* Four children a node: half the levels of a binary heap, and siblings share a cache line. */
+static candidate heap_pop(merger *m)
+{
+    candidate top = m->heap[0], last = m->heap[--m->n_heap];
+    int64_t at = 0;
+
+    for (;;) {
+        int64_t first = at * 4 + 1, best = first;
+        if (first >= m->n_heap) {
+            break;
+        }
+        for (int64_t i = first + 1; i < first + 4 && i < m->n_heap; i++) {
+            best = m->heap[i].key < m->heap[best].key ? i : best;
+        }
+        if (last.key <= m->heap[best].key) {
+            break;
+        }
+        m->heap[at] = m->heap[best];
+        at = best;
+    }
+    m->heap[at] = last;
+    return top;
+}
+
+static lariat_status propose(merger *m, const char *word, int32_t left, int32_t right)
+{
+    int32_t result = -1;
+    int64_t rank;
+
+    if (left < 0 || right < 0) {
+        return LARIAT_OK;
+    }
+    rank = find_merge(m, word, &m->symbols[left], &m->symbols[right], &result);
+    if (rank == NO_RANK) {
+        return LARIAT_OK;
+    }
+    return heap_push(m, (candidate){ .key = (uint64_t)rank << 32 | (uint32_t)left,
+                                     .size = m->symbols[left].size + m->symbols[right].size,
+                                     .result = result });
+}
+
+static lariat_status merge_many(merger *m, const char *word)
+{
+    int64_t kept = 0;
+
+    m->n_heap = 0;
+    for (int64_t i = 0; i < m->n; i++) {
+        m->symbols[i].previous = (int32_t)i - 1;
+        m->symbols[i].next = i + 1 < m->n ? (int32_t)i + 1 : -1;
+    }
+    for (int64_t i = 1; i < m->n; i++) {
+        TRY(propose(m, word, (int32_t)i - 1, (int32_t)i));
+    }
+    while (m->n_heap) {
+        candidate c = heap_pop(m);
+        int32_t place = (int32_t)(uint32_t)c.key;
+        symbol *left = &m->symbols[place], *right;
+        /* Symbols only grow, so the same sum means that both are still those of the proposal. */
+        if (left->size == 0 || left->next < 0 || left->size + m->symbols[left->next].size != c.size) {
+            continue;
+        }
+        right = &m->symbols[left->next];
+        left->size = c.size;
+        left->id = c.result;
+        left->next = right->next;
+        right->size = 0;
+        if (left->next >= 0) {
+            m->symbols[left->next].previous = place;
+        }
+        TRY(propose(m, word, left->previous, place));
+        TRY(propose(m, word, place, left->next));
+    }
+    for (int64_t i = 0; i < m->n; i++) {
+        if (m->symbols[i].size) {
+            m->symbols[kept++] = m->symbols[i];
+        }
+    }
+    m->n = kept;
+    return LARIAT_OK;
+}
+
+/* --- ids of what is left --- */
+
+/* By score: what is not a token becomes the tokens of its bytes, or one unknown token a run. */
+static lariat_status emit_by_score(merger *m, const char *word, id_list *ids)
+{
+    const vocabulary *v = &m->t->v;
+
+    for (int64_t i = 0; i < m->n; i++) {
+        const symbol *s = &m->symbols[i];
+        if (s->id >= 0) {
+            TRY(id_list_append(ids, s->id));
+        } else if (v->byte_fallback) {
+            for (uint32_t k = s->start; k < s->start + s->size; k++) {
+                TRY(id_list_append(ids, v->byte_ids[(unsigned char)word[k]]));
+            }
+        } else if (!m->after_unknown && v->unknown >= 0) {
+            TRY(id_list_append(ids, v->unknown));
+        }
+        m->after_unknown = s->id < 0 && !v->byte_fallback;
+    }
+    return LARIAT_OK;
+}
+
+lariat_status merge_word(merger *m, const char *word, size_t size, id_list *ids)
+{
+    const vocabulary *v = &m->t->v;
+
+    if (size > MAX_WORD) {
+        return fail(LARIAT_BAD_ARGUMENT, "text: a word of %zu bytes, at most %d can be merged: cut the text", size, MAX_WORD);
+    }
+    if (v->ignore_merges) {
+        int32_t id = word_table_find(&m->t->words, v, word, size);
+        if (id >= 0) {
+            return id_list_append(ids, id);
+        }
+    }
+    m->n = 0;
+    TRY(v->by_score ? symbols_by_score(m, word, size) : symbols_by_merges(m, word, size));
+    if (m->n <= FEW) {
+        merge_few(m, word);
+    } else {
+        TRY(merge_many(m, word));
+    }
+    if (v->by_score) {
+        return emit_by_score(m, word, ids);
+    }
+    for (int64_t i = 0; i < m->n; i++) {
+        TRY(id_list_append(ids, m->symbols[i].id));
+    }
+    return LARIAT_OK;
+}

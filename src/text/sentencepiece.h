@@ -1,0 +1,12 @@
+/* tokenizer.model: a SentencePiece model, of its kinds the BPE one.
+   Rests on vocabulary.h. */
+#ifndef TEXT_SENTENCEPIECE_H
+#define TEXT_SENTENCEPIECE_H
+
+#include "text/vocabulary.h"
+
+lariat_status sentencepiece_read(const char *path, vocabulary *v);
+/* The same from memory; `path` is for messages. */
+lariat_status sentencepiece_parse(const char *path, const unsigned char *data, size_t size, vocabulary *v);
+
+#endif

@@ -1,0 +1,230 @@
+/* Hash tables with open addressing, at most half full, and a sorted list for prefixes.
+   Rests on vocabulary.c.
+   Read on in merge.c, which asks the tables, and encode.c, which asks the prefixes. */
+#include "text/tables.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t mix(uint64_t x)
+{
+    x ^= x >> 32;
+    x *= UINT64_C(0xD6E8FEB86659FD93);
+    x ^= x >> 32;
+    x *= UINT64_C(0xD6E8FEB86659FD93);
+    return x ^ x >> 32;
+}
+
+static uint64_t hash_text(const char *text, size_t size)
+{
+    uint64_t h = size, part;
+
+    for (; size >= sizeof part; size -= sizeof part, text += sizeof part) {
+        memcpy(&part, text, sizeof part);
+        h = mix(h ^ part) + UINT64_C(0x9E3779B97F4A7C15);
+    }
+    part = 0;
+    memcpy(&part, text, size);
+    return mix(h ^ part);
+}
+
+/* A power of two with room for n at half load. */
+static size_t slots_for(int64_t n)
+{
+    size_t slots = 16;
+
+    while (slots < (size_t)n * 2) {
+        slots *= 2;
+    }
+    return slots;
+}
+
+static bool is_word(const token *t)
+{
+    return (t->kind == TOKEN_NORMAL || t->kind == TOKEN_USER) && t->size > 0;
+}
+
+lariat_status word_table_make(const vocabulary *v, word_table *out)
+{
+    size_t slots = slots_for(v->n_tokens);
+
+    out->slots = malloc(slots * sizeof *out->slots);
+    if (!out->slots) {
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a table of %zu words", slots);
+    }
+    memset(out->slots, 0xFF, slots * sizeof *out->slots);
+    out->mask = slots - 1;
+    out->longest = 0;
+    for (int64_t id = 0; id < v->n_tokens; id++) {
+        const token *t = &v->tokens[id];
+        size_t at = hash_text(t->text, t->size) & out->mask;
+        if (!is_word(t)) {
+            continue;
+        }
+        while (out->slots[at] >= 0) {
+            const token *other = &v->tokens[out->slots[at]];
+            if (other->size == t->size && memcmp(other->text, t->text, t->size) == 0) {
+                return fail(LARIAT_BAD_MODEL, "tokens %d and %lld are both \"%.64s\"", out->slots[at], (long long)id, t->text);
+            }
+            at = (at + 1) & out->mask;
+        }
+        out->slots[at] = (int32_t)id;
+        out->longest = t->size > out->longest ? t->size : out->longest;
+    }
+    return LARIAT_OK;
+}
+
+void word_table_free(word_table *w)
+{
+    free(w->slots);
+    *w = (word_table){ 0 };
+}
+
+int32_t word_table_find(const word_table *w, const vocabulary *v, const char *text, size_t size)
+{
+    size_t at;
+
+    if (size == 0 || size > w->longest) {
+        return -1;
+    }
+    for (at = hash_text(text, size) & w->mask; w->slots[at] >= 0; at = (at + 1) & w->mask) {
+        const token *t = &v->tokens[w->slots[at]];
+        if (t->size == size && memcmp(t->text, text, size) == 0) {
+            return w->slots[at];
+        }
+    }
+    return -1;
+}
+
+static uint64_t pair_of(int32_t left, int32_t right)
+{
+    return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+}
+
+lariat_status pair_table_make(const vocabulary *v, pair_table *out)
+{
+    size_t slots = slots_for(v->n_merges);
+
+    out->slots = malloc(slots * sizeof *out->slots);
+    if (!out->slots) {
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a table of %zu merges", slots);
+    }
+    memset(out->slots, 0xFF, slots * sizeof *out->slots);
+    out->mask = slots - 1;
+    for (int64_t rank = 0; rank < v->n_merges; rank++) {
+        const merge *m = &v->merges[rank];
+        uint64_t pair = pair_of(m->left, m->right);
+        size_t at = mix(pair) & out->mask;
+        while (out->slots[at].pair != UINT64_MAX && out->slots[at].pair != pair) {
+            at = (at + 1) & out->mask;
+        }
+        out->slots[at] = (pair_slot){ .pair = pair, .rank = (uint32_t)rank, .result = m->result };
+    }
+    return LARIAT_OK;
+}
+
+void pair_table_free(pair_table *p)
+{
+    free(p->slots);
+    *p = (pair_table){ 0 };
+}
+
+const pair_slot *pair_table_find(const pair_table *p, int32_t left, int32_t right)
+{
+    uint64_t pair = pair_of(left, right);
+    size_t at = mix(pair) & p->mask;
+
+    while (p->slots[at].pair != pair) {
+        if (p->slots[at].pair == UINT64_MAX) {
+            return NULL;
+        }
+        at = (at + 1) & p->mask;
+    }
+    return &p->slots[at];
+}
+
+lariat_status prefix_set_add(prefix_set *s, const char *text, uint32_t size, int32_t value)
+{
+    unsigned char first = size ? (unsigned char)*text : 0;
+
+    if (size == 0) {
+        return LARIAT_OK; /* an empty text is found nowhere */
+    }
+    TRY(grow_array((void **)&s->list, &s->capacity, s->n + 1, sizeof *s->list));
+    s->list[s->n++] = (prefix){ .text = text, .size = size, .value = value };
+    s->first[first / 64] |= UINT64_C(1) << first % 64;
+    return LARIAT_OK;
+}
+
+static int compare_prefixes(const void *a, const void *b)
+{
+    const prefix *left = a, *right = b;
+    uint32_t shorter = left->size < right->size ? left->size : right->size;
+    int order = memcmp(left->text, right->text, shorter);
+
+    return order ? order : (left->size > right->size) - (left->size < right->size);
+}
+
+lariat_status prefix_set_finish(prefix_set *s)
+{
+    int64_t kept = 0;
+
+    if (s->n == 0) {
+        return LARIAT_OK;
+    }
+    qsort(s->list, (size_t)s->n, sizeof *s->list, compare_prefixes);
+    for (int64_t i = 1; i < s->n; i++) {
+        if (compare_prefixes(&s->list[kept], &s->list[i]) != 0) {
+            s->list[++kept] = s->list[i];
+        } else if (s->list[kept].value != s->list[i].value) {
+            return fail(LARIAT_BAD_MODEL, "tokens %d and %d are both \"%.*s\"", s->list[kept].value, s->list[i].value,
+                        s->list[i].size < 64 ? (int)s->list[i].size : 64, s->list[i].text);
+        }
+    }
+    s->n = kept + 1;
+    return LARIAT_OK;
+}
+
+void prefix_set_free(prefix_set *s)
+{
+    free(s->list);
+    *s = (prefix_set){ 0 };
+}
+
+/* The first of [low, high) whose byte at `depth` is at least `byte`; all of them agree before it, the ended ones come first. */
+static int64_t bound(const prefix_set *s, int64_t low, int64_t high, uint32_t depth, unsigned byte)
+{
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        const prefix *p = &s->list[middle];
+        if (p->size <= depth || (unsigned char)p->text[depth] < byte) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+const prefix *prefix_set_longest(const prefix_set *s, const char *text, size_t size)
+{
+    const prefix *best = NULL;
+    int64_t low = 0, high = s->n;
+    unsigned char first = size ? (unsigned char)*text : 0;
+
+    if (size == 0 || !(s->first[first / 64] >> first % 64 & 1)) {
+        return NULL;
+    }
+    for (uint32_t depth = 0; depth < size; depth++) {
+        unsigned byte = (unsigned char)text[depth];
+        low = bound(s, low, high, depth, byte);
+        high = bound(s, low, high, depth, byte + 1);
+        if (low == high) {
+            break;
+        }
+        if (s->list[low].size == depth + 1) {
+            best = &s->list[low];
+        }
+    }
+    return best;
+}

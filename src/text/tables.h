@@ -1,0 +1,59 @@
+/* What encoding looks up: a token by its text, a merge by its two tokens, and the longest of some texts that begins at a place.
+   Rests on vocabulary.h. */
+#ifndef TEXT_TABLES_H
+#define TEXT_TABLES_H
+
+#include "text/vocabulary.h"
+
+/* Tokens that merging may make, by text. */
+typedef struct word_table {
+    int32_t *slots;     /* ids; -1 is free */
+    size_t mask;
+    uint32_t longest;   /* bytes of the longest token */
+} word_table;
+
+/* Merges by their two tokens. */
+typedef struct pair_slot {
+    uint64_t pair;      /* left << 32 | right; UINT64_MAX is free */
+    uint32_t rank;
+    int32_t result;
+} pair_slot;
+
+typedef struct pair_table {
+    pair_slot *slots;
+    size_t mask;
+} pair_table;
+
+/* Texts to look for at every place of another text. */
+typedef struct prefix {
+    const char *text;
+    uint32_t size;
+    int32_t value;
+} prefix;
+
+typedef struct prefix_set {
+    prefix *list;       /* sorted */
+    int64_t n, capacity;
+    uint64_t first[4];  /* bytes that some prefix begins with */
+} prefix_set;
+
+/* Two tokens with one text are refused. */
+lariat_status word_table_make(const vocabulary *v, word_table *out);
+void word_table_free(word_table *w);
+/* The token of that text, or -1. */
+int32_t word_table_find(const word_table *w, const vocabulary *v, const char *text, size_t size);
+
+/* A pair named twice keeps its last rank, as in Hugging Face's reading. */
+lariat_status pair_table_make(const vocabulary *v, pair_table *out);
+void pair_table_free(pair_table *p);
+/* NULL if the two do not merge. */
+const pair_slot *pair_table_find(const pair_table *p, int32_t left, int32_t right);
+
+lariat_status prefix_set_add(prefix_set *s, const char *text, uint32_t size, int32_t value);
+/* Sorts; one text with two values is refused. */
+lariat_status prefix_set_finish(prefix_set *s);
+void prefix_set_free(prefix_set *s);
+/* The longest prefix that text begins with, or NULL. */
+const prefix *prefix_set_longest(const prefix_set *s, const char *text, size_t size);
+
+#endif

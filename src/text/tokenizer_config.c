@@ -1,0 +1,237 @@
+/* The small files beside a tokenizer, as Hugging Face's library reads them. None has to be there.
+   Rests on base/json.h.
+   Read on in vocabulary.h for what they set, and chat.c for what becomes of the template. */
+#include "text/tokenizer_config.h"
+
+#include "base/file.h"
+#include "base/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_CONFIG = 16 << 20 }; /* bytes; Llama 3's has 50,000 */
+
+/* Opens a file of the folder. *out stays NULL where it is not there. Integers become real numbers where they are larger than any
+   integer type, as in "model_max_length": 1000000000000000019884624838656. */
+static lariat_status open_config(const char *folder, const char *name, char **path, json_t **out)
+{
+    lariat_status status;
+    mapped_file f;
+
+    *out = NULL;
+    *path = path_join(folder, name);
+    if (!*path) {
+        return fail(LARIAT_NO_MEMORY, "%s/%s: no memory", folder, name);
+    }
+    if (!path_is_file(*path)) {
+        return LARIAT_OK;
+    }
+    TRY(map_file(*path, &f));
+    if (f.size > MAX_CONFIG) {
+        status = fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for such a file", *path, f.size);
+    } else {
+        json_error_t error;
+        *out = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES, &error);
+        if (!*out && json_error_code(&error) == json_error_numeric_overflow) {
+            *out = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
+        }
+        status = *out ? LARIAT_OK : fail(LARIAT_BAD_MODEL, "%s: is not JSON: %s (line %d)", *path, error.text, error.line);
+    }
+    unmap_file(&f);
+    return status;
+}
+
+/* The text of a token: "text" or {"content": "text", ...}; NULL if it is not given. */
+static const char *token_text(const json_t *o)
+{
+    return json_is_object(o) ? json_string_value(json_object_get(o, "content")) : json_string_value(o);
+}
+
+static lariat_status set_eos(vocabulary *v, int32_t id)
+{
+    if (!vocabulary_has(v, id)) {
+        return LARIAT_OK;
+    }
+    if (v->eos < 0) {
+        v->eos = id;
+    }
+    return vocabulary_end(v, id);
+}
+
+/* bos_token and eos_token of tokenizer_config.json and special_tokens_map.json. */
+static lariat_status read_named(const json_t *root, vocabulary *v)
+{
+    const char *bos = token_text(json_object_get(root, "bos_token")), *eos = token_text(json_object_get(root, "eos_token"));
+
+    if (bos && v->bos < 0) {
+        v->bos = vocabulary_find(v, bos);
+    }
+    return eos ? set_eos(v, vocabulary_find(v, eos)) : LARIAT_OK;
+}
+
+/* A token that a file beside the tokenizer adds to it, or describes once more. */
+static lariat_status add_token(vocabulary *v, const char *path, int64_t id, const char *content, const json_t *o)
+{
+    bool known = vocabulary_has(v, id), single_word = false;
+    added_token a = { .id = (int32_t)id, .size = (uint32_t)strlen(content) };
+
+    if (vocabulary_added(v, content) == id || a.size == 0) {
+        return LARIAT_OK;
+    }
+    if (vocabulary_find(v, content) != (known && v->tokens[id].kind != TOKEN_UNKNOWN ? id : -1)) {
+        return fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has id %lld here and another in the tokenizer", path, content, (long long)id);
+    }
+    TRY(json_flag(o, path, "special", false, &a.special));
+    TRY(json_flag(o, path, "normalized", false, &a.normalized));
+    TRY(json_flag(o, path, "lstrip", false, &a.lstrip));
+    TRY(json_flag(o, path, "rstrip", false, &a.rstrip));
+    TRY(json_flag(o, path, "single_word", false, &single_word));
+    if (single_word) {
+        return fail(LARIAT_UNSUPPORTED, "%s: token \"%.64s\": single_word is not supported", path, content);
+    }
+    a.normalized = a.normalized && !v->by_score; /* SentencePiece normalizes for itself */
+    if (!known) {
+        TRY(vocabulary_set(v, id, content, a.size, TOKEN_CONTROL));
+    }
+    v->tokens[id].special = v->tokens[id].special || a.special;
+    TRY(vocabulary_text(v, content, a.size, &a.text));
+    return vocabulary_add(v, &a);
+}
+
+static lariat_status read_added(const json_t *root, const char *path, vocabulary *v)
+{
+    json_t *list = json_object_get(root, "added_tokens_decoder"), *o;
+    const char *key;
+
+    json_object_foreach(list, key, o) {
+        const char *content = token_text(o);
+        char *end;
+        long long id = strtoll(key, &end, 10);
+        if (!content || *end || end == key || id < 0 || id >= MAX_TOKENS) {
+            return fail(LARIAT_BAD_MODEL, "%s: added_tokens_decoder: \"%.64s\" is not an id with its token", path, key);
+        }
+        TRY(add_token(v, path, id, content, o));
+    }
+    return LARIAT_OK;
+}
+
+/* added_tokens.json: {"text": id}. */
+static lariat_status read_added_list(json_t *root, const char *path, vocabulary *v)
+{
+    json_t *flags = json_object(), *id;
+    lariat_status status = flags ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory", path);
+    const char *content;
+
+    json_object_foreach(root, content, id) {
+        if (status == LARIAT_OK && (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= MAX_TOKENS)) {
+            status = fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has no id", path, content);
+        }
+        if (status == LARIAT_OK) {
+            status = add_token(v, path, json_integer_value(id), content, flags);
+        }
+    }
+    json_decref(flags);
+    return status;
+}
+
+/* chat_template: a text, or a list of named ones of which "default" counts. */
+static lariat_status read_template(const json_t *root, vocabulary *v)
+{
+    const json_t *o = json_object_get(root, "chat_template"), *member;
+    const char *text = json_string_value(o);
+    size_t i;
+
+    json_array_foreach(o, i, member) {
+        const char *name = json_string_value(json_object_get(member, "name"));
+        if (name && strcmp(name, "default") == 0) {
+            text = json_string_value(json_object_get(member, "template"));
+        }
+    }
+    return text && !v->chat_template ? vocabulary_text(v, text, strlen(text), &v->chat_template) : LARIAT_OK;
+}
+
+static lariat_status read_tokenizer_config(json_t *root, const char *path, vocabulary *v)
+{
+    const char *class = json_string_value(json_object_get(root, "tokenizer_class"));
+
+    TRY(read_added(root, path, v));
+    TRY(read_named(root, v));
+    if (class && strncmp(class, "LlamaTokenizer", 14) == 0) {
+        v->adds_bos = true; /* unless the next line finds otherwise */
+    }
+    TRY(json_flag(root, path, "add_bos_token", false, &v->adds_bos));
+    return read_template(root, v);
+}
+
+static lariat_status read_special_map(json_t *root, const char *path, vocabulary *v)
+{
+    (void)path;
+    return read_named(root, v);
+}
+
+/* eos_token_id (one or a list) and bos_token_id of generation_config.json and config.json. */
+static lariat_status read_model_config(json_t *root, const char *path, vocabulary *v)
+{
+    const json_t *eos = json_object_get(root, "eos_token_id"), *bos = json_object_get(root, "bos_token_id");
+    size_t n = json_is_array(eos) ? json_array_size(eos) : 1;
+
+    for (size_t i = 0; eos && i < n; i++) {
+        const json_t *id = json_is_array(eos) ? json_array_get(eos, i) : eos;
+        if (!json_is_integer(id) && !json_is_null(id)) {
+            return fail(LARIAT_BAD_MODEL, "%s: \"eos_token_id\" is neither an id nor a list of ids", path);
+        }
+        if (json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < MAX_TOKENS) {
+            TRY(set_eos(v, (int32_t)json_integer_value(id)));
+        }
+    }
+    if (v->bos < 0 && json_is_integer(bos) && vocabulary_has(v, json_integer_value(bos))) {
+        v->bos = (int32_t)json_integer_value(bos);
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status read_jinja(const char *folder, vocabulary *v)
+{
+    char *path = path_join(folder, "chat_template.jinja");
+    lariat_status status = path ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory", folder);
+    mapped_file f;
+
+    if (path && path_is_file(path)) {
+        status = map_file(path, &f);
+        if (status == LARIAT_OK) {
+            status = f.size > MAX_CONFIG ? fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for a template", path, f.size)
+                                         : vocabulary_text(v, (const char *)f.data, f.size, &v->chat_template);
+            unmap_file(&f);
+        }
+    }
+    free(path);
+    return status;
+}
+
+lariat_status tokenizer_config_read(const char *folder, vocabulary *v)
+{
+    static const struct {
+        const char *name;
+        lariat_status (*read)(json_t *root, const char *path, vocabulary *v);
+    } files[] = {
+        { "tokenizer_config.json", read_tokenizer_config },
+        { "special_tokens_map.json", read_special_map },
+        { "added_tokens.json", read_added_list },
+        { "generation_config.json", read_model_config },
+        { "config.json", read_model_config },
+    };
+
+    TRY(read_jinja(folder, v));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = NULL;
+        json_t *root = NULL;
+        lariat_status status = open_config(folder, files[i].name, &path, &root);
+        if (status == LARIAT_OK && root) {
+            status = files[i].read(root, path, v);
+        }
+        json_decref(root);
+        free(path);
+        TRY(status);
+    }
+    return LARIAT_OK;
+}

@@ -1,0 +1,546 @@
+/* Reading tokenizer.json into a vocabulary. The names are those of the file: model, added_tokens, normalizer, pre_tokenizer,
+   post_processor, decoder. Truncation and padding are settings of training that generation does not apply, here as at Hugging Face.
+   Rests on base/json.h. Read on in vocabulary.h, which says what the fields come to mean. */
+#include "text/tokenizer_json.h"
+
+#include "base/json.h"
+
+#include <string.h>
+
+enum {
+    MAX_JSON = 512 << 20, /* bytes; the largest published have 35 million */
+    MAX_NESTING = 4       /* of a Sequence in a Sequence */
+};
+
+typedef struct reader {
+    const char *path;
+    vocabulary *v;
+    bool decodes_bytes;    /* decoder: ByteFallback */
+    bool fused;            /* decoder: Fuse */
+} reader;
+
+static const char *type_of(const json_t *o)
+{
+    const char *type = json_string_value(json_object_get(o, "type"));
+
+    return type ? type : "(nothing)";
+}
+
+/* Calls `one` for an object of the file, or for each member of a Sequence of them, whose list has one of two names. */
+typedef lariat_status (*one_fn)(reader *r, const json_t *o);
+
+static lariat_status each(reader *r, const json_t *o, const char *list_name, one_fn one, int depth)
+{
+    const json_t *list, *member;
+    size_t i;
+
+    if (!o || json_is_null(o)) {
+        return LARIAT_OK;
+    }
+    if (!json_is_object(o) || depth > MAX_NESTING) {
+        return fail(LARIAT_BAD_MODEL, "%s: %s is no object or nested too deeply", r->path, list_name);
+    }
+    if (strcmp(type_of(o), "Sequence") != 0) {
+        return one(r, o);
+    }
+    list = json_object_get(o, list_name);
+    if (!json_is_array(list)) {
+        return fail(LARIAT_BAD_MODEL, "%s: a Sequence has no list \"%s\"", r->path, list_name);
+    }
+    json_array_foreach(list, i, member) {
+        TRY(each(r, member, list_name, one, depth + 1));
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status refuse_type(const reader *r, const char *what, const json_t *o)
+{
+    return fail(LARIAT_UNSUPPORTED, "%s: %s \"%.64s\" is not supported", r->path, what, type_of(o));
+}
+
+/* --- normalizer --- */
+
+/* The plain string of a pattern: {"String": ...}; an expression is refused. */
+static lariat_status plain_pattern(const reader *r, const json_t *o, const char *what, const char **out)
+{
+    const json_t *pattern = json_object_get(o, "pattern");
+
+    *out = json_string_value(json_object_get(pattern, "String"));
+    if (!*out || !**out) {
+        return fail(LARIAT_UNSUPPORTED, "%s: %s Replace of anything but a String is not supported", r->path, what);
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status one_normalizer(reader *r, const json_t *o)
+{
+    const char *pattern, *content = NULL;
+
+    if (strcmp(type_of(o), "Prepend") == 0) {
+        TRY(json_text(o, r->path, "prepend", true, &content));
+        return vocabulary_rule(r->v, RULE_PREPEND, NULL, content);
+    }
+    if (strcmp(type_of(o), "Replace") == 0) {
+        TRY(plain_pattern(r, o, "normalizer", &pattern));
+        TRY(json_text(o, r->path, "content", true, &content));
+        return vocabulary_rule(r->v, RULE_REPLACE, pattern, content);
+    }
+    return refuse_type(r, "normalizer", o);
+}
+
+/* --- pre_tokenizer --- */
+
+static lariat_status read_split(reader *r, const json_t *o)
+{
+    const json_t *pattern = json_object_get(o, "pattern");
+    const char *text = json_string_value(json_object_get(pattern, "Regex")), *behavior = NULL;
+    split_step step = { .kind = SPLIT_EXPRESSION, .expression = text };
+    bool invert = false;
+
+    if (!text) {
+        step.expression = json_string_value(json_object_get(pattern, "String"));
+        step.literal = true;
+    }
+    if (!step.expression || !*step.expression) {
+        return fail(LARIAT_BAD_MODEL, "%s: pre_tokenizer Split has no pattern", r->path);
+    }
+    TRY(json_text(o, r->path, "behavior", true, &behavior));
+    TRY(json_flag(o, r->path, "invert", false, &invert));
+    if (strcmp(behavior, "Removed") == 0) {
+        step.drop_gaps = invert;
+        step.drop_matches = !invert;
+    } else if (strcmp(behavior, "Isolated") != 0) {
+        return fail(LARIAT_UNSUPPORTED, "%s: pre_tokenizer Split with behavior \"%.64s\" is not supported", r->path, behavior);
+    }
+    return vocabulary_step(r->v, &step);
+}
+
+static lariat_status read_byte_level(reader *r, const json_t *o)
+{
+    bool use_regex = true, add_prefix_space = true;
+
+    TRY(json_flag(o, r->path, "use_regex", false, &use_regex));
+    TRY(json_flag(o, r->path, "add_prefix_space", false, &add_prefix_space));
+    r->v->byte_level = true;
+    return vocabulary_step(r->v, &(split_step){ .kind = SPLIT_BYTE_LEVEL,
+                                                .expression = use_regex ? expression_gpt2 : NULL,
+                                                .prepend = add_prefix_space ? PREPEND_ALWAYS : PREPEND_NEVER });
+}
+
+/* prepend_scheme, with the older add_prefix_space: false, of a Metaspace. */
+static lariat_status read_prepend(const reader *r, const json_t *o, prepend_scheme *out)
+{
+    const char *scheme = "always", *replacement = NULL;
+    bool add_prefix_space = true;
+
+    TRY(json_text(o, r->path, "replacement", true, &replacement));
+    TRY(json_text(o, r->path, "prepend_scheme", false, &scheme));
+    TRY(json_flag(o, r->path, "add_prefix_space", false, &add_prefix_space));
+    if (strcmp(replacement, SPACE_MARK) != 0) {
+        return fail(LARIAT_UNSUPPORTED, "%s: Metaspace with replacement \"%.64s\" is not supported", r->path, replacement);
+    }
+    if (!add_prefix_space || strcmp(scheme, "never") == 0) {
+        *out = PREPEND_NEVER;
+    } else if (strcmp(scheme, "first") == 0) {
+        *out = PREPEND_FIRST;
+    } else if (strcmp(scheme, "always") == 0) {
+        *out = PREPEND_ALWAYS;
+    } else {
+        return fail(LARIAT_UNSUPPORTED, "%s: Metaspace with prepend_scheme \"%.64s\" is not supported", r->path, scheme);
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status read_metaspace(reader *r, const json_t *o)
+{
+    split_step step = { .kind = SPLIT_METASPACE, .cut_at_space = true };
+
+    TRY(read_prepend(r, o, &step.prepend));
+    TRY(json_flag(o, r->path, "split", false, &step.cut_at_space));
+    return vocabulary_step(r->v, &step);
+}
+
+static lariat_status one_pre_tokenizer(reader *r, const json_t *o)
+{
+    const char *type = type_of(o);
+    bool individual = false;
+
+    if (strcmp(type, "Split") == 0) {
+        return read_split(r, o);
+    }
+    if (strcmp(type, "ByteLevel") == 0) {
+        return read_byte_level(r, o);
+    }
+    if (strcmp(type, "Metaspace") == 0) {
+        return read_metaspace(r, o);
+    }
+    if (strcmp(type, "Digits") == 0) {
+        TRY(json_flag(o, r->path, "individual_digits", false, &individual));
+        return vocabulary_step(r->v, &(split_step){ .kind = SPLIT_EXPRESSION,
+                                                    .expression = individual ? expression_digit : expression_digits });
+    }
+    return refuse_type(r, "pre_tokenizer", o);
+}
+
+/* --- post_processor --- */
+
+/* The only id of a special token that a template names. */
+static lariat_status template_id(const reader *r, const json_t *o, const json_t *piece, int32_t *out)
+{
+    const char *name = json_string_value(json_object_get(json_object_get(piece, "SpecialToken"), "id"));
+    const json_t *ids = name ? json_object_get(json_object_get(json_object_get(o, "special_tokens"), name), "ids") : NULL;
+    const json_t *id = json_array_get(ids, 0);
+
+    if (json_array_size(ids) != 1 || !json_is_integer(id) || !vocabulary_has(r->v, json_integer_value(id))) {
+        return fail(LARIAT_UNSUPPORTED, "%s: post_processor: a piece of the template is neither the text nor one token", r->path);
+    }
+    *out = (int32_t)json_integer_value(id);
+    return LARIAT_OK;
+}
+
+static lariat_status one_post_processor(reader *r, const json_t *o)
+{
+    const json_t *single = json_object_get(o, "single"), *piece;
+    bool text_seen = false;
+    size_t i;
+
+    if (strcmp(type_of(o), "ByteLevel") == 0) {
+        return LARIAT_OK; /* changes offsets only */
+    }
+    if (strcmp(type_of(o), "TemplateProcessing") != 0) {
+        return refuse_type(r, "post_processor", o);
+    }
+    json_array_foreach(single, i, piece) {
+        if (json_object_get(piece, "Sequence")) {
+            text_seen = true;
+            continue;
+        }
+        if (text_seen || r->v->bos >= 0) {
+            return fail(LARIAT_UNSUPPORTED, "%s: post_processor adds more than one token before the text", r->path);
+        }
+        TRY(template_id(r, o, piece, &r->v->bos));
+        r->v->adds_bos = true;
+    }
+    return LARIAT_OK;
+}
+
+/* --- decoder --- */
+
+static lariat_status read_strip(reader *r, const json_t *o)
+{
+    const char *content = NULL;
+    int64_t start = 0, stop = 0;
+
+    TRY(json_text(o, r->path, "content", true, &content));
+    TRY(json_int(o, r->path, "start", true, 0, 1024, &start));
+    TRY(json_int(o, r->path, "stop", true, 0, 1024, &stop));
+    if (strcmp(content, " ") != 0 || stop != 0 || !r->fused) {
+        return fail(LARIAT_UNSUPPORTED, "%s: decoder Strip of anything but spaces at the beginning of all is not supported", r->path);
+    }
+    r->v->first = FIRST_STRIP;
+    r->v->strip = (int32_t)start;
+    return LARIAT_OK;
+}
+
+/* A list of decoders is done token by token up to Fuse, so replacements must come before what they would otherwise see. */
+static lariat_status one_decoder(reader *r, const json_t *o)
+{
+    const char *type = type_of(o), *pattern, *content = NULL;
+    prepend_scheme prepend;
+
+    if (strcmp(type, "ByteLevel") == 0 && r->v->byte_level) {
+        return LARIAT_OK;
+    }
+    if (r->v->byte_level) {
+        return refuse_type(r, "with a pre_tokenizer ByteLevel, a decoder", o);
+    }
+    if (strcmp(type, "Replace") == 0 && !r->decodes_bytes && !r->fused) {
+        TRY(plain_pattern(r, o, "decoder", &pattern));
+        TRY(json_text(o, r->path, "content", true, &content));
+        return vocabulary_shown(r->v, pattern, content);
+    }
+    if (strcmp(type, "ByteFallback") == 0 && !r->fused) {
+        r->decodes_bytes = true;
+        return LARIAT_OK;
+    }
+    if (strcmp(type, "Metaspace") == 0 && !r->fused && !r->decodes_bytes) {
+        TRY(read_prepend(r, o, &prepend));
+        r->v->first = prepend == PREPEND_NEVER ? FIRST_AS_IS : FIRST_METASPACE;
+        return vocabulary_shown(r->v, SPACE_MARK, " ");
+    }
+    if (strcmp(type, "Fuse") == 0) {
+        r->fused = true;
+        return LARIAT_OK;
+    }
+    if (strcmp(type, "Strip") == 0) {
+        return read_strip(r, o);
+    }
+    return refuse_type(r, "decoder (at this place)", o);
+}
+
+/* --- model --- */
+
+static lariat_status read_vocab(reader *r, const json_t *vocab)
+{
+    buffer bytes = { 0 };
+    lariat_status status = LARIAT_OK;
+    const char *text;
+    json_t *id;
+
+    json_object_foreach((json_t *)vocab, text, id) {
+        bool all = false;
+        bytes.size = 0;
+        if (!json_is_integer(id)) {
+            status = fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has no id", r->path, text);
+        } else if (r->v->byte_level) {
+            status = append_alphabet_bytes(&bytes, text, strlen(text), &all);
+        }
+        if (status == LARIAT_OK) {
+            /* In a byte-level vocabulary a token with other characters than the alphabet's comes of no text. */
+            status = vocabulary_set(r->v, json_integer_value(id), all ? bytes.data : text, all ? bytes.size : strlen(text),
+                                    all || !r->v->byte_level ? TOKEN_NORMAL : TOKEN_CONTROL);
+        }
+        if (status != LARIAT_OK) {
+            break;
+        }
+    }
+    buffer_free(&bytes);
+    return status;
+}
+
+static int32_t id_of(const json_t *vocab, const char *text)
+{
+    const json_t *id = json_object_get(vocab, text);
+
+    return json_is_integer(id) ? (int32_t)json_integer_value(id) : -1;
+}
+
+/* The two parts of a merge: a pair, or one string with one space between them, which is copied into `line` and cut there. */
+static lariat_status merge_parts(const reader *r, const json_t *o, size_t i, buffer *line, const char **left, const char **right)
+{
+    char *space;
+
+    if (json_is_array(o) && json_array_size(o) == 2) {
+        *left = json_string_value(json_array_get(o, 0));
+        *right = json_string_value(json_array_get(o, 1));
+    } else if (json_is_string(o)) {
+        line->size = 0;
+        TRY(buffer_append(line, json_string_value(o), json_string_length(o) + 1));
+        space = strchr(line->data, ' ');
+        *left = line->data;
+        *right = space && !strchr(space + 1, ' ') ? space + 1 : NULL;
+        if (space) {
+            *space = '\0';
+        }
+    }
+    return *left && *right ? LARIAT_OK : fail(LARIAT_BAD_MODEL, "%s: merge %zu is not two tokens", r->path, i);
+}
+
+static lariat_status read_merges(reader *r, const json_t *merges, const json_t *vocab)
+{
+    buffer line = { 0 }, joined = { 0 };
+    lariat_status status = LARIAT_OK;
+    const json_t *o;
+    size_t i;
+
+    json_array_foreach(merges, i, o) {
+        const char *left = NULL, *right = NULL;
+        int32_t ids[3];
+        if (json_is_string(o) && strncmp(json_string_value(o), "#version", 8) == 0) {
+            continue; /* the first line of a merges.txt that was taken over */
+        }
+        joined.size = 0;
+        status = merge_parts(r, o, i, &line, &left, &right);
+        if (status == LARIAT_OK) {
+            status = buffer_append(&joined, left, strlen(left));
+        }
+        if (status == LARIAT_OK) {
+            status = buffer_append(&joined, right, strlen(right) + 1);
+        }
+        if (status != LARIAT_OK) {
+            break;
+        }
+        ids[0] = id_of(vocab, left);
+        ids[1] = id_of(vocab, right);
+        ids[2] = id_of(vocab, joined.data);
+        if (ids[0] < 0 || ids[1] < 0 || ids[2] < 0) {
+            status = fail(LARIAT_BAD_MODEL, "%s: merge %zu: \"%.64s\" is not in the vocabulary", r->path, i,
+                          ids[0] < 0 ? left : ids[1] < 0 ? right : joined.data);
+        } else {
+            status = vocabulary_merge(r->v, ids[0], ids[1], ids[2]);
+        }
+        if (status != LARIAT_OK) {
+            break;
+        }
+    }
+    buffer_free(&line);
+    buffer_free(&joined);
+    return status;
+}
+
+/* Which tokens stand for single bytes, in encoding and in decoding. */
+static void find_bytes(reader *r)
+{
+    vocabulary *v = r->v;
+
+    for (int64_t id = 0; id < v->n_tokens; id++) {
+        token *t = &v->tokens[id];
+        int byte = byte_of_text(t->text, t->size);
+        if (v->byte_level) {
+            if (t->kind == TOKEN_NORMAL && t->size == 1) {
+                v->byte_ids[(unsigned char)*t->text] = (int32_t)id;
+            }
+            continue;
+        }
+        /* Encoding looks for capital digits only, decoding takes both. */
+        if (byte >= 0 && t->kind == TOKEN_NORMAL && !strpbrk(t->text, "abcdef")) {
+            v->byte_ids[byte] = (int32_t)id;
+        }
+        t->byte = (int16_t)(r->decodes_bytes ? byte : -1);
+    }
+}
+
+/* What would change ids and is not done here. */
+static lariat_status check_model(const reader *r, const json_t *model)
+{
+    static const char *const affixes[] = { "continuing_subword_prefix", "end_of_word_suffix" };
+    double dropout = 0;
+
+    if (strcmp(type_of(model), "BPE") != 0) {
+        return refuse_type(r, "model", model);
+    }
+    TRY(json_number(model, r->path, "dropout", false, &dropout));
+    if (dropout != 0) {
+        return fail(LARIAT_UNSUPPORTED, "%s: model: dropout %g is not supported", r->path, dropout);
+    }
+    for (size_t i = 0; i < sizeof affixes / sizeof *affixes; i++) {
+        const char *affix = "";
+        TRY(json_text(model, r->path, affixes[i], false, &affix));
+        if (*affix) {
+            return fail(LARIAT_UNSUPPORTED, "%s: model: %s \"%.64s\" is not supported", r->path, affixes[i], affix);
+        }
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status read_model(reader *r, const json_t *model, size_t n_added)
+{
+    const json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
+    const char *unknown = NULL;
+    vocabulary *v = r->v;
+
+    TRY(check_model(r, model));
+    if (!json_is_object(vocab) || !json_is_array(merges)) {
+        return fail(LARIAT_BAD_MODEL, "%s: model has no vocab or no merges", r->path);
+    }
+    TRY(json_text(model, r->path, "unk_token", false, &unknown));
+    TRY(json_flag(model, r->path, "fuse_unk", false, &v->fuse_unknown));
+    TRY(json_flag(model, r->path, "byte_fallback", false, &v->byte_fallback));
+    TRY(json_flag(model, r->path, "ignore_merges", false, &v->ignore_merges));
+    v->id_limit = 2 * (int64_t)(json_object_size(vocab) + n_added) + 4096;
+    TRY(read_vocab(r, vocab));
+    TRY(read_merges(r, merges, vocab));
+    if (unknown) {
+        v->unknown = id_of(vocab, unknown);
+        if (v->unknown < 0) {
+            return fail(LARIAT_BAD_MODEL, "%s: model: unk_token \"%.64s\" is not in the vocabulary", r->path, unknown);
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* --- added_tokens --- */
+
+static lariat_status read_added(reader *r, const json_t *o, const json_t *vocab, int64_t *next)
+{
+    added_token a = { .normalized = false };
+    const char *content = NULL;
+    bool single_word = false;
+    int64_t id = 0;
+    buffer bytes = { 0 };
+    bool all = false;
+    lariat_status status;
+
+    TRY(json_text(o, r->path, "content", true, &content));
+    TRY(json_int(o, r->path, "id", true, 0, MAX_TOKENS, &id));
+    TRY(json_flag(o, r->path, "special", false, &a.special));
+    TRY(json_flag(o, r->path, "normalized", false, &a.normalized));
+    TRY(json_flag(o, r->path, "lstrip", false, &a.lstrip));
+    TRY(json_flag(o, r->path, "rstrip", false, &a.rstrip));
+    TRY(json_flag(o, r->path, "single_word", false, &single_word));
+    if (!*content) {
+        return LARIAT_OK;
+    }
+    if (single_word) {
+        return fail(LARIAT_UNSUPPORTED, "%s: added token \"%.64s\": single_word is not supported", r->path, content);
+    }
+    if (id_of(vocab, content) < 0) {
+        /* Hugging Face numbers those that the model lacks in their order, whatever the file says. */
+        if (id != (*next)++) {
+            return fail(LARIAT_BAD_MODEL, "%s: added token \"%.64s\" has id %lld, its place gives it %lld", r->path, content,
+                        (long long)id, (long long)*next - 1);
+        }
+        status = r->v->byte_level ? append_alphabet_bytes(&bytes, content, strlen(content), &all) : LARIAT_OK;
+        if (status == LARIAT_OK) {
+            status = vocabulary_set(r->v, id, all ? bytes.data : content, all ? bytes.size : strlen(content), TOKEN_CONTROL);
+        }
+        buffer_free(&bytes);
+        TRY(status);
+    } else if (id_of(vocab, content) != id) {
+        return fail(LARIAT_BAD_MODEL, "%s: added token \"%.64s\" has id %lld, in the vocabulary it is %d", r->path, content, (long long)id,
+                    id_of(vocab, content));
+    }
+    a.id = (int32_t)id;
+    a.size = (uint32_t)strlen(content);
+    r->v->tokens[id].special = a.special;
+    TRY(vocabulary_text(r->v, content, a.size, &a.text));
+    return vocabulary_add(r->v, &a);
+}
+
+static lariat_status read_root(reader *r, const json_t *root)
+{
+    const json_t *model = json_object_get(root, "model"), *added = json_object_get(root, "added_tokens"), *member;
+    const json_t *vocab = json_object_get(model, "vocab"), *decoder = json_object_get(root, "decoder");
+    int64_t next = (int64_t)json_object_size(vocab);
+    size_t i;
+
+    if (!json_is_object(model)) {
+        return fail(LARIAT_BAD_MODEL, "%s: has no model", r->path);
+    }
+    TRY(each(r, json_object_get(root, "normalizer"), "normalizers", one_normalizer, 0));
+    TRY(each(r, json_object_get(root, "pre_tokenizer"), "pretokenizers", one_pre_tokenizer, 0));
+    TRY(read_model(r, model, json_array_size(added)));
+    json_array_foreach(added, i, member) {
+        TRY(read_added(r, member, vocab, &next));
+    }
+    TRY(each(r, json_object_get(root, "post_processor"), "processors", one_post_processor, 0));
+    TRY(each(r, decoder, "decoders", one_decoder, 0));
+    r->v->spaced = !r->v->byte_level && (!decoder || json_is_null(decoder));
+    find_bytes(r);
+    return LARIAT_OK;
+}
+
+static lariat_status read_and_free(const char *path, json_t *root, vocabulary *v)
+{
+    reader r = { .path = path, .v = v };
+    lariat_status status = read_root(&r, root);
+
+    json_decref(root);
+    return status;
+}
+
+lariat_status tokenizer_json_read(const char *path, vocabulary *v)
+{
+    json_t *root;
+
+    TRY(json_read_file(path, MAX_JSON, &root));
+    return read_and_free(path, root, v);
+}
+
+lariat_status tokenizer_json_parse(const char *path, const char *data, size_t size, vocabulary *v)
+{
+    json_t *root;
+
+    TRY(json_read(path, data, size, &root));
+    return read_and_free(path, root, v);
+}

@@ -1,0 +1,17 @@
+/* What Hugging Face's expression engine (Unicode 16) knows of characters and PCRE2 10.42 (Unicode 14) does not.
+   Rests on nothing. */
+#ifndef TEXT_UNICODE_NEWER_H
+#define TEXT_UNICODE_NEWER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct unicode_range {
+    int32_t first, last;
+    char category[3]; /* "Lo" */
+} unicode_range;
+
+extern const unicode_range unicode_newer[];
+extern const size_t n_unicode_newer;
+
+#endif

@@ -1,0 +1,256 @@
+/* Filling a vocabulary, and the alphabet of byte-level ones.
+   Rests on buffer.c for growth; strings live in blocks that are freed together.
+   Read on in tokenizer_json.c and sentencepiece.c (who fills it), tables.c (what becomes of it). */
+#include "text/vocabulary.h"
+
+#include "text/utf8.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char expression_gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char expression_llama3[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
+                                 " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+/* Hugging Face's Digits asks Rust's library, which knows the numbers of Unicode 17 as well. */
+#define NUMBER "[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]"
+const char expression_digit[] = NUMBER, expression_digits[] = NUMBER "+";
+
+/* Strings in a chain of blocks. */
+typedef struct text_block {
+    struct text_block *next;
+    size_t used, size;
+    char data[];
+} text_block;
+
+enum { TEXT_BLOCK = 1 << 16 };
+
+void vocabulary_init(vocabulary *v)
+{
+    *v = (vocabulary){ .unknown = -1, .bos = -1, .eos = -1 };
+    for (int i = 0; i < 256; i++) {
+        v->byte_ids[i] = -1;
+    }
+}
+
+void vocabulary_free(vocabulary *v)
+{
+    while (v->texts) {
+        text_block *next = v->texts->next;
+        free(v->texts);
+        v->texts = next;
+    }
+    free(v->tokens);
+    free(v->merges);
+    free(v->added);
+    free(v->rules);
+    free(v->shown);
+    id_list_free(&v->ends);
+    vocabulary_init(v);
+}
+
+lariat_status vocabulary_text(vocabulary *v, const char *text, size_t size, const char **out)
+{
+    text_block *b = v->texts;
+    char *copy;
+
+    if (!b || b->size - b->used < size + 1) {
+        size_t n = size + 1 > TEXT_BLOCK ? size + 1 : TEXT_BLOCK;
+        b = malloc(sizeof *b + n);
+        if (!b) {
+            return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for %zu bytes of text", n);
+        }
+        *b = (text_block){ .next = v->texts, .size = n };
+        v->texts = b;
+    }
+    copy = b->data + b->used;
+    if (size) {
+        memcpy(copy, text, size);
+    }
+    copy[size] = '\0';
+    b->used += size + 1;
+    *out = copy;
+    return LARIAT_OK;
+}
+
+lariat_status vocabulary_set(vocabulary *v, int64_t id, const char *text, size_t size, token_kind kind)
+{
+    token *t;
+
+    if (id < 0 || id >= v->id_limit || id >= MAX_TOKENS) {
+        return fail(LARIAT_BAD_MODEL, "token \"%.*s\" has id %lld, which a vocabulary of this size cannot have",
+                    size < 64 ? (int)size : 64, text, (long long)id);
+    }
+    if (size > MAX_TOKEN_BYTES) {
+        return fail(LARIAT_BAD_MODEL, "token %lld is %zu bytes long, at most %d are read", (long long)id, size, MAX_TOKEN_BYTES);
+    }
+    if (vocabulary_has(v, id)) {
+        return fail(LARIAT_BAD_MODEL, "two tokens have id %lld: \"%s\" and \"%.*s\"", (long long)id, v->tokens[id].text,
+                    size < 64 ? (int)size : 64, text);
+    }
+    TRY(grow_array((void **)&v->tokens, &v->token_capacity, id + 1, sizeof *v->tokens));
+    while (v->n_tokens <= id) {
+        v->tokens[v->n_tokens++] = (token){ .text = "", .shown = "", .kind = TOKEN_ABSENT, .byte = -1 };
+    }
+    t = &v->tokens[id];
+    TRY(vocabulary_text(v, text, size, &t->text));
+    t->size = t->shown_size = (uint32_t)size;
+    t->shown = t->text;
+    t->kind = kind;
+    return LARIAT_OK;
+}
+
+lariat_status vocabulary_merge(vocabulary *v, int32_t left, int32_t right, int32_t result)
+{
+    TRY(grow_array((void **)&v->merges, &v->merge_capacity, v->n_merges + 1, sizeof *v->merges));
+    v->merges[v->n_merges++] = (merge){ .left = left, .right = right, .result = result };
+    return LARIAT_OK;
+}
+
+lariat_status vocabulary_add(vocabulary *v, const added_token *t)
+{
+    if (t->size > MAX_ADDED_BYTES) {
+        return fail(LARIAT_UNSUPPORTED, "added token %d is %u bytes long, at most %d are looked for", t->id, t->size, MAX_ADDED_BYTES);
+    }
+    TRY(grow_array((void **)&v->added, &v->added_capacity, v->n_added + 1, sizeof *v->added));
+    v->added[v->n_added++] = *t;
+    return LARIAT_OK;
+}
+
+static lariat_status add_rule(vocabulary *v, text_rule **list, int64_t *n, int64_t *capacity, text_rule rule)
+{
+    TRY(grow_array((void **)list, capacity, *n + 1, sizeof **list));
+    if (rule.pattern) {
+        TRY(vocabulary_text(v, rule.pattern, strlen(rule.pattern), &rule.pattern));
+    }
+    TRY(vocabulary_text(v, rule.content, strlen(rule.content), &rule.content));
+    (*list)[(*n)++] = rule;
+    return LARIAT_OK;
+}
+
+lariat_status vocabulary_rule(vocabulary *v, rule_kind kind, const char *pattern, const char *content)
+{
+    return add_rule(v, &v->rules, &v->n_rules, &v->rule_capacity,
+                    (text_rule){ .kind = kind, .pattern = pattern, .content = content });
+}
+
+lariat_status vocabulary_shown(vocabulary *v, const char *pattern, const char *content)
+{
+    return add_rule(v, &v->shown, &v->n_shown, &v->shown_capacity,
+                    (text_rule){ .kind = RULE_REPLACE, .pattern = pattern, .content = content });
+}
+
+lariat_status vocabulary_step(vocabulary *v, const split_step *step)
+{
+    split_step *s;
+
+    if (v->n_steps == MAX_SPLIT_STEPS) {
+        return fail(LARIAT_UNSUPPORTED, "pre_tokenizer: more than %d steps", MAX_SPLIT_STEPS);
+    }
+    s = &v->steps[v->n_steps++];
+    *s = *step;
+    if (step->expression) {
+        TRY(vocabulary_text(v, step->expression, strlen(step->expression), &s->expression));
+    }
+    return LARIAT_OK;
+}
+
+lariat_status vocabulary_end(vocabulary *v, int32_t id)
+{
+    for (int64_t i = 0; i < v->ends.n; i++) {
+        if (v->ends.data[i] == id) {
+            return LARIAT_OK;
+        }
+    }
+    return id_list_append(&v->ends, id);
+}
+
+bool vocabulary_has(const vocabulary *v, int64_t id)
+{
+    return id >= 0 && id < v->n_tokens && v->tokens[id].kind != TOKEN_ABSENT;
+}
+
+int32_t vocabulary_added(const vocabulary *v, const char *text)
+{
+    size_t size = strlen(text);
+
+    for (int64_t i = 0; i < v->n_added; i++) {
+        if (v->added[i].size == size && memcmp(v->added[i].text, text, size) == 0) {
+            return v->added[i].id;
+        }
+    }
+    return -1;
+}
+
+int32_t vocabulary_find(const vocabulary *v, const char *text)
+{
+    int32_t added = vocabulary_added(v, text);
+    size_t size = strlen(text);
+
+    if (added >= 0) {
+        return added;
+    }
+    for (int64_t id = 0; id < v->n_tokens; id++) {
+        const token *t = &v->tokens[id];
+        if (t->kind != TOKEN_ABSENT && t->size == size && memcmp(t->text, text, size) == 0) {
+            return (int32_t)id;
+        }
+    }
+    return -1;
+}
+
+int byte_of_text(const char *text, size_t size)
+{
+    static const char digits[] = "0123456789ABCDEF0123456789abcdef";
+    const char *high, *low;
+
+    if (size != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>' || !text[3] || !text[4]) {
+        return -1;
+    }
+    high = strchr(digits, text[3]);
+    low = strchr(digits, text[4]);
+    return high && low ? (int)((high - digits) % 16 * 16 + (low - digits) % 16) : -1;
+}
+
+/* Bytes that stand for themselves in the alphabet: the printable ones of Latin-1. */
+static bool alphabet_is_plain(int byte)
+{
+    return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+}
+
+/* The byte for which a character stands, or -1: the others were numbered from U+0100 in their order. */
+static int alphabet_byte(int32_t code)
+{
+    int32_t number = code - 0x100;
+
+    if (code < 0x100) {
+        return alphabet_is_plain(code) ? code : -1;
+    }
+    for (int byte = 0; number >= 0 && byte < 256; byte++) {
+        if (!alphabet_is_plain(byte) && number-- == 0) {
+            return byte;
+        }
+    }
+    return -1;
+}
+
+lariat_status append_alphabet_bytes(buffer *out, const char *text, size_t size, bool *all)
+{
+    size_t before = out->size;
+
+    *all = true;
+    TRY(buffer_reserve(out, size));
+    for (size_t at = 0; at < size;) {
+        int length;
+        int32_t code = utf8_decode(text + at, size - at, &length);
+        int byte = code < 0 ? -1 : alphabet_byte(code);
+        if (byte < 0) {
+            out->size = before;
+            *all = false;
+            return LARIAT_OK;
+        }
+        out->data[out->size++] = (char)byte;
+        at += (size_t)length;
+    }
+    return LARIAT_OK;
+}
