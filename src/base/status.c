@@ -30,7 +30,7 @@ static void make_harmless(char *text)
     }
 }
 
-lariat_status fail(lariat_status code, const char *format, ...)
+void give_reason(const char *format, ...)
 {
     char text[REASON_SIZE]; /* the arguments may lie in `reason` */
     va_list args;
@@ -40,10 +40,9 @@ lariat_status fail(lariat_status code, const char *format, ...)
     va_end(args);
     make_harmless(text);
     memcpy(reason, text, sizeof reason);
-    return code;
 }
 
-lariat_status fail_within(lariat_status code, const char *format, ...)
+void give_reason_within(const char *format, ...)
 {
     char text[2 * REASON_SIZE];
     va_list args;
@@ -57,5 +56,4 @@ lariat_status fail_within(lariat_status code, const char *format, ...)
     text[REASON_SIZE - 1] = 0;
     make_harmless(text);
     memcpy(reason, text, sizeof reason);
-    return code;
 }

@@ -8,10 +8,18 @@
 /* Stores the reason (one line, "what: why, and what to do") for this thread and returns `code`, so that a caller
    writes: return fail(LARIAT_BAD_MODEL, "%s: tensor %s has %lld rows, wanted %lld", ...);
    Control characters that came from a file are replaced, so that a message stays one harmless line. */
-lariat_status fail(lariat_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#define fail(code, ...) (give_reason(__VA_ARGS__), failed_with(code))
 
 /* Puts "prefix: " before the reason of a failure that is being passed on. Returns `code`. */
-lariat_status fail_within(lariat_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#define fail_within(code, ...) (give_reason_within(__VA_ARGS__), failed_with(code))
+
+/* What the two above are made of: macros, so that compilers and analyzers see that what comes back is the code. */
+void give_reason(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void give_reason_within(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static inline lariat_status failed_with(lariat_status code)
+{
+    return code;
+}
 
 /* Forwards a failure to the caller. */
 #define TRY(call)                                  \
