@@ -1,0 +1,332 @@
+/* Continuous batching: sequences enter as others end, every step takes all open ones forward, results leave in the order of
+   input. Rests on reply.c for what a step does. */
+#include "cli/batch.h"
+#include "cli/message.h"
+#include "cli/output.h"
+#include "cli/plan.h"
+#include "cli/prompt.h"
+#include "cli/reply.h"
+#include "cli/utf8.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_MOST = 256 };
+
+/* One line of the input. */
+typedef struct entry {
+    json_t *id;
+    token_list prompt;
+    int64_t context; /* positions that its session reserves */
+    json_t *result;  /* its line, once it has ended */
+} entry;
+
+typedef struct batch {
+    run *run;
+    const char *input;
+    entry *entries;
+    int64_t n, room;
+    int64_t default_context;  /* 0: not looked at yet, or each has its own */
+    int64_t entered, written; /* entries that have begun, and whose line is out */
+    int width;                /* sequences at once */
+    int active;
+    reply *open[REPLIES_MOST];   /* [active] the replies of a step */
+    entry *whose[REPLIES_MOST];  /* [active] */
+    reply replies[REPLIES_MOST]; /* where they lie; a free one has no session */
+} batch;
+
+/* --- reading --- */
+
+static int read_json_tokens(const char *where, const json_t *list, token_list *out)
+{
+    size_t n = json_array_size(list);
+    out->ids = malloc((n ? n : 1) * sizeof *out->ids);
+    if (!out->ids) {
+        return complain_memory(where);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *id = json_array_get(list, i);
+        json_int_t value = json_integer_value(id);
+        if (!json_is_integer(id) || value < 0 || value > INT32_MAX) {
+            return complain("%s: \"tokens\" holds something that is not a token id at place %zu", where, i + 1);
+        }
+        out->ids[out->n++] = (int32_t)value;
+    }
+    return 0;
+}
+
+static int read_entry(const run *r, const char *where, int64_t line, json_t *root, entry *e)
+{
+    const json_t *prompt = json_object_get(root, "prompt"), *tokens = json_object_get(root, "tokens");
+    json_t *id = json_object_get(root, "id");
+    if (!json_is_object(root) || (prompt != NULL) == (tokens != NULL)) {
+        return complain("%s: wanted an object with either \"prompt\" or \"tokens\"", where);
+    }
+    if (id && !json_is_string(id) && !json_is_number(id)) {
+        return complain("%s: \"id\" is neither text nor a number", where);
+    }
+    e->id = id ? json_incref(id) : json_integer(line);
+    if (tokens) {
+        return json_is_array(tokens) ? read_json_tokens(where, tokens, &e->prompt)
+                                     : complain("%s: \"tokens\" is not a list of ids", where);
+    }
+    if (!json_is_string(prompt)) {
+        return complain("%s: \"prompt\" is not text", where);
+    }
+    if (!r->tokenizer) {
+        return complain("%s: the model has no tokenizer, give \"tokens\" instead of \"prompt\"", where);
+    }
+    return prompt_tokens(r, json_string_value(prompt), json_string_length(prompt), &e->prompt);
+}
+
+/* The default context is found once: with it may come a warning. */
+static int find_context(batch *b, const char *where, entry *e)
+{
+    if (b->default_context > 0 && e->prompt.n > 0 && e->prompt.n <= b->default_context) {
+        e->context = b->default_context;
+        return 0;
+    }
+    int rc = prompt_context(b->run->options, where, e->prompt.n, &e->context);
+    bool unbounded = b->run->options->n == UNTIL_THE_END;
+    b->default_context = rc == 0 && unbounded ? e->context : 0;
+    return rc;
+}
+
+static int add_line(batch *b, int64_t line, const char *data, size_t size)
+{
+    if (b->n == b->room) {
+        int64_t room = b->room ? b->room * 2 : 64;
+        entry *more = realloc(b->entries, (size_t)room * sizeof *more);
+        if (!more) {
+            return complain_memory(b->input);
+        }
+        b->entries = more;
+        b->room = room;
+    }
+    entry *e = &b->entries[b->n++];
+    *e = (entry){0};
+    char where[NAME_MOST];
+    snprintf(where, sizeof where, "%s:%lld", b->input, (long long)line);
+    json_error_t error;
+    json_t *root = json_loadb(data, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (!root) {
+        return complain("%s: not JSON: %s", where, error.text);
+    }
+    int rc = read_entry(b->run, where, line, root, e);
+    rc = rc ? rc : find_context(b, where, e);
+    json_decref(root);
+    return rc;
+}
+
+static int read_lines(batch *b)
+{
+    FILE *lines;
+    int rc = open_lines(b->run->options->prompts, &lines);
+    if (rc) {
+        return rc;
+    }
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t size;
+    for (int64_t number = 1; rc == 0 && (size = getline(&line, &room, lines)) >= 0; number++) {
+        if (!is_blank(line, (size_t)size)) {
+            rc = add_line(b, number, line, (size_t)size);
+        }
+    }
+    if (rc == 0 && ferror(lines)) {
+        rc = complain("%s: cannot be read to its end", b->input);
+    }
+    free(line);
+    close_lines(lines);
+    return rc ? rc : b->n > 0 ? 0 : complain("%s: no lines, give one JSON object a line", b->input);
+}
+
+/* --- room --- */
+
+static int by_context(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* Slots that the `width` longest of all sequences take together: so much is enough for any that meet. */
+static int64_t slots_of(const int64_t *longest_first, int width)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < width; i++) {
+        sum += longest_first[i];
+    }
+    return sum;
+}
+
+/* As many at once as memory holds, REPLIES_MOST at most. */
+static int choose_width(batch *b, const int64_t *longest_first, slot_wish *wanted)
+{
+    const options *o = b->run->options;
+    int width = b->n < REPLIES_MOST ? (int)b->n : REPLIES_MOST;
+    for (;; width--) {
+        *wanted = (slot_wish){.context = slots_of(longest_first, width), .sessions = width, .longest = longest_first[0]};
+        lariat_options library = plan_options(o, wanted->context, width);
+        lariat_plan plan;
+        if (lariat_plan_make(o->model, &library, &plan) != LARIAT_OK) {
+            return complain_library();
+        }
+        if (plan.total_bytes <= plan.available_bytes ||
+            width == 1) { /* one that does not fit is refused by the library, with its figures */
+            b->width = width;
+            return 0;
+        }
+    }
+}
+
+static int open_engine(batch *b)
+{
+    int64_t *contexts = malloc((size_t)b->n * sizeof *contexts);
+    if (!contexts) {
+        return complain_memory(b->input);
+    }
+    int rc = 0;
+    for (int64_t i = 0; i < b->n; i++) {
+        contexts[i] = b->entries[i].context;
+    }
+    qsort(contexts, (size_t)b->n, sizeof *contexts, by_context);
+    slot_wish wanted;
+    rc = rc ? rc : choose_width(b, contexts, &wanted);
+    rc = rc ? rc : run_open_engine(b->run, wanted);
+    free(contexts);
+    for (int64_t i = 0; i < b->n && rc == 0 && b->run->engine; i++) {
+        char where[NAME_MOST];
+        snprintf(where, sizeof where, "%s: prompt %lld", b->input, (long long)i + 1);
+        rc = check_tokens(where, &b->entries[i].prompt, b->run->model->vocab);
+    }
+    return rc;
+}
+
+/* --- running --- */
+
+/* Lets the next entry in. *full is set where the pool of slots has no room for it at the moment. */
+static int enter(batch *b, bool *full)
+{
+    entry *e = &b->entries[b->entered];
+    lariat_session *session;
+    lariat_status status = lariat_session_open(b->run->engine, e->context, &session);
+    *full = status == LARIAT_NO_MEMORY && b->active > 0;
+    if (status != LARIAT_OK) {
+        return *full ? 0 : complain_library();
+    }
+    reply *r = b->replies;
+    while (r->session) {
+        r++;
+    }
+    int rc = reply_open(r, b->run, session, e->context, false);
+    reply_begin(r, e->prompt.ids, e->prompt.n);
+    b->open[b->active] = r;
+    b->whose[b->active++] = e;
+    b->entered++;
+    return rc;
+}
+
+static int enter_all(batch *b)
+{
+    bool full = false;
+    int rc = 0;
+    while (rc == 0 && !full && b->active < b->width && b->entered < b->n) {
+        rc = enter(b, &full);
+    }
+    return rc;
+}
+
+static json_t *reply_text(const reply *r)
+{
+    if (!r->run->tokenizer) {
+        return json_null();
+    }
+    char *bytes;
+    size_t size;
+    if (lariat_decode(r->run->tokenizer, r->ids, r->n, r->run->options->special, &bytes, &size) != LARIAT_OK) {
+        return NULL;
+    }
+    json_t *result = json_from_bytes(bytes, size);
+    lariat_free(bytes);
+    return result;
+}
+
+static json_t *reply_ids(const reply *r)
+{
+    json_t *list = json_array();
+    for (int64_t i = 0; i < r->n; i++) {
+        json_array_append_new(list, json_integer(r->ids[i]));
+    }
+    return list;
+}
+
+/* Takes the reply at place i out of the batch and makes its line. */
+static void leave(batch *b, int i)
+{
+    reply *r = b->open[i];
+    entry *e = b->whose[i];
+    e->result = json_pack("{s:O, s:o, s:o, s:s}", "id", e->id, "text", reply_text(r), "tokens", reply_ids(r), "stop",
+                          stop_name(r->stop));
+    run_note_shards(b->run, r->session);
+    lariat_session_close(r->session);
+    reply_close(r);
+    b->active--;
+    memmove(&b->open[i], &b->open[i + 1], (size_t)(b->active - i) * sizeof b->open[0]);
+    memmove(&b->whose[i], &b->whose[i + 1], (size_t)(b->active - i) * sizeof b->whose[0]);
+}
+
+/* Writes the lines that are next in order. */
+static int write_results(batch *b)
+{
+    int rc = 0;
+    for (; rc == 0 && b->written < b->entered && b->entries[b->written].result; b->written++) {
+        char *line = json_dumps(b->entries[b->written].result, JSON_REAL_PRECISION(17));
+        rc = line ? output_format("%s\n", line) : complain_memory("result");
+        rc = rc ? rc : output_flush();
+        free(line);
+    }
+    return rc;
+}
+
+static int step_all(batch *b)
+{
+    int rc = replies_step(b->run, b->open, b->active);
+    bool interrupted = false;
+    for (int i = b->active - 1; rc == 0 && i >= 0; i--) {
+        if (b->open[i]->stop == STOP_INTERRUPTED) {
+            interrupted = true;
+        } else if (b->open[i]->stop != STOP_NOT_YET) {
+            leave(b, i);
+        }
+    }
+    rc = rc ? rc : write_results(b);
+    return rc == 0 && interrupted ? EXIT_INTERRUPTED : rc;
+}
+
+static void release(batch *b)
+{
+    for (int i = 0; i < b->active; i++) {
+        lariat_session_close(b->open[i]->session);
+        reply_close(b->open[i]);
+    }
+    for (int64_t i = 0; i < b->n; i++) {
+        json_decref(b->entries[i].id);
+        json_decref(b->entries[i].result);
+        lariat_free(b->entries[i].prompt.ids);
+    }
+    free(b->entries);
+}
+
+int generate_batch(run *r)
+{
+    batch b = {.run = r, .input = input_name(r->options->prompts)};
+    int rc = read_lines(&b);
+    rc = rc ? rc : open_engine(&b);
+    while (rc == 0 && r->engine && b.written < b.n) {
+        rc = enter_all(&b);
+        rc = rc ? rc : step_all(&b);
+    }
+    release(&b);
+    return rc;
+}

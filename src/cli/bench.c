@@ -1,0 +1,338 @@
+/* lariat bench: the speed of prefill and decode, for several ring sizes and prompt lengths.
+   Rests on run.h for steps with a clock beside, and on ceilings.h. */
+#include "cli/ceilings.h"
+#include "cli/commands.h"
+#include "cli/message.h"
+#include "cli/output.h"
+#include "cli/plan.h"
+#include "cli/run.h"
+#include "cli/signals.h"
+#include "cli/utf8.h"
+
+#include <jansson.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WARM_UP_DECODES = 4, CELL_MOST = 32 };
+
+/* One row of the table. */
+typedef struct row {
+    int32_t ranks, threads, chunk;
+    int64_t n_prompt, n_gen;
+    double prefill_s, decode_s; /* medians */
+    double share;               /* of the ceilings; 0: not known */
+} row;
+
+typedef struct table {
+    const options *options;
+    char *model; /* its name, fit for JSON */
+    row *rows;
+    int n;
+} table;
+
+/* --- measuring --- */
+
+/* Ids that no cache or branch can learn: a fixed linear congruential sequence. */
+static void fill_tokens(int32_t *ids, int64_t n, int32_t vocab)
+{
+    uint64_t state = 1;
+    for (int64_t i = 0; i < n; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        ids[i] = (int32_t)((state >> 33) % (uint64_t)vocab);
+    }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, int64_t n)
+{
+    qsort(values, (size_t)n, sizeof *values, by_value);
+    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+/* What one row is measured with. */
+typedef struct bench {
+    run *run;
+    lariat_session *session;
+    int32_t *ids; /* [n_prompt + n_gen], at least one */
+    float *logits;
+} bench;
+
+static int step(bench *b, const int32_t *ids, int64_t n, phase what)
+{
+    lariat_item item = {.session = b->session, .tokens = ids, .count = n, .n_logits = 1, .logits = b->logits};
+    bool cancelled;
+    int rc = run_step(b->run, &item, 1, what, &cancelled);
+    return rc ? rc : cancelled || signals_interrupted() ? EXIT_INTERRUPTED : 0;
+}
+
+/* A prompt of n_prompt tokens, then n_gen tokens after it; the times are added to the run's figures. */
+static int measure_once(bench *b, int64_t n_prompt, int64_t n_gen)
+{
+    int rc = lariat_session_rewind(b->session, 0) == LARIAT_OK ? 0 : complain_library();
+    if (rc == 0 && n_prompt > 0) {
+        progress_begin(&b->run->progress, "reading", n_prompt);
+        rc = step(b, b->ids, n_prompt, PREFILL);
+        progress_end(&b->run->progress);
+    }
+    for (int64_t i = 0; rc == 0 && i < n_gen; i++) {
+        rc = step(b, b->ids + n_prompt + i, 1, DECODE);
+    }
+    return rc;
+}
+
+/* Time that the ceilings would allow over the time taken, all repetitions together. */
+static double share_of(const run *r)
+{
+    const figures *f = &r->figures;
+    ceilings best = ceilings_of(lariat_engine_plan(r->engine)->threads, r->model->weight_bytes);
+    double taken = f->prefill_s + f->decode_s;
+    if (!best.known || taken <= 0) {
+        return 0;
+    }
+    return (f->prefill_flops / best.fma_flops + f->decode_weight_bytes / best.read_rate) / taken;
+}
+
+static int measure_reps(bench *b, row *out)
+{
+    int64_t reps = b->run->options->reps;
+    double *prefills = malloc((size_t)reps * sizeof *prefills), *decodes = malloc((size_t)reps * sizeof *decodes);
+    int rc = prefills && decodes ? 0 : complain_memory("bench");
+    figures total = {0};
+    for (int64_t i = 0; rc == 0 && i < reps; i++) {
+        b->run->figures = (figures){0};
+        rc = measure_once(b, out->n_prompt, out->n_gen);
+        const figures *f = &b->run->figures;
+        prefills[i] = f->prefill_s;
+        decodes[i] = f->decode_s;
+        total.prefill_s += f->prefill_s;
+        total.decode_s += f->decode_s;
+        total.prefill_flops += f->prefill_flops;
+        total.decode_weight_bytes += f->decode_weight_bytes;
+    }
+    if (rc == 0) {
+        out->prefill_s = median(prefills, reps);
+        out->decode_s = median(decodes, reps);
+        b->run->figures = total;
+        out->share = share_of(b->run);
+    }
+    free(prefills);
+    free(decodes);
+    return rc;
+}
+
+static int measure_row(run *r, row *out)
+{
+    const lariat_plan *plan = lariat_engine_plan(r->engine);
+    out->ranks = plan->ranks;
+    out->threads = plan->threads;
+    out->chunk = plan->chunk;
+    int64_t n = out->n_prompt + out->n_gen;
+    bench b = {.run = r};
+    if (lariat_session_open(r->engine, n, &b.session) != LARIAT_OK) {
+        return complain_library();
+    }
+    b.ids = malloc((size_t)n * sizeof *b.ids);
+    b.logits = malloc((size_t)r->model->vocab * sizeof *b.logits);
+    int rc = b.ids && b.logits ? 0 : complain_memory("bench");
+    if (rc == 0) {
+        fill_tokens(b.ids, n, r->model->vocab);
+        /* The first pass of each kind pays for pages and for threads that start. */
+        int64_t prompt = out->n_prompt < plan->chunk ? out->n_prompt : plan->chunk;
+        rc = measure_once(&b, prompt, out->n_gen < WARM_UP_DECODES ? out->n_gen : WARM_UP_DECODES);
+    }
+    rc = rc ? rc : measure_reps(&b, out);
+    free(b.ids);
+    free(b.logits);
+    lariat_session_close(b.session);
+    return rc;
+}
+
+/* --- the table --- */
+
+static double rate(int64_t amount, double seconds)
+{
+    return seconds > 0 ? (double)amount / seconds : 0;
+}
+
+static const char *kv_name(int kv)
+{
+    return kv == LARIAT_KV_F32 ? "f32" : kv == LARIAT_KV_BF16 ? "bf16" : "f16";
+}
+
+static json_t *row_json(const table *t, const row *r)
+{
+    return json_pack("{s:s, s:i, s:i, s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "model", t->model, "ranks", r->ranks,
+                     "threads", r->threads, "chunk", r->chunk, "kv", kv_name(t->options->kv), "n_prompt",
+                     (json_int_t)r->n_prompt, "n_gen", (json_int_t)r->n_gen, "prefill_s", r->prefill_s, "prefill_tps",
+                     rate(r->n_prompt, r->prefill_s), "decode_s", r->decode_s, "decode_tps", rate(r->n_gen, r->decode_s),
+                     "ceiling_share", r->share > 0 ? json_real(r->share) : json_null());
+}
+
+static int print_json_row(const table *t, const row *r, const char *before, const char *after)
+{
+    json_t *object = row_json(t, r);
+    char *line = object ? json_dumps(object, JSON_REAL_PRECISION(6)) : NULL;
+    int rc = line ? output_format("%s%s%s", before, line, after) : complain_memory("bench");
+    free(line);
+    json_decref(object);
+    return rc;
+}
+
+/* A name as a cell of a table: what would end the cell is replaced. */
+static char *cell_name(const char *model, const char *forbidden)
+{
+    char *name = strdup(model);
+    for (char *c = name; c && *c; c++) {
+        *c = strchr(forbidden, *c) ? '_' : *c;
+    }
+    return name;
+}
+
+static int print_cells(const table *t, const row *r, const char *open, const char *between, const char *close)
+{
+    char share[CELL_MOST] = "";
+    if (r->share > 0) {
+        snprintf(share, sizeof share, "%.3f", r->share);
+    }
+    char *name = cell_name(t->model, "|,\"\n\r");
+    int rc = name ? output_format("%s%s%s%d%s%d%s%d%s%s%s%lld%s%lld%s%.4f%s%.1f%s%.4f%s%.1f%s%s%s\n", open, name, between,
+                                  r->ranks, between, r->threads, between, r->chunk, between, kv_name(t->options->kv), between,
+                                  (long long)r->n_prompt, between, (long long)r->n_gen, between, r->prefill_s, between,
+                                  rate(r->n_prompt, r->prefill_s), between, r->decode_s, between, rate(r->n_gen, r->decode_s),
+                                  between, share, close)
+                  : complain_memory("bench");
+    free(name);
+    return rc;
+}
+
+static int print_head(const table *t)
+{
+    switch ((table_format)t->options->format) {
+    case FORMAT_MD:
+        return output_format(
+            "| model | ranks | threads | chunk | kv | n_prompt | n_gen | prefill_s | prefill_tps | decode_s | decode_tps | "
+            "ceiling_share |\n|---|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|\n");
+    case FORMAT_CSV:
+        return output_format(
+            "model,ranks,threads,chunk,kv,n_prompt,n_gen,prefill_s,prefill_tps,decode_s,decode_tps,ceiling_share\n");
+    case FORMAT_JSON:
+        return output_format("[");
+    case FORMAT_JSONL:
+        return 0;
+    }
+    return 0;
+}
+
+/* A row is written as soon as it is measured. */
+static int print_row(const table *t, const row *r)
+{
+    int rc = 0;
+    switch ((table_format)t->options->format) {
+    case FORMAT_MD:
+        rc = print_cells(t, r, "| ", " | ", " |");
+        break;
+    case FORMAT_CSV:
+        rc = print_cells(t, r, "", ",", "");
+        break;
+    case FORMAT_JSON:
+        rc = print_json_row(t, r, t->n ? ",\n " : "\n ", "");
+        break;
+    case FORMAT_JSONL:
+        rc = print_json_row(t, r, "", "\n");
+        break;
+    }
+    return rc ? rc : output_flush();
+}
+
+/* --- the run --- */
+
+static int64_t longest_prompt(const options *o)
+{
+    int64_t longest = 0;
+    for (int i = 0; i < o->prompt_lengths.n; i++) {
+        longest = o->prompt_lengths.values[i] > longest ? o->prompt_lengths.values[i] : longest;
+    }
+    return longest;
+}
+
+static int bench_rows(run *r, table *t)
+{
+    const options *o = t->options;
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < o->prompt_lengths.n; i++) {
+        row measured = {.n_prompt = o->prompt_lengths.values[i], .n_gen = o->n};
+        rc = measure_row(r, &measured);
+        rc = rc ? rc : print_row(t, &measured);
+        t->n++;
+    }
+    return rc;
+}
+
+/* All rows of one ring size. */
+static int bench_ring(table *t, int64_t ranks)
+{
+    options one = *t->options;
+    one.ranks = ranks;
+    one.stats = NULL;
+    run r = {.options = &one};
+    int rc = run_open_engine(&r, (slot_wish){.context = longest_prompt(&one) + one.n, .sessions = 1});
+    if (rc == 0 && r.engine) {
+        rc = bench_rows(&r, t);
+    }
+    one.quiet = true; /* the table tells the figures; there is no last line */
+    return run_close(&r, rc);
+}
+
+static int bench_model(const options *o)
+{
+    table t = {.options = o};
+    const char *slash = strrchr(o->model, '/');
+    json_t *name = json_from_text(slash && slash[1] ? slash + 1 : o->model);
+    t.model = name ? strdup(json_string_value(name)) : NULL;
+    json_decref(name);
+    int rc = !t.model ? complain_memory("bench") : o->plan ? 0 : print_head(&t);
+    for (int i = 0; rc == 0 && i < o->ring_sizes.n; i++) {
+        rc = bench_ring(&t, o->ring_sizes.values[i]);
+    }
+    if (rc == 0 && !o->plan && o->format == FORMAT_JSON) {
+        rc = output_format("\n]\n");
+    }
+    free(t.model);
+    return rc ? rc : output_flush();
+}
+
+/* CPUs that this process may use: what the library takes where -t is not given. */
+static int32_t permitted_cpus(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+static int measure_ceilings(const options *o)
+{
+    int32_t threads = o->threads ? (int32_t)o->threads : permitted_cpus();
+    int64_t weight_bytes = 0;
+    if (o->model) {
+        lariat_options library = plan_options(o, 1, 1);
+        lariat_plan plan;
+        if (lariat_plan_make(o->model, &library, &plan) != LARIAT_OK) {
+            return complain_library();
+        }
+        weight_bytes = plan.weight_bytes;
+    }
+    FILE *report = o->quiet ? NULL : o->model ? stderr : stdout;
+    int rc = ceilings_measure(threads, weight_bytes, report);
+    return rc ? rc : output_flush();
+}
+
+int command_bench(const options *o)
+{
+    int rc = o->ceilings ? measure_ceilings(o) : 0;
+    return rc || !o->model ? rc : bench_model(o);
+}

@@ -1,0 +1,144 @@
+/* lariat chat: lines in, answers out.
+   Rests on talk.h (the conversation) and editor.h (the lines). */
+#include "cli/commands.h"
+#include "cli/editor.h"
+#include "cli/message.h"
+#include "cli/output.h"
+#include "cli/signals.h"
+#include "cli/stats.h"
+#include "cli/talk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char help_text[] = "/help   this list\n"
+                                "/reset  begin anew; the document, if there is one, stays read\n"
+                                "/stats  what reading and answering took so far\n"
+                                "/exit   end (as does Ctrl-D)\n"
+                                "Ctrl-C stops an answer. A line that begins with a blank is always said, never a command.\n";
+
+typedef enum what_next { NEXT_LINE, NEXT_END } what_next;
+
+static what_next obey(talk *t, const char *line)
+{
+    if (strcmp(line, "/exit") == 0) {
+        return NEXT_END;
+    }
+    if (strcmp(line, "/help") == 0) {
+        fputs(help_text, stderr);
+    } else if (strcmp(line, "/reset") == 0) {
+        talk_reset(t);
+    } else if (strcmp(line, "/stats") == 0) {
+        stats_print(t->run);
+    } else {
+        warn("%s: no such command, /help lists them; put a blank in front to say it", line);
+    }
+    return NEXT_LINE;
+}
+
+/* One line. *ends is set where the talk is over after it. */
+static int take_line(talk *t, const char *line, bool interactive, bool *ends)
+{
+    if (line[0] == '/') {
+        *ends = obey(t, line) == NEXT_END;
+        return 0;
+    }
+    if (is_blank(line, strlen(line))) {
+        return 0;
+    }
+    bool full;
+    int rc = talk_turn(t, line, &full);
+    bool stopped = rc == 0 && !full && t->answer.stop == STOP_INTERRUPTED;
+    *ends = !interactive && (full || stopped);
+    return stopped && !interactive ? EXIT_INTERRUPTED : rc;
+}
+
+static int take_lines(talk *t, editor *e)
+{
+    bool interactive = editor_is_interactive(e), ends = false;
+    int rc = 0;
+    while (rc == 0 && !ends) {
+        const char *line;
+        signals_forget();
+        switch (editor_read(e, &line)) {
+        case LINE_READ:
+            rc = take_line(t, line, interactive, &ends);
+            break;
+        case LINE_LAST:
+            ends = true;
+            break;
+        case LINE_INTERRUPTED:
+            if (!interactive) {
+                return EXIT_INTERRUPTED;
+            }
+            fputs("Ctrl-D or /exit ends the talk\n", stderr);
+            break;
+        }
+    }
+    return rc;
+}
+
+static int talk_by_lines(talk *t)
+{
+    const options *o = t->run->options;
+    editor *e;
+    int rc = editor_open(&e);
+    if (rc == 0 && o->file) {
+        rc = talk_read_document(t, o->file);
+    }
+    if (rc == 0 && editor_is_interactive(e) && !o->quiet) {
+        fputs("Type, or /help. Ctrl-C stops an answer, Ctrl-D ends.\n", stderr);
+    }
+    rc = rc ? rc : take_lines(t, e);
+    editor_close(e);
+    return rc;
+}
+
+static int one_turn(talk *t, const char *line)
+{
+    bool full;
+    int rc = talk_turn(t, line, &full);
+    return rc == 0 && !full && t->answer.stop == STOP_INTERRUPTED ? EXIT_INTERRUPTED : rc;
+}
+
+/* A document as a message: without zeros, which would end it. */
+static int read_document(const char *path, text *out)
+{
+    int rc = read_file(path, out);
+    if (rc == 0 && memchr(out->data, 0, out->size)) {
+        free(out->data);
+        out->data = NULL;
+        rc = complain("%s: holds zero bytes, so it is not a text", input_name(path));
+    }
+    return rc;
+}
+
+static int chat(run *r)
+{
+    const options *o = r->options;
+    text document = {0};
+    int64_t capacity = o->context;
+    int rc = o->file ? read_document(o->file, &document) : 0;
+    if (rc == 0 && capacity == 0) {
+        rc = run_default_context(o, 0, &capacity);
+    }
+    rc = rc ? rc : run_open_engine(r, (slot_wish){.context = capacity, .sessions = 1});
+    if (rc == 0 && r->engine) {
+        talk t;
+        rc = talk_open(&t, r, capacity, document.data);
+        if (rc == 0) {
+            rc = o->prompt ? one_turn(&t, o->prompt) : talk_by_lines(&t);
+        }
+        talk_close(&t);
+    }
+    free(document.data);
+    return rc;
+}
+
+int command_chat(const options *o)
+{
+    run r;
+    int rc = run_open_tokenizer(&r, o, !o->plan);
+    rc = rc ? rc : chat(&r);
+    return run_close(&r, rc);
+}

@@ -1,0 +1,17 @@
+/* The subcommands: each takes the options and returns the exit status.
+   Rests on options.h. Each is in the file of its name. */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+
+#include "cli/options.h"
+
+int command_generate(const options *o);
+int command_chat(const options *o);
+int command_logits(const options *o);
+int command_perplexity(const options *o);
+int command_tokenize(const options *o);
+int command_inspect(const options *o);
+int command_bench(const options *o);
+int command_help(const options *o);
+
+#endif

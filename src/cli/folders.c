@@ -1,0 +1,37 @@
+/* The user's folders for state and cache.
+   Rests on mkdir. */
+#include "cli/folders.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+/* Makes every folder on the way to a file. What cannot be made shows when the file is opened. */
+static void make_folders(char *path)
+{
+    for (char *c = path + 1; *c; c++) {
+        if (*c == '/') {
+            *c = 0;
+            mkdir(path, 0700);
+            *c = '/';
+        }
+    }
+}
+
+char *user_file(const char *variable, const char *otherwise, const char *name)
+{
+    const char *folder = getenv(variable);
+    const char *home = getenv("HOME");
+    char *path = NULL;
+    int n = -1;
+    if (folder && folder[0] == '/') { /* the specification: relative ones are invalid and to be ignored */
+        n = asprintf(&path, "%s/lariat/%s", folder, name);
+    } else if (home && home[0] == '/') {
+        n = asprintf(&path, "%s/%s/lariat/%s", home, otherwise, name);
+    }
+    if (n < 0) {
+        return NULL;
+    }
+    make_folders(path);
+    return path;
+}

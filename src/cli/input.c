@@ -1,0 +1,189 @@
+/* Reading texts, ids and lines.
+   Rests on stdio. Read on in run.c for what becomes of them. */
+#include "cli/input.h"
+#include "cli/message.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A text of 1 GiB is some 250 million tokens: more than any context; whoever gives one has named the wrong file. */
+static const size_t most_bytes = (size_t)1 << 30;
+enum { FIRST_BYTES = 65536, FIRST_IDS = 1024, SHOWN = 24 };
+
+const char *input_name(const char *path)
+{
+    return strcmp(path, "-") == 0 ? "standard input" : path;
+}
+
+int open_lines(const char *path, FILE **out)
+{
+    *out = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    return *out ? 0 : complain("%s: cannot open: %s", path, strerror(errno));
+}
+
+void close_lines(FILE *lines)
+{
+    if (lines && lines != stdin) {
+        fclose(lines);
+    }
+}
+
+static int read_stream(FILE *file, const char *path, text *out)
+{
+    size_t room = FIRST_BYTES, size = 0;
+    char *data = malloc(room + 1);
+    while (data) {
+        size += fread(data + size, 1, room - size, file);
+        if (size < room) {
+            break;
+        }
+        if (room >= most_bytes) {
+            free(data);
+            return complain("%s: longer than 1 GiB, which no context holds, give a shorter text", input_name(path));
+        }
+        room *= 2;
+        char *more = realloc(data, room + 1);
+        if (!more) {
+            free(data);
+        }
+        data = more;
+    }
+    if (!data) {
+        return complain_memory(input_name(path));
+    }
+    if (ferror(file)) {
+        free(data);
+        return complain("%s: cannot read: %s", input_name(path), strerror(errno));
+    }
+    data[size] = 0;
+    *out = (text){data, size};
+    return 0;
+}
+
+int read_file(const char *path, text *out)
+{
+    *out = (text){0};
+    FILE *file;
+    int rc = open_lines(path, &file);
+    if (rc == 0) {
+        rc = read_stream(file, path, out);
+        close_lines(file);
+    }
+    return rc;
+}
+
+int read_prompt(const options *o, text *out, const char **input)
+{
+    *out = (text){0};
+    if (o->prompt) {
+        *input = "-p";
+        char *copy = strdup(o->prompt);
+        *out = (text){copy, strlen(o->prompt)};
+        return copy ? 0 : complain_memory("-p");
+    }
+    if (!o->file && isatty(STDIN_FILENO)) {
+        *input = "standard input";
+        return complain_usage("lariat %s: no text, give one with -p or -f (-f - reads what you type)",
+                              command_texts[o->command].name);
+    }
+    *input = input_name(o->file ? o->file : "-");
+    return read_file(o->file ? o->file : "-", out);
+}
+
+static bool is_separator(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == ',' || c == '\v' || c == '\f';
+}
+
+bool is_blank(const char *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (data[i] == ',' || !is_separator(data[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The number at data[*at], which moves behind it; -1 if there is none or it leaves int32. */
+static int64_t take_number(const text *from, size_t *at)
+{
+    int64_t value = 0;
+    size_t i = *at;
+    while (i < from->size && !is_separator(from->data[i])) {
+        char c = from->data[i++];
+        value = c < '0' || c > '9' || value < 0 ? -1 : value * 10 + (c - '0');
+        value = value > INT32_MAX ? -1 : value;
+    }
+    *at = i;
+    return value;
+}
+
+static bool make_room(token_list *list, int64_t *room)
+{
+    if (list->n < *room) {
+        return true;
+    }
+    int64_t wanted = *room ? *room * 2 : FIRST_IDS;
+    int32_t *ids = realloc(list->ids, (size_t)wanted * sizeof *ids);
+    if (ids) {
+        list->ids = ids;
+        *room = wanted;
+    }
+    return ids != NULL;
+}
+
+int parse_tokens(const char *input, const text *from, token_list *out)
+{
+    *out = (token_list){0};
+    token_list list = {0};
+    int64_t room = 0;
+    for (size_t at = 0;;) {
+        while (at < from->size && is_separator(from->data[at])) {
+            at++;
+        }
+        if (at >= from->size) {
+            break;
+        }
+        size_t begin = at;
+        int64_t id = take_number(from, &at);
+        if (id < 0) {
+            free(list.ids);
+            int shown = (int)(at - begin < SHOWN ? at - begin : SHOWN);
+            return complain("%s: number %lld ('%.*s') is not a token id, give whole numbers separated by white space or commas",
+                            input, (long long)list.n + 1, shown, from->data + begin);
+        }
+        if (!make_room(&list, &room)) {
+            free(list.ids);
+            return complain_memory(input);
+        }
+        list.ids[list.n++] = (int32_t)id;
+    }
+    *out = list;
+    return 0;
+}
+
+int read_tokens(const char *path, token_list *out)
+{
+    *out = (token_list){0};
+    text from;
+    int rc = read_file(path, &from);
+    if (rc == 0) {
+        rc = parse_tokens(input_name(path), &from, out);
+        free(from.data);
+    }
+    return rc;
+}
+
+int check_tokens(const char *input, const token_list *list, int32_t vocab)
+{
+    for (int64_t i = 0; i < list->n; i++) {
+        if (list->ids[i] < 0 || list->ids[i] >= vocab) {
+            return complain("%s: id %lld of %lld is %d, the model's vocabulary ends at %d", input, (long long)i + 1,
+                            (long long)list->n, list->ids[i], vocab - 1);
+        }
+    }
+    return 0;
+}

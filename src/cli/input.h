@@ -1,0 +1,44 @@
+/* What a run reads: texts, token ids, lines.
+   Rests on stdio and text.h. */
+#ifndef CLI_INPUT_H
+#define CLI_INPUT_H
+
+#include "cli/options.h"
+#include "lariat/text.h"
+
+#include <stdio.h>
+
+/* Bytes in memory, terminated; may hold zeros. */
+typedef struct text {
+    char *data;
+    size_t size;
+} text;
+
+/* Reads a whole file; "-" is standard input. */
+int read_file(const char *path, text *out);
+
+/* The text that -p, -f or standard input gives. `input` says which in messages. Refuses to wait for a person's terminal. */
+int read_prompt(const options *o, text *out, const char **input);
+
+/* Token ids, as lariat_encode gives them or read from a file. */
+typedef struct token_list {
+    int32_t *ids; /* lariat_free, which is free() */
+    int64_t n;
+} token_list;
+
+/* Ids from decimal numbers separated by white space or commas; `input` is for messages. */
+int parse_tokens(const char *input, const text *from, token_list *out);
+int read_tokens(const char *path, token_list *out);
+/* Refuses ids that the vocabulary lacks, naming input and position. */
+int check_tokens(const char *input, const token_list *list, int32_t vocab);
+
+/* Opens a file for reading line by line; "-" is standard input. Close with close_lines. */
+int open_lines(const char *path, FILE **out);
+void close_lines(FILE *lines);
+/* How messages call that path. */
+const char *input_name(const char *path);
+
+/* Is `data` blank? */
+bool is_blank(const char *data, size_t size);
+
+#endif

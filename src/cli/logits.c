@@ -1,0 +1,95 @@
+/* lariat logits: the logits of given tokens as a safetensors file.
+   Rests on score.h and data.h. */
+#include "cli/commands.h"
+#include "cli/message.h"
+#include "cli/score.h"
+#include "lariat/data.h"
+
+#include <stdlib.h>
+
+/* Where the rows go. */
+typedef struct logit_file {
+    lariat_tensor_file *file;
+    int64_t first_row; /* positions before it are not written */
+    int32_t vocab;
+} logit_file;
+
+static int write_rows(void *user, const float *logits, int64_t first, int64_t rows)
+{
+    logit_file *out = user;
+    int64_t skip = out->first_row > first ? out->first_row - first : 0;
+    if (skip >= rows) {
+        return 0;
+    }
+    size_t bytes = (size_t)(rows - skip) * (size_t)out->vocab * sizeof *logits;
+    return lariat_tensor_file_write(out->file, logits + skip * out->vocab, bytes) == LARIAT_OK ? 0 : complain_library();
+}
+
+static int create(const run *r, int64_t n, logit_file *out)
+{
+    const options *o = r->options;
+    int64_t rows = o->last > 0 && o->last < n ? o->last : n;
+    *out = (logit_file){.first_row = n - rows, .vocab = r->model->vocab};
+    lariat_tensor_spec specs[] = {{.name = "logits", .type = "F32", .n_dims = 2, .dims = {rows, r->model->vocab}},
+                                  {.name = "nll", .type = "F64", .n_dims = 1, .dims = {1}}};
+    return lariat_tensor_file_create(o->out, specs, 2, &out->file) == LARIAT_OK ? 0 : complain_library();
+}
+
+static int write_logits(run *r, const token_list *ids, lariat_session *session)
+{
+    logit_file out;
+    int rc = create(r, ids->n, &out);
+    if (rc) {
+        return rc;
+    }
+    score s = {0};
+    progress_begin(&r->progress, "reading", ids->n);
+    rc = score_tokens(r, session, ids->ids, ids->n, &s, write_rows, &out);
+    progress_end(&r->progress);
+    double mean = score_mean(&s);
+    if (rc == 0 && lariat_tensor_file_write(out.file, &mean, sizeof mean) != LARIAT_OK) {
+        rc = complain_library();
+    }
+    if (rc) {
+        lariat_tensor_file_discard(out.file);
+        return rc;
+    }
+    return lariat_tensor_file_finish(out.file) == LARIAT_OK ? 0 : complain_library();
+}
+
+static int score_session(run *r, const token_list *ids)
+{
+    lariat_session *session;
+    int rc = check_tokens(input_name(r->options->tokens), ids, r->model->vocab);
+    if (rc) {
+        return rc;
+    }
+    if (lariat_session_open(r->engine, ids->n, &session) != LARIAT_OK) {
+        return complain_library();
+    }
+    rc = write_logits(r, ids, session);
+    run_note_shards(r, session);
+    lariat_session_close(session);
+    return rc;
+}
+
+int command_logits(const options *o)
+{
+    run r = {.options = o};
+    token_list ids;
+    int rc = read_tokens(o->tokens, &ids);
+    if (rc == 0 && ids.n == 0) {
+        rc = complain("%s: no ids, give at least one", input_name(o->tokens));
+    }
+    if (rc == 0 && o->context > 0 && ids.n > o->context) {
+        rc = complain("%s: %lld ids, the context is %lld: ask for more with -c", input_name(o->tokens), (long long)ids.n,
+                      (long long)o->context);
+    }
+    rc =
+        rc ? rc : run_open_engine(&r, (slot_wish){.context = o->context ? o->context : ids.n, .sessions = 1, .longest = ids.n});
+    if (rc == 0 && r.engine) {
+        rc = score_session(&r, &ids);
+    }
+    lariat_free(ids.ids);
+    return run_close(&r, rc);
+}

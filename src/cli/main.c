@@ -1,0 +1,53 @@
+/* The program: a command line goes in, a subcommand is run, its exit status comes out (0; 1 with a line that says why; 2 for
+   the command line; 130 for Ctrl-C). Rests on the public interface of the library. Read on in options.h, then in generate.c. */
+#include "cli/commands.h"
+#include "cli/help.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/signals.h"
+#include "lariat/status.h"
+
+#include <langinfo.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Characters are UTF-8 also where the environment says nothing; numbers stay as they are written in C. */
+static void choose_characters(void)
+{
+    if (!setlocale(LC_CTYPE, "") || strcmp(nl_langinfo(CODESET), "UTF-8") != 0) {
+        setlocale(LC_CTYPE, "C.UTF-8");
+    }
+}
+
+static int print_version(void)
+{
+    int rc = output_format("lariat %s\n", lariat_version());
+    return rc ? rc : output_flush();
+}
+
+int main(int argc, char **argv)
+{
+    static int (*const commands[COMMAND_COUNT])(const options *) = {
+        [COMMAND_GENERATE] = command_generate,     [COMMAND_CHAT] = command_chat,         [COMMAND_LOGITS] = command_logits,
+        [COMMAND_PERPLEXITY] = command_perplexity, [COMMAND_TOKENIZE] = command_tokenize, [COMMAND_INSPECT] = command_inspect,
+        [COMMAND_BENCH] = command_bench,           [COMMAND_HELP] = command_help,
+    };
+    choose_characters();
+    signals_install();
+    options o;
+    int rc = options_parse(argc, argv, &o);
+    if (rc) {
+        return rc;
+    }
+    if (o.version) {
+        return print_version();
+    }
+    if (o.help) {
+        return help_print(o.command);
+    }
+    if (o.model) {
+        signals_name_model(o.model);
+    }
+    return commands[o.command](&o);
+}

@@ -1,0 +1,130 @@
+/* The manual page, in roff with the man macros.
+   Rests on the tables of options.c, so that it cannot disagree with the program. */
+#include "cli/help.h"
+#include "lariat/status.h"
+
+#include <ctype.h>
+
+/* Text in which nothing is a command to roff. */
+static void print_text(FILE *to, const char *text)
+{
+    bool line_begins = true;
+    for (; *text; text++) {
+        if (line_begins && (*text == '.' || *text == '\'')) {
+            fputs("\\&", to);
+        }
+        if (*text == '-') {
+            fputs("\\-", to);
+        } else if (*text == '\\') {
+            fputs("\\e", to);
+        } else if (*text == '"') {
+            fputs("\\(dq", to);
+        } else if (*text == '~') {
+            fputs("\\(ti", to);
+        } else {
+            fputc(*text, to);
+        }
+        line_begins = *text == '\n';
+    }
+}
+
+static void print_option(FILE *to, const option *o)
+{
+    fputs(".TP\n", to);
+    if (o->letter) {
+        fprintf(to, "\\fB\\-%c\\fR, ", o->letter);
+    }
+    fputs("\\fB\\-\\-", to);
+    print_text(to, o->name);
+    fputs("\\fR", to);
+    if (o->value) {
+        fputs(" \\fI", to);
+        print_text(to, o->value);
+        fputs("\\fR", to);
+    }
+    fputc('\n', to);
+    print_text(to, o->help);
+    if (o->fallback) {
+        fputs(" (default: ", to);
+        print_text(to, o->fallback);
+        fputc(')', to);
+    }
+    fputc('\n', to);
+}
+
+static void print_command(FILE *to, command c)
+{
+    const command_text *t = &command_texts[c];
+    fprintf(to, ".SS lariat %s\n.B lariat %s\n", t->name, t->name);
+    print_text(to, t->usage);
+    fprintf(to, "\n.PP\n%c", toupper((unsigned char)t->summary[0]));
+    print_text(to, t->summary + 1);
+    fputs(".\n", to);
+    if (t->more) {
+        print_text(to, t->more);
+        fputc('\n', to);
+    }
+    for (int i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        if (option_applies(o, c) && !option_is_common(o)) {
+            print_option(to, o);
+        }
+    }
+}
+
+static void print_environment(FILE *to)
+{
+    fputs(".SH ENVIRONMENT\n", to);
+    for (int i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        if (o->env && option_is_common(o)) {
+            fprintf(to, ".TP\n.B %s\nas \\fB\\-\\-", o->env);
+            print_text(to, o->name);
+            fputs("\\fR, which overrides it\n", to);
+        }
+    }
+    fputs(".TP\n.B LARIAT_RANKS\nas \\fB\\-\\-ranks\\fR, which overrides it\n", to);
+    fputs(".TP\n.B NO_COLOR\nif set, messages are not coloured\n", to);
+}
+
+static const char tail[] =
+    ".SH FILES\n"
+    ".TP\n.I $XDG_STATE_HOME/lariat/history\n(\\(ti/.local/state) the lines typed in chats\n"
+    ".TP\n.I $XDG_CACHE_HOME/lariat/ceilings\\-HOST\\-CPU.json\n(\\(ti/.cache) what \\fBlariat bench \\-\\-ceilings\\fR "
+    "measured on this machine\n"
+    ".SH EXIT STATUS\n"
+    "0 on success (also where a reply ended because the context was full, which is said); 1 where something failed, after one "
+    "line on "
+    "standard error that says what, why and what to do; 2 where the command line makes no sense; 130 after Ctrl\\-C.\n"
+    ".SH EXAMPLES\n"
+    ".TP\nA document of any length, read by two ranks, then talked about:\n.B lariat chat \\-m MODEL \\-\\-ranks 2 \\-f FILE\n"
+    ".TP\nWhat a context of 128k would need, on a ring of four:\n.B lariat inspect MODEL \\-c 128k \\-\\-ranks 4\n";
+
+void manual_print(FILE *to)
+{
+    fprintf(to, ".TH LARIAT 1 \"\" \"lariat %s\"\n.SH NAME\nlariat \\- LLaMA inference on a ring of devices\n",
+            lariat_version());
+    fputs(".SH SYNOPSIS\n", to);
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        fprintf(to, "%s.B lariat %s\n", c ? ".br\n" : "", command_texts[c].name);
+        print_text(to, command_texts[c].usage);
+        fputc('\n', to);
+    }
+    fputs(".SH DESCRIPTION\nLariat lays a sequence around a ring of ranks, each a device with its part of the keys and values, "
+          "so that a prompt "
+          "can be longer than one device holds or finishes in time. Attention stays exact. Standard output carries results "
+          "only; all else goes "
+          "to standard error.\n.SH SUBCOMMANDS\n",
+          to);
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        print_command(to, (command)c);
+    }
+    fputs(".SH COMMON OPTIONS\n", to);
+    for (int i = 0; i < option_count; i++) {
+        if (option_is_common(&option_table[i])) {
+            print_option(to, &option_table[i]);
+        }
+    }
+    print_environment(to);
+    fputs(tail, to);
+}

@@ -1,0 +1,170 @@
+/* The table of all options and of all subcommands.
+   Rests on options.h. Read on in parse.c. */
+#include "cli/options.h"
+
+#define BIT(name) (1u << COMMAND_##name)
+#define FIELD(name) offsetof(options, name)
+
+enum {
+    GENERATE = BIT(GENERATE),
+    CHAT = BIT(CHAT),
+    LOGITS = BIT(LOGITS),
+    PERPLEXITY = BIT(PERPLEXITY),
+    TOKENIZE = BIT(TOKENIZE),
+    INSPECT = BIT(INSPECT),
+    BENCH = BIT(BENCH),
+    HELP = BIT(HELP),
+    REPLIES = GENERATE | CHAT,
+    RUNS = GENERATE | CHAT | LOGITS | PERPLEXITY, /* those that open one ring and end with its figures */
+    RINGS = RUNS | BENCH,
+    PLANS = RINGS | INSPECT,
+    MODELS = PLANS | TOKENIZE,
+    ALL = MODELS | HELP
+};
+
+/* Bounds that keep a typing mistake from becoming a request. */
+#define TOKENS_MOST 1099511627776.0 /* 2^40 */
+#define RANKS_MOST 1024
+#define THREADS_MOST 4096
+#define CHUNK_MOST 1048576
+
+const option option_table[] = {
+    {'m', "model", "MODEL", MODELS, OPTION_TEXT, FIELD(model), 0, 0, NULL, "LARIAT_MODEL",
+     "the model: a Hugging Face directory, a .safetensors file in one, a .gguf file, or random:NAME[:TYPE], a named shape with "
+     "weights from a seed (7b, 13b, 70b, 3-8b, 3-70b, 3.2-1b, 3.2-3b, smollm2-135m)"},
+
+    {'p', "prompt", "TEXT", GENERATE, OPTION_TEXT, FIELD(prompt), 0, 0, NULL, NULL, "the text to go on from"},
+    {'p', "prompt", "TEXT", CHAT, OPTION_TEXT, FIELD(prompt), 0, 0, NULL, NULL, "one turn: say this, print the answer, exit"},
+    {'p', "prompt", "TEXT", TOKENIZE, OPTION_TEXT, FIELD(prompt), 0, 0, NULL, NULL, "the text (with --decode: the ids)"},
+    {'f', "file", "FILE", GENERATE | PERPLEXITY | TOKENIZE, OPTION_TEXT, FIELD(file), 0, 0, NULL, NULL,
+     "read the text from a file; - is standard input"},
+    {'f', "file", "DOCUMENT", CHAT, OPTION_TEXT, FIELD(file), 0, 0, NULL, NULL,
+     "talk about this text: it is read once, at the start, as the beginning of your first message"},
+    {0, "tokens", "FILE", GENERATE | LOGITS | PERPLEXITY, OPTION_TEXT, FIELD(tokens), 0, 0, NULL, NULL,
+     "read token ids, separated by white space or commas, instead of text; - is standard input"},
+    {0, "prompts", "FILE.jsonl", GENERATE, OPTION_TEXT, FIELD(prompts), 0, 0, NULL, NULL,
+     "run a batch: one {\"id\", \"prompt\" or \"tokens\"} a line in, one {\"id\", \"text\", \"tokens\", \"stop\"} a line out, "
+     "in the "
+     "order of the input; - is standard input"},
+
+    {'n', "predict", "N", REPLIES, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, NULL, NULL,
+     "at most N tokens a reply (default: until the model ends it or the context is full)"},
+    {'n', "predict", "N", BENCH, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, "64", NULL, "tokens to decode after each prompt"},
+    {'c', "context", "N", GENERATE, OPTION_COUNT, FIELD(context), 1, TOKENS_MOST, NULL, NULL,
+     "positions of a sequence, prompt and reply together (default: prompt plus -n where -n is given, otherwise the trained "
+     "length or, with a warning, what fits into memory)"},
+    {'c', "context", "N", CHAT, OPTION_COUNT, FIELD(context), 1, TOKENS_MOST, NULL, NULL,
+     "positions of the whole talk (default: the trained length or, with a warning, what fits into memory)"},
+    {'c', "context", "N", LOGITS, OPTION_COUNT, FIELD(context), 1, TOKENS_MOST, NULL, NULL,
+     "positions to make room for (default: as many as ids)"},
+    {'c', "context", "N", PERPLEXITY, OPTION_COUNT, FIELD(context), 2, TOKENS_MOST, NULL, NULL,
+     "tokens of a window (default: the trained length)"},
+    {'c', "context", "N", INSPECT, OPTION_COUNT, FIELD(context), 1, TOKENS_MOST, NULL, NULL,
+     "say what memory a context of N tokens needs (default: the trained length)"},
+
+    {0, "temp", "X", REPLIES, OPTION_REAL, FIELD(temperature), 0, 100, "0", NULL,
+     "temperature; 0 takes the likeliest token always"},
+    {0, "top-k", "K", REPLIES, OPTION_COUNT, FIELD(top_k), 0, 1e9, "0", NULL, "sample from the K likeliest tokens; 0 is all"},
+    {0, "top-p", "P", REPLIES, OPTION_REAL, FIELD(top_p), 0, 1, "1", NULL,
+     "then from the smallest set whose probabilities reach P"},
+    {0, "min-p", "P", REPLIES, OPTION_REAL, FIELD(min_p), 0, 1, "0", NULL,
+     "then from those at least P times as likely as the likeliest"},
+    {'s', "seed", "SEED", REPLIES, OPTION_SEED, FIELD(seed), 0, 0, "0", NULL,
+     "seed of the sampler; the same seed gives the same text"},
+    {0, "special", NULL, GENERATE, OPTION_FLAG, FIELD(special), 0, 0, NULL, NULL,
+     "special tokens written in the prompt are control tokens, not text, and those that the model writes are shown"},
+    {0, "special", NULL, TOKENIZE, OPTION_FLAG, FIELD(special), 0, 0, NULL, NULL,
+     "special tokens written in the text become their ids (with --decode: are shown)"},
+
+    {0, "system", "TEXT", CHAT, OPTION_TEXT, FIELD(system), 0, 0, NULL, NULL,
+     "the system message (default: what the template has, or none)"},
+    {0, "template", "auto|llama2|llama3|chatml", CHAT, OPTION_CHOICE, FIELD(chat_template), 0, 0, "auto", NULL,
+     "how a conversation is written for the model; auto recognises the model's own template"},
+
+    {0, "out", "FILE", LOGITS, OPTION_TEXT, FIELD(out), 0, 0, NULL, NULL,
+     "the safetensors file to write: \"logits\" F32 [rows, vocabulary] and \"nll\" F64 [1], the mean next-token loss over all "
+     "ids"},
+    {0, "last", "K", LOGITS, OPTION_COUNT, FIELD(last), 1, TOKENS_MOST, NULL, NULL, "write the last K rows of logits only"},
+
+    {0, "bos", NULL, TOKENIZE, OPTION_FLAG, FIELD(bos), 0, 0, NULL, NULL, "begin with the token that begins a text"},
+    {0, "jsonl", NULL, TOKENIZE, OPTION_FLAG, FIELD(jsonl), 0, 0, NULL, NULL,
+     "one JSON string a line in, one JSON array of ids a line out"},
+    {0, "decode", NULL, TOKENIZE, OPTION_FLAG, FIELD(decode), 0, 0, NULL, NULL, "the other way: ids in, their bytes out"},
+    {0, "json", NULL, INSPECT, OPTION_FLAG, FIELD(json), 0, 0, NULL, NULL, "write one JSON object instead of text"},
+
+    {'p', "prompt", "N,N...", BENCH, OPTION_LIST, FIELD(prompt_lengths), 0, TOKENS_MOST, "512", NULL,
+     "prompt lengths, in tokens"},
+    {'r', "reps", "N", BENCH, OPTION_COUNT, FIELD(reps), 1, 1000, "3", NULL, "repetitions; the medians are reported"},
+    {'o', "format", "md|csv|json|jsonl", BENCH, OPTION_CHOICE, FIELD(format), 0, 0, "md", NULL, "how the table is written"},
+    {0, "ceilings", NULL, BENCH, OPTION_FLAG, FIELD(ceilings), 0, 0, NULL, NULL,
+     "measure what this machine does at best with -t threads (multiply-adds; reading memory, the cache and, with -m, a buffer "
+     "as "
+     "large as the weights) and keep it for shares of the ceiling; without -m nothing else is run"},
+
+    {0, "ranks", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(ranks), 1, RANKS_MOST, NULL, "LARIAT_RANKS",
+     "ranks of the ring (default: 1)"},
+    {0, "ranks", "N,N...", BENCH, OPTION_LIST, FIELD(ring_sizes), 1, RANKS_MOST, "1", "LARIAT_RANKS",
+     "ring sizes, one after the other"},
+    {'t', "threads", "T", PLANS, OPTION_COUNT, FIELD(threads), 1, THREADS_MOST, NULL, "LARIAT_THREADS",
+     "threads in all, shared out over the ranks (default: the CPUs that the process may use, at least one a rank)"},
+    {0, "chunk", "N", PLANS, OPTION_COUNT, FIELD(chunk), 1, CHUNK_MOST, NULL, "LARIAT_CHUNK",
+     "most tokens of one pass through the model (default: 512 a rank)"},
+    {0, "kv", "f16|bf16|f32", PLANS, OPTION_CHOICE, FIELD(kv), 0, 0, "f16", "LARIAT_KV", "element type of the KV cache"},
+    {0, "layout", "auto|tokens|slices", PLANS, OPTION_CHOICE, FIELD(layout), 0, 0, "auto", "LARIAT_LAYOUT",
+     "how a pass lies on the ring: each rank its tokens, or each rank its slice of every matrix; auto takes slices for short "
+     "passes"},
+    {0, "pass", "auto|kv|q", PLANS, OPTION_CHOICE, FIELD(pass), 0, 0, "auto", "LARIAT_PASS",
+     "which side of attention travels round the ring; auto takes the one that is predicted to be faster"},
+    {0, "plan", NULL, RINGS, OPTION_FLAG, FIELD(plan), 0, 0, NULL, NULL,
+     "print what the run would take, in memory and layout, and stop"},
+    {0, "stats", "FILE.json", RUNS, OPTION_TEXT, FIELD(stats), 0, 0, NULL, NULL, "write the figures of the run to a file"},
+    {'q', "quiet", NULL, ALL, OPTION_FLAG, FIELD(quiet), 0, 0, NULL, NULL, "no progress and no figures on standard error"},
+    {'v', "verbose", NULL, ALL, OPTION_FLAG, FIELD(verbose), 0, 0, NULL, NULL,
+     "say more on standard error: the model and the plan"},
+    {'h', "help", NULL, ALL, OPTION_FLAG, FIELD(help), 0, 0, NULL, NULL, "describe the subcommand"},
+    {0, "version", NULL, ALL, OPTION_FLAG, FIELD(version), 0, 0, NULL, NULL, "print the version"},
+
+    {0, "man", NULL, HELP, OPTION_FLAG, FIELD(man), 0, 0, NULL, NULL, "write the manual page (roff)"},
+    {0, "completion", "bash|zsh|fish", HELP, OPTION_TEXT, FIELD(completion), 0, 0, NULL, NULL,
+     "write the completions for a shell"},
+};
+
+const int option_count = (int)(sizeof option_table / sizeof option_table[0]);
+
+const command_text command_texts[COMMAND_COUNT] = {
+    [COMMAND_GENERATE] =
+        {"generate", "-m MODEL (-p TEXT | -f FILE | --tokens FILE | --prompts FILE.jsonl) [options]",
+         "continue a text, or a batch of texts",
+         "Without -p, -f, --tokens or --prompts the text is read from standard input. Standard output gets the continuation "
+         "only, as it is made; a model without a tokenizer takes --tokens and prints ids. A reply ends at an "
+         "end-of-sequence id of the model, after -n tokens, or when the context is full, which is said."},
+    [COMMAND_CHAT] =
+        {"chat", "-m MODEL [-f DOCUMENT] [-p TEXT] [options]", "talk with a model, about a long document if you like",
+         "What was read stays in the KV cache between turns: a turn costs its own tokens only. Ctrl-C stops an answer, "
+         "Ctrl-D or /exit ends the talk; /help names the other commands. Lines typed are kept in "
+         "$XDG_STATE_HOME/lariat/history (~/.local/state). From a pipe, each line is a turn."},
+    [COMMAND_LOGITS] = {"logits", "-m MODEL --tokens FILE --out FILE.safetensors [options]",
+                        "write the logits of given tokens to a file", NULL},
+    [COMMAND_PERPLEXITY] =
+        {"perplexity", "-m MODEL (-f FILE | --tokens FILE) [options]", "measure how well a model predicts a text",
+         "The text is cut into windows of -c tokens; every token but each window's first is scored. Prints the "
+         "perplexity and its standard error."},
+    [COMMAND_TOKENIZE] =
+        {"tokenize", "-m MODEL [-p TEXT | -f FILE] [options]", "turn text into token ids and back",
+         "Without -p or -f the text is read from standard input. MODEL may be a directory that holds only a tokenizer. "
+         "Invalid UTF-8 is read as U+FFFD."},
+    [COMMAND_INSPECT] = {"inspect", "MODEL [options]", "say what a model is, its tensors, and the memory that it needs", NULL},
+    [COMMAND_BENCH] =
+        {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T]", "measure prefill and decode",
+         "Each row: a prompt of n_prompt random tokens is read (prefill), then n_gen tokens are decoded after it. "
+         "ceiling_share is the time that the machine's ceilings would allow (operations of the prefill at the peak of "
+         "fp32 multiply-adds, plus weight bytes of the decode at the read rate) over the time taken: with -n 0 the share of "
+         "prefill, with -p 0 that of decode. It is empty until --ceilings has measured this machine for as many threads."},
+    [COMMAND_HELP] = {"help", "[SUBCOMMAND] [--man | --completion bash|zsh|fish]", "describe a subcommand, or all of them",
+                      NULL},
+};
+
+bool option_applies(const option *o, command c)
+{
+    return (o->commands >> c & 1u) != 0;
+}

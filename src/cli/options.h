@@ -1,0 +1,123 @@
+/* The command line: every option stands once, in one table, from which parsing, --help, environment names, the manual page and
+   shell completion are made.
+   Rests on nothing. The table is in options.c, reading a command line in parse.c, describing it in help.c and manual.c. */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum command {
+    COMMAND_GENERATE,
+    COMMAND_CHAT,
+    COMMAND_LOGITS,
+    COMMAND_PERPLEXITY,
+    COMMAND_TOKENIZE,
+    COMMAND_INSPECT,
+    COMMAND_BENCH,
+    COMMAND_HELP,
+    COMMAND_COUNT
+} command;
+
+enum {
+    EXIT_BAD_USAGE = 2,     /* the command line makes no sense */
+    EXIT_INTERRUPTED = 130, /* Ctrl-C: 128 + SIGINT, as shells report it */
+    LIST_MOST = 32,         /* lengths or ring sizes that one bench run may name */
+    UNTIL_THE_END = -1      /* options.n: no bound on the reply but its end id and the context */
+};
+
+typedef struct count_list {
+    int n;
+    int64_t values[LIST_MOST];
+} count_list;
+
+typedef enum table_format { FORMAT_MD, FORMAT_CSV, FORMAT_JSON, FORMAT_JSONL } table_format;
+
+/* What the command line, the environment and the defaults come to. Text points into argv or the environment. */
+typedef struct options {
+    command command;
+    const char *subject; /* the argument that is not an option: a model for inspect, a subcommand for help */
+
+    const char *model, *prompt, *file, *tokens, *prompts;
+    int64_t n;       /* tokens to generate, UNTIL_THE_END */
+    int64_t context; /* 0: not given */
+    double temperature, top_p, min_p;
+    int64_t top_k;
+    uint64_t seed;
+    bool special;
+
+    const char *system;
+    int chat_template; /* lariat_template */
+
+    const char *out;
+    int64_t last; /* 0: all */
+
+    bool bos, jsonl, decode;
+    bool json;
+
+    count_list prompt_lengths, ring_sizes; /* bench */
+    int64_t reps;
+    int format; /* table_format */
+    bool ceilings;
+
+    int64_t ranks, threads, chunk; /* 0: the library chooses */
+    int kv, layout, pass;          /* lariat_kv, lariat_layout, lariat_pass */
+    bool plan;
+    const char *stats;
+    bool quiet, verbose;
+
+    bool man;
+    const char *completion;
+    bool help, version;
+} options;
+
+/* --- the table --- */
+
+typedef enum option_kind {
+    OPTION_FLAG,   /* bool */
+    OPTION_TEXT,   /* const char * */
+    OPTION_COUNT,  /* int64_t, with k or m for 1024 or 1048576 */
+    OPTION_SEED,   /* uint64_t */
+    OPTION_REAL,   /* double */
+    OPTION_CHOICE, /* int: which of the names in `value` */
+    OPTION_LIST    /* count_list */
+} option_kind;
+
+typedef struct option {
+    char letter;       /* 0: none */
+    const char *name;  /* without dashes */
+    const char *value; /* how --help calls the value; for OPTION_CHOICE the names, "a|b|c"; NULL for flags */
+    unsigned commands; /* bit 1 << command */
+    option_kind kind;
+    size_t field;         /* offset in options */
+    double low, high;     /* of COUNT, REAL and LIST */
+    const char *fallback; /* the default as one would type it, or NULL */
+    const char *env;      /* name of the environment variable that sets it, or NULL */
+    const char *help;
+} option;
+
+extern const option option_table[];
+extern const int option_count;
+
+typedef struct command_text {
+    const char *name;
+    const char *usage;   /* after "lariat NAME" */
+    const char *summary; /* one line */
+    const char *more;    /* paragraphs, separated by newlines */
+} command_text;
+
+extern const command_text command_texts[COMMAND_COUNT];
+
+/* Does this option apply to that subcommand? */
+bool option_applies(const option *o, command c);
+
+/* --- reading --- */
+
+/* Returns 0, or EXIT_BAD_USAGE after saying what is wrong. With help or version set, nothing else was checked. */
+int options_parse(int argc, char **argv, options *out);
+
+/* The subcommand of that name, COMMAND_COUNT if there is none. */
+command command_from_name(const char *name);
+
+#endif

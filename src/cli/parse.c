@@ -1,0 +1,401 @@
+/* From a command line to options: defaults, then the environment, then what was typed.
+   Rests on the table in options.c. Read on in main.c. */
+#include "cli/message.h"
+#include "cli/options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_MOST = 64 }; /* bytes of a name that are compared for likeness */
+
+command command_from_name(const char *name)
+{
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        if (strcmp(command_texts[c].name, name) == 0) {
+            return (command)c;
+        }
+    }
+    return COMMAND_COUNT;
+}
+
+/* --- the nearest known name --- */
+
+static int smallest(int a, int b, int c)
+{
+    int ab = a < b ? a : b;
+    return ab < c ? ab : c;
+}
+
+/* Single-letter edits (Levenshtein) that turn a into b. */
+static int edits(const char *a, const char *b)
+{
+    int row[NAME_MOST + 1];
+    int n = (int)strnlen(b, NAME_MOST);
+    for (int j = 0; j <= n; j++) {
+        row[j] = j;
+    }
+    for (int i = 1; a[i - 1] && i <= NAME_MOST; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            int above = row[j];
+            row[j] = smallest(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[n];
+}
+
+static const option *nearest_option(command c, const char *typed)
+{
+    while (*typed == '-') {
+        typed++;
+    }
+    const option *best = NULL;
+    int best_edits = NAME_MOST + 1;
+    for (int i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        int e = option_applies(o, c) ? edits(typed, o->name) : NAME_MOST + 1;
+        if (e < best_edits) {
+            best_edits = e;
+            best = o;
+        }
+    }
+    return best;
+}
+
+static const char *nearest_command(const char *typed)
+{
+    int best = 0;
+    for (int c = 1; c < COMMAND_COUNT; c++) {
+        best = edits(typed, command_texts[c].name) < edits(typed, command_texts[best].name) ? c : best;
+    }
+    return command_texts[best].name;
+}
+
+/* --- values --- */
+
+/* "128k" is 131072; also refuses what is not a whole number. */
+static bool read_count(const char *text, int64_t *out)
+{
+    char *end = NULL;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || errno) {
+        return false;
+    }
+    int64_t unit = 1;
+    if (*end == 'k' || *end == 'K') {
+        unit = 1024;
+        end++;
+    } else if (*end == 'm' || *end == 'M') {
+        unit = 1024 * 1024;
+        end++;
+    }
+    return *end == 0 && !__builtin_mul_overflow((int64_t)value, unit, out);
+}
+
+static int set_count(const option *o, const char *where, const char *text, int64_t *out)
+{
+    int64_t value;
+    if (!read_count(text, &value)) {
+        return complain_usage("%s: '%s' is not a whole number (128k and the like are understood)", where, text);
+    }
+    if ((double)value < o->low || (double)value > o->high) {
+        return complain_usage("%s: %s is out of range, choose from %.0f to %.0f", where, text, o->low, o->high);
+    }
+    *out = value;
+    return 0;
+}
+
+static int set_real(const option *o, const char *where, const char *text, double *out)
+{
+    char *end = NULL;
+    double value = strtod(text, &end);
+    if (end == text || *end || !isfinite(value)) {
+        return complain_usage("%s: '%s' is not a number", where, text);
+    }
+    if (value < o->low || value > o->high) {
+        return complain_usage("%s: %s is out of range, choose from %g to %g", where, text, o->low, o->high);
+    }
+    *out = value;
+    return 0;
+}
+
+static int set_seed(const char *where, const char *text, uint64_t *out)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (end == text || *end || errno || strchr(text, '-')) {
+        return complain_usage("%s: '%s' is not a whole number from 0 to 18446744073709551615", where, text);
+    }
+    *out = value;
+    return 0;
+}
+
+static int set_choice(const option *o, const char *where, const char *text, int *out)
+{
+    size_t size = strlen(text);
+    int which = 0;
+    for (const char *name = o->value; name; which++) {
+        const char *end = strchr(name, '|');
+        if (size == (end ? (size_t)(end - name) : strlen(name)) && strncmp(name, text, size) == 0) {
+            *out = which;
+            return 0;
+        }
+        name = end ? end + 1 : NULL;
+    }
+    return complain_usage("%s: '%s' is none of %s", where, text, o->value);
+}
+
+static int set_list(const option *o, const char *where, const char *text, count_list *out)
+{
+    count_list list = {0};
+    char piece[NAME_MOST];
+    for (const char *at = text;;) {
+        size_t size = strcspn(at, ",");
+        if (list.n == LIST_MOST) {
+            return complain_usage("%s: more than %d values, give fewer", where, LIST_MOST);
+        }
+        snprintf(piece, sizeof piece, "%.*s", (int)(size < sizeof piece ? size : sizeof piece - 1), at);
+        int rc = set_count(o, where, piece, &list.values[list.n]);
+        if (rc) {
+            return rc;
+        }
+        list.n++;
+        if (!at[size]) {
+            break;
+        }
+        at += size + 1;
+    }
+    *out = list;
+    return 0;
+}
+
+/* Sets one option's field; `where` is how the user named it: "-c", "LARIAT_RANKS". */
+static int set(options *values, const option *o, const char *where, const char *text)
+{
+    void *field = (char *)values + o->field;
+    switch (o->kind) {
+    case OPTION_FLAG:
+        *(bool *)field = true;
+        return 0;
+    case OPTION_TEXT:
+        *(const char **)field = text;
+        return 0;
+    case OPTION_COUNT:
+        return set_count(o, where, text, field);
+    case OPTION_SEED:
+        return set_seed(where, text, field);
+    case OPTION_REAL:
+        return set_real(o, where, text, field);
+    case OPTION_CHOICE:
+        return set_choice(o, where, text, field);
+    case OPTION_LIST:
+        return set_list(o, where, text, field);
+    }
+    return 0;
+}
+
+/* --- the three sources --- */
+
+static int set_defaults(options *values)
+{
+    *values = (options){.command = values->command, .n = UNTIL_THE_END};
+    for (int i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        if (o->fallback && option_applies(o, values->command)) {
+            int rc = set(values, o, o->name, o->fallback);
+            if (rc) {
+                return rc;
+            }
+        }
+    }
+    return 0;
+}
+
+static int set_from_environment(options *values)
+{
+    for (int i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        const char *text = o->env && option_applies(o, values->command) ? getenv(o->env) : NULL;
+        if (text && *text) {
+            int rc = set(values, o, o->env, text);
+            if (rc) {
+                return rc;
+            }
+        }
+    }
+    return 0;
+}
+
+static bool is_named(const option *o, const char *name, size_t size, bool by_letter)
+{
+    return by_letter ? size == 1 && o->letter == name[0] : strlen(o->name) == size && strncmp(o->name, name, size) == 0;
+}
+
+/* The option typed as name[0..size), and, if none applies, one of another subcommand. */
+static const option *find(command c, const char *name, size_t size, bool by_letter, const option **elsewhere)
+{
+    *elsewhere = NULL;
+    for (int i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        if (is_named(o, name, size, by_letter)) {
+            if (option_applies(o, c)) {
+                return o;
+            }
+            *elsewhere = o;
+        }
+    }
+    return NULL;
+}
+
+static int refuse(command c, const char *typed, int size, const option *elsewhere)
+{
+    const char *name = command_texts[c].name;
+    if (!elsewhere) {
+        const option *near = nearest_option(c, typed);
+        return complain_usage("%.*s: no such option, the nearest of lariat %s is --%s (all: lariat %s --help)", size, typed,
+                              name, near->name, name);
+    }
+    int other = 0;
+    while (!option_applies(elsewhere, (command)other)) {
+        other++;
+    }
+    return complain_usage("%.*s: lariat %s has no use for it, lariat %s has (lariat %s --help lists what applies)", size, typed,
+                          name, command_texts[other].name, name);
+}
+
+/* Reads the option at argv[*at] and moves *at to its last word. */
+static int read_option(int argc, char **argv, int *at, options *values)
+{
+    const char *typed = argv[*at];
+    bool by_letter = typed[1] != '-';
+    const char *name = typed + (by_letter ? 1 : 2);
+    const char *equals = by_letter ? NULL : strchr(name, '=');
+    size_t size = equals ? (size_t)(equals - name) : strlen(name);
+    int shown = (int)(name - typed) + (int)size;
+    const option *elsewhere;
+    const option *o = find(values->command, name, size, by_letter, &elsewhere);
+    if (!o) {
+        return refuse(values->command, typed, shown, elsewhere);
+    }
+    if (o->kind == OPTION_FLAG) {
+        return equals ? complain_usage("%.*s: takes no value, leave out '%s'", shown, typed, equals)
+                      : set(values, o, typed, NULL);
+    }
+    if (!equals && *at + 1 >= argc) {
+        return complain_usage("%.*s: wants a value: %s", shown, typed, o->value);
+    }
+    const char *text = equals ? equals + 1 : argv[++*at];
+    char where[NAME_MOST];
+    snprintf(where, sizeof where, "%.*s", shown, typed);
+    return set(values, o, where, text);
+}
+
+static int read_words(int argc, char **argv, options *values)
+{
+    bool takes_subject = values->command == COMMAND_INSPECT || values->command == COMMAND_HELP;
+    for (int at = 2; at < argc; at++) {
+        int rc = 0;
+        if (argv[at][0] == '-' && argv[at][1]) {
+            rc = read_option(argc, argv, &at, values);
+        } else if (takes_subject && !values->subject) {
+            values->subject = argv[at];
+        } else {
+            rc = complain_usage(
+                "'%s': lariat %s takes no such argument, texts and files are given with options (lariat %s --help)", argv[at],
+                command_texts[values->command].name, command_texts[values->command].name);
+        }
+        if (rc || values->help || values->version) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* --- what belongs together --- */
+
+static int check_model(options *values)
+{
+    command c = values->command;
+    if (c == COMMAND_INSPECT && values->subject) {
+        values->model = values->subject;
+    }
+    bool wants_model = c != COMMAND_HELP && !(c == COMMAND_BENCH && values->ceilings);
+    if (wants_model && !values->model) {
+        return complain_usage("-m: no model named, give a Hugging Face directory, a .gguf file or random:NAME");
+    }
+    return 0;
+}
+
+static int check_inputs(const options *v)
+{
+    int inputs = (v->prompt != NULL) + (v->file != NULL) + (v->tokens != NULL) + (v->prompts != NULL);
+    if (v->command != COMMAND_CHAT && inputs > 1) {
+        return complain_usage("lariat %s: more than one input, give one of %s", command_texts[v->command].name,
+                              v->command == COMMAND_GENERATE     ? "-p, -f, --tokens and --prompts"
+                              : v->command == COMMAND_PERPLEXITY ? "-f and --tokens"
+                                                                 : "-p and -f");
+    }
+    if (v->command == COMMAND_LOGITS && !v->tokens) {
+        return complain_usage("--tokens: no ids named, give a file of token ids");
+    }
+    if (v->command == COMMAND_LOGITS && !v->out && !v->plan) {
+        return complain_usage("--out: no file named, give one for the result");
+    }
+    if (v->command == COMMAND_PERPLEXITY && !v->file && !v->tokens && !v->plan) {
+        return complain_usage("-f: no text named, give a file");
+    }
+    if (v->jsonl && v->decode) {
+        return complain_usage("--jsonl: goes with text only, leave out --decode");
+    }
+    if (v->decode && v->bos) {
+        return complain_usage("--bos: goes with text only, leave out --decode");
+    }
+    if (v->man && v->completion) {
+        return complain_usage("--man: goes alone, leave out --completion");
+    }
+    return 0;
+}
+
+static int check_bench(const options *v)
+{
+    for (int i = 0; v->n == 0 && i < v->prompt_lengths.n; i++) {
+        if (v->prompt_lengths.values[i] == 0) {
+            return complain_usage("-p: a row of no tokens at all, leave out 0 or -n 0");
+        }
+    }
+    return 0;
+}
+
+int options_parse(int argc, char **argv, options *out)
+{
+    *out = (options){.command = COMMAND_HELP};
+    if (argc < 2) {
+        return complain_usage("no subcommand, lariat --help lists them");
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        out->version = strcmp(argv[1], "--version") == 0;
+        out->help = !out->version;
+        return 0;
+    }
+    out->command = command_from_name(argv[1]);
+    if (out->command == COMMAND_COUNT) {
+        return complain_usage("'%s': no such subcommand, the nearest is %s (all: lariat --help)", argv[1],
+                              nearest_command(argv[1]));
+    }
+    int rc = set_defaults(out);
+    rc = rc ? rc : set_from_environment(out);
+    rc = rc ? rc : read_words(argc, argv, out);
+    if (rc || out->help || out->version) {
+        return rc;
+    }
+    rc = check_model(out);
+    rc = rc ? rc : check_inputs(out);
+    return rc || out->command != COMMAND_BENCH ? rc : check_bench(out);
+}

@@ -1,0 +1,102 @@
+/* lariat perplexity: exp of the mean loss over windows of a text.
+   Rests on score.h. */
+#include "cli/commands.h"
+#include "cli/message.h"
+#include "cli/output.h"
+#include "cli/prompt.h"
+#include "cli/score.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static int read_input(run *r, token_list *out, const char **input)
+{
+    const options *o = r->options;
+    *input = input_name(o->tokens ? o->tokens : o->file);
+    if (o->tokens) {
+        return read_tokens(o->tokens, out);
+    }
+    text from;
+    *out = (token_list){0};
+    int rc = read_file(o->file, &from);
+    if (rc == 0) {
+        rc = prompt_tokens(r, from.data, from.size, out);
+        free(from.data);
+    }
+    return rc;
+}
+
+static int print(const score *s, int64_t windows, int64_t window)
+{
+    double mean = score_mean(s), error = score_error(s);
+    int rc = output_format("perplexity %.6g +/- %.3g\n", exp(mean), exp(mean) * error);
+    rc = rc ? rc : output_format("mean loss  %.8g +/- %.3g\n", mean, error);
+    rc = rc ? rc
+            : output_format("tokens     %lld scored, windows %lld of up to %lld\n", (long long)s->n, (long long)windows,
+                            (long long)window);
+    return rc ? rc : output_flush();
+}
+
+/* A last window of one token has nothing to score and is left out. */
+static int score_windows(run *r, const token_list *ids, int64_t window, lariat_session *session)
+{
+    score s = {0};
+    int64_t windows = 0;
+    int rc = 0;
+    progress_begin(&r->progress, "scoring", ids->n);
+    for (int64_t first = 0; rc == 0 && first + 1 < ids->n; first += window, windows++) {
+        int64_t n = ids->n - first < window ? ids->n - first : window;
+        rc = score_tokens(r, session, ids->ids + first, n, &s, NULL, NULL);
+        run_note_shards(r, session);
+    }
+    progress_end(&r->progress);
+    return rc ? rc : print(&s, windows, window);
+}
+
+static int score_session(run *r, const token_list *ids, int64_t window, const char *input)
+{
+    lariat_session *session;
+    int rc = check_tokens(input, ids, r->model->vocab);
+    if (rc) {
+        return rc;
+    }
+    if (lariat_session_open(r->engine, window, &session) != LARIAT_OK) {
+        return complain_library();
+    }
+    rc = score_windows(r, ids, window, session);
+    lariat_session_close(session);
+    return rc;
+}
+
+/* A window is -c tokens, or the trained length; a text that is shorter needs no more than its own. */
+static int window_of(const options *o, int64_t tokens, int64_t *out)
+{
+    if (o->context == 0) {
+        return run_default_context(o, tokens, out);
+    }
+    *out = tokens > 0 && tokens < o->context ? tokens : o->context;
+    return 0;
+}
+
+int command_perplexity(const options *o)
+{
+    run r;
+    token_list ids = {0};
+    const char *input = "";
+    bool reads = o->file || o->tokens;
+    int rc = run_open_tokenizer(&r, o, o->file != NULL);
+    if (rc == 0 && reads) {
+        rc = read_input(&r, &ids, &input);
+        if (rc == 0 && ids.n < 2) {
+            rc = complain("%s: fewer than two tokens, nothing can be scored", input);
+        }
+    }
+    int64_t window = 0;
+    rc = rc ? rc : window_of(o, ids.n, &window);
+    rc = rc ? rc : run_open_engine(&r, (slot_wish){.context = window, .sessions = 1});
+    if (rc == 0 && r.engine) {
+        rc = score_session(&r, &ids, window, input);
+    }
+    lariat_free(ids.ids);
+    return run_close(&r, rc);
+}

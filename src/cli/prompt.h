@@ -1,0 +1,15 @@
+/* The prompt of generate and of each line of a batch.
+   Rests on run.h. */
+#ifndef CLI_PROMPT_H
+#define CLI_PROMPT_H
+
+#include "cli/run.h"
+
+/* The ids of a text: special tokens in it are text unless --special, BOS as the tokenizer says. */
+int prompt_tokens(const run *r, const char *data, size_t size, token_list *out);
+
+/* The positions that a prompt of so many tokens asks for: -c, or prompt plus -n, or the default context. Refuses a prompt
+   that is empty or longer than that; `input` says which in the message. */
+int prompt_context(const options *o, const char *input, int64_t prompt, int64_t *out);
+
+#endif

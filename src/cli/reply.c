@@ -1,0 +1,190 @@
+/* The loop of generation, once for all subcommands.
+   Rests on lariat_step and lariat_sample. */
+#include "cli/reply.h"
+#include "cli/message.h"
+#include "cli/output.h"
+#include "cli/signals.h"
+
+#include <stdlib.h>
+
+enum { FIRST_IDS = 256 };
+
+int reply_open(reply *r, run *owner, lariat_session *session, int64_t capacity, bool shown)
+{
+    const options *o = owner->options;
+    *r = (reply){.run = owner, .session = session, .capacity = capacity, .most = o->n, .shown = shown, .room = FIRST_IDS};
+    lariat_sampling settings = {.temperature = (float)o->temperature,
+                                .top_k = (int32_t)o->top_k,
+                                .top_p = (float)o->top_p,
+                                .min_p = (float)o->min_p,
+                                .seed = o->seed};
+    r->ids = malloc(FIRST_IDS * sizeof *r->ids);
+    r->logits = malloc((size_t)owner->model->vocab * sizeof *r->logits);
+    if (!r->ids || !r->logits) {
+        return complain_memory("reply");
+    }
+    bool as_text = shown && owner->tokenizer;
+    if (lariat_sampler_open(&settings, owner->model->vocab, &r->sampler) != LARIAT_OK ||
+        (as_text && lariat_stream_open(owner->tokenizer, o->special, &r->stream) != LARIAT_OK)) {
+        return complain_library();
+    }
+    return 0;
+}
+
+void reply_close(reply *r)
+{
+    lariat_sampler_close(r->sampler);
+    lariat_stream_close(r->stream);
+    free(r->ids);
+    free(r->logits);
+    *r = (reply){0};
+}
+
+void reply_begin(reply *r, const int32_t *tokens, int64_t n)
+{
+    r->next = tokens;
+    r->n_next = n;
+    r->n = 0;
+    r->stop = STOP_NOT_YET;
+    r->ends_line = true;
+    r->began_s = now_s();
+}
+
+static int show_bytes(reply *r, const char *data, size_t size)
+{
+    if (size == 0) {
+        return 0;
+    }
+    r->ends_line = data[size - 1] == '\n';
+    int rc = output_bytes(data, size);
+    return rc ? rc : output_flush();
+}
+
+static int show(reply *r, int32_t id)
+{
+    if (!r->stream) {
+        bool first = r->n == 1;
+        r->ends_line = false;
+        int rc = output_format(first ? "%d" : " %d", id);
+        return rc ? rc : output_flush();
+    }
+    const char *piece;
+    size_t size;
+    return lariat_stream_put(r->stream, id, &piece, &size) == LARIAT_OK ? show_bytes(r, piece, size) : complain_library();
+}
+
+/* Room for a reply doubles, so that its tokens are copied seldom and nothing is reserved for a reply that ends early. */
+static int keep(reply *r, int32_t id)
+{
+    if (r->n == r->room) {
+        int32_t *more = realloc(r->ids, (size_t)r->room * 2 * sizeof *more);
+        if (!more) {
+            return complain_memory("reply");
+        }
+        r->ids = more;
+        r->room *= 2;
+    }
+    r->ids[r->n++] = id;
+    return 0;
+}
+
+/* Takes the next token from the logits of a step. */
+static int take(reply *r)
+{
+    if (r->most == 0) {
+        r->stop = STOP_LENGTH;
+        return 0;
+    }
+    int32_t id;
+    if (lariat_sample(r->sampler, r->logits, &id) != LARIAT_OK) {
+        return complain_library();
+    }
+    figures *f = &r->run->figures;
+    if (r->n == 0 && f->first_s == 0) {
+        f->first_s = now_s() - r->began_s;
+    }
+    if (r->run->tokenizer && lariat_tokenizer_is_end(r->run->tokenizer, id)) {
+        r->stop = STOP_END;
+        return 0;
+    }
+    int rc = keep(r, id);
+    if (rc == 0 && r->shown) {
+        rc = show(r, id);
+    }
+    if (r->n == r->most) {
+        r->stop = STOP_LENGTH;
+    } else if (lariat_session_length(r->session) >= r->capacity) {
+        r->stop = STOP_CONTEXT;
+    }
+    r->next = &r->ids[r->n - 1];
+    r->n_next = 1;
+    return rc;
+}
+
+int replies_step(run *owner, reply *const list[], int n)
+{
+    lariat_item items[REPLIES_MOST];
+    int64_t tokens = 0;
+    bool prompts = false;
+    for (int i = 0; i < n; i++) {
+        reply *r = list[i];
+        items[i] =
+            (lariat_item){.session = r->session, .tokens = r->next, .count = r->n_next, .n_logits = 1, .logits = r->logits};
+        tokens += r->n_next;
+        prompts = prompts || r->n == 0;
+    }
+    if (prompts) {
+        progress_begin(&owner->progress, "reading", tokens);
+    }
+    bool cancelled;
+    int rc = run_step(owner, items, n, prompts ? PREFILL : DECODE, &cancelled);
+    progress_end(&owner->progress);
+    for (int i = 0; i < n && rc == 0; i++) {
+        if (cancelled || signals_interrupted()) {
+            list[i]->stop = STOP_INTERRUPTED;
+        } else {
+            rc = take(list[i]);
+        }
+    }
+    return rc;
+}
+
+static int end_shown(reply *r)
+{
+    const char *piece;
+    size_t size;
+    int rc = 0;
+    if (r->stream) {
+        rc = lariat_stream_flush(r->stream, &piece, &size) == LARIAT_OK ? show_bytes(r, piece, size) : complain_library();
+    }
+    if (rc == 0 && !r->ends_line) {
+        rc = output_bytes("\n", 1);
+    }
+    return rc ? rc : output_flush();
+}
+
+int reply_finish(reply *r)
+{
+    int rc = 0;
+    while (rc == 0 && r->stop == STOP_NOT_YET) {
+        rc = replies_step(r->run, &r, 1);
+    }
+    return rc == 0 && r->shown ? end_shown(r) : rc;
+}
+
+const char *stop_name(stop_reason why)
+{
+    static const char *const names[] = {[STOP_NOT_YET] = "running",
+                                        [STOP_END] = "end",
+                                        [STOP_LENGTH] = "length",
+                                        [STOP_CONTEXT] = "context",
+                                        [STOP_INTERRUPTED] = "interrupted"};
+    return names[why];
+}
+
+void reply_explain(const reply *r)
+{
+    if (r->stop == STOP_CONTEXT) {
+        warn("context: all %lld positions are taken, so the reply ends here; -c makes room for more", (long long)r->capacity);
+    }
+}

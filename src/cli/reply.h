@@ -1,0 +1,55 @@
+/* One sequence being continued: its prompt goes in, then a token at a time comes out. generate runs one reply, a batch several
+   at once, chat one after the other. Rests on run.h, sample.h and the tokenizer's stream. */
+#ifndef CLI_REPLY_H
+#define CLI_REPLY_H
+
+#include "cli/run.h"
+#include "lariat/sample.h"
+
+enum { REPLIES_MOST = 16 }; /* sequences in one step: decode of 16 reads the weights as often as decode of one */
+
+typedef enum stop_reason {
+    STOP_NOT_YET,
+    STOP_END,        /* an id that ends a reply */
+    STOP_LENGTH,     /* -n tokens */
+    STOP_CONTEXT,    /* no position left */
+    STOP_INTERRUPTED /* Ctrl-C */
+} stop_reason;
+
+typedef struct reply {
+    run *run;
+    lariat_session *session;
+    lariat_sampler *sampler;
+    lariat_stream *stream; /* NULL: a model without tokenizer, or nothing is shown */
+    bool shown;            /* goes to standard output as it comes */
+    bool ends_line;        /* what was shown so far ends with a newline */
+    int64_t capacity;      /* positions of the session */
+    int64_t most;          /* tokens of the reply, UNTIL_THE_END */
+    const int32_t *next;   /* the prompt's new tokens, later the token that was made last */
+    int64_t n_next;
+    int32_t *ids; /* [room] the reply, without the end id */
+    int64_t n, room;
+    float *logits; /* [vocab] */
+    double began_s;
+    stop_reason stop;
+} reply;
+
+/* A reply on an open session of `capacity` positions, from the sampling options of the run. */
+int reply_open(reply *r, run *owner, lariat_session *session, int64_t capacity, bool shown);
+void reply_close(reply *r);
+
+/* Gives it what to go on from: the tokens that the session does not hold yet, at least one. They live until the next step. */
+void reply_begin(reply *r, const int32_t *tokens, int64_t n);
+
+/* One step for all of them; each gets its next token, or a reason to stop. */
+int replies_step(run *owner, reply *const list[], int n);
+
+/* Until it stops; shows what is to be shown and ends the line. */
+int reply_finish(reply *r);
+
+/* "end", "length", "context", "interrupted". */
+const char *stop_name(stop_reason why);
+/* Says on standard error that the context is full, if that was the reason. */
+void reply_explain(const reply *r);
+
+#endif

@@ -1,0 +1,165 @@
+/* Opening a model for a subcommand, stepping it with a clock beside, closing it with its figures.
+   Rests on lariat.h. Read on in reply.c (generating) and score.c (scoring). */
+#include "cli/run.h"
+#include "cli/message.h"
+#include "cli/output.h"
+#include "cli/plan.h"
+#include "cli/signals.h"
+#include "cli/stats.h"
+
+#include <stdlib.h>
+
+int run_open_tokenizer(run *r, const options *o, bool needed)
+{
+    *r = (run){.options = o};
+    lariat_status status = lariat_tokenizer_open(o->model, &r->tokenizer);
+    if (status == LARIAT_OK) {
+        return 0;
+    }
+    r->tokenizer = NULL;
+    return status == LARIAT_UNSUPPORTED && !needed ? 0 : complain_library();
+}
+
+/* The trained length may be more than memory holds; nobody asked for all of it, so what fits will do. */
+int run_default_context(const options *o, int64_t at_most, int64_t *out)
+{
+    lariat_options library = plan_options(o, 0, 1);
+    lariat_plan plan;
+    if (lariat_plan_make(o->model, &library, &plan) != LARIAT_OK) {
+        return complain_library();
+    }
+    *out = at_most > 0 && at_most < plan.context ? at_most : plan.context;
+    if (*out < plan.context || o->plan || plan.total_bytes <= plan.available_bytes || plan.fits_context < 1) {
+        return 0; /* what does not fit even so is refused by the library, with its figures */
+    }
+    *out = plan.fits_context - plan.fits_context / 8; /* an eighth for what memory others take meanwhile */
+    char need[24], have[24];
+    warn("context: the trained %lld positions need %s and %s are available, going on with %lld (choose with -c)",
+         (long long)plan.context, bytes_text(plan.total_bytes, need), bytes_text(plan.available_bytes, have), (long long)*out);
+    return 0;
+}
+
+static void on_progress(void *user, int64_t done, int64_t total)
+{
+    (void)total; /* of one step; the line is about the whole */
+    progress_at(user, done);
+}
+
+static int load(run *r, const lariat_options *library)
+{
+    double began = now_s();
+    if (lariat_engine_open(r->options->model, library, &r->engine) != LARIAT_OK) {
+        r->engine = NULL;
+        return complain_library();
+    }
+    r->figures.load_s = now_s() - began;
+    r->model = lariat_engine_model(r->engine);
+    r->shards = calloc((size_t)lariat_engine_plan(r->engine)->ranks, sizeof *r->shards);
+    if (!r->shards) {
+        return complain_memory("figures");
+    }
+    r->progress.wanted = terminal_errors() && !r->options->quiet;
+    lariat_engine_on_progress(r->engine, on_progress, &r->progress);
+    signals_cancel(r->engine, r->options->command == COMMAND_CHAT);
+    return 0;
+}
+
+static void announce(const run *r, const lariat_plan *plan)
+{
+    const options *o = r->options;
+    if (o->verbose) {
+        plan_describe(plan, o->kv, "", stderr);
+    } else if (terminal_errors() && !o->quiet) {
+        plan_summarise(plan, stderr);
+    }
+}
+
+static void describe_model(const lariat_model_info *m)
+{
+    fprintf(stderr,
+            "model        %s, %s: %d layers, width %d, heads %d over %d of %d, feed-forward %d, vocabulary %d, rope %s\n",
+            m->architecture, m->weight_type, m->n_layers, m->d_model, m->n_heads, m->n_kv_heads, m->head_dim, m->d_ff, m->vocab,
+            m->rope);
+}
+
+int run_open_engine(run *r, slot_wish wanted)
+{
+    const options *o = r->options;
+    lariat_options library = plan_options(o, wanted.context, wanted.sessions);
+    lariat_plan plan;
+    if (lariat_plan_make(o->model, &library, &plan) != LARIAT_OK) {
+        return complain_library();
+    }
+    if (o->plan) {
+        plan_describe(&plan, o->kv, "", stdout);
+        return output_flush();
+    }
+    announce(r, &plan);
+    int rc = load(r, &library);
+    if (rc) {
+        return rc;
+    }
+    if (o->verbose) {
+        describe_model(r->model);
+    }
+    int64_t longest = wanted.longest ? wanted.longest : plan.context;
+    if (longest > r->model->trained_context) {
+        warn("context: %lld positions are more than the %lld that the model was trained for, expect worse text beyond them",
+             (long long)longest, (long long)r->model->trained_context);
+    }
+    return 0;
+}
+
+int run_step(run *r, lariat_item items[], int32_t n, phase what, bool *cancelled)
+{
+    int64_t tokens = 0;
+    for (int32_t i = 0; i < n; i++) {
+        tokens += items[i].count;
+    }
+    double began = now_s();
+    lariat_status status = lariat_step(r->engine, items, n);
+    double spent = now_s() - began;
+    *cancelled = status == LARIAT_CANCELLED;
+    if (status != LARIAT_OK) {
+        progress_end(&r->progress);
+        return *cancelled ? 0 : complain_library();
+    }
+    lariat_stats now;
+    lariat_engine_stats(r->engine, &now);
+    figures *f = &r->figures;
+    if (what == PREFILL) {
+        f->prefill_s += spent;
+        f->prefill_tokens += tokens;
+        f->prefill_flops += now.flops - r->seen.flops;
+    } else {
+        f->decode_s += spent;
+        f->decode_tokens += tokens;
+        f->decode_weight_bytes += now.weight_bytes_read - r->seen.weight_bytes_read;
+    }
+    r->seen = now;
+    return 0;
+}
+
+void run_note_shards(run *r, const lariat_session *session)
+{
+    int32_t ranks = lariat_engine_plan(r->engine)->ranks;
+    for (int32_t i = 0; i < ranks; i++) {
+        int64_t held = lariat_session_shard(session, i);
+        r->shards[i] = held > r->shards[i] ? held : r->shards[i];
+    }
+}
+
+int run_close(run *r, int rc)
+{
+    progress_end(&r->progress);
+    if (r->engine && r->shards && (rc == 0 || rc == EXIT_INTERRUPTED)) {
+        int written = stats_finish(r);
+        rc = rc ? rc : written;
+    }
+    signals_cancel(NULL, false);
+    lariat_engine_close(r->engine);
+    lariat_tokenizer_close(r->tokenizer);
+    free(r->shards);
+    *r = (run){0};
+    return rc;
+}

@@ -1,0 +1,60 @@
+/* A run: a model opened for a subcommand, and what its steps took.
+   Rests on lariat.h and text.h. generate, chat, logits, perplexity and bench are written on top of it. */
+#ifndef CLI_RUN_H
+#define CLI_RUN_H
+
+#include "cli/input.h"
+#include "cli/options.h"
+#include "cli/terminal.h"
+#include "lariat/lariat.h"
+#include "lariat/text.h"
+
+/* Steps that take prompts forward are prefill; steps of one token a session are decode. */
+typedef struct figures {
+    double load_s;
+    double first_s; /* from a prompt's tokens to the first token of its reply; 0: none yet */
+    double prefill_s, decode_s;
+    int64_t prefill_tokens, decode_tokens;
+    double prefill_flops, decode_weight_bytes;
+} figures;
+
+typedef struct run {
+    const options *options;
+    lariat_tokenizer *tokenizer; /* NULL: the model has none */
+    lariat_engine *engine;       /* NULL until run_open_engine, and after it under --plan */
+    const lariat_model_info *model;
+    figures figures;
+    lariat_stats seen; /* the engine's counters after the last step */
+    int64_t *shards;   /* [ranks] most slots that a session held on each */
+    progress progress;
+} run;
+
+/* Opens the tokenizer. A model without one leaves NULL, or is refused where text is `needed`. */
+int run_open_tokenizer(run *r, const options *o, bool needed);
+
+/* The context of a run that names none: `at_most` if that is less (0: no bound), otherwise the trained length, or, with a
+   warning, what fits into memory. */
+int run_default_context(const options *o, int64_t at_most, int64_t *out);
+
+/* What KV slots a run asks for. */
+typedef struct slot_wish {
+    int64_t context; /* slots of all sessions together */
+    int32_t sessions;
+    int64_t longest; /* positions of the longest sequence, for the warning about the trained length; 0: the context */
+} slot_wish;
+
+/* Plans, says so, opens. Under --plan it prints the plan and leaves r->engine NULL: the caller has nothing more to do. */
+int run_open_engine(run *r, slot_wish wanted);
+
+/* One step with times and counters. *cancelled is set where Ctrl-C ended it; then no session has moved. */
+typedef enum phase { PREFILL, DECODE } phase;
+int run_step(run *r, lariat_item items[], int32_t n, phase what, bool *cancelled);
+
+/* Remembers the shards of a session that is about to be closed. */
+void run_note_shards(run *r, const lariat_session *session);
+
+/* Ends with the last line and --stats (where the run came to an engine), and frees all. Returns the exit status: `rc`, unless
+   that is 0 and something failed here. */
+int run_close(run *r, int rc);
+
+#endif

@@ -1,0 +1,86 @@
+/* The loss of given tokens.
+   Rests on lariat_step giving logits for any number of last tokens. */
+#include "cli/score.h"
+#include "cli/message.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const int64_t buffer_bytes = 64 << 20; /* of logits at once */
+
+/* -ln of the probability that a row of logits gives to `id`. */
+static double loss(const float *logits, int32_t vocab, int32_t id)
+{
+    double largest = (double)logits[0];
+    for (int32_t i = 1; i < vocab; i++) {
+        largest = (double)logits[i] > largest ? (double)logits[i] : largest;
+    }
+    double sum = 0;
+    for (int32_t i = 0; i < vocab; i++) {
+        sum += exp((double)logits[i] - largest);
+    }
+    return log(sum) + largest - (double)logits[id];
+}
+
+static int add_rows(score *s, const float *logits, int32_t vocab, const int32_t *ids, int64_t n, int64_t first, int64_t rows)
+{
+    for (int64_t i = 0; i < rows && first + i + 1 < n; i++) {
+        double l = loss(logits + i * vocab, vocab, ids[first + i + 1]);
+        if (!isfinite(l)) {
+            return complain("logits: not finite at token %lld, the model or its weights are broken",
+                            (long long)(first + i + 1));
+        }
+        s->sum += l;
+        s->sum_of_squares += l * l;
+        s->n++;
+    }
+    return 0;
+}
+
+/* Rows of a piece: a pass, or what the buffer holds. */
+static int64_t piece_rows(const run *r, int64_t n)
+{
+    int64_t rows = buffer_bytes / ((int64_t)sizeof(float) * r->model->vocab);
+    int64_t chunk = lariat_engine_plan(r->engine)->chunk;
+    rows = rows > chunk ? chunk : rows;
+    rows = rows > n ? n : rows;
+    return rows < 1 ? 1 : rows;
+}
+
+int score_tokens(run *r, lariat_session *session, const int32_t *ids, int64_t n, score *s, logit_rows_fn rows, void *user)
+{
+    int64_t piece = piece_rows(r, n);
+    int32_t vocab = r->model->vocab;
+    float *logits = malloc((size_t)piece * (size_t)vocab * sizeof *logits);
+    if (!logits) {
+        return complain_memory("logits");
+    }
+    int rc = lariat_session_rewind(session, 0) == LARIAT_OK ? 0 : complain_library();
+    for (int64_t first = 0; rc == 0 && first < n; first += piece) {
+        int64_t count = n - first < piece ? n - first : piece;
+        lariat_item item = {.session = session, .tokens = ids + first, .count = count, .n_logits = count, .logits = logits};
+        bool cancelled;
+        rc = run_step(r, &item, 1, PREFILL, &cancelled);
+        rc = cancelled ? EXIT_INTERRUPTED : rc;
+        rc = rc ? rc : add_rows(s, logits, vocab, ids, n, first, count);
+        rc = rc || !rows ? rc : rows(user, logits, first, count);
+        r->progress.before += count;
+    }
+    free(logits);
+    return rc;
+}
+
+double score_mean(const score *s)
+{
+    return s->n > 0 ? s->sum / (double)s->n : 0;
+}
+
+double score_error(const score *s)
+{
+    if (s->n < 2) {
+        return 0;
+    }
+    double n = (double)s->n, mean = score_mean(s);
+    double variance = (s->sum_of_squares - n * mean * mean) / (n - 1);
+    return sqrt((variance > 0 ? variance : 0) / n);
+}

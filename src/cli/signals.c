@@ -1,0 +1,104 @@
+/* Signal handlers. They reach the rest of the program through the few variables below, the only ones in it that change and
+   belong to nobody: a handler has no argument of its own.
+   Rests on lariat_engine_cancel being callable from a handler. */
+#include "cli/signals.h"
+#include "cli/options.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+enum { LINE_MOST = 1024 };
+
+static _Atomic(lariat_engine *) running;
+static atomic_bool cancels_again, interrupted;
+static char bus_line[LINE_MOST];
+static bool has_terminal;
+static struct termios terminal_before;
+
+/* Leaves a terminal as it was found: an unfinished progress line or an edited one may be on it. */
+static void restore_terminal(void)
+{
+    if (has_terminal) {
+        tcsetattr(STDIN_FILENO, TCSANOW, &terminal_before);
+    }
+    if (isatty(STDERR_FILENO)) {
+        ssize_t ignored = write(STDERR_FILENO, "\033[0m\r\033[K", 8);
+        (void)ignored;
+    }
+}
+
+static void on_bus(int signal_number)
+{
+    (void)signal_number;
+    restore_terminal();
+    ssize_t ignored = write(STDERR_FILENO, bus_line, strlen(bus_line));
+    (void)ignored;
+    _exit(EXIT_FAILURE);
+}
+
+static void on_interrupt(int signal_number)
+{
+    (void)signal_number;
+    lariat_engine *engine = atomic_load(&running);
+    if (!engine || (atomic_load(&interrupted) && !atomic_load(&cancels_again))) {
+        restore_terminal();
+        _exit(EXIT_INTERRUPTED);
+    }
+    atomic_store(&interrupted, true);
+    lariat_engine_cancel(engine);
+}
+
+static void handle(int signal_number, void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler};
+    sigemptyset(&action.sa_mask);
+    sigaction(signal_number, &action, NULL); /* no SA_RESTART: a read of a line returns, so that a chat can start it anew */
+}
+
+void signals_name_model(const char *model)
+{
+    char line[LINE_MOST];
+    int n =
+        snprintf(line, sizeof line - 2,
+                 "lariat: %s: the file shrank or could not be read while it was in use, start again when it is whole", model);
+    size_t size = n < 0 ? 0 : (size_t)n < sizeof line - 2 ? (size_t)n : sizeof line - 3;
+    for (size_t i = 0; i < size; i++) {
+        line[i] = (unsigned char)line[i] < ' ' ? '?' : line[i];
+    }
+    line[size] = '\n';
+    line[size + 1] = 0;
+    memcpy(bus_line, line, size + 2);
+}
+
+void signals_install(void)
+{
+    signals_name_model("the model");
+    has_terminal = tcgetattr(STDIN_FILENO, &terminal_before) == 0;
+    handle(SIGPIPE, SIG_IGN);
+    handle(SIGBUS, on_bus);
+    struct sigaction before;
+    if (sigaction(SIGINT, NULL, &before) == 0 && before.sa_handler != SIG_IGN) { /* a shell's background job ignores Ctrl-C */
+        handle(SIGINT, on_interrupt);
+    }
+}
+
+void signals_cancel(lariat_engine *engine, bool again)
+{
+    atomic_store(&cancels_again, again);
+    atomic_store(&running, engine);
+}
+
+bool signals_interrupted(void)
+{
+    return atomic_load(&interrupted);
+}
+
+void signals_forget(void)
+{
+    atomic_store(&interrupted, false);
+}

@@ -1,0 +1,23 @@
+/* What the program does about signals: Ctrl-C, a reader that goes away, a mapped file that shrinks.
+   Rests on lariat.h. */
+#ifndef CLI_SIGNALS_H
+#define CLI_SIGNALS_H
+
+#include "lariat/lariat.h"
+
+/* SIGPIPE becomes a failed write; SIGBUS, which means that a mapped file lost its end, becomes one line and exit 1;
+   Ctrl-C stops a step, or the program where none can run. */
+void signals_install(void);
+
+/* The model that a SIGBUS is about. */
+void signals_name_model(const char *model);
+
+/* While an engine is set, Ctrl-C cancels its step. The second one ends the program, unless `again` (a chat, where each stops
+   one answer). NULL before the engine is closed. */
+void signals_cancel(lariat_engine *engine, bool again);
+
+/* Has Ctrl-C been pressed since the last call of signals_forget? */
+bool signals_interrupted(void);
+void signals_forget(void);
+
+#endif

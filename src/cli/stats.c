@@ -1,0 +1,132 @@
+/* The figures of a run in words and as JSON.
+   Rests on lariat_stats and on the ceilings kept for this machine. */
+#include "cli/stats.h"
+#include "cli/ceilings.h"
+#include "cli/message.h"
+#include "cli/output.h"
+#include "cli/plan.h"
+#include "cli/utf8.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+static double rate(double amount, double seconds)
+{
+    return seconds > 0 ? amount / seconds : 0;
+}
+
+/* Shares of the ceilings; 0 where a phase did not happen or nothing was measured. */
+typedef struct shares {
+    ceilings at_best;
+    double prefill, decode;
+} shares;
+
+static shares shares_of(const run *r)
+{
+    const figures *f = &r->figures;
+    shares s = {.at_best = ceilings_of(lariat_engine_plan(r->engine)->threads, r->model->weight_bytes)};
+    if (s.at_best.known) {
+        s.prefill = rate(f->prefill_flops, f->prefill_s * s.at_best.fma_flops);
+        s.decode = rate(f->decode_weight_bytes, f->decode_s * s.at_best.read_rate);
+    }
+    return s;
+}
+
+static void print_ring(const lariat_stats *s)
+{
+    char bytes[24];
+    if (s->hops > 0) {
+        fprintf(stderr, " | hop %s, waited %.2f s", bytes_text(s->hop_bytes, bytes), s->wait_s);
+    }
+}
+
+void stats_print(const run *r)
+{
+    const figures *f = &r->figures;
+    shares s = shares_of(r);
+    fprintf(stderr, "load %.2f s", f->load_s);
+    if (f->first_s > 0) {
+        fprintf(stderr, " | first token %.2f s", f->first_s);
+    }
+    if (f->prefill_tokens > 0) {
+        fprintf(stderr, " | prefill %lld tokens, %.1f tokens/s", (long long)f->prefill_tokens,
+                rate((double)f->prefill_tokens, f->prefill_s));
+    }
+    if (f->decode_tokens > 0) {
+        fprintf(stderr, " | decode %lld tokens, %.1f tokens/s", (long long)f->decode_tokens,
+                rate((double)f->decode_tokens, f->decode_s));
+    }
+    if (f->decode_weight_bytes > 0) {
+        fprintf(stderr, ", weights %.1f GB/s", rate(f->decode_weight_bytes, f->decode_s) / 1e9);
+    }
+    print_ring(&r->seen);
+    if (s.prefill > 0) {
+        fprintf(stderr, " | prefill %.0f %% of the multiply-add peak", 100 * s.prefill);
+    }
+    if (s.decode > 0) {
+        fprintf(stderr, " | decode %.0f %% of the read rate", 100 * s.decode);
+    }
+    fputc('\n', stderr);
+}
+
+static json_t *model_json(const lariat_model_info *m)
+{
+    char fingerprint[17];
+    snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)m->fingerprint);
+    return json_pack("{s:o?, s:s, s:s, s:I, s:s}", "path", json_from_text(m->path), "architecture", m->architecture,
+                     "weight_type", m->weight_type, "weight_bytes", (json_int_t)m->weight_bytes, "fingerprint", fingerprint);
+}
+
+static json_t *shards_json(const run *r)
+{
+    json_t *list = json_array();
+    int32_t ranks = lariat_engine_plan(r->engine)->ranks;
+    for (int32_t i = 0; i < ranks; i++) {
+        json_array_append_new(list, json_integer(r->shards[i]));
+    }
+    return list;
+}
+
+static json_t *ring_json(const lariat_stats *s)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "passes_tokens", (json_int_t)s->passes_tokens,
+                     "passes_slices", (json_int_t)s->passes_slices, "passes_kv", (json_int_t)s->passes_kv, "passes_q",
+                     (json_int_t)s->passes_q, "hop_bytes", (json_int_t)s->hop_bytes, "hops", (json_int_t)s->hops, "shard_bytes",
+                     (json_int_t)s->shard_bytes, "activation_bytes", (json_int_t)s->activation_bytes, "wait_s", s->wait_s,
+                     "flops", s->flops, "weight_bytes_read", s->weight_bytes_read);
+}
+
+/* A share as a number, null where it is not known. */
+static json_t *share_json(double share)
+{
+    return share > 0 ? json_real(share) : json_null();
+}
+
+static int write_stats(const run *r, const char *path)
+{
+    const figures *f = &r->figures;
+    shares s = shares_of(r);
+    json_t *root = json_pack("{s:s, s:s, s:o?, s:o?, s:f, s:f, s:I, s:f, s:f, s:I, s:f, s:f, s:o?, s:o?, s:o?, s:o?}",
+                             "version", lariat_version(), "command", command_texts[r->options->command].name, "model",
+                             model_json(r->model), "plan", plan_json(lariat_engine_plan(r->engine)), "load_s", f->load_s,
+                             "ttft_s", f->first_s, "prefill_tokens", (json_int_t)f->prefill_tokens, "prefill_s", f->prefill_s,
+                             "prefill_tps", rate((double)f->prefill_tokens, f->prefill_s), "decode_tokens",
+                             (json_int_t)f->decode_tokens, "decode_s", f->decode_s, "decode_tps",
+                             rate((double)f->decode_tokens, f->decode_s), "prefill_share", share_json(s.prefill),
+                             "decode_share", share_json(s.decode), "ring", ring_json(&r->seen), "shard_slots", shards_json(r));
+    char *content = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
+    char *line = NULL;
+    int rc = content && asprintf(&line, "%s\n", content) >= 0 ? write_file(path, line) : complain_memory(path);
+    free(line);
+    free(content);
+    json_decref(root);
+    return rc;
+}
+
+int stats_finish(const run *r)
+{
+    if (!r->options->quiet && r->figures.prefill_tokens + r->figures.decode_tokens > 0) {
+        stats_print(r);
+    }
+    return r->options->stats ? write_stats(r, r->options->stats) : 0;
+}

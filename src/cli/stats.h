@@ -1,0 +1,13 @@
+/* The figures of a run: its last line, and --stats.
+   Rests on run.h and ceilings.h. */
+#ifndef CLI_STATS_H
+#define CLI_STATS_H
+
+#include "cli/run.h"
+
+/* Prints the line on standard error. */
+void stats_print(const run *r);
+/* The last line (not with -q) and the file of --stats. */
+int stats_finish(const run *r);
+
+#endif

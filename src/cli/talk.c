@@ -1,0 +1,210 @@
+/* Turns of a conversation. Each renders the whole of it as ids, keeps what the session holds of them, and steps the rest: after
+   an answer that is the end of turn and what the user said. Rests on lariat_chat_encode and lariat_session_rewind. */
+#include "cli/talk.h"
+#include "cli/message.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Takes over `content`. */
+static int add_message(talk *t, const char *role, char *content)
+{
+    if (content && t->n == t->room) {
+        int32_t room = t->room ? t->room * 2 : 16;
+        lariat_message *more = realloc(t->messages, (size_t)room * sizeof *more);
+        if (!more) {
+            free(content);
+            content = NULL;
+        } else {
+            t->messages = more;
+            t->room = room;
+        }
+    }
+    if (!content) {
+        return complain_memory("conversation");
+    }
+    t->messages[t->n++] = (lariat_message){role, content};
+    return 0;
+}
+
+static void drop_message(talk *t)
+{
+    free((char *)t->messages[--t->n].content);
+}
+
+void talk_reset(talk *t)
+{
+    int32_t kept = t->run->options->system ? 1 : 0;
+    while (t->n > kept) {
+        drop_message(t);
+    }
+}
+
+int talk_open(talk *t, run *owner, int64_t capacity, const char *document)
+{
+    const options *o = owner->options;
+    *t = (talk){.run = owner, .capacity = capacity, .chat_template = (lariat_template)o->chat_template};
+    if (t->chat_template == LARIAT_TEMPLATE_AUTO && lariat_chat_template(owner->tokenizer, &t->chat_template) != LARIAT_OK) {
+        return complain_library();
+    }
+    t->held = malloc((size_t)capacity * sizeof *t->held);
+    t->document = document ? strdup(document) : NULL;
+    if (!t->held || (document && !t->document)) {
+        return complain_memory("conversation");
+    }
+    if (o->system) {
+        int rc = add_message(t, "system", strdup(o->system));
+        if (rc) {
+            return rc;
+        }
+    }
+    if (lariat_session_open(owner->engine, capacity, &t->session) != LARIAT_OK) {
+        t->session = NULL;
+        return complain_library();
+    }
+    return reply_open(&t->answer, owner, t->session, capacity, true);
+}
+
+void talk_close(talk *t)
+{
+    if (t->session) {
+        run_note_shards(t->run, t->session);
+        lariat_session_close(t->session);
+    }
+    reply_close(&t->answer);
+    while (t->n > 0) {
+        drop_message(t);
+    }
+    free(t->messages);
+    free(t->document);
+    free(t->held);
+    *t = (talk){0};
+}
+
+/* What the user says, behind the document where it is the first thing. */
+static int add_user(talk *t, const char *line)
+{
+    bool first = t->n == 0 || (t->n == 1 && t->run->options->system);
+    char *content = NULL;
+    int n = first && t->document ? asprintf(&content, "%s\n\n%s", t->document, line) : asprintf(&content, "%s", line);
+    return n < 0 ? complain_memory("conversation") : add_message(t, "user", content);
+}
+
+/* The conversation as ids, of which the first *common are held by the session, which now ends there. At least one is left. */
+static int encode(talk *t, bool for_answer, int32_t **ids, int64_t *n, int64_t *common)
+{
+    *ids = NULL;
+    if (lariat_chat_encode(t->run->tokenizer, t->chat_template, t->messages, t->n, for_answer, ids, n) != LARIAT_OK) {
+        *ids = NULL;
+        return complain_library();
+    }
+    int64_t same = 0;
+    while (same < t->n_held && same < *n - 1 && t->held[same] == (*ids)[same]) {
+        same++;
+    }
+    *common = same;
+    return 0;
+}
+
+static int rewind_to(talk *t, int64_t length)
+{
+    if (lariat_session_rewind(t->session, length) != LARIAT_OK) {
+        return complain_library();
+    }
+    t->n_held = length;
+    return 0;
+}
+
+/* The session has grown by some of these ids. */
+static void hold(talk *t, const int32_t *ids, int64_t n)
+{
+    int64_t grown = lariat_session_length(t->session) - t->n_held;
+    n = grown < n ? grown : n;
+    if (n > 0) {
+        memcpy(t->held + t->n_held, ids, (size_t)n * sizeof *ids);
+        t->n_held += n;
+    }
+}
+
+int talk_read_document(talk *t, const char *name)
+{
+    int32_t *ids;
+    int64_t n, common;
+    bool cancelled = false;
+    int rc = add_user(t, "");
+    if (rc) {
+        return rc;
+    }
+    rc = encode(t, false, &ids, &n, &common);
+    drop_message(t);
+    if (rc == 0 && n >= t->capacity) {
+        rc = complain("%s: the document has %lld tokens, the context %lld: ask for more with -c or give less", name,
+                      (long long)n, (long long)t->capacity);
+    }
+    rc = rc ? rc : rewind_to(t, common);
+    if (rc == 0) {
+        lariat_item item = {.session = t->session, .tokens = ids + common, .count = n - common};
+        progress_begin(&t->run->progress, "reading", n - common);
+        rc = run_step(t->run, &item, 1, PREFILL, &cancelled);
+        progress_end(&t->run->progress);
+        hold(t, ids + common, n - common);
+    }
+    lariat_free(ids);
+    return rc ? rc : cancelled ? EXIT_INTERRUPTED : 0;
+}
+
+static int add_answer(talk *t)
+{
+    char *content;
+    size_t size;
+    if (lariat_decode(t->run->tokenizer, t->answer.ids, t->answer.n, false, &content, &size) != LARIAT_OK) {
+        return complain_library();
+    }
+    char *copy = strdup(content);
+    lariat_free(content);
+    return add_message(t, "assistant", copy);
+}
+
+static int answer(talk *t, const int32_t *ids, int64_t n, int64_t common)
+{
+    int rc = rewind_to(t, common);
+    if (rc) {
+        return rc;
+    }
+    t->run->figures.first_s = 0;
+    reply_begin(&t->answer, ids + common, n - common);
+    rc = reply_finish(&t->answer);
+    if (rc) {
+        return rc;
+    }
+    hold(t, ids + common, n - common);
+    hold(t, t->answer.ids, t->answer.n);
+    if (t->n_held < n) { /* Ctrl-C while the turn was read: it was not said */
+        drop_message(t);
+        return 0;
+    }
+    reply_explain(&t->answer);
+    return add_answer(t);
+}
+
+int talk_turn(talk *t, const char *line, bool *full)
+{
+    int32_t *ids;
+    int64_t n, common;
+    *full = false;
+    int rc = add_user(t, line);
+    if (rc) {
+        return rc;
+    }
+    rc = encode(t, true, &ids, &n, &common);
+    if (rc == 0 && n > t->capacity) {
+        *full = true;
+        warn("context: with this the talk has %lld tokens and the context %lld, so it was not said; -c makes room for more",
+             (long long)n, (long long)t->capacity);
+        drop_message(t);
+    } else if (rc == 0) {
+        rc = answer(t, ids, n, common);
+    }
+    lariat_free(ids);
+    return rc;
+}

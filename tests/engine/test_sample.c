@@ -1,0 +1,258 @@
+/* The sampler against the distribution that its settings describe.
+   Rests on sample.h; what is expected is computed here from the definition of softmax, or is exact. */
+#include "lariat/sample.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { VOCAB = 8, DRAWS = 200000, LARGE = 50000 };
+
+static const float logits[VOCAB] = {0.0f, 2.0f, 1.0f, -1.0f, 2.0f, -3.0f, 0.5f, 1.5f};
+
+static lariat_sampler *open_sampler(lariat_sampling settings, int32_t vocab)
+{
+    lariat_sampler *s;
+
+    assert_int_equal(lariat_sampler_open(&settings, vocab, &s), LARIAT_OK);
+    return s;
+}
+
+static void count_draws(lariat_sampling settings, double counts[VOCAB])
+{
+    lariat_sampler *s = open_sampler(settings, VOCAB);
+
+    memset(counts, 0, VOCAB * sizeof *counts);
+    for (int i = 0; i < DRAWS; i++) {
+        int32_t id;
+        assert_int_equal(lariat_sample(s, logits, &id), LARIAT_OK);
+        assert_in_range(id, 0, VOCAB - 1);
+        counts[id]++;
+    }
+    lariat_sampler_close(s);
+}
+
+/* Pearson's statistic of the draws against softmax over the kept ids; a draw outside them fails. With 7 degrees of freedom it
+   exceeds 24.3 once in a thousand seeds; the seeds here are fixed. */
+static void expect_softmax_over(lariat_sampling settings, const int keep[VOCAB])
+{
+    double counts[VOCAB], sum = 0, statistic = 0;
+
+    count_draws(settings, counts);
+    for (int i = 0; i < VOCAB; i++) {
+        sum += keep[i] ? exp((double)logits[i] / (double)settings.temperature) : 0;
+    }
+    for (int i = 0; i < VOCAB; i++) {
+        if (!keep[i]) {
+            assert_int_equal((int)counts[i], 0);
+            continue;
+        }
+        double expected = DRAWS * exp((double)logits[i] / (double)settings.temperature) / sum;
+        statistic += (counts[i] - expected) * (counts[i] - expected) / expected;
+    }
+    assert_true(statistic < 24.3);
+}
+
+static void draws_follow_softmax_at_the_temperature(void **state)
+{
+    (void)state;
+    const int all[VOCAB] = {1, 1, 1, 1, 1, 1, 1, 1};
+    const float temperatures[] = {0.5f, 1.0f, 3.0f};
+
+    for (size_t i = 0; i < 3; i++) {
+        expect_softmax_over((lariat_sampling){.temperature = temperatures[i], .top_p = 1, .seed = 11 + i}, all);
+    }
+}
+
+static void top_k_keeps_the_k_likeliest_and_the_lower_id_of_equals(void **state)
+{
+    (void)state;
+    const int one[VOCAB] = {0, 1, 0, 0, 0, 0, 0, 0}, three[VOCAB] = {0, 1, 0, 0, 1, 0, 0, 1};
+    const int all[VOCAB] = {1, 1, 1, 1, 1, 1, 1, 1};
+
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_k = 1, .top_p = 1, .seed = 1}, one);
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_k = 3, .top_p = 1, .seed = 2}, three);
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_k = VOCAB, .top_p = 1, .seed = 3}, all);
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_k = 1000, .top_p = 1, .seed = 4}, all);
+}
+
+/* In order: ids 1 and 4 with e^2, 7 with e^1.5, 2 with e^1, ... of a sum of 26.3: shares 0.281, 0.281, 0.170, 0.103. */
+static void top_p_keeps_the_smallest_set_that_reaches_p(void **state)
+{
+    (void)state;
+    const int one[VOCAB] = {0, 1, 0, 0, 0, 0, 0, 0}, two[VOCAB] = {0, 1, 0, 0, 1, 0, 0, 0};
+    const int three[VOCAB] = {0, 1, 0, 0, 1, 0, 0, 1}, all[VOCAB] = {1, 1, 1, 1, 1, 1, 1, 1};
+
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 0, .seed = 5}, one);
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 0.2f, .seed = 5}, one);
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 0.55f, .seed = 6}, two);
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 0.57f, .seed = 7}, three);
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 1, .seed = 8}, all);
+}
+
+/* exp(1.5 - 2) is 0.607, exp(1 - 2) is 0.368. */
+static void min_p_keeps_those_as_likely_as_its_share_of_the_best(void **state)
+{
+    (void)state;
+    const int two[VOCAB] = {0, 1, 0, 0, 1, 0, 0, 0}, three[VOCAB] = {0, 1, 0, 0, 1, 0, 0, 1},
+              four[VOCAB] = {0, 1, 1, 0, 1, 0, 0, 1};
+
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 1, .min_p = 1, .seed = 9}, two);
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 1, .min_p = 0.6f, .seed = 10}, three);
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 1, .min_p = 0.36f, .seed = 11}, four);
+}
+
+static void temperature_zero_takes_the_largest_and_the_lowest_id_of_equals(void **state)
+{
+    (void)state;
+    lariat_sampler *s = open_sampler((lariat_sampling){.temperature = 0, .top_k = 5, .top_p = 0.1f, .seed = 3}, VOCAB);
+
+    for (int i = 0; i < 100; i++) {
+        int32_t id;
+        assert_int_equal(lariat_sample(s, logits, &id), LARIAT_OK);
+        assert_int_equal(id, 1);
+    }
+    lariat_sampler_close(s);
+}
+
+static void one_seed_gives_one_text_and_another_seed_another(void **state)
+{
+    (void)state;
+    int same = 0;
+    lariat_sampler *a = open_sampler((lariat_sampling){.temperature = 2, .top_p = 1, .seed = 42}, VOCAB);
+    lariat_sampler *b = open_sampler((lariat_sampling){.temperature = 2, .top_p = 1, .seed = 42}, VOCAB);
+    lariat_sampler *c = open_sampler((lariat_sampling){.temperature = 2, .top_p = 1, .seed = 43}, VOCAB);
+
+    for (int i = 0; i < 200; i++) {
+        int32_t x, y, z;
+        assert_int_equal(lariat_sample(a, logits, &x), LARIAT_OK);
+        assert_int_equal(lariat_sample(b, logits, &y), LARIAT_OK);
+        assert_int_equal(lariat_sample(c, logits, &z), LARIAT_OK);
+        assert_int_equal(x, y);
+        same += x == z;
+    }
+    assert_true(same < 150);
+    lariat_sampler_close(a);
+    lariat_sampler_close(b);
+    lariat_sampler_close(c);
+}
+
+/* What is kept of a whole vocabulary is what a sort of all of it would keep. */
+static void a_large_vocabulary_is_cut_where_a_full_sort_would_cut_it(void **state)
+{
+    (void)state;
+    float *many = malloc(LARGE * sizeof *many);
+    assert_non_null(many);
+    for (int i = 0; i < LARGE; i++) {
+        many[i] = (float)((i * 7919) % LARGE) * 1e-4f; /* a permutation of evenly spaced values: 7919 is prime to the size */
+    }
+    lariat_sampler *s = open_sampler((lariat_sampling){.temperature = 1, .top_k = 1000, .top_p = 1, .seed = 7}, LARGE);
+    lariat_sampler *p = open_sampler((lariat_sampling){.temperature = 1, .top_p = 0.5f, .seed = 7}, LARGE);
+    /* Of exp(rank / 10000), the last ones that make half of the sum: ranks from 10000 ln((1 + e^5) / 2) on. */
+    double half = 1e4 * log((1 + exp(5)) / 2);
+    for (int i = 0; i < 2000; i++) {
+        int32_t id;
+        assert_int_equal(lariat_sample(s, many, &id), LARIAT_OK);
+        assert_true((id * 7919LL) % LARGE >= LARGE - 1000);
+        assert_int_equal(lariat_sample(p, many, &id), LARIAT_OK);
+        assert_true((double)((id * 7919LL) % LARGE) >= half - 2);
+    }
+    lariat_sampler_close(s);
+    lariat_sampler_close(p);
+    free(many);
+}
+
+static void a_vocabulary_of_one_is_always_drawn(void **state)
+{
+    (void)state;
+    const lariat_sampling settings[] = {{.temperature = 0},
+                                        {.temperature = 1, .top_p = 1},
+                                        {.temperature = 1, .top_k = 1, .top_p = 0},
+                                        {.temperature = 1, .top_p = 0.5f, .min_p = 1}};
+    const float one[] = {-4.0f};
+
+    for (size_t i = 0; i < 4; i++) {
+        lariat_sampler *s = open_sampler(settings[i], 1);
+        int32_t id = -1;
+        assert_int_equal(lariat_sample(s, one, &id), LARIAT_OK);
+        assert_int_equal(id, 0);
+        lariat_sampler_close(s);
+    }
+}
+
+static void extreme_but_finite_logits_are_drawn_from(void **state)
+{
+    (void)state;
+    const float far[] = {-3e38f, 3e38f, 0};
+    lariat_sampler *s = open_sampler((lariat_sampling){.temperature = 1e-3f, .top_p = 1, .seed = 1}, 3);
+
+    for (int i = 0; i < 1000; i++) {
+        int32_t id;
+        assert_int_equal(lariat_sample(s, far, &id), LARIAT_OK);
+        assert_int_equal(id, 1);
+    }
+    lariat_sampler_close(s);
+}
+
+static void logits_that_are_not_finite_are_refused(void **state)
+{
+    (void)state;
+    const float bad[] = {NAN, INFINITY, -INFINITY};
+    const float temperatures[] = {0, 1};
+
+    for (size_t t = 0; t < 2; t++) {
+        lariat_sampler *s = open_sampler((lariat_sampling){.temperature = temperatures[t], .top_p = 1}, VOCAB);
+        for (size_t i = 0; i < 3; i++) {
+            float broken[VOCAB];
+            int32_t id;
+            memcpy(broken, logits, sizeof broken);
+            broken[VOCAB - 1] = bad[i];
+            assert_int_equal(lariat_sample(s, broken, &id), LARIAT_FAILED);
+            assert_non_null(strstr(lariat_error(), "not finite"));
+        }
+        lariat_sampler_close(s);
+    }
+}
+
+static void settings_out_of_range_are_refused(void **state)
+{
+    (void)state;
+    const lariat_sampling bad[] = {{.temperature = -1, .top_p = 1},
+                                   {.temperature = NAN, .top_p = 1},
+                                   {.temperature = INFINITY, .top_p = 1},
+                                   {.temperature = 1, .top_k = -1, .top_p = 1},
+                                   {.temperature = 1, .top_p = 1.5f},
+                                   {.temperature = 1, .top_p = NAN},
+                                   {.temperature = 1, .top_p = 1, .min_p = -0.1f}};
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        lariat_sampler *s;
+        assert_int_equal(lariat_sampler_open(&bad[i], VOCAB, &s), LARIAT_BAD_ARGUMENT);
+        assert_null(s);
+    }
+    lariat_sampler *s;
+    assert_int_equal(lariat_sampler_open(&(lariat_sampling){.top_p = 1}, 0, &s), LARIAT_BAD_ARGUMENT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(draws_follow_softmax_at_the_temperature),
+        cmocka_unit_test(top_k_keeps_the_k_likeliest_and_the_lower_id_of_equals),
+        cmocka_unit_test(top_p_keeps_the_smallest_set_that_reaches_p),
+        cmocka_unit_test(min_p_keeps_those_as_likely_as_its_share_of_the_best),
+        cmocka_unit_test(temperature_zero_takes_the_largest_and_the_lowest_id_of_equals),
+        cmocka_unit_test(one_seed_gives_one_text_and_another_seed_another),
+        cmocka_unit_test(a_large_vocabulary_is_cut_where_a_full_sort_would_cut_it),
+        cmocka_unit_test(a_vocabulary_of_one_is_always_drawn),
+        cmocka_unit_test(extreme_but_finite_logits_are_drawn_from),
+        cmocka_unit_test(logits_that_are_not_finite_are_refused),
+        cmocka_unit_test(settings_out_of_range_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
