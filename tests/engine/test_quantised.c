@@ -1,0 +1,108 @@
+/* Quantised checkpoints against the oracle over their dequantised values: the same logits, since activations are not quantised.
+   The tiny GGUF files of 13 block types and the demo's model. Rests on support/oracle.h. */
+#include "lariat/lariat.h"
+#include "support/oracle.h"
+#include "support/reference.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+/* Expected logits of the demo's model are fp64 over dequantised weights; fp32 is within 1.3e-5 (REFERENCE). */
+#define DEMO_GAP 5e-5f
+
+static const char *const types[] = {"F32",  "F16",  "BF16", "Q8_0",   "Q4_0",   "Q4_1",   "Q5_0",
+                                    "Q5_1", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S", "Q6_K"};
+
+/* All cases of an oracle over a file; fails beyond the bound. */
+static void check_file(const oracle *o, const char *path, lariat_options options, float gap)
+{
+    float *last = malloc((size_t)o->vocab * sizeof *last);
+    double nll_error;
+
+    lariat_engine *e = open_or_fail(path, options);
+    for (int i = 0; i < o->n; i++) {
+        const oracle_case *c = &o->cases[i];
+        lariat_session *s;
+        if (TEST_QUICK && c->length > 500) {
+            continue;
+        }
+        assert_int_equal(lariat_session_open(e, c->length + c->n_greedy, &s), LARIAT_OK);
+        double error = oracle_prefill(o, c, e, s, last, &nll_error);
+        print_message("%s, %d ranks, chunk %d, case %d: %.1e of the deviation\n", lariat_engine_model(e)->weight_type, options.ranks,
+                      options.chunk, i, error);
+        assert_true(error <= BOUND_F32);
+        assert_true(nll_error < 1e-5);
+        oracle_greedy(o, c, e, s, last, gap);
+        lariat_session_close(s);
+    }
+    free(last);
+    lariat_engine_close(e);
+}
+
+static void every_block_type_agrees_with_its_dequantised_values(void **state)
+{
+    (void)state;
+    char *expected = reference_path("reference/gguf/expected.safetensors");
+
+    assert_non_null(expected);
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        char name[64], prefix[16];
+        oracle o;
+        snprintf(name, sizeof name, "reference/gguf/%s.gguf", types[t]);
+        snprintf(prefix, sizeof prefix, "%s.", types[t]);
+        char *path = reference_path(name);
+        assert_non_null(path);
+        oracle_open(&o, expected, prefix);
+        for (int32_t ranks = 1; ranks <= 8; ranks += ranks < 3 ? 1 : 5) {
+            for (int32_t chunk = 0; chunk <= 20; chunk += 10) { /* whole: large matrices; 10: small ones */
+                check_file(&o, path, (lariat_options){.ranks = ranks, .threads = 2, .chunk = chunk, .kv = LARIAT_KV_F32, .context = 1200},
+                           1e-3f);
+            }
+        }
+        oracle_close(&o);
+        free(path);
+    }
+    free(expected);
+}
+
+static void the_demo_model_reads_the_gpl_as_the_oracle_does(void **state)
+{
+    (void)state;
+    char *expected = reference_path("reference/smollm2/expected.safetensors"), *path = demo_model_path();
+
+    if (!expected || !path || TEST_QUICK) {
+        print_message("skipped: the demo's model or what is expected of it is not here, or the build is slow\n");
+        free(expected);
+        free(path);
+        skip();
+    }
+    oracle o;
+    oracle_open(&o, expected, "");
+    for (int32_t ranks = 1; ranks <= 3; ranks++) {
+        check_file(&o, path, (lariat_options){.ranks = ranks, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP);
+    }
+    oracle_close(&o);
+    free(expected);
+    free(path);
+}
+
+int main(void)
+{
+    char *there = reference_path("reference/gguf");
+
+    if (!there) {
+        printf("skipped: no reference data; see tests/support/reference.h\n");
+        return TEST_SKIPPED;
+    }
+    free(there);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_block_type_agrees_with_its_dequantised_values),
+        cmocka_unit_test(the_demo_model_reads_the_gpl_as_the_oracle_does),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,135 @@
+/* Reads what the oracle said and holds the engine against it.
+   Rests on format/tensors.h. See oracle.h. */
+#include "support/oracle.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const tensor *find(const oracle *o, const char *prefix, int i, const char *what)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "%scase%d.%s", prefix, i, what);
+    return tensors_find(&o->expected, name);
+}
+
+static double deviation_of(const float *x, int64_t n)
+{
+    double sum = 0, squares = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)x[i];
+        squares += (double)x[i] * (double)x[i];
+    }
+    return sqrt(squares / (double)n - sum * sum / (double)n / (double)n);
+}
+
+void oracle_open(oracle *o, const char *file, const char *prefix)
+{
+    *o = (oracle){0};
+    if (safetensors_open(file, &o->expected) != LARIAT_OK) {
+        fail_msg("%s", lariat_error());
+    }
+    for (const tensor *tokens; o->n < ORACLE_MAX_CASES && (tokens = find(o, "", o->n, "tokens")); o->n++) {
+        oracle_case *c = &o->cases[o->n];
+        const tensor *logits = find(o, prefix, o->n, "logits"), *nll = find(o, prefix, o->n, "nll");
+        const tensor *greedy = find(o, prefix, o->n, "greedy"), *gap = find(o, prefix, o->n, "greedy_gap");
+        assert_non_null(logits);
+        *c = (oracle_case){.tokens = tokens->data, .length = tokens->dims[0], .logits = logits->data, .rows = logits->dims[0],
+                           .nll = NAN};
+        if (nll) {
+            memcpy(&c->nll, nll->data, sizeof c->nll);
+        }
+        if (greedy && gap) {
+            c->greedy = greedy->data;
+            c->gap = gap->data;
+            c->n_greedy = greedy->dims[0];
+        }
+        o->vocab = logits->dims[1];
+        c->deviation = deviation_of(c->logits, c->rows * o->vocab);
+    }
+    assert_true(o->n > 0);
+}
+
+void oracle_close(oracle *o)
+{
+    tensors_close(&o->expected);
+}
+
+/* Loss of the tokens that follow rows [0, n) of logits. */
+static double loss_of(const float *logits, int64_t vocab, const int32_t *next, int64_t n)
+{
+    double total = 0;
+
+    for (int64_t t = 0; t < n; t++) {
+        const float *row = logits + t * vocab;
+        double most = -INFINITY, sum = 0;
+        for (int64_t i = 0; i < vocab; i++) {
+            most = fmax(most, (double)row[i]);
+        }
+        for (int64_t i = 0; i < vocab; i++) {
+            sum += exp((double)row[i] - most);
+        }
+        total += most + log(sum) - (double)row[next[t]];
+    }
+    return total;
+}
+
+double oracle_prefill(const oracle *o, const oracle_case *c, lariat_engine *e, lariat_session *s, float *last, double *nll_error)
+{
+    /* All rows where the loss is asked for, otherwise only those that are compared. */
+    int64_t rows = isnan(c->nll) ? c->rows : c->length;
+    float *logits = malloc((size_t)(rows * o->vocab) * sizeof *logits);
+    lariat_item item = {.session = s, .tokens = c->tokens, .count = c->length, .n_logits = rows, .logits = logits};
+    const float *compared = logits + (rows - c->rows) * o->vocab;
+    double worst = 0;
+
+    assert_non_null(logits);
+    if (lariat_step(e, &item, 1) != LARIAT_OK) {
+        fail_msg("%s", lariat_error());
+    }
+    for (int64_t i = 0; i < c->rows * o->vocab; i++) {
+        double difference = fabs((double)compared[i] - (double)c->logits[i]);
+        worst = difference <= worst ? worst : difference;
+    }
+    *nll_error = 0;
+    if (!isnan(c->nll)) {
+        double loss = c->length > 1 ? loss_of(logits, o->vocab, c->tokens + 1, c->length - 1) / (double)(c->length - 1) : 0;
+        *nll_error = fabs(loss - c->nll);
+    }
+    memcpy(last, logits + (rows - 1) * o->vocab, (size_t)o->vocab * sizeof *last);
+    free(logits);
+    return worst / c->deviation;
+}
+
+int oracle_greedy(const oracle *o, const oracle_case *c, lariat_engine *e, lariat_session *s, float *last, float gap)
+{
+    int i;
+
+    for (i = 0; i < c->n_greedy && c->gap[i] > gap; i++) {
+        int32_t best = 0;
+        for (int32_t k = 1; k < o->vocab; k++) {
+            best = last[k] > last[best] ? k : best;
+        }
+        assert_int_equal(best, c->greedy[i]);
+        lariat_item item = {.session = s, .tokens = &best, .count = 1, .n_logits = 1, .logits = last};
+        assert_int_equal(lariat_step(e, &item, 1), LARIAT_OK);
+    }
+    return i;
+}
+
+lariat_engine *open_or_fail(const char *path, lariat_options options)
+{
+    lariat_engine *e = NULL;
+
+    if (lariat_engine_open(path, &options, &e) != LARIAT_OK) {
+        fail_msg("%s", lariat_error());
+    }
+    return e;
+}

@@ -1,0 +1,47 @@
+/* What the oracle said: Hugging Face's implementation in fp64 over a checkpoint, as shared/REFERENCE.md describes the files.
+   Rests on format/tensors.h and the public API. */
+#ifndef SUPPORT_ORACLE_H
+#define SUPPORT_ORACLE_H
+
+#include "format/tensors.h"
+#include "lariat/lariat.h"
+
+/* fp32: of the logits' standard deviation; the numerical contract (docs/numerics.md). */
+#define BOUND_F32 2e-5
+
+enum { ORACLE_MAX_CASES = 8, ORACLE_GREEDY = 24 };
+
+typedef struct oracle_case {
+    const int32_t *tokens; /* [length] */
+    const float *logits;   /* [rows, vocab]: of the last rows */
+    int64_t length, rows;
+    double deviation;      /* of the logits */
+    double nll;            /* mean next-token loss, NAN if none is given */
+    const int32_t *greedy; /* [n_greedy], or NULL */
+    const float *gap;      /* how far the best was ahead */
+    int64_t n_greedy;
+} oracle_case;
+
+typedef struct oracle {
+    tensors expected;
+    oracle_case cases[ORACLE_MAX_CASES];
+    int n;
+    int64_t vocab;
+} oracle;
+
+/* Reads an expected.safetensors; logits are called "PREFIXcaseI.logits". Fails the test if it cannot. */
+void oracle_open(oracle *o, const char *file, const char *prefix);
+void oracle_close(oracle *o);
+
+/* Takes a case's tokens through an empty session. Returns the largest difference of its logits over their deviation (NaN stays
+   NaN); *nll_error is the difference of the mean loss. The logits of the last token are left in `last` [vocab]. */
+double oracle_prefill(const oracle *o, const oracle_case *c, lariat_engine *e, lariat_session *s, float *last, double *nll_error);
+
+/* Continues greedily from `last` and compares ids as long as the best was ahead by more than `gap`: after a close call texts may
+   part. Returns how many tokens were compared. */
+int oracle_greedy(const oracle *o, const oracle_case *c, lariat_engine *e, lariat_session *s, float *last, float gap);
+
+/* Opens an engine or fails the test with the reason. */
+lariat_engine *open_or_fail(const char *path, lariat_options options);
+
+#endif
