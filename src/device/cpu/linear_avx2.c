@@ -25,4 +25,5 @@ const linear_kernels linear_avx2 = {
     .multiply = multiply,
 };
 
+VECTOR_END
 #endif

@@ -27,4 +27,5 @@ const linear_kernels linear_avx512 = {
     .multiply = multiply,
 };
 
+VECTOR_END
 #endif

@@ -19,12 +19,13 @@ INLINE void unpack_span(dtype type, const unsigned char *span, int64_t count, fl
     vf w[VECTORS];
 
     get_factors(type, span, groups, &f);
-#pragma GCC unroll 8
+UNROLL
     for (int k = 0; k < GROUPS; k++) {
         if (k >= groups) {
             break;
         }
         get_weights(type, span, &f, k, w);
+UNROLL
         for (int v = 0; v < VECTORS; v++) {
             vf_store(out + k * GROUP + v * LANES, w[v]);
         }
@@ -61,21 +62,22 @@ INLINE void dot_span(dtype type, int r, int n, const dot_rows *a, size_t offset,
     int sums = r * n <= 4 ? 2 : 1;
     factors f[MAX_R];
 
+UNROLL
     for (int i = 0; i < r; i++) {
         get_factors(type, a->w[i] + offset, groups, &f[i]);
     }
-#pragma GCC unroll 8
+UNROLL
     for (int k = 0; k < GROUPS; k++) {
         if (!is_super_block(type) && k >= groups) {
             break;
         }
-#pragma GCC unroll 4
+UNROLL
         for (int i = 0; i < r; i++) {
             vf w[VECTORS];
             get_weights(type, a->w[i] + offset, &f[i], k, w);
-#pragma GCC unroll 8
+UNROLL
             for (int t = 0; t < n; t++) {
-#pragma GCC unroll 4
+UNROLL
                 for (int v = 0; v < VECTORS; v++) {
                     sum[i][t][v % sums] = vf_fma(w[v], vf_load(a->x[t] + col + k * GROUP + v * LANES), sum[i][t][v % sums]);
                 }
@@ -92,10 +94,12 @@ INLINE void dot_rest(dtype type, int r, int n, const dot_rows *a, size_t offset,
     unsigned char w[MAX_R][GROUP * sizeof(float)] = {{0}};
     dot_rows padded;
 
+UNROLL
     for (int t = 0; t < n; t++) {
         memcpy(x[t], a->x[t] + col, (size_t)rest * sizeof(float));
         padded.x[t] = x[t];
     }
+UNROLL
     for (int i = 0; i < r; i++) {
         memcpy(w[i], a->w[i] + offset, (size_t)rest * block_bytes(type));
         padded.w[i] = w[i];
@@ -107,9 +111,11 @@ INLINE void dot_store(int r, int n, const dot_task *a, int64_t row, int64_t rows
 {
     int sums = r * n <= 4 ? 2 : 1;
 
+UNROLL
     for (int t = 0; t < n && t < a->n; t++) {
         vf s[4];
         float dots[4];
+UNROLL
         for (int i = 0; i < 4; i++) {
             s[i] = sum[i % r][t][0];
             if (sums == 2) {
@@ -130,6 +136,7 @@ INLINE void dot_all(dtype type, int r, int n, const dot_task *a)
 {
     dot_rows at;
 
+UNROLL
     for (int t = 0; t < n; t++) {
         at.x[t] = a->x + (t < a->n ? t : a->n - 1) * a->ldx;
     }
@@ -138,8 +145,10 @@ INLINE void dot_all(dtype type, int r, int n, const dot_task *a)
         vf sum[MAX_R][DOT_MAX][2];
         size_t offset = 0;
         int64_t col = 0;
+UNROLL
         for (int i = 0; i < r; i++) {
             at.w[i] = a->w + (size_t)(row + (i < rows ? i : rows - 1)) * a->row_bytes;
+UNROLL
             for (int t = 0; t < n; t++) {
                 sum[i][t][0] = sum[i][t][1] = vf_zero();
             }
@@ -209,23 +218,25 @@ INLINE void multiply_tile(int m, const tile_task *a)
     vf sum[TILE][STRIP_VECTORS];
     const float *x = a->x, *w = a->strip;
 
+UNROLL
     for (int t = 0; t < m; t++) {
+UNROLL
         for (int v = 0; v < STRIP_VECTORS; v++) {
             sum[t][v] = vf_zero();
         }
     }
     for (int64_t k = 0; k < a->depth; k++, w += STRIP) {
         vf w0 = vf_load(w), w1 = vf_load(w + LANES);
-#pragma GCC unroll 14
+UNROLL
         for (int t = 0; t < m; t++) {
             vf xt = vf_set(x[t * TILE_STRIDE + k]);
             sum[t][0] = vf_fma(w0, xt, sum[t][0]);
             sum[t][1] = vf_fma(w1, xt, sum[t][1]);
         }
     }
-#pragma GCC unroll 14
+UNROLL
     for (int t = 0; t < m; t++) {
-#pragma GCC unroll 2
+UNROLL
         for (int v = 0; v < STRIP_VECTORS; v++) {
             int n = a->w_rows - v * LANES;
             float *y = a->y + t * a->ldy + v * LANES;

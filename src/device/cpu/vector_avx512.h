@@ -8,8 +8,12 @@
 
 /* Functions from here to the end of the file are compiled for these instructions. */
 #if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#define VECTOR_END _Pragma("clang attribute pop")
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
 #else
+#define UNROLL _Pragma("GCC unroll 16")
+#define VECTOR_END
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
 /* GCC 12 warns of its own _mm512_undefined_ps() inside the intrinsics. */
 #pragma GCC diagnostic ignored "-Wuninitialized"

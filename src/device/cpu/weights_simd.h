@@ -201,6 +201,7 @@ INLINE void get_factors(dtype type, const unsigned char *span, int groups, facto
 /* Low nibbles of 16 bytes, then high ones. */
 INLINE void nibbles(const uint8_t q[16], vi c[VECTORS])
 {
+UNROLL
     for (int v = 0; v < VECTORS / 2; v++) {
         vi z = vi_of_bytes(q + v * LANES);
         c[v] = vi_and(z, 15);
@@ -210,6 +211,7 @@ INLINE void nibbles(const uint8_t q[16], vi c[VECTORS])
 
 INLINE void add_bits(uint32_t bits, int value, vi c[VECTORS])
 {
+UNROLL
     for (int v = 0; v < VECTORS; v++) {
         c[v] = vi_or(c[v], vi_of_bits(bits >> v * LANES, value));
     }
@@ -217,6 +219,7 @@ INLINE void add_bits(uint32_t bits, int value, vi c[VECTORS])
 
 INLINE void add_to_all(int value, vi c[VECTORS])
 {
+UNROLL
     for (int v = 0; v < VECTORS; v++) {
         c[v] = vi_add(c[v], vi_set(value));
     }
@@ -225,6 +228,7 @@ INLINE void add_to_all(int value, vi c[VECTORS])
 /* Groups of a super-block whose q holds 4-bit codes: two groups share 32 bytes. */
 INLINE void nibbles_of_super_block(const uint8_t q[128], int k, vi c[VECTORS])
 {
+UNROLL
     for (int v = 0; v < VECTORS; v++) {
         vi z = vi_of_bytes(q + k / 2 * GROUP + v * LANES);
         c[v] = k % 2 == 0 ? vi_and(z, 15) : vi_right(z, 4);
@@ -234,6 +238,7 @@ INLINE void nibbles_of_super_block(const uint8_t q[128], int k, vi c[VECTORS])
 /* The same for 2-bit codes: four groups share 32 bytes. */
 INLINE void pairs_of_super_block(const uint8_t q[64], int k, vi c[VECTORS])
 {
+UNROLL
     for (int v = 0; v < VECTORS; v++) {
         vi z = vi_of_bytes(q + k / 4 * GROUP + v * LANES);
         c[v] = vi_and(vi_right(z, k % 4 * 2), 3);
@@ -243,6 +248,7 @@ INLINE void pairs_of_super_block(const uint8_t q[64], int k, vi c[VECTORS])
 /* Bit k of 32 bytes as bit `to` of the codes. */
 INLINE void add_bit_plane(const uint8_t high[32], int k, int to, vi c[VECTORS])
 {
+UNROLL
     for (int v = 0; v < VECTORS; v++) {
         vi z = vi_of_bytes(high + v * LANES);
         z = k < to ? vi_left(z, to - k) : vi_right(z, k - to);
@@ -254,6 +260,7 @@ INLINE void codes_q6_k(const block_q6_k *b, int k, vi c[VECTORS])
 {
     int half = k / 4, part = k % 4;
 
+UNROLL
     for (int v = 0; v < VECTORS; v++) {
         vi low = vi_of_bytes(b->low + half * 64 + part % 2 * GROUP + v * LANES);
         vi high = vi_of_bytes(b->high + half * GROUP + v * LANES);
@@ -270,6 +277,7 @@ INLINE void get_codes(dtype type, const unsigned char *span, int k, vf out[VECTO
 
     switch (type) {
     case DTYPE_Q8_0:
+UNROLL
         for (int v = 0; v < VECTORS; v++) {
             c[v] = vi_of_signed_bytes(((const block_q8_0 *)block)->q + v * LANES);
         }
@@ -302,11 +310,13 @@ INLINE void get_codes(dtype type, const unsigned char *span, int k, vf out[VECTO
     case DTYPE_Q6_K: codes_q6_k(block, k, c); break;
     default: /* IQ4_NL */
         nibbles(((const block_iq4_nl *)block)->q, c);
+UNROLL
         for (int v = 0; v < VECTORS; v++) {
             out[v] = vf_lookup(iq4_nl_values, c[v]);
         }
         return;
     }
+UNROLL
     for (int v = 0; v < VECTORS; v++) {
         out[v] = vf_of_ints(c[v]);
     }
@@ -317,6 +327,7 @@ INLINE void get_codes(dtype type, const unsigned char *span, int k, vf out[VECTO
 INLINE void get_weights(dtype type, const unsigned char *span, const factors *f, int k, vf w[VECTORS])
 {
     if (is_plain(type)) {
+UNROLL
         for (int v = 0; v < VECTORS; v++) {
             const unsigned char *p = span + (size_t)(k * GROUP + v * LANES) * block_bytes(type);
             w[v] = type == DTYPE_F32 ? vf_load((const float *)(const void *)p) : type == DTYPE_F16 ? vf_of_f16(p) : vf_of_bf16(p);
@@ -324,6 +335,7 @@ INLINE void get_weights(dtype type, const unsigned char *span, const factors *f,
         return;
     }
     get_codes(type, span, k, w);
+UNROLL
     for (int v = 0; v < VECTORS; v++) {
         int i = has_sixteen_factors(type) ? 2 * k + v / (VECTORS / 2) : k;
         vf scale = vf_set(f->scale[i]);

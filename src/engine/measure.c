@@ -1,0 +1,63 @@
+/* The public face of the device's ceilings.
+   Rests on device/cpu/ceilings.h. See lariat/measure.h. */
+#include "lariat/measure.h"
+
+#include "base/memory.h"
+#include "base/threads.h"
+#include "device/cpu/ceilings.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Far larger than caches: 256 MB, or four times a last cache that is larger than 64 MB, if a quarter of the free memory
+   allows it. */
+static int64_t memory_buffer(int64_t cache)
+{
+    int64_t bytes = (int64_t)256 << 20, most = memory_available() / 4;
+
+    bytes = 4 * cache > bytes ? 4 * cache : bytes;
+    return bytes < most ? bytes : most;
+}
+
+/* The processor's name as Linux has it. */
+static void processor_name(char *out, size_t size)
+{
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[256];
+
+    snprintf(out, size, "unknown processor");
+    while (f && fgets(line, sizeof line, f)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon && colon[1]) {
+            snprintf(out, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+            break;
+        }
+    }
+    if (f) {
+        fclose(f);
+    }
+}
+
+lariat_status lariat_measure_read(int32_t threads, int64_t bytes, double *bytes_per_s)
+{
+    if (threads < 1 || threads > cpus_available()) {
+        return fail(LARIAT_BAD_ARGUMENT, "ceilings: %d threads: this process may use 1 to %d", threads, cpus_available());
+    }
+    return cpu_measure_read(threads, CPU_BEST, bytes, bytes_per_s);
+}
+
+lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out)
+{
+    long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+
+    memset(out, 0, sizeof *out);
+    out->threads = threads;
+    /* A quarter of the last cache, since others use it too. */
+    out->cache_bytes = cache > 0 ? cache / 4 : 4 << 20;
+    processor_name(out->cpu, sizeof out->cpu);
+    snprintf(out->kernels, sizeof out->kernels, "%s", cpu_isa_name(cpu_isa_best()));
+    TRY(lariat_measure_read(threads, out->cache_bytes, &out->read_cache));
+    TRY(lariat_measure_read(threads, memory_buffer(cache), &out->read_memory));
+    return cpu_measure_fma(threads, CPU_BEST, &out->fma_flops);
+}
