@@ -30,6 +30,7 @@ complain 'functions over 100 lines' "$(awk '
     /^\{/ { start = FNR; open = 1 }
     /^\}/ { if (open && FNR - start > 100) print FILENAME ":" start ": " FNR - start " lines: " name; open = 0 }
     ' "${code[@]}")"
+complain 'the brace of a function on its line: it has one of its own' "$(grep -nE '^[a-zA-Z_][^=]*\) \{$' "${code[@]}" | cut -c 1-160)"
 # The words stand apart from themselves here, so that this file is not among what it finds.
 complain 'unfinished' "$(grep -nE '\b(TO''DO|FIX''ME|XX''X|HA''CK)\b|[Nn]ot (yet )?imple''mented' "${files[@]}" | cut -c 1-160)"
 complain 'a path of one machine, or a registry by name' \
