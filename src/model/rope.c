@@ -154,7 +154,7 @@ lariat_status rope_frequencies(const char *path, const rope_parameters *p, model
         sound = sound && isfinite(c->inv_freq[i]) && c->inv_freq[i] >= 0;
     }
     if (!sound) {
-        return fail(LARIAT_BAD_MODEL, "%s: its rotary parameters give frequencies that are not finite", path);
+        return fail(LARIAT_BAD_MODEL, "%s: its rotary parameters give frequencies or a factor that are not finite and positive", path);
     }
     return LARIAT_OK;
 }

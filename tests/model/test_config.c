@@ -1,0 +1,414 @@
+/* Configurations: what published ones say is read as Hugging Face and llama.cpp read it; what would change the result is refused
+   by name.
+   Rests on model/config.h and support/gguf_image.h. */
+#include "model/config.h"
+#include "support/gguf_image.h"
+#include "support/scratch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* --- config.json --- */
+
+static const char SMALL[] = "{\"model_type\":\"llama\",\"architectures\":[\"LlamaForCausalLM\"],\"num_hidden_layers\":2,\"hidden_size\":64,"
+                            "\"intermediate_size\":96,\"vocab_size\":100,\"num_attention_heads\":4,\"num_key_value_heads\":2}";
+
+/* SMALL with the fields of `changes` put over it; a field "-name": removes it. */
+static json_t *changed(const char *changes)
+{
+    json_t *o = json_loads(SMALL, 0, NULL);
+    json_t *c = json_loads(changes, 0, NULL);
+    const char *field;
+    json_t *value;
+
+    assert_non_null(o);
+    assert_non_null(c);
+    json_object_foreach(c, field, value) {
+        if (*field == '-') {
+            assert_int_equal(json_object_del(o, field + 1), 0);
+        } else {
+            json_object_set(o, field, value);
+        }
+    }
+    json_decref(c);
+    return o;
+}
+
+static lariat_status read_config(const char *changes, const char *generation, model_config *c)
+{
+    json_t *o = changed(changes);
+    json_t *g = generation ? json_loads(generation, 0, NULL) : NULL;
+    lariat_status status = config_from_json("config.json", o, "generation_config.json", g, c);
+
+    json_decref(o);
+    json_decref(g);
+    return status;
+}
+
+static void refuses(const char *changes, lariat_status code, const char *part)
+{
+    model_config c;
+    assert_refused(read_config(changes, NULL, &c), code, part);
+}
+
+static void defaults_are_those_of_hugging_face(void **state)
+{
+    model_config c;
+
+    (void)state;
+    assert_accepted(read_config("{}", NULL, &c));
+    assert_string_equal(c.architecture, "llama");
+    assert_int_equal(c.head_dim, 16);
+    assert_int_equal(c.trained_context, 2048);
+    assert_true(c.rms_eps == 1e-6f);
+    assert_true(c.attention_scale == 0.25f);
+    assert_string_equal(c.rope_type, "default");
+    assert_true(c.rope_factor == 1);
+    assert_int_equal(c.rope, ROPE_HALVES);
+    assert_false(c.tied_head || c.attention_bias || c.mlp_bias);
+    assert_int_equal(c.bos_id, 1);
+    assert_int_equal(c.n_end_ids, 1);
+    assert_int_equal(c.end_ids[0], 2);
+    assert_accepted(read_config("{\"num_key_value_heads\":null,\"head_dim\":null,\"eos_token_id\":null,\"bos_token_id\":null}", NULL, &c));
+    assert_int_equal(c.n_kv_heads, 4);
+    assert_int_equal(c.head_dim, 16);
+    assert_int_equal(c.n_end_ids, 0);
+    assert_int_equal(c.bos_id, -1);
+}
+
+static void end_ids_are_those_of_both_files(void **state)
+{
+    model_config c;
+
+    (void)state;
+    assert_accepted(read_config("{\"eos_token_id\":[7,8]}", "{\"eos_token_id\":[8,9],\"bos_token_id\":3}", &c));
+    assert_int_equal(c.n_end_ids, 3);
+    assert_int_equal(c.end_ids[0], 7);
+    assert_int_equal(c.end_ids[2], 9);
+    assert_int_equal(c.bos_id, 3);
+    assert_refused(read_config("{}", "{\"eos_token_id\":[100]}", &c), LARIAT_BAD_MODEL, "generation_config.json: \"eos_token_id\" names");
+    refuses("{\"eos_token_id\":100}", LARIAT_BAD_MODEL, "config.json: \"eos_token_id\" names something that is no id below 100");
+    refuses("{\"eos_token_id\":-1}", LARIAT_BAD_MODEL, "no id below 100");
+    refuses("{\"eos_token_id\":[\"x\"]}", LARIAT_BAD_MODEL, "no id below 100");
+    refuses("{\"eos_token_id\":[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]}", LARIAT_UNSUPPORTED, "more than 16 ids");
+    refuses("{\"bos_token_id\":100}", LARIAT_BAD_MODEL, "\"bos_token_id\" is 100, outside of 0 to 99");
+}
+
+static void mistral_without_a_window_is_the_same_graph(void **state)
+{
+    const char *mistral = "{\"model_type\":\"mistral\",\"architectures\":[\"MistralForCausalLM\"],\"sliding_window\":null}";
+    model_config c;
+
+    (void)state;
+    assert_accepted(read_config(mistral, NULL, &c));
+    assert_string_equal(c.architecture, "mistral");
+    assert_int_equal(c.trained_context, 131072);
+    refuses("{\"model_type\":\"mistral\",\"architectures\":null,\"sliding_window\":4096}", LARIAT_UNSUPPORTED, "\"sliding_window\": 4096 changes");
+    refuses("{\"model_type\":\"mistral\",\"architectures\":null,\"sliding_window\":4096,\"use_sliding_window\":false}", LARIAT_UNSUPPORTED,
+            "\"sliding_window\": 4096 changes"); /* mistral's class does not look at the second field */
+    refuses("{\"model_type\":\"mistral\",\"architectures\":null}", LARIAT_UNSUPPORTED, "has no \"sliding_window\", which means a window of 4096");
+    refuses("{\"model_type\":\"mistral\",\"architectures\":null,\"sliding_window\":null,\"attention_bias\":true}", LARIAT_UNSUPPORTED,
+            "\"attention_bias\": true");
+}
+
+static void other_architectures_are_refused_by_name(void **state)
+{
+    (void)state;
+    refuses("{\"model_type\":\"qwen2\"}", LARIAT_UNSUPPORTED, "the architecture \"qwen2\"");
+    refuses("{\"model_type\":\"mixtral\"}", LARIAT_UNSUPPORTED, "the architecture \"mixtral\"");
+    refuses("{\"model_type\":7}", LARIAT_BAD_MODEL, "\"model_type\" is not a string");
+    refuses("{\"-model_type\":0,\"architectures\":null}", LARIAT_UNSUPPORTED, "(none is named)");
+    refuses("{\"architectures\":[\"LlamaForSequenceClassification\"]}", LARIAT_UNSUPPORTED, "names LlamaForSequenceClassification");
+    refuses("{\"architectures\":[\"MistralForCausalLM\"]}", LARIAT_UNSUPPORTED, "names MistralForCausalLM");
+}
+
+static void what_would_change_the_result_is_refused_by_name(void **state)
+{
+    static const char *const changes[] = {
+        "\"quantization_config\":{\"quant_method\":\"awq\"}", "\"compression_config\":{\"a\":1}", "\"partial_rotary_factor\":0.5",
+        "\"hidden_act\":\"gelu\"", "\"layer_types\":[\"full_attention\",\"sliding_attention\"]", "\"sliding_window\":1024",
+        "\"attn_logit_softcapping\":50.0", "\"final_logit_softcapping\":30.0", "\"attention_multiplier\":0.015", "\"residual_multiplier\":0.22",
+        "\"embedding_multiplier\":12", "\"logits_scaling\":8", "\"logit_scale\":0.06", "\"query_pre_attn_scalar\":256", "\"qk_norm\":true",
+        "\"use_qk_norm\":true", "\"num_local_experts\":8", "\"num_experts\":4", "\"no_rope_layers\":[1,0]", "\"clip_qkv\":8.0",
+        "\"alibi\":true", "\"pruned_heads\":{\"0\":[1]}", "\"is_causal\":false", "\"use_sliding_window\":true", "\"attention_chunk_size\":8192",
+    };
+    model_config c;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        char text[160], field[80];
+        snprintf(text, sizeof text, "{%s}", changes[i]);
+        snprintf(field, sizeof field, "config.json: %.*s", (int)(strchr(changes[i], ':') - changes[i]), changes[i]);
+        refuses(text, LARIAT_UNSUPPORTED, field);
+    }
+    /* What is neutral, or has no part in inference, is not. */
+    assert_accepted(read_config("{\"quantization_config\":null,\"partial_rotary_factor\":1.0,\"hidden_act\":\"swish\",\"sliding_window\":null,"
+                                "\"layer_types\":[\"full_attention\",\"full_attention\"],\"use_sliding_window\":false,\"num_local_experts\":0,"
+                                "\"residual_multiplier\":1.0,\"pruned_heads\":{},\"qk_norm\":false,\"is_causal\":true,\"attention_dropout\":0.1,"
+                                "\"pretraining_tp\":4,\"use_cache\":false,\"torch_dtype\":\"float16\",\"initializer_range\":0.5,"
+                                "\"some_note\":\"x\"}", NULL, &c));
+    assert_accepted(read_config("{\"sliding_window\":4096,\"use_sliding_window\":false}", NULL, &c));
+}
+
+static void sizes_out_of_range_or_out_of_step_are_refused(void **state)
+{
+    (void)state;
+    refuses("{\"-num_hidden_layers\":0}", LARIAT_BAD_MODEL, "has no \"num_hidden_layers\"");
+    refuses("{\"hidden_size\":0}", LARIAT_BAD_MODEL, "\"hidden_size\" is 0");
+    refuses("{\"hidden_size\":-64}", LARIAT_BAD_MODEL, "\"hidden_size\" is -64");
+    refuses("{\"hidden_size\":9223372036854775807}", LARIAT_BAD_MODEL, "\"hidden_size\" is 9223372036854775807");
+    refuses("{\"hidden_size\":64.0}", LARIAT_BAD_MODEL, "\"hidden_size\" is not an integer");
+    refuses("{\"hidden_size\":\"64\"}", LARIAT_BAD_MODEL, "\"hidden_size\" is not an integer");
+    refuses("{\"vocab_size\":1000000000}", LARIAT_BAD_MODEL, "\"vocab_size\" is 1000000000");
+    refuses("{\"num_hidden_layers\":1000000}", LARIAT_BAD_MODEL, "\"num_hidden_layers\"");
+    refuses("{\"num_attention_heads\":3,\"num_key_value_heads\":3}", LARIAT_BAD_MODEL, "\"hidden_size\" 64 is no multiple of 3 heads");
+    refuses("{\"num_key_value_heads\":3}", LARIAT_BAD_MODEL, "4 heads are no multiple of 3 key-value heads");
+    refuses("{\"num_key_value_heads\":8}", LARIAT_BAD_MODEL, "the number of key-value heads is 8, outside of 1 to 4");
+    refuses("{\"head_dim\":15}", LARIAT_BAD_MODEL, "the size of a head is 15, wanted an even number");
+    refuses("{\"head_dim\":1024}", LARIAT_BAD_MODEL, "\"head_dim\" is 1024");
+    refuses("{\"num_attention_heads\":4096,\"num_key_value_heads\":1,\"head_dim\":512}", LARIAT_BAD_MODEL, "the size of all heads");
+    refuses("{\"max_position_embeddings\":0}", LARIAT_BAD_MODEL, "\"max_position_embeddings\" is 0");
+    refuses("{\"rms_norm_eps\":-1.0}", LARIAT_BAD_MODEL, "the epsilon of the norms is -1");
+    refuses("{\"rms_norm_eps\":\"x\"}", LARIAT_BAD_MODEL, "\"rms_norm_eps\" is not a number");
+    refuses("{\"tie_word_embeddings\":1}", LARIAT_BAD_MODEL, "\"tie_word_embeddings\" is neither true nor false");
+}
+
+static void broken_json_is_one_line(void **state)
+{
+    json_t *o;
+
+    (void)state;
+    assert_refused(json_read("c", "{\"a\":\n\n1,}", 10, &o), LARIAT_BAD_MODEL, "c: is not JSON");
+    assert_refused(json_read("c", "[1]", 3, &o), LARIAT_BAD_MODEL, "c: holds no JSON object");
+    assert_refused(json_read("c", "{\"a\":\"\xff\"}", 9, &o), LARIAT_BAD_MODEL, "c: is not JSON");
+    assert_refused(json_read("c", "{\"a\":1,\"a\":2}", 13, &o), LARIAT_BAD_MODEL, "duplicate");
+    assert_refused(json_read("c", "{\"a\":123456789012345678901234567890}", 36, &o), LARIAT_BAD_MODEL, "too big integer");
+    char deep[20001];
+    memset(deep, '[', sizeof deep);
+    assert_refused(json_read("c", deep, sizeof deep, &o), LARIAT_BAD_MODEL, "is not JSON");
+    scratch_write_text("big.json", "{\"a\":1}");
+    char *path = scratch_path("big.json");
+    assert_refused(json_read_file(path, 3, &o), LARIAT_BAD_MODEL, "has 7 bytes, more than the 3");
+    free(path);
+}
+
+/* --- GGUF --- */
+
+static void put_array(gguf_image *i, const char *key, int n, const uint32_t values[])
+{
+    bytes b = {0};
+    bytes_u32(&b, 4);
+    bytes_u64(&b, (uint64_t)n);
+    for (int e = 0; e < n; e++) {
+        bytes_u32(&b, values[e]);
+    }
+    gguf_image_raw(i, key, 9, b.data, b.size);
+    bytes_free(&b);
+}
+
+/* The metadata of a small llama, but for the key `without`. */
+static gguf_image small(const char *without)
+{
+    static const struct {
+        const char *key;
+        uint32_t value;
+    } keys[] = {{"llama.block_count", 2}, {"llama.embedding_length", 64}, {"llama.feed_forward_length", 96}, {"llama.attention.head_count", 4},
+                {"llama.attention.head_count_kv", 2}, {"llama.context_length", 4096}};
+    gguf_image i = {0};
+
+    if (strcmp(without, "general.architecture") != 0) {
+        gguf_image_string(&i, "general.architecture", "llama");
+    }
+    for (int k = 0; k < 6; k++) {
+        if (strcmp(without, keys[k].key) != 0) {
+            gguf_image_u32(&i, keys[k].key, keys[k].value);
+        }
+    }
+    if (strcmp(without, "llama.attention.layer_norm_rms_epsilon") != 0) {
+        gguf_image_f32(&i, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    }
+    gguf_image_tensor(&i, "token_embd.weight", 2, (uint64_t[]){64, 100}, 0, 0);
+    return i;
+}
+
+enum { EMBEDDING_BYTES = 64 * 100 * 4 };
+
+static lariat_status read_gguf(gguf_image *i, model_config *c)
+{
+    gguf *g;
+    bytes b = gguf_image_done(i, 3, 32, EMBEDDING_BYTES + 4096);
+    assert_accepted(gguf_parse("x.gguf", b.data, b.size, &g));
+    lariat_status status = config_from_gguf(g, c);
+    gguf_close(g);
+    bytes_free(&b);
+    return status;
+}
+
+static void refuses_gguf(gguf_image i, lariat_status code, const char *part)
+{
+    model_config c;
+    assert_refused(read_gguf(&i, &c), code, part);
+}
+
+static gguf_image with_u32(const char *without, const char *key, uint32_t value)
+{
+    gguf_image i = small(without);
+    gguf_image_u32(&i, key, value);
+    return i;
+}
+
+static gguf_image with_f32(const char *key, float value)
+{
+    gguf_image i = small("");
+    gguf_image_f32(&i, key, value);
+    return i;
+}
+
+static gguf_image with_string(const char *without, const char *key, const char *value)
+{
+    gguf_image i = small(without);
+    gguf_image_string(&i, key, value);
+    return i;
+}
+
+static void gguf_metadata_become_a_configuration(void **state)
+{
+    gguf_image i = small("llama.attention.head_count_kv");
+    model_config c;
+
+    (void)state;
+    put_array(&i, "llama.attention.head_count_kv", 2, (uint32_t[]){2, 2});
+    gguf_image_u32(&i, "llama.attention.key_length", 32);
+    gguf_image_u32(&i, "llama.attention.value_length", 32);
+    gguf_image_u32(&i, "llama.rope.dimension_count", 32);
+    gguf_image_f32(&i, "llama.rope.freq_base", 500000);
+    gguf_image_u32(&i, "tokenizer.ggml.bos_token_id", 3);
+    gguf_image_u32(&i, "tokenizer.ggml.eos_token_id", 4);
+    gguf_image_u32(&i, "tokenizer.ggml.eot_token_id", 5);
+    gguf_image_u32(&i, "tokenizer.ggml.eom_token_id", 4);
+    assert_accepted(read_gguf(&i, &c));
+    assert_int_equal(c.n_kv_heads, 2);
+    assert_int_equal(c.head_dim, 32);
+    assert_int_equal(c.vocab, 100);
+    assert_int_equal(c.rope, ROPE_PAIRS);
+    assert_true(c.tied_head);
+    assert_int_equal(c.bos_id, 3);
+    assert_int_equal(c.n_end_ids, 2);
+    assert_int_equal(c.end_ids[1], 5);
+    assert_string_equal(c.rope_type, "default");
+    assert_true(c.rms_eps == 1e-5f);
+}
+
+static void gguf_rotary_scaling_is_read_as_llama_cpp_reads_it(void **state)
+{
+    model_config plain, c;
+    gguf_image i = small("");
+
+    (void)state;
+    assert_accepted(read_gguf(&i, &plain));
+
+    i = with_string("", "llama.rope.scaling.type", "none");
+    gguf_image_f32(&i, "llama.rope.scaling.factor", 4);
+    assert_accepted(read_gguf(&i, &c));
+    assert_true(c.inv_freq[1] == plain.inv_freq[1]);
+
+    i = with_f32("llama.rope.scale_linear", 4); /* the old name */
+    assert_accepted(read_gguf(&i, &c));
+    assert_string_equal(c.rope_type, "linear");
+    assert_true(c.inv_freq[1] == plain.inv_freq[1] / 4);
+
+    i = with_string("", "llama.rope.scaling.type", "yarn");
+    gguf_image_f32(&i, "llama.rope.scaling.factor", 4);
+    gguf_image_u32(&i, "llama.rope.scaling.original_context_length", 1024);
+    assert_accepted(read_gguf(&i, &c));
+    assert_string_equal(c.rope_type, "yarn");
+    assert_true(c.inv_freq[0] == 1 && c.inv_freq[7] == plain.inv_freq[7] / 4); /* the ends of the ramp */
+    assert_true(c.rope_factor > 1.1386f && c.rope_factor < 1.1387f);           /* 0.1 ln 4 + 1 */
+
+    i = small("");
+    gguf_image_tensor(&i, "rope_freqs.weight", 1, (uint64_t[]){8}, 0, EMBEDDING_BYTES);
+    gguf *g;
+    bytes b = gguf_image_done(&i, 3, 32, EMBEDDING_BYTES + 32);
+    const float factors[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    memcpy(b.data + b.size - sizeof factors, factors, sizeof factors);
+    assert_accepted(gguf_parse("x.gguf", b.data, b.size, &g));
+    assert_accepted(config_from_gguf(g, &c));
+    assert_string_equal(c.rope_type, "factors");
+    for (int d = 0; d < 8; d++) {
+        assert_true(c.inv_freq[d] == plain.inv_freq[d] / factors[d]);
+    }
+    gguf_close(g);
+    bytes_free(&b);
+}
+
+static void gguf_metadata_out_of_range_are_refused_by_key(void **state)
+{
+    static const char *const needed[] = {"general.architecture", "llama.block_count", "llama.embedding_length", "llama.feed_forward_length",
+                                         "llama.attention.head_count", "llama.context_length", "llama.attention.layer_norm_rms_epsilon"};
+    gguf_image i;
+
+    (void)state;
+    for (int k = 0; k < 7; k++) {
+        refuses_gguf(small(needed[k]), LARIAT_BAD_MODEL, needed[k]);
+    }
+    refuses_gguf(with_string("general.architecture", "general.architecture", "gemma2"), LARIAT_UNSUPPORTED, "the architecture \"gemma2\"");
+    refuses_gguf(with_u32("llama.block_count", "llama.block_count", 0), LARIAT_BAD_MODEL, "llama.block_count is no integer from 1");
+    refuses_gguf(with_u32("llama.block_count", "llama.block_count", 0xffffffff), LARIAT_BAD_MODEL, "llama.block_count is no integer from 1");
+    refuses_gguf(with_string("llama.block_count", "llama.block_count", "2"), LARIAT_BAD_MODEL, "llama.block_count is no integer");
+    refuses_gguf(with_u32("", "llama.vocab_size", 0), LARIAT_BAD_MODEL, "llama.vocab_size");
+    refuses_gguf(with_u32("", "tokenizer.ggml.eos_token_id", 100), LARIAT_BAD_MODEL, "tokenizer.ggml.eos_token_id is no id below 100");
+    refuses_gguf(with_u32("", "llama.rope.dimension_count", 8), LARIAT_UNSUPPORTED, "llama.rope.dimension_count is 8 and the size of a head is 16");
+    refuses_gguf(with_u32("", "llama.attention.value_length", 8), LARIAT_UNSUPPORTED, "llama.attention.value_length is 8");
+    i = small("llama.attention.head_count_kv");
+    put_array(&i, "llama.attention.head_count_kv", 2, (uint32_t[]){2, 4});
+    refuses_gguf(i, LARIAT_UNSUPPORTED, "llama.attention.head_count_kv differs from layer to layer");
+    i = small("llama.attention.head_count_kv");
+    put_array(&i, "llama.attention.head_count_kv", 1, (uint32_t[]){2});
+    refuses_gguf(i, LARIAT_BAD_MODEL, "llama.attention.head_count_kv is no array of 2");
+}
+
+static void gguf_metadata_that_change_the_result_are_refused_by_key(void **state)
+{
+    gguf_image i;
+
+    (void)state;
+    refuses_gguf(with_u32("", "llama.expert_count", 8), LARIAT_UNSUPPORTED, "llama.expert_count");
+    refuses_gguf(with_u32("", "llama.attention.sliding_window", 4096), LARIAT_UNSUPPORTED, "llama.attention.sliding_window");
+    refuses_gguf(with_f32("llama.attention.scale", 0.5f), LARIAT_UNSUPPORTED, "llama.attention.scale");
+    refuses_gguf(with_f32("llama.logit_scale", 0.5f), LARIAT_UNSUPPORTED, "llama.logit_scale");
+    refuses_gguf(with_f32("llama.rope.scaling.alpha", 1000), LARIAT_UNSUPPORTED, "llama.rope.scaling.alpha");
+    refuses_gguf(with_string("", "llama.rope.scaling.type", "longrope"), LARIAT_UNSUPPORTED, "the rotary type \"longrope\"");
+    i = small("");
+    gguf_image_raw(&i, "llama.attention.causal", 7, "\0", 1);
+    refuses_gguf(i, LARIAT_UNSUPPORTED, "llama.attention.causal");
+    i = small("");
+    gguf_image_tensor(&i, "rope_freqs.weight", 1, (uint64_t[]){8}, 0, EMBEDDING_BYTES); /* all zero */
+    refuses_gguf(i, LARIAT_BAD_MODEL, "rope_freqs.weight holds 0");
+    i = small("");
+    gguf_image_tensor(&i, "rope_freqs.weight", 1, (uint64_t[]){9}, 0, EMBEDDING_BYTES);
+    refuses_gguf(i, LARIAT_BAD_MODEL, "rope_freqs.weight is not F32 [8]");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_those_of_hugging_face),
+        cmocka_unit_test(end_ids_are_those_of_both_files),
+        cmocka_unit_test(mistral_without_a_window_is_the_same_graph),
+        cmocka_unit_test(other_architectures_are_refused_by_name),
+        cmocka_unit_test(what_would_change_the_result_is_refused_by_name),
+        cmocka_unit_test(sizes_out_of_range_or_out_of_step_are_refused),
+        cmocka_unit_test(broken_json_is_one_line),
+        cmocka_unit_test(gguf_metadata_become_a_configuration),
+        cmocka_unit_test(gguf_rotary_scaling_is_read_as_llama_cpp_reads_it),
+        cmocka_unit_test(gguf_metadata_out_of_range_are_refused_by_key),
+        cmocka_unit_test(gguf_metadata_that_change_the_result_are_refused_by_key),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
