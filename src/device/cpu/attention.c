@@ -15,8 +15,10 @@ enum {
     /* An item is split over its keys where queries and heads alone would not occupy a machine... */
     FEW_QUERIES = 16,
     FEW_TASKS = 16,
-    /* ...into pieces of 256 slots: 64 KB of a head's K and V, some microseconds. */
-    SPLIT_TILES = 4,
+    /* ...into pieces of 256 slots: 64 KB of a head's K and V, some microseconds; of more where a partial result is larger than
+       that of this many rows, so that storing and merging it stays a hundredth of the work. */
+    SPLIT_TILES = 256 / KEY_TILE,
+    SPLIT_ROWS = 24,
     /* Otherwise a task takes up to this many elements of a key per row, about a millisecond: nobody waits long for a thread that
        the system took away. */
     SPAN_ELEMENTS = 4096 * 64,
@@ -279,14 +281,21 @@ static void add_task(attention_call *a, attention_task t, bool split)
     a->work += t.rows * (t.to - t.from) * KEY_TILE * 2 * a->ld;
 }
 
+/* Rows of an item's tasks: as even as whole grains allow. */
+static int32_t task_rows(const attention_call *a, const attention_item *item)
+{
+    int64_t stack = (int64_t)item->count * a->group;
+
+    return (int32_t)divide_up(divide_up(stack, divide_up(stack, ROWS_MAX)), ROW_GRAIN) * ROW_GRAIN;
+}
+
 /* All rows of an item past tiles [from, to), the last rows first: under a causal mask they have the most to do. */
 static void add_tasks(attention_call *a, const attention_item *item, int64_t from, int64_t to, bool split)
 {
-    int32_t stack = item->count * a->group;
-    int32_t n = (int32_t)divide_up(stack, ROWS_MAX);
+    int32_t stack = item->count * a->group, step = task_rows(a, item);
 
-    for (int32_t i = n - 1; i >= 0; i--) {
-        int32_t first = i * ROWS_MAX, rows = stack - first < ROWS_MAX ? stack - first : ROWS_MAX;
+    for (int32_t first = (stack - 1) / step * step; first >= 0; first -= step) {
+        int32_t rows = stack - first < step ? stack - first : step;
         for (int32_t g = 0; g < a->shape->n_kv_heads; g++) {
             add_task(a, (attention_task){.item = item, .kv_head = g, .first_row = first, .rows = rows, .from = from, .to = to}, split);
         }
@@ -296,7 +305,19 @@ static void add_tasks(attention_call *a, const attention_item *item, int64_t fro
 /* Few queries, or few tasks: the keys are split among threads. */
 static bool item_is_split(const attention_call *a, const attention_item *item)
 {
-    return item->count <= FEW_QUERIES || divide_up(item->count * a->group, ROWS_MAX) * a->shape->n_kv_heads < FEW_TASKS;
+    int64_t stack = (int64_t)item->count * a->group;
+
+    return item->count <= FEW_QUERIES || divide_up(stack, ROWS_MAX) * a->shape->n_kv_heads < FEW_TASKS;
+}
+
+static void add_split_item(attention_call *a, const attention_item *item, int64_t tiles)
+{
+    int32_t rows = task_rows(a, item);
+    int64_t step = rows < SPLIT_ROWS ? SPLIT_TILES : SPLIT_TILES * rows / SPLIT_ROWS;
+
+    for (int64_t at = 0; at < tiles; at += step) {
+        add_tasks(a, item, at, at + step < tiles ? at + step : tiles, tiles > step);
+    }
 }
 
 void cpu_attention(device *dev, const attention_shape *s, const float *q, int64_t ldq, const attention_item items[], int n_items,
@@ -316,9 +337,7 @@ void cpu_attention(device *dev, const attention_shape *s, const float *q, int64_
     for (int i = 0; i < n_items; i++) {
         int64_t tiles = items[i].count > 0 ? item_tiles(&items[i]) : 0;
         if (tiles && item_is_split(&a, &items[i])) {
-            for (int64_t at = 0; at < tiles; at += SPLIT_TILES) {
-                add_tasks(&a, &items[i], at, at + SPLIT_TILES < tiles ? at + SPLIT_TILES : tiles, tiles > SPLIT_TILES);
-            }
+            add_split_item(&a, &items[i], tiles);
         } else if (tiles > longest) {
             longest = tiles;
         }

@@ -10,7 +10,7 @@
 
 enum {
     KEY_TILE = 64,        /* keys expanded at once: at head_dim 64 K and V take 32 KB, which the second-level cache feeds easily */
-    ROWS_MAX = 120,       /* rows of a task: expanding a tile is then 2 % of its work; a multiple of the kernels' 6 rows */
+    ROWS_MAX = 192,       /* rows of a task: expanding a tile is then 2 % of its work; a multiple of the kernels' 6 rows */
     ROW_GRAIN = 6,
     HEAD_DIM_MAX = 256,
     LANES_MAX = 16,       /* floats of the widest vector */

@@ -218,30 +218,45 @@ static void raise_maximum(const attention_block *b, int32_t row, float high)
     b->m[row] = high;
 }
 
-/* Scores p[0, seen) of a row become exp(p - m), those up to the end of the last vector 0; m, l and o follow. */
-INLINE void weigh(const attention_block *b, int32_t row, float *p, int32_t seen)
+/* Scores p[0, seen) of a row become exp(p - m), those up to the end of the n-th vector 0; m, l and o follow. */
+INLINE void weigh_vectors(const attention_block *b, int32_t row, float *p, int32_t seen, int n)
 {
-    int32_t n = (seen + VW - 1) / VW;
-    vec s[KEY_TILE / VW], high = v_all(-INFINITY);
+    vec high = v_all(-INFINITY);
 
-    for (int32_t i = 0; i < n; i++) {
-        s[i] = v_load(p + i * VW);
-        if ((i + 1) * VW > seen) {
-            s[i] = v_first(s[i], seen - i * VW, v_all(-INFINITY));
-        }
-        high = v_max(s[i], high);
+    if (n * VW > seen) {
+        float *last = p + (n - 1) * VW;
+        v_store(last, v_first(v_load(last), seen - (n - 1) * VW, v_all(-INFINITY)));
+    }
+    UNROLL
+    for (int i = 0; i < n; i++) {
+        high = v_max(v_load(p + i * VW), high);
     }
     if (v_any_greater(high, v_all(b->m[row]))) {
         raise_maximum(b, row, v_highest(high));
     }
     /* Scores of -inf before any other count as nothing; -inf - -inf is never formed. */
     vec m = v_all(b->m[row] == -INFINITY ? 0.0f : b->m[row]), sum = v_load(b->l + (int64_t)row * LANES_MAX);
-    for (int32_t i = 0; i < n; i++) {
-        vec e = v_exp(v_sub(s[i], m));
+    UNROLL
+    for (int i = 0; i < n; i++) {
+        vec e = v_exp_weight(v_sub(v_load(p + i * VW), m));
         sum = v_add(sum, e);
         v_store(p + i * VW, e);
     }
     v_store(b->l + (int64_t)row * LANES_MAX, sum);
+}
+
+/* Rows that see the same number of keys. */
+static void weigh(const attention_block *b, int32_t row, int32_t rows, float *p, int32_t seen)
+{
+    if (seen == KEY_TILE) {
+        for (int32_t i = 0; i < rows; i++) {
+            weigh_vectors(b, row + i, p + i * KEY_TILE, KEY_TILE, KEY_TILE / VW);
+        }
+    } else {
+        for (int32_t i = 0; i < rows; i++) {
+            weigh_vectors(b, row + i, p + i * KEY_TILE, seen, (seen + VW - 1) / VW);
+        }
+    }
 }
 
 /* o of `rows` rows += weights of the first `n` keys times their values. */
@@ -267,9 +282,7 @@ static void attend_rows(const attention_block *b, const key_tile *t, int32_t row
         multiply_set(rows, now, q, b->ld, b->k + i * VW, KEY_TILE, b->head_dim, b->p + i * VW, KEY_TILE);
     }
     if (least == most) {
-        for (int32_t i = 0; i < rows; i++) {
-            weigh(b, row + i, b->p + i * KEY_TILE, most);
-        }
+        weigh(b, row, rows, b->p, most);
         gather(b, row, rows, b->p, most);
         return;
     }
@@ -277,12 +290,11 @@ static void attend_rows(const attention_block *b, const key_tile *t, int32_t row
        not be seen is no number. */
     for (int32_t i = 0, same; i < rows; i += same) {
         int32_t seen = keys_seen(b, t, row + i);
-        for (same = 0; i + same < rows && keys_seen(b, t, row + i + same) == seen; same++) {
-            if (seen) {
-                weigh(b, row + i + same, b->p + (i + same) * KEY_TILE, seen);
-            }
+        for (same = 1; i + same < rows && keys_seen(b, t, row + i + same) == seen;) {
+            same++;
         }
         if (seen) {
+            weigh(b, row + i, same, b->p + i * KEY_TILE, seen);
             gather(b, row + i, same, b->p + i * KEY_TILE, seen);
         }
     }
@@ -401,18 +413,17 @@ INLINE void attend_few(dtype type, int R, const attention_block *b, const key_ti
     for (int32_t key = 0; key < most; key += VW) {
         score_few(type, R, b, t, b->q + (int64_t)row * b->ld, key, b->p + key);
     }
-    for (int r = 0; r < R; r++) {
-        int32_t seen = keys_seen(b, t, row + r);
-        if (seen) {
-            weigh(b, row + r, b->p + r * KEY_TILE, seen);
-        }
-    }
     if (least == most) {
+        weigh(b, row, R, b->p, most);
         gather_all_few(type, R, b, t, row, b->p, most);
         return;
     }
     for (int r = 0; r < R; r++) {
-        gather_all_few(type, 1, b, t, row + r, b->p + r * KEY_TILE, keys_seen(b, t, row + r));
+        int32_t seen = keys_seen(b, t, row + r);
+        if (seen) {
+            weigh(b, row + r, 1, b->p + r * KEY_TILE, seen);
+            gather_all_few(type, 1, b, t, row + r, b->p + r * KEY_TILE, seen);
+        }
     }
 }
 

@@ -62,6 +62,10 @@ INLINE vec v_fma(vec a, vec b, vec c)
 {
     return _mm256_fmadd_ps(a, b, c);
 }
+INLINE vec v_fms(vec a, vec b, vec c)
+{
+    return _mm256_fmsub_ps(a, b, c);
+}
 INLINE vec v_fnma(vec a, vec b, vec c)
 {
     return _mm256_fnmadd_ps(a, b, c);
@@ -145,10 +149,6 @@ INLINE vec v_scale_exp(vec x, vec n, vec at)
     vec b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
     vec kept = _mm256_cmp_ps(at, _mm256_set1_ps(-87.33654f), _CMP_NLT_UQ);
     return _mm256_and_ps(kept, _mm256_mul_ps(_mm256_mul_ps(x, a), b));
-}
-INLINE vec v_round(vec x)
-{
-    return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
 INLINE void v_transpose(vec t[VW])

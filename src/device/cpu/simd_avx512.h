@@ -59,10 +59,14 @@ INLINE vec v_div(vec a, vec b)
 {
     return _mm512_div_ps(a, b);
 }
-/* a * b + c, and -(a * b) + c, rounded once. */
+/* a * b + c, a * b - c and -(a * b) + c, rounded once. */
 INLINE vec v_fma(vec a, vec b, vec c)
 {
     return _mm512_fmadd_ps(a, b, c);
+}
+INLINE vec v_fms(vec a, vec b, vec c)
+{
+    return _mm512_fmsub_ps(a, b, c);
 }
 INLINE vec v_fnma(vec a, vec b, vec c)
 {
@@ -141,10 +145,6 @@ INLINE vec v_scale_exp(vec x, vec n, vec at)
 {
     __mmask16 kept = _mm512_cmp_ps_mask(at, _mm512_set1_ps(-87.33654f), _CMP_NLT_UQ);
     return _mm512_maskz_scalef_ps(kept, x, n);
-}
-INLINE vec v_round(vec x)
-{
-    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
 /* Rows become columns. */
