@@ -16,7 +16,7 @@ static const char *const model_names[] = {"mha-bf16", "gqa-llama3-fp16-sharded",
 
 typedef struct reference {
     char *folder;
-    oracle oracle;
+    oracle said;
 } reference;
 
 static void open_reference(reference *r, const char *name)
@@ -27,37 +27,37 @@ static void open_reference(reference *r, const char *name)
     r->folder = reference_path(part);
     assert_non_null(r->folder);
     snprintf(file, sizeof file, "%s/expected.safetensors", r->folder);
-    oracle_open(&r->oracle, file, "");
-    assert_int_equal(r->oracle.n, 6);
+    oracle_open(&r->said, file, "");
+    assert_int_equal(r->said.n, 6);
 }
 
 static void close_reference(reference *r)
 {
-    oracle_close(&r->oracle);
+    oracle_close(&r->said);
     free(r->folder);
 }
 
 /* All cases of a model with these options; returns the largest error of any. */
-static double run_cases(const reference *r, lariat_options o, bool exact)
+static double run_cases(const reference *r, lariat_options options, bool exact)
 {
-    const oracle *oracle = &r->oracle;
-    float *last = malloc((size_t)oracle->vocab * sizeof *last);
+    const oracle *o = &r->said;
+    float *last = malloc((size_t)o->vocab * sizeof *last);
     double worst = 0, nll_error;
 
-    o.context = 1100;
-    lariat_engine *e = open_or_fail(r->folder, o);
-    for (int i = 0; i < oracle->n; i++) {
-        const oracle_case *c = &oracle->cases[i];
+    options.context = 1100;
+    lariat_engine *e = open_or_fail(r->folder, options);
+    for (int i = 0; i < o->n; i++) {
+        const oracle_case *c = &o->cases[i];
         lariat_session *s;
         if (TEST_QUICK && c->length > 257) {
             continue;
         }
         assert_int_equal(lariat_session_open(e, c->length + ORACLE_GREEDY, &s), LARIAT_OK);
-        double error = oracle_prefill(oracle, c, e, s, last, &nll_error);
+        double error = oracle_prefill(o, c, e, s, last, &nll_error);
         worst = error <= worst ? worst : error;
         if (exact) {
             assert_true(nll_error < 1e-5);
-            oracle_greedy(oracle, c, e, s, last, 1e-3f);
+            oracle_greedy(o, c, e, s, last, 1e-3f);
         }
         lariat_session_close(s);
     }
