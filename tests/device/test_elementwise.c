@@ -1,0 +1,436 @@
+/* Operations on rows of numbers against double precision, for every kernel family, over odd lengths, alone and on the pool.
+   Rests on device/cpu/cpu.h. */
+#include "base/dtype.h"
+#include "device/cpu/cpu.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const double UNIT = 1.1920928955078125e-7; /* of the last place of 1.0f */
+
+static uint64_t seed = 1;
+
+static uint32_t random_bits(void)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(seed >> 32);
+}
+
+/* In [-size, size]. */
+static float random_float(float size)
+{
+    return size * ((float)(random_bits() >> 8) / 8388608.0f - 1);
+}
+
+static float *random_floats(int64_t n, float size)
+{
+    float *x = malloc((size_t)n * sizeof *x + 1);
+
+    assert_non_null(x);
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = random_float(size);
+    }
+    return x;
+}
+
+static float *copy_of(const float *x, int64_t n)
+{
+    float *copy = malloc((size_t)n * sizeof *copy + 1);
+
+    assert_non_null(copy);
+    memcpy(copy, x, (size_t)n * sizeof *copy);
+    return copy;
+}
+
+static void assert_close(float got, double want, double bound)
+{
+    assert_true(fabs((double)got - want) <= bound);
+}
+
+static void for_every_family(void (*check)(device *dev))
+{
+    for (cpu_isa isa = CPU_SCALAR; isa <= cpu_isa_best(); isa++) {
+        device *dev;
+        assert_int_equal(cpu_device_open(2, isa, &dev), LARIAT_OK);
+        seed = 1;
+        check(dev);
+        dev->ops->close(dev);
+    }
+}
+
+/* Odd sizes, and some large enough for the pool. */
+static const int64_t widths[] = {1, 2, 7, 8, 15, 16, 17, 31, 33, 63, 64, 100, 576, 1531};
+static const int64_t heights[] = {0, 1, 3, 70};
+
+enum { WIDTHS = sizeof widths / sizeof *widths, HEIGHTS = sizeof heights / sizeof *heights };
+
+/* --- rms_norm --- */
+
+static void check_norm_row(const float *out, const float *x, const float *weight, double eps, int64_t d)
+{
+    double sum = 0;
+
+    for (int64_t i = 0; i < d; i++) {
+        sum += (double)x[i] * (double)x[i];
+    }
+    for (int64_t i = 0; i < d; i++) {
+        double want = (double)x[i] / sqrt(sum / (double)d + eps) * (double)weight[i];
+        assert_close(out[i], want, 4 * UNIT * fabs(want));
+    }
+}
+
+static void check_rms_norm(device *dev)
+{
+    for (int k = 0; k < WIDTHS * HEIGHTS; k++) {
+        int64_t d = widths[k / HEIGHTS], n = heights[k % HEIGHTS];
+        float *x = random_floats(n * d, 3), *weight = random_floats(d, 2), *out = random_floats(n * d, 1);
+        dev->ops->rms_norm(dev, out, x, weight, 1e-5f, n, d);
+        for (int64_t t = 0; t < n; t++) {
+            check_norm_row(out + t * d, x + t * d, weight, (double)1e-5f, d);
+        }
+        free(x);
+        free(weight);
+        free(out);
+    }
+}
+
+static void rms_norm_divides_by_the_root_of_the_mean_square(void **state)
+{
+    (void)state;
+    for_every_family(check_rms_norm);
+}
+
+static void check_norm_of_zero(device *dev)
+{
+    float x[20] = {0}, weight[20], out[20];
+
+    for (int i = 0; i < 20; i++) {
+        weight[i] = 1;
+    }
+    dev->ops->rms_norm(dev, out, x, weight, 1e-6f, 1, 20);
+    for (int i = 0; i < 20; i++) {
+        assert_true(out[i] == 0);
+    }
+    x[19] = NAN;
+    dev->ops->rms_norm(dev, out, x, weight, 1e-6f, 1, 20);
+    for (int i = 0; i < 20; i++) {
+        assert_true(isnan(out[i]));
+    }
+}
+
+static void rms_norm_of_zeros_is_zero_and_of_nan_is_nan(void **state)
+{
+    (void)state;
+    for_every_family(check_norm_of_zero);
+}
+
+/* --- rope --- */
+
+static void check_angles(device *dev)
+{
+    enum { N = 300, HALF = 24 };
+    int64_t positions[N];
+    float inv_freq[HALF], *c = random_floats(N * HALF, 1), *s = random_floats(N * HALF, 1);
+
+    for (int t = 0; t < N; t++) {
+        positions[t] = t < 10 ? t : (int64_t)(random_bits() % 1000000);
+    }
+    for (int i = 0; i < HALF; i++) {
+        inv_freq[i] = powf(10000.0f, -(float)i / HALF);
+    }
+    dev->ops->rope_angles(dev, c, s, positions, N, inv_freq, HALF, 0.75f);
+    for (int t = 0; t < N; t++) {
+        for (int i = 0; i < HALF; i++) {
+            /* The product is rounded to float32, as Hugging Face does; nothing else is. */
+            volatile float angle = (float)positions[t] * inv_freq[i];
+            assert_close(c[t * HALF + i], 0.75 * cos((double)angle), UNIT);
+            assert_close(s[t * HALF + i], 0.75 * sin((double)angle), UNIT);
+        }
+    }
+    free(c);
+    free(s);
+}
+
+static void angles_are_products_in_float32(void **state)
+{
+    (void)state;
+    for_every_family(check_angles);
+}
+
+static void check_rotated_head(const float *x, const float *old, const float *c, const float *s, int64_t half, rope_style style)
+{
+    for (int64_t i = 0; i < half; i++) {
+        int64_t a = style == ROPE_HALVES ? i : 2 * i, b = style == ROPE_HALVES ? i + half : 2 * i + 1;
+        double turned_a = (double)old[a] * (double)c[i] - (double)old[b] * (double)s[i];
+        double turned_b = (double)old[b] * (double)c[i] + (double)old[a] * (double)s[i];
+        double bound = 2 * UNIT * (fabs((double)old[a]) + fabs((double)old[b]));
+        assert_close(x[a], turned_a, bound);
+        assert_close(x[b], turned_b, bound);
+    }
+}
+
+static void check_rope(device *dev)
+{
+    static const int32_t dims[] = {2, 6, 16, 18, 32, 48, 64, 80, 96, 100, 128, 256};
+    enum { DIMS = sizeof dims / sizeof *dims };
+
+    for (int k = 0; k < 2 * DIMS * HEIGHTS; k++) {
+        rope_style style = k % 2 ? ROPE_HALVES : ROPE_PAIRS;
+        int32_t dim = dims[k / 2 % DIMS], heads = 1 + k % 5;
+        int64_t n = heights[k / 2 / DIMS], half = dim / 2, ldx = (int64_t)heads * dim + 3;
+        float *x = random_floats(n * ldx, 4), *old = copy_of(x, n * ldx);
+        float *c = random_floats(n * half, 1), *s = random_floats(n * half, 1);
+        dev->ops->rope(dev, x, ldx, n, heads, dim, c, s, style);
+        for (int64_t t = 0; t < n; t++) {
+            for (int32_t h = 0; h < heads; h++) {
+                int64_t at = t * ldx + (int64_t)h * dim;
+                check_rotated_head(x + at, old + at, c + t * half, s + t * half, half, style);
+            }
+            assert_memory_equal(x + t * ldx + ldx - 3, old + t * ldx + ldx - 3, 3 * sizeof(float));
+        }
+        free(x);
+        free(old);
+        free(c);
+        free(s);
+    }
+}
+
+static void rope_rotates_pairs_in_both_styles(void **state)
+{
+    (void)state;
+    for_every_family(check_rope);
+}
+
+/* --- kv_store --- */
+
+/* Ordinary numbers, ties between two 16-bit neighbours, and the edges of the range. */
+static float number_to_store(int64_t i)
+{
+    static const float edges[] = {0.0f,    -0.0f,    65504.0f, 65519.9f, 65520.0f, 1e30f,  3.4e38f,   6e-8f,  2.9e-8f,
+                                  2.98e-8f, 1e-40f,  INFINITY, -INFINITY, 1.00048828125f, 1.00146484375f, 1.00390625f, 1.01171875f};
+    int64_t n = sizeof edges / sizeof *edges;
+
+    return i < n ? edges[i] : random_float(i % 3 ? 4.0f : 1e-4f);
+}
+
+static void check_stored(const void *cache, dtype type, int64_t at, float x)
+{
+    if (type == DTYPE_F32) {
+        assert_memory_equal((const float *)cache + at, &x, sizeof x);
+    } else {
+        uint16_t got = ((const uint16_t *)cache)[at];
+        assert_int_equal(got, type == DTYPE_F16 ? f32_to_f16(x) : f32_to_bf16(x));
+    }
+}
+
+static void check_kv_store(device *dev)
+{
+    static const int32_t dims[] = {1, 7, 16, 23, 64, 100};
+    static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+
+    for (int k = 0; k < 6 * 3 * 3; k++) {
+        int32_t dim = dims[k % 6], heads = 3;
+        dtype type = types[k / 6 % 3];
+        int64_t n = heights[1 + k / 18], slot = 5, stride = slot + n + 2, ldx = heads * dim + 1;
+        size_t bytes = dtype_row_bytes(type, heads * stride * dim);
+        float *x = random_floats(n * ldx, 1);
+        unsigned char *cache = malloc(bytes);
+        assert_non_null(cache);
+        memset(cache, 0x5a, bytes);
+        for (int64_t i = 0; i < n * ldx; i++) {
+            x[i] = number_to_store(i);
+        }
+        dev->ops->kv_store(dev, cache, type, stride, slot, x, ldx, n, heads, dim);
+        for (int64_t i = 0; i < heads * stride * dim; i++) {
+            int64_t g = i / dim / stride, t = i / dim % stride - slot;
+            if (t >= 0 && t < n) {
+                check_stored(cache, type, i, x[t * ldx + g * dim + i % dim]);
+            } else {
+                for (size_t j = 0; j < dtype_row_bytes(type, 1); j++) {
+                    assert_int_equal(cache[(size_t)i * dtype_row_bytes(type, 1) + j], 0x5a);
+                }
+            }
+        }
+        free(x);
+        free(cache);
+    }
+}
+
+static void stored_keys_are_rounded_to_nearest_even_and_lie_by_head(void **state)
+{
+    (void)state;
+    for_every_family(check_kv_store);
+}
+
+static void check_stored_nan(device *dev)
+{
+    static const uint32_t nans[] = {0x7fc00000u, 0xffc00000u, 0x7f800001u, 0x7fffffffu, 0xffffffffu, 0x7f80ffffu};
+    float x[20];
+    uint16_t cache[20];
+
+    for (int i = 0; i < 20; i++) {
+        memcpy(&x[i], &nans[i % 6], sizeof x[i]);
+    }
+    dev->ops->kv_store(dev, cache, DTYPE_F16, 1, 0, x, 20, 1, 1, 20);
+    for (int i = 0; i < 20; i++) {
+        assert_true(isnan(f16_to_f32(cache[i])));
+    }
+    dev->ops->kv_store(dev, cache, DTYPE_BF16, 1, 0, x, 20, 1, 1, 20);
+    for (int i = 0; i < 20; i++) {
+        assert_true(isnan(bf16_to_f32(cache[i])));
+    }
+}
+
+static void a_stored_nan_stays_nan(void **state)
+{
+    (void)state;
+    for_every_family(check_stored_nan);
+}
+
+/* --- silu_mul --- */
+
+static void check_silu_mul(device *dev)
+{
+    for (int k = 0; k < WIDTHS * HEIGHTS; k++) {
+        int64_t d = widths[k / HEIGHTS], n = heights[k % HEIGHTS], ldg = d + 2, ldu = d + 1;
+        float *g = random_floats(n * ldg, k % 2 ? 90.0f : 6.0f), *u = random_floats(n * ldu, 2), *old = copy_of(g, n * ldg);
+        dev->ops->silu_mul(dev, g, ldg, u, ldu, n, d);
+        for (int64_t t = 0; t < n; t++) {
+            for (int64_t i = 0; i < d; i++) {
+                double x = (double)old[t * ldg + i], want = x / (1 + exp(-x)) * (double)u[t * ldu + i];
+                /* Below 1e-36 the exponential's own range ends. */
+                assert_close(g[t * ldg + i], want, 4 * UNIT * fabs(want) + 1e-36);
+            }
+            assert_memory_equal(g + t * ldg + d, old + t * ldg + d, 2 * sizeof(float));
+        }
+        free(g);
+        free(u);
+        free(old);
+    }
+}
+
+static void silu_mul_agrees_with_double_precision(void **state)
+{
+    (void)state;
+    for_every_family(check_silu_mul);
+}
+
+static void check_silu_of_extremes(device *dev)
+{
+    static const float x[] = {-INFINITY, -1e30f, -1000, -104, -89, -88, 0, 88, 1000, 1e30f, INFINITY, NAN};
+    enum { N = sizeof x / sizeof *x };
+    float g[N + 16] = {0}, u[N + 16];
+
+    for (int i = 0; i < N + 16; i++) {
+        u[i] = 1;
+    }
+    memcpy(g, x, sizeof x);
+    dev->ops->silu_mul(dev, g, N + 16, u, N + 16, 1, N + 16);
+    for (int i = 1; i < 6; i++) {
+        assert_close(g[i], 0, 1e-36);
+    }
+    assert_true(g[6] == 0 && g[7] == 88 && g[8] == 1000 && g[9] == 1e30f && isinf(g[10]) && isnan(g[11]));
+}
+
+static void silu_of_large_numbers_is_the_number_or_nothing(void **state)
+{
+    (void)state;
+    for_every_family(check_silu_of_extremes);
+}
+
+/* --- place --- */
+
+static void blocks_are_placed_or_added_in_their_columns(void **state)
+{
+    device *dev;
+    float y[3 * 5], from[3 * 2];
+
+    (void)state;
+    assert_int_equal(cpu_device_open(1, CPU_BEST, &dev), LARIAT_OK);
+    for (int i = 0; i < 15; i++) {
+        y[i] = (float)i;
+    }
+    for (int i = 0; i < 6; i++) {
+        from[i] = (float)(100 * (i + 1));
+    }
+    dev->ops->place(dev, y + 1, 5, from, 2, 3, false);
+    dev->ops->place(dev, y + 3, 5, from, 2, 3, true);
+    for (int t = 0; t < 3; t++) {
+        for (int i = 0; i < 2; i++) {
+            assert_true(y[5 * t + 1 + i] == from[2 * t + i]);
+            assert_true(y[5 * t + 3 + i] == (float)(5 * t + 3 + i) + from[2 * t + i]);
+        }
+        assert_true(y[5 * t] == (float)(5 * t));
+    }
+    dev->ops->close(dev);
+}
+
+/* --- the device --- */
+
+static void bits_do_not_depend_on_the_number_of_threads(void **state)
+{
+    enum { N = 200, D = 333 };
+    float *x = random_floats(N * D, 3), *weight = random_floats(D, 1), *first = NULL;
+
+    (void)state;
+    for (int threads = 1; threads <= 4; threads++) {
+        device *dev;
+        assert_int_equal(cpu_device_open(threads, CPU_BEST, &dev), LARIAT_OK);
+        float *y = random_floats(N * D, 1);
+        dev->ops->rms_norm(dev, y, x, weight, 1e-5f, N, D);
+        dev->ops->silu_mul(dev, y, D, x, D, N, D);
+        dev->ops->rope(dev, y, D, N, 3, 110, x, x + 1, ROPE_HALVES);
+        if (first) {
+            assert_memory_equal(y, first, N * D * sizeof(float));
+            free(y);
+        } else {
+            first = y;
+        }
+        dev->ops->close(dev);
+    }
+    free(first);
+    free(weight);
+    free(x);
+}
+
+static void a_family_that_the_machine_lacks_is_refused(void **state)
+{
+    device *dev = NULL;
+
+    (void)state;
+    for (cpu_isa isa = CPU_SCALAR; isa < CPU_BEST; isa++) {
+        bool has = isa <= cpu_isa_best();
+        assert_int_equal(cpu_device_open(1, isa, &dev), has ? LARIAT_OK : LARIAT_UNSUPPORTED);
+        if (has) {
+            dev->ops->close(dev);
+        } else {
+            assert_non_null(strstr(lariat_error(), cpu_isa_name(isa)));
+        }
+    }
+    assert_int_equal(cpu_device_open(0, CPU_BEST, &dev), LARIAT_BAD_ARGUMENT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rms_norm_divides_by_the_root_of_the_mean_square),
+        cmocka_unit_test(rms_norm_of_zeros_is_zero_and_of_nan_is_nan),
+        cmocka_unit_test(angles_are_products_in_float32),
+        cmocka_unit_test(rope_rotates_pairs_in_both_styles),
+        cmocka_unit_test(stored_keys_are_rounded_to_nearest_even_and_lie_by_head),
+        cmocka_unit_test(a_stored_nan_stays_nan),
+        cmocka_unit_test(silu_mul_agrees_with_double_precision),
+        cmocka_unit_test(silu_of_large_numbers_is_the_number_or_nothing),
+        cmocka_unit_test(blocks_are_placed_or_added_in_their_columns),
+        cmocka_unit_test(bits_do_not_depend_on_the_number_of_threads),
+        cmocka_unit_test(a_family_that_the_machine_lacks_is_refused),
+    };
+
+    return cmocka_run_group_tests_name("device/elementwise", tests, NULL, NULL);
+}
