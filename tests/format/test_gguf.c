@@ -38,7 +38,9 @@ static void other_files_and_versions_are_refused(void **state)
     bytes b;
 
     (void)state;
-    refuses_bytes((bytes){0}, LARIAT_BAD_MODEL, "truncated");
+    b = gguf_image_done(&i, 3, 32, 0);
+    b.size = 0;
+    refuses_bytes(b, LARIAT_BAD_MODEL, "truncated");
     b = gguf_image_done(&i, 3, 32, 0);
     b.data[0] = 'P';
     refuses_bytes(b, LARIAT_BAD_MODEL, "does not begin with GGUF");
