@@ -1,0 +1,197 @@
+/* Attention by itself: prefill against the peak of multiply-adds, decode against the rate of reading a buffer as large.
+   Rests on device/cpu. Usage: bench_attention [-t THREADS] [-i scalar|avx2|avx512] [-k F16|BF16|F32] [-m MB] [prefill|decode]
+   Pairs that a causal mask hides are not counted. Decode goes over MB megabytes of keys and values, layer by layer. */
+#include "base/clock.h"
+#include "base/threads.h"
+#include "device/cpu/ceilings.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ROUNDS = 7, LAYERS_MAX = 256 };
+
+typedef struct settings {
+    int threads;
+    cpu_isa isa;
+    dtype kv_type;
+    int64_t megabytes;
+    device *dev;
+} settings;
+
+typedef struct shape {
+    const char *name;
+    int32_t n_heads, n_kv_heads, head_dim, queries, keys; /* the queries are the last of the keys */
+} shape;
+
+static const shape prefill_shapes[] = {
+    {"smollm2-135m", 9, 3, 64, 512, 512},   {"smollm2-135m", 9, 3, 64, 512, 4096}, {"smollm2-135m", 9, 3, 64, 512, 32768},
+    {"smollm2-135m", 9, 3, 64, 128, 4096},  {"3.2-1b", 32, 8, 64, 512, 4096},      {"7b", 32, 32, 128, 128, 4096},
+    {"3-8b", 32, 8, 128, 512, 4096},        {"d48", 16, 4, 48, 512, 4096},         {"d80", 16, 4, 80, 512, 4096},
+    {"d96", 16, 4, 96, 512, 4096},
+};
+
+static const shape decode_shapes[] = {
+    {"smollm2-135m", 9, 3, 64, 1, 512}, {"smollm2-135m", 9, 3, 64, 1, 4096}, {"smollm2-135m", 9, 3, 64, 1, 65536},
+    {"smollm2-135m", 9, 3, 64, 8, 4096}, {"3.2-1b", 32, 8, 64, 1, 16384},    {"7b", 32, 32, 128, 1, 4096},
+    {"3-8b", 32, 8, 128, 1, 8192},       {"3-70b", 64, 8, 128, 1, 8192},
+};
+
+static void *check(void *p)
+{
+    if (!p) {
+        fprintf(stderr, "bench_attention: no memory\n");
+        exit(1);
+    }
+    return p;
+}
+
+static void demand(lariat_status status)
+{
+    if (status != LARIAT_OK) {
+        fprintf(stderr, "bench_attention: %s\n", lariat_error());
+        exit(1);
+    }
+}
+
+/* In [-1, 1), the same on every run. */
+static float random_float(void)
+{
+    static uint32_t state = 1;
+
+    state = state * 1664525u + 1013904223u;
+    return (float)(state >> 8) / 8388608.0f - 1;
+}
+
+static void *random_cache(dtype type, int64_t n)
+{
+    void *cache = check(malloc(dtype_row_bytes(type, n)));
+
+    for (int64_t i = 0; i < n; i++) {
+        float x = random_float();
+        if (type == DTYPE_F32) {
+            ((float *)cache)[i] = x;
+        } else {
+            ((uint16_t *)cache)[i] = type == DTYPE_F16 ? f32_to_f16(x) : f32_to_bf16(x);
+        }
+    }
+    return cache;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Median seconds of one layer's attention, over `layers` layers of keys and values. */
+static double time_attention(const settings *s, const shape *p, int64_t layers)
+{
+    attention_shape a = {p->n_heads, p->n_kv_heads, p->head_dim, 1 / sqrtf((float)p->head_dim), s->kv_type};
+    int64_t width = (int64_t)p->n_heads * p->head_dim, n = (int64_t)p->n_kv_heads * p->keys * p->head_dim;
+    float *q = check(malloc((size_t)(p->queries * width) * sizeof *q));
+    carry c = carry_at(check(malloc(carry_bytes(&a, p->queries))), &a, p->queries);
+    double times[ROUNDS];
+    kv_segment segments[LAYERS_MAX];
+
+    for (int64_t i = 0; i < p->queries * width; i++) {
+        q[i] = 3 * random_float();
+    }
+    for (int64_t i = 0; i < layers; i++) {
+        segments[i] = (kv_segment){random_cache(s->kv_type, n), random_cache(s->kv_type, n), p->keys, p->keys, 0};
+    }
+    for (int round = -1; round < ROUNDS; round++) {
+        double start = clock_now();
+        for (int64_t i = 0; i < layers; i++) {
+            attention_item item = {0, p->queries, p->keys - p->queries, &segments[i], 1};
+            s->dev->ops->carry_clear(s->dev, &c, &a, p->queries);
+            s->dev->ops->attention(s->dev, &a, q, width, &item, 1, &c);
+        }
+        times[round < 0 ? 0 : round] = (clock_now() - start) / (double)layers;
+    }
+    qsort(times, ROUNDS, sizeof *times, by_size);
+    for (int64_t i = 0; i < layers; i++) {
+        free((void *)(uintptr_t)segments[i].k);
+        free((void *)(uintptr_t)segments[i].v);
+    }
+    free(c.o);
+    free(q);
+    return times[ROUNDS / 2];
+}
+
+static void print_shape(const settings *s, const shape *p)
+{
+    printf("| %-12s | %2d/%-2d x %3d %-4s | %3d | %5d |", p->name, p->n_heads, p->n_kv_heads, p->head_dim, dtype_name(s->kv_type),
+           p->queries, p->keys);
+}
+
+static void prefill(const settings *s, const shape *p)
+{
+    double queries = p->queries, pairs = queries * (p->keys - queries) + queries * (queries + 1) / 2, peak, again;
+
+    demand(cpu_measure_fma(s->threads, s->isa, &peak));
+    double rate = 4 * pairs * p->n_heads * p->head_dim / time_attention(s, p, 1);
+    demand(cpu_measure_fma(s->threads, s->isa, &again));
+    peak = again > peak ? again : peak;
+    print_shape(s, p);
+    printf(" %6.1f GFLOP/s | %3.0f %% of FMA peak %.1f |\n", rate / 1e9, 100 * rate / peak, peak / 1e9);
+}
+
+static void decode(const settings *s, const shape *p)
+{
+    double layer = 2 * (double)p->n_kv_heads * p->keys * (double)dtype_row_bytes(s->kv_type, p->head_dim), read, again;
+    int64_t layers = (int64_t)((double)s->megabytes * 1e6 / layer) + 1;
+
+    layers = layers < LAYERS_MAX ? layers : LAYERS_MAX;
+    int64_t bytes = (int64_t)layer * layers;
+    demand(cpu_measure_read(s->threads, s->isa, bytes, &read));
+    double rate = layer / time_attention(s, p, layers);
+    demand(cpu_measure_read(s->threads, s->isa, bytes, &again));
+    read = again > read ? again : read;
+    print_shape(s, p);
+    printf(" %6.1f GB/s | %3.0f %% of reading %.0f MB at %.1f |\n", rate / 1e9, 100 * rate / read, (double)bytes / 1e6, read / 1e9);
+}
+
+static int isa_of(const char *name)
+{
+    static const char *const names[] = {"scalar", "avx2", "avx512"};
+
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return i;
+        }
+    }
+    return CPU_BEST;
+}
+
+int main(int argc, char **argv)
+{
+    settings s = {cpus_available(), cpu_isa_best(), DTYPE_F16, 100, NULL};
+
+    for (int option; (option = getopt(argc, argv, "t:i:k:m:")) != -1;) {
+        switch (option) {
+        case 't': s.threads = atoi(optarg); break;
+        case 'i': s.isa = (cpu_isa)isa_of(optarg); break;
+        case 'k': s.kv_type = dtype_from_name(optarg); break;
+        case 'm': s.megabytes = atoll(optarg); break;
+        default: s.kv_type = DTYPE_COUNT; break;
+        }
+    }
+    if (s.kv_type > DTYPE_BF16) {
+        fprintf(stderr, "usage: %s [-t THREADS] [-i scalar|avx2|avx512] [-k F16|BF16|F32] [-m MB] [prefill|decode]\n", argv[0]);
+        return 2;
+    }
+    demand(cpu_device_open(s.threads, s.isa, &s.dev));
+    printf("%d threads, %s\n", s.threads, cpu_isa_name(s.isa));
+    for (size_t i = 0; i < sizeof prefill_shapes / sizeof *prefill_shapes && (optind == argc || argv[optind][0] == 'p'); i++) {
+        prefill(&s, &prefill_shapes[i]);
+    }
+    for (size_t i = 0; i < sizeof decode_shapes / sizeof *decode_shapes && (optind == argc || argv[optind][0] == 'd'); i++) {
+        decode(&s, &decode_shapes[i]);
+    }
+    s.dev->ops->close(s.dev);
+    return 0;
+}
