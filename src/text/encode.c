@@ -79,6 +79,41 @@ static bool words_end_at_space(const lariat_tokenizer *t)
     return true;
 }
 
+typedef struct scored {
+    float score;
+    int32_t id;
+} scored;
+
+static int compare_scores(const void *a, const void *b)
+{
+    const scored *left = a, *right = b;
+
+    return left->score != right->score ? (left->score < right->score) - (left->score > right->score)
+                                       : (left->id > right->id) - (left->id < right->id);
+}
+
+static lariat_status rank_scores(lariat_tokenizer *t)
+{
+    const vocabulary *v = &t->v;
+    scored *order = malloc((size_t)v->n_tokens * sizeof *order);
+
+    t->ranks = calloc((size_t)v->n_tokens, sizeof *t->ranks);
+    if (!t->ranks || !order) {
+        free(order);
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for %lld scores", (long long)v->n_tokens);
+    }
+    for (int64_t id = 0; id < v->n_tokens; id++) {
+        order[id] = (scored){ .score = v->tokens[id].score, .id = (int32_t)id };
+    }
+    qsort(order, (size_t)v->n_tokens, sizeof *order, compare_scores);
+    for (int64_t i = 1; i < v->n_tokens; i++) {
+        t->ranks[order[i].id] = t->ranks[order[i - 1].id] + (order[i].score == order[i - 1].score ? 0 : 1);
+    }
+    t->n_ranks = t->ranks[order[v->n_tokens - 1].id] + 1;
+    free(order);
+    return LARIAT_OK;
+}
+
 static lariat_status build_added(lariat_tokenizer *t)
 {
     vocabulary *v = &t->v;
@@ -150,6 +185,10 @@ static lariat_status build_tables(lariat_tokenizer *t)
     TRY(check_steps(v));
     TRY(word_table_make(v, &t->words));
     TRY(pair_table_make(v, &t->pairs));
+    t->n_ranks = (uint32_t)v->n_merges;
+    if (v->by_score) {
+        TRY(rank_scores(t));
+    }
     for (int64_t id = 0; v->by_score && id < v->n_tokens; id++) {
         if (v->tokens[id].kind == TOKEN_USER) {
             if (v->tokens[id].size > MAX_ADDED_BYTES) {
@@ -223,6 +262,7 @@ void lariat_tokenizer_close(lariat_tokenizer *t)
     prefix_set_free(&t->added_normalized);
     prefix_set_free(&t->users);
     vocabulary_free(&t->v);
+    free(t->ranks);
     free(t);
 }
 

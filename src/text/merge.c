@@ -1,8 +1,8 @@
-/* Byte pair encoding with a heap of candidates over a linked list of symbols; few symbols are searched without a heap.
-   Both give the same ids: of all neighbours that a merge joins, the one of the lowest rank, and of those the leftmost, is joined
-   first. By score the rank is the order of scores and any neighbours merge whose text is a token (SentencePiece); otherwise
-   the list of merges says which (Hugging Face).
-   Rests on tables.c. Read on in encode.c, which cuts text into words. */
+/* Byte pair encoding: of all neighbours that a merge joins, those of the lowest rank, and of those the leftmost, are joined first.
+   By score the rank is the order of scores, and any neighbours merge whose text is a token (SentencePiece); otherwise the list of
+   merges says which (Hugging Face). Three ways to the same ids: looking at all of a few symbols; a heap of candidates over a
+   linked list; and for very long words a queue for each rank, gone through in order, with the heap for what comes late.
+   Rests on tables.c. Read on in pretokenizer.c, which cuts text into words. */
 #include "text/merge.h"
 
 #include "text/utf8.h"
@@ -12,6 +12,7 @@
 
 enum {
     FEW = 24,          /* symbols up to which looking at all of them is faster than a heap */
+    MANY = 4096,       /* symbols from which on a queue for each rank is faster than a heap */
     NO_RANK = -1,
     MAX_WORD = 1 << 30 /* bytes: places are 32 bits */
 };
@@ -20,6 +21,10 @@ void merger_free(merger *m)
 {
     free(m->symbols);
     free(m->heap);
+    free(m->blocks);
+    free(m->heads);
+    free(m->tails);
+    free(m->turn);
     *m = (merger){ .t = m->t };
 }
 
@@ -100,16 +105,6 @@ static lariat_status symbols_by_score(merger *m, const char *word, size_t size)
 
 /* --- merging --- */
 
-/* A number that is smaller for a better score. */
-static uint32_t rank_of_score(float score)
-{
-    float s = score == 0 ? 0 : score; /* minus zero is zero */
-    uint32_t bits;
-
-    memcpy(&bits, &s, sizeof bits);
-    return ~(bits & UINT32_C(0x80000000) ? ~bits : bits | UINT32_C(0x80000000));
-}
-
 /* The rank of merging two neighbours and what comes of it, or NO_RANK. */
 static int64_t find_merge(const merger *m, const char *word, const symbol *left, const symbol *right, int32_t *result)
 {
@@ -121,7 +116,7 @@ static int64_t find_merge(const merger *m, const char *word, const symbol *left,
             return NO_RANK;
         }
         *result = word_table_find(&t->words, &t->v, word + left->start, left->size + right->size);
-        return *result < 0 ? NO_RANK : (int64_t)rank_of_score(t->v.tokens[*result].score);
+        return *result < 0 ? NO_RANK : (int64_t)t->ranks[*result];
     }
     slot = pair_table_find(&t->pairs, left->id, right->id);
     if (!slot) {
@@ -207,10 +202,40 @@ static candidate heap_pop(merger *m)
     return top;
 }
 
+/* Puts a candidate behind the others of its rank. */
+static lariat_status queue_push(merger *m, int64_t rank, waiting w)
+{
+    waiting_block *b = m->tails[rank] < 0 ? NULL : &m->blocks[m->tails[rank]];
+    int i = 0;
+
+    while (b && i < WAITING_BLOCK && b->list[i].place >= 0) {
+        i++;
+    }
+    if (!b || i == WAITING_BLOCK) {
+        int32_t at = (int32_t)m->n_blocks;
+        if (m->n_blocks == m->block_capacity) {
+            TRY(grow_array((void **)&m->blocks, &m->block_capacity, m->n_blocks + 1, sizeof *m->blocks));
+        }
+        if (m->tails[rank] < 0) {
+            m->heads[rank] = at;
+        } else {
+            m->blocks[m->tails[rank]].next = at;
+        }
+        m->tails[rank] = at;
+        b = &m->blocks[m->n_blocks++];
+        memset(b, 0xFF, sizeof *b);
+        i = 0;
+    }
+    b->list[i] = w;
+    return LARIAT_OK;
+}
+
+/* Two neighbours become a candidate, if they merge. */
 static lariat_status propose(merger *m, const char *word, int32_t left, int32_t right)
 {
     int32_t result = -1;
     int64_t rank;
+    uint32_t size;
 
     if (left < 0 || right < 0) {
         return LARIAT_OK;
@@ -219,48 +244,140 @@ static lariat_status propose(merger *m, const char *word, int32_t left, int32_t 
     if (rank == NO_RANK) {
         return LARIAT_OK;
     }
-    return heap_push(m, (candidate){ .key = (uint64_t)rank << 32 | (uint32_t)left,
-                                     .size = m->symbols[left].size + m->symbols[right].size,
-                                     .result = result });
+    size = m->symbols[left].size + m->symbols[right].size;
+    if (rank > m->rank) {
+        return queue_push(m, rank, (waiting){ .place = left, .size = size, .result = result });
+    }
+    return heap_push(m, (candidate){ .key = (uint64_t)rank << 32 | (uint32_t)left, .size = size, .result = result });
 }
 
-static lariat_status merge_many(merger *m, const char *word)
+static void link_symbols(merger *m)
 {
-    int64_t kept = 0;
-
-    m->n_heap = 0;
     for (int64_t i = 0; i < m->n; i++) {
         m->symbols[i].previous = (int32_t)i - 1;
         m->symbols[i].next = i + 1 < m->n ? (int32_t)i + 1 : -1;
     }
-    for (int64_t i = 1; i < m->n; i++) {
-        TRY(propose(m, word, (int32_t)i - 1, (int32_t)i));
-    }
-    while (m->n_heap) {
-        candidate c = heap_pop(m);
-        int32_t place = (int32_t)(uint32_t)c.key;
-        symbol *left = &m->symbols[place], *right;
-        /* Symbols only grow, so the same sum means that both are still those of the proposal. */
-        if (left->size == 0 || left->next < 0 || left->size + m->symbols[left->next].size != c.size) {
-            continue;
-        }
-        right = &m->symbols[left->next];
-        left->size = c.size;
-        left->id = c.result;
-        left->next = right->next;
-        right->size = 0;
-        if (left->next >= 0) {
-            m->symbols[left->next].previous = place;
-        }
-        TRY(propose(m, word, left->previous, place));
-        TRY(propose(m, word, place, left->next));
-    }
+}
+
+/* Drops the symbols that were merged into others. */
+static void close_gaps(merger *m)
+{
+    int64_t kept = 0;
+
     for (int64_t i = 0; i < m->n; i++) {
         if (m->symbols[i].size) {
             m->symbols[kept++] = m->symbols[i];
         }
     }
     m->n = kept;
+}
+
+/* Joins the symbol at `place` with the next one, if both are still those of the proposal: symbols only grow, so the same sum of
+   bytes says so. What that makes possible is proposed. */
+static lariat_status join(merger *m, const char *word, int32_t place, uint32_t size, int32_t result)
+{
+    symbol *left = &m->symbols[place], *right;
+
+    if (left->size == 0 || left->next < 0 || left->size + m->symbols[left->next].size != size) {
+        return LARIAT_OK;
+    }
+    right = &m->symbols[left->next];
+    left->size = size;
+    left->id = result;
+    left->next = right->next;
+    right->size = 0;
+    if (left->next >= 0) {
+        m->symbols[left->next].previous = place;
+    }
+    TRY(propose(m, word, left->previous, place));
+    return propose(m, word, place, left->next);
+}
+
+/* Joins what the heap holds up to a key. */
+static lariat_status drain_heap(merger *m, const char *word, uint64_t key)
+{
+    while (m->n_heap && m->heap[0].key <= key) {
+        candidate c = heap_pop(m);
+        TRY(join(m, word, (int32_t)(uint32_t)c.key, c.size, c.result));
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status propose_all(merger *m, const char *word)
+{
+    for (int64_t i = 1; i < m->n; i++) {
+        TRY(propose(m, word, (int32_t)i - 1, (int32_t)i));
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status merge_by_heap(merger *m, const char *word)
+{
+    m->n_heap = 0;
+    m->rank = INT64_MAX;
+    link_symbols(m);
+    TRY(propose_all(m, word));
+    TRY(drain_heap(m, word, UINT64_MAX));
+    close_gaps(m);
+    return LARIAT_OK;
+}
+
+static int compare_places(const void *a, const void *b)
+{
+    const waiting *left = a, *right = b;
+
+    return (left->place > right->place) - (left->place < right->place);
+}
+
+/* Those that wait for a rank, from left to right; they joined the queue in almost this order. */
+static lariat_status take_turn(merger *m, int64_t rank, int64_t *n)
+{
+    bool sorted = true;
+
+    *n = 0;
+    for (int32_t at = m->heads[rank]; at >= 0; at = m->blocks[at].next) {
+        const waiting_block *b = &m->blocks[at];
+        TRY(grow_array((void **)&m->turn, &m->turn_capacity, *n + WAITING_BLOCK, sizeof *m->turn));
+        for (int i = 0; i < WAITING_BLOCK && b->list[i].place >= 0; i++) {
+            sorted = sorted && (*n == 0 || m->turn[*n - 1].place < b->list[i].place);
+            m->turn[(*n)++] = b->list[i];
+        }
+    }
+    if (!sorted) {
+        qsort(m->turn, (size_t)*n, sizeof *m->turn, compare_places);
+    }
+    return LARIAT_OK;
+}
+
+/* Most of what a join makes possible ranks later and waits in a queue; the rest comes before the next of the turn, by the heap. */
+static lariat_status merge_by_rank(merger *m, const char *word)
+{
+    enum { AHEAD = 8 }; /* joins for which memory is asked beforehand */
+    size_t bytes = m->t->n_ranks * sizeof *m->heads;
+
+    m->heads = m->heads ? m->heads : malloc(bytes);
+    m->tails = m->tails ? m->tails : malloc(bytes);
+    if (!m->heads || !m->tails) {
+        return fail(LARIAT_NO_MEMORY, "text: no memory for %u queues", m->t->n_ranks);
+    }
+    memset(m->heads, 0xFF, bytes);
+    memset(m->tails, 0xFF, bytes);
+    m->n_blocks = m->n_heap = 0;
+    m->rank = -1;
+    link_symbols(m);
+    TRY(propose_all(m, word));
+    for (m->rank = 0; m->rank < m->t->n_ranks; m->rank++) {
+        int64_t n;
+        TRY(take_turn(m, m->rank, &n));
+        for (int64_t i = 0; i < n; i++) {
+            waiting w = m->turn[i];
+            __builtin_prefetch(&m->symbols[m->turn[i + AHEAD < n ? i + AHEAD : i].place]);
+            TRY(drain_heap(m, word, (uint64_t)m->rank << 32 | (uint32_t)w.place));
+            TRY(join(m, word, w.place, w.size, w.result));
+        }
+        TRY(drain_heap(m, word, UINT64_MAX));
+    }
+    close_gaps(m);
     return LARIAT_OK;
 }
 
@@ -304,8 +421,10 @@ lariat_status merge_word(merger *m, const char *word, size_t size, id_list *ids)
     TRY(v->by_score ? symbols_by_score(m, word, size) : symbols_by_merges(m, word, size));
     if (m->n <= FEW) {
         merge_few(m, word);
+    } else if (m->n < MANY || m->t->n_ranks == 0) {
+        TRY(merge_by_heap(m, word));
     } else {
-        TRY(merge_many(m, word));
+        TRY(merge_by_rank(m, word));
     }
     if (v->by_score) {
         return emit_by_score(m, word, ids);

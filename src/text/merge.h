@@ -20,13 +20,32 @@ typedef struct candidate {
     int32_t result;
 } candidate;
 
+/* The same, waiting for its rank's turn; several together, so that going through a queue is not a wait for memory each. */
+typedef struct waiting {
+    int32_t place;          /* of the left symbol; -1: free */
+    uint32_t size;
+    int32_t result;
+} waiting;
+
+enum { WAITING_BLOCK = 5 }; /* with `next` one cache line */
+typedef struct waiting_block {
+    waiting list[WAITING_BLOCK];
+    int32_t next;           /* block, -1 at the end */
+} waiting_block;
+
 /* Memory that one thread reuses from word to word. */
 typedef struct merger {
     const lariat_tokenizer *t;
     symbol *symbols;
     int64_t n, capacity;
+    int64_t rank;           /* whose turn it is: candidates of later ranks wait in queues, others lie in the heap */
     candidate *heap;
     int64_t n_heap, heap_capacity;
+    waiting_block *blocks;
+    int64_t n_blocks, block_capacity;
+    int32_t *heads, *tails; /* [t->n_ranks] the first and the last block that waits for a rank; -1: none */
+    waiting *turn;          /* those of one rank */
+    int64_t turn_capacity;
     bool after_unknown;     /* by score: the last id was the unknown token's */
 } merger;
 
