@@ -233,34 +233,54 @@ static size_t float_bytes(const model_config *c)
     return norm + (size_t)c->n_layers * (4 * norm + 3 * heads + 2 * ff); /* two norms; biases of o and down; of q, k, v; of gate, up */
 }
 
-static uint64_t hash(uint64_t h, const void *data, size_t size) /* FNV-1a */
+/* FNV-1a of numbers and names, byte by byte, so that every machine gives the same. */
+static uint64_t hash_int(uint64_t h, int64_t value)
 {
-    const unsigned char *p = data;
-    for (size_t i = 0; i < size; i++) {
-        h = (h ^ p[i]) * UINT64_C(0x100000001b3);
+    for (int i = 0; i < 8; i++) {
+        h = (h ^ (((uint64_t)value >> (8 * i)) & 0xff)) * UINT64_C(0x100000001b3);
     }
+    return h;
+}
+
+static uint64_t hash_float(uint64_t h, float value)
+{
+    int32_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    return hash_int(h, bits);
+}
+
+static uint64_t hash_text(uint64_t h, const char *text)
+{
+    do {
+        h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+    } while (*text++);
     return h;
 }
 
 static uint64_t fingerprint(const model *m)
 {
     const model_config *c = &m->config;
-    const int32_t sizes[] = {c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ff, c->vocab, (int32_t)c->rope,
-                             c->tied_head, c->bos_id, c->n_end_ids};
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    const int64_t numbers[] = {c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ff, c->vocab, c->trained_context,
+                               c->rope, c->tied_head, c->bos_id, c->n_end_ids};
+    uint64_t h = hash_text(UINT64_C(0xcbf29ce484222325), c->architecture);
 
-    h = hash(h, c->architecture, strlen(c->architecture) + 1);
-    h = hash(h, sizes, sizeof sizes);
-    h = hash(h, c->end_ids, (size_t)c->n_end_ids * sizeof *c->end_ids);
-    h = hash(h, &c->trained_context, sizeof c->trained_context);
-    h = hash(h, &c->rms_eps, sizeof c->rms_eps);
-    h = hash(h, &c->rope_factor, sizeof c->rope_factor);
-    h = hash(h, c->inv_freq, (size_t)(c->head_dim / 2) * sizeof *c->inv_freq);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        h = hash_int(h, numbers[i]);
+    }
+    for (int32_t i = 0; i < c->n_end_ids; i++) {
+        h = hash_int(h, c->end_ids[i]);
+    }
+    h = hash_float(hash_float(h, c->rms_eps), c->rope_factor);
+    for (int32_t i = 0; i < c->head_dim / 2; i++) {
+        h = hash_float(h, c->inv_freq[i]);
+    }
     for (int64_t i = 0; i < m->table->n; i++) {
         const tensor *x = &m->table->list[i];
-        h = hash(h, x->name, strlen(x->name) + 1);
-        h = hash(h, x->type_name, strlen(x->type_name) + 1);
-        h = hash(h, x->dims, (size_t)x->n_dims * sizeof *x->dims);
+        h = hash_text(hash_text(h, x->name), x->type_name);
+        for (int32_t d = 0; d < x->n_dims; d++) {
+            h = hash_int(h, x->dims[d]);
+        }
     }
     return h;
 }
