@@ -299,21 +299,30 @@ static lariat_status bind_all(binder *b)
     for (int32_t l = 0; l < c->n_layers; l++) {
         TRY(bind_layer(b, l));
     }
+    return LARIAT_OK;
+}
+
+/* Twice where values are wanted: memory for them is taken only after every tensor has been found in its size. */
+static lariat_status bind_twice(binder *b, bool values)
+{
+    TRY(bind_all(b));
     for (int64_t i = 0; i < b->m->table->n; i++) {
         if (!b->used[i]) {
             TRY(check_left_over(b, &b->m->table->list[i]));
         }
     }
-    return LARIAT_OK;
+    if (!values) {
+        return LARIAT_OK;
+    }
+    TRY(arena_open(&b->m->floats, float_bytes(&b->m->config), "norms and biases"));
+    b->values = true;
+    return bind_all(b);
 }
 
 lariat_status weights_bind(model *m, bool values)
 {
-    binder b = {.m = m, .names = m->file ? &ggml : &hugging_face, .path = m->path, .values = values};
+    binder b = {.m = m, .names = m->file ? &ggml : &hugging_face, .path = m->path};
 
-    if (values) {
-        TRY(arena_open(&m->floats, float_bytes(&m->config), "norms and biases"));
-    }
     m->weights.layers = calloc((size_t)m->config.n_layers, sizeof *m->weights.layers);
     b.used = calloc((size_t)m->table->n + 1, sizeof *b.used);
     lariat_status status = LARIAT_OK;
@@ -321,7 +330,7 @@ lariat_status weights_bind(model *m, bool values)
         status = fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %d layers", m->path, m->config.n_layers);
     }
     if (status == LARIAT_OK) {
-        status = bind_all(&b);
+        status = bind_twice(&b, values);
     }
     free(b.used);
     for (dtype t = DTYPE_F32; t < DTYPE_COUNT; t++) {

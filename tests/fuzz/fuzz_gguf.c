@@ -1,9 +1,9 @@
 /* Any bytes as a GGUF file: refused with one line, or metadata and tensors that lie inside the file, and of them the
-   configuration of a model.
-   Rests on format/gguf.c and model/config_gguf.c. See fuzz.h. */
+   configuration and the bound weights of a model.
+   Rests on format/gguf.c, model/config_gguf.c and model/weights.c. See fuzz.h. */
 #include "format/gguf.h"
 #include "fuzz/fuzz.h"
-#include "model/config.h"
+#include "model/weights.h"
 
 /* Every key, with every way to ask for it. */
 static void read_keys(const gguf *g)
@@ -52,9 +52,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(tensors_find(t, t->list[i].name) == &t->list[i]);
         touch(t->list[i].data, t->list[i].bytes);
     }
-    model_config c;
-    if (was_read(config_from_gguf(g, &c))) {
-        CHECK(c.n_heads % c.n_kv_heads == 0);
+    model m = {.path = (char[]){"fuzz.gguf"}, .table = t, .file = g};
+    if (was_read(config_from_gguf(g, &m.config))) {
+        CHECK(m.config.n_heads % m.config.n_kv_heads == 0);
+        if (was_read(weights_bind(&m, true))) {
+            CHECK(m.weights.final_norm && m.weight_bytes > 0);
+        }
+        arena_close(&m.floats);
+        free(m.weights.layers);
     }
     gguf_close(g);
     return 0;

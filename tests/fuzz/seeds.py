@@ -84,6 +84,30 @@ class Gguf:
         return file + bytes(-len(file) % 32 + at)
 
 
+def tiny_gguf():
+    """A whole model of one layer, with biases, that binds."""
+    def string(text):
+        return struct.pack("<Q", len(text)) + text.encode()
+
+    ints = {"block_count": 1, "embedding_length": 4, "feed_forward_length": 6, "attention.head_count": 2, "attention.head_count_kv": 1,
+            "context_length": 64}
+    keys = [string("general.architecture") + struct.pack("<I", 8) + string("llama"),
+            string("llama.attention.layer_norm_rms_epsilon") + struct.pack("<If", 6, 1e-5)]
+    keys += [string("llama." + key) + struct.pack("<II", 4, value) for key, value in ints.items()]
+    shapes = {"token_embd.weight": (4, 5), "output_norm.weight": (4,), "rope_freqs.weight": (1,), "blk.0.attn_norm.weight": (4,),
+              "blk.0.ffn_norm.weight": (4,), "blk.0.attn_q.weight": (4, 4), "blk.0.attn_k.weight": (4, 2), "blk.0.attn_v.weight": (4, 2),
+              "blk.0.attn_output.weight": (4, 4), "blk.0.ffn_gate.weight": (4, 6), "blk.0.ffn_up.weight": (4, 6),
+              "blk.0.ffn_down.weight": (6, 4), "blk.0.attn_q.bias": (4,), "blk.0.ffn_down.bias": (4,)}
+    infos, at = b"", 0
+    for name, shape in shapes.items():
+        infos += string(name) + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", n) for n in shape) + struct.pack("<IQ", 0, at)
+        elements = shape[0] * (shape[1] if len(shape) == 2 else 1)
+        at += 4 * elements + -4 * elements % 32
+    file = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(keys)) + b"".join(keys) + infos
+    return file + bytes(-len(file) % 32) + struct.pack("<f", 1.0) * (at // 4)
+
+
+put("gguf", "tiny", tiny_gguf())
 for path in sorted((reference / "models").iterdir()):
     config, generation = (path / "config.json").read_bytes(), (path / "generation_config.json").read_bytes()
     put("config", path.name, config + b"\0" + generation)
