@@ -14,7 +14,7 @@ declare -A sees=(
     [comm]='device/device.h'
     [ring]='device comm'
     [model]='ring device format comm/comm.h'
-    [engine]='model ring text format comm device/device.h device/cpu/cpu.h'
+    [engine]='model ring text format comm device/device.h device/cpu/cpu.h device/cpu/ceilings.h'
     [cli]='-'
     [server]='-'
 )
@@ -38,7 +38,8 @@ may() {
 }
 
 while IFS=: read -r file include; do
-    what=$(sed -E 's/^[^"]*"([^"]+)".*/\1/' <<<"$include")
+    what=${include#*\"}
+    what=${what%%\"*}
     case $file in
     include/*)
         [ "${what%%/*}" = lariat ] || complain "$file" "a public header includes $what"
