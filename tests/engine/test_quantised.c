@@ -58,8 +58,8 @@ static void every_block_type_agrees_with_its_dequantised_values(void **state)
         char *path = reference_path(name);
         assert_non_null(path);
         oracle_open(&o, expected, prefix);
-        for (int32_t ranks = 1; ranks <= 8; ranks += ranks < 3 ? 1 : 5) {
-            for (int32_t chunk = 0; chunk <= 20; chunk += 10) { /* whole: large matrices; 10: small ones */
+        for (int32_t ranks = 1; ranks <= 3; ranks += 2) {
+            for (int32_t chunk = 0; chunk <= 100; chunk += 100) { /* 100 by 3 ranks: rows too few for the large path, and by slices */
                 check_file(&o, path, (lariat_options){.ranks = ranks, .threads = 2, .chunk = chunk, .kv = LARIAT_KV_F32, .context = 1200},
                            1e-3f);
             }
