@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Lariat beside llama.cpp on the same model, threads and machine, in the same run, as ratios.
+
+  bench/peer.py --peer FOLDER [--lariat PROGRAM] [--model FILE.gguf] [PART ...]
+
+FOLDER holds llama.cpp's llama-bench and llama-quantize (PyPI's source package llama-cpp-python 0.3.36 carries it; build it outside
+the tree). The model is the demo's unless named (scripts/fetch-model.sh). Parts, all by default:
+
+  types      prefill of 512 and decode for every stored type (made from the model by llama-quantize)
+  long       prefill of 4,096 of the model as it is
+  ring       two ranks of one thread against one rank of two (no peer)
+  neighbour  decode while another process keeps one core busy, 2 threads and 1
+  start      seconds to the first token of a short prompt, and resident memory beyond file and cache (no peer)
+
+Every figure is the median of --reps rounds in which all contenders take turns; ratios are of medians. A table goes to standard
+output, the same as JSON to --out.
+"""
+import argparse, json, os, platform, re, signal, statistics, subprocess, sys, tempfile, time
+
+TYPES = ["Q4_1", "Q4_0", "Q5_0", "Q5_1", "Q8_0", "Q4_K_M", "Q6_K", "F16", "BF16", "F32"]
+PARTS = ["types", "long", "ring", "neighbour", "start"]
+
+
+def run(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"peer.py: {' '.join(command)}: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout
+
+
+class Bench:
+    def __init__(self, args):
+        self.args, self.rows = args, []
+        self.peer = os.path.join(args.peer, "llama-bench") if args.peer else None
+
+    def lariat(self, model, prompt, gen, threads=2, ranks=1):
+        row = json.loads(run([self.args.lariat, "bench", "-q", "-m", model, "-p", str(prompt), "-n", str(gen), "-r", "1",
+                              "-t", str(threads), "--ranks", str(ranks), "-o", "jsonl"]))
+        return row["decode_tps"] if gen else row["prefill_tps"]
+
+    def llama(self, model, prompt, gen, threads=2):
+        rows = json.loads(run([self.peer, "-m", model, "-p", str(prompt), "-n", str(gen), "-r", "1", "-t", str(threads), "-o", "json"]))
+        return rows[0]["avg_ts"]
+
+    def take_turns(self, contenders):
+        """Medians of {name: function}, every round all of them."""
+        values = {name: [] for name in contenders}
+        for _ in range(self.args.reps):
+            for name, measure in contenders.items():
+                values[name].append(measure())
+        return {name: statistics.median(v) for name, v in values.items()}
+
+    def share(self, model, prompt, gen):
+        row = json.loads(run([self.args.lariat, "bench", "-q", "-m", model, "-p", str(prompt), "-n", str(gen), "-r", "3", "-t", "2",
+                              "-o", "jsonl"]))
+        return row["ceiling_share"]
+
+    def report(self, part, what, **figures):
+        self.rows.append({"part": part, "what": what, **figures})
+        print(f"| {part} | {what} | " + " | ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()) + " |", flush=True)
+
+    def against_peer(self, part, what, model, prompt, gen):
+        got = self.take_turns({"lariat": lambda: self.lariat(model, prompt, gen), "peer": lambda: self.llama(model, prompt, gen)})
+        run([self.args.lariat, "bench", "-q", "--ceilings", "-m", model, "-t", "2"])
+        self.report(part, what, lariat=got["lariat"], peer=got["peer"], ratio=got["lariat"] / got["peer"],
+                    ceiling_share=self.share(model, prompt, gen))
+
+    def types(self):
+        quantize = os.path.join(self.args.peer, "llama-quantize")
+        with tempfile.TemporaryDirectory() as folder:
+            for type_ in TYPES:
+                model = self.args.model
+                if type_ != "Q4_1":
+                    model = os.path.join(folder, type_ + ".gguf")
+                    run([quantize, "--allow-requantize", self.args.model, model, type_])
+                self.against_peer("types", f"{type_} prefill 512", model, 512, 0)
+                self.against_peer("types", f"{type_} decode", model, 0, 64)
+                if model != self.args.model:
+                    os.remove(model)
+
+    def long(self):
+        self.against_peer("long", "prefill 4096", self.args.model, 4096, 0)
+
+    def ring(self):
+        for what, prompt, gen in (("prefill 4096", 4096, 0), ("decode", 0, 128)):
+            got = self.take_turns({f"ranks{n}": lambda n=n: self.lariat(self.args.model, prompt, gen, 2, n) for n in (1, 2)})
+            self.report("ring", f"{what}, 2 ranks of 1 thread over 1 rank of 2", two=got["ranks2"], one=got["ranks1"],
+                        ratio=got["ranks2"] / got["ranks1"])
+
+    def neighbour(self):
+        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        try:
+            model = self.args.model
+            contenders = {f"lariat{t}": lambda t=t: self.lariat(model, 0, 128, t) for t in (1, 2)}
+            contenders.update({f"peer{t}": lambda t=t: self.llama(model, 0, 128, t) for t in (1, 2)})
+            got = self.take_turns(contenders)
+        finally:
+            busy.send_signal(signal.SIGKILL)
+            busy.wait()
+        self.report("neighbour", "decode, 2 threads over 1", lariat2=got["lariat2"], lariat1=got["lariat1"],
+                    ratio=got["lariat2"] / got["lariat1"], peer_ratio=got["peer2"] / got["peer1"])
+
+    def start(self):
+        with tempfile.TemporaryDirectory() as folder:
+            stats = os.path.join(folder, "stats.json")
+            seconds, beyond = [], []
+            for _ in range(self.args.reps):
+                begin = time.monotonic()
+                child = subprocess.Popen([self.args.lariat, "generate", "-m", self.args.model, "-p", "Hello", "-n", "1", "-t", "2",
+                                          "-c", "2048", "--stats", stats], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                _, status, usage = os.wait4(child.pid, 0)
+                seconds.append(time.monotonic() - begin)
+                if status:
+                    sys.exit("peer.py: lariat generate failed")
+                beyond.append(usage.ru_maxrss * 1024 - os.path.getsize(self.args.model))
+            self.report("start", "short prompt, first token and exit", seconds=statistics.median(seconds),
+                        resident_beyond_file_mb=statistics.median(beyond) / 1e6)
+
+
+def machine():
+    name = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
+    flags = next((l for l in open("/proc/cpuinfo") if l.startswith("flags")), "")
+    special = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if re.search(rf"\b{f}\b", flags)]
+    return {"cpu": name, "cores": os.cpu_count(), "flags": special, "date": time.strftime("%Y-%m-%d")}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", help="folder with llama-bench and llama-quantize")
+    parser.add_argument("--lariat", default="build/lariat")
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    parser.add_argument("--model", default=os.path.join(cache, "lariat", "SmolLM2-135M-Instruct.Q4_1.gguf"))
+    parser.add_argument("--reps", type=int, default=5)
+    parser.add_argument("--out", help="JSON file for the results")
+    parser.add_argument("parts", nargs="*", default=PARTS)
+    args = parser.parse_args()
+    for part in args.parts:
+        if part not in PARTS:
+            parser.error(f"no part {part}: there are {', '.join(PARTS)}")
+        if part not in ("ring", "start") and not args.peer:
+            parser.error(f"{part} needs --peer FOLDER")
+    bench = Bench(args)
+    about = machine()
+    print(f"{about['cpu']}, {about['cores']} cores, {' '.join(about['flags'])}; {run([args.lariat, '--version']).strip()}")
+    if set(args.parts) & {"types", "long"}:
+        run([args.lariat, "bench", "-q", "--ceilings", "-t", "2"])
+    for part in args.parts:
+        getattr(bench, part)()
+    if args.out:
+        with open(args.out, "w") as f:
+            json.dump({"machine": about, "reps": args.reps, "rows": bench.rows}, f, indent=1)
+
+
+main()
