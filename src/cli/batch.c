@@ -169,11 +169,12 @@ static int choose_width(batch *b, const int64_t *longest_first, slot_wish *wante
         *wanted = (slot_wish){.context = slots_of(longest_first, width), .sessions = width, .longest = longest_first[0]};
         lariat_options library = plan_options(o, wanted->context, width);
         lariat_plan plan;
-        if (lariat_plan_make(o->model, &library, &plan) != LARIAT_OK) {
+        lariat_status status = lariat_plan_make(o->model, &library, &plan);
+        bool fits = status == LARIAT_OK && plan.total_bytes <= plan.available_bytes;
+        if (status != LARIAT_OK && width == 1) {
             return complain_library();
         }
-        if (plan.total_bytes <= plan.available_bytes ||
-            width == 1) { /* one that does not fit is refused by the library, with its figures */
+        if (fits || width == 1) { /* one that does not fit is refused by the library, with its figures */
             b->width = width;
             return 0;
         }

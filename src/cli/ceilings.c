@@ -112,10 +112,12 @@ static int keep(const lariat_ceilings *c, int64_t weight_bytes, double weight_ra
         root = json_object();
     }
     char *content = json_dumps(merge(root, c, weight_bytes, weight_rate), JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-    int rc = content ? write_file(path, content) : complain_memory("ceilings");
+    char *file = NULL;
+    int rc = content && asprintf(&file, "%s\n", content) >= 0 ? write_file(path, file) : complain_memory("ceilings");
     if (rc == 0 && report) {
         fprintf(report, "kept in %s\n", path);
     }
+    free(file);
     free(content);
     json_decref(root);
     free(path);

@@ -5,7 +5,7 @@
 #include "cli/message.h"
 #include "cli/output.h"
 
-#include <stdlib.h>
+#include <ctype.h>
 #include <string.h>
 
 enum { WIDTH = 100, INDENT = 28 };
@@ -73,8 +73,7 @@ static void print_command(command c)
 {
     const command_text *t = &command_texts[c];
     printf("Usage: lariat %s %s\n\n", t->name, t->usage);
-    printf("%c", t->summary[0] - 'a' + 'A');
-    print_words(t->summary + 1, 1, 0);
+    printf("%c%s.\n", toupper((unsigned char)t->summary[0]), t->summary + 1);
     if (t->more) {
         printf("\n");
         print_words(t->more, 0, 0);

@@ -24,6 +24,7 @@ enum {
 
 /* Bounds that keep a typing mistake from becoming a request. */
 #define TOKENS_MOST 1099511627776.0 /* 2^40 */
+#define CONTEXT_MOST 16777216       /* 16m */
 #define RANKS_MOST 1024
 #define THREADS_MOST 4096
 #define CHUNK_MOST 1048576
@@ -50,16 +51,16 @@ const option option_table[] = {
     {'n', "predict", "N", REPLIES, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, NULL, NULL,
      "at most N tokens a reply (default: until the model ends it or the context is full)"},
     {'n', "predict", "N", BENCH, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, "64", NULL, "tokens to decode after each prompt"},
-    {'c', "context", "N", GENERATE, OPTION_COUNT, FIELD(context), 1, TOKENS_MOST, NULL, NULL,
+    {'c', "context", "N", GENERATE, OPTION_COUNT, FIELD(context), 1, CONTEXT_MOST, NULL, NULL,
      "positions of a sequence, prompt and reply together (default: prompt plus -n where -n is given, otherwise the trained "
      "length or, with a warning, what fits into memory)"},
-    {'c', "context", "N", CHAT, OPTION_COUNT, FIELD(context), 1, TOKENS_MOST, NULL, NULL,
+    {'c', "context", "N", CHAT, OPTION_COUNT, FIELD(context), 1, CONTEXT_MOST, NULL, NULL,
      "positions of the whole talk (default: the trained length or, with a warning, what fits into memory)"},
-    {'c', "context", "N", LOGITS, OPTION_COUNT, FIELD(context), 1, TOKENS_MOST, NULL, NULL,
+    {'c', "context", "N", LOGITS, OPTION_COUNT, FIELD(context), 1, CONTEXT_MOST, NULL, NULL,
      "positions to make room for (default: as many as ids)"},
-    {'c', "context", "N", PERPLEXITY, OPTION_COUNT, FIELD(context), 2, TOKENS_MOST, NULL, NULL,
+    {'c', "context", "N", PERPLEXITY, OPTION_COUNT, FIELD(context), 2, CONTEXT_MOST, NULL, NULL,
      "tokens of a window (default: the trained length)"},
-    {'c', "context", "N", INSPECT, OPTION_COUNT, FIELD(context), 1, TOKENS_MOST, NULL, NULL,
+    {'c', "context", "N", INSPECT, OPTION_COUNT, FIELD(context), 1, CONTEXT_MOST, NULL, NULL,
      "say what memory a context of N tokens needs (default: the trained length)"},
 
     {0, "temp", "X", REPLIES, OPTION_REAL, FIELD(temperature), 0, 100, "0", NULL,

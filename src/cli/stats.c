@@ -32,6 +32,14 @@ static shares shares_of(const run *r)
     return s;
 }
 
+static void print_phase(const char *name, int64_t tokens, double seconds)
+{
+    if (tokens > 0) {
+        fprintf(stderr, " | %s %lld token%s, %.1f tokens/s", name, (long long)tokens, tokens == 1 ? "" : "s",
+                rate((double)tokens, seconds));
+    }
+}
+
 static void print_ring(const lariat_stats *s)
 {
     char bytes[24];
@@ -48,14 +56,8 @@ void stats_print(const run *r)
     if (f->first_s > 0) {
         fprintf(stderr, " | first token %.2f s", f->first_s);
     }
-    if (f->prefill_tokens > 0) {
-        fprintf(stderr, " | prefill %lld tokens, %.1f tokens/s", (long long)f->prefill_tokens,
-                rate((double)f->prefill_tokens, f->prefill_s));
-    }
-    if (f->decode_tokens > 0) {
-        fprintf(stderr, " | decode %lld tokens, %.1f tokens/s", (long long)f->decode_tokens,
-                rate((double)f->decode_tokens, f->decode_s));
-    }
+    print_phase("prefill", f->prefill_tokens, f->prefill_s);
+    print_phase("decode", f->decode_tokens, f->decode_s);
     if (f->decode_weight_bytes > 0) {
         fprintf(stderr, ", weights %.1f GB/s", rate(f->decode_weight_bytes, f->decode_s) / 1e9);
     }
