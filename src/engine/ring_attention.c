@@ -145,7 +145,7 @@ static const char *wrong_arguments(const lariat_ring *ring, const lariat_run run
         int64_t after = i ? runs[i - 1].first + runs[i - 1].count : 0;
         if (runs[i].first < after || runs[i].count < 1 || runs[i].count > ring->shape.max_tokens_per_rank ||
             runs[i].first > INT64_MAX / 2) {
-            return "runs must ascend, without gaps in order, from position 0 on";
+            return "each run must begin at a position from 0 on, behind the run before it, and have 1 to max_tokens_per_rank tokens";
         }
         sum += runs[i].count;
     }
@@ -189,7 +189,6 @@ static lariat_status plan_from(ring_member *m, int32_t n_ranks)
     pass *p = &m->pass;
     int32_t n = 0;
 
-    p->number++;
     p->n_parts = 1;
     p->n_tokens = 0;
     for (int32_t r = 0; r < n_ranks; r++) {
@@ -233,6 +232,7 @@ lariat_status lariat_ring_attend(lariat_ring *ring, int32_t rank, const lariat_r
     ring_member *m = &ring->members[rank];
     const char *wrong = wrong_arguments(ring, runs, n_runs, tokens);
 
+    m->pass.number++; /* also for a call that is refused: ranks count alike */
     m->mine.n_runs = wrong ? -1 : n_runs;
     if (!wrong && n_runs) {
         memcpy(m->mine.runs, runs, (size_t)n_runs * sizeof *runs);
@@ -242,8 +242,13 @@ lariat_status lariat_ring_attend(lariat_ring *ring, int32_t rank, const lariat_r
     if (wrong) {
         return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d: %s", rank, wrong);
     }
-    TRY(plan_from(m, ring->n_ranks));
-    lariat_status status = attend(ring, m, q, k, v, o, lse);
+    lariat_status status = plan_from(m, ring->n_ranks);
+    if (status == LARIAT_BAD_ARGUMENT) {
+        return status; /* all ranks have found the same and leave together */
+    }
+    if (status == LARIAT_OK) {
+        status = attend(ring, m, q, k, v, o, lse);
+    }
     if (status != LARIAT_OK) {
         comm_cancel(ring->comm);
     }
