@@ -24,6 +24,7 @@ typedef struct problem {
     lariat_run runs[MOST_RANKS][MOST_RUNS];
     int32_t n_runs[MOST_RANKS];
     int64_t held[MOST_RANKS];
+    bool stumbles; /* the last rank's first call names one token too many */
 } problem;
 
 typedef struct rank_args {
@@ -75,7 +76,8 @@ static void *rank_main(void *arg)
     move_rows(p, a->rank, p->k, k, kw, false);
     move_rows(p, a->rank, p->v, v, kw, false);
     for (int again = 0; again < 3; again++) { /* calls follow one another without a fence of the caller's */
-        a->status = lariat_ring_attend(a->ring, a->rank, p->runs[a->rank], p->n_runs[a->rank], n, q, k, v, o, lse);
+        int64_t says = p->stumbles && again == 0 && a->rank == p->n_ranks - 1 ? n + 1 : n;
+        a->status = lariat_ring_attend(a->ring, a->rank, p->runs[a->rank], p->n_runs[a->rank], says, q, k, v, o, lse);
     }
     move_rows(p, a->rank, a->o, o, qw, true);
     move_rows(p, a->rank, a->lse, lse, p->shape.n_heads, true);
@@ -148,7 +150,7 @@ static void compare(const problem *p, const float *o, const float *lse)
             const float *got = o + (t * p->shape.n_heads + h) * p->shape.head_dim;
             assert_true(fabs((double)lse[t * p->shape.n_heads + h] - l) <= 2e-6 * (1 + fabs(l)));
             for (int d = 0; d < p->shape.head_dim; d++) {
-                assert_true(fabs((double)got[d] - out[d]) <= 3e-6);
+                assert_true(fabs((double)got[d] - out[d]) <= 5e-6); /* scores are fp32 sums of up to 512 products of up to 4 */
             }
         }
     }
@@ -174,12 +176,12 @@ static void divide_at_random(problem *p)
 
 static void make_problem(problem *p, bool zigzag)
 {
-    static const int32_t dims[] = {1, 16, 48, 64, 80, 128};
+    static const int32_t dims[] = {1, 16, 48, 64, 80, 128, 512};
 
     *p = (problem){.tokens = rand() % 300, .n_ranks = 1 + rand() % MOST_RANKS};
     p->shape.n_kv_heads = 1 + rand() % 3;
     p->shape.n_heads = p->shape.n_kv_heads * (1 + rand() % 4);
-    p->shape.head_dim = dims[rand() % 6];
+    p->shape.head_dim = dims[rand() % 7];
     p->shape.max_tokens_per_rank = p->tokens + 1;
     p->q = random_floats(p->tokens * p->shape.n_heads * p->shape.head_dim);
     p->k = random_floats(p->tokens * p->shape.n_kv_heads * p->shape.head_dim);
@@ -251,6 +253,28 @@ static void positions_held_twice_are_refused_on_every_rank(void **state)
     free_problem(&p);
 }
 
+static void a_call_that_was_refused_leaves_the_ring_whole(void **state)
+{
+    (void)state;
+    static problem p;
+    lariat_status status[MOST_RANKS];
+
+    srand(9);
+    for (int round = 0; round < 4; round++) {
+        make_problem(&p, true);
+        p.stumbles = true;
+        float *o = random_floats(p.tokens * p.shape.n_heads * p.shape.head_dim), *lse = random_floats(p.tokens * p.shape.n_heads);
+        run_ring(&p, o, lse, status);
+        for (int r = 0; r < p.n_ranks; r++) {
+            assert_int_equal(status[r], LARIAT_OK);
+        }
+        compare(&p, o, lse);
+        free(o);
+        free(lse);
+        free_problem(&p);
+    }
+}
+
 static void zigzag_runs_cover_all_tokens_and_differ_by_two_at_most(void **state)
 {
     (void)state;
@@ -291,6 +315,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_division_over_any_ranks_is_exact),
         cmocka_unit_test(positions_held_twice_are_refused_on_every_rank),
+        cmocka_unit_test(a_call_that_was_refused_leaves_the_ring_whole),
         cmocka_unit_test(zigzag_runs_cover_all_tokens_and_differ_by_two_at_most),
         cmocka_unit_test(shapes_that_make_no_sense_are_refused),
     };

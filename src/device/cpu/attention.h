@@ -9,11 +9,14 @@
 #include "device/cpu/internal.h"
 
 enum {
+    KEY_RUN = 256,        /* keys that a kernel is given at once: a few rows stream first all their K, then all their V */
     KEY_TILE = 64,        /* keys expanded at once: at head_dim 64 K and V take 32 KB, which the second-level cache feeds easily */
     ROWS_MAX = 192,       /* rows of a task: expanding a tile is then 2 % of its work; a multiple of the kernels' 6 rows */
     ROW_GRAIN = 6,
-    HEAD_DIM_MAX = 256,
+    HEAD_DIM_MAX = 512,   /* what configurations and ring_attention.h may ask for */
     LANES_MAX = 16,       /* floats of the widest vector */
+    FEW_ROWS = 4,         /* rows whose sums registers hold beside a key as it lies, not expanded */
+    SCORES_MAX = FEW_ROWS * KEY_RUN, /* more than ROW_GRAIN * KEY_TILE */
     ALIGN_ROW = 16        /* floats that rows of scratch are padded to */
 };
 
@@ -30,23 +33,23 @@ struct attention_block {
     float *l;           /* [rows, LANES_MAX], a row's sum is that of its lanes */
     float *k;           /* [head_dim, KEY_TILE]: a tile's keys, transposed */
     float *v;           /* [KEY_TILE, ld] */
-    float *p;           /* [ROW_GRAIN, KEY_TILE]: scores, then their exponentials */
+    float *p;           /* [SCORES_MAX]: scores, then their exponentials */
 };
 
-/* Up to KEY_TILE keys of one segment. Query i of the item sees the first visible + i of them, at least 0, at most count. */
-struct key_tile {
+/* Up to KEY_RUN keys of one segment. Query i of the item sees the first visible + i of them, at least 0, at most count. */
+struct key_run {
     const void *k, *v; /* row of the first key */
     int32_t count;     /* keys that the block's last row sees: none beyond is touched */
     int64_t visible;
 };
 
-/* Take the keys of a tile into the block's o, m and l. */
-void attend_tile_scalar(const attention_block *b, const key_tile *t);
-void attend_tile_avx2(const attention_block *b, const key_tile *t);
-void attend_tile_avx512(const attention_block *b, const key_tile *t);
+/* Take a run of keys into the block's o, m and l. */
+void attend_keys_scalar(const attention_block *b, const key_run *t);
+void attend_keys_avx2(const attention_block *b, const key_run *t);
+void attend_keys_avx512(const attention_block *b, const key_run *t);
 
-/* Keys of the tile that a row of the block sees. */
-static inline int32_t keys_seen(const attention_block *b, const key_tile *t, int32_t row)
+/* Keys of the run that a row of the block sees. */
+static inline int32_t keys_seen(const attention_block *b, const key_run *t, int32_t row)
 {
     int64_t seen = t->visible + (b->first_row + row) / b->group;
 
