@@ -193,9 +193,9 @@ lariat_status comm_take(comm *c, comm_hop *hop)
         hop->views[i] = (comm_view){owner->base[hop->region] + p->offset, p->stride};
         bytes += p->rows * (int64_t)p->bytes;
     }
-    c->counted.hops++;
-    if (bytes > c->counted.hop_bytes) {
-        c->counted.hop_bytes = bytes;
+    if (owner != c) { /* what a rank takes from itself does not travel */
+        c->counted.hops++;
+        c->counted.hop_bytes = bytes > c->counted.hop_bytes ? bytes : c->counted.hop_bytes;
     }
     return LARIAT_OK;
 }
