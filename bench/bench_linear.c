@@ -46,7 +46,7 @@ static void demand(lariat_status status)
 
 static float *random_floats(int64_t n)
 {
-    float *x = check(malloc((size_t)n * sizeof *x));
+    float *x = check(aligned_alloc(64, ((size_t)n * sizeof *x + 63) / 64 * 64));
 
     for (int64_t i = 0; i < n; i++) {
         x[i] = random_float();

@@ -20,6 +20,7 @@ const linear_kernels linear_avx2 = {
     .strip = STRIP,
     .tile = TILE,
     .unpack = unpack_table,
+    .prepare = prepare,
     .dot = {EACH_TYPE(DOT_ENTRY)},
     .interleave = interleave,
     .multiply = multiply,

@@ -28,6 +28,15 @@ enum {
    of the type's block. */
 typedef void unpack_fn(const void *blocks, int64_t count, float *out);
 
+/* One row of x in the forms that kernels for a single row want: formed once for all rows of weights. */
+enum { PREPARED_COLS = 32768 };
+typedef struct prepared_row {
+    float sixteenths[PREPARED_COLS];         /* x, the second half of each 32 divided by 16 */
+    float sums32[PREPARED_COLS / 32 + 16]; /* sums of each 32, zeros behind them */
+    float sums16[PREPARED_COLS / 16 + 16];
+} prepared_row;
+typedef void prepare_fn(const float *x, int64_t cols, prepared_row *out);
+
 /* y[t * ldy + r] = (or +=) row r of the weights times row t of x, plus bias[r]: for few rows of x. */
 typedef struct dot_task {
     dtype type;
@@ -37,6 +46,7 @@ typedef struct dot_task {
     const float *x;
     int64_t ldx;
     int64_t n; /* at most DOT_MAX */
+    const prepared_row *prepared; /* where n is 1 and the columns are not too many, or NULL */
     const float *bias; /* of the first row, or NULL */
     float *y;
     int64_t ldy;
@@ -63,6 +73,7 @@ typedef void interleave_fn(const float *rows, int64_t depth, float *strip);
 typedef struct linear_kernels {
     int strip, tile; /* rows of weights in a strip, rows of x in a tile */
     unpack_fn *const *unpack; /* [WEIGHT_TYPES] */
+    prepare_fn *prepare; /* NULL: no kernel wants it */
     dot_fn *dot[WEIGHT_TYPES];
     interleave_fn *interleave;
     tile_fn *multiply;

@@ -4,6 +4,7 @@
 #define DEVICE_CPU_VECTOR_AVX2_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Functions from here to the end of the file are compiled for these instructions. */
@@ -85,6 +86,12 @@ INLINE vi vi_of_signed_bytes(const void *p)
     return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
 }
 
+/* The same with bits flipped, then with sign. */
+INLINE vi vi_of_flipped_bytes(const void *p, int flip)
+{
+    return _mm256_cvtepi8_epi32(_mm_xor_si128(_mm_loadl_epi64(p), _mm_set1_epi8((char)flip)));
+}
+
 INLINE vi vi_set(int i)
 {
     return _mm256_set1_epi32(i);
@@ -123,6 +130,30 @@ INLINE vf vf_lookup(const int8_t table[16], vi codes)
     __m256i bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table));
 
     return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(_mm256_shuffle_epi8(bytes, codes), 24), 24));
+}
+
+/* The lowest four bits of each lane as a number, with or without sign. */
+INLINE vf vf_of_low_nibbles(vi a, bool is_signed)
+{
+    vi low = is_signed ? _mm256_srai_epi32(_mm256_slli_epi32(a, 28), 28) : _mm256_and_si256(a, _mm256_set1_epi32(15));
+
+    return _mm256_cvtepi32_ps(low);
+}
+
+/* a plus one of two numbers: `set` in each lane i whose bit i is set, else `clear`. */
+INLINE vf vf_add_where(vf a, uint32_t bits, float clear, float set)
+{
+    __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i found = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), bit), bit);
+
+    return _mm256_add_ps(a, _mm256_blendv_ps(_mm256_set1_ps(clear), _mm256_set1_ps(set), _mm256_castsi256_ps(found)));
+}
+
+/* Eight or sixteen factors times as many sums of x, added to c. */
+INLINE vf vf_fma_factors(const float *a, const float *b, int n, vf c)
+{
+    c = _mm256_fmadd_ps(_mm256_load_ps(a), _mm256_loadu_ps(b), c);
+    return n == 8 ? c : _mm256_fmadd_ps(_mm256_load_ps(a + 8), _mm256_loadu_ps(b + 8), c);
 }
 
 /* The sums over the lanes of four vectors. For one vector the same order of additions, whatever the others are. */

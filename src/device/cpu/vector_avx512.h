@@ -4,6 +4,7 @@
 #define DEVICE_CPU_VECTOR_AVX512_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Functions from here to the end of the file are compiled for these instructions. */
@@ -88,6 +89,12 @@ INLINE vi vi_of_signed_bytes(const void *p)
     return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
 }
 
+/* The same with bits flipped, then with sign. */
+INLINE vi vi_of_flipped_bytes(const void *p, int flip)
+{
+    return _mm512_cvtepi8_epi32(_mm_xor_si128(_mm_loadu_si128(p), _mm_set1_epi8((char)flip)));
+}
+
 INLINE vi vi_set(int i)
 {
     return _mm512_set1_epi32(i);
@@ -121,6 +128,32 @@ INLINE vi vi_of_bits(uint32_t bits, int value)
 INLINE vf vf_lookup(const int8_t table[16], vi codes)
 {
     return _mm512_permutexvar_ps(codes, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)table))));
+}
+
+/* The lowest four bits of each lane as a number, with or without sign: a permutation looks at no others. */
+INLINE vf vf_of_low_nibbles(vi a, bool is_signed)
+{
+    vf table = is_signed ? _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1)
+                         : _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_permutexvar_ps(a, table);
+}
+
+/* a plus one of two numbers: `set` in each lane i whose bit i is set, else `clear`. */
+INLINE vf vf_add_where(vf a, uint32_t bits, float clear, float set)
+{
+    if (clear == 0) {
+        return _mm512_mask_add_ps(a, (__mmask16)bits, a, _mm512_set1_ps(set));
+    }
+    return _mm512_add_ps(a, _mm512_mask_blend_ps((__mmask16)bits, _mm512_set1_ps(clear), _mm512_set1_ps(set)));
+}
+
+/* As many lanes as a vector has of eight or sixteen factors, times as many sums of x, added to c. */
+INLINE vf vf_fma_factors(const float *a, const float *b, int n, vf c)
+{
+    if (n == 8) {
+        return _mm512_fmadd_ps(_mm512_zextps256_ps512(_mm256_load_ps(a)), _mm512_zextps256_ps512(_mm256_loadu_ps(b)), c);
+    }
+    return _mm512_fmadd_ps(_mm512_load_ps(a), _mm512_loadu_ps(b), c);
 }
 
 INLINE __m128 sum_halves(__m512 a)

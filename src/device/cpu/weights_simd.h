@@ -9,6 +9,7 @@
 
 #include "device/cpu/linear_kernels.h"
 
+#include <stddef.h>
 #include <string.h>
 
 enum { GROUP = 32, GROUPS = SPAN / GROUP, VECTORS = GROUP / LANES };
@@ -83,7 +84,7 @@ INLINE uint64_t four_halves(const unsigned char *p, size_t stride)
     return (uint64_t)h[0] | (uint64_t)h[1] << 16 | (uint64_t)h[2] << 32 | (uint64_t)h[3] << 48;
 }
 
-/* The f16 at p, p + stride, ... as floats: `n` of them, at most eight. */
+/* The f16 at p, p + stride, ... as floats: `n` of them, and zeros up to eight. */
 INLINE void spread_halves(const unsigned char *p, size_t stride, int n, float *out)
 {
     if (n == 8) { /* put together in integer registers, which have nothing else to do */
@@ -91,9 +92,11 @@ INLINE void spread_halves(const unsigned char *p, size_t stride, int n, float *o
         _mm256_store_ps(out, _mm256_cvtph_ps(h));
         return;
     }
-    for (int i = 0; i < n; i++) {
-        uint16_t h;
-        memcpy(&h, p + (size_t)i * stride, 2);
+    for (int i = 0; i < 8; i++) {
+        uint16_t h = 0;
+        if (i < n) {
+            memcpy(&h, p + (size_t)i * stride, 2);
+        }
         out[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
     }
 }
@@ -322,15 +325,69 @@ UNROLL
     }
 }
 
+/* --- codes for one row of x, where every instruction counts ---
+
+   Products of codes and x are summed within a group before the factor is applied, and minima are applied to sums of x. For
+   4-bit blocks the high nibbles stay where they are in their bytes: 16 times the code, against a sixteenth of x (exact). */
+
+/* Does the kernel for one row of x take x with the second half of each group divided by 16? */
+INLINE bool wants_sixteenths(dtype type)
+{
+    return type == DTYPE_Q4_0 || type == DTYPE_Q4_1 || type == DTYPE_Q5_0 || type == DTYPE_Q5_1;
+}
+
+INLINE void get_codes_for_one(dtype type, const unsigned char *span, int k, vf out[VECTORS])
+{
+    const unsigned char *block = span + (size_t)k * block_bytes(type);
+    enum { HALF = VECTORS / 2 };
+
+    switch (type) {
+    case DTYPE_Q4_0:
+        UNROLL
+        for (int v = 0; v < HALF; v++) { /* with its top bit flipped a nibble is code - 8 as a signed number */
+            vi z = vi_of_flipped_bytes(((const block_q4_0 *)(const void *)block)->q + v * LANES, 0x88);
+            out[v] = vf_of_low_nibbles(z, true);
+            out[HALF + v] = vf_of_ints(vi_and(z, ~15));
+        }
+        return;
+    case DTYPE_Q4_1:
+        UNROLL
+        for (int v = 0; v < HALF; v++) {
+            vi z = vi_of_bytes(((const block_q4_1 *)(const void *)block)->q + v * LANES);
+            out[v] = vf_of_low_nibbles(z, false);
+            out[HALF + v] = vf_of_ints(vi_and(z, 0xf0));
+        }
+        return;
+    case DTYPE_Q5_0:
+    case DTYPE_Q5_1: {
+        size_t at = type == DTYPE_Q5_0 ? offsetof(block_q5_0, high) : offsetof(block_q5_1, high);
+        uint32_t high = load_u32(block + at);
+        float offset = type == DTYPE_Q5_0 ? -16.0f : 0.0f;
+        UNROLL
+        for (int v = 0; v < HALF; v++) {
+            vi z = vi_of_bytes(block + at + 4 + v * LANES);
+            out[v] = vf_add_where(vf_of_low_nibbles(z, false), high >> v * LANES, offset, offset + 16.0f);
+            out[HALF + v] = vf_add_where(vf_of_ints(vi_and(z, 0xf0)), high >> (16 + v * LANES), 16 * offset, 16 * offset + 256.0f);
+        }
+        return;
+    }
+    default: get_codes(type, span, k, out);
+    }
+}
+
 /* --- weights: group k of a span as fp32 --- */
+
+INLINE vf plain_weights(dtype type, const unsigned char *p)
+{
+    return type == DTYPE_F32 ? vf_load((const float *)(const void *)p) : type == DTYPE_F16 ? vf_of_f16(p) : vf_of_bf16(p);
+}
 
 INLINE void get_weights(dtype type, const unsigned char *span, const factors *f, int k, vf w[VECTORS])
 {
     if (is_plain(type)) {
 UNROLL
         for (int v = 0; v < VECTORS; v++) {
-            const unsigned char *p = span + (size_t)(k * GROUP + v * LANES) * block_bytes(type);
-            w[v] = type == DTYPE_F32 ? vf_load((const float *)(const void *)p) : type == DTYPE_F16 ? vf_of_f16(p) : vf_of_bf16(p);
+            w[v] = plain_weights(type, span + (size_t)(k * GROUP + v * LANES) * block_bytes(type));
         }
         return;
     }
