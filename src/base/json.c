@@ -3,7 +3,6 @@
 #include "base/json.h"
 #include "base/file.h"
 
-
 lariat_status json_read(const char *path, const char *data, size_t size, json_t **out)
 {
     json_error_t error;
@@ -31,7 +30,8 @@ lariat_status json_read_file(const char *path, size_t max_bytes, json_t **out)
     TRY(map_file(path, &f));
     lariat_status status = LARIAT_OK;
     if (f.size > max_bytes) {
-        status = fail(LARIAT_BAD_MODEL, "%s: has %zu bytes, more than the %zu that such a file may have", path, f.size, max_bytes);
+        status =
+            fail(LARIAT_BAD_MODEL, "%s: has %zu bytes, more than the %zu that such a file may have", path, f.size, max_bytes);
     } else {
         status = json_read(path, (const char *)f.data, f.size, out);
     }
@@ -52,7 +52,8 @@ static lariat_status field_of(const json_t *o, const char *path, const char *fie
     return LARIAT_OK;
 }
 
-lariat_status json_int(const json_t *o, const char *path, const char *field, bool required, int64_t low, int64_t high, int64_t *out)
+lariat_status json_int(const json_t *o, const char *path, const char *field, bool required, int64_t low, int64_t high,
+                       int64_t *out)
 {
     const json_t *v;
 
@@ -65,8 +66,8 @@ lariat_status json_int(const json_t *o, const char *path, const char *field, boo
     }
     int64_t value = json_integer_value(v);
     if (value < low || value > high) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is %lld, outside of %lld to %lld", path, field, (long long)value, (long long)low,
-                    (long long)high);
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is %lld, outside of %lld to %lld", path, field, (long long)value,
+                    (long long)low, (long long)high);
     }
     *out = value;
     return LARIAT_OK;

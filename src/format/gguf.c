@@ -16,38 +16,22 @@ static const struct {
     dtype type;
     uint16_t elements, bytes;
 } types[] = {
-    [0] = {"F32", DTYPE_F32, 1, 4},
-    [1] = {"F16", DTYPE_F16, 1, 2},
-    [2] = {"Q4_0", DTYPE_Q4_0, 32, 18},
-    [3] = {"Q4_1", DTYPE_Q4_1, 32, 20},
-    [6] = {"Q5_0", DTYPE_Q5_0, 32, 22},
-    [7] = {"Q5_1", DTYPE_Q5_1, 32, 24},
-    [8] = {"Q8_0", DTYPE_Q8_0, 32, 34},
-    [9] = {"Q8_1", DTYPE_COUNT, 32, 36},
-    [10] = {"Q2_K", DTYPE_Q2_K, 256, 84},
-    [11] = {"Q3_K", DTYPE_Q3_K, 256, 110},
-    [12] = {"Q4_K", DTYPE_Q4_K, 256, 144},
-    [13] = {"Q5_K", DTYPE_Q5_K, 256, 176},
-    [14] = {"Q6_K", DTYPE_Q6_K, 256, 210},
-    [15] = {"Q8_K", DTYPE_COUNT, 256, 292},
-    [16] = {"IQ2_XXS", DTYPE_COUNT, 256, 66},
-    [17] = {"IQ2_XS", DTYPE_COUNT, 256, 74},
-    [18] = {"IQ3_XXS", DTYPE_COUNT, 256, 98},
-    [19] = {"IQ1_S", DTYPE_COUNT, 256, 50},
-    [20] = {"IQ4_NL", DTYPE_IQ4_NL, 32, 18},
-    [21] = {"IQ3_S", DTYPE_COUNT, 256, 110},
-    [22] = {"IQ2_S", DTYPE_COUNT, 256, 82},
-    [23] = {"IQ4_XS", DTYPE_COUNT, 256, 136},
-    [24] = {"I8", DTYPE_COUNT, 1, 1},
-    [25] = {"I16", DTYPE_COUNT, 1, 2},
-    [26] = {"I32", DTYPE_I32, 1, 4},
-    [27] = {"I64", DTYPE_I64, 1, 8},
-    [28] = {"F64", DTYPE_F64, 1, 8},
-    [29] = {"IQ1_M", DTYPE_COUNT, 256, 56},
-    [30] = {"BF16", DTYPE_BF16, 1, 2},
-    [34] = {"TQ1_0", DTYPE_COUNT, 256, 54},
-    [35] = {"TQ2_0", DTYPE_COUNT, 256, 66},
-    [39] = {"MXFP4", DTYPE_COUNT, 32, 17},
+    [0] = {"F32", DTYPE_F32, 1, 4},           [1] = {"F16", DTYPE_F16, 1, 2},
+    [2] = {"Q4_0", DTYPE_Q4_0, 32, 18},       [3] = {"Q4_1", DTYPE_Q4_1, 32, 20},
+    [6] = {"Q5_0", DTYPE_Q5_0, 32, 22},       [7] = {"Q5_1", DTYPE_Q5_1, 32, 24},
+    [8] = {"Q8_0", DTYPE_Q8_0, 32, 34},       [9] = {"Q8_1", DTYPE_COUNT, 32, 36},
+    [10] = {"Q2_K", DTYPE_Q2_K, 256, 84},     [11] = {"Q3_K", DTYPE_Q3_K, 256, 110},
+    [12] = {"Q4_K", DTYPE_Q4_K, 256, 144},    [13] = {"Q5_K", DTYPE_Q5_K, 256, 176},
+    [14] = {"Q6_K", DTYPE_Q6_K, 256, 210},    [15] = {"Q8_K", DTYPE_COUNT, 256, 292},
+    [16] = {"IQ2_XXS", DTYPE_COUNT, 256, 66}, [17] = {"IQ2_XS", DTYPE_COUNT, 256, 74},
+    [18] = {"IQ3_XXS", DTYPE_COUNT, 256, 98}, [19] = {"IQ1_S", DTYPE_COUNT, 256, 50},
+    [20] = {"IQ4_NL", DTYPE_IQ4_NL, 32, 18},  [21] = {"IQ3_S", DTYPE_COUNT, 256, 110},
+    [22] = {"IQ2_S", DTYPE_COUNT, 256, 82},   [23] = {"IQ4_XS", DTYPE_COUNT, 256, 136},
+    [24] = {"I8", DTYPE_COUNT, 1, 1},         [25] = {"I16", DTYPE_COUNT, 1, 2},
+    [26] = {"I32", DTYPE_I32, 1, 4},          [27] = {"I64", DTYPE_I64, 1, 8},
+    [28] = {"F64", DTYPE_F64, 1, 8},          [29] = {"IQ1_M", DTYPE_COUNT, 256, 56},
+    [30] = {"BF16", DTYPE_BF16, 1, 2},        [34] = {"TQ1_0", DTYPE_COUNT, 256, 54},
+    [35] = {"TQ2_0", DTYPE_COUNT, 256, 66},   [39] = {"MXFP4", DTYPE_COUNT, 32, 17},
 };
 
 /* --- one image --- */
@@ -78,8 +62,8 @@ static lariat_status read_type(reader *r, const char *name, int64_t elements, te
     int64_t row = x->n_dims ? x->dims[x->n_dims - 1] : 1;
     int64_t bytes;
     if (row % types[t].elements != 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has rows of %lld elements, no multiple of the %d in a block of %s", r->path, name,
-                    (long long)row, types[t].elements, types[t].name);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has rows of %lld elements, no multiple of the %d in a block of %s",
+                    r->path, name, (long long)row, types[t].elements, types[t].name);
     }
     if (__builtin_mul_overflow(elements / types[t].elements, (int64_t)types[t].bytes, &bytes)) {
         return fail(LARIAT_BAD_MODEL, "%s: tensor %s has an absurd shape", r->path, name);
@@ -105,15 +89,18 @@ static lariat_status read_tensor(reader *r, int32_t file, tensors *out)
     snprintf(name, sizeof name, "%.*s", (int)(size < sizeof name ? size : sizeof name - 1), text);
     TRY(read_u32(r, "a tensor's shape", &n_dims));
     if (n_dims > TENSOR_MAX_DIMS) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has %u dimensions, more than the format's %d", r->path, name, n_dims, TENSOR_MAX_DIMS);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has %u dimensions, more than the format's %d", r->path, name, n_dims,
+                    TENSOR_MAX_DIMS);
     }
     x.n_dims = (int32_t)n_dims;
     TRY(read_dims(r, name, n_dims, &x, &elements));
     TRY(read_type(r, name, elements, &x));
     TRY(read_u64(r, "a tensor's offset", &offset));
     if (offset > r->size || x.bytes > r->size - offset) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has %zu bytes from %llu on, past the end of a file of %zu: the file is truncated, "
-                    "fetch it again", r->path, name, x.bytes, (unsigned long long)offset, r->size);
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: tensor %s has %zu bytes from %llu on, past the end of a file of %zu: the file is truncated, "
+                    "fetch it again",
+                    r->path, name, x.bytes, (unsigned long long)offset, r->size);
     }
     x.data = r->data + offset;
     return tensors_add(out, r->path, &x, text, size);
@@ -128,10 +115,12 @@ static lariat_status place_tensors(reader *r, size_t alignment, int64_t first, t
         tensor *x = &out->list[i];
         size_t offset = (size_t)((const unsigned char *)x->data - r->data);
         if (offset % alignment != 0) {
-            return fail(LARIAT_BAD_MODEL, "%s: tensor %s lies at %zu, no multiple of the alignment of %zu", r->path, x->name, offset, alignment);
+            return fail(LARIAT_BAD_MODEL, "%s: tensor %s lies at %zu, no multiple of the alignment of %zu", r->path, x->name,
+                        offset, alignment);
         }
         if (start > r->size || offset > r->size - start || x->bytes > r->size - start - offset) {
-            return fail(LARIAT_BAD_MODEL, "%s: tensor %s has %zu bytes from %zu on in data of %zu: the file is truncated, fetch it again",
+            return fail(LARIAT_BAD_MODEL,
+                        "%s: tensor %s has %zu bytes from %zu on in data of %zu: the file is truncated, fetch it again",
                         r->path, x->name, x->bytes, offset, start > r->size ? 0 : r->size - start);
         }
         x->data = r->data + start + offset;
@@ -147,7 +136,8 @@ static lariat_status read_alignment(const reader *r, const gguf_values *values, 
     const gguf_value *v = gguf_values_find(values, "general.alignment");
     int64_t alignment = DEFAULT_ALIGNMENT;
 
-    if (v && (!gguf_value_int(v, &alignment) || alignment <= 0 || (alignment & (alignment - 1)) != 0 || alignment > INT32_MAX)) {
+    if (v &&
+        (!gguf_value_int(v, &alignment) || alignment <= 0 || (alignment & (alignment - 1)) != 0 || alignment > INT32_MAX)) {
         return fail(LARIAT_BAD_MODEL, "%s: general.alignment is no power of two", r->path);
     }
     *out = (size_t)alignment;
@@ -168,10 +158,12 @@ static lariat_status read_image(reader *r, int32_t file, gguf_values *values, te
     }
     TRY(read_u32(r, "its version", &version));
     if (version == 2u << 24 || version == 3u << 24) {
-        return fail(LARIAT_UNSUPPORTED, "%s: is a big-endian GGUF file: convert it with gguf-py's gguf_convert_endian", r->path);
+        return fail(LARIAT_UNSUPPORTED, "%s: is a big-endian GGUF file: convert it with gguf-py's gguf_convert_endian",
+                    r->path);
     }
     if (version != 2 && version != 3) {
-        return fail(LARIAT_UNSUPPORTED, "%s: is a GGUF file of version %u, wanted 2 or 3: convert the model again", r->path, version);
+        return fail(LARIAT_UNSUPPORTED, "%s: is a GGUF file of version %u, wanted 2 or 3: convert the model again", r->path,
+                    version);
     }
     TRY(read_u64(r, "its counts", &n_tensors));
     TRY(read_u64(r, "its counts", &n_values));
@@ -246,7 +238,8 @@ static char *part_name(const char *path, int64_t mine, int64_t number, int64_t c
     if (length < (size_t)n || strcmp(path + length - (size_t)n, ending) != 0) {
         return NULL;
     }
-    if (asprintf(&name, "%.*s-%05lld-of-%05lld.gguf", (int)(length - (size_t)n), path, (long long)number, (long long)count) < 0) {
+    if (asprintf(&name, "%.*s-%05lld-of-%05lld.gguf", (int)(length - (size_t)n), path, (long long)number, (long long)count) <
+        0) {
         return NULL;
     }
     return name;
@@ -263,7 +256,8 @@ static lariat_status read_split(const char *path, const gguf_values *values, int
     if (!n && !c) {
         return LARIAT_OK;
     }
-    if (!gguf_value_int(c, count) || *count < 1 || *count > MAX_SPLITS || !gguf_value_int(n, number) || *number < 0 || *number >= *count) {
+    if (!gguf_value_int(c, count) || *count < 1 || *count > MAX_SPLITS || !gguf_value_int(n, number) || *number < 0 ||
+        *number >= *count) {
         return fail(LARIAT_BAD_MODEL, "%s: split.no and split.count do not name a part of a set", path);
     }
     return LARIAT_OK;
@@ -276,17 +270,21 @@ static lariat_status read_sister(gguf *g, int64_t number, int64_t count)
     int64_t its_number, its_count;
 
     if (!path) {
-        return fail(LARIAT_BAD_MODEL, "%s: is the first of %lld files, but its name does not end in -00001-of-%05lld.gguf: give all of "
-                    "them their names back", g->path, (long long)count, (long long)count);
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: is the first of %lld files, but its name does not end in -00001-of-%05lld.gguf: give all of "
+                    "them their names back",
+                    g->path, (long long)count, (long long)count);
     }
-    lariat_status status = path_is_file(path) ? read_file(g, path, &values)
-                                              : fail(LARIAT_BAD_MODEL, "%s: is missing: fetch all %lld files of the set", path, (long long)count);
+    lariat_status status =
+        path_is_file(path) ? read_file(g, path, &values)
+                           : fail(LARIAT_BAD_MODEL, "%s: is missing: fetch all %lld files of the set", path, (long long)count);
     if (status == LARIAT_OK) {
         status = read_split(path, &values, &its_number, &its_count);
     }
     if (status == LARIAT_OK && (its_number != number || its_count != count)) {
-        status = fail(LARIAT_BAD_MODEL, "%s: says that it is part %lld of %lld: the files of the set are mixed up, fetch them again", path,
-                      (long long)its_number + 1, (long long)its_count);
+        status =
+            fail(LARIAT_BAD_MODEL, "%s: says that it is part %lld of %lld: the files of the set are mixed up, fetch them again",
+                 path, (long long)its_number + 1, (long long)its_count);
     }
     gguf_values_free(&values);
     free(path);
@@ -300,8 +298,9 @@ static lariat_status read_sisters(gguf *g)
     TRY(read_split(g->path, &g->values, &number, &count));
     if (number != 0) {
         char *first = part_name(g->path, number + 1, 1, count);
-        lariat_status status = fail(LARIAT_BAD_MODEL, "%s: is part %lld of %lld: name the first, %s", g->path, (long long)number + 1,
-                                    (long long)count, first ? first : "whose name ends in -00001-of-...");
+        lariat_status status =
+            fail(LARIAT_BAD_MODEL, "%s: is part %lld of %lld: name the first, %s", g->path, (long long)number + 1,
+                 (long long)count, first ? first : "whose name ends in -00001-of-...");
         free(first);
         return status;
     }
@@ -314,8 +313,8 @@ static lariat_status read_sisters(gguf *g)
         TRY(read_sister(g, i, count));
     }
     if (gguf_int(g, "split.tensors.count", &announced) && announced != g->tensors.n) {
-        return fail(LARIAT_BAD_MODEL, "%s: the set has %lld tensors, and its first file announces %lld: fetch them again", g->path,
-                    (long long)g->tensors.n, (long long)announced);
+        return fail(LARIAT_BAD_MODEL, "%s: the set has %lld tensors, and its first file announces %lld: fetch them again",
+                    g->path, (long long)g->tensors.n, (long long)announced);
     }
     return tensors_sort(&g->tensors, g->path);
 }

@@ -11,9 +11,10 @@ static const struct {
     const char *name;
     uint8_t bytes; /* 0: not of a fixed size */
 } kinds[GGUF_VALUE_TYPES] = {
-    [GGUF_U8] = {"u8", 1},   [GGUF_I8] = {"i8", 1},   [GGUF_U16] = {"u16", 2},   [GGUF_I16] = {"i16", 2},    [GGUF_U32] = {"u32", 4},
-    [GGUF_I32] = {"i32", 4}, [GGUF_F32] = {"f32", 4}, [GGUF_BOOL] = {"bool", 1}, [GGUF_STRING] = {"string", 0}, [GGUF_ARRAY] = {"array", 0},
-    [GGUF_U64] = {"u64", 8}, [GGUF_I64] = {"i64", 8}, [GGUF_F64] = {"f64", 8},
+    [GGUF_U8] = {"u8", 1},         [GGUF_I8] = {"i8", 1},       [GGUF_U16] = {"u16", 2}, [GGUF_I16] = {"i16", 2},
+    [GGUF_U32] = {"u32", 4},       [GGUF_I32] = {"i32", 4},     [GGUF_F32] = {"f32", 4}, [GGUF_BOOL] = {"bool", 1},
+    [GGUF_STRING] = {"string", 0}, [GGUF_ARRAY] = {"array", 0}, [GGUF_U64] = {"u64", 8}, [GGUF_I64] = {"i64", 8},
+    [GGUF_F64] = {"f64", 8},
 };
 
 static uint64_t little_endian(const unsigned char *p, unsigned bytes)
@@ -31,7 +32,8 @@ static uint64_t little_endian(const unsigned char *p, unsigned bytes)
 static lariat_status take(reader *r, const char *what, uint64_t bytes, const unsigned char **out)
 {
     if (bytes > r->size - r->at) {
-        return fail(LARIAT_BAD_MODEL, "%s: ends in the middle of %s (%llu bytes wanted at %zu of %zu): the file is truncated, fetch it again",
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: ends in the middle of %s (%llu bytes wanted at %zu of %zu): the file is truncated, fetch it again",
                     r->path, what, (unsigned long long)bytes, r->at, r->size);
     }
     *out = r->data + r->at;
@@ -102,8 +104,8 @@ static lariat_status read_array(reader *r, const char *key, gguf_array *a)
                     a->type == GGUF_ARRAY ? "arrays" : "an unknown type");
     }
     if (count > r->size) { /* every element takes a byte at least; also keeps the product below from overflowing */
-        return fail(LARIAT_BAD_MODEL, "%s: key %s announces %llu elements in a file of %zu bytes", r->path, key, (unsigned long long)count,
-                    r->size);
+        return fail(LARIAT_BAD_MODEL, "%s: key %s announces %llu elements in a file of %zu bytes", r->path, key,
+                    (unsigned long long)count, r->size);
     }
     a->n = (int64_t)count;
     if (a->type == GGUF_STRING) {
@@ -198,15 +200,32 @@ const gguf_value *gguf_values_find(const gguf_values *v, const char *key)
 static bool number_as_int(uint32_t type, const unsigned char *p, int64_t *out)
 {
     switch (type) {
-    case GGUF_U8: *out = p[0]; return true;
-    case GGUF_I8: *out = (int8_t)p[0]; return true;
-    case GGUF_U16: *out = (uint16_t)little_endian(p, 2); return true;
-    case GGUF_I16: *out = (int16_t)little_endian(p, 2); return true;
-    case GGUF_U32: *out = (uint32_t)little_endian(p, 4); return true;
-    case GGUF_I32: *out = (int32_t)little_endian(p, 4); return true;
-    case GGUF_I64: *out = (int64_t)little_endian(p, 8); return true;
-    case GGUF_U64: *out = (int64_t)little_endian(p, 8); return *out >= 0;
-    default: return false;
+    case GGUF_U8:
+        *out = p[0];
+        return true;
+    case GGUF_I8:
+        *out = (int8_t)p[0];
+        return true;
+    case GGUF_U16:
+        *out = (uint16_t)little_endian(p, 2);
+        return true;
+    case GGUF_I16:
+        *out = (int16_t)little_endian(p, 2);
+        return true;
+    case GGUF_U32:
+        *out = (uint32_t)little_endian(p, 4);
+        return true;
+    case GGUF_I32:
+        *out = (int32_t)little_endian(p, 4);
+        return true;
+    case GGUF_I64:
+        *out = (int64_t)little_endian(p, 8);
+        return true;
+    case GGUF_U64:
+        *out = (int64_t)little_endian(p, 8);
+        return *out >= 0;
+    default:
+        return false;
     }
 }
 

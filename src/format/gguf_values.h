@@ -36,9 +36,9 @@ lariat_status read_u64(reader *r, const char *what, uint64_t *out);
 lariat_status read_string(reader *r, const char *what, const char **out, size_t *size);
 
 struct gguf_array {
-    uint32_t type;             /* of the elements */
+    uint32_t type; /* of the elements */
     int64_t n;
-    const unsigned char *data; /* fixed-size elements, one after another */
+    const unsigned char *data;     /* fixed-size elements, one after another */
     const unsigned char **strings; /* [n] where each string's length field lies; NULL for other types */
 };
 

@@ -74,8 +74,8 @@ static lariat_status read_shape(const char *path, const char *name, const json_t
     return LARIAT_OK;
 }
 
-static lariat_status read_offsets(const char *path, const char *name, const json_t *entry, const unsigned char *data, size_t size,
-                                  tensor *x)
+static lariat_status read_offsets(const char *path, const char *name, const json_t *entry, const unsigned char *data,
+                                  size_t size, tensor *x)
 {
     const json_t *offsets = json_object_get(entry, "data_offsets");
     const json_t *first = json_array_get(offsets, 0);
@@ -87,22 +87,23 @@ static lariat_status read_offsets(const char *path, const char *name, const json
     int64_t start = json_integer_value(first);
     int64_t end = json_integer_value(last);
     if (start < 0 || end < start) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s lies at [%lld, %lld), which is no range", path, name, (long long)start, (long long)end);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s lies at [%lld, %lld), which is no range", path, name, (long long)start,
+                    (long long)end);
     }
     if ((uint64_t)end > size) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s ends %lld bytes into data of %zu: the file is truncated, fetch it again", path, name,
-                    (long long)end, size);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s ends %lld bytes into data of %zu: the file is truncated, fetch it again",
+                    path, name, (long long)end, size);
     }
     if ((uint64_t)(end - start) != x->bytes) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s takes %zu bytes by its shape and %lld by its offsets", path, name, x->bytes,
-                    (long long)(end - start));
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s takes %zu bytes by its shape and %lld by its offsets", path, name,
+                    x->bytes, (long long)(end - start));
     }
     x->data = data + start;
     return LARIAT_OK;
 }
 
-static lariat_status read_entry(const char *path, const char *name, size_t length, const json_t *entry, const unsigned char *data,
-                                size_t size, int32_t file, tensors *out)
+static lariat_status read_entry(const char *path, const char *name, size_t length, const json_t *entry,
+                                const unsigned char *data, size_t size, int32_t file, tensors *out)
 {
     tensor x = {.file = file};
     unsigned bits = 0;
@@ -113,13 +114,15 @@ static lariat_status read_entry(const char *path, const char *name, size_t lengt
     return tensors_add(out, path, &x, name, length);
 }
 
-static lariat_status read_header(const char *path, json_t *header, const unsigned char *data, size_t size, int32_t file, tensors *out)
+static lariat_status read_header(const char *path, json_t *header, const unsigned char *data, size_t size, int32_t file,
+                                 tensors *out)
 {
     int64_t first = out->n;
     const char *name;
     json_t *entry;
 
-    json_object_foreach(header, name, entry) {
+    json_object_foreach(header, name, entry)
+    {
         if (strcmp(name, "__metadata__") != 0) {
             TRY(read_entry(path, name, strlen(name), entry, data, size, file, out));
         }
@@ -138,12 +141,13 @@ lariat_status safetensors_parse(const char *path, const unsigned char *data, siz
         length |= (uint64_t)data[i] << (8 * i);
     }
     if (length > HEADER_LIMIT) {
-        return fail(LARIAT_BAD_MODEL, "%s: announces a header of %llu bytes, more than the format's limit of %d: this is no safetensors file",
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: announces a header of %llu bytes, more than the format's limit of %d: this is no safetensors file",
                     path, (unsigned long long)length, HEADER_LIMIT);
     }
     if (length > size - 8) {
-        return fail(LARIAT_BAD_MODEL, "%s: has %zu bytes, and a header of %llu: the file is truncated, fetch it again", path, size,
-                    (unsigned long long)length);
+        return fail(LARIAT_BAD_MODEL, "%s: has %zu bytes, and a header of %llu: the file is truncated, fetch it again", path,
+                    size, (unsigned long long)length);
     }
     if (length == 0 || data[8] != '{') {
         return fail(LARIAT_BAD_MODEL, "%s: its header does not begin with {: this is no safetensors file", path);
@@ -199,11 +203,13 @@ static lariat_status list_shards(const char *path, const json_t *map, const char
     if (!shards) {
         return fail(LARIAT_NO_MEMORY, "%s: no memory for the names of its shards", path);
     }
-    json_object_foreach((json_t *)(uintptr_t)map, name, value) {
+    json_object_foreach((json_t *)(uintptr_t)map, name, value)
+    {
         const char *file = json_string_value(value);
         if (!file || !*file || strchr(file, '/') || file[0] == '.') {
-            return fail(LARIAT_BAD_MODEL, "%s: \"weight_map\" puts tensor %s into %s: wanted the name of a file in the same folder",
-                        path, name, file ? file : "something that is not a string");
+            return fail(LARIAT_BAD_MODEL,
+                        "%s: \"weight_map\" puts tensor %s into %s: wanted the name of a file in the same folder", path, name,
+                        file ? file : "something that is not a string");
         }
         shards[n++] = file;
     }
@@ -253,10 +259,12 @@ static lariat_status check_map(const char *path, const json_t *map, const char *
     const char *name;
     json_t *value;
 
-    json_object_foreach((json_t *)(uintptr_t)map, name, value) {
+    json_object_foreach((json_t *)(uintptr_t)map, name, value)
+    {
         const tensor *x = tensors_find(t, name);
         if (!x) {
-            return fail(LARIAT_BAD_MODEL, "%s: puts tensor %s into %s, which does not have it", path, name, json_string_value(value));
+            return fail(LARIAT_BAD_MODEL, "%s: puts tensor %s into %s, which does not have it", path, name,
+                        json_string_value(value));
         }
         if (strcmp(shards[x->file], json_string_value(value)) != 0) {
             return fail(LARIAT_BAD_MODEL, "%s: puts tensor %s into %s, but it is in %s", path, name, json_string_value(value),

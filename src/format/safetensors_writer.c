@@ -161,8 +161,8 @@ lariat_status safetensors_finish(safetensors_writer *w)
     lariat_status status = LARIAT_OK;
 
     if (w->written != w->wanted) {
-        status = fail(LARIAT_FAILED, "%s: %llu bytes were written where its header says %llu", w->path, (unsigned long long)w->written,
-                      (unsigned long long)w->wanted);
+        status = fail(LARIAT_FAILED, "%s: %llu bytes were written where its header says %llu", w->path,
+                      (unsigned long long)w->written, (unsigned long long)w->wanted);
     }
     int closed = fclose(w->file);
     w->file = NULL;

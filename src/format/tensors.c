@@ -97,7 +97,8 @@ static int by_place(const void *a, const void *b)
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes; /* empty ones first */
 }
 
-lariat_status tensors_check_layout(const tensors *t, const char *path, int64_t first, const unsigned char *data, size_t size, bool holes)
+lariat_status tensors_check_layout(const tensors *t, const char *path, int64_t first, const unsigned char *data, size_t size,
+                                   bool holes)
 {
     int64_t n = t->n - first;
     const tensor **order = malloc((size_t)(n + 1) * sizeof *order);
@@ -118,8 +119,9 @@ lariat_status tensors_check_layout(const tensors *t, const char *path, int64_t f
             status = fail(LARIAT_BAD_MODEL, "%s: tensors %s and %s overlap: the file is damaged, fetch it again", path,
                           order[i - 1]->name, order[i]->name);
         } else if (start > end && !holes) {
-            status = fail(LARIAT_BAD_MODEL, "%s: %zu bytes before tensor %s belong to no tensor: the file is damaged, fetch it again",
-                          path, (size_t)(start - end), order[i]->name);
+            status = fail(LARIAT_BAD_MODEL,
+                          "%s: %zu bytes before tensor %s belong to no tensor: the file is damaged, fetch it again", path,
+                          (size_t)(start - end), order[i]->name);
         }
         end = start + order[i]->bytes;
     }

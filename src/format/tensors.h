@@ -15,8 +15,8 @@ enum { TENSOR_MAX_DIMS = 4 };
 
 typedef struct tensor {
     char *name;
-    dtype type;                    /* DTYPE_COUNT: the format knows this type, Lariat does not compute with it */
-    const char *type_name;         /* "BF16", "IQ2_XXS": static */
+    dtype type;            /* DTYPE_COUNT: the format knows this type, Lariat does not compute with it */
+    const char *type_name; /* "BF16", "IQ2_XXS": static */
     int32_t n_dims;
     int64_t dims[TENSOR_MAX_DIMS]; /* slowest first, as safetensors has it: a matrix is [rows, cols]; GGUF's are reversed */
     const void *data;              /* in the mapped file; lies within it and does not overlap another tensor (checked) */
@@ -27,7 +27,7 @@ typedef struct tensor {
 typedef struct tensors {
     mapped_file *files; /* [n_files] */
     int32_t n_files;
-    tensor *list;       /* [n], sorted by name */
+    tensor *list; /* [n], sorted by name */
     int64_t n, capacity;
 } tensors;
 
@@ -41,7 +41,8 @@ void tensors_close(tensors *t);
 lariat_status tensors_add(tensors *t, const char *path, const tensor *x, const char *name, size_t length);
 lariat_status tensors_sort(tensors *t, const char *path);
 /* Refuses tensors of [first, n) that share bytes; if !holes, also bytes between `data` and `data + size` that are in none. */
-lariat_status tensors_check_layout(const tensors *t, const char *path, int64_t first, const unsigned char *data, size_t size, bool holes);
+lariat_status tensors_check_layout(const tensors *t, const char *path, int64_t first, const unsigned char *data, size_t size,
+                                   bool holes);
 
 /* One .safetensors file, or all shards that an index (model.safetensors.index.json) names.
    Layout: u64 header length, JSON header {name: {dtype, shape, data_offsets}, __metadata__}, data. */

@@ -37,14 +37,17 @@ lariat_status config_check(const char *path, model_config *c)
         return fail(LARIAT_BAD_MODEL, "%s: the size of a head is %d, wanted an even number", path, c->head_dim);
     }
     if (!isfinite(c->rms_eps) || c->rms_eps < 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: the epsilon of the norms is %g, wanted a small positive number", path, (double)c->rms_eps);
+        return fail(LARIAT_BAD_MODEL, "%s: the epsilon of the norms is %g, wanted a small positive number", path,
+                    (double)c->rms_eps);
     }
     if (c->bos_id >= c->vocab) {
-        return fail(LARIAT_BAD_MODEL, "%s: the beginning-of-sequence id %d is outside of the vocabulary of %d", path, c->bos_id, c->vocab);
+        return fail(LARIAT_BAD_MODEL, "%s: the beginning-of-sequence id %d is outside of the vocabulary of %d", path, c->bos_id,
+                    c->vocab);
     }
     for (int32_t i = 0; i < c->n_end_ids; i++) {
         if (c->end_ids[i] >= c->vocab) {
-            return fail(LARIAT_BAD_MODEL, "%s: the end-of-sequence id %d is outside of the vocabulary of %d", path, c->end_ids[i], c->vocab);
+            return fail(LARIAT_BAD_MODEL, "%s: the end-of-sequence id %d is outside of the vocabulary of %d", path,
+                        c->end_ids[i], c->vocab);
         }
     }
     c->attention_scale = (float)(1.0 / sqrt((double)c->head_dim));
@@ -112,8 +115,10 @@ static bool changes_nothing(const json_t *v, double neutral)
 static lariat_status refuse_field(const char *path, const char *field, const json_t *v)
 {
     char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
-    lariat_status status = fail(LARIAT_UNSUPPORTED, "%s: \"%s\": %.60s%s changes the result in a way that Lariat does not compute: use a "
-                                "checkpoint without it", path, field, text ? text : "...", text && strlen(text) > 60 ? "..." : "");
+    lariat_status status = fail(LARIAT_UNSUPPORTED,
+                                "%s: \"%s\": %.60s%s changes the result in a way that Lariat does not compute: use a "
+                                "checkpoint without it",
+                                path, field, text ? text : "...", text && strlen(text) > 60 ? "..." : "");
     free(text);
     return status;
 }
@@ -150,10 +155,13 @@ static lariat_status refuse_window(const char *path, const json_t *o, bool mistr
     const json_t *window = json_object_get(o, "sliding_window");
 
     if (mistral && !window) {
-        return fail(LARIAT_UNSUPPORTED, "%s: has no \"sliding_window\", which means a window of 4096 in a mistral model; Lariat computes full "
-                    "attention: say \"sliding_window\": null if that is right", path);
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: has no \"sliding_window\", which means a window of 4096 in a mistral model; Lariat computes full "
+                    "attention: say \"sliding_window\": null if that is right",
+                    path);
     }
-    if (json_is_null(window) || !window || json_is_false(window) || (!mistral && json_is_false(json_object_get(o, "use_sliding_window")))) {
+    if (json_is_null(window) || !window || json_is_false(window) ||
+        (!mistral && json_is_false(json_object_get(o, "use_sliding_window")))) {
         return LARIAT_OK;
     }
     return refuse_field(path, "sliding_window", window);
@@ -178,12 +186,13 @@ static lariat_status read_architecture(const char *path, const json_t *o, model_
     }
     if (i == KNOWN) {
         return fail(LARIAT_UNSUPPORTED, "%s: is of the architecture \"%s\"; Lariat computes llama and mistral", path,
-                    type ? type : class ? class : "(none is named)");
+                    type    ? type
+                    : class ? class
+                            : "(none is named)");
     }
-    if (classes && !json_is_null(classes) &&
-        (json_array_size(classes) != 1 || !class || strcmp(class, known[i].class) != 0)) {
-        return fail(LARIAT_UNSUPPORTED, "%s: \"architectures\" names %s, wanted %s for a %s model", path, class ? class : "no class",
-                    known[i].class, known[i].type);
+    if (classes && !json_is_null(classes) && (json_array_size(classes) != 1 || !class || strcmp(class, known[i].class) != 0)) {
+        return fail(LARIAT_UNSUPPORTED, "%s: \"architectures\" names %s, wanted %s for a %s model", path,
+                    class ? class : "no class", known[i].class, known[i].type);
     }
     snprintf(c->architecture, sizeof c->architecture, "%s", known[i].type);
     return LARIAT_OK;
@@ -214,8 +223,8 @@ static lariat_status read_sizes(const char *path, const json_t *o, bool mistral,
 
     const json_t *head_dim = json_object_get(o, "head_dim");
     if ((!head_dim || json_is_null(head_dim)) && c->d_model % c->n_heads != 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"hidden_size\" %d is no multiple of %d heads, and there is no \"head_dim\"", path, c->d_model,
-                    c->n_heads);
+        return fail(LARIAT_BAD_MODEL, "%s: \"hidden_size\" %d is no multiple of %d heads, and there is no \"head_dim\"", path,
+                    c->d_model, c->n_heads);
     }
     c->head_dim = c->d_model / c->n_heads;
     TRY(read_size(path, o, "head_dim", false, CONFIG_MAX_HEAD_DIM, &c->head_dim));
@@ -245,7 +254,8 @@ static lariat_status rope_object(const char *path, const json_t *o, const json_t
     bool has_new = new && !json_is_null(new);
 
     if ((has_old && !json_is_object(old)) || (has_new && !json_is_object(new))) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not an object", path, has_old && !json_is_object(old) ? "rope_scaling" : "rope_parameters");
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not an object", path,
+                    has_old && !json_is_object(old) ? "rope_scaling" : "rope_parameters");
     }
     if (has_old && has_new && !json_equal(old, new)) {
         return fail(LARIAT_BAD_MODEL, "%s: \"rope_scaling\" and \"rope_parameters\" contradict each other", path);
@@ -257,14 +267,26 @@ static lariat_status rope_object(const char *path, const json_t *o, const json_t
 static lariat_status refuse_unknown_rope_fields(const char *path, const json_t *r)
 {
     static const char *const known[] = {
-        "type", "rope_type", "rope_theta", "factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor",
-        "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "attention_factor", "truncate",
+        "type",
+        "rope_type",
+        "rope_theta",
+        "factor",
+        "original_max_position_embeddings",
+        "low_freq_factor",
+        "high_freq_factor",
+        "beta_fast",
+        "beta_slow",
+        "mscale",
+        "mscale_all_dim",
+        "attention_factor",
+        "truncate",
         "finetuned", /* a remark in published yarn models */
     };
     const char *field;
     json_t *v;
 
-    json_object_foreach((json_t *)(uintptr_t)r, field, v) {
+    json_object_foreach((json_t *)(uintptr_t)r, field, v)
+    {
         bool found = strcmp(field, "partial_rotary_factor") == 0 && changes_nothing(v, 1);
         for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
             found = found || strcmp(field, known[i]) == 0;

@@ -15,7 +15,7 @@
 /* Far above every published model, low enough that products of three of them fit int64_t (checked in config_check). */
 enum {
     CONFIG_MAX_LAYERS = 1024,
-    CONFIG_MAX_WIDTH = 1 << 20,    /* d_model, d_ff, n_heads * head_dim */
+    CONFIG_MAX_WIDTH = 1 << 20, /* d_model, d_ff, n_heads * head_dim */
     CONFIG_MAX_VOCAB = 1 << 24,
     CONFIG_MAX_HEADS = 4096,
     CONFIG_MAX_HEAD_DIM = 512,
@@ -24,21 +24,21 @@ enum {
 #define CONFIG_MAX_CONTEXT (INT64_C(1) << 24) /* a float32 counts positions exactly up to here */
 
 typedef struct model_config {
-    char architecture[16];   /* "llama", "mistral": the same graph */
+    char architecture[16]; /* "llama", "mistral": the same graph */
     int32_t n_layers, d_model, n_heads, n_kv_heads, head_dim, d_ff, vocab;
     int64_t trained_context;
     float rms_eps;
-    float attention_scale;   /* 1 / sqrt(head_dim) */
+    float attention_scale; /* 1 / sqrt(head_dim) */
 
-    char rope_type[16];      /* "default", "linear", "llama3", "yarn", "factors" */
-    rope_style rope;         /* how pairs lie in the stored q and k */
-    float rope_factor;       /* on cos and sin: yarn's attention factor, otherwise 1 */
+    char rope_type[16];                      /* "default", "linear", "llama3", "yarn", "factors" */
+    rope_style rope;                         /* how pairs lie in the stored q and k */
+    float rope_factor;                       /* on cos and sin: yarn's attention factor, otherwise 1 */
     float inv_freq[CONFIG_MAX_HEAD_DIM / 2]; /* [head_dim / 2], scaled already */
 
-    bool tied_head;          /* the head is the embedding's matrix */
+    bool tied_head; /* the head is the embedding's matrix */
     bool attention_bias, mlp_bias;
 
-    int32_t bos_id;          /* -1: none is named */
+    int32_t bos_id; /* -1: none is named */
     int32_t end_ids[CONFIG_MAX_END_IDS];
     int32_t n_end_ids;
 } model_config;

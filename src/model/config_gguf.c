@@ -33,11 +33,13 @@ static lariat_status need_per_layer_int(const gguf *g, const char *key, int32_t 
         return need_int(g, key, high, out);
     }
     if (gguf_array_size(a) != n_layers || !gguf_array_int(a, 0, &first) || first < 1 || first > high) {
-        return fail(LARIAT_BAD_MODEL, "%s: key %s is no array of %d integers from 1 to %lld", gguf_path(g), key, n_layers, (long long)high);
+        return fail(LARIAT_BAD_MODEL, "%s: key %s is no array of %d integers from 1 to %lld", gguf_path(g), key, n_layers,
+                    (long long)high);
     }
     for (int32_t i = 1; i < n_layers; i++) {
         if (!gguf_array_int(a, i, &value) || value != first) {
-            return fail(LARIAT_UNSUPPORTED, "%s: key %s differs from layer to layer, which Lariat does not compute", gguf_path(g), key);
+            return fail(LARIAT_UNSUPPORTED, "%s: key %s differs from layer to layer, which Lariat does not compute",
+                        gguf_path(g), key);
         }
     }
     *out = (int32_t)first;
@@ -58,8 +60,8 @@ static lariat_status check_architecture(const gguf *g)
         return fail(LARIAT_BAD_MODEL, "%s: has no key general.architecture", gguf_path(g));
     }
     if (!text_is(text, size, "llama")) {
-        return fail(LARIAT_UNSUPPORTED, "%s: is of the architecture \"%.*s\"; of GGUF files Lariat computes llama", gguf_path(g),
-                    size < 64 ? (int)size : 64, text);
+        return fail(LARIAT_UNSUPPORTED, "%s: is of the architecture \"%.*s\"; of GGUF files Lariat computes llama",
+                    gguf_path(g), size < 64 ? (int)size : 64, text);
     }
     return LARIAT_OK;
 }
@@ -101,7 +103,8 @@ static lariat_status refuse_oddities(const gguf *g)
             readable = true;
         }
         if (!readable || value != refused[i].neutral) {
-            return fail(LARIAT_UNSUPPORTED, "%s: key %s changes the result in a way that Lariat does not compute", gguf_path(g), refused[i].key);
+            return fail(LARIAT_UNSUPPORTED, "%s: key %s changes the result in a way that Lariat does not compute", gguf_path(g),
+                        refused[i].key);
         }
     }
     return LARIAT_OK;
@@ -120,13 +123,14 @@ static lariat_status read_vocab(const gguf *g, model_config *c)
     } else {
         int64_t rows = embedding->dims[0];
         if (rows < 1 || rows > CONFIG_MAX_VOCAB) {
-            return fail(LARIAT_BAD_MODEL, "%s: token_embd.weight has %lld rows, outside of 1 to %d", gguf_path(g), (long long)rows,
-                        CONFIG_MAX_VOCAB);
+            return fail(LARIAT_BAD_MODEL, "%s: token_embd.weight has %lld rows, outside of 1 to %d", gguf_path(g),
+                        (long long)rows, CONFIG_MAX_VOCAB);
         }
         c->vocab = (int32_t)rows;
     }
     if (tokens > c->vocab) {
-        return fail(LARIAT_BAD_MODEL, "%s: its tokenizer has %lld tokens, and its vocabulary %d", gguf_path(g), (long long)tokens, c->vocab);
+        return fail(LARIAT_BAD_MODEL, "%s: its tokenizer has %lld tokens, and its vocabulary %d", gguf_path(g),
+                    (long long)tokens, c->vocab);
     }
     return LARIAT_OK;
 }
@@ -146,7 +150,8 @@ static lariat_status read_sizes(const gguf *g, model_config *c)
         TRY(need_per_layer_int(g, "llama.attention.head_count_kv", c->n_layers, CONFIG_MAX_HEADS, &c->n_kv_heads));
     }
     if (!gguf_has(g, "llama.attention.key_length") && c->d_model % c->n_heads != 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: llama.embedding_length %d is no multiple of %d heads", gguf_path(g), c->d_model, c->n_heads);
+        return fail(LARIAT_BAD_MODEL, "%s: llama.embedding_length %d is no multiple of %d heads", gguf_path(g), c->d_model,
+                    c->n_heads);
     }
     c->head_dim = c->d_model / c->n_heads;
     if (gguf_has(g, "llama.attention.key_length")) {
@@ -159,8 +164,8 @@ static lariat_status read_sizes(const gguf *g, model_config *c)
             TRY(need_int(g, same[i], CONFIG_MAX_HEAD_DIM, &size));
         }
         if (size != c->head_dim) {
-            return fail(LARIAT_UNSUPPORTED, "%s: key %s is %d and the size of a head is %d: Lariat wants them equal", gguf_path(g), same[i],
-                        size, c->head_dim);
+            return fail(LARIAT_UNSUPPORTED, "%s: key %s is %d and the size of a head is %d: Lariat wants them equal",
+                        gguf_path(g), same[i], size, c->head_dim);
         }
     }
     if (!gguf_int(g, "llama.context_length", &context) || context < 1 || context > CONFIG_MAX_CONTEXT) {
@@ -208,8 +213,9 @@ static lariat_status read_scaling(const gguf *g, rope_parameters *p, double *att
         return LARIAT_OK;
     }
     if (!text_is(text, size, "yarn")) {
-        return fail(LARIAT_UNSUPPORTED, "%s: asks for the rotary type \"%.*s\"; of GGUF files Lariat computes none, linear and yarn",
-                    gguf_path(g), size < 64 ? (int)size : 64, text);
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: asks for the rotary type \"%.*s\"; of GGUF files Lariat computes none, linear and yarn", gguf_path(g),
+                    size < 64 ? (int)size : 64, text);
     }
     p->type = "yarn";
     p->factor = factor != 0 ? factor : 1;
@@ -240,7 +246,8 @@ static lariat_status apply_factors(const gguf *g, model_config *c)
         float factor;
         memcpy(&factor, (const char *)factors->data + (size_t)i * sizeof factor, sizeof factor);
         if (!isfinite(factor) || factor <= 0 || !isfinite(c->inv_freq[i] / factor)) {
-            return fail(LARIAT_BAD_MODEL, "%s: tensor rope_freqs.weight holds %g, wanted positive numbers", gguf_path(g), (double)factor);
+            return fail(LARIAT_BAD_MODEL, "%s: tensor rope_freqs.weight holds %g, wanted positive numbers", gguf_path(g),
+                        (double)factor);
         }
         c->inv_freq[i] /= factor;
     }
@@ -257,7 +264,8 @@ static lariat_status read_rope(const gguf *g, model_config *c)
     TRY(take_float(g, "llama.rope.freq_base", &p.theta));
     TRY(read_scaling(g, &p, &attention));
     if (p.original_context < 1 || p.original_context > CONFIG_MAX_CONTEXT || !isfinite(attention) || attention <= 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: its rotary scaling has an original context or an attention factor out of range", gguf_path(g));
+        return fail(LARIAT_BAD_MODEL, "%s: its rotary scaling has an original context or an attention factor out of range",
+                    gguf_path(g));
     }
     TRY(rope_frequencies(gguf_path(g), &p, c));
     c->rope_factor *= (float)attention;
@@ -280,7 +288,8 @@ static lariat_status read_id(const gguf *g, const char *key, int32_t vocab, int3
 
 static lariat_status read_ids(const gguf *g, model_config *c)
 {
-    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
     int32_t id;
 
     TRY(read_id(g, "tokenizer.ggml.bos_token_id", c->vocab, &c->bos_id));

@@ -32,8 +32,11 @@ static bool pickled(const char *name)
 
 static lariat_status refuse_pickle(const char *path)
 {
-    return fail(LARIAT_UNSUPPORTED, "%s: is a Python pickle, which runs code when it is read: convert the model to safetensors, for example "
-                "with Hugging Face transformers (convert_llama_weights_to_hf.py for Meta's consolidated files, otherwise save_pretrained)", path);
+    return fail(LARIAT_UNSUPPORTED,
+                "%s: is a Python pickle, which runs code when it is read: convert the model to safetensors, for example "
+                "with Hugging Face transformers (convert_llama_weights_to_hf.py for Meta's consolidated files, otherwise "
+                "save_pretrained)",
+                path);
 }
 
 /* --- Hugging Face's layout --- */
@@ -87,7 +90,8 @@ static lariat_status refuse_folder(const char *folder)
         closedir(d);
     }
     if (*gguf_name) {
-        return fail(LARIAT_BAD_ARGUMENT, "%s: is a directory with GGUF files: name the file, for example %s", folder, gguf_name);
+        return fail(LARIAT_BAD_ARGUMENT, "%s: is a directory with GGUF files: name the file, for example %s", folder,
+                    gguf_name);
     }
     if (*pickle) {
         char *path = path_join(folder, pickle);

@@ -49,8 +49,10 @@ static lariat_status parse_name(const char *path, const shape **out, dtype *type
 
     *type = colon ? dtype_from_name(colon + 1) : DTYPE_BF16;
     if (*type > DTYPE_IQ4_NL) {
-        return fail(LARIAT_BAD_ARGUMENT, "%s: %s is no type of weights; there are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, "
-                    "Q4_K, Q5_K, Q6_K and IQ4_NL", path, colon + 1);
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "%s: %s is no type of weights; there are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, "
+                    "Q4_K, Q5_K, Q6_K and IQ4_NL",
+                    path, colon + 1);
     }
     for (int i = 0; i < SHAPES; i++) {
         if (strlen(shapes[i].name) == length && strncmp(shapes[i].name, name, length) == 0) {
@@ -58,8 +60,9 @@ static lariat_status parse_name(const char *path, const shape **out, dtype *type
             return LARIAT_OK;
         }
     }
-    return fail(LARIAT_BAD_ARGUMENT, "%s: there is no shape \"%.*s\"; there are 7b, 13b, 70b, 3-8b, 3-70b, 3.2-1b, 3.2-3b and smollm2-135m",
-                path, (int)(length < 64 ? length : 64), name);
+    return fail(LARIAT_BAD_ARGUMENT,
+                "%s: there is no shape \"%.*s\"; there are 7b, 13b, 70b, 3-8b, 3-70b, 3.2-1b, 3.2-3b and smollm2-135m", path,
+                (int)(length < 64 ? length : 64), name);
 }
 
 static lariat_status fill_config(const char *path, const shape *s, model_config *c)
@@ -67,9 +70,19 @@ static lariat_status fill_config(const char *path, const shape *s, model_config 
     rope_parameters rope = rope_parameters_default(s->theta);
 
     *c = (model_config){
-        .architecture = "llama", .n_layers = s->n_layers, .d_model = s->d_model, .n_heads = s->n_heads, .n_kv_heads = s->n_kv_heads,
-        .head_dim = s->head_dim, .d_ff = s->d_ff, .vocab = s->vocab, .trained_context = s->context, .rms_eps = 1e-5f,
-        .rope = ROPE_HALVES, .tied_head = s->tied, .bos_id = -1,
+        .architecture = "llama",
+        .n_layers = s->n_layers,
+        .d_model = s->d_model,
+        .n_heads = s->n_heads,
+        .n_kv_heads = s->n_kv_heads,
+        .head_dim = s->head_dim,
+        .d_ff = s->d_ff,
+        .vocab = s->vocab,
+        .trained_context = s->context,
+        .rms_eps = 1e-5f,
+        .rope = ROPE_HALVES,
+        .tied_head = s->tied,
+        .bos_id = -1,
     };
     if (s->llama3_factor != 0) {
         rope.type = "llama3";
@@ -89,10 +102,14 @@ static dtype type_for(dtype type, int64_t cols)
         return type;
     }
     switch (type) {
-    case DTYPE_Q4_K: return DTYPE_Q5_0;
-    case DTYPE_Q5_K: return DTYPE_Q5_1;
-    case DTYPE_Q6_K: return DTYPE_Q8_0;
-    default: return DTYPE_IQ4_NL;
+    case DTYPE_Q4_K:
+        return DTYPE_Q5_0;
+    case DTYPE_Q5_K:
+        return DTYPE_Q5_1;
+    case DTYPE_Q6_K:
+        return DTYPE_Q8_0;
+    default:
+        return DTYPE_IQ4_NL;
     }
 }
 
@@ -121,9 +138,9 @@ static lariat_status add_layer(tensors *t, const char *path, const model_config 
         const char *name;
         int64_t rows, cols;
     } parts[] = {
-        {"self_attn.q_proj", heads, d}, {"self_attn.k_proj", kv, d},      {"self_attn.v_proj", kv, d},   {"self_attn.o_proj", d, heads},
-        {"mlp.gate_proj", c->d_ff, d},  {"mlp.up_proj", c->d_ff, d},      {"mlp.down_proj", d, c->d_ff}, {"input_layernorm", 0, d},
-        {"post_attention_layernorm", 0, d},
+        {"self_attn.q_proj", heads, d}, {"self_attn.k_proj", kv, d},   {"self_attn.v_proj", kv, d},
+        {"self_attn.o_proj", d, heads}, {"mlp.gate_proj", c->d_ff, d}, {"mlp.up_proj", c->d_ff, d},
+        {"mlp.down_proj", d, c->d_ff},  {"input_layernorm", 0, d},     {"post_attention_layernorm", 0, d},
     };
     char name[96];
 
@@ -176,20 +193,28 @@ static uint64_t mix(uint64_t x)
 static uint64_t plain_mask(dtype type)
 {
     switch (type) {
-    case DTYPE_F32: return UINT64_C(0x81ffffff81ffffff);
-    case DTYPE_F16: return UINT64_C(0x8fff8fff8fff8fff);
-    case DTYPE_BF16: return UINT64_C(0x81ff81ff81ff81ff);
-    default: return UINT64_MAX;
+    case DTYPE_F32:
+        return UINT64_C(0x81ffffff81ffffff);
+    case DTYPE_F16:
+        return UINT64_C(0x8fff8fff8fff8fff);
+    case DTYPE_BF16:
+        return UINT64_C(0x81ff81ff81ff81ff);
+    default:
+        return UINT64_MAX;
     }
 }
 
 static uint64_t plain_base(dtype type)
 {
     switch (type) {
-    case DTYPE_F32: return UINT64_C(0x3b0000003b000000);
-    case DTYPE_F16: return UINT64_C(0x1800180018001800);
-    case DTYPE_BF16: return UINT64_C(0x3b003b003b003b00);
-    default: return 0;
+    case DTYPE_F32:
+        return UINT64_C(0x3b0000003b000000);
+    case DTYPE_F16:
+        return UINT64_C(0x1800180018001800);
+    case DTYPE_BF16:
+        return UINT64_C(0x3b003b003b003b00);
+    default:
+        return 0;
     }
 }
 
@@ -199,17 +224,17 @@ static void set_scales(dtype type, unsigned char *block)
     static const struct {
         uint16_t at, value;
     } scales[DTYPE_COUNT][2] = {
-        [DTYPE_Q8_0] = {{0, 0x0c00}, {0, 0x0c00}},      /* d 2^-12 */
-        [DTYPE_Q4_0] = {{0, 0x1c00}, {0, 0x1c00}},      /* d 2^-8 */
-        [DTYPE_Q4_1] = {{0, 0x1c00}, {2, 0xa780}},      /* d 2^-8, m -7.5 d */
-        [DTYPE_Q5_0] = {{0, 0x1800}, {0, 0x1800}},      /* d 2^-9 */
-        [DTYPE_Q5_1] = {{0, 0x1800}, {2, 0xa7c0}},      /* d 2^-9, m -15.5 d */
-        [DTYPE_Q2_K] = {{80, 0x1400}, {82, 0x1600}},    /* d 2^-10, dmin 1.5 d */
-        [DTYPE_Q3_K] = {{108, 0x0c00}, {108, 0x0c00}},  /* d 2^-12 */
-        [DTYPE_Q4_K] = {{0, 0x0400}, {2, 0x0f80}},      /* d 2^-14, dmin 7.5 d */
-        [DTYPE_Q5_K] = {{0, 0x0200}, {2, 0x0fc0}},      /* d 2^-15, dmin 15.5 d */
-        [DTYPE_Q6_K] = {{208, 0x0100}, {208, 0x0100}},  /* d 2^-16 */
-        [DTYPE_IQ4_NL] = {{0, 0x0c00}, {0, 0x0c00}},    /* d 2^-12 */
+        [DTYPE_Q8_0] = {{0, 0x0c00}, {0, 0x0c00}},     /* d 2^-12 */
+        [DTYPE_Q4_0] = {{0, 0x1c00}, {0, 0x1c00}},     /* d 2^-8 */
+        [DTYPE_Q4_1] = {{0, 0x1c00}, {2, 0xa780}},     /* d 2^-8, m -7.5 d */
+        [DTYPE_Q5_0] = {{0, 0x1800}, {0, 0x1800}},     /* d 2^-9 */
+        [DTYPE_Q5_1] = {{0, 0x1800}, {2, 0xa7c0}},     /* d 2^-9, m -15.5 d */
+        [DTYPE_Q2_K] = {{80, 0x1400}, {82, 0x1600}},   /* d 2^-10, dmin 1.5 d */
+        [DTYPE_Q3_K] = {{108, 0x0c00}, {108, 0x0c00}}, /* d 2^-12 */
+        [DTYPE_Q4_K] = {{0, 0x0400}, {2, 0x0f80}},     /* d 2^-14, dmin 7.5 d */
+        [DTYPE_Q5_K] = {{0, 0x0200}, {2, 0x0fc0}},     /* d 2^-15, dmin 15.5 d */
+        [DTYPE_Q6_K] = {{208, 0x0100}, {208, 0x0100}}, /* d 2^-16 */
+        [DTYPE_IQ4_NL] = {{0, 0x0c00}, {0, 0x0c00}},   /* d 2^-12 */
     };
 
     for (int i = 0; i < 2; i++) {
@@ -228,7 +253,7 @@ static int64_t piece_blocks(dtype type)
 }
 
 typedef struct filling {
-    const tensor **list; /* [n] matrices */
+    const tensor **list;  /* [n] matrices */
     int64_t *first_piece; /* [n + 1] */
     int64_t n;
 } filling;

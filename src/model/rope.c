@@ -97,8 +97,10 @@ static lariat_status check_llama3(const char *path, const rope_parameters *p)
 {
     if (!positive(p->factor) || p->original_context < 1 || !positive(p->low_freq_factor) || !positive(p->high_freq_factor) ||
         p->high_freq_factor <= p->low_freq_factor) {
-        return fail(LARIAT_BAD_MODEL, "%s: rotary type llama3 wants factor, low_freq_factor < high_freq_factor and "
-                    "original_max_position_embeddings, all positive", path);
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: rotary type llama3 wants factor, low_freq_factor < high_freq_factor and "
+                    "original_max_position_embeddings, all positive",
+                    path);
     }
     return LARIAT_OK;
 }
@@ -109,8 +111,10 @@ static lariat_status check_yarn(const char *path, const rope_parameters *p, doub
 
     if (!positive(factor) || p->original_context < 1 || p->theta <= 1 || !betas || !isfinite(p->attention_factor) ||
         !isfinite(p->mscale) || !isfinite(p->mscale_all_dim)) {
-        return fail(LARIAT_BAD_MODEL, "%s: rotary type yarn wants a positive factor, original_max_position_embeddings, rope_theta above 1 "
-                    "and finite betas and mscales", path);
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: rotary type yarn wants a positive factor, original_max_position_embeddings, rope_theta above 1 "
+                    "and finite betas and mscales",
+                    path);
     }
     return LARIAT_OK;
 }
@@ -136,8 +140,8 @@ static lariat_status fill_frequencies(const char *path, const rope_parameters *p
         yarn(p, factor, c->head_dim, c->inv_freq);
         c->rope_factor = (float)yarn_attention_factor(p, factor);
     } else {
-        return fail(LARIAT_UNSUPPORTED, "%s: asks for the rotary type \"%s\"; Lariat computes default, linear, llama3 and yarn", path,
-                    p->type);
+        return fail(LARIAT_UNSUPPORTED, "%s: asks for the rotary type \"%s\"; Lariat computes default, linear, llama3 and yarn",
+                    path, p->type);
     }
     snprintf(c->rope_type, sizeof c->rope_type, "%s", p->type);
     return LARIAT_OK;
@@ -154,7 +158,8 @@ lariat_status rope_frequencies(const char *path, const rope_parameters *p, model
         sound = sound && isfinite(c->inv_freq[i]) && c->inv_freq[i] >= 0;
     }
     if (!sound) {
-        return fail(LARIAT_BAD_MODEL, "%s: its rotary parameters give frequencies or a factor that are not finite and positive", path);
+        return fail(LARIAT_BAD_MODEL, "%s: its rotary parameters give frequencies or a factor that are not finite and positive",
+                    path);
     }
     return LARIAT_OK;
 }

@@ -8,15 +8,15 @@
 
 /* Zero in a field that is optional stands for "not given", as it does in Hugging Face's own reading. */
 typedef struct rope_parameters {
-    const char *type;                       /* "default", "linear", "llama3", "yarn" */
+    const char *type; /* "default", "linear", "llama3", "yarn" */
     double theta;
-    double factor;                          /* linear, llama3, yarn (not given there: trained context / original) */
-    int64_t original_context;               /* llama3, yarn: what the model was trained on before it was stretched */
+    double factor;                            /* linear, llama3, yarn (not given there: trained context / original) */
+    int64_t original_context;                 /* llama3, yarn: what the model was trained on before it was stretched */
     double low_freq_factor, high_freq_factor; /* llama3 */
-    double beta_fast, beta_slow;            /* yarn: 32 and 1 if not given */
-    double mscale, mscale_all_dim;          /* yarn: both or none */
-    double attention_factor;                /* yarn; negative: not given */
-    bool truncate;                          /* yarn: bounds of the ramp are whole dimensions */
+    double beta_fast, beta_slow;              /* yarn: 32 and 1 if not given */
+    double mscale, mscale_all_dim;            /* yarn: both or none */
+    double attention_factor;                  /* yarn; negative: not given */
+    bool truncate;                            /* yarn: bounds of the ramp are whole dimensions */
 } rope_parameters;
 
 /* All optional fields "not given", type "default". */

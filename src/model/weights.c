@@ -13,7 +13,7 @@ enum part { ATTN_NORM, FFN_NORM, Q, K, V, O, GATE, UP, DOWN, PARTS };
 
 typedef struct naming {
     const char *embedding, *head, *final_norm;
-    const char *layer;        /* how a layer's tensors begin */
+    const char *layer; /* how a layer's tensors begin */
     const char *part[PARTS];
 } naming;
 
@@ -22,8 +22,8 @@ static const naming hugging_face = {
     "lm_head.weight",
     "model.norm.weight",
     "model.layers",
-    {"input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-     "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"},
+    {"input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+     "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"},
 };
 
 static const naming ggml = {
@@ -38,8 +38,8 @@ typedef struct binder {
     model *m;
     const naming *names;
     const char *path;
-    bool values;                    /* convert norms and biases */
-    bool *used;                     /* [table->n] */
+    bool values; /* convert norms and biases */
+    bool *used;  /* [table->n] */
     int64_t bytes_of[DTYPE_COUNT];
 } binder;
 
@@ -69,7 +69,8 @@ static lariat_status find(binder *b, const char *name, int64_t rows, int64_t col
     char wanted[64];
 
     if (!x) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s is missing: the checkpoint is not whole, or not of this configuration", b->path, name);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s is missing: the checkpoint is not whole, or not of this configuration",
+                    b->path, name);
     }
     bool fits = rows ? x->n_dims == 2 && x->dims[0] == rows && x->dims[1] == cols : x->n_dims == 1 && x->dims[0] == cols;
     if (!fits) {
@@ -79,12 +80,13 @@ static lariat_status find(binder *b, const char *name, int64_t rows, int64_t col
         } else {
             snprintf(wanted, sizeof wanted, "[%lld]", (long long)cols);
         }
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has the shape %s, wanted %s by its configuration", b->path, name, shape, wanted);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has the shape %s, wanted %s by its configuration", b->path, name, shape,
+                    wanted);
     }
     bool plain = x->type == DTYPE_F32 || x->type == DTYPE_F16 || x->type == DTYPE_BF16;
     if (rows ? x->type > DTYPE_IQ4_NL : !plain) {
-        return fail(LARIAT_UNSUPPORTED, "%s: tensor %s has the type %s, which Lariat does not compute with%s", b->path, name, x->type_name,
-                    rows ? "" : " in a norm or a bias");
+        return fail(LARIAT_UNSUPPORTED, "%s: tensor %s has the type %s, which Lariat does not compute with%s", b->path, name,
+                    x->type_name, rows ? "" : " in a norm or a bias");
     }
     if (!b->used[x - b->m->table->list]) {
         b->used[x - b->m->table->list] = true;
@@ -132,8 +134,8 @@ static lariat_status bind_vector(binder *b, const char *name, int64_t size, cons
     for (int64_t i = 0; i < size; i++) {
         values[i] = x->data ? element(x, i) : 1.0f; /* no data: the norm of a random model */
         if (!isfinite(values[i])) {
-            return fail(LARIAT_BAD_MODEL, "%s: tensor %s holds %g at %lld: the checkpoint is damaged, fetch it again", b->path, name,
-                        (double)values[i], (long long)i);
+            return fail(LARIAT_BAD_MODEL, "%s: tensor %s holds %g at %lld: the checkpoint is damaged, fetch it again", b->path,
+                        name, (double)values[i], (long long)i);
         }
     }
     *out = values;
@@ -143,8 +145,8 @@ static lariat_status bind_vector(binder *b, const char *name, int64_t size, cons
 /* --- a layer --- */
 
 /* A matrix with its bias, where the configuration announces one (Hugging Face) or the file has one (GGUF). */
-static lariat_status bind_linear(binder *b, int32_t layer, enum part part, int64_t rows, int64_t cols, bool announced, matrix *w,
-                                 const float **bias)
+static lariat_status bind_linear(binder *b, int32_t layer, enum part part, int64_t rows, int64_t cols, bool announced,
+                                 matrix *w, const float **bias)
 {
     char name[NAME_SIZE];
 
@@ -212,14 +214,18 @@ static lariat_status check_left_over(const binder *b, const tensor *x)
         if (x->type == embedding->type && x->bytes == embedding->bytes && memcmp(x->data, embedding->data, x->bytes) == 0) {
             return LARIAT_OK;
         }
-        return fail(LARIAT_BAD_MODEL, "%s: the configuration ties the head to the embedding, but tensor %s differs from %s: say "
-                    "\"tie_word_embeddings\": false if the head is the one to use", b->path, x->name, embedding->name);
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: the configuration ties the head to the embedding, but tensor %s differs from %s: say "
+                    "\"tie_word_embeddings\": false if the head is the one to use",
+                    b->path, x->name, embedding->name);
     }
     if (ends_with(x->name, ".bias") && all_zero(x)) {
         return LARIAT_OK;
     }
-    return fail(LARIAT_UNSUPPORTED, "%s: tensor %s has no place in a %s model of this configuration, and leaving it out could change the "
-                "result", b->path, x->name, b->m->config.architecture);
+    return fail(LARIAT_UNSUPPORTED,
+                "%s: tensor %s has no place in a %s model of this configuration, and leaving it out could change the "
+                "result",
+                b->path, x->name, b->m->config.architecture);
 }
 
 /* --- the whole --- */
@@ -230,7 +236,8 @@ static size_t float_bytes(const model_config *c)
     size_t norm = arena_need((size_t)c->d_model * sizeof(float));
     size_t heads = arena_need((size_t)c->n_heads * (size_t)c->head_dim * sizeof(float));
     size_t ff = arena_need((size_t)c->d_ff * sizeof(float));
-    return norm + (size_t)c->n_layers * (4 * norm + 3 * heads + 2 * ff); /* two norms; biases of o and down; of q, k, v; of gate, up */
+    return norm +
+           (size_t)c->n_layers * (4 * norm + 3 * heads + 2 * ff); /* two norms; biases of o and down; of q, k, v; of gate, up */
 }
 
 /* FNV-1a of numbers and names, byte by byte, so that every machine gives the same. */
@@ -261,8 +268,8 @@ static uint64_t hash_text(uint64_t h, const char *text)
 static uint64_t fingerprint(const model *m)
 {
     const model_config *c = &m->config;
-    const int64_t numbers[] = {c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ff, c->vocab, c->trained_context,
-                               c->rope, c->tied_head, c->bos_id, c->n_end_ids};
+    const int64_t numbers[] = {c->n_layers, c->d_model,         c->n_heads, c->n_kv_heads, c->head_dim, c->d_ff,
+                               c->vocab,    c->trained_context, c->rope,    c->tied_head,  c->bos_id,   c->n_end_ids};
     uint64_t h = hash_text(UINT64_C(0xcbf29ce484222325), c->architecture);
 
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {

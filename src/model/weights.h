@@ -10,33 +10,34 @@
 #include "model/config.h"
 
 typedef struct layer_weights {
-    const float *attn_norm, *ffn_norm;         /* [d_model] */
-    matrix q, k, v, o;                         /* q [n_heads * head_dim, d_model], k and v [n_kv_heads * head_dim, d_model], o [d_model, n_heads * head_dim] */
-    matrix gate, up, down;                     /* [d_ff, d_model] twice, [d_model, d_ff] */
+    const float *attn_norm, *ffn_norm; /* [d_model] */
+    matrix q, k, v,
+        o; /* q [n_heads * head_dim, d_model], k and v [n_kv_heads * head_dim, d_model], o [d_model, n_heads * head_dim] */
+    matrix gate, up, down;                          /* [d_ff, d_model] twice, [d_model, d_ff] */
     const float *bias_q, *bias_k, *bias_v, *bias_o; /* [rows of its matrix], or NULL */
     const float *bias_gate, *bias_up, *bias_down;
 } layer_weights;
 
 typedef struct model_weights {
-    matrix embedding, head;                    /* [vocab, d_model]; the same matrix where the head is tied */
-    const float *final_norm;                   /* [d_model] */
-    layer_weights *layers;                     /* [n_layers] */
+    matrix embedding, head;  /* [vocab, d_model]; the same matrix where the head is tied */
+    const float *final_norm; /* [d_model] */
+    layer_weights *layers;   /* [n_layers] */
 } model_weights;
 
 typedef struct model {
-    char *path;                                /* as it was given */
+    char *path; /* as it was given */
     model_config config;
-    model_weights weights;                     /* after model_describe norms and biases are NULL, and random matrices have no data */
-    const tensors *table;                      /* every tensor of the model, sorted by name */
-    int64_t parameters;                        /* elements of all bound tensors, a tied head once */
-    int64_t weight_bytes;                      /* the bytes of them */
-    dtype weight_type;                         /* that most of these bytes have */
-    uint64_t fingerprint;                      /* of configuration and tensor table (names, types, shapes): not of the values */
+    model_weights weights; /* after model_describe norms and biases are NULL, and random matrices have no data */
+    const tensors *table;  /* every tensor of the model, sorted by name */
+    int64_t parameters;    /* elements of all bound tensors, a tied head once */
+    int64_t weight_bytes;  /* the bytes of them */
+    dtype weight_type;     /* that most of these bytes have */
+    uint64_t fingerprint;  /* of configuration and tensor table (names, types, shapes): not of the values */
 
-    tensors own_table;                         /* of a checkpoint or a random model; a GGUF file has its own */
-    gguf *file;                                /* NULL if it is none */
-    arena floats;                              /* norms and biases in float32 */
-    arena random;                              /* the weights of a random model */
+    tensors own_table; /* of a checkpoint or a random model; a GGUF file has its own */
+    gguf *file;        /* NULL if it is none */
+    arena floats;      /* norms and biases in float32 */
+    arena random;      /* the weights of a random model */
 } model;
 
 /* `path`: a Hugging Face directory, a .safetensors file beside its config.json, a .gguf file (of a split set: the first), or

@@ -62,7 +62,8 @@ static void absurd_counts_end_where_the_file_ends(void **state)
     refuses(&i, 64, LARIAT_BAD_MODEL, "a key has 0 bytes");
     gguf_image_raw(&i, "k", 8, (unsigned char[]){255, 255, 255, 255, 255, 255, 255, 255}, 8); /* a string past the end */
     refuses(&i, 0, LARIAT_BAD_MODEL, "in the middle of k");
-    const unsigned char floats[] = {6, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 63}; /* 2^62 of them: times 4 it wraps to few */
+    const unsigned char floats[] = {6,   0,   0,   0,   255, 255,
+                                    255, 255, 255, 255, 255, 63}; /* 2^62 of them: times 4 it wraps to few */
     gguf_image_raw(&i, "k", 9, floats, sizeof floats);
     refuses(&i, 0, LARIAT_BAD_MODEL, "key k announces");
     const unsigned char strings[] = {8, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0};
@@ -193,8 +194,10 @@ static void values_convert_only_without_loss(void **state)
     assert_false(gguf_array_int(gguf_find_array(g, "a"), 2, &whole));
     assert_false(gguf_array_string(gguf_find_array(g, "a"), 0, &text, &size));
 
-    static const char *const shown[][2] = {{"a", "2 of i8"}, {"bool", "true"}, {"f32", "0.5"}, {"f64", "0.1"}, {"i16", "-32768"},
-                                           {"i64", "-1"}, {"i8", "-1"}, {"s", "tw o"}, {"u64", "18446744073709551615"}, {"u8", "255"}};
+    static const char *const shown[][2] = {{"a", "2 of i8"}, {"bool", "true"},  {"f32", "0.5"},
+                                           {"f64", "0.1"},   {"i16", "-32768"}, {"i64", "-1"},
+                                           {"i8", "-1"},     {"s", "tw o"},     {"u64", "18446744073709551615"},
+                                           {"u8", "255"}};
     assert_int_equal(gguf_key_count(g), 10);
     for (int k = 0; k < 10; k++) {
         char value[32];

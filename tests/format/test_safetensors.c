@@ -44,35 +44,46 @@ static void hostile_headers_are_refused_by_name(void **state)
     refuses("", 0, LARIAT_BAD_MODEL, "does not begin with {");
     refuses(" {}", 0, LARIAT_BAD_MODEL, "does not begin with {");
     refuses("{", 0, LARIAT_BAD_MODEL, "is not JSON");
-    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}", 2,
-            LARIAT_BAD_MODEL, "is not JSON: duplicate");
+    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_"
+            "offsets\":[1,2]}}",
+            2, LARIAT_BAD_MODEL, "is not JSON: duplicate");
     refuses("{\"a\":1}", 0, LARIAT_BAD_MODEL, "tensor a has no \"dtype\"");
-    refuses("{\"a\":{\"dtype\":\"Q9\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, LARIAT_UNSUPPORTED, "tensor a has the type \"Q9\"");
+    refuses("{\"a\":{\"dtype\":\"Q9\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, LARIAT_UNSUPPORTED,
+            "tensor a has the type \"Q9\"");
     refuses("{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, LARIAT_BAD_MODEL, "tensor a has no \"shape\"");
     refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1],\"data_offsets\":[0,1]}}", 1, LARIAT_UNSUPPORTED, "5 dimensions");
     refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[-1],\"data_offsets\":[0,1]}}", 1, LARIAT_BAD_MODEL, "not of whole numbers");
     refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1.0],\"data_offsets\":[0,1]}}", 1, LARIAT_BAD_MODEL, "not of whole numbers");
-    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,1]}}", 1, LARIAT_BAD_MODEL, "absurd shape");
-    refuses("{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]}}", 4, LARIAT_BAD_MODEL, "absurd shape");
-    refuses("{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,1]}}", 1, LARIAT_BAD_MODEL, "does not fill whole bytes");
+    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,1]}}", 1, LARIAT_BAD_MODEL,
+            "absurd shape");
+    refuses("{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]}}", 4, LARIAT_BAD_MODEL,
+            "absurd shape");
+    refuses("{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,1]}}", 1, LARIAT_BAD_MODEL,
+            "does not fill whole bytes");
     refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, LARIAT_BAD_MODEL, "no two \"data_offsets\"");
-    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1,2]}}", 1, LARIAT_BAD_MODEL, "no two \"data_offsets\"");
+    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1,2]}}", 1, LARIAT_BAD_MODEL,
+            "no two \"data_offsets\"");
     refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,0]}}", 1, LARIAT_BAD_MODEL, "is no range");
     refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[-1,0]}}", 1, LARIAT_BAD_MODEL, "is no range");
     refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 3, LARIAT_BAD_MODEL, "truncated");
-    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[9],\"data_offsets\":[0,9223372036854775807]}}", 9, LARIAT_BAD_MODEL, "truncated");
-    refuses("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, LARIAT_BAD_MODEL, "takes 8 bytes by its shape and 4");
+    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[9],\"data_offsets\":[0,9223372036854775807]}}", 9, LARIAT_BAD_MODEL,
+            "truncated");
+    refuses("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, LARIAT_BAD_MODEL,
+            "takes 8 bytes by its shape and 4");
     refuses("{\"\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, LARIAT_BAD_MODEL, "has no name");
 }
 
 static void overlap_holes_and_leftovers_are_refused(void **state)
 {
     (void)state;
-    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}", 3,
-            LARIAT_BAD_MODEL, "tensors a and b overlap");
-    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]}}", 3,
-            LARIAT_BAD_MODEL, "1 bytes before tensor b belong to no tensor");
-    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 3, LARIAT_BAD_MODEL, "2 bytes after the last tensor");
+    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+            "offsets\":[1,3]}}",
+            3, LARIAT_BAD_MODEL, "tensors a and b overlap");
+    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_"
+            "offsets\":[2,3]}}",
+            3, LARIAT_BAD_MODEL, "1 bytes before tensor b belong to no tensor");
+    refuses("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 3, LARIAT_BAD_MODEL,
+            "2 bytes after the last tensor");
 }
 
 static void absurd_header_lengths_are_refused(void **state)
@@ -95,7 +106,9 @@ static void empty_tensors_scalars_and_odd_places_are_read(void **state)
 {
     /* The header is of odd length: data begin anywhere. */
     bytes b = image("{\"__metadata__\":{\"format\":\"pt\"},\"e\":{\"dtype\":\"F32\",\"shape\":[0,7],\"data_offsets\":[1,1]},"
-                    "\"o\":{\"dtype\":\"BOOL\",\"shape\":[1],\"data_offsets\":[0,1]},\"s\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[1,5]}} ", 5);
+                    "\"o\":{\"dtype\":\"BOOL\",\"shape\":[1],\"data_offsets\":[0,1]},\"s\":{\"dtype\":\"F32\",\"shape\":[],"
+                    "\"data_offsets\":[1,5]}} ",
+                    5);
     tensors t = {0};
 
     (void)state;
@@ -115,7 +128,9 @@ static void empty_tensors_scalars_and_odd_places_are_read(void **state)
 
 static void every_prefix_of_a_file_is_refused(void **state)
 {
-    bytes b = image("{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]}}", 3);
+    bytes b = image("{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"b\":{\"dtype\":\"U8\",\"shape\":[1],"
+                    "\"data_offsets\":[2,3]}}",
+                    3);
 
     (void)state;
     for (size_t size = 0; size < b.size; size++) {
@@ -181,9 +196,12 @@ static void an_index_that_lies_is_refused_by_name(void **state)
     refuses_index("{\"weight_map\":{\"a\":\"..\"}}", "puts tensor a into ..");
     refuses_index("{\"weight_map\":{\"a\":\"\"}}", "puts tensor a into");
     refuses_index("{\"weight_map\":{\"a\":\"3.safetensors\"}}", "names the shard 3.safetensors, which is missing");
-    refuses_index("{\"weight_map\":{\"a\":\"1.safetensors\",\"c\":\"2.safetensors\"}}", "puts tensor c into 2.safetensors, which does not have it");
-    refuses_index("{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1.safetensors\"}}", "puts tensor b into 1.safetensors, which does not have it");
-    refuses_index("{\"weight_map\":{\"a\":\"2.safetensors\",\"b\":\"1.safetensors\"}}", "puts tensor a into 2.safetensors, but it is in 1.safetensors");
+    refuses_index("{\"weight_map\":{\"a\":\"1.safetensors\",\"c\":\"2.safetensors\"}}",
+                  "puts tensor c into 2.safetensors, which does not have it");
+    refuses_index("{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1.safetensors\"}}",
+                  "puts tensor b into 1.safetensors, which does not have it");
+    refuses_index("{\"weight_map\":{\"a\":\"2.safetensors\",\"b\":\"1.safetensors\"}}",
+                  "puts tensor a into 2.safetensors, but it is in 1.safetensors");
     refuses_index("{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"twin.safetensors\"}}", "tensor a is in ");
 }
 

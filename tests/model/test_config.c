@@ -1,6 +1,5 @@
-/* Configurations: what published ones say is read as Hugging Face and llama.cpp read it; what would change the result is refused
-   by name.
-   Rests on model/config.h and support/gguf_image.h. */
+/* Configurations: what published ones say is read as Hugging Face and llama.cpp read it; what would change the result is
+   refused by name. Rests on model/config.h and support/gguf_image.h. */
 #include "model/config.h"
 #include "support/gguf_image.h"
 #include "support/scratch.h"
@@ -16,8 +15,9 @@
 
 /* --- config.json --- */
 
-static const char SMALL[] = "{\"model_type\":\"llama\",\"architectures\":[\"LlamaForCausalLM\"],\"num_hidden_layers\":2,\"hidden_size\":64,"
-                            "\"intermediate_size\":96,\"vocab_size\":100,\"num_attention_heads\":4,\"num_key_value_heads\":2}";
+static const char SMALL[] =
+    "{\"model_type\":\"llama\",\"architectures\":[\"LlamaForCausalLM\"],\"num_hidden_layers\":2,\"hidden_size\":64,"
+    "\"intermediate_size\":96,\"vocab_size\":100,\"num_attention_heads\":4,\"num_key_value_heads\":2}";
 
 /* SMALL with the fields of `changes` put over it; a field "-name": removes it. */
 static json_t *changed(const char *changes)
@@ -29,7 +29,8 @@ static json_t *changed(const char *changes)
 
     assert_non_null(o);
     assert_non_null(c);
-    json_object_foreach(c, field, value) {
+    json_object_foreach(c, field, value)
+    {
         if (*field == '-') {
             assert_int_equal(json_object_del(o, field + 1), 0);
         } else {
@@ -75,7 +76,8 @@ static void defaults_are_those_of_hugging_face(void **state)
     assert_int_equal(c.bos_id, 1);
     assert_int_equal(c.n_end_ids, 1);
     assert_int_equal(c.end_ids[0], 2);
-    assert_accepted(read_config("{\"num_key_value_heads\":null,\"head_dim\":null,\"eos_token_id\":null,\"bos_token_id\":null}", NULL, &c));
+    assert_accepted(
+        read_config("{\"num_key_value_heads\":null,\"head_dim\":null,\"eos_token_id\":null,\"bos_token_id\":null}", NULL, &c));
     assert_int_equal(c.n_kv_heads, 4);
     assert_int_equal(c.head_dim, 16);
     assert_int_equal(c.n_end_ids, 0);
@@ -92,8 +94,10 @@ static void end_ids_are_those_of_both_files(void **state)
     assert_int_equal(c.end_ids[0], 7);
     assert_int_equal(c.end_ids[2], 9);
     assert_int_equal(c.bos_id, 3);
-    assert_refused(read_config("{}", "{\"eos_token_id\":[100]}", &c), LARIAT_BAD_MODEL, "generation_config.json: \"eos_token_id\" names");
-    refuses("{\"eos_token_id\":100}", LARIAT_BAD_MODEL, "config.json: \"eos_token_id\" names something that is no id below 100");
+    assert_refused(read_config("{}", "{\"eos_token_id\":[100]}", &c), LARIAT_BAD_MODEL,
+                   "generation_config.json: \"eos_token_id\" names");
+    refuses("{\"eos_token_id\":100}", LARIAT_BAD_MODEL,
+            "config.json: \"eos_token_id\" names something that is no id below 100");
     refuses("{\"eos_token_id\":-1}", LARIAT_BAD_MODEL, "no id below 100");
     refuses("{\"eos_token_id\":[\"x\"]}", LARIAT_BAD_MODEL, "no id below 100");
     refuses("{\"eos_token_id\":[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]}", LARIAT_UNSUPPORTED, "more than 16 ids");
@@ -109,12 +113,14 @@ static void mistral_without_a_window_is_the_same_graph(void **state)
     assert_accepted(read_config(mistral, NULL, &c));
     assert_string_equal(c.architecture, "mistral");
     assert_int_equal(c.trained_context, 131072);
-    refuses("{\"model_type\":\"mistral\",\"architectures\":null,\"sliding_window\":4096}", LARIAT_UNSUPPORTED, "\"sliding_window\": 4096 changes");
-    refuses("{\"model_type\":\"mistral\",\"architectures\":null,\"sliding_window\":4096,\"use_sliding_window\":false}", LARIAT_UNSUPPORTED,
-            "\"sliding_window\": 4096 changes"); /* mistral's class does not look at the second field */
-    refuses("{\"model_type\":\"mistral\",\"architectures\":null}", LARIAT_UNSUPPORTED, "has no \"sliding_window\", which means a window of 4096");
-    refuses("{\"model_type\":\"mistral\",\"architectures\":null,\"sliding_window\":null,\"attention_bias\":true}", LARIAT_UNSUPPORTED,
-            "\"attention_bias\": true");
+    refuses("{\"model_type\":\"mistral\",\"architectures\":null,\"sliding_window\":4096}", LARIAT_UNSUPPORTED,
+            "\"sliding_window\": 4096 changes");
+    refuses("{\"model_type\":\"mistral\",\"architectures\":null,\"sliding_window\":4096,\"use_sliding_window\":false}",
+            LARIAT_UNSUPPORTED, "\"sliding_window\": 4096 changes"); /* mistral's class does not look at the second field */
+    refuses("{\"model_type\":\"mistral\",\"architectures\":null}", LARIAT_UNSUPPORTED,
+            "has no \"sliding_window\", which means a window of 4096");
+    refuses("{\"model_type\":\"mistral\",\"architectures\":null,\"sliding_window\":null,\"attention_bias\":true}",
+            LARIAT_UNSUPPORTED, "\"attention_bias\": true");
 }
 
 static void other_architectures_are_refused_by_name(void **state)
@@ -124,19 +130,39 @@ static void other_architectures_are_refused_by_name(void **state)
     refuses("{\"model_type\":\"mixtral\"}", LARIAT_UNSUPPORTED, "the architecture \"mixtral\"");
     refuses("{\"model_type\":7}", LARIAT_BAD_MODEL, "\"model_type\" is not a string");
     refuses("{\"-model_type\":0,\"architectures\":null}", LARIAT_UNSUPPORTED, "(none is named)");
-    refuses("{\"architectures\":[\"LlamaForSequenceClassification\"]}", LARIAT_UNSUPPORTED, "names LlamaForSequenceClassification");
+    refuses("{\"architectures\":[\"LlamaForSequenceClassification\"]}", LARIAT_UNSUPPORTED,
+            "names LlamaForSequenceClassification");
     refuses("{\"architectures\":[\"MistralForCausalLM\"]}", LARIAT_UNSUPPORTED, "names MistralForCausalLM");
 }
 
 static void what_would_change_the_result_is_refused_by_name(void **state)
 {
     static const char *const changes[] = {
-        "\"quantization_config\":{\"quant_method\":\"awq\"}", "\"compression_config\":{\"a\":1}", "\"partial_rotary_factor\":0.5",
-        "\"hidden_act\":\"gelu\"", "\"layer_types\":[\"full_attention\",\"sliding_attention\"]", "\"sliding_window\":1024",
-        "\"attn_logit_softcapping\":50.0", "\"final_logit_softcapping\":30.0", "\"attention_multiplier\":0.015", "\"residual_multiplier\":0.22",
-        "\"embedding_multiplier\":12", "\"logits_scaling\":8", "\"logit_scale\":0.06", "\"query_pre_attn_scalar\":256", "\"qk_norm\":true",
-        "\"use_qk_norm\":true", "\"num_local_experts\":8", "\"num_experts\":4", "\"no_rope_layers\":[1,0]", "\"clip_qkv\":8.0",
-        "\"alibi\":true", "\"pruned_heads\":{\"0\":[1]}", "\"is_causal\":false", "\"use_sliding_window\":true", "\"attention_chunk_size\":8192",
+        "\"quantization_config\":{\"quant_method\":\"awq\"}",
+        "\"compression_config\":{\"a\":1}",
+        "\"partial_rotary_factor\":0.5",
+        "\"hidden_act\":\"gelu\"",
+        "\"layer_types\":[\"full_attention\",\"sliding_attention\"]",
+        "\"sliding_window\":1024",
+        "\"attn_logit_softcapping\":50.0",
+        "\"final_logit_softcapping\":30.0",
+        "\"attention_multiplier\":0.015",
+        "\"residual_multiplier\":0.22",
+        "\"embedding_multiplier\":12",
+        "\"logits_scaling\":8",
+        "\"logit_scale\":0.06",
+        "\"query_pre_attn_scalar\":256",
+        "\"qk_norm\":true",
+        "\"use_qk_norm\":true",
+        "\"num_local_experts\":8",
+        "\"num_experts\":4",
+        "\"no_rope_layers\":[1,0]",
+        "\"clip_qkv\":8.0",
+        "\"alibi\":true",
+        "\"pruned_heads\":{\"0\":[1]}",
+        "\"is_causal\":false",
+        "\"use_sliding_window\":true",
+        "\"attention_chunk_size\":8192",
     };
     model_config c;
 
@@ -148,11 +174,13 @@ static void what_would_change_the_result_is_refused_by_name(void **state)
         refuses(text, LARIAT_UNSUPPORTED, field);
     }
     /* What is neutral, or has no part in inference, is not. */
-    assert_accepted(read_config("{\"quantization_config\":null,\"partial_rotary_factor\":1.0,\"hidden_act\":\"swish\",\"sliding_window\":null,"
-                                "\"layer_types\":[\"full_attention\",\"full_attention\"],\"use_sliding_window\":false,\"num_local_experts\":0,"
-                                "\"residual_multiplier\":1.0,\"pruned_heads\":{},\"qk_norm\":false,\"is_causal\":true,\"attention_dropout\":0.1,"
-                                "\"pretraining_tp\":4,\"use_cache\":false,\"torch_dtype\":\"float16\",\"initializer_range\":0.5,"
-                                "\"some_note\":\"x\"}", NULL, &c));
+    assert_accepted(read_config(
+        "{\"quantization_config\":null,\"partial_rotary_factor\":1.0,\"hidden_act\":\"swish\",\"sliding_window\":null,"
+        "\"layer_types\":[\"full_attention\",\"full_attention\"],\"use_sliding_window\":false,\"num_local_experts\":0,"
+        "\"residual_multiplier\":1.0,\"pruned_heads\":{},\"qk_norm\":false,\"is_causal\":true,\"attention_dropout\":0.1,"
+        "\"pretraining_tp\":4,\"use_cache\":false,\"torch_dtype\":\"float16\",\"initializer_range\":0.5,"
+        "\"some_note\":\"x\"}",
+        NULL, &c));
     assert_accepted(read_config("{\"sliding_window\":4096,\"use_sliding_window\":false}", NULL, &c));
 }
 
@@ -167,12 +195,14 @@ static void sizes_out_of_range_or_out_of_step_are_refused(void **state)
     refuses("{\"hidden_size\":\"64\"}", LARIAT_BAD_MODEL, "\"hidden_size\" is not an integer");
     refuses("{\"vocab_size\":1000000000}", LARIAT_BAD_MODEL, "\"vocab_size\" is 1000000000");
     refuses("{\"num_hidden_layers\":1000000}", LARIAT_BAD_MODEL, "\"num_hidden_layers\"");
-    refuses("{\"num_attention_heads\":3,\"num_key_value_heads\":3}", LARIAT_BAD_MODEL, "\"hidden_size\" 64 is no multiple of 3 heads");
+    refuses("{\"num_attention_heads\":3,\"num_key_value_heads\":3}", LARIAT_BAD_MODEL,
+            "\"hidden_size\" 64 is no multiple of 3 heads");
     refuses("{\"num_key_value_heads\":3}", LARIAT_BAD_MODEL, "4 heads are no multiple of 3 key-value heads");
     refuses("{\"num_key_value_heads\":8}", LARIAT_BAD_MODEL, "the number of key-value heads is 8, outside of 1 to 4");
     refuses("{\"head_dim\":15}", LARIAT_BAD_MODEL, "the size of a head is 15, wanted an even number");
     refuses("{\"head_dim\":1024}", LARIAT_BAD_MODEL, "\"head_dim\" is 1024");
-    refuses("{\"num_attention_heads\":4096,\"num_key_value_heads\":1,\"head_dim\":512}", LARIAT_BAD_MODEL, "the size of all heads");
+    refuses("{\"num_attention_heads\":4096,\"num_key_value_heads\":1,\"head_dim\":512}", LARIAT_BAD_MODEL,
+            "the size of all heads");
     refuses("{\"max_position_embeddings\":0}", LARIAT_BAD_MODEL, "\"max_position_embeddings\" is 0");
     refuses("{\"rms_norm_eps\":-1.0}", LARIAT_BAD_MODEL, "the epsilon of the norms is -1");
     refuses("{\"rms_norm_eps\":\"x\"}", LARIAT_BAD_MODEL, "\"rms_norm_eps\" is not a number");
@@ -218,8 +248,8 @@ static gguf_image small(const char *without)
     static const struct {
         const char *key;
         uint32_t value;
-    } keys[] = {{"llama.block_count", 2}, {"llama.embedding_length", 64}, {"llama.feed_forward_length", 96}, {"llama.attention.head_count", 4},
-                {"llama.attention.head_count_kv", 2}, {"llama.context_length", 4096}};
+    } keys[] = {{"llama.block_count", 2},          {"llama.embedding_length", 64},       {"llama.feed_forward_length", 96},
+                {"llama.attention.head_count", 4}, {"llama.attention.head_count_kv", 2}, {"llama.context_length", 4096}};
     gguf_image i = {0};
 
     if (strcmp(without, "general.architecture") != 0) {
@@ -349,21 +379,32 @@ static void gguf_rotary_scaling_is_read_as_llama_cpp_reads_it(void **state)
 
 static void gguf_metadata_out_of_range_are_refused_by_key(void **state)
 {
-    static const char *const needed[] = {"general.architecture", "llama.block_count", "llama.embedding_length", "llama.feed_forward_length",
-                                         "llama.attention.head_count", "llama.context_length", "llama.attention.layer_norm_rms_epsilon"};
+    static const char *const needed[] = {"general.architecture",
+                                         "llama.block_count",
+                                         "llama.embedding_length",
+                                         "llama.feed_forward_length",
+                                         "llama.attention.head_count",
+                                         "llama.context_length",
+                                         "llama.attention.layer_norm_rms_epsilon"};
     gguf_image i;
 
     (void)state;
     for (int k = 0; k < 7; k++) {
         refuses_gguf(small(needed[k]), LARIAT_BAD_MODEL, needed[k]);
     }
-    refuses_gguf(with_string("general.architecture", "general.architecture", "gemma2"), LARIAT_UNSUPPORTED, "the architecture \"gemma2\"");
-    refuses_gguf(with_u32("llama.block_count", "llama.block_count", 0), LARIAT_BAD_MODEL, "llama.block_count is no integer from 1");
-    refuses_gguf(with_u32("llama.block_count", "llama.block_count", 0xffffffff), LARIAT_BAD_MODEL, "llama.block_count is no integer from 1");
-    refuses_gguf(with_string("llama.block_count", "llama.block_count", "2"), LARIAT_BAD_MODEL, "llama.block_count is no integer");
+    refuses_gguf(with_string("general.architecture", "general.architecture", "gemma2"), LARIAT_UNSUPPORTED,
+                 "the architecture \"gemma2\"");
+    refuses_gguf(with_u32("llama.block_count", "llama.block_count", 0), LARIAT_BAD_MODEL,
+                 "llama.block_count is no integer from 1");
+    refuses_gguf(with_u32("llama.block_count", "llama.block_count", 0xffffffff), LARIAT_BAD_MODEL,
+                 "llama.block_count is no integer from 1");
+    refuses_gguf(with_string("llama.block_count", "llama.block_count", "2"), LARIAT_BAD_MODEL,
+                 "llama.block_count is no integer");
     refuses_gguf(with_u32("", "llama.vocab_size", 0), LARIAT_BAD_MODEL, "llama.vocab_size");
-    refuses_gguf(with_u32("", "tokenizer.ggml.eos_token_id", 100), LARIAT_BAD_MODEL, "tokenizer.ggml.eos_token_id is no id below 100");
-    refuses_gguf(with_u32("", "llama.rope.dimension_count", 8), LARIAT_UNSUPPORTED, "llama.rope.dimension_count is 8 and the size of a head is 16");
+    refuses_gguf(with_u32("", "tokenizer.ggml.eos_token_id", 100), LARIAT_BAD_MODEL,
+                 "tokenizer.ggml.eos_token_id is no id below 100");
+    refuses_gguf(with_u32("", "llama.rope.dimension_count", 8), LARIAT_UNSUPPORTED,
+                 "llama.rope.dimension_count is 8 and the size of a head is 16");
     refuses_gguf(with_u32("", "llama.attention.value_length", 8), LARIAT_UNSUPPORTED, "llama.attention.value_length is 8");
     i = small("llama.attention.head_count_kv");
     put_array(&i, "llama.attention.head_count_kv", 2, (uint32_t[]){2, 4});

@@ -16,8 +16,8 @@ static void shapes_have_the_published_numbers_of_parameters(void **state)
     static const struct {
         const char *name;
         int64_t parameters;
-    } published[] = {{"7b", 6738415616}, {"13b", 13015864320}, {"70b", 68976648192}, {"3-8b", 8030261248}, {"3-70b", 70553706496},
-                     {"3.2-1b", 1235814400}, {"3.2-3b", 3212749824}, {"smollm2-135m", 134515008}};
+    } published[] = {{"7b", 6738415616},     {"13b", 13015864320},   {"70b", 68976648192},   {"3-8b", 8030261248},
+                     {"3-70b", 70553706496}, {"3.2-1b", 1235814400}, {"3.2-3b", 3212749824}, {"smollm2-135m", 134515008}};
 
     (void)state;
     for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
@@ -50,13 +50,14 @@ static void rows_that_are_no_whole_super_blocks_fall_back(void **state)
     static const struct {
         const char *path;
         dtype type;
-    } fallbacks[] = {{"random:smollm2-135m:q2_k", DTYPE_IQ4_NL}, {"random:smollm2-135m:q3_k", DTYPE_IQ4_NL}, {"random:smollm2-135m:Q4_K", DTYPE_Q5_0},
-                     {"random:smollm2-135m:Q5_K", DTYPE_Q5_1}, {"random:smollm2-135m:Q6_K", DTYPE_Q8_0}, {"random:smollm2-135m:q4_0", DTYPE_Q4_0}};
+    } fallbacks[] = {{"random:smollm2-135m:q2_k", DTYPE_IQ4_NL}, {"random:smollm2-135m:q3_k", DTYPE_IQ4_NL},
+                     {"random:smollm2-135m:Q4_K", DTYPE_Q5_0},   {"random:smollm2-135m:Q5_K", DTYPE_Q5_1},
+                     {"random:smollm2-135m:Q6_K", DTYPE_Q8_0},   {"random:smollm2-135m:q4_0", DTYPE_Q4_0}};
     (void)state;
     for (int i = 0; i < 6; i++) {
         model *m;
         assert_accepted(model_describe(fallbacks[i].path, &m));
-        assert_int_equal(m->weights.layers[0].q.type, fallbacks[i].type);                  /* rows of 576 */
+        assert_int_equal(m->weights.layers[0].q.type, fallbacks[i].type);                          /* rows of 576 */
         assert_int_equal(m->weights.layers[0].down.type, dtype_from_name(fallbacks[i].path + 20)); /* rows of 1536 */
         model_close(m);
     }
@@ -123,7 +124,8 @@ static void the_bits_are_the_same_everywhere(void **state)
         uint64_t first = fnv1a(q->data, (size_t)q->rows * q->row_bytes);
         uint64_t last = fnv1a(d->data, (size_t)d->rows * d->row_bytes);
         if (first != known[i].first || last != known[i].last) {
-            fail_msg("{\"%s\", UINT64_C(0x%016llx), UINT64_C(0x%016llx)}", known[i].path, (unsigned long long)first, (unsigned long long)last);
+            fail_msg("{\"%s\", UINT64_C(0x%016llx), UINT64_C(0x%016llx)}", known[i].path, (unsigned long long)first,
+                     (unsigned long long)last);
         }
         model_close(m);
     }

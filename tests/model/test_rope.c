@@ -1,5 +1,5 @@
-/* Rotary frequencies: equal, to two units in the last place, what Hugging Face's own functions computed for every type and option.
-   Rests on model/config.h and tests/data/rope_cases.json. */
+/* Rotary frequencies: equal, to two units in the last place, what Hugging Face's own functions computed for every type and
+   option. Rests on model/config.h and tests/data/rope_cases.json. */
 #include "model/config.h"
 #include "support/scratch.h"
 
@@ -23,8 +23,8 @@ static float float_of(json_int_t bits)
 /* The rest of a configuration, around what the case says of rotary positions. */
 static json_t *whole_config(const json_t *part)
 {
-    json_t *c = json_pack("{ss si si si si si}", "model_type", "llama", "num_hidden_layers", 1, "hidden_size", 64, "intermediate_size", 64,
-                          "vocab_size", 100, "num_attention_heads", 4);
+    json_t *c = json_pack("{ss si si si si si}", "model_type", "llama", "num_hidden_layers", 1, "hidden_size", 64,
+                          "intermediate_size", 64, "vocab_size", 100, "num_attention_heads", 4);
     assert_non_null(c);
     assert_int_equal(json_object_update(c, (json_t *)(uintptr_t)part), 0);
     return c;
@@ -38,7 +38,8 @@ static void frequencies_equal_hugging_face_s(void **state)
 
     (void)state;
     assert_accepted(json_read_file(TEST_DATA "/rope_cases.json", 1 << 20, &all));
-    json_array_foreach(json_object_get(all, "cases"), i, one) {
+    json_array_foreach(json_object_get(all, "cases"), i, one)
+    {
         json_t *config = whole_config(json_object_get(one, "config"));
         const json_t *wanted = json_object_get(one, "inv_freq");
         model_config c;
@@ -73,24 +74,29 @@ static void unknown_types_and_senseless_parameters_are_refused_by_name(void **st
 {
     (void)state;
     refuses("{\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}", LARIAT_UNSUPPORTED, "the rotary type \"dynamic\"");
-    refuses("{\"rope_scaling\":{\"rope_type\":\"longrope\",\"short_factor\":[1]}}", LARIAT_UNSUPPORTED, "the rotary type \"longrope\"");
-    refuses("{\"rope_parameters\":{\"rope_type\":\"default\",\"mrope_section\":[1]}}", LARIAT_UNSUPPORTED, "rope_parameters: mrope_section");
-    refuses("{\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"default\"}}}", LARIAT_UNSUPPORTED, "rope_parameters: full_attention");
-    refuses("{\"rope_parameters\":{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}}", LARIAT_UNSUPPORTED, "partial_rotary_factor");
+    refuses("{\"rope_scaling\":{\"rope_type\":\"longrope\",\"short_factor\":[1]}}", LARIAT_UNSUPPORTED,
+            "the rotary type \"longrope\"");
+    refuses("{\"rope_parameters\":{\"rope_type\":\"default\",\"mrope_section\":[1]}}", LARIAT_UNSUPPORTED,
+            "rope_parameters: mrope_section");
+    refuses("{\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"default\"}}}", LARIAT_UNSUPPORTED,
+            "rope_parameters: full_attention");
+    refuses("{\"rope_parameters\":{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}}", LARIAT_UNSUPPORTED,
+            "partial_rotary_factor");
     refuses("{\"rope_scaling\":{\"type\":\"linear\"}}", LARIAT_BAD_MODEL, "positive \"factor\"");
     refuses("{\"rope_scaling\":{\"type\":\"linear\",\"factor\":-1}}", LARIAT_BAD_MODEL, "positive \"factor\"");
     refuses("{\"rope_scaling\":{\"type\":\"linear\",\"factor\":\"2\"}}", LARIAT_BAD_MODEL, "\"factor\" is not a number");
     refuses("{\"rope_scaling\":{\"type\":\"linear\",\"factor\":1e-320}}", LARIAT_BAD_MODEL, "not finite");
     refuses("{\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8}}", LARIAT_BAD_MODEL, "rotary type llama3 wants");
-    refuses("{\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1}}", LARIAT_BAD_MODEL, "llama3 wants");
+    refuses("{\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1}}",
+            LARIAT_BAD_MODEL, "llama3 wants");
     refuses("{\"rope_theta\":1,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}", LARIAT_BAD_MODEL, "rotary type yarn wants");
     refuses("{\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"beta_fast\":-1}}", LARIAT_BAD_MODEL, "rotary type yarn wants");
     refuses("{\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"attention_factor\":0}}", LARIAT_BAD_MODEL, "not finite");
     refuses("{\"rope_scaling\":[]}", LARIAT_BAD_MODEL, "\"rope_scaling\" is not an object");
     refuses("{\"rope_theta\":0}", LARIAT_BAD_MODEL, "rope_theta is 0");
     refuses("{\"rope_theta\":-5}", LARIAT_BAD_MODEL, "rope_theta is -5");
-    refuses("{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2},\"rope_parameters\":{\"rope_type\":\"default\"}}", LARIAT_BAD_MODEL,
-            "contradict each other");
+    refuses("{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2},\"rope_parameters\":{\"rope_type\":\"default\"}}",
+            LARIAT_BAD_MODEL, "contradict each other");
 }
 
 int main(void)

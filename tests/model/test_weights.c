@@ -1,6 +1,5 @@
-/* Binding of weights: every tensor of the reference models in its place; what is missing, left over, of a wrong shape or type, or not
-   a number is refused by the tensor's name; and what a path may name.
-   Rests on model/weights.h. */
+/* Binding of weights: every tensor of the reference models in its place; what is missing, left over, of a wrong shape or type,
+   or not a number is refused by the tensor's name; and what a path may name. Rests on model/weights.h. */
 #include "model/weights.h"
 #include "lariat/lariat.h"
 #include "support/gguf_image.h"
@@ -51,7 +50,9 @@ static void is_vector(const model *m, const float *values, const char *name)
     for (int64_t i = 0; i < x->dims[0]; i++) {
         uint16_t half;
         memcpy(&half, (const char *)x->data + 2 * i, 2);
-        float wanted = x->type == DTYPE_F32 ? ((const float *)x->data)[i] : x->type == DTYPE_F16 ? f16_to_f32(half) : bf16_to_f32(half);
+        float wanted = x->type == DTYPE_F32   ? ((const float *)x->data)[i]
+                       : x->type == DTYPE_F16 ? f16_to_f32(half)
+                                              : bf16_to_f32(half);
         assert_true(values[i] == wanted);
     }
 }
@@ -119,7 +120,8 @@ static void a_quantised_file_is_bound_in_place(void **state)
 
 static void a_description_says_the_same_and_converts_nothing(void **state)
 {
-    static const char *const names[] = {"reference/models/mha-bf16", "reference/models/gqa-yarn-bf16", "reference/gguf/Q6_K.gguf"};
+    static const char *const names[] = {"reference/models/mha-bf16", "reference/models/gqa-yarn-bf16",
+                                        "reference/gguf/Q6_K.gguf"};
     uint64_t seen = 0;
 
     (void)state;
@@ -161,16 +163,17 @@ static void inspection_shows_the_model_and_every_tensor(void **state)
 
 /* --- a small checkpoint with any fault --- */
 
-static const char CONFIG[] = "{\"model_type\":\"llama\",\"num_hidden_layers\":1,\"hidden_size\":8,\"intermediate_size\":12,\"vocab_size\":10,"
-                             "\"num_attention_heads\":2,\"num_key_value_heads\":1%s}";
+static const char CONFIG[] =
+    "{\"model_type\":\"llama\",\"num_hidden_layers\":1,\"hidden_size\":8,\"intermediate_size\":12,\"vocab_size\":10,"
+    "\"num_attention_heads\":2,\"num_key_value_heads\":1%s}";
 
 typedef struct fault {
-    const char *config;   /* more fields of config.json */
-    const char *name;     /* of the tensor to which the rest applies; one that is not in the list is added */
+    const char *config; /* more fields of config.json */
+    const char *name;   /* of the tensor to which the rest applies; one that is not in the list is added */
     bool missing;
-    dtype type;           /* F32 is 0: as it is */
-    int64_t rows, cols;   /* 0: as they are; rows of an added one: 0 makes a vector */
-    float value;          /* of all its elements; 0: as they are, one by one different */
+    dtype type;         /* F32 is 0: as it is */
+    int64_t rows, cols; /* 0: as they are; rows of an added one: 0 makes a vector */
+    float value;        /* of all its elements; 0: as they are, one by one different */
 } fault;
 
 typedef struct entry {
@@ -202,7 +205,9 @@ static void put_tensor(safetensors_writer *w, const tensor_spec *s, float value)
         float f = value != 0 ? value : (float)(i + 1) / 16;
         uint16_t half = s->type == DTYPE_F16 ? f32_to_f16(f) : f32_to_bf16(f);
         double d = (double)f;
-        const void *at = s->type == DTYPE_F32 ? (const void *)&f : s->type == DTYPE_F64 ? (const void *)&d : (const void *)&half;
+        const void *at = s->type == DTYPE_F32   ? (const void *)&f
+                         : s->type == DTYPE_F64 ? (const void *)&d
+                                                : (const void *)&half;
         assert_accepted(safetensors_write(w, at, dtype_block_bytes(s->type)));
     }
 }
@@ -224,7 +229,8 @@ static char *write_checkpoint(const char *name, const fault *f)
         }
         int64_t rows = it && f->cols ? f->rows : entries[i].rows;
         int64_t cols = it && f->cols ? f->cols : entries[i].cols;
-        specs[n] = (tensor_spec){it ? f->name : entries[i].name, it ? f->type : DTYPE_F32, rows ? 2 : 1, {rows ? rows : cols, rows ? cols : 0}};
+        specs[n] = (tensor_spec){
+            it ? f->name : entries[i].name, it ? f->type : DTYPE_F32, rows ? 2 : 1, {rows ? rows : cols, rows ? cols : 0}};
         values[n] = it ? f->value : 0;
         n++;
     }
@@ -270,7 +276,8 @@ static void each_missing_tensor_is_named(void **state)
         snprintf(part, sizeof part, "tensor %s is missing", entries[i].name);
         refuses((fault){.name = entries[i].name, .missing = true}, LARIAT_BAD_MODEL, part);
     }
-    refuses((fault){.config = ",\"attention_bias\":true"}, LARIAT_BAD_MODEL, "tensor model.layers.0.self_attn.q_proj.bias is missing");
+    refuses((fault){.config = ",\"attention_bias\":true"}, LARIAT_BAD_MODEL,
+            "tensor model.layers.0.self_attn.q_proj.bias is missing");
     refuses((fault){.config = ",\"mlp_bias\":true"}, LARIAT_BAD_MODEL, "tensor model.layers.0.mlp.gate_proj.bias is missing");
 }
 
@@ -280,15 +287,17 @@ static void each_wrong_shape_is_named(void **state)
     for (int i = 0; i < ENTRIES; i++) {
         char part[160];
         if (entries[i].rows) {
-            snprintf(part, sizeof part, "tensor %s has the shape [%d, %d], wanted [%d, %d]", entries[i].name, (int)entries[i].cols + 1,
-                     (int)entries[i].rows, (int)entries[i].rows, (int)entries[i].cols);
-            refuses((fault){.name = entries[i].name, .rows = entries[i].cols + 1, .cols = entries[i].rows}, LARIAT_BAD_MODEL, part);
+            snprintf(part, sizeof part, "tensor %s has the shape [%d, %d], wanted [%d, %d]", entries[i].name,
+                     (int)entries[i].cols + 1, (int)entries[i].rows, (int)entries[i].rows, (int)entries[i].cols);
+            refuses((fault){.name = entries[i].name, .rows = entries[i].cols + 1, .cols = entries[i].rows}, LARIAT_BAD_MODEL,
+                    part);
         } else {
             snprintf(part, sizeof part, "tensor %s has the shape [1, 8], wanted [8]", entries[i].name);
             refuses((fault){.name = entries[i].name, .rows = 1, .cols = 8}, LARIAT_BAD_MODEL, part);
         }
     }
-    refuses((fault){.name = "model.norm.weight", .cols = 7}, LARIAT_BAD_MODEL, "tensor model.norm.weight has the shape [7], wanted [8]");
+    refuses((fault){.name = "model.norm.weight", .cols = 7}, LARIAT_BAD_MODEL,
+            "tensor model.norm.weight has the shape [7], wanted [8]");
 }
 
 static void types_may_be_mixed_but_not_any(void **state)
@@ -297,7 +306,8 @@ static void types_may_be_mixed_but_not_any(void **state)
     accepts((fault){.name = "lm_head.weight", .type = DTYPE_BF16});
     accepts((fault){.name = "model.norm.weight", .type = DTYPE_F16});
     refuses((fault){.name = "lm_head.weight", .type = DTYPE_F64}, LARIAT_UNSUPPORTED, "tensor lm_head.weight has the type F64");
-    refuses((fault){.name = "model.norm.weight", .type = DTYPE_F64}, LARIAT_UNSUPPORTED, "tensor model.norm.weight has the type F64");
+    refuses((fault){.name = "model.norm.weight", .type = DTYPE_F64}, LARIAT_UNSUPPORTED,
+            "tensor model.norm.weight has the type F64");
 }
 
 static void a_norm_that_is_not_finite_is_named(void **state)
@@ -305,19 +315,25 @@ static void a_norm_that_is_not_finite_is_named(void **state)
     const char *norm = "model.layers.0.input_layernorm.weight";
 
     (void)state;
-    refuses((fault){.name = norm, .value = NAN}, LARIAT_BAD_MODEL, "tensor model.layers.0.input_layernorm.weight holds nan at 0");
+    refuses((fault){.name = norm, .value = NAN}, LARIAT_BAD_MODEL,
+            "tensor model.layers.0.input_layernorm.weight holds nan at 0");
     refuses((fault){.name = norm, .value = INFINITY}, LARIAT_BAD_MODEL, "holds inf at 0");
     refuses((fault){.name = norm, .value = -INFINITY, .type = DTYPE_F16}, LARIAT_BAD_MODEL, "holds -inf at 0");
-    refuses((fault){.name = "model.norm.weight", .value = NAN, .type = DTYPE_BF16}, LARIAT_BAD_MODEL, "tensor model.norm.weight holds nan at 0");
+    refuses((fault){.name = "model.norm.weight", .value = NAN, .type = DTYPE_BF16}, LARIAT_BAD_MODEL,
+            "tensor model.norm.weight holds nan at 0");
 }
 
 static void what_is_left_over_is_refused_unless_it_cannot_matter(void **state)
 {
     (void)state;
-    refuses((fault){.name = "model.layers.0.self_attn.q_norm.weight", .cols = 8}, LARIAT_UNSUPPORTED, "tensor model.layers.0.self_attn.q_norm.weight has no place");
-    refuses((fault){.name = "model.layers.1.self_attn.q_proj.weight", .rows = 8, .cols = 8}, LARIAT_UNSUPPORTED, "has no place");
-    refuses((fault){.name = "model.layers.0.self_attn.q_proj.bias", .cols = 8}, LARIAT_UNSUPPORTED, "tensor model.layers.0.self_attn.q_proj.bias has no place");
-    accepts((fault){.name = "model.layers.0.self_attn.q_proj.bias", .cols = 8, .value = 1e-30f, .type = DTYPE_F16}); /* rounds to zeros */
+    refuses((fault){.name = "model.layers.0.self_attn.q_norm.weight", .cols = 8}, LARIAT_UNSUPPORTED,
+            "tensor model.layers.0.self_attn.q_norm.weight has no place");
+    refuses((fault){.name = "model.layers.1.self_attn.q_proj.weight", .rows = 8, .cols = 8}, LARIAT_UNSUPPORTED,
+            "has no place");
+    refuses((fault){.name = "model.layers.0.self_attn.q_proj.bias", .cols = 8}, LARIAT_UNSUPPORTED,
+            "tensor model.layers.0.self_attn.q_proj.bias has no place");
+    accepts((fault){
+        .name = "model.layers.0.self_attn.q_proj.bias", .cols = 8, .value = 1e-30f, .type = DTYPE_F16}); /* rounds to zeros */
     accepts((fault){.name = "model.layers.0.self_attn.rotary_emb.inv_freq", .cols = 2});
 }
 
@@ -426,9 +442,10 @@ static char *write_gguf(uint32_t attn_q_type, const char *extra)
     static const struct {
         const char *name;
         uint64_t rows;
-    } list[] = {{"token_embd.weight", 10},     {"output_norm.weight", 0},      {"blk.0.attn_norm.weight", 0},    {"blk.0.ffn_norm.weight", 0},
-                {"blk.0.attn_q.weight", 256},  {"blk.0.attn_k.weight", 256},   {"blk.0.attn_v.weight", 256},     {"blk.0.attn_output.weight", 256},
-                {"blk.0.ffn_gate.weight", 256}, {"blk.0.ffn_up.weight", 256},  {"blk.0.ffn_down.weight", 256}};
+    } list[] = {{"token_embd.weight", 10},    {"output_norm.weight", 0},         {"blk.0.attn_norm.weight", 0},
+                {"blk.0.ffn_norm.weight", 0}, {"blk.0.attn_q.weight", 256},      {"blk.0.attn_k.weight", 256},
+                {"blk.0.attn_v.weight", 256}, {"blk.0.attn_output.weight", 256}, {"blk.0.ffn_gate.weight", 256},
+                {"blk.0.ffn_up.weight", 256}, {"blk.0.ffn_down.weight", 256}};
     gguf_image i = {0};
     uint64_t at = 0;
 

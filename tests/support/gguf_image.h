@@ -5,7 +5,8 @@
 
 #include "support/scratch.h"
 
-/* Keys and tensors gather in two parts; gguf_image_done puts header, keys, tensors, padding and `data_bytes` of data together. */
+/* Keys and tensors gather in two parts; gguf_image_done puts header, keys, tensors, padding and `data_bytes` of data together.
+ */
 typedef struct gguf_image {
     bytes keys, tensors;
     uint64_t n_keys, n_tensors;
