@@ -303,7 +303,7 @@ lariat_status expression_compile(const char *pattern, bool literal, expression *
 {
     buffer translated = { 0 };
     lariat_status status = literal ? buffer_append(&translated, pattern, strlen(pattern)) : expression_translate(pattern, &translated);
-    uint32_t options = PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C | (literal ? PCRE2_LITERAL : PCRE2_UCP);
+    uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C);
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     PCRE2_SIZE where = 0;
     int error = 0;

@@ -125,7 +125,6 @@ static lariat_status read_normalizer(message m, vocabulary *v)
     size_t name_size = 0, table_size = 0;
     field f;
 
-    v->dummy_prefix = v->remove_extra_spaces = v->escape_spaces = true;
     while (m.at < m.end) {
         TRY(read_field(&m, &f));
         if (f.number == 1 && f.wire == WIRE_BYTES) {
