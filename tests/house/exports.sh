@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$1"
 
-declared=$(cat include/lariat/*.h | tr '\n' ' ' | grep -oE 'LARIAT_API [^;(]*\(' | sed -E 's/.*[ *](lariat_[a-z0-9_]+) *\($/\1/' | sort -u)
+declared=$(cat include/lariat/*.h | tr '\n' ' ' | grep -oE 'LARIAT_API [^;(]*\(' | sed -nE 's/.*[ *](lariat_[a-z0-9_]+) *\($/\1/p' | sort -u)
 exported=$(nm -D --defined-only "$2" | awk '{ print $3 }' | sort -u)
 [ -n "$declared" ]
 diff <(echo "$declared") <(echo "$exported") || {
