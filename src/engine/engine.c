@@ -248,6 +248,11 @@ void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
         out->hop_bytes = c.hop_bytes > out->hop_bytes ? c.hop_bytes : out->hop_bytes;
         out->wait_s = c.wait_s > out->wait_s ? c.wait_s : out->wait_s;
     }
-    out->shard_bytes = (int64_t)e->ranks[0].transformer.ring.shard.bytes; /* all alike */
-    out->activation_bytes = e->plan.shown.activation_bytes_per_rank;
+    for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
+        const transformer *t = &e->ranks[i].transformer;
+        int64_t shard = (int64_t)t->ring.shard.memory.size;
+        int64_t rest = (int64_t)(t->memory.size + t->ring.memory.size + cpu_device_memory(e->ranks[i].threads));
+        out->shard_bytes = shard > out->shard_bytes ? shard : out->shard_bytes;
+        out->activation_bytes = rest > out->activation_bytes ? rest : out->activation_bytes;
+    }
 }
