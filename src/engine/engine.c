@@ -250,9 +250,9 @@ void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
     }
     for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
         const transformer *t = &e->ranks[i].transformer;
-        int64_t shard = (int64_t)t->ring.shard.memory.size;
+        int64_t held = (int64_t)t->ring.shard.memory.size;
         int64_t rest = (int64_t)(t->memory.size + t->ring.memory.size + cpu_device_memory(e->ranks[i].threads));
-        out->shard_bytes = shard > out->shard_bytes ? shard : out->shard_bytes;
+        out->shard_bytes = held > out->shard_bytes ? held : out->shard_bytes;
         out->activation_bytes = rest > out->activation_bytes ? rest : out->activation_bytes;
     }
 }
