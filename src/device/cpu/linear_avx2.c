@@ -1,6 +1,8 @@
 /* Linear layers with AVX2, FMA and F16C.
    Rests on vector_avx2.h for the words and linear_simd.h for the text, which the AVX-512 version shares.
 */
+#include "device/cpu/linear_kernels.h"
+
 #ifdef LARIAT_X86_SIMD
 
 #include "device/cpu/vector_avx2.h"

@@ -1,6 +1,8 @@
 /* Linear layers with AVX-512 (F, BW, DQ, VL).
    Rests on vector_avx512.h for the words and linear_simd.h for the text, which the AVX2 version shares.
 */
+#include "device/cpu/linear_kernels.h"
+
 #ifdef LARIAT_X86_SIMD
 
 #include "device/cpu/vector_avx512.h"

@@ -10,6 +10,8 @@
 /* Functions from here to the end of the file are compiled for these instructions. */
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
+/* It says so where it keeps a loop that ends early rather than unroll it. */
+#pragma clang diagnostic ignored "-Wpass-failed"
 #define VECTOR_END _Pragma("clang attribute pop")
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else
