@@ -67,8 +67,8 @@ static lariat_status find_date(vocabulary *v, const char **out)
 
 lariat_status chat_recognize(vocabulary *v, chat_style *out)
 {
-    /* Words of templates that do more than the families here: answers with thoughts, tools without which nothing is written. */
-    static const char *const foreign[] = { "think", "reasoning", "thought" };
+    /* Words of templates that do more to messages than the families here: thoughts taken out of answers, messages rewritten. */
+    static const char *const foreign[] = { "think", "reasoning", "thought", "macro", "namespace(", "selectattr" };
     const char *text = v->chat_template;
 
     *out = (chat_style){ .family = LARIAT_TEMPLATE_AUTO };
@@ -78,6 +78,8 @@ lariat_status chat_recognize(vocabulary *v, chat_style *out)
     if (!text) {
         return LARIAT_OK;
     }
+    out->begins = strstr(text, "bos_token") || strstr(text, "<|begin_of_text|>");
+    out->trims = strstr(text, "trim") || strstr(text, "strip()");
     if (strstr(text, "[INST]") && strstr(text, "<<SYS>>")) {
         out->family = LARIAT_TEMPLATE_LLAMA2;
     } else if (strstr(text, "<|start_header_id|>") && strstr(text, "<|eot_id|>")) {
@@ -88,8 +90,6 @@ lariat_status chat_recognize(vocabulary *v, chat_style *out)
         }
     } else if (strstr(text, "<|im_start|>") && strstr(text, "<|im_end|>")) {
         out->family = LARIAT_TEMPLATE_CHATML;
-        out->begins = strstr(text, "bos_token") != NULL;
-        out->trims = strstr(text, "trim") || strstr(text, "strip()");
         TRY(find_default_system(v, &out->default_system));
     }
     return LARIAT_OK;
@@ -191,6 +191,11 @@ static lariat_status put_stripped(chat *c, const char *text)
     return put_text(c, text, size);
 }
 
+static lariat_status put_content(chat *c, const char *text)
+{
+    return c->style.trims ? put_stripped(c, text) : put(c, text);
+}
+
 static bool is_role(const lariat_message *m, const char *role)
 {
     return strcmp(m->role, role) == 0;
@@ -208,7 +213,7 @@ static lariat_status put_llama2(chat *c, const lariat_message messages[], int32_
         }
         if (!user) {
             TRY(put(c, " "));
-            TRY(put_stripped(c, messages[i].content));
+            TRY(put_content(c, messages[i].content));
             TRY(put(c, " "));
             TRY(put_id(c, c->t->v.eos, "that ends a text"));
             continue;
@@ -218,13 +223,15 @@ static lariat_status put_llama2(chat *c, const lariat_message messages[], int32_
         if (i == 1 && system) {
             /* System message and question are stripped as one. */
             size_t size = strlen(messages[i].content);
-            strip_right(messages[i].content, &size);
+            if (c->style.trims) {
+                strip_right(messages[i].content, &size);
+            }
             TRY(put(c, "<<SYS>>\n"));
             TRY(put(c, system));
-            TRY(put(c, size ? "\n<</SYS>>\n\n" : "\n<</SYS>>"));
+            TRY(put(c, size || !c->style.trims ? "\n<</SYS>>\n\n" : "\n<</SYS>>"));
             TRY(put_text(c, messages[i].content, size));
         } else {
-            TRY(put_stripped(c, messages[i].content));
+            TRY(put_content(c, messages[i].content));
         }
         TRY(put(c, " [/INST]"));
     }
@@ -257,22 +264,25 @@ static lariat_status put_today(chat *c)
 
 static lariat_status put_llama3(chat *c, const lariat_message messages[], int32_t n, bool reply)
 {
-    const char *system = is_role(&messages[0], "system") ? messages[0].content : "";
+    bool system = is_role(&messages[0], "system");
     int32_t i = 0;
 
-    TRY(put_id(c, c->t->v.bos, "that begins a text"));
+    if (c->style.begins) {
+        TRY(put_id(c, c->t->v.bos, "that begins a text"));
+    }
     if (c->style.date) {
-        i = *system || is_role(&messages[0], "system") ? 1 : 0;
         TRY(put_llama3_header(c, "system"));
         TRY(put(c, "Cutting Knowledge Date: December 2023\nToday Date: "));
         TRY(c->style.today ? put_today(c) : put(c, c->style.date));
         TRY(put(c, "\n\n"));
-        TRY(put_stripped(c, system));
+        if (system) {
+            TRY(put_content(c, messages[i++].content));
+        }
         TRY(put_marker(c, "<|eot_id|>"));
     }
     for (; i < n; i++) {
         TRY(put_llama3_header(c, messages[i].role));
-        TRY(put_stripped(c, messages[i].content));
+        TRY(put_content(c, messages[i].content));
         TRY(put_marker(c, "<|eot_id|>"));
     }
     return reply ? put_llama3_header(c, "assistant") : LARIAT_OK;
@@ -283,7 +293,7 @@ static lariat_status put_chatml_turn(chat *c, const char *role, const char *cont
     TRY(put_marker(c, "<|im_start|>"));
     TRY(put(c, role));
     TRY(put(c, "\n"));
-    TRY(c->style.trims ? put_stripped(c, content) : put(c, content));
+    TRY(put_content(c, content));
     TRY(put_marker(c, "<|im_end|>"));
     return put(c, "\n");
 }
@@ -311,8 +321,11 @@ static lariat_status put_conversation(chat *c, lariat_template which, const lari
     if (which == LARIAT_TEMPLATE_AUTO) {
         TRY(lariat_chat_template(c->t, &which));
     }
-    /* The model's own variety, where it is of the family asked for. */
-    c->style = which == c->t->chat.family ? c->t->chat : (chat_style){ .family = which };
+    /* The model's own variety, where it is of the family asked for; otherwise the family's first published one. */
+    c->style = (chat_style){ .family = which, .begins = which != LARIAT_TEMPLATE_CHATML, .trims = which != LARIAT_TEMPLATE_CHATML };
+    if (which == c->t->chat.family) {
+        c->style = c->t->chat;
+    }
     if (n <= 0) {
         return fail(LARIAT_BAD_ARGUMENT, "chat: a conversation without messages");
     }

@@ -9,11 +9,11 @@
 /* What templates of one family do differently. */
 typedef struct chat_style {
     lariat_template family;     /* AUTO: none recognised */
+    bool begins;                /* the BOS token comes first (LLAMA2: before every question, always) */
+    bool trims;                 /* contents lose white space at their ends */
     const char *default_system; /* CHATML: the system message of a conversation without one; terminated, or NULL */
-    bool begins;                /* CHATML: the BOS token comes first */
-    bool trims;                 /* CHATML: contents lose white space at their ends */
     const char *date;           /* LLAMA3: a system message with two lines of dates always comes first; this is the second, */
-    bool today;                 /* or it is the day of the call. NULL and false: no such lines */
+    bool today;                 /* or it is the day of the call. NULL: no such lines */
 } chat_style;
 
 /* Looks at v->chat_template. A template that is none of the known ones leaves family AUTO. */
