@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Builds one of the examples as its first lines say, against an installed library that pkg-config finds, and runs it.
+#   run.sh SOURCE STAGE COMPILER
+set -euo pipefail
+source=$1 stage=$2 compiler=$3
+name=$(basename "$source" .c)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+found=$(find "$stage" -name lariat.pc)
+export PKG_CONFIG_PATH=${found%/*}
+read -ra library < <(pkg-config --cflags --libs lariat)
+LD_LIBRARY_PATH=$(pkg-config --variable=libdir lariat)
+export LD_LIBRARY_PATH
+"$compiler" -Wall -Wextra -Wpedantic -Werror "$source" -o "$work/$name" "${library[@]}" -pthread -lm
+
+case $name in
+generate)
+    model=${XDG_CACHE_HOME:-${HOME:-}/.cache}/lariat/SmolLM2-135M-Instruct.Q4_1.gguf
+    [ -f "$model" ] || { echo "skipped: no $model, scripts/fetch-model.sh fetches it"; exit 77; }
+    # What a program writes with the library is what ours writes with it.
+    prompt="The capital of France is"
+    text=$("$work/$name" "$model" "$prompt")
+    [ -n "$text" ]
+    [ "$text" = "$("$stage/bin/lariat" generate -q -m "$model" -p "$prompt" -n 64 --ranks 2)" ]
+    status=0
+    said=$("$work/$name" "$work/missing" "$prompt" 2>&1) || status=$?
+    [ "$status" = 1 ] && [ "$said" = "generate: $work/missing: is neither a directory nor a file that can be read" ]
+    ;;
+*)
+    "$work/$name"
+    ;;
+esac
