@@ -264,7 +264,7 @@ void cpu_linear(device *dev, const float *x, int64_t ldx, int64_t n, const linea
     linear_call c = {cpu, linear_kernels_of(cpu->isa), x, ldx, n, jobs, n_jobs, NULL, 0, 0, 0, 0, 0};
     int threads = pool_threads(cpu->pool);
 
-    if (n <= 0) {
+    if (n <= 0 || n_jobs == 0) { /* a rank without tokens, or without a slice */
         return;
     }
     if (n <= DOT_MAX) {
