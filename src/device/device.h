@@ -75,7 +75,7 @@ typedef struct device_ops {
     /* out[t, i] = x[t, i] / sqrt(mean_i(x[t, i]^2) + eps) * weight[i]; [n, d], dense. */
     void (*rms_norm)(device *dev, float *out, const float *x, const float *weight, float eps, int64_t n, int64_t d);
 
-    /* All jobs on the same x, row t at x + t * ldx, [n, cols]. */
+    /* All jobs on the same x, row t at x + t * ldx, [n, cols]. There may be none: a rank without a slice. */
     void (*linear)(device *dev, const float *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
 
     /* cos[t, i], sin[t, i] = factor * cos, sin of (float)positions[t] * inv_freq[i] (a float32 product, as Hugging Face forms
