@@ -1,5 +1,5 @@
-/* What the ring needs of a network. A group of ranks, each with one endpoint; every call but comm_cancel is made by the
-   thread of that rank, and collective calls are made by all ranks in the same order.
+/* What the ring needs of a network. A group of ranks, each with one endpoint, on which one thread at a time makes calls: that
+   of the rank, or another while no rank is inside one. Collective calls are made by all ranks in the same order.
    Rests on base/. threads.c: ranks that are threads of one process, which read one another's memory in place.
 
    Two ways to travel:

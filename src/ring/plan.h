@@ -52,7 +52,7 @@ typedef struct pass {
     int32_t *span_begin; /* [n_parts * n_ranks + 1] */
     int64_t *rows;       /* [n_ranks]: rows of activations: by tokens the sum of its runs, by slices n_tokens */
     size_t part_room, run_room, span_room; /* what the arrays have room for */
-    struct pass_work *work;                /* what planning needs besides, [n_ranks] each: see cache.c */
+    struct pass_work *work;                /* what planning needs besides: see pass.c */
 } pass;
 
 /* Divides `tokens` over n ranks so that filled[r] + share[r] become as even as they can, with share[r] <= room[r]; what cannot be

@@ -16,7 +16,7 @@ const char *cpu_isa_name(cpu_isa isa);
 /* Bytes of working memory that a device of so many threads takes. */
 size_t cpu_device_memory(int n_threads);
 
-/* Opens a CPU device of n_threads threads, the calling one included: calls come from the thread that opened it.
+/* Opens a CPU device of n_threads threads, the one that calls its operations included: calls come from one thread at a time.
    Asking for more than the machine has is LARIAT_UNSUPPORTED. */
 lariat_status cpu_device_open(int n_threads, cpu_isa isa, device **out);
 
