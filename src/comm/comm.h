@@ -50,9 +50,6 @@ comm_counters comm_counted(const comm *c);
    all-gather of this rank. `bytes` may differ between ranks (0 allowed), at most message_bytes. */
 lariat_status comm_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[]);
 
-/* Returns when all ranks have called. */
-lariat_status comm_barrier(comm *c);
-
 /* Regions that others may ask for: one of each kind a rank. */
 typedef enum comm_region { COMM_KV, COMM_QUERIES, COMM_PARTIALS, COMM_REGIONS } comm_region;
 

@@ -147,11 +147,6 @@ lariat_status comm_all_gather(comm *c, const void *mine, size_t bytes, const voi
     return wait_for(c, &g->gathered, number);
 }
 
-lariat_status comm_barrier(comm *c)
-{
-    return comm_all_gather(c, NULL, 0, NULL);
-}
-
 void comm_expose(comm *c, comm_region region, const void *base, size_t bytes)
 {
     c->base[region] = base;

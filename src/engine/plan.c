@@ -69,7 +69,7 @@ static plan_costs costs_of(const model *m, const lariat_plan *p, dtype kv)
         .weight_bytes = layers_bytes,
         .row_bytes = 4.0 * c->n_layers * (width + kv_width + (width + 2.0 * c->n_heads) + 2.0 * c->d_model + c->d_ff),
         .read_bytes_per_s = CORE_READ_BYTES_PER_S,
-        .flops = CORE_FLOPS * p->threads / p->ranks,
+        .flops = CORE_FLOPS,
         .hop_bytes_per_s = speed.bytes_per_s,
         .hop_latency_s = speed.latency_s,
         .kv_bytes = kv_width * (double)dtype_block_bytes(kv),

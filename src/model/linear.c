@@ -4,7 +4,7 @@
 
 enum {
     SLICE_ALIGN = 16, /* floats in a cache line, and in the widest vector */
-    MAX_PARTS = 4     /* projections side by side: q, k, v */
+    MAX_PARTS = 3     /* projections side by side: q, k, v */
 };
 
 void linear_slice(int64_t rows, int rank, int n, int64_t *begin, int64_t *end)
