@@ -19,7 +19,7 @@ model=$(scripts/fetch-model.sh)
 # Off a terminal the program shows no progress line of its own: a sign of life now and then.
 alive=
 if [ ! -t 2 ]; then
-    (while sleep 10 >/dev/null 2>&1; do say "  ... still at work"; done) </dev/null >/dev/null &
+    (while sleep 30 >/dev/null 2>&1; do say "  ... still at work"; done) </dev/null >/dev/null &
     alive=$!
     trap 'kill "$alive" 2>/dev/null || :' EXIT
 fi
