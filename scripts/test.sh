@@ -9,13 +9,24 @@ cd "$(dirname "$0")/.."
 
 need_packages gcc=gcc g++=g++ libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev libedit-dev \
     libcmocka-dev clang=clang clang-tidy=clang-tidy llvm-symbolizer=llvm cppcheck=cppcheck shellcheck=shellcheck mandoc=mandoc \
-    aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3=python3
+    aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3=python3 jq=jq
 clang_major=$(clang -dumpversion)
 need_packages "libclang-rt-${clang_major%%.*}-dev"
 need_room . 3000 "another folder for the checkout"
+python3 -m pip --version >/dev/null 2>&1 || need_packages python3-pip
 scripts/fetch-model.sh >/dev/null
 
 folder=build-tests
+
+# The packages that define what tokenizers do. They need nothing else, and go nowhere but here.
+export PYTHONPATH=$PWD/$folder/python
+if ! python3 -c "import sentencepiece, tokenizers" 2>/dev/null; then
+    say "Installing sentencepiece and tokenizers for Python ..."
+    rm -rf "$PYTHONPATH"
+    quietly "installing Python packages" python3 -m pip --disable-pip-version-check install --no-cache-dir --no-deps --only-binary :all: \
+        --root-user-action ignore --target "$PYTHONPATH" sentencepiece==0.2.1 tokenizers==0.23.1
+fi
+
 builds=()
 # build NAME OPTIONS...: one build in a folder of its own, its tests under NAME/ (those of `release` under their plain names)
 build() {

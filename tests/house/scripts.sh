@@ -5,4 +5,5 @@ set -euo pipefail
 cd "$1"
 command -v shellcheck >/dev/null || { echo "no shellcheck here: skipped"; exit 77; }
 mapfile -t scripts < <(grep -rlE -m 1 '^#!.*\b(ba)?sh\b' .ci scripts tests bench examples 2>/dev/null)
-shellcheck -x "${scripts[@]}" scripts/common.sh
+# Remarks on taste (severity info and style) are not asked for.
+shellcheck -x -S warning -P SCRIPTDIR "${scripts[@]}" scripts/common.sh
