@@ -1,0 +1,176 @@
+/* The tokenizers of released models, against what Hugging Face's library made of 191 texts with them. Needs shared/tokenizers or the
+   demo's model (77 without either). Rests on support/reference.h. */
+#include "lariat/text.h"
+#include "support/reference.h"
+#include "support/scratch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+/* Opens a tokenizer and its list of cases, or skips the test. */
+static void open_case(char *model, const char *name, lariat_tokenizer **t, json_t **cases)
+{
+    char *path = reference_path(name);
+
+    if (!model || !path) {
+        free(model);
+        free(path);
+        skip();
+    }
+    assert_accepted(lariat_tokenizer_open(model, t));
+    *cases = json_load_file(path, JSON_ALLOW_NUL, NULL);
+    assert_non_null(*cases);
+    assert_true(json_array_size(*cases) > 0);
+    free(model);
+    free(path);
+}
+
+static void ids_are(const int32_t *ids, int64_t n, const json_t *wanted, const char *text)
+{
+    bool same = n == (int64_t)json_array_size(wanted);
+
+    for (int64_t i = 0; same && i < n; i++) {
+        same = ids[i] == json_integer_value(json_array_get(wanted, (size_t)i));
+    }
+    if (!same) {
+        fail_msg("other ids for \"%.100s\"", text);
+    }
+}
+
+static void encodes_to(const lariat_tokenizer *t, const json_t *text, int flags, const json_t *wanted)
+{
+    int32_t *ids;
+    int64_t n;
+
+    assert_accepted(lariat_encode(t, json_string_value(text), json_string_length(text), flags, &ids, &n));
+    ids_are(ids, n, wanted, json_string_value(text));
+    lariat_free(ids);
+}
+
+/* At once, and as ids come: no piece ends within a character. */
+static void decodes_to(const lariat_tokenizer *t, const json_t *ids, const json_t *wanted)
+{
+    size_t n = json_array_size(ids), size, at = 0;
+    int32_t *list = malloc((n + 1) * sizeof *list);
+    lariat_stream *stream;
+    char *text;
+
+    assert_non_null(list);
+    for (size_t i = 0; i < n; i++) {
+        list[i] = (int32_t)json_integer_value(json_array_get(ids, i));
+    }
+    assert_accepted(lariat_decode(t, list, (int64_t)n, true, &text, &size));
+    assert_int_equal(size, json_string_length(wanted));
+    assert_memory_equal(text, json_string_value(wanted), size);
+    assert_accepted(lariat_stream_open(t, true, &stream));
+    for (size_t i = 0; i <= n; i++) {
+        const char *piece;
+        size_t piece_size;
+        assert_accepted(i < n ? lariat_stream_put(stream, list[i], &piece, &piece_size) : lariat_stream_flush(stream, &piece, &piece_size));
+        assert_true(piece_size <= size - at);
+        assert_memory_equal(piece, text + at, piece_size);
+        at += piece_size;
+        assert_true(at == size || ((unsigned char)text[at] & 0xC0) != 0x80);
+    }
+    assert_int_equal(at, size);
+    lariat_stream_close(stream);
+    lariat_free(text);
+    free(list);
+}
+
+static void check(char *model, const char *name)
+{
+    lariat_tokenizer *t;
+    json_t *cases, *one;
+    size_t i;
+
+    open_case(model, name, &t, &cases);
+    json_array_foreach(cases, i, one) {
+        const json_t *with_bos = json_object_get(one, "ids_with_bos");
+        encodes_to(t, json_object_get(one, "text"), LARIAT_ENCODE_SPECIAL, json_object_get(one, "ids"));
+        if (with_bos) {
+            assert_true(lariat_tokenizer_adds_bos(t));
+            encodes_to(t, json_object_get(one, "text"), LARIAT_ENCODE_SPECIAL | LARIAT_ENCODE_BOS, with_bos);
+        }
+        decodes_to(t, json_object_get(one, "ids"), json_object_get(one, "decoded"));
+    }
+    json_decref(cases);
+    lariat_tokenizer_close(t);
+}
+
+static void llama2_gives_the_references_ids_and_text(void **state)
+{
+    (void)state;
+    check(reference_path("tokenizers/llama2"), "reference/tokenizers/llama2.json");
+}
+
+static void llama3_gives_the_references_ids_and_text(void **state)
+{
+    (void)state;
+    check(reference_path("tokenizers/llama3.1"), "reference/tokenizers/llama3.1.json");
+}
+
+static void the_demos_gguf_gives_the_references_ids_and_text(void **state)
+{
+    (void)state;
+    check(demo_model_path(), "reference/smollm2/tokenizer.json");
+}
+
+static void llama3_chats_are_the_references(void **state)
+{
+    lariat_tokenizer *t;
+    json_t *cases, *one;
+    size_t i;
+
+    (void)state;
+    open_case(reference_path("tokenizers/llama3.1"), "reference/tokenizers/llama3.1-chat.json", &t, &cases);
+    json_array_foreach(cases, i, one) {
+        const json_t *list = json_object_get(one, "messages");
+        lariat_message messages[8];
+        int32_t n = (int32_t)json_array_size(list), *ids;
+        bool reply = json_is_true(json_object_get(one, "add_generation_prompt"));
+        int64_t n_ids;
+        size_t size;
+        char *text;
+        assert_in_range(n, 1, 8);
+        for (int32_t k = 0; k < n; k++) {
+            const json_t *m = json_array_get(list, (size_t)k);
+            messages[k] = (lariat_message){ json_string_value(json_object_get(m, "role")), json_string_value(json_object_get(m, "content")) };
+        }
+        assert_accepted(lariat_chat_render(t, LARIAT_TEMPLATE_AUTO, messages, n, reply, &text, &size));
+        assert_string_equal(text, json_string_value(json_object_get(one, "text")));
+        assert_accepted(lariat_chat_encode(t, LARIAT_TEMPLATE_AUTO, messages, n, reply, &ids, &n_ids));
+        ids_are(ids, n_ids, json_object_get(one, "ids"), text);
+        lariat_free(text);
+        lariat_free(ids);
+    }
+    json_decref(cases);
+    lariat_tokenizer_close(t);
+}
+
+int main(void)
+{
+    char *licensed = reference_path("tokenizers/llama2"), *demo = demo_model_path();
+    bool nothing = !licensed && !demo;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(llama2_gives_the_references_ids_and_text),
+        cmocka_unit_test(llama3_gives_the_references_ids_and_text),
+        cmocka_unit_test(the_demos_gguf_gives_the_references_ids_and_text),
+        cmocka_unit_test(llama3_chats_are_the_references),
+    };
+
+    free(licensed);
+    free(demo);
+    if (nothing) {
+        puts("skipped: neither the released tokenizers nor the demo's model are on this machine");
+        return TEST_SKIPPED;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
