@@ -15,7 +15,7 @@ enum {
     MAX_PATTERN = 1 << 14,
     MAX_DEPTH = 64,
     JIT_STACK_START = 32 << 10,
-    JIT_STACK_MOST = 64 << 20, /* address space only, until a match needs it */
+    JIT_STACK_MOST = 1 << 20, /* published expressions need none of it; what needs more is searched without the JIT */
     /* Steps that a search may take for each byte of text and in all: far more than any published expression needs, and an end
        to one that backtracks without end. */
     STEPS_LEAST = 10 * 1000 * 1000,
