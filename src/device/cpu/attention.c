@@ -3,7 +3,7 @@
 
    Budget of a task: rows * keys * 4 * head_dim operations against keys * 4 * head_dim bytes (16-bit K and V), so that prefill
    is bound by arithmetic and decode, with few rows, by memory. Which tasks there are depends on the item alone: on its number
-   of queries, the heads and the tiles of its segments. So do the bits of its result. */
+   of queries, the heads and the runs of its segments. So do the bits of its result. */
 #include "device/cpu/attention.h"
 
 #include "device/cpu/elementwise.h"
@@ -17,7 +17,7 @@ enum {
     FEW_TASKS = 16,
     /* ...into pieces of 256 slots: 64 KB of a head's K and V, some microseconds; of more where a partial result is larger than
        that of this many rows, so that storing and merging it stays a hundredth of the work. */
-    SPLIT_TILES = 256 / KEY_TILE,
+    SPLIT_RUNS = 256 / KEY_RUN,
     SPLIT_ROWS = 24,
     /* Otherwise a task takes up to this many elements of a key per row, about a millisecond: nobody waits long for a thread that
        the system took away. */
@@ -32,7 +32,7 @@ struct attention_task {
     const attention_item *item;
     int32_t kv_head;
     int32_t first_row, rows; /* of the stack */
-    int64_t from, to;        /* tiles of the item's list */
+    int64_t from, to;        /* runs of the item's list */
     float *partial;          /* where the result goes: o [rows, ld], m [rows], l [rows]; NULL: on from the carry and back into it */
 };
 
@@ -54,7 +54,7 @@ static int64_t divide_up(int64_t a, int64_t b)
 size_t cpu_attention_scratch(void)
 {
     size_t floats = (size_t)ROWS_MAX * (2 * HEAD_DIM_MAX + ALIGN_ROW + LANES_MAX) + 2 * (size_t)KEY_TILE * HEAD_DIM_MAX +
-                    (size_t)ROW_GRAIN * KEY_TILE;
+                    SCORES_MAX;
 
     return floats * sizeof(float);
 }
@@ -79,7 +79,7 @@ static void block_lay_out(attention_block *b, float *scratch)
     b->k = b->l + (int64_t)b->rows * LANES_MAX;
     b->v = b->k + (int64_t)b->head_dim * KEY_TILE;
     b->p = b->v + (int64_t)KEY_TILE * b->ld;
-    b->m = b->p + ROW_GRAIN * KEY_TILE;
+    b->m = b->p + SCORES_MAX;
 }
 
 /* The row of the whole call, in units of heads, that row i of a task is. */
@@ -148,21 +148,21 @@ static int64_t visible_to_any(const attention_item *item, const kv_segment *s)
     return n < 0 ? 0 : n < s->count ? n : s->count;
 }
 
-static int64_t item_tiles(const attention_item *item)
+static int64_t item_runs(const attention_item *item)
 {
     int64_t n = 0;
 
     for (int32_t i = 0; i < item->n_segments; i++) {
-        n += divide_up(visible_to_any(item, &item->segments[i]), KEY_TILE);
+        n += divide_up(visible_to_any(item, &item->segments[i]), KEY_RUN);
     }
     return n;
 }
 
-/* Tile `tile` of a segment, as far as the block's last row sees it; false if it sees nothing. */
-static bool tile_of(const attention_call *a, const attention_task *t, const kv_segment *s, int64_t tile, key_tile *out)
+/* Run `run` of a segment, as far as the block's last row sees it; false if it sees nothing. */
+static bool run_of(const attention_call *a, const attention_task *t, const kv_segment *s, int64_t run, key_run *out)
 {
     size_t row_bytes = dtype_row_bytes(a->shape->kv_type, a->shape->head_dim);
-    int64_t slot = tile * KEY_TILE;
+    int64_t slot = run * KEY_RUN;
     int64_t last = (t->first_row + t->rows - 1) / a->group;
     int64_t seen = visible_to(t->item, s, last), count = (seen < s->count ? seen : s->count) - slot;
 
@@ -170,10 +170,10 @@ static bool tile_of(const attention_call *a, const attention_task *t, const kv_s
         return false;
     }
     size_t offset = (size_t)(t->kv_head * s->head_stride + slot) * row_bytes;
-    *out = (key_tile){
+    *out = (key_run){
         .k = (const unsigned char *)s->k + offset,
         .v = (const unsigned char *)s->v + offset,
-        .count = count < KEY_TILE ? (int32_t)count : KEY_TILE,
+        .count = count < KEY_RUN ? (int32_t)count : KEY_RUN,
         .visible = visible_to(t->item, s, 0) - slot,
     };
     return true;
@@ -206,15 +206,15 @@ static void run_task(void *arg, int64_t piece, int thread)
     block_lay_out(&b, (float *)(void *)(a->cpu->scratch + (size_t)thread * a->cpu->scratch_stride));
     for (int32_t i = 0; i < t->item->n_segments && base < t->to; i++) {
         const kv_segment *s = &t->item->segments[i];
-        int64_t n = divide_up(visible_to_any(t->item, s), KEY_TILE);
+        int64_t n = divide_up(visible_to_any(t->item, s), KEY_RUN);
         int64_t from = t->from > base ? t->from - base : 0, to = t->to - base < n ? t->to - base : n;
-        key_tile tile;
-        for (int64_t j = from; j < to && tile_of(a, t, s, j, &tile); j++) {
+        key_run run;
+        for (int64_t j = from; j < to && run_of(a, t, s, j, &run); j++) {
             if (!loaded) {
                 block_load(a, t, &b);
                 loaded = true;
             }
-            a->cpu->attend_tile(&b, &tile);
+            a->cpu->attend_keys(&b, &run);
         }
         base += n;
     }
@@ -278,7 +278,7 @@ static void add_task(attention_call *a, attention_task t, bool split)
     t.partial = split ? a->cpu->partials + a->partials_used : NULL;
     a->cpu->tasks[a->n_tasks++] = t;
     a->partials_used += floats;
-    a->work += t.rows * (t.to - t.from) * KEY_TILE * 2 * a->ld;
+    a->work += t.rows * (t.to - t.from) * KEY_RUN * 2 * a->ld;
 }
 
 /* Rows of an item's tasks: as even as whole grains allow. */
@@ -289,7 +289,7 @@ static int32_t task_rows(const attention_call *a, const attention_item *item)
     return (int32_t)divide_up(divide_up(stack, divide_up(stack, ROWS_MAX)), ROW_GRAIN) * ROW_GRAIN;
 }
 
-/* All rows of an item past tiles [from, to), the last rows first: under a causal mask they have the most to do. */
+/* All rows of an item past runs [from, to), the last rows first: under a causal mask they have the most to do. */
 static void add_tasks(attention_call *a, const attention_item *item, int64_t from, int64_t to, bool split)
 {
     int32_t stack = item->count * a->group, step = task_rows(a, item);
@@ -310,13 +310,13 @@ static bool item_is_split(const attention_call *a, const attention_item *item)
     return item->count <= FEW_QUERIES || divide_up(stack, ROWS_MAX) * a->shape->n_kv_heads < FEW_TASKS;
 }
 
-static void add_split_item(attention_call *a, const attention_item *item, int64_t tiles)
+static void add_split_item(attention_call *a, const attention_item *item, int64_t runs)
 {
     int32_t rows = task_rows(a, item);
-    int64_t step = rows < SPLIT_ROWS ? SPLIT_TILES : SPLIT_TILES * rows / SPLIT_ROWS;
+    int64_t step = rows < SPLIT_ROWS ? SPLIT_RUNS : SPLIT_RUNS * rows / SPLIT_ROWS;
 
-    for (int64_t at = 0; at < tiles; at += step) {
-        add_tasks(a, item, at, at + step < tiles ? at + step : tiles, tiles > step);
+    for (int64_t at = 0; at < runs; at += step) {
+        add_tasks(a, item, at, at + step < runs ? at + step : runs, runs > step);
     }
 }
 
@@ -332,23 +332,23 @@ void cpu_attention(device *dev, const attention_shape *s, const float *q, int64_
         .group = s->n_heads / s->n_kv_heads,
         .ld = (int32_t)divide_up(s->head_dim, ALIGN_ROW) * ALIGN_ROW,
     };
-    int64_t span = SPAN_ELEMENTS / a.ld / KEY_TILE, longest = 0;
+    int64_t span = SPAN_ELEMENTS / a.ld / KEY_RUN, longest = 0;
 
     for (int i = 0; i < n_items; i++) {
-        int64_t tiles = items[i].count > 0 ? item_tiles(&items[i]) : 0;
-        if (tiles && item_is_split(&a, &items[i])) {
-            add_split_item(&a, &items[i], tiles);
-        } else if (tiles > longest) {
-            longest = tiles;
+        int64_t runs = items[i].count > 0 ? item_runs(&items[i]) : 0;
+        if (runs && item_is_split(&a, &items[i])) {
+            add_split_item(&a, &items[i], runs);
+        } else if (runs > longest) {
+            longest = runs;
         }
     }
     flush(&a);
     /* The others go on from their carry span by span, all of them in step. */
     for (int64_t at = 0; at < longest; at += span) {
         for (int i = 0; i < n_items; i++) {
-            int64_t tiles = items[i].count > 0 && !item_is_split(&a, &items[i]) ? item_tiles(&items[i]) : 0;
-            if (at < tiles) {
-                add_tasks(&a, &items[i], at, at + span < tiles ? at + span : tiles, false);
+            int64_t runs = items[i].count > 0 && !item_is_split(&a, &items[i]) ? item_runs(&items[i]) : 0;
+            if (at < runs) {
+                add_tasks(&a, &items[i], at, at + span < runs ? at + span : runs, false);
             }
         }
         flush(&a);

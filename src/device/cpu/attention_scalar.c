@@ -19,13 +19,11 @@ static float element(const void *base, dtype type, int64_t i)
     }
 }
 
-/* Widens the tile's values once for all rows. */
-static void expand(const attention_block *b, const void *from, int32_t count, float *to)
+/* One key or value as floats. */
+static void expand(const attention_block *b, const void *from, int32_t key, float *to)
 {
-    for (int32_t key = 0; key < count; key++) {
-        for (int32_t i = 0; i < b->head_dim; i++) {
-            to[key * b->head_dim + i] = element(from, b->kv_type, (int64_t)key * b->head_dim + i);
-        }
+    for (int32_t i = 0; i < b->head_dim; i++) {
+        to[i] = element(from, b->kv_type, (int64_t)key * b->head_dim + i);
     }
 }
 
@@ -54,14 +52,15 @@ static void attend_key(const attention_block *b, int32_t row, const float *k, co
     *l += p;
 }
 
-void attend_tile_scalar(const attention_block *b, const key_tile *t)
+void attend_keys_scalar(const attention_block *b, const key_run *t)
 {
-    expand(b, t->k, t->count, b->k);
-    expand(b, t->v, t->count, b->v);
-    for (int32_t row = 0; row < b->rows; row++) {
-        int32_t seen = keys_seen(b, t, row);
-        for (int32_t key = 0; key < seen; key++) {
-            attend_key(b, row, b->k + (int64_t)key * b->head_dim, b->v + (int64_t)key * b->head_dim);
+    for (int32_t key = 0; key < t->count; key++) {
+        expand(b, t->k, key, b->k);
+        expand(b, t->v, key, b->v);
+        for (int32_t row = 0; row < b->rows; row++) {
+            if (key < keys_seen(b, t, row)) {
+                attend_key(b, row, b->k, b->v);
+            }
         }
     }
 }

@@ -43,15 +43,15 @@ static const row_kernels *row_kernels_of(cpu_isa isa)
     return &row_kernels_scalar;
 }
 
-static attend_tile_fn attend_tile_of(cpu_isa isa)
+static attend_keys_fn attend_keys_of(cpu_isa isa)
 {
 #if defined(LARIAT_X86_SIMD)
     if (isa != CPU_SCALAR) {
-        return isa == CPU_AVX512 ? attend_tile_avx512 : attend_tile_avx2;
+        return isa == CPU_AVX512 ? attend_keys_avx512 : attend_keys_avx2;
     }
 #endif
     (void)isa;
-    return attend_tile_scalar;
+    return attend_keys_scalar;
 }
 
 /* --- the device --- */
@@ -123,7 +123,7 @@ lariat_status cpu_device_open(int n_threads, cpu_isa isa, device **out)
     cpu->base.ops = &cpu_ops;
     cpu->isa = isa;
     cpu->rows = row_kernels_of(isa);
-    cpu->attend_tile = attend_tile_of(isa);
+    cpu->attend_keys = attend_keys_of(isa);
     lariat_status status = take_memory(cpu, n_threads < 1 ? 1 : n_threads);
     if (status == LARIAT_OK) {
         status = pool_open(n_threads, &cpu->pool);

@@ -8,12 +8,12 @@
 #include "device/cpu/cpu.h"
 #include "device/device.h"
 
-/* Kernels of one family for rows of numbers (elementwise.h) and for a tile of keys (attention.h); a piece of attention. */
+/* Kernels of one family for rows of numbers (elementwise.h) and for a run of keys (attention.h); a piece of attention. */
 typedef struct row_kernels row_kernels;
 typedef struct attention_block attention_block;
-typedef struct key_tile key_tile;
+typedef struct key_run key_run;
 typedef struct attention_task attention_task;
-typedef void (*attend_tile_fn)(const attention_block *b, const key_tile *t);
+typedef void (*attend_keys_fn)(const attention_block *b, const key_run *t);
 
 typedef struct cpu_device {
     device base; /* first, so that a device * is a cpu_device * */
@@ -23,7 +23,7 @@ typedef struct cpu_device {
     unsigned char *scratch;
     size_t scratch_stride;
     const row_kernels *rows;
-    attend_tile_fn attend_tile;
+    attend_keys_fn attend_keys;
     attention_task *tasks; /* room for the tasks of a call of attention, and for the partial results of those that are split */
     float *partials;
     arena memory; /* holds all of these */
