@@ -66,8 +66,9 @@ int plan_zigzag(int n, const int64_t share[], int64_t first, plan_run runs[])
     int count = 0;
 
     for (int block = 0; block < 2 * n; block++) {
-        int rank = block < n ? block : 2 * n - 1 - block;
-        int64_t size = block < n ? share[rank] - share[rank] / 2 : share[rank] / 2;
+        bool back = block >= n; /* the second half goes from the last rank to the first */
+        int rank = back ? 2 * n - 1 - block : block;
+        int64_t size = back ? share[rank] / 2 : share[rank] - share[rank] / 2;
         if (size == 0) {
             continue;
         }

@@ -69,13 +69,14 @@ static double loss_of(const float *logits, int64_t vocab, const int32_t *next, i
 
     for (int64_t t = 0; t < n; t++) {
         const float *row = logits + t * vocab;
-        double most = -INFINITY, sum = 0;
-        for (int64_t i = 0; i < vocab; i++) {
+        double most = (double)row[0], sum = 0;
+        for (int64_t i = 1; i < vocab; i++) {
             most = fmax(most, (double)row[i]);
         }
         for (int64_t i = 0; i < vocab; i++) {
             sum += exp((double)row[i] - most);
         }
+        assert_true(sum >= 1); /* the largest gives 1 */
         total += most + log(sum) - (double)row[next[t]];
     }
     return total;
