@@ -61,25 +61,34 @@ int64_t plan_shares(int n, const int64_t filled[], const int64_t room[], const i
     return placed;
 }
 
+/* Adds the next block to the runs; a neighbour of the same rank grows. Returns how many runs there are. */
+static int add_block(plan_run runs[], int n_runs, int rank, int64_t first, int64_t size)
+{
+    if (size == 0) {
+        return n_runs;
+    }
+    if (n_runs && runs[n_runs - 1].rank == rank) {
+        runs[n_runs - 1].count += size;
+        return n_runs;
+    }
+    runs[n_runs] = (plan_run){rank, first, size};
+    return n_runs + 1;
+}
+
 int plan_zigzag(int n, const int64_t share[], int64_t first, plan_run runs[])
 {
-    int count = 0;
+    int n_runs = 0;
 
-    for (int block = 0; block < 2 * n; block++) {
-        bool back = block >= n; /* the second half goes from the last rank to the first */
-        int rank = back ? 2 * n - 1 - block : block;
-        int64_t size = back ? share[rank] / 2 : share[rank] - share[rank] / 2;
-        if (size == 0) {
-            continue;
-        }
-        if (count && runs[count - 1].rank == rank) {
-            runs[count - 1].count += size;
-        } else {
-            runs[count++] = (plan_run){rank, first, size};
-        }
+    for (int r = 0; r < n; r++) { /* there ... */
+        int64_t size = share[r] - share[r] / 2;
+        n_runs = add_block(runs, n_runs, r, first, size);
         first += size;
     }
-    return count;
+    for (int r = n - 1; r >= 0; r--) { /* ... and back */
+        n_runs = add_block(runs, n_runs, r, first, share[r] / 2);
+        first += share[r] / 2;
+    }
+    return n_runs;
 }
 
 int64_t plan_slices_up_to(const plan_costs *c, int64_t most)
