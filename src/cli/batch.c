@@ -17,6 +17,7 @@ enum { NAME_MOST = 256 };
 /* One line of the input. */
 typedef struct entry {
     json_t *id;
+    int64_t line; /* of the input, from 1 */
     token_list prompt;
     int64_t context; /* positions that its session reserves */
     json_t *result;  /* its line, once it has ended */
@@ -105,7 +106,7 @@ static int add_line(batch *b, int64_t line, const char *data, size_t size)
         b->room = room;
     }
     entry *e = &b->entries[b->n++];
-    *e = (entry){0};
+    *e = (entry){.line = line};
     char where[NAME_MOST];
     snprintf(where, sizeof where, "%s:%lld", b->input, (long long)line);
     json_error_t error;
@@ -198,7 +199,7 @@ static int open_engine(batch *b)
     free(contexts);
     for (int64_t i = 0; i < b->n && rc == 0 && b->run->engine; i++) {
         char where[NAME_MOST];
-        snprintf(where, sizeof where, "%s: prompt %lld", b->input, (long long)i + 1);
+        snprintf(where, sizeof where, "%s:%lld", b->input, (long long)b->entries[i].line);
         rc = check_tokens(where, &b->entries[i].prompt, b->run->model->vocab);
     }
     return rc;

@@ -3,6 +3,7 @@
 #include "cli/message.h"
 #include "cli/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -49,19 +50,25 @@ static int edits(const char *a, const char *b)
     return row[n];
 }
 
-static const option *nearest_option(command c, const char *typed)
+/* A single letter is as near to its capital as a name is to itself, and next to names that begin with it. */
+static int letter_edits(char typed, const option *o)
 {
-    while (*typed == '-') {
-        typed++;
-    }
+    return tolower((unsigned char)typed) == o->letter ? 0 : typed == o->name[0] ? 1 : 2;
+}
+
+static const option *nearest_option(command c, const char *typed, int size)
+{
+    char name[NAME_MOST + 1];
+    int dashes = typed[1] == '-' ? 2 : 1;
+    snprintf(name, sizeof name, "%.*s", size - dashes, typed + dashes);
     const option *best = NULL;
     int best_edits = NAME_MOST + 1;
     for (int i = 0; i < option_count; i++) {
         const option *o = &option_table[i];
-        int e = option_applies(o, c) ? edits(typed, o->name) : NAME_MOST + 1;
-        if (e < best_edits) {
-            best_edits = e;
-            best = o;
+        if (option_applies(o, c)) {
+            int e = name[0] && !name[1] ? letter_edits(name[0], o) : edits(name, o->name);
+            best = e < best_edits ? o : best;
+            best_edits = e < best_edits ? e : best_edits;
         }
     }
     return best;
@@ -258,7 +265,7 @@ static int refuse(command c, const char *typed, int size, const option *elsewher
 {
     const char *name = command_texts[c].name;
     if (!elsewhere) {
-        const option *near = nearest_option(c, typed);
+        const option *near = nearest_option(c, typed, size);
         return complain_usage("%.*s: no such option, the nearest of lariat %s is --%s (all: lariat %s --help)", size, typed,
                               name, near->name, name);
     }

@@ -112,6 +112,11 @@ int run_open_engine(run *r, slot_wish wanted)
 
 int run_step(run *r, lariat_item items[], int32_t n, phase what, bool *cancelled)
 {
+    *cancelled = signals_interrupted(); /* a Ctrl-C between two steps would otherwise wait for the end of this one */
+    if (*cancelled) {
+        progress_end(&r->progress);
+        return 0;
+    }
     int64_t tokens = 0;
     for (int32_t i = 0; i < n; i++) {
         tokens += items[i].count;

@@ -2,6 +2,7 @@
    Rests on lariat_step giving logits for any number of last tokens. */
 #include "cli/score.h"
 #include "cli/message.h"
+#include "cli/signals.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -61,7 +62,7 @@ int score_tokens(run *r, lariat_session *session, const int32_t *ids, int64_t n,
         lariat_item item = {.session = session, .tokens = ids + first, .count = count, .n_logits = count, .logits = logits};
         bool cancelled;
         rc = run_step(r, &item, 1, PREFILL, &cancelled);
-        rc = cancelled ? EXIT_INTERRUPTED : rc;
+        rc = rc == 0 && (cancelled || signals_interrupted()) ? EXIT_INTERRUPTED : rc;
         rc = rc ? rc : add_rows(s, logits, vocab, ids, n, first, count);
         rc = rc || !rows ? rc : rows(user, logits, first, count);
         r->progress.before += count;

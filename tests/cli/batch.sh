@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# lariat generate --prompts: answers in the order of the input, each as if its prompt were alone; bad lines are named first.
+. "$(dirname "$0")/common.sh"
+
+# All prompts of the reference at once, more than are run at the same time, in an order that lets the short end first.
+expected=mha-bf16/expected.safetensors
+for round in 1 2 3 4; do
+    for case in 4 0 3 1 2; do
+        echo "{\"id\": \"$round.$case\", \"tokens\": [$("$tensors" ids $expected case$case.tokens | tr ' ' ',')]}"
+    done
+done >prompts
+run generate -q -m mha-bf16 --prompts prompts -n 24 --kv f32 --ranks 2
+while read -r line; do
+    id=$(jq -r .id <<<"$line")
+    must "$id as the reference continues it" test "$(jq -r '.tokens | map(tostring) | join(" ")' <<<"$line")" = \
+        "$("$tensors" ids $expected "case${id#*.}.greedy")"
+done <"$work.seen/out"
+
+# With -c each is as long as that, so that they end at different times.
+grep -v '\.4"' prompts >short
+"$lariat" generate -q -m mha-bf16 --prompts short -c 90 --kv f32 --ranks 3 >out
+while read -r line; do
+    id=$(jq -r .id <<<"$line")
+    must "$id as the reference begins" test "$(jq -r '.stop + " " + (.tokens[:24] | map(tostring) | join(" "))' <<<"$line")" = \
+        "context $("$tensors" ids $expected "case${id#*.}.greedy")"
+done <out
+
+# Names, text, and why each ends.
+cat >prompts <<'END'
+{"prompt": "hello"}
+
+{"id": 17, "tokens": [104, 266, 469]}
+{"id": "a\"b", "prompt": "<s>"}
+END
+run generate -q -m letters --prompts prompts -n 3
+"$lariat" generate -q -m letters --prompts - -n 3 <prompts >out
+must "the same from standard input" cmp "$work.seen/out" out
+echo '{"tokens": [1, 2, 3]}' >prompts
+run generate -q -m mha-bf16 --prompts prompts -c 6
+
+# A bad line is named before anything runs.
+for line in 'nothing' '[]' '{}' '{"prompt": "x", "tokens": [1]}' '{"prompt": 7}' '{"tokens": "7"}' '{"tokens": [1, -1]}' \
+    '{"tokens": [1, 2.5]}' '{"tokens": []}' '{"id": [], "tokens": [1]}' '{"prompt": "x"}' '{"tokens": [1], "tokens": [2]}'; do
+    printf '{"tokens": [1]}\n%s\n' "$line" >prompts
+    run generate -q -m mha-bf16 --prompts prompts -n 1
+done
+printf '{"tokens": [1]}\n{"tokens": [512]}\n' >prompts
+run generate -q -m mha-bf16 --prompts prompts -n 1
+printf '{"tokens": [1, 2, 3]}\n' >prompts
+run generate -q -m mha-bf16 --prompts prompts -c 2
+: >prompts && run generate -m mha-bf16 --prompts prompts
+run generate -m mha-bf16 --prompts nothing
+finish

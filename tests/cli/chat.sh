@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# lariat chat: turns, the document, commands, what is refused; at a terminal: editing, history, Ctrl-C.
+. "$(dirname "$0")/common.sh"
+
+# What the template makes of a turn is what generate continues.
+run chat -q -m letters -p 'hello' -n 12 -c 128
+marked=$'<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n'
+"$lariat" generate -q -m letters --special -p "$marked" -n 12 >text
+must "as generate continues the written-out turn" cmp "$work.seen/out" text
+
+# Each line of a pipe is a turn. The cache that is kept between turns changes nothing, and costs a turn its own tokens only.
+printf 'hello\n \nhow are you\n' | "$lariat" chat -q -m letters -n 8 -c 256 --kv f32 --stats stats.json >two 2>"$work.seen/err"
+show $? && say "$(wc -l <two) lines"
+first=$("$lariat" chat -q -m letters -p hello -n 8 -c 256 --kv f32)
+second=$'<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n'"$first"$'<|im_end|>\n<|im_start|>user\nhow are you<|im_end|>\n<|im_start|>assistant\n'
+"$lariat" generate -q -m letters --special -p "$second" -n 8 --kv f32 >text
+must "the first turn as alone" test "$(head -n 1 two)" = "$first"
+must "the second turn as without a cache" test "$(tail -n +2 two)" = "$(cat text)"
+whole=$("$lariat" tokenize -m letters --special -p "$second" | wc -w)
+# (At most the 8 ids of the first answer, whose text may have other ids.)
+must "what was read is not read again" jq -e ".prefill_tokens + .decode_tokens <= $whole + 7 + 8" stats.json
+
+# The document stands before the first thing that is said, also after /reset.
+printf 'a long document' >document
+run chat -q -m letters -f document -p 'sum up' -n 6 -c 256
+marked=$'<|im_start|>user\na long document\n\nsum up<|im_end|>\n<|im_start|>assistant\n'
+"$lariat" generate -q -m letters --special -p "$marked" -n 6 >text
+must "the document before the question" cmp "$work.seen/out" text
+printf 'sum up\n/reset\nsum up\n' | "$lariat" chat -q -m letters -f document -n 6 -c 256 >twice
+must "twice the same" cmp twice <(cat text text)
+run chat -q -m letters --system 'be brief' -p 'hello' -n 6 -c 128
+marked=$'<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n'
+"$lariat" generate -q -m letters --special -p "$marked" -n 6 >text
+must "the system message first" cmp "$work.seen/out" text
+
+# Commands.
+say '$ lariat chat <commands'
+printf '/help\n/nothing\n/exit\nnever said\n' | "$lariat" chat -q -m letters -c 128 >"$work.seen/out" 2>"$work.seen/err"
+show $?
+
+# A full context is said.
+run chat -q -m letters -p 'hello' -c 48
+run chat -q -m letters -p 'hello hello hello hello hello hello hello' -c 24
+run chat -q -m letters -f document -c 8
+
+# What is refused.
+run chat -m mha-bf16 -p x
+run chat -m letters -p x --template alpaca
+sed 's/im_start/turn/g' letters/tokenizer_config.json >changed && mv changed letters/tokenizer_config.json
+run chat -m letters -p x
+printf 'a\0b' >document && cp "$here/letters/tokenizer_config.json" letters && run chat -m letters -f document -p x
+finish

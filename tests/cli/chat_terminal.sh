@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# lariat chat at a terminal, which `script` plays: prompt, editing, history kept for the next time, Ctrl-C and Ctrl-D.
+. "$(dirname "$0")/common.sh"
+command -v script >/dev/null || skip "no script (bsdutils) to play a terminal"
+
+# talk KEYS...: each after a pause, as a person types
+talk() {
+    for keys in "$@"; do
+        sleep 0.5
+        printf '%b' "$keys"
+    done | script -qec "'$lariat' chat -q -m letters -n 4 -c 256; echo \"status \$?\"" /dev/null >"$work.seen/out" 2>&1
+}
+
+talk 'helo\x02l\n' '/exit\n' # Ctrl-B goes one letter back
+must "it ends well" grep -q 'status 0' "$work.seen/out"
+must "the edited line is kept" grep -q '^hello' state/lariat/history
+must "only its owner may read the history" test "$(stat -c %a state/lariat/history)" = 600
+talk '\x1b[A\x1b[A\n' '\x04' # up, up: the line of the last time
+must "Ctrl-D ends it" grep -q 'status 0' "$work.seen/out"
+must "the history is there again" grep -q 'hello' "$work.seen/out"
+talk '\x03' '/exit\n'
+must "Ctrl-C at the prompt does not end it" grep -q 'Ctrl-D or /exit ends the talk' "$work.seen/out"
+must "and what follows is understood" grep -q 'status 0' "$work.seen/out"
+finish

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# lariat generate: ids and text from options, files and standard input; why a reply ends; what is refused.
+. "$(dirname "$0")/common.sh"
+
+# The greedy continuations of the reference, on rings that are shorter and longer than the prompt.
+for model in mha-bf16 gqa-llama3-fp16-sharded mqa-bias-headdim-fp32 gqa-yarn-bf16; do
+    expected=$model/expected.safetensors
+    "$tensors" ids $expected case2.tokens >prompt
+    "$tensors" ids $expected case2.greedy >greedy
+    run generate -q -m $model --tokens prompt -n 24 --kv f32
+    must "as the reference continues it" cmp "$work.seen/out" greedy
+    run generate -q -m $model --tokens prompt -n 24 --kv f32 --ranks 8 --chunk 3
+    must "as the reference continues it" cmp "$work.seen/out" greedy
+done
+"$tensors" ids mha-bf16/expected.safetensors case5.tokens | tr ' ' ',' >long
+"$tensors" ids mha-bf16/expected.safetensors case5.greedy >greedy
+"$lariat" generate -q -m mha-bf16 --tokens - -n 24 --kv f32 --ranks 3 -t 3 <long >"$work.seen/out" 2>"$work.seen/err"
+show $?
+must "as the reference continues it" cmp "$work.seen/out" greedy
+
+# Text is what its ids give.
+run generate -q -m letters -p hello -n 9
+"$lariat" tokenize -m letters -p hello | "$lariat" generate -q -m mha-bf16 --tokens - -n 9 >ids
+{ "$lariat" tokenize -m letters --decode -f ids && echo; } >text
+must "the text of the ids" cmp "$work.seen/out" text
+printf hello >hello
+for input in "-f hello" "-f -" ""; do
+    # shellcheck disable=SC2086 # no input is no word
+    "$lariat" generate -q -m letters $input -n 9 <hello >"$work.seen/out"
+    must "the same text from '$input'" cmp "$work.seen/out" text
+done
+run generate -q -m letters --special -p '<s>hello' -n 4
+"$lariat" generate -q -m mha-bf16 --tokens - -n 4 <<<'508 104 266 469' >ids
+{ "$lariat" tokenize -m letters --decode --special -f ids && echo; } >text
+must "a special token in the prompt is one" cmp "$work.seen/out" text
+run generate -q -m letters -p x -n 0
+
+# Sampling: one seed, one text.
+sample=(generate -q -m letters -p hello -n 20 --temp 1.5 --top-k 40 --top-p 0.95 --min-p 0.01)
+"$lariat" "${sample[@]}" -s 7 >one
+"$lariat" "${sample[@]}" --seed=7 --ranks 1 >two
+"$lariat" "${sample[@]}" -s 8 >three
+must "one seed gives one text" cmp one two
+must "another seed gives another" test "$(cmp one three)" != ""
+
+# Why a reply ends. 511 is the tokenizer's <|im_end|>; nobody tells a model without a tokenizer.
+"$lariat" tokenize -m letters -p 'hello the world' | "$lariat" generate -q -m mha-bf16 --tokens - -n 9 >ids
+must "the fifth id would be the end" test "$(cut -d ' ' -f 5 ids)" = 511
+run generate -q -m letters -p 'hello the world'
+cut -d ' ' -f -4 ids | { "$lariat" tokenize -m letters --decode && echo; } >text
+must "so the text ends before it" cmp "$work.seen/out" text
+echo 1 2 3 >ids
+run generate -q -m mha-bf16 --tokens ids -c 8
+run generate -q -m mha-bf16 --tokens ids -c 8 -n 2
+run generate -q -m mha-bf16 --tokens ids -c 3 -n 2
+run generate -q -m mha-bf16 --tokens ids -c 8193 -n 2
+
+# The figures of a run.
+run generate -q -m mha-bf16 --tokens ids -n 4 --ranks 2 --stats stats.json
+must "the figures are JSON" jq -e '.prefill_tokens == 3 and .decode_tokens == 3 and (.shard_slots | add) == 6 and .plan.ranks == 2' stats.json
+"$lariat" generate -m mha-bf16 --tokens ids -n 4 >/dev/null 2>"$work.seen/err"
+must "the last line tells them" grep -qE '^load [0-9.]+ s \| first token [0-9.]+ s \| prefill 3 tokens, [0-9.]+ tokens/s \| decode 3 tokens, [0-9.]+ tokens/s' "$work.seen/err"
+
+# What is refused.
+run generate -m nothing -p x
+run generate -m mha-bf16 -p x
+run generate -m mha-bf16
+run generate -p x
+run generate -m letters -p x -f hello
+run generate -m letters -f nothing
+run generate -m letters -f /
+run generate -m letters -p ''
+run generate -m letters -p hello -c 2
+run generate -m letters -p x --stats nowhere/stats.json -n 1 -q
+echo 1 512 >bad && run generate -m mha-bf16 --tokens bad
+echo 1 -2 >bad && run generate -m mha-bf16 --tokens bad
+echo 1 2x 3 >bad && run generate -m mha-bf16 --tokens bad
+echo 99999999999999999999 >bad && run generate -m mha-bf16 --tokens bad
+printf ' \n, ' >bad && run generate -m mha-bf16 --tokens bad
+"$lariat" generate -m random:70b --tokens ids -c 16m 2>"$work.seen/err"
+must "what does not fit is refused" test $? = 1
+must "by how much" grep -qE '^lariat: random:70b: .*needs [0-9.]+ GB, .* [0-9.]+ GB too little' "$work.seen/err"
+finish

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# The command line itself: what is understood, what is refused with exit 2, and that help, manual and completions are made.
+. "$(dirname "$0")/common.sh"
+
+run --version
+run generate --version
+run --help
+run tokenize --help
+run help logits
+run help nothing
+run
+run generat -m x
+run generate -m x --tmep 1
+run generate -m x --tmep=1
+run generate -m x -z
+run chat -m x --jsonl
+run tokenize -m x --temp 1
+run logits -m x --tokens y
+run generate -m x -p
+run generate -m x -p y -n
+run generate -m x -p y -n many
+run generate -m x -p y -n 1.5
+run generate -m x -p y -n -1
+run generate -m x -p y -c 99999m
+run generate -m x -p y -c 9999999999999999999k
+run generate -m x -p y --temp -1
+run generate -m x -p y --temp nan
+run generate -m x -p y --top-p 1.01
+run generate -m x -p y --seed -1
+run generate -m x -p y --kv f8
+run generate -m x -p y --kv=
+run generate -m x -p y --quiet=yes
+run generate -m x text
+run generate -m x -p y --ranks 0
+run generate -m x -p y --layout rows
+run bench -m x -p 1,,2
+run bench -m x --ranks 1,0
+run bench -m x -p 0 -n 0
+run bench -m x -o xml
+run tokenize -m x --jsonl --decode
+run inspect
+run inspect one two
+run help --completion tcsh
+
+# The environment sets what the command line does not, and is checked as that is.
+export LARIAT_RANKS=3 LARIAT_KV=f32
+plan() {
+    "$lariat" generate -m mha-bf16 --plan -c 4k -t 3 --chunk 1k "$@" >plan
+    grep -oE '^ring .*|^context .* positions|^KV cache|f(16|32)$' plan >>"$transcript"
+}
+plan -q
+plan --ranks 2 --kv f16
+LARIAT_RANKS=many run generate -m mha-bf16 --plan -c 4k
+LARIAT_KV=f8 run tokenize -m letters -p hello
+unset LARIAT_RANKS LARIAT_KV
+
+# Everything that describes the program comes from its table.
+"$lariat" help --man >lariat.1 && must "the manual names every subcommand" test "$(grep -c '^.SS lariat ' lariat.1)" = 8
+if command -v man >/dev/null; then
+    must "the manual page has no faults" test "$(man --warnings -l lariat.1 2>&1 >/dev/null | wc -l)" = 0
+else
+    say "the manual page has no faults"
+fi
+"$lariat" help --completion bash >completion && must "bash reads its completions" bash -n completion
+complete_words() {
+    bash -c '. ./completion; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _lariat; echo "${COMPREPLY[@]}"' _ "$@" >>"$transcript"
+}
+complete_words lariat per
+complete_words lariat generate --kv ''
+complete_words lariat chat --te
+for shell in zsh fish; do
+    "$lariat" help --completion $shell >completion
+    must "$shell has completions" test -s completion
+    if command -v $shell >/dev/null; then
+        must "$shell reads them" $shell -n completion
+    else
+        say "$shell reads them"
+    fi
+done
+finish

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# What cannot be written, read or waited for: one line, the right exit status, nothing left behind.
+. "$(dirname "$0")/common.sh"
+
+# Standard output that is full, or closed.
+echo 1 2 3 >ids
+for command in "generate -q -m mha-bf16 --tokens ids -n 2" "tokenize -m letters -p hello" "inspect mha-bf16" "--help" "--version" \
+    "help --man" "perplexity -q -m mha-bf16 --tokens ids" "generate -m mha-bf16 --plan -c 8" "bench -q -m mha-bf16 -p 2 -n 1 -r 1"; do
+    say "\$ lariat $command >/dev/full"
+    # shellcheck disable=SC2086 # several words
+    "$lariat" $command >/dev/full 2>"$work.seen/err"
+    status=$?
+    : >"$work.seen/out"
+    show $status
+done
+say '$ lariat generate | a reader that goes away'
+{ "$lariat" generate -q -m mha-bf16 --tokens ids -n 4000 2>"$work.seen/err"; echo $? >status; } | head -c 1 >/dev/null
+show "$(cat status)"
+run generate -q -m mha-bf16 --tokens ids -n 1 --stats /dev/full
+
+# start ARGS...: the program itself as $!, not a shell around it
+start() {
+    rm -f stream
+    (trap - EXIT && exec "$lariat" "$@" >stream 2>"$work.seen/err") &
+}
+
+# A model that shrinks while it is in use.
+mkdir shrinking && cp mha-bf16/config.json mha-bf16/model.safetensors shrinking && chmod u+w shrinking/*
+say '$ lariat generate with a model that shrinks'
+start generate -q -m shrinking --tokens ids -c 8k
+until_it test -s stream
+truncate -s 4096 shrinking/model.safetensors
+wait $!
+status=$?
+: >"$work.seen/out"
+show $status
+
+# Ctrl-C ends a run with 130, and takes with it what is not whole. (With job control, a background job does not ignore it.)
+set -m
+say '$ lariat generate, interrupted'
+start generate -q -m mha-bf16 --tokens ids -c 8k
+until_it test -s stream
+kill -INT $!
+wait $!
+show $?
+"$tensors" ids mha-bf16/expected.safetensors case5.tokens >long
+for _ in 1 2 3 4 5 6 7 8; do cat long; done >longer
+say '$ lariat logits, interrupted'
+start logits -q -m mha-bf16 --tokens longer --out out.safetensors --chunk 1
+until_it compgen -G 'out.safetensors*' >/dev/null
+kill -INT $!
+wait $!
+show $?
+must "nothing is left behind" test "$(compgen -G 'out.safetensors*')" = ""
+finish
