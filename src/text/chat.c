@@ -265,15 +265,16 @@ static lariat_status put_today(chat *c)
 static lariat_status put_llama3(chat *c, const lariat_message messages[], int32_t n, bool reply)
 {
     bool system = is_role(&messages[0], "system");
+    const char *date = c->style.date;
     int32_t i = 0;
 
     if (c->style.begins) {
         TRY(put_id(c, c->t->v.bos, "that begins a text"));
     }
-    if (c->style.date) {
+    if (date) {
         TRY(put_llama3_header(c, "system"));
         TRY(put(c, "Cutting Knowledge Date: December 2023\nToday Date: "));
-        TRY(c->style.today ? put_today(c) : put(c, c->style.date));
+        TRY(c->style.today ? put_today(c) : put(c, date));
         TRY(put(c, "\n\n"));
         if (system) {
             TRY(put_content(c, messages[i++].content));

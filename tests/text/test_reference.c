@@ -14,22 +14,21 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-/* Opens a tokenizer and its list of cases, or skips the test. */
-static void open_case(char *model, const char *name, lariat_tokenizer **t, json_t **cases)
+/* Opens a tokenizer and its list of cases. False if one of them is not on this machine. */
+static bool open_case(char *model, const char *name, lariat_tokenizer **t, json_t **cases)
 {
     char *path = reference_path(name);
+    bool there = model && path;
 
-    if (!model || !path) {
-        free(model);
-        free(path);
-        skip();
+    if (there) {
+        assert_accepted(lariat_tokenizer_open(model, t));
+        *cases = json_load_file(path, JSON_ALLOW_NUL, NULL);
+        assert_non_null(*cases);
+        assert_true(json_array_size(*cases) > 0);
     }
-    assert_accepted(lariat_tokenizer_open(model, t));
-    *cases = json_load_file(path, JSON_ALLOW_NUL, NULL);
-    assert_non_null(*cases);
-    assert_true(json_array_size(*cases) > 0);
     free(model);
     free(path);
+    return there;
 }
 
 static void ids_are(const int32_t *ids, int64_t n, const json_t *wanted, const char *text)
@@ -91,7 +90,10 @@ static void check(char *model, const char *name)
     json_t *cases, *one;
     size_t i;
 
-    open_case(model, name, &t, &cases);
+    if (!open_case(model, name, &t, &cases)) {
+        skip();
+        return;
+    }
     json_array_foreach(cases, i, one) {
         const json_t *with_bos = json_object_get(one, "ids_with_bos");
         encodes_to(t, json_object_get(one, "text"), LARIAT_ENCODE_SPECIAL, json_object_get(one, "ids"));
@@ -130,7 +132,10 @@ static void llama3_chats_are_the_references(void **state)
     size_t i;
 
     (void)state;
-    open_case(reference_path("tokenizers/llama3.1"), "reference/tokenizers/llama3.1-chat.json", &t, &cases);
+    if (!open_case(reference_path("tokenizers/llama3.1"), "reference/tokenizers/llama3.1-chat.json", &t, &cases)) {
+        skip();
+        return;
+    }
     json_array_foreach(cases, i, one) {
         const json_t *list = json_object_get(one, "messages");
         lariat_message messages[8];
