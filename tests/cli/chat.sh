@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # lariat chat: turns, the document, commands, what is refused; at a terminal: editing, history, Ctrl-C.
 . "$(dirname "$0")/common.sh"
+export LARIAT_KV=f32 # so that no processor rounds its way to another text
 
 # What the template makes of a turn is what generate continues.
 run chat -q -m letters -p 'hello' -n 12 -c 128

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # lariat generate: ids and text from options, files and standard input; why a reply ends; what is refused.
 . "$(dirname "$0")/common.sh"
+export LARIAT_KV=f32 # so that no processor rounds its way to another text
 
 # The greedy continuations of the reference, on rings that are shorter and longer than the prompt.
 for model in mha-bf16 gqa-llama3-fp16-sharded mqa-bias-headdim-fp32 gqa-yarn-bf16; do
