@@ -179,18 +179,8 @@ INLINE int rows_at_once(int n)
 
 /* --- dot products with a single row of x ---
 
-   One row of weights after the other, as they lie in memory, so that they stream in; four rows' sums are added up together. */
-
-/* Ahead of the reading by what arrives in the time of a fetch from memory: 100 ns at 20 GB/s and core. */
-enum { PREFETCH = 2048 };
-
-INLINE void prefetch_span(dtype type, const unsigned char *p)
-{
-    UNROLL
-    for (size_t at = 0; at < span_bytes(type); at += 64) {
-        _mm_prefetch((const char *)p + PREFETCH + at, _MM_HINT_T0);
-    }
-}
+   One row of weights after the other, as they lie in memory, so that the hardware's own prefetching sees a stream (prefetch
+   instructions gained nothing); four rows' sums are added up together. */
 
 /* Quantised types: the groups of one span, which begins at column `col`. */
 INLINE void dot1_span(dtype type, const dot_task *a, const unsigned char *span, int64_t col, int groups, vf sum[2])
@@ -198,15 +188,7 @@ INLINE void dot1_span(dtype type, const dot_task *a, const unsigned char *span, 
     const float *x = (wants_sixteenths(type) ? a->prepared->sixteenths : a->x) + col;
     factors f;
 
-    get_factors(type, span, groups, &f);
-    /* Factors are taken from memory, by loads that fill a vector with one: left alone, a compiler keeps them in a register and
-       shuffles each out of it, on the very units that expand the codes. */
-    __asm__("" : "+m"(f));
-    if (has_low(type)) {
-        bool sixteen = has_sixteen_factors(type);
-        const float *sums = sixteen ? a->prepared->sums16 + col / 16 : a->prepared->sums32 + col / 32;
-        sum[0] = vf_fma_factors(f.low, sums, sixteen ? 16 : 8, sum[0]);
-    }
+    get_factors_for_one(type, span, groups, &f);
     UNROLL
     for (int k = 0; k < GROUPS; k++) {
         vf c[VECTORS];
@@ -232,6 +214,11 @@ INLINE void dot1_span(dtype type, const dot_task *a, const unsigned char *span, 
             sum[k % 2] = vf_fma(p, vf_set(f.scale[k]), sum[k % 2]);
         }
     }
+    if (has_low_for_one(type)) {
+        bool sixteen = has_sixteen_factors(type);
+        const float *sums = sixteen ? a->prepared->sums16 + col / 16 : a->prepared->sums32 + col / 32;
+        sum[0] = vf_fma_factors(f.low, sums, sixteen ? 16 : 8, sum[0]);
+    }
 }
 
 /* A whole row, its partial sums in one vector. */
@@ -241,11 +228,9 @@ INLINE vf dot1_row(dtype type, const dot_task *a, const unsigned char *row)
     int64_t col = 0;
 
     for (; a->cols - col >= SPAN; col += SPAN, row += span_bytes(type)) {
-        prefetch_span(type, row);
         dot1_span(type, a, row, col, GROUPS, sum);
     }
     if (!is_super_block(type) && col < a->cols) {
-        prefetch_span(type, row);
         dot1_span(type, a, row, col, (int)((a->cols - col) / GROUP), sum);
     }
     return vf_add(sum[0], sum[1]);
@@ -261,9 +246,6 @@ INLINE vf dot1_plain_row(dtype type, const dot_task *a, const unsigned char *row
 
     for (; a->cols - col >= 4 * LANES; col += 4 * LANES) {
         const unsigned char *p = row + (size_t)col * block_bytes(type);
-        for (size_t line = 0; line < 4 * step; line += 64) {
-            _mm_prefetch((const char *)p + PREFETCH + line, _MM_HINT_T0);
-        }
         s0 = vf_fma(plain_weights(type, p), vf_load(a->x + col), s0);
         s1 = vf_fma(plain_weights(type, p + step), vf_load(a->x + col + LANES), s1);
         s2 = vf_fma(plain_weights(type, p + 2 * step), vf_load(a->x + col + 2 * LANES), s2);

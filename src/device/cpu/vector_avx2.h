@@ -114,6 +114,12 @@ INLINE vi vi_add(vi a, vi b)
     return _mm256_add_epi32(a, b);
 }
 
+/* a | (b & mask) */
+INLINE vi vi_or_masked(vi a, vi b, int mask)
+{
+    return _mm256_or_si256(a, _mm256_and_si256(b, _mm256_set1_epi32(mask)));
+}
+
 #define vi_right(a, n) _mm256_srli_epi32(a, n)
 #define vi_left(a, n) _mm256_slli_epi32(a, n)
 
@@ -126,12 +132,13 @@ INLINE vi vi_of_bits(uint32_t bits, int value)
     return _mm256_and_si256(set, _mm256_set1_epi32(value));
 }
 
-/* table[code] for the 4-bit codes in the lanes: the byte shuffle leaves garbage above the lowest byte, which the shift removes. */
+/* table[code] for the lowest four bits of each lane. */
 INLINE vf vf_lookup(const int8_t table[16], vi codes)
 {
     __m256i bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table));
+    __m256i index = _mm256_and_si256(codes, _mm256_set1_epi32(15)); /* garbage above the lowest byte leaves with the shift */
 
-    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(_mm256_shuffle_epi8(bytes, codes), 24), 24));
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(_mm256_shuffle_epi8(bytes, index), 24), 24));
 }
 
 /* The lowest four bits of each lane as a number, with or without sign. */
@@ -142,13 +149,13 @@ INLINE vf vf_of_low_nibbles(vi a, bool is_signed)
     return _mm256_cvtepi32_ps(low);
 }
 
-/* a plus one of two numbers: `set` in each lane i whose bit i is set, else `clear`. */
-INLINE vf vf_add_where(vf a, uint32_t bits, float clear, float set)
+/* a plus a number in each lane i whose bit i is set. */
+INLINE vf vf_add_where(vf a, uint32_t bits, float number)
 {
     __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     __m256i found = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), bit), bit);
 
-    return _mm256_add_ps(a, _mm256_blendv_ps(_mm256_set1_ps(clear), _mm256_set1_ps(set), _mm256_castsi256_ps(found)));
+    return _mm256_add_ps(a, _mm256_and_ps(_mm256_set1_ps(number), _mm256_castsi256_ps(found)));
 }
 
 /* Eight or sixteen factors times as many sums of x, added to c. */

@@ -117,6 +117,12 @@ INLINE vi vi_add(vi a, vi b)
     return _mm512_add_epi32(a, b);
 }
 
+/* a | (b & mask) */
+INLINE vi vi_or_masked(vi a, vi b, int mask)
+{
+    return _mm512_ternarylogic_epi32(a, b, _mm512_set1_epi32(mask), 0xf8);
+}
+
 #define vi_right(a, n) _mm512_srli_epi32(a, (unsigned)(n))
 #define vi_left(a, n) _mm512_slli_epi32(a, (unsigned)(n))
 
@@ -126,13 +132,13 @@ INLINE vi vi_of_bits(uint32_t bits, int value)
     return _mm512_maskz_set1_epi32((__mmask16)bits, value);
 }
 
-/* table[code] for the 4-bit codes in the lanes. */
+/* table[code] for the lowest four bits of each lane: a permutation looks at no others. */
 INLINE vf vf_lookup(const int8_t table[16], vi codes)
 {
     return _mm512_permutexvar_ps(codes, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)table))));
 }
 
-/* The lowest four bits of each lane as a number, with or without sign: a permutation looks at no others. */
+/* The lowest four bits of each lane as a number, with or without sign. */
 INLINE vf vf_of_low_nibbles(vi a, bool is_signed)
 {
     vf table = is_signed ? _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1)
@@ -140,13 +146,10 @@ INLINE vf vf_of_low_nibbles(vi a, bool is_signed)
     return _mm512_permutexvar_ps(a, table);
 }
 
-/* a plus one of two numbers: `set` in each lane i whose bit i is set, else `clear`. */
-INLINE vf vf_add_where(vf a, uint32_t bits, float clear, float set)
+/* a plus a number in each lane i whose bit i is set. */
+INLINE vf vf_add_where(vf a, uint32_t bits, float number)
 {
-    if (clear == 0) {
-        return _mm512_mask_add_ps(a, (__mmask16)bits, a, _mm512_set1_ps(set));
-    }
-    return _mm512_add_ps(a, _mm512_mask_blend_ps((__mmask16)bits, _mm512_set1_ps(clear), _mm512_set1_ps(set)));
+    return _mm512_mask_add_ps(a, (__mmask16)bits, a, _mm512_set1_ps(number));
 }
 
 /* As many lanes as a vector has of eight or sixteen factors, times as many sums of x, added to c. */
@@ -155,7 +158,9 @@ INLINE vf vf_fma_factors(const float *a, const float *b, int n, vf c)
     if (n == 8) {
         return _mm512_fmadd_ps(_mm512_zextps256_ps512(_mm256_load_ps(a)), _mm512_zextps256_ps512(_mm256_loadu_ps(b)), c);
     }
-    return _mm512_fmadd_ps(_mm512_load_ps(a), _mm512_loadu_ps(b), c);
+    /* Taken as they were stored, eight at a time: a wider load would have to wait for the stores to reach the cache. */
+    __m512 factors = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_load_ps(a)), _mm256_load_ps(a + 8), 1);
+    return _mm512_fmadd_ps(factors, _mm512_loadu_ps(b), c);
 }
 
 INLINE __m128 sum_halves(__m512 a)

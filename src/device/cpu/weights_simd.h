@@ -84,21 +84,23 @@ INLINE uint64_t four_halves(const unsigned char *p, size_t stride)
     return (uint64_t)h[0] | (uint64_t)h[1] << 16 | (uint64_t)h[2] << 32 | (uint64_t)h[3] << 48;
 }
 
-/* The f16 at p, p + stride, ... as floats: `n` of them, and zeros up to eight. */
+/* The f16 at p, p + stride, ... as floats: `n` of them, and zeros up to eight. They are put together in integer registers, which
+   have nothing else to do. */
 INLINE void spread_halves(const unsigned char *p, size_t stride, int n, float *out)
 {
-    if (n == 8) { /* put together in integer registers, which have nothing else to do */
-        __m128i h = _mm_set_epi64x((long long)four_halves(p + 4 * stride, stride), (long long)four_halves(p, stride));
-        _mm256_store_ps(out, _mm256_cvtph_ps(h));
-        return;
-    }
-    for (int i = 0; i < 8; i++) {
-        uint16_t h = 0;
-        if (i < n) {
-            memcpy(&h, p + (size_t)i * stride, 2);
+    uint64_t h[2] = {0, 0};
+
+    if (n == 8) {
+        h[0] = four_halves(p, stride);
+        h[1] = four_halves(p + 4 * stride, stride);
+    } else {
+        for (int i = 0; i < n; i++) {
+            uint16_t one;
+            memcpy(&one, p + (size_t)i * stride, 2);
+            h[i / 4] |= (uint64_t)one << i % 4 * 16;
         }
-        out[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
     }
+    _mm256_store_ps(out, _mm256_cvtph_ps(_mm_set_epi64x((long long)h[1], (long long)h[0])));
 }
 
 INLINE float one_half(uint16_t h)
@@ -327,51 +329,131 @@ UNROLL
 
 /* --- codes for one row of x, where every instruction counts ---
 
-   Products of codes and x are summed within a group before the factor is applied, and minima are applied to sums of x. For
-   4-bit blocks the high nibbles stay where they are in their bytes: 16 times the code, against a sixteenth of x (exact). */
+   Products of codes and x are summed within a group before the factor is applied, and what is the same for all elements of a
+   group (minima, and half the range of codes with a sign) is applied to the sum of its x. Codes stay where they are in their
+   bytes, so that they come as 4, 16 or 64 times the code; the factor, or x itself, is smaller by as much, which is exact. */
 
-/* Does the kernel for one row of x take x with the second half of each group divided by 16? */
+/* Is x taken with the second half of each group divided by 16? */
 INLINE bool wants_sixteenths(dtype type)
 {
     return type == DTYPE_Q4_0 || type == DTYPE_Q4_1 || type == DTYPE_Q5_0 || type == DTYPE_Q5_1;
 }
 
+INLINE bool has_low_for_one(dtype type)
+{
+    return has_low(type) || type == DTYPE_Q5_0 || type == DTYPE_Q3_K || type == DTYPE_Q6_K;
+}
+
+INLINE void get_factors_for_one(dtype type, const unsigned char *span, int groups, factors *f)
+{
+    static const _Alignas(32) float quarters[8] = {1, 1, 0x1p-2f, 0x1p-2f, 0x1p-4f, 0x1p-4f, 0x1p-6f, 0x1p-6f};
+    static const _Alignas(32) float odd_sixteenths[8] = {1, 0x1p-4f, 1, 0x1p-4f, 1, 0x1p-4f, 1, 0x1p-4f};
+    static const _Alignas(32) float half_sixteenths[8] = {1, 1, 1, 1, 0x1p-4f, 0x1p-4f, 0x1p-4f, 0x1p-4f};
+    const float *by = type == DTYPE_Q2_K || type == DTYPE_Q3_K   ? quarters
+                      : type == DTYPE_Q4_K || type == DTYPE_Q5_K ? odd_sixteenths
+                      : type == DTYPE_Q6_K                       ? half_sixteenths
+                                                                 : NULL;
+    float middle = type == DTYPE_Q5_0 ? -16.0f : type == DTYPE_Q3_K ? -4.0f : -32.0f;
+
+    get_factors(type, span, groups, f);
+    for (int i = 0; i < 16 && (i == 0 || has_sixteen_factors(type)); i += 8) {
+        __m256 scale = _mm256_load_ps(f->scale + i);
+        if (has_low_for_one(type) && !has_low(type)) {
+            _mm256_store_ps(f->low + i, _mm256_mul_ps(scale, _mm256_set1_ps(middle)));
+        }
+        if (by) {
+            _mm256_store_ps(f->scale + i, _mm256_mul_ps(scale, _mm256_load_ps(by)));
+        }
+    }
+    /* Factors are taken from memory, by loads that fill a vector with one: left alone, a compiler keeps them in a register and
+       shuffles each out of it, on the very units that expand the codes. */
+    __asm__("" : "+m"(*f));
+}
+
+/* b moved so that its bit `from` is bit `to`. */
+INLINE vi moved(vi b, int from, int to)
+{
+    return from < to ? vi_left(b, to - from) : vi_right(b, from - to);
+}
+
+/* 16 bytes of nibbles, with fifth bits where there are any. */
+INLINE void block_codes_for_one(dtype type, const unsigned char *block, vf out[VECTORS])
+{
+    enum { HALF = VECTORS / 2 };
+    bool five = type == DTYPE_Q5_0 || type == DTYPE_Q5_1;
+    const unsigned char *q = block + block_bytes(type) - 16;
+    uint32_t high = five ? load_u32(q - 4) : 0;
+
+    UNROLL
+    for (int v = 0; v < HALF; v++) {
+        if (type == DTYPE_Q4_0) { /* with its top bit flipped a nibble is code - 8 as a signed number */
+            vi z = vi_of_flipped_bytes(q + v * LANES, 0x88);
+            out[v] = vf_of_low_nibbles(z, true);
+            out[HALF + v] = vf_of_ints(vi_and(z, ~15));
+            continue;
+        }
+        vi z = vi_of_bytes(q + v * LANES);
+        if (type == DTYPE_IQ4_NL) {
+            out[v] = vf_lookup(iq4_nl_values, z);
+            out[HALF + v] = vf_lookup(iq4_nl_values, vi_right(z, 4));
+            continue;
+        }
+        out[v] = vf_of_low_nibbles(z, false);
+        out[HALF + v] = vf_of_ints(vi_and(z, 0xf0));
+        if (five) {
+            out[v] = vf_add_where(out[v], high >> v * LANES, 16.0f);
+            out[HALF + v] = vf_add_where(out[HALF + v], high >> (16 + v * LANES), 256.0f);
+        }
+    }
+}
+
+/* Vector v of group k of a super-block. */
+INLINE vf super_codes_for_one(dtype type, const void *block, int k, int v)
+{
+    int j = k % 4, at = v * LANES;
+
+    switch (type) {
+    case DTYPE_Q2_K: {
+        const block_q2_k *b = block;
+        return vf_of_ints(vi_and(vi_of_bytes(b->q + k / 4 * GROUP + at), 3 << 2 * j));
+    }
+    case DTYPE_Q3_K: {
+        const block_q3_k *b = block;
+        vi z = vi_and(vi_of_bytes(b->q + k / 4 * GROUP + at), 3 << 2 * j);
+        return vf_of_ints(vi_or_masked(z, moved(vi_of_bytes(b->high + at), k, 2 * j + 2), 4 << 2 * j));
+    }
+    case DTYPE_Q4_K: {
+        vi z = vi_of_bytes(((const block_q4_k *)block)->q + k / 2 * GROUP + at);
+        return k % 2 == 0 ? vf_of_low_nibbles(z, false) : vf_of_ints(vi_and(z, 0xf0));
+    }
+    case DTYPE_Q5_K: {
+        const block_q5_k *b = block;
+        int shift = k % 2 * 4;
+        vi z = vi_and(vi_of_bytes(b->q + k / 2 * GROUP + at), 15 << shift);
+        return vf_of_ints(vi_or_masked(z, moved(vi_of_bytes(b->high + at), k, 4 + shift), 16 << shift));
+    }
+    default: { /* Q6_K */
+        const block_q6_k *b = block;
+        int shift = j / 2 * 4;
+        vi z = vi_and(vi_of_bytes(b->low + k / 4 * 64 + j % 2 * GROUP + at), 15 << shift);
+        return vf_of_ints(vi_or_masked(z, moved(vi_of_bytes(b->high + k / 4 * GROUP + at), 2 * j, 4 + shift), 48 << shift));
+    }
+    }
+}
+
 INLINE void get_codes_for_one(dtype type, const unsigned char *span, int k, vf out[VECTORS])
 {
     const unsigned char *block = span + (size_t)k * block_bytes(type);
-    enum { HALF = VECTORS / 2 };
 
-    switch (type) {
-    case DTYPE_Q4_0:
+    if (is_super_block(type)) {
         UNROLL
-        for (int v = 0; v < HALF; v++) { /* with its top bit flipped a nibble is code - 8 as a signed number */
-            vi z = vi_of_flipped_bytes(((const block_q4_0 *)(const void *)block)->q + v * LANES, 0x88);
-            out[v] = vf_of_low_nibbles(z, true);
-            out[HALF + v] = vf_of_ints(vi_and(z, ~15));
+        for (int v = 0; v < VECTORS; v++) {
+            out[v] = super_codes_for_one(type, span, k, v);
         }
-        return;
-    case DTYPE_Q4_1:
-        UNROLL
-        for (int v = 0; v < HALF; v++) {
-            vi z = vi_of_bytes(((const block_q4_1 *)(const void *)block)->q + v * LANES);
-            out[v] = vf_of_low_nibbles(z, false);
-            out[HALF + v] = vf_of_ints(vi_and(z, 0xf0));
-        }
-        return;
-    case DTYPE_Q5_0:
-    case DTYPE_Q5_1: {
-        size_t at = type == DTYPE_Q5_0 ? offsetof(block_q5_0, high) : offsetof(block_q5_1, high);
-        uint32_t high = load_u32(block + at);
-        float offset = type == DTYPE_Q5_0 ? -16.0f : 0.0f;
-        UNROLL
-        for (int v = 0; v < HALF; v++) {
-            vi z = vi_of_bytes(block + at + 4 + v * LANES);
-            out[v] = vf_add_where(vf_of_low_nibbles(z, false), high >> v * LANES, offset, offset + 16.0f);
-            out[HALF + v] = vf_add_where(vf_of_ints(vi_and(z, 0xf0)), high >> (16 + v * LANES), 16 * offset, 16 * offset + 256.0f);
-        }
-        return;
-    }
-    default: get_codes(type, span, k, out);
+    } else if (type == DTYPE_Q8_0) {
+        get_codes(type, span, k, out);
+    } else {
+        block_codes_for_one(type, block, out);
     }
 }
 
