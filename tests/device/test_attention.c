@@ -155,7 +155,7 @@ static bool sees(const attention_item *item, const kv_segment *s, int32_t query,
 }
 
 typedef struct truth {
-    double out[256], m, l;
+    double out[512], m, l;
     double largest; /* of the values */
     double terms;   /* a score is a sum of terms; the largest sum of their magnitudes */
 } truth;
@@ -317,7 +317,7 @@ static void check_random(device *dev, const attention_shape *s, int32_t count, i
 
 static void check_odd_shapes(device *dev)
 {
-    static const int32_t dims[] = {1, 2, 7, 16, 17, 33, 48, 64, 72, 80, 96, 100, 128, 160, 256};
+    static const int32_t dims[] = {1, 2, 7, 16, 17, 33, 48, 64, 72, 80, 96, 100, 128, 160, 256, 512};
     static const int32_t groups[] = {1, 2, 3, 4, 5, 6, 7, 8, 32};
     static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
     static const int32_t counts[] = {1, 1, 2, 3, 5, 16, 17, 33, 70};

@@ -2,7 +2,7 @@
    Rests on device.h. Read on in attention.c, which cuts the work into tasks.
 
    The queries of one item that read KV head g are stacked: row r is query r / group of head g * group + r % group, so that
-   one expansion of a key serves all heads that share it. A task takes some of these rows past a range of the item's tiles. */
+   one expansion of a key serves all heads that share it. A task takes some of these rows past a range of the item's keys. */
 #ifndef DEVICE_CPU_ATTENTION_H
 #define DEVICE_CPU_ATTENTION_H
 
@@ -11,7 +11,7 @@
 enum {
     KEY_RUN = 256,        /* keys that a kernel is given at once: a few rows stream first all their K, then all their V */
     KEY_TILE = 64,        /* keys expanded at once: at head_dim 64 K and V take 32 KB, which the second-level cache feeds easily */
-    ROWS_MAX = 192,       /* rows of a task: expanding a tile is then 2 % of its work; a multiple of the kernels' 6 rows */
+    ROWS_MAX = 192,       /* rows of a task: expanding a tile is then 3 % of its work; a multiple of the kernels' 6 rows */
     ROW_GRAIN = 6,
     HEAD_DIM_MAX = 512,   /* what configurations and ring_attention.h may ask for */
     LANES_MAX = 16,       /* floats of the widest vector */

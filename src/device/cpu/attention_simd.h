@@ -1,7 +1,14 @@
 /* A tile of keys for many rows of queries, in vectors, once for all widths: the file that includes it chose them.
    Rests on simd_avx2.h or simd_avx512.h, and simd_math.h. attention_scalar.c is the definition, attention.c the caller.
 
-   A row's sums run over head_dim and over the keys one after the other, whatever rows it is computed with. */
+   A row's sums run over head_dim and over the keys one after the other, whatever rows it is computed with.
+
+   Budget, many rows: 4 * head_dim operations a row and key, in register tiles of 6 rows by 4 vectors: 24 multiply-adds for 10
+   loads. Beside them a row and key costs one exponential (about 14 operations: 10 % at head_dim 64), and expanding a tile 3 % with
+   192 rows. Reached on a Zen 4: 80 % of the peak of multiply-adds at head_dim 64, 83 % at 128.
+   Budget, few rows: 4 * head_dim bytes a key of 16-bit K and V, read once; converting, multiplying by 3 rows and summing up take
+   about 30 cycles at head_dim 64, 256 bytes. Reached there: 22 to 31 GB/s a core from the caches, 80 to 85 % of the rate of plain
+   reading from memory. docs/kernels.md has the measurements. */
 #include "device/cpu/attention.h"
 #include "device/cpu/simd_math.h"
 
@@ -9,7 +16,7 @@
 
 enum {
     AHEAD = 2048,  /* elements that a stream of keys or values is asked for before they are read: 4 KB, which take 0.2 us */
-    FEW_TIMES = 2, /* up to this many such groups of rows are faster than transposing a tile */
+    FEW_MOST = 6,  /* up to this many rows two passes over keys as they lie are faster than transposing them */
 };
 
 /* --- c[R rows, C vectors] = or += a[R, n] b[n, C vectors] --- */
@@ -344,9 +351,9 @@ INLINE void score_few(dtype type, int R, const attention_block *b, const key_run
     }
 }
 
-/* C vectors of o of R rows += weights of n keys times their values. */
+/* C vectors of o of R rows += weights of keys [first, end) times their values. */
 INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const key_run *t, float *o, int32_t i, const float *p,
-                       int32_t n)
+                       int32_t first, int32_t end)
 {
     vec sum[FEW_ROWS][PANEL_MAX];
 
@@ -357,7 +364,7 @@ INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const
             sum[r][c] = v_load(o + r * b->ld + i + c * VW);
         }
     }
-    for (int64_t key = 0; key < n; key++) {
+    for (int64_t key = first; key < end; key++) {
         vec v[PANEL_MAX];
         if (i == 0 && key % VW == 0) {
             prefetch(type, t->v, key * b->head_dim + AHEAD, (key + VW) * b->head_dim + AHEAD);
@@ -386,19 +393,23 @@ INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const
 
 #define GATHER_WIDTH(R, C)                           \
     case C:                                          \
-        gather_few(type, R, C, b, t, o, i, p, n);    \
+        gather_few(type, R, C, b, t, o, i, p, first, end); \
         break;
 
+/* The whole o of R rows, a tile of keys after the other, so that the values of one stay near for all panels. */
 INLINE void gather_all_few(dtype type, int R, const attention_block *b, const key_run *t, int32_t row, const float *p, int32_t n)
 {
     float *o = b->o + (int64_t)row * b->ld;
 
-    for (int32_t i = 0; i < b->head_dim; i += PANEL_MAX * VW) {
-        int32_t left = (b->head_dim - i) / VW;
-        switch (left < PANEL_MAX ? left : PANEL_MAX) {
-            PANEL_WIDTHS(GATHER_WIDTH, R)
-        default:
-            break;
+    for (int32_t first = 0; first < n; first += KEY_TILE) {
+        int32_t end = n - first < KEY_TILE ? n : first + KEY_TILE;
+        for (int32_t i = 0; i < b->head_dim; i += PANEL_MAX * VW) {
+            int32_t left = (b->head_dim - i) / VW;
+            switch (left < PANEL_MAX ? left : PANEL_MAX) {
+                PANEL_WIDTHS(GATHER_WIDTH, R)
+            default:
+                break;
+            }
         }
     }
 }
@@ -474,7 +485,7 @@ static void attend_tile(const attention_block *b, const key_run *t)
 
 void SIMD_NAME(attend_keys)(const attention_block *b, const key_run *t)
 {
-    if (b->rows <= FEW_ROWS * FEW_TIMES && b->head_dim % VW == 0) {
+    if (b->rows <= FEW_MOST && b->head_dim % VW == 0) {
         int32_t times = (b->rows + FEW_ROWS - 1) / FEW_ROWS;
         for (int32_t i = 0, row = 0, rows; i < times; i++, row += rows) {
             rows = (b->rows - row + times - i - 1) / (times - i); /* even shares */
