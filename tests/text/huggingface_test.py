@@ -80,8 +80,8 @@ def check(program, lines, folder, name, t):
     home.mkdir(parents=True, exist_ok=True)
     t.save(str(home / "tokenizer.json"))
     t = Tokenizer.from_file(str(home / "tokenizer.json"))
-    tried = peers.texts(lines, 2000, 2)
-    tried += ["<|tool|>" + line + "<|wide|>  a<|tool|> <s>x</s> <|left|>  y  <|left|>Name name" for line in tried[:300]]
+    tried = peers.texts(lines, 1000, 2)
+    tried += ["<|tool|>" + line + "<|wide|>  a<|tool|> <s>x</s> <|left|>  y  <|left|>Name name" for line in tried[:200]]
     for special in False, True:
         t.encode_special_tokens = not special
         wanted = [e.ids for e in t.encode_batch(tried, add_special_tokens=False)]
