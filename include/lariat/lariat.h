@@ -37,7 +37,7 @@ typedef enum lariat_pass { LARIAT_PASS_AUTO, LARIAT_PASS_KV, LARIAT_PASS_Q } lar
 
 typedef struct lariat_options {
     int32_t ranks;        /* of the ring; 0: one */
-    int32_t threads;      /* in all, shared out over the ranks; 0: the CPUs that this process may use, at least one a rank */
+    int32_t threads;      /* in all, shared out over the ranks, never fewer than ranks; 0: the CPUs that this process may use */
     int32_t chunk;        /* most tokens of one pass, all sessions and ranks together; 0: 512 a rank */
     int64_t context;      /* KV slots of the pool, all sessions together; 0: the trained context for one session */
     int32_t sessions;     /* most sessions open at once; 0: one */
@@ -97,6 +97,9 @@ typedef struct lariat_model_info {
 /* Owned by the engine. */
 LARIAT_API const lariat_model_info *lariat_engine_model(const lariat_engine *engine);
 LARIAT_API const lariat_plan *lariat_engine_plan(const lariat_engine *engine);
+/* Does the model's own configuration name this id as one that ends a reply? For models without a tokenizer; one that has a
+   tokenizer may name more (lariat_tokenizer_is_end). */
+LARIAT_API bool lariat_engine_is_end(const lariat_engine *engine, int32_t id);
 
 /* --- sessions --- */
 

@@ -13,7 +13,7 @@ extern "C" {
 
 typedef struct lariat_ceilings {
     char cpu[96];             /* the processor's own name */
-    char kernels[16];         /* kernel family in use: "avx512" */
+    char kernels[16];         /* kernel family in use: "AVX-512" */
     int32_t threads;          /* that these figures are for, together */
     double fma_flops;         /* fp32 multiply-adds at two operations each, a second, in registers */
     double read_memory;       /* bytes a second, over a buffer far larger than the caches */

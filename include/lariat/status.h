@@ -18,11 +18,11 @@ typedef enum lariat_status {
     LARIAT_BAD_ARGUMENT, /* the caller asked for something that makes no sense */
     LARIAT_BAD_MODEL,    /* a file is damaged, hostile or contradicts itself */
     LARIAT_UNSUPPORTED,  /* a sound file that asks for what Lariat does not compute */
-    LARIAT_NO_MEMORY,    /* would not fit: the message says by how much and what would */
+    LARIAT_NO_MEMORY,    /* would not fit: where it was foreseen, the message says by how much and what would */
     LARIAT_IO,           /* the system refused to open, read or write */
     LARIAT_CONTEXT_FULL, /* the session has no slot left for these tokens */
     LARIAT_CANCELLED,    /* lariat_engine_cancel was called */
-    LARIAT_FAILED        /* a rank failed; the message names it */
+    LARIAT_FAILED        /* what should not happen did: logits that are not finite, ranks out of step, a file of another size */
 } lariat_status;
 
 /* The reason of the last failure in the calling thread: one line, "what: why, and what to do", without a newline.

@@ -1,4 +1,4 @@
-/* Files in memory, and files that appear only when they are whole.
+/* Files in memory, and questions about paths.
    Rests on mmap. */
 #ifndef BASE_FILE_H
 #define BASE_FILE_H

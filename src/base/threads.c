@@ -10,8 +10,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -175,6 +175,17 @@ void pool_run(pool *p, int64_t n_pieces, pool_fn fn, void *arg)
     epoch_wait(&p->done, number);
 }
 
+int thread_start(pthread_t *thread, void *(*fn)(void *), void *arg)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* a new thread inherits it */
+    int error = pthread_create(thread, NULL, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
 int pool_threads(const pool *p)
 {
     return p->n_threads;
@@ -195,7 +206,7 @@ lariat_status pool_open(int n_threads, pool **out)
     p->workers = calloc((size_t)n_threads, sizeof *p->workers);
     for (int i = 1; p->threads && p->workers && i < n_threads; i++) {
         p->workers[i] = (struct worker){p, i};
-        int error = pthread_create(&p->threads[i - 1], NULL, worker_main, &p->workers[i]);
+        int error = thread_start(&p->threads[i - 1], worker_main, &p->workers[i]);
         if (error) {
             pool_close(p);
             return fail(LARIAT_NO_MEMORY, "threads: cannot start thread %d of %d: %s; use fewer (-t)", i + 1, n_threads,

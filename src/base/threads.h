@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +38,9 @@ void epoch_set(epoch *e, uint32_t value);
 void epoch_wait(epoch *e, uint32_t value);
 /* The same, but gives up (returns false) soon after *stop has become true. */
 bool epoch_wait_unless(epoch *e, uint32_t value, const _Atomic bool *stop);
+
+/* Starts a thread that takes no signals, so that a handler runs in a thread of the program's own. Returns an errno value. */
+int thread_start(pthread_t *thread, void *(*fn)(void *), void *arg);
 
 /* CPUs that this process may use (its affinity mask), at least 1. */
 int cpus_available(void);

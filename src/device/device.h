@@ -18,8 +18,9 @@
 typedef struct device device;
 
 /* One matrix (or some of its rows) to apply: y[t, r] = sum_c w[row0 + r, c] * x[t, c] + bias[row0 + r], for r in [0, rows);
-   with `add` the result is added to what y holds. Sums are fp32, in an order that depends on the shapes and on n only: never
-   on threads, and for one y[t, r] never on row0, rows or the other jobs. */
+   with `add` the result is added to what y holds. Sums are fp32, in an order that depends on the shapes only, never
+   on threads or timing; on the CPU that of one y[t, r] does not even depend on row0, rows or the other jobs. The list of jobs, like
+   every list that an op is given (items, segments, tokens, positions), has been read when the call returns. */
 typedef struct linear_job {
     const matrix *w;
     int64_t row0, rows;

@@ -115,7 +115,7 @@ static lariat_status start_ranks(lariat_engine *e)
         r->threads = threads * (i + 1) / n - threads * i / n; /* shared out */
     }
     for (int32_t i = 0; i < n; i++) {
-        int error = pthread_create(&e->ranks[i].thread, NULL, rank_main, &e->ranks[i]);
+        int error = thread_start(&e->ranks[i].thread, rank_main, &e->ranks[i]);
         if (error) {
             return fail(LARIAT_NO_MEMORY, "engine: cannot start rank %d of %d: %s; use fewer ranks", i, n, strerror(error));
         }
@@ -231,6 +231,18 @@ const lariat_model_info *lariat_engine_model(const lariat_engine *e)
 const lariat_plan *lariat_engine_plan(const lariat_engine *e)
 {
     return &e->plan.shown;
+}
+
+bool lariat_engine_is_end(const lariat_engine *e, int32_t id)
+{
+    const model_config *c = &e->model->config;
+
+    for (int32_t i = 0; i < c->n_end_ids; i++) {
+        if (c->end_ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void lariat_engine_on_progress(lariat_engine *e, lariat_progress_fn fn, void *user)

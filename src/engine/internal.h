@@ -14,7 +14,6 @@
 /* Options with nothing left to choose, and what follows from them. */
 typedef struct engine_plan {
     lariat_plan shown;
-    lariat_layout layout;
     int32_t sessions;
     plan_costs costs;
     transformer_setup setup;

@@ -119,9 +119,15 @@ static int64_t largest_context(const model *m, const engine_plan *plan)
     return low;
 }
 
+/* AUTO can choose it wherever keys are not read in place: pass_q_from tells of full chunks only. */
+static bool queries_may_travel(const engine_plan *e, const lariat_options *o)
+{
+    return e->shown.ranks > 1 && (o->pass == LARIAT_PASS_Q || (o->pass == LARIAT_PASS_AUTO && e->costs.hop_bytes_per_s > 0));
+}
+
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out)
 {
-    *out = (engine_plan){.layout = o->layout, .sessions = o->sessions ? o->sessions : 1};
+    *out = (engine_plan){.sessions = o->sessions ? o->sessions : 1};
     lariat_plan *p = &out->shown;
     int64_t context = o->context ? o->context : m->config.trained_context;
 
@@ -141,7 +147,7 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
     int64_t rows = (p->chunk + p->ranks - 1) / p->ranks + (p->ranks > 1 ? UNEVEN_ROWS : 0);
     out->setup = (transformer_setup){.n_ranks = p->ranks, .max_rows = rows < p->chunk ? rows : p->chunk,
                                      .max_slices = p->slices_up_to, .kv_type = kv_type_of(o->kv),
-                                     .pass_q = p->pass_q_from >= 0};
+                                     .pass_q = queries_may_travel(out, o)};
     out->message = transformer_message(&m->config, &out->setup);
     p->available_bytes = memory_available();
     if (add_up(m, out, context) == INT64_MAX) {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_RUNS = 256, MAX_RANKS = 4096, MAX_HEAD_DIM = 512 };
+enum { MAX_RUNS = 256, MAX_RANKS = 4096, MAX_HEADS = 4096, MAX_HEAD_DIM = 512 };
 
 /* What a rank tells the others at the beginning of a call. */
 typedef struct announcement {
@@ -37,11 +37,12 @@ static lariat_status check_shape(int32_t n_ranks, int32_t threads, const lariat_
     if (n_ranks < 1 || n_ranks > MAX_RANKS || threads < 1) {
         return fail(LARIAT_BAD_ARGUMENT, "ring: %d ranks of %d threads, use 1 to %d of at least one", n_ranks, threads, MAX_RANKS);
     }
-    if (s->n_heads < 1 || s->n_kv_heads < 1 || s->n_heads % s->n_kv_heads || s->head_dim < 1 || s->head_dim > MAX_HEAD_DIM) {
+    if (s->n_heads < 1 || s->n_heads > MAX_HEADS || s->n_kv_heads < 1 || s->n_heads % s->n_kv_heads || s->head_dim < 1 || s->head_dim > MAX_HEAD_DIM) {
         return fail(LARIAT_BAD_ARGUMENT, "ring: %d heads on %d KV heads of %d, heads must be a multiple and head_dim at most %d",
                     s->n_heads, s->n_kv_heads, s->head_dim, MAX_HEAD_DIM);
     }
-    if (s->max_tokens_per_rank < 0 || s->max_tokens_per_rank > INT32_MAX / 2) {
+    /* Rows times heads are counted in 32 bits. */
+    if (s->max_tokens_per_rank < 0 || s->max_tokens_per_rank > INT32_MAX / s->n_heads) {
         return fail(LARIAT_BAD_ARGUMENT, "ring: %lld tokens a rank are out of range", (long long)s->max_tokens_per_rank);
     }
     return LARIAT_OK;
@@ -116,18 +117,20 @@ void lariat_ring_close(lariat_ring *ring)
 
 int32_t lariat_ring_runs(int32_t n_ranks, int32_t rank, int64_t tokens, lariat_run runs[2])
 {
+    int64_t share[MAX_RANKS];
+    plan_run dealt[2 * MAX_RANKS];
     int32_t n = 0;
 
-    for (int end = 0; end < 2; end++) { /* blocks rank and 2n - 1 - rank of 2n that differ by one at most */
-        int64_t block = end ? 2 * (int64_t)n_ranks - 1 - rank : rank;
-        int64_t first = tokens * block / (2 * (int64_t)n_ranks), last = tokens * (block + 1) / (2 * (int64_t)n_ranks);
-        if (first == last) {
-            continue;
-        }
-        if (n && runs[n - 1].first + runs[n - 1].count == first) {
-            runs[n - 1].count += last - first;
-        } else {
-            runs[n++] = (lariat_run){first, last - first};
+    if (n_ranks < 1 || n_ranks > MAX_RANKS || tokens < 0) {
+        return 0;
+    }
+    for (int32_t r = 0; r < n_ranks; r++) {
+        share[r] = tokens / n_ranks + (r < tokens % n_ranks);
+    }
+    int count = plan_zigzag(n_ranks, share, 0, dealt);
+    for (int i = 0; i < count; i++) {
+        if (dealt[i].rank == rank) {
+            runs[n++] = (lariat_run){dealt[i].first, dealt[i].count};
         }
     }
     return n;

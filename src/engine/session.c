@@ -13,6 +13,10 @@ lariat_status lariat_session_open(lariat_engine *e, int64_t max_tokens, lariat_s
         return fail(LARIAT_BAD_ARGUMENT, "session: the engine was opened for %d at once; close one, or open it for more",
                     e->plan.sessions);
     }
+    if (max_tokens == 0 && cache_room(&e->cache) == 0) {
+        return fail(LARIAT_NO_MEMORY, "session: the KV cache has no slot left; open the engine with a larger context (-c) or close a "
+                                      "session");
+    }
     lariat_session *s = calloc(1, sizeof *s);
     if (!s) {
         return fail(LARIAT_NO_MEMORY, "session: no memory");

@@ -125,9 +125,10 @@ static void count_pass(lariat_engine *e)
                       4.0 * c->n_layers * c->n_heads * c->head_dim * keys;
     if (p->layout == PASS_BY_SLICES) {
         e->stats.passes_slices++;
-        double layer_bytes = (double)e->model->weight_bytes - (double)dtype_row_bytes(e->model->weights.head.type, c->d_model) * c->vocab *
-                                                                  (c->tied_head ? 1 : 2);
-        double head_bytes = (double)dtype_row_bytes(e->model->weights.head.type, c->d_model) * c->vocab;
+        const model_weights *w = &e->model->weights;
+        double head_bytes = (double)dtype_row_bytes(w->head.type, c->d_model) * c->vocab;
+        double embedding_bytes = c->tied_head ? 0 : (double)dtype_row_bytes(w->embedding.type, c->d_model) * c->vocab;
+        double layer_bytes = (double)e->model->weight_bytes - head_bytes - embedding_bytes;
         e->stats.weight_bytes_read += layer_bytes + (e->input.n_outputs ? head_bytes : 0);
         return;
     }
@@ -141,7 +142,7 @@ static pass_side side_of(const lariat_engine *e)
     int64_t prefix = 0;
 
     if (e->plan.shown.pass != LARIAT_PASS_AUTO) {
-        return e->plan.shown.pass == LARIAT_PASS_Q ? PASS_Q : PASS_KV;
+        return e->plan.shown.pass == LARIAT_PASS_Q && e->plan.setup.pass_q ? PASS_Q : PASS_KV;
     }
     for (int32_t i = 0; i < e->pass.n_parts; i++) {
         prefix += e->pass.parts[i].first;

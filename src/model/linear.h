@@ -3,7 +3,7 @@
 
    By tokens a rank takes its own rows through whole matrices. By slices every rank takes all rows of the pass through its
    slice of each matrix's rows, and one message brings the slices of all ranks together; since a sum over columns is never
-   divided, the result has the same bits for every number of ranks. */
+   divided, the result has the same bits for every number of ranks on a device whose sums do not depend on the slice (the CPU). */
 #ifndef MODEL_LINEAR_H
 #define MODEL_LINEAR_H
 

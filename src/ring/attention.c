@@ -113,6 +113,12 @@ static lariat_status make_parts(ring_rank *r, size_t parts)
     return LARIAT_OK;
 }
 
+/* The step at which a layer's keys (or queries) of this pass are there: grows from layer to layer and pass to pass. */
+static uint32_t step_of(const ring_rank *r, int32_t layer)
+{
+    return r->pass->number * (uint32_t)r->n_layers + (uint32_t)layer + 1;
+}
+
 lariat_status ring_begin(ring_rank *r, const pass *p)
 {
     size_t items = (size_t)p->n_parts, segments = 0;
@@ -138,13 +144,11 @@ lariat_status ring_begin(ring_rank *r, const pass *p)
         r->item_room = items;
     }
     r->pass = p;
+    /* Every region is as far as the last pass left it, used or not: numbers that wrap must not fall far behind. */
+    comm_ready(r->comm, COMM_KV, step_of(r, -1));
+    comm_ready(r->comm, COMM_QUERIES, step_of(r, -1));
+    comm_ready(r->comm, COMM_PARTIALS, step_of(r, -1) * (uint32_t)r->n_ranks);
     return LARIAT_OK;
-}
-
-/* The step at which a layer's keys (or queries) of this pass are there: grows from layer to layer and pass to pass. */
-static uint32_t step_of(const ring_rank *r, int32_t layer)
-{
-    return r->pass->number * (uint32_t)r->n_layers + (uint32_t)layer + 1;
 }
 
 static void add_source(const ring_rank *r, hop_set *h, int32_t layer, int64_t slot, int64_t count, int64_t first)

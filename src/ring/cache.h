@@ -41,7 +41,7 @@ typedef struct sequence {
     sequence_part *parts;     /* [n_ranks] */
 } sequence;
 
-/* Which blocks of the shards are taken. The same for all ranks' shards: a block number stands for that block in each. */
+/* Which blocks of every rank's shard are taken. */
 typedef struct cache {
     int32_t n_ranks;
     int64_t blocks, blocks_free; /* a rank */
