@@ -263,19 +263,32 @@ static json_t *reply_ids(const reply *r)
     return list;
 }
 
+/* The line of a reply that has ended. */
+static int make_result(entry *e, const reply *r)
+{
+    json_t *words = reply_text(r), *ids = reply_ids(r);
+
+    if (!words) {
+        json_decref(ids);
+        return complain_library(); /* decoding says why */
+    }
+    e->result = json_pack("{s:O, s:o, s:o, s:s}", "id", e->id, "text", words, "tokens", ids, "stop", stop_name(r->stop));
+    return e->result ? 0 : complain_memory("result");
+}
+
 /* Takes the reply at place i out of the batch and makes its line. */
-static void leave(batch *b, int i)
+static int leave(batch *b, int i)
 {
     reply *r = b->open[i];
-    entry *e = b->whose[i];
-    e->result = json_pack("{s:O, s:o, s:o, s:s}", "id", e->id, "text", reply_text(r), "tokens", reply_ids(r), "stop",
-                          stop_name(r->stop));
+    int rc = make_result(b->whose[i], r);
+
     run_note_shards(b->run, r->session);
     lariat_session_close(r->session);
     reply_close(r);
     b->active--;
     memmove(&b->open[i], &b->open[i + 1], (size_t)(b->active - i) * sizeof b->open[0]);
     memmove(&b->whose[i], &b->whose[i + 1], (size_t)(b->active - i) * sizeof b->whose[0]);
+    return rc;
 }
 
 /* Writes the lines that are next in order. */
@@ -299,7 +312,7 @@ static int step_all(batch *b)
         if (b->open[i]->stop == STOP_INTERRUPTED) {
             interrupted = true;
         } else if (b->open[i]->stop != STOP_NOT_YET) {
-            leave(b, i);
+            rc = leave(b, i);
         }
     }
     rc = rc ? rc : write_results(b);

@@ -101,8 +101,12 @@ static double share_of(const run *r)
 static int measure_reps(bench *b, row *out)
 {
     int64_t reps = b->run->options->reps;
-    double *prefills = malloc((size_t)reps * sizeof *prefills), *decodes = malloc((size_t)reps * sizeof *decodes);
-    int rc = prefills && decodes ? 0 : complain_memory("bench");
+    double *prefills = malloc(2 * (size_t)reps * sizeof *prefills);
+    if (!prefills) {
+        return complain_memory("bench");
+    }
+    double *decodes = prefills + reps;
+    int rc = 0;
     figures total = {0};
     for (int64_t i = 0; rc == 0 && i < reps; i++) {
         b->run->figures = (figures){0};
@@ -122,7 +126,6 @@ static int measure_reps(bench *b, row *out)
         out->share = share_of(b->run);
     }
     free(prefills);
-    free(decodes);
     return rc;
 }
 
@@ -333,6 +336,6 @@ static int measure_ceilings(const options *o)
 
 int command_bench(const options *o)
 {
-    int rc = o->ceilings ? measure_ceilings(o) : 0;
+    int rc = o->ceilings && !o->plan ? measure_ceilings(o) : 0; /* --plan only tells */
     return rc || !o->model ? rc : bench_model(o);
 }

@@ -80,8 +80,11 @@ int read_prompt(const options *o, text *out, const char **input)
     if (o->prompt) {
         *input = "-p";
         char *copy = strdup(o->prompt);
-        *out = (text){copy, strlen(o->prompt)};
-        return copy ? 0 : complain_memory("-p");
+        if (!copy) {
+            return complain_memory("-p");
+        }
+        *out = (text){copy, strlen(copy)};
+        return 0;
     }
     if (!o->file && isatty(STDIN_FILENO)) {
         *input = "standard input";

@@ -12,15 +12,14 @@ enum { FIRST_IDS = 256 };
 int reply_open(reply *r, run *owner, lariat_session *session, int64_t capacity, bool shown)
 {
     const options *o = owner->options;
-    *r = (reply){.run = owner, .session = session, .capacity = capacity, .most = o->n, .shown = shown, .room = FIRST_IDS};
+    *r = (reply){.run = owner, .session = session, .capacity = capacity, .most = o->n, .shown = shown};
     lariat_sampling settings = {.temperature = (float)o->temperature,
                                 .top_k = (int32_t)o->top_k,
                                 .top_p = (float)o->top_p,
                                 .min_p = (float)o->min_p,
                                 .seed = o->seed};
-    r->ids = malloc(FIRST_IDS * sizeof *r->ids);
     r->logits = malloc((size_t)owner->model->vocab * sizeof *r->logits);
-    if (!r->ids || !r->logits) {
+    if (!r->logits) {
         return complain_memory("reply");
     }
     bool as_text = shown && owner->tokenizer;
@@ -77,12 +76,13 @@ static int show(reply *r, int32_t id)
 static int keep(reply *r, int32_t id)
 {
     if (r->n == r->room) {
-        int32_t *more = realloc(r->ids, (size_t)r->room * 2 * sizeof *more);
+        int64_t room = r->room ? r->room * 2 : FIRST_IDS;
+        int32_t *more = realloc(r->ids, (size_t)room * sizeof *more);
         if (!more) {
             return complain_memory("reply");
         }
         r->ids = more;
-        r->room *= 2;
+        r->room = room;
     }
     r->ids[r->n++] = id;
     return 0;
@@ -103,7 +103,7 @@ static int take(reply *r)
     if (r->n == 0 && f->first_s == 0) {
         f->first_s = now_s() - r->began_s;
     }
-    if (r->run->tokenizer && lariat_tokenizer_is_end(r->run->tokenizer, id)) {
+    if (lariat_engine_is_end(r->run->engine, id) || (r->run->tokenizer && lariat_tokenizer_is_end(r->run->tokenizer, id))) {
         r->stop = STOP_END;
         return 0;
     }

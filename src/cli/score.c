@@ -12,15 +12,15 @@ static const int64_t buffer_bytes = 64 << 20; /* of logits at once */
 /* -ln of the probability that a row of logits gives to `id`. */
 static double loss(const float *logits, int32_t vocab, int32_t id)
 {
-    double largest = (double)logits[0];
+    int32_t best = 0;
     for (int32_t i = 1; i < vocab; i++) {
-        largest = (double)logits[i] > largest ? (double)logits[i] : largest;
+        best = logits[i] > logits[best] ? i : best;
     }
-    double sum = 0;
+    double sum = 1; /* exp(0) of the best */
     for (int32_t i = 0; i < vocab; i++) {
-        sum += exp((double)logits[i] - largest);
+        sum += i == best ? 0 : exp((double)logits[i] - (double)logits[best]);
     }
-    return log(sum) + largest - (double)logits[id];
+    return log(sum) + (double)logits[best] - (double)logits[id];
 }
 
 static int add_rows(score *s, const float *logits, int32_t vocab, const int32_t *ids, int64_t n, int64_t first, int64_t rows)

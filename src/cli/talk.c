@@ -129,7 +129,7 @@ static void hold(talk *t, const int32_t *ids, int64_t n)
 int talk_read_document(talk *t, const char *name)
 {
     int32_t *ids;
-    int64_t n, common;
+    int64_t n = 0, common = 0;
     bool cancelled = false;
     int rc = add_user(t, "");
     if (rc) {
@@ -190,7 +190,7 @@ static int answer(talk *t, const int32_t *ids, int64_t n, int64_t common)
 int talk_turn(talk *t, const char *line, bool *full)
 {
     int32_t *ids;
-    int64_t n, common;
+    int64_t n = 0, common = 0;
     *full = false;
     int rc = add_user(t, line);
     if (rc) {

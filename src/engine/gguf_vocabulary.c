@@ -246,7 +246,7 @@ lariat_status gguf_vocabulary(const gguf *g, vocabulary *v)
     size_t model_size = 0, pre_size = 0;
 
     if (!gguf_string(g, "tokenizer.ggml.model", &model, &model_size) || !r.tokens) {
-        return fail(LARIAT_UNSUPPORTED, "%s: has no tokenizer: give ids with --tokens", gguf_path(g));
+        return fail(LARIAT_UNSUPPORTED, "%s: has no tokenizer: only ids can be used with it (generate --tokens)", gguf_path(g));
     }
     r.types = gguf_find_array(g, "tokenizer.ggml.token_type");
     if (text_is(model, model_size, "gpt2")) {

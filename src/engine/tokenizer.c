@@ -62,7 +62,7 @@ static lariat_status read_folder(const char *folder, vocabulary *v)
             return status;
         }
     }
-    return fail(LARIAT_UNSUPPORTED, "%s: has neither tokenizer.json nor tokenizer.model: give ids with --tokens", folder);
+    return fail(LARIAT_UNSUPPORTED, "%s: has neither tokenizer.json nor tokenizer.model: only ids can be used with it (generate --tokens)", folder);
 }
 
 /* The folder of a .safetensors file is where its tokenizer lies. */
@@ -79,7 +79,7 @@ static lariat_status read_beside(const char *path, vocabulary *v)
 static lariat_status read_vocabulary(const char *model, vocabulary *v)
 {
     if (strncmp(model, "random:", 7) == 0) {
-        return fail(LARIAT_UNSUPPORTED, "%s: has no tokenizer: give ids with --tokens", model);
+        return fail(LARIAT_UNSUPPORTED, "%s: has no tokenizer: only ids can be used with it (generate --tokens)", model);
     }
     if (path_is_directory(model)) {
         return read_folder(model, v);

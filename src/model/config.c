@@ -329,7 +329,12 @@ static lariat_status read_rope(const char *path, const json_t *o, model_config *
     TRY(json_number(o, path, "rope_theta", false, &p.theta));
     TRY(rope_object(path, o, &r));
     if (r) {
+        double outside = p.theta;
         TRY(read_rope_object(path, o, r, &p));
+        if (json_object_get(o, "rope_theta") && json_object_get(r, "rope_theta") && p.theta != outside) {
+            return fail(LARIAT_BAD_MODEL, "%s: \"rope_theta\" is %g, but %g inside the rotary settings: remove the wrong one", path,
+                        outside, p.theta);
+        }
     }
     TRY(rope_frequencies(path, &p, c)); /* before the unknown fields: an unknown type says more than a field of it */
     if (r) {

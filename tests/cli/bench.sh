@@ -3,7 +3,7 @@
 . "$(dirname "$0")/common.sh"
 
 keys='["model","ranks","threads","chunk","kv","n_prompt","n_gen","prefill_s","prefill_tps","decode_s","decode_tps","ceiling_share"]'
-bench=(bench -q -m mha-bf16 -p 9,4 -n 3 -r 3 --ranks 1,2 -t 2 --chunk 64 --kv bf16)
+bench=(bench -q -m mha-bf16 -p '9,4' -n 3 -r 3 --ranks '1,2' -t 2 --chunk 64 --kv bf16)
 "$lariat" "${bench[@]}" --plan >plans && must "a plan for each ring" test "$(grep -c '^ring  *ranks [12], threads 2, passes of up to 64 tokens$' plans)" = 2
 "$lariat" "${bench[@]}" -o jsonl >rows && jq -c '[.model,.ranks,.threads,.chunk,.kv,.n_prompt,.n_gen,.ceiling_share]' rows >>"$transcript"
 must "the keys, in their order" test "$(jq -c keys_unsorted rows | sort -u)" = "$keys"

@@ -81,7 +81,7 @@ static void top_k_keeps_the_k_likeliest_and_the_lower_id_of_equals(void **state)
     expect_softmax_over((lariat_sampling){.temperature = 1, .top_k = 1000, .top_p = 1, .seed = 4}, all);
 }
 
-/* In order: ids 1 and 4 with e^2, 7 with e^1.5, 2 with e^1, ... of a sum of 26.3: shares 0.281, 0.281, 0.170, 0.103. */
+/* In order: ids 1 and 4 with e^2, 7 with e^1.5, 2 with e^1, ... of a sum of 25.05: shares 0.295, 0.295, 0.179, ... */
 static void top_p_keeps_the_smallest_set_that_reaches_p(void **state)
 {
     (void)state;
@@ -90,8 +90,8 @@ static void top_p_keeps_the_smallest_set_that_reaches_p(void **state)
 
     expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 0, .seed = 5}, one);
     expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 0.2f, .seed = 5}, one);
-    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 0.55f, .seed = 6}, two);
-    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 0.57f, .seed = 7}, three);
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 0.58f, .seed = 6}, two);
+    expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 0.60f, .seed = 7}, three);
     expect_softmax_over((lariat_sampling){.temperature = 1, .top_p = 1, .seed = 8}, all);
 }
 
