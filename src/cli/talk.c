@@ -96,7 +96,8 @@ static int encode(talk *t, bool for_answer, int32_t **ids, int64_t *n, int64_t *
     *ids = NULL;
     if (lariat_chat_encode(t->run->tokenizer, t->chat_template, t->messages, t->n, for_answer, ids, n) != LARIAT_OK) {
         *ids = NULL;
-        return complain_library();
+        complain_library();
+        return EXIT_FAILURE;
     }
     int64_t same = 0;
     while (same < t->n_held && same < *n - 1 && t->held[same] == (*ids)[same]) {

@@ -203,8 +203,7 @@ static bool is_role(const lariat_message *m, const char *role)
 
 static lariat_status put_llama2(chat *c, const lariat_message messages[], int32_t n)
 {
-    const char *system = is_role(&messages[0], "system") ? messages[0].content : NULL;
-    int32_t first = system ? 1 : 0;
+    int32_t first = is_role(&messages[0], "system") ? 1 : 0;
 
     for (int32_t i = first; i < n; i++) {
         bool user = (i - first) % 2 == 0;
@@ -220,14 +219,14 @@ static lariat_status put_llama2(chat *c, const lariat_message messages[], int32_
         }
         TRY(put_id(c, c->t->v.bos, "that begins a text"));
         TRY(put(c, "[INST] "));
-        if (i == 1 && system) {
+        if (i == 1 && first == 1) {
             /* System message and question are stripped as one. */
             size_t size = strlen(messages[i].content);
             if (c->style.trims) {
                 strip_right(messages[i].content, &size);
             }
             TRY(put(c, "<<SYS>>\n"));
-            TRY(put(c, system));
+            TRY(put(c, messages[0].content));
             TRY(put(c, size || !c->style.trims ? "\n<</SYS>>\n\n" : "\n<</SYS>>"));
             TRY(put_text(c, messages[i].content, size));
         } else {
