@@ -79,12 +79,9 @@ int read_prompt(const options *o, text *out, const char **input)
     *out = (text){0};
     if (o->prompt) {
         *input = "-p";
-        char *copy = strdup(o->prompt);
-        if (!copy) {
-            return complain_memory("-p");
-        }
-        *out = (text){copy, strlen(copy)};
-        return 0;
+        out->data = strdup(o->prompt);
+        out->size = strlen(o->prompt);
+        return out->data ? 0 : complain_memory("-p");
     }
     if (!o->file && isatty(STDIN_FILENO)) {
         *input = "standard input";

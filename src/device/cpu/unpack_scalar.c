@@ -65,9 +65,9 @@ UNPACK_32(iq4_nl, d * (float)iq4_nl_values[nibble(b->q, i)])
 
 /* --- super-blocks of 256: eight groups of 32, or sixteen of 16, with small integer scales of their own --- */
 
-/* Scale and minimum of group g of 32 in Q4_K and Q5_K: 6 bits each, the first four in the low bits of bytes 0-3 and 4-7, the
+/* Scale and minimum of group g of 32 in Q4_K and Q5_K from s [12]: 6 bits each, the first four in the low bits of bytes 0-3 and 4-7, the
    last four with their low halves in bytes 8-11 and their upper 2 bits on top of the others'. */
-static void scale_and_min(const uint8_t s[12], int g, int *scale, int *min)
+static void scale_and_min(const uint8_t *s, int g, int *scale, int *min)
 {
     if (g < 4) {
         *scale = s[g] & 63;
