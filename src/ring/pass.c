@@ -23,15 +23,16 @@ lariat_status pass_open(pass *p, int32_t n_ranks)
     p->run_begin = calloc(n + 1, sizeof *p->run_begin);
     p->rows = calloc(n, sizeof *p->rows);
     p->work = calloc(1, sizeof *p->work);
-    int64_t *numbers = p->work ? calloc(4 * n, sizeof *numbers) : NULL;
-    if (!p->run_begin || !p->rows || !numbers) {
+    if (p->work) {
+        p->work->filled = calloc(4 * n, sizeof *p->work->filled);
+    }
+    if (!p->run_begin || !p->rows || !p->work || !p->work->filled) {
         pass_close(p);
         return fail(LARIAT_NO_MEMORY, "ring: no memory to plan over %d ranks", n_ranks);
     }
-    p->work->filled = numbers;
-    p->work->room = numbers + n;
-    p->work->rows = numbers + 2 * n;
-    p->work->share = numbers + 3 * n;
+    p->work->room = p->work->filled + n;
+    p->work->rows = p->work->filled + 2 * n;
+    p->work->share = p->work->filled + 3 * n;
     return LARIAT_OK;
 }
 

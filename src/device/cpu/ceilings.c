@@ -90,11 +90,11 @@ typedef uint64_t read_loop(const unsigned char *p, int64_t bytes);
 #define DEFINE_READ(NAME, BYTES)                                                             \
     static uint64_t NAME(const unsigned char *p, int64_t bytes)                              \
     {                                                                                        \
-        typedef uint64_t words __attribute__((vector_size(BYTES), aligned(8), may_alias));   \
+        typedef uint64_t words __attribute__((vector_size((BYTES)), aligned(8), may_alias));   \
         words x[4] = {{0}};                                                                  \
-        for (int64_t at = 0; at < bytes; at += 4 * BYTES) {                                  \
+        for (int64_t at = 0; at < bytes; at += 4 * (BYTES)) {                                  \
             for (int i = 0; i < 4; i++) {                                                    \
-                x[i] ^= *(const words *)(const void *)(p + at + i * BYTES);                  \
+                x[i] ^= *(const words *)(const void *)(p + at + i * (BYTES));                  \
             }                                                                                \
         }                                                                                    \
         x[0] ^= x[1] ^ x[2] ^ x[3];                                                          \

@@ -328,7 +328,7 @@ EACH_TYPE(DEFINE_DOT)
 
 /* --- tiles --- */
 
-enum { STRIP_VECTORS = LANES == 16 ? 2 : 2, STRIP = STRIP_VECTORS * LANES, TILE = LANES == 16 ? 14 : 6 };
+enum { STRIP_VECTORS = 2, STRIP = STRIP_VECTORS * LANES, TILE = LANES == 16 ? 14 : 6 };
 
 static void interleave(const float *rows, int64_t depth, float *strip)
 {

@@ -65,8 +65,8 @@ UNPACK_32(iq4_nl, d * (float)iq4_nl_values[nibble(b->q, i)])
 
 /* --- super-blocks of 256: eight groups of 32, or sixteen of 16, with small integer scales of their own --- */
 
-/* Scale and minimum of group g of 32 in Q4_K and Q5_K from s [12]: 6 bits each, the first four in the low bits of bytes 0-3 and 4-7, the
-   last four with their low halves in bytes 8-11 and their upper 2 bits on top of the others'. */
+/* Scale and minimum of group g of 32 in Q4_K and Q5_K from s [12]: 6 bits each, the first four in the low bits of bytes 0-3 and
+   4-7, the last four with their low halves in bytes 8-11 and their upper 2 bits on top of the others'. */
 static void scale_and_min(const uint8_t *s, int g, int *scale, int *min)
 {
     if (g < 4) {
@@ -150,7 +150,8 @@ static void unpack_q6_k(const void *blocks, int64_t count, float *out)
             int half = i / 128, part = i % 128 / 32, l = i % 32;
             int low = b->low[half * 64 + part % 2 * 32 + l] >> (part / 2 * 4) & 15;
             int high = b->high[half * 32 + l] >> (part * 2) & 3;
-            out[i] = d * (float)b->scales[i / 16] * (float)((low | high << 4) - 32);
+            int scale = b->scales[i / 16];
+            out[i] = d * (float)scale * (float)((low | high << 4) - 32);
         }
     }
 }
