@@ -6,7 +6,7 @@
 FOLDER holds llama.cpp's llama-bench and llama-quantize (PyPI's source package llama-cpp-python 0.3.36 carries it; build it outside
 the tree). The model is the demo's unless named (scripts/fetch-model.sh). Parts, all by default:
 
-  types      prefill of 512 and decode for every stored type (made from the model by llama-quantize)
+  types      prefill of 512 and decode for the types of TYPES (made from the model by llama-quantize; the others: bench_linear)
   long       prefill of 4,096 of the model as it is
   ring       two ranks of one thread against one rank of two (no peer)
   neighbour  decode while another process keeps one core busy, 2 threads and 1

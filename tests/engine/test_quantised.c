@@ -65,6 +65,9 @@ static void every_block_type_agrees_with_its_dequantised_values(void **state)
         oracle_open(&o, expected, prefix);
         for (int32_t ranks = 1; ranks <= 8; ranks += TEST_QUICK ? 7 : 1) {
             for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
+                if (chunks[c] < 64 && chunks[c] && (TEST_QUICK || (size_t)ranks != 1 + t % 8)) {
+                    continue; /* a pass for each token or seven takes its time: each type on one ring, all rings among the types */
+                }
                 lariat_options options = {.ranks = ranks, .threads = 2, .chunk = chunks[c], .kv = LARIAT_KV_F32, .context = 1200};
                 check_file(&o, path, options, 1e-3f, INT64_MAX);
             }
