@@ -180,6 +180,11 @@ int thread_start(pthread_t *thread, void *(*fn)(void *), void *arg)
     sigset_t all, before;
 
     sigfillset(&all);
+    /* But for those that a thread brings on itself: blocked, they would end the program without a word. */
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* a new thread inherits it */
     int error = pthread_create(thread, NULL, fn, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

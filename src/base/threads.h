@@ -39,7 +39,8 @@ void epoch_wait(epoch *e, uint32_t value);
 /* The same, but gives up (returns false) soon after *stop has become true. */
 bool epoch_wait_unless(epoch *e, uint32_t value, const _Atomic bool *stop);
 
-/* Starts a thread that takes no signals, so that a handler runs in a thread of the program's own. Returns an errno value. */
+/* Starts a thread that takes no signals but those it brings on itself, so that a handler runs in a thread of the program's own.
+   Returns an errno value. */
 int thread_start(pthread_t *thread, void *(*fn)(void *), void *arg);
 
 /* CPUs that this process may use (its affinity mask), at least 1. */

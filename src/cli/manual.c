@@ -102,7 +102,7 @@ static const char tail[] =
 
 void manual_print(FILE *to)
 {
-    fprintf(to, ".TH LARIAT 1 \"\" \"lariat %s\"\n.SH NAME\nlariat \\- LLaMA inference on a ring of devices\n",
+    fprintf(to, ".TH LARIAT 1 \"2026-11-23\" \"lariat %s\"\n.SH NAME\nlariat \\- LLaMA inference on a ring of devices\n",
             lariat_version());
     fputs(".SH SYNOPSIS\n", to);
     for (int c = 0; c < COMMAND_COUNT; c++) {
