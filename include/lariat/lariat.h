@@ -161,7 +161,7 @@ typedef struct lariat_tensor_info {
 
 typedef struct lariat_inspection lariat_inspection;
 
-/* Reads the description of a model: configuration, tensors, and whether Lariat would run it. */
+/* Reads the description of a model that Lariat runs: configuration and tensors. For any other it fails with the reason. */
 LARIAT_API lariat_status lariat_inspect(const char *model, lariat_inspection **out);
 LARIAT_API void lariat_inspection_close(lariat_inspection *i);
 LARIAT_API const lariat_model_info *lariat_inspection_model(const lariat_inspection *i);
