@@ -79,8 +79,10 @@ static void *rank_main(void *arg)
         int64_t says = p->stumbles && again == 0 && a->rank == p->n_ranks - 1 ? n + 1 : n;
         a->status = lariat_ring_attend(a->ring, a->rank, p->runs[a->rank], p->n_runs[a->rank], says, q, k, v, o, lse);
     }
-    move_rows(p, a->rank, a->o, o, qw, true);
-    move_rows(p, a->rank, a->lse, lse, p->shape.n_heads, true);
+    if (a->status == LARIAT_OK) { /* of a refused call two ranks may hold the same tokens */
+        move_rows(p, a->rank, a->o, o, qw, true);
+        move_rows(p, a->rank, a->lse, lse, p->shape.n_heads, true);
+    }
     free(q);
     free(k);
     free(v);
