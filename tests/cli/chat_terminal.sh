@@ -8,7 +8,8 @@ talk() {
     for keys in "$@"; do
         sleep 0.5
         printf '%b' "$keys"
-    done | script -qec "'$lariat' chat -q -m letters -n 4 -c 256; echo \"status \$?\"" /dev/null >"$work.seen/out" 2>&1
+    done | script -qec "exec '$lariat' chat -q -m letters -n 4 -c 256" /dev/null >"$work.seen/out" 2>&1
+    echo "status $?" >>"$work.seen/out" # of the program: exec leaves no shell between, which Ctrl-C might end before it
 }
 
 talk 'helo\x02l\n' '/exit\n' # Ctrl-B goes one letter back
