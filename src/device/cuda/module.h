@@ -1,0 +1,44 @@
+/* The CUDA module as the program sees it: one exported function that gives a table.
+   Rests on device.h; no header of CUDA. device/gpu.c opens the module, device/cuda/module.c is its other side. */
+#ifndef DEVICE_CUDA_MODULE_H
+#define DEVICE_CUDA_MODULE_H
+
+#include "device/device.h"
+
+/* Grows with every change of what stands here or in device.h: a module of another build is refused. */
+enum { CUDA_MODULE_ABI = 1 };
+
+enum { CUDA_CARDS_MAX = 32 };
+
+/* What the module asks of the program: its errors land in the program's lariat_error(). */
+typedef struct cuda_host {
+    void (*give_reason)(const char *text);
+    void (*give_reason_within)(const char *prefix);
+} cuda_host;
+
+typedef struct cuda_card {
+    char name[96];       /* "NVIDIA H200" */
+    char bus_id[32];     /* "0000:1b:00.0" */
+    int sm;              /* compute capability, 90 for 9.0 */
+    int n_sms;           /* multiprocessors */
+    size_t memory, free; /* bytes; free: at the time of asking */
+    bool can_peer[CUDA_CARDS_MAX]; /* memory of card i can be read from this one */
+} cuda_card;
+
+typedef struct cuda_module {
+    int abi;
+    /* Cards that can be used, numbered from 0. None is LARIAT_UNSUPPORTED with what is wrong and what to install. */
+    lariat_status (*count)(int *n);
+    /* Opens the card's context, as the free bytes can be told only from there. */
+    lariat_status (*describe)(int ordinal, cuda_card *out);
+    /* Device memory that an open device takes, beside the context that the driver keeps. */
+    size_t (*memory)(void);
+    /* `act` is the type of weights and activations: BF16, F16 or F32. All kernels are loaded when it returns. */
+    lariat_status (*open)(int ordinal, dtype act, device **out);
+} cuda_module;
+
+typedef const cuda_module *(*cuda_module_entry)(const cuda_host *host, int abi);
+
+#define CUDA_MODULE_ENTRY "lariat_cuda_module"
+
+#endif
