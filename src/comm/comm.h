@@ -1,15 +1,20 @@
 /* What the ring needs of a network. A group of ranks, each with one endpoint, on which one thread at a time makes calls: that
    of the rank, or another while no rank is inside one. Collective calls are made by all ranks in the same order.
-   Rests on base/. threads.c: ranks that are threads of one process, which read one another's memory in place.
+   Rests on base/, and on device/device.h for the handles of memory. threads.c: ranks that are threads of one process, which read
+   one another's memory in place.
 
    Two ways to travel:
    - collectives, for short rows (decode): every rank's block is seen by all ranks;
    - pieces, for keys, values and queries (prefill): an owner exposes a region of memory once and says how far it has been
-     filled; a reader asks for pieces of it ahead of time, takes them when it needs them, and releases them. */
+     filled; a reader asks for pieces of it ahead of time, takes them when it needs them, and releases them.
+
+   Memory that is named here is that of the ranks' devices. On devices with streams a call orders what is queued: what the device
+   was given before comm_ready is done before others read, and what it is given after comm_take or comm_all_gather finds the
+   pieces there. Nothing but a failure is waited for on the host. */
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
-#include "base/status.h"
+#include "device/device.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -23,19 +28,32 @@ typedef struct comm_speed {
     double latency_s;   /* of one message */
 } comm_speed;
 
-/* Ranks as threads of this process. `message_bytes`: the largest block of one comm_all_gather. */
-lariat_status comm_threads_open(int n_ranks, size_t message_bytes, comm_group **out);
-void comm_group_close(comm_group *g);
+/* What a group is sized for. */
+typedef struct comm_setup {
+    int32_t n_ranks;
+    size_t message_bytes; /* the largest block of one comm_all_gather */
+    size_t hop_bytes;     /* the most that one hop brings */
+} comm_setup;
+
+/* Ranks as threads of this process. */
+lariat_status comm_threads_open(const comm_setup *s, comm_group **out);
+size_t comm_threads_memory(const comm_setup *s); /* bytes that the group takes */
+comm_speed comm_threads_speed(void);
+
+void comm_group_close(comm_group *g); /* NULL is allowed; the ranks' devices are open still */
 comm *comm_endpoint(comm_group *g, int rank);
-size_t comm_memory(int n_ranks, size_t message_bytes); /* bytes that the group takes */
+
+/* Gives an endpoint its rank's device, from the rank's thread, before any other call on it. */
+lariat_status comm_attach(comm *c, device *dev);
 
 int comm_rank(const comm *c);
 int comm_size(const comm *c);
-comm_speed comm_threads_speed(void);
 
-/* Lets all calls that wait, and all later ones, return LARIAT_CANCELLED: a rank failed, or the user gave up. From any thread. */
+/* Lets all calls that wait, and all later ones, return LARIAT_CANCELLED: a rank failed, or the user gave up. What waits on a
+   device goes on too, with whatever lies in its memory: the pass is lost. From any thread. */
 void comm_cancel(comm_group *g);
-/* Makes a cancelled group usable again. No rank may be inside a call. Steps named later must be larger than any before. */
+/* Makes a cancelled group usable again. No rank may be inside a call, nor its device at work. Steps named later must be larger than
+   any before. */
 void comm_reset(comm_group *g);
 
 /* What this endpoint has seen so far: seconds of waiting for others, pieces taken from others, and the largest bytes of one take. */
@@ -88,5 +106,33 @@ lariat_status comm_ask(comm *c, const comm_hop *hop);
 lariat_status comm_take(comm *c, comm_hop *hop);
 /* The pieces have been read: their memory may be used for the next hop. */
 void comm_release(comm *c, const comm_hop *hop);
+
+/* --- for transports --- */
+
+typedef struct comm_ops {
+    void (*close)(comm_group *g);
+    comm *(*endpoint)(comm_group *g, int rank);
+    void (*cancel)(comm_group *g);
+    void (*reset)(comm_group *g);
+    lariat_status (*attach)(comm *c, device *dev);
+    lariat_status (*all_gather)(comm *c, const void *mine, size_t bytes, const void *theirs[]);
+    void (*expose)(comm *c, comm_region region, const void *base, size_t bytes);
+    void (*ready)(comm *c, comm_region region, uint32_t step);
+    lariat_status (*ask)(comm *c, const comm_hop *hop);
+    lariat_status (*take)(comm *c, comm_hop *hop);
+    void (*release)(comm *c, const comm_hop *hop);
+} comm_ops;
+
+/* What every group and every endpoint begins with. */
+struct comm_group {
+    const comm_ops *ops;
+    int n;
+};
+
+struct comm {
+    const comm_ops *ops;
+    int rank, n;
+    comm_counters counted;
+};
 
 #endif

@@ -15,74 +15,74 @@
 
 enum { MAX_HOPS_OPEN = 2 }; /* between ask and release: the one that is used and the one that travels */
 
-struct comm {
-    comm_group *group;
-    int rank;
+typedef struct threads_group threads_group;
+
+typedef struct threads_comm {
+    comm base;
+    threads_group *group;
     uint32_t gathers; /* collectives so far */
     int asked, taken; /* hops asked for and not yet taken, taken and not yet released */
-    comm_counters counted;
-    const unsigned char *base[COMM_REGIONS];
+    const unsigned char *region[COMM_REGIONS];
     size_t bytes[COMM_REGIONS];
     epoch ready[COMM_REGIONS]; /* the newest step that may be read */
-};
+} threads_comm;
 
-struct comm_group {
-    int n;
+struct threads_group {
+    comm_group base;
     size_t message_bytes; /* rounded up to whole cache lines */
     arena memory;
     unsigned char *blocks; /* [2, n, message_bytes] */
-    comm *ranks;           /* [n] */
+    threads_comm *ranks;   /* [n] */
     _Alignas(64) _Atomic int arrived;
     epoch gathered; /* number of the newest collective that all ranks have reached */
     _Atomic bool cancelled;
 };
 
-size_t comm_memory(int n_ranks, size_t message_bytes)
+static const comm_ops threads_ops;
+
+size_t comm_threads_memory(const comm_setup *s)
 {
-    return arena_need(bytes_of(2, n_ranks, arena_need(message_bytes))) + arena_need((size_t)n_ranks * sizeof(comm)) +
-           arena_need(sizeof(comm_group));
+    return arena_need(bytes_of(2, s->n_ranks, arena_need(s->message_bytes))) +
+           arena_need((size_t)s->n_ranks * sizeof(threads_comm)) + arena_need(sizeof(threads_group));
 }
 
-lariat_status comm_threads_open(int n_ranks, size_t message_bytes, comm_group **out)
+lariat_status comm_threads_open(const comm_setup *s, comm_group **out)
 {
     arena memory;
 
-    TRY(arena_open(&memory, comm_memory(n_ranks, message_bytes), "transport between ranks"));
-    comm_group *g = arena_take(&memory, sizeof *g);
-    g->ranks = arena_take(&memory, (size_t)n_ranks * sizeof *g->ranks);
-    g->message_bytes = arena_need(message_bytes);
-    g->blocks = arena_take(&memory, bytes_of(2, n_ranks, g->message_bytes));
-    g->n = n_ranks;
-    for (int r = 0; r < n_ranks; r++) {
+    TRY(arena_open(&memory, comm_threads_memory(s), "transport between ranks"));
+    threads_group *g = arena_take(&memory, sizeof *g);
+    g->base = (comm_group){.ops = &threads_ops, .n = s->n_ranks};
+    g->ranks = arena_take(&memory, (size_t)s->n_ranks * sizeof *g->ranks);
+    g->message_bytes = arena_need(s->message_bytes);
+    g->blocks = arena_take(&memory, bytes_of(2, s->n_ranks, g->message_bytes));
+    for (int r = 0; r < s->n_ranks; r++) {
+        g->ranks[r].base = (comm){.ops = &threads_ops, .rank = r, .n = s->n_ranks};
         g->ranks[r].group = g;
-        g->ranks[r].rank = r;
     }
     g->memory = memory;
-    *out = g;
+    *out = &g->base;
     return LARIAT_OK;
 }
 
-void comm_group_close(comm_group *g)
+static void threads_close(comm_group *base)
 {
-    if (g) {
-        arena memory = g->memory; /* the group lies in it */
-        arena_close(&memory);
+    arena memory = ((threads_group *)base)->memory; /* the group lies in it */
+
+    arena_close(&memory);
+}
+
+static comm *threads_endpoint(comm_group *base, int rank)
+{
+    return &((threads_group *)base)->ranks[rank].base;
+}
+
+static lariat_status threads_attach(comm *base, device *dev)
+{
+    if (!dev->shares_host) {
+        return fail(LARIAT_FAILED, "rank %d: a device with memory of its own on a transport between threads", base->rank);
     }
-}
-
-comm *comm_endpoint(comm_group *g, int rank)
-{
-    return &g->ranks[rank];
-}
-
-int comm_rank(const comm *c)
-{
-    return c->rank;
-}
-
-int comm_size(const comm *c)
-{
-    return c->group->n;
+    return LARIAT_OK;
 }
 
 comm_speed comm_threads_speed(void)
@@ -91,54 +91,52 @@ comm_speed comm_threads_speed(void)
     return (comm_speed){.bytes_per_s = 0, .latency_s = 1e-6};
 }
 
-void comm_cancel(comm_group *g)
+static void threads_cancel(comm_group *base)
 {
-    atomic_store(&g->cancelled, true);
+    atomic_store(&((threads_group *)base)->cancelled, true);
 }
 
-void comm_reset(comm_group *g)
+static void threads_reset(comm_group *base)
 {
+    threads_group *g = (threads_group *)base;
+
     atomic_store(&g->cancelled, false);
     atomic_store(&g->arrived, 0);
     atomic_store(&g->gathered.value, 0);
-    for (int r = 0; r < g->n; r++) {
+    for (int r = 0; r < g->base.n; r++) {
         g->ranks[r].gathers = 0;
         g->ranks[r].asked = g->ranks[r].taken = 0;
     }
 }
 
-comm_counters comm_counted(const comm *c)
-{
-    return c->counted;
-}
-
 /* Waits and counts the time; a cancelled group lets go. */
-static lariat_status wait_for(comm *c, epoch *e, uint32_t value)
+static lariat_status wait_for(threads_comm *c, epoch *e, uint32_t value)
 {
-    comm_group *g = c->group;
+    threads_group *g = c->group;
     double from = clock_now();
     bool reached = epoch_wait_unless(e, value, &g->cancelled);
 
-    c->counted.wait_s += clock_now() - from;
-    return reached ? LARIAT_OK : fail(LARIAT_CANCELLED, "rank %d: another rank stopped", c->rank);
+    c->base.counted.wait_s += clock_now() - from;
+    return reached ? LARIAT_OK : fail(LARIAT_CANCELLED, "rank %d: another rank stopped", c->base.rank);
 }
 
-lariat_status comm_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[])
+static lariat_status threads_all_gather(comm *base, const void *mine, size_t bytes, const void *theirs[])
 {
-    comm_group *g = c->group;
+    threads_comm *c = (threads_comm *)base;
+    threads_group *g = c->group;
     uint32_t number = ++c->gathers;
-    unsigned char *set = g->blocks + (number & 1) * (size_t)g->n * g->message_bytes;
+    unsigned char *set = g->blocks + (number & 1) * (size_t)g->base.n * g->message_bytes;
 
     if (bytes > g->message_bytes) {
-        return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu", c->rank, bytes, g->message_bytes);
+        return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu", c->base.rank, bytes, g->message_bytes);
     }
     if (bytes) {
-        memcpy(set + (size_t)c->rank * g->message_bytes, mine, bytes);
+        memcpy(set + (size_t)c->base.rank * g->message_bytes, mine, bytes);
     }
-    for (int r = 0; theirs && r < g->n; r++) {
+    for (int r = 0; theirs && r < g->base.n; r++) {
         theirs[r] = set + (size_t)r * g->message_bytes;
     }
-    if (atomic_fetch_add(&g->arrived, 1) == g->n - 1) {
+    if (atomic_fetch_add(&g->arrived, 1) == g->base.n - 1) {
         /* Nobody can count himself in for the next one before `gathered` is set. */
         atomic_store(&g->arrived, 0);
         epoch_set(&g->gathered, number);
@@ -147,35 +145,39 @@ lariat_status comm_all_gather(comm *c, const void *mine, size_t bytes, const voi
     return wait_for(c, &g->gathered, number);
 }
 
-void comm_expose(comm *c, comm_region region, const void *base, size_t bytes)
+static void threads_expose(comm *base, comm_region region, const void *at, size_t bytes)
 {
-    c->base[region] = base;
+    threads_comm *c = (threads_comm *)base;
+
+    c->region[region] = at;
     c->bytes[region] = bytes;
 }
 
-void comm_ready(comm *c, comm_region region, uint32_t step)
+static void threads_ready(comm *base, comm_region region, uint32_t step)
 {
-    epoch_set(&c->ready[region], step);
+    epoch_set(&((threads_comm *)base)->ready[region], step);
 }
 
 /* Nothing has to travel; asking, taking and releasing in any other order is refused here too, so that a schedule which runs on
    threads runs on transports that need the order. */
-lariat_status comm_ask(comm *c, const comm_hop *hop)
+static lariat_status threads_ask(comm *base, const comm_hop *hop)
 {
+    threads_comm *c = (threads_comm *)base;
+
     if (c->asked + c->taken == MAX_HOPS_OPEN) {
-        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one", c->rank, hop->owner);
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one", c->base.rank, hop->owner);
     }
     c->asked++;
     return LARIAT_OK;
 }
 
-lariat_status comm_take(comm *c, comm_hop *hop)
+static lariat_status threads_take(comm *base, comm_hop *hop)
 {
-    comm *owner = &c->group->ranks[hop->owner];
+    threads_comm *c = (threads_comm *)base, *owner = &c->group->ranks[hop->owner];
     int64_t bytes = 0;
 
     if (c->asked == 0) {
-        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for", c->rank, hop->owner);
+        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for", c->base.rank, hop->owner);
     }
     TRY(wait_for(c, &owner->ready[hop->region], hop->step));
     c->asked--;
@@ -183,20 +185,34 @@ lariat_status comm_take(comm *c, comm_hop *hop)
     for (int i = 0; i < hop->n_pieces; i++) {
         const comm_piece *p = &hop->pieces[i];
         if (p->rows > 0 && p->offset + (size_t)(p->rows - 1) * p->stride + p->bytes > owner->bytes[hop->region]) {
-            return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have", c->rank, hop->owner);
+            return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have", c->base.rank, hop->owner);
         }
-        hop->views[i] = (comm_view){owner->base[hop->region] + p->offset, p->stride};
+        hop->views[i] = (comm_view){owner->region[hop->region] + p->offset, p->stride};
         bytes += p->rows * (int64_t)p->bytes;
     }
     if (owner != c) { /* what a rank takes from itself does not travel */
-        c->counted.hops++;
-        c->counted.hop_bytes = bytes > c->counted.hop_bytes ? bytes : c->counted.hop_bytes;
+        c->base.counted.hops++;
+        c->base.counted.hop_bytes = bytes > c->base.counted.hop_bytes ? bytes : c->base.counted.hop_bytes;
     }
     return LARIAT_OK;
 }
 
-void comm_release(comm *c, const comm_hop *hop)
+static void threads_release(comm *base, const comm_hop *hop)
 {
     (void)hop; /* the owner's own memory: it does not write there again while the pass lasts */
-    c->taken--;
+    ((threads_comm *)base)->taken--;
 }
+
+static const comm_ops threads_ops = {
+    .close = threads_close,
+    .endpoint = threads_endpoint,
+    .cancel = threads_cancel,
+    .reset = threads_reset,
+    .attach = threads_attach,
+    .all_gather = threads_all_gather,
+    .expose = threads_expose,
+    .ready = threads_ready,
+    .ask = threads_ask,
+    .take = threads_take,
+    .release = threads_release,
+};

@@ -1,4 +1,4 @@
-/* What all devices share: the layout of a carry in one block.
+/* What all devices share: arenas in their memory, and the layout of a carry in one block.
    Rests on device.h. Devices are in cpu/. */
 #include "device/device.h"
 
@@ -17,4 +17,23 @@ carry carry_at(void *block, const attention_shape *s, int64_t rows)
     float *o = block, *m = o + carry_heads(s, rows) * s->head_dim;
 
     return (carry){.o = o, .m = m, .l = m + carry_heads(s, rows)};
+}
+
+lariat_status device_arena_open(device *dev, arena *a, size_t size, const char *what)
+{
+    void *block = NULL;
+
+    *a = (arena){0};
+    size = size ? size : ARENA_ALIGN;
+    TRY(dev->ops->reserve(dev, size, what, &block));
+    *a = (arena){.base = block, .size = size};
+    return LARIAT_OK;
+}
+
+void device_arena_close(device *dev, arena *a)
+{
+    if (a->base) {
+        dev->ops->release(dev, a->base, a->size);
+    }
+    *a = (arena){0};
 }

@@ -2,12 +2,14 @@
    Rests on base/. cpu/ has the scalar version of each op, which is its definition, and SIMD versions beside it; a test holds
    every version against the scalar one.
 
-   Activations are rows of elements of the device's activation type (F32 on the CPU), row t at x + t * ld elements.
-   On a device with streams the calls return when the work is queued, in order; on the CPU when it is done.
-   Ops cannot fail: all memory is taken before, when the engine opens. */
+   Activations are rows of elements of the device's activation type, `act` (F32 on the CPU; the type of the run on a GPU), row t at
+   x + t * ld elements; the residual and the logits are F32 everywhere. All memory that an op is given is the device's own, but for
+   what an op names as the host's. On a device with streams the calls return when the work is queued, in order; on the CPU when
+   it is done. What is queued cannot fail on the spot: finish() tells. All memory is taken before, when the engine opens. */
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
 
+#include "base/arena.h"
 #include "base/dtype.h"
 #include "base/status.h"
 
@@ -25,9 +27,10 @@ typedef struct linear_job {
     const matrix *w;
     int64_t row0, rows;
     const float *bias; /* [w->rows] or NULL */
-    float *y;          /* [n, rows], row t at y + t * ldy */
+    dtype type;        /* of y: the device's activation type, or F32 */
+    void *y;           /* [n, rows], row t at y + t * ldy elements */
     int64_t ldy;
-    bool add;
+    bool add;          /* only where y is F32 */
 } linear_job;
 
 /* How rotary pairs lie in a head: (i, i + head_dim/2) as Hugging Face stores q and k, or (2i, 2i+1) as GGUF does. */
@@ -68,16 +71,31 @@ typedef struct carry {
 } carry;
 
 typedef struct device_ops {
-    const char *name; /* "cpu" */
+    const char *name; /* "cpu", "cuda" */
+
+    /* --- memory --- */
+
+    /* A block of the device's memory, zeroed; `what` names the purpose where there is none. NULL is allowed for release. */
+    lariat_status (*reserve)(device *dev, size_t bytes, const char *what, void **out);
+    void (*release)(device *dev, void *block, size_t bytes);
+
+    /* From host memory, which has been read when the call returns; and to host memory, which is there when finish() returns. */
+    void (*upload)(device *dev, void *to, const void *from, size_t bytes);
+    void (*download)(device *dev, void *to, const void *from, size_t bytes);
+
+    /* Waits until all that was queued is done, and tells whether the device failed meanwhile. */
+    lariat_status (*finish)(device *dev);
+
+    /* --- operations --- */
 
     /* x[t, :] = table[tokens[t], :] for t in [0, n); x is [n, table->cols], dense. */
     void (*embed)(device *dev, float *x, const matrix *table, const int32_t *tokens, int64_t n);
 
-    /* out[t, i] = x[t, i] / sqrt(mean_i(x[t, i]^2) + eps) * weight[i]; [n, d], dense. */
-    void (*rms_norm)(device *dev, float *out, const float *x, const float *weight, float eps, int64_t n, int64_t d);
+    /* out[t, i] = x[t, i] / sqrt(mean_i(x[t, i]^2) + eps) * weight[i]; [n, d], dense. out is of the activation type. */
+    void (*rms_norm)(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t d);
 
     /* All jobs on the same x, row t at x + t * ldx, [n, cols]. There may be none: a rank without a slice. */
-    void (*linear)(device *dev, const float *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
+    void (*linear)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
 
     /* cos[t, i], sin[t, i] = factor * cos, sin of (float)positions[t] * inv_freq[i] (a float32 product, as Hugging Face forms
        it); [n, half]. */
@@ -85,12 +103,12 @@ typedef struct device_ops {
                         int64_t half, float factor);
 
     /* Rotates the heads of rows of x in place: [n, heads, head_dim], row t at x + t * ldx; angles [n, head_dim / 2]. */
-    void (*rope)(device *dev, float *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos,
+    void (*rope)(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos,
                  const float *sin, rope_style style);
 
     /* Stores rows of keys (or values) [n, heads, head_dim], row t at x + t * ldx, as slots [slot, slot + n) of a shard's layer:
        KV head g, slot s at cache + (g * head_stride + s) * head_dim elements of `type`. */
-    void (*kv_store)(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const float *x, int64_t ldx,
+    void (*kv_store)(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const void *x, int64_t ldx,
                      int64_t n, int32_t heads, int32_t head_dim);
 
     /* "No key seen" for rows [0, rows). */
@@ -98,7 +116,7 @@ typedef struct device_ops {
 
     /* Every item's queries against its segments, taken into the carry of the same rows. q [rows, n_heads, head_dim], row t at
        q + t * ldq. Items name disjoint rows. The order of sums depends on the item and its segments, not on threads. */
-    void (*attention)(device *dev, const attention_shape *s, const float *q, int64_t ldq, const attention_item items[],
+    void (*attention)(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
                       int n_items, const carry *c);
 
     /* Takes the partial result `from` of the same queries into `into`. Never forms exp of a positive number; an empty side
@@ -106,14 +124,14 @@ typedef struct device_ops {
     void (*carry_merge)(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
 
     /* out[t, h, :] = O / l, row t at out + t * ldo; a query that saw no key gives 0. */
-    void (*carry_finish)(device *dev, const carry *c, const attention_shape *s, int64_t rows, float *out, int64_t ldo);
+    void (*carry_finish)(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo);
 
     /* g[t, i] = silu(g[t, i]) * u[t, i]; [n, d], rows at g + t * ldg and u + t * ldu. */
-    void (*silu_mul)(device *dev, float *g, int64_t ldg, const float *u, int64_t ldu, int64_t n, int64_t d);
+    void (*silu_mul)(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d);
 
-    /* y[t, i] = from[t, i], or += with `add`: a block of results that came from elsewhere, from [n, width] dense, row t at
+    /* y[t, i] = from[t, i], or += with `add` (F32 only): rows of `type` that came from elsewhere, from [n, width] dense, row t at
        y + t * ldy. */
-    void (*place)(device *dev, float *y, int64_t ldy, const float *from, int64_t width, int64_t n, bool add);
+    void (*place)(device *dev, dtype type, void *y, int64_t ldy, const void *from, int64_t width, int64_t n, bool add);
 
     void (*close)(device *dev);
 } device_ops;
@@ -121,7 +139,19 @@ typedef struct device_ops {
 /* Every device begins with its table. */
 struct device {
     const device_ops *ops;
+    dtype act;        /* of activations */
+    bool shares_host; /* its memory is the host's: weights are read where the host has them */
 };
+
+/* Element i of activations, which are only named here, not written. */
+static inline void *act_at(const device *dev, const void *x, int64_t i)
+{
+    return (void *)((uintptr_t)x + (uintptr_t)(i * (int64_t)dtype_block_bytes(dev->act)));
+}
+
+/* An arena in the device's memory. What is handed out is aligned as an arena's pieces are. */
+lariat_status device_arena_open(device *dev, arena *a, size_t size, const char *what);
+void device_arena_close(device *dev, arena *a);
 
 /* Bytes of a carry for `rows` queries, and the carry laid over such a block: O, then m, then l. */
 size_t carry_bytes(const attention_shape *s, int64_t rows);

@@ -17,8 +17,11 @@ static lariat_status rank_open(engine_rank *r)
 {
     lariat_engine *e = r->engine;
 
+    comm *c = comm_endpoint(e->comm, r->rank);
+
     TRY(cpu_device_open(r->threads, CPU_BEST, &r->dev));
-    return transformer_open(&r->transformer, e->model, r->dev, comm_endpoint(e->comm, r->rank), &e->plan.setup, &e->cancel);
+    TRY(comm_attach(c, r->dev));
+    return transformer_open(&r->transformer, &e->model->config, &e->model->weights, r->dev, c, &e->plan.setup, &e->cancel);
 }
 
 static void rank_close(engine_rank *r)
@@ -160,7 +163,7 @@ static lariat_status open_parts(lariat_engine *e, const char *path)
 
     TRY(model_load(path, &e->model));
     model_info_fill(e->model, &e->info);
-    TRY(comm_threads_open(p->ranks, e->plan.message, &e->comm));
+    TRY(comm_threads_open(&e->plan.transport, &e->comm));
     TRY(cache_open(&e->cache, p->ranks, p->slots_per_rank));
     TRY(pass_open(&e->pass, p->ranks));
     e->tokens = calloc(chunk, sizeof *e->tokens);
@@ -263,7 +266,7 @@ void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
     for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
         const transformer *t = &e->ranks[i].transformer;
         int64_t held = (int64_t)t->ring.shard.memory.size;
-        int64_t rest = (int64_t)(t->memory.size + t->ring.memory.size + cpu_device_memory(e->ranks[i].threads));
+        int64_t rest = (int64_t)(t->memory.size + t->lists.size + t->ring.memory.size + t->ring.lists.size + cpu_device_memory(e->ranks[i].threads));
         out->shard_bytes = held > out->shard_bytes ? held : out->shard_bytes;
         out->activation_bytes = rest > out->activation_bytes ? rest : out->activation_bytes;
     }

@@ -17,7 +17,7 @@ typedef struct engine_plan {
     int32_t sessions;
     plan_costs costs;
     transformer_setup setup;
-    size_t message; /* the transport's largest */
+    comm_setup transport;
 } engine_plan;
 
 /* From a description to a plan; the model needs no values. Refuses options that make no sense. */

@@ -88,7 +88,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     e->setup.slots = slots_for(p->ranks, context, e->sessions);
     size_t kv = shard_need(c->n_layers, c->n_kv_heads, c->head_dim, e->setup.slots, e->setup.kv_type);
     size_t activations = transformer_memory(c, &e->setup);
-    size_t transport = comm_memory(p->ranks, e->message);
+    size_t transport = comm_threads_memory(&e->transport);
     if (kv > INT64_MAX / MAX_RANKS / 4 || activations > INT64_MAX / MAX_RANKS / 4 || transport > INT64_MAX / 4) {
         return INT64_MAX;
     }
@@ -146,9 +146,9 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
                                                  : plan_q_from(&out->costs, p->chunk, context);
     int64_t rows = (p->chunk + p->ranks - 1) / p->ranks + (p->ranks > 1 ? UNEVEN_ROWS : 0);
     out->setup = (transformer_setup){.n_ranks = p->ranks, .max_rows = rows < p->chunk ? rows : p->chunk,
-                                     .max_slices = p->slices_up_to, .kv_type = kv_type_of(o->kv),
+                                     .max_slices = p->slices_up_to, .kv_type = kv_type_of(o->kv), .act = DTYPE_F32,
                                      .pass_q = queries_may_travel(out, o)};
-    out->message = transformer_message(&m->config, &out->setup);
+    out->transport = (comm_setup){.n_ranks = p->ranks, .message_bytes = transformer_message(&m->config, &out->setup)};
     p->available_bytes = memory_available();
     if (add_up(m, out, context) == INT64_MAX) {
         return fail(LARIAT_NO_MEMORY, "%s: a context of %lld tokens in chunks of %d is more than memory can address; use a smaller -c "

@@ -82,8 +82,9 @@ lariat_status lariat_ring_open(int32_t n_ranks, int32_t threads_per_rank, const 
     ring->n_ranks = n_ranks;
     ring->shape = *shape;
     ring->shape.scale = shape->scale != 0 ? shape->scale : 1.0f / sqrtf((float)shape->head_dim);
+    comm_setup transport = {.n_ranks = n_ranks, .message_bytes = sizeof(announcement)};
     ring->members = calloc((size_t)n_ranks, sizeof *ring->members);
-    lariat_status status = ring->members ? comm_threads_open(n_ranks, sizeof(announcement), &ring->comm)
+    lariat_status status = ring->members ? comm_threads_open(&transport, &ring->comm)
                                          : fail(LARIAT_NO_MEMORY, "ring: no memory for %d ranks", n_ranks);
     for (int32_t r = 0; r < n_ranks && status == LARIAT_OK; r++) {
         status = open_member(ring, r, threads_per_rank);

@@ -28,36 +28,48 @@ int64_t linear_slice_width(int64_t rows, int n)
     return widest;
 }
 
-/* The rows [begin, end) of the projections stacked one on another, as jobs that write to y [n, end - begin]. */
-static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts, int64_t begin, int64_t end, float *y, int64_t ldy,
-                        bool add)
+/* Where a result goes: y [n, ...] of `type`, row t at y + t * ld elements. */
+typedef struct target {
+    dtype type;
+    void *y;
+    int64_t ld;
+    bool add;
+} target;
+
+static void *element(const target *to, int64_t i)
+{
+    return (char *)to->y + i * (int64_t)dtype_block_bytes(to->type);
+}
+
+/* The rows [begin, end) of the projections stacked one on another, as jobs that write to columns [0, end - begin) of the target. */
+static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts, int64_t begin, int64_t end, const target *to)
 {
     int64_t base = 0;
     int n = 0;
 
     for (int i = 0; i < n_parts; i++) {
         int64_t from = begin > base ? begin - base : 0;
-        int64_t to = end - base < parts[i].w->rows ? end - base : parts[i].w->rows;
-        if (from < to) {
-            jobs[n++] = (linear_job){.w = parts[i].w, .row0 = from, .rows = to - from, .bias = parts[i].bias,
-                                     .y = y + (base + from - begin), .ldy = ldy, .add = add};
+        int64_t until = end - base < parts[i].w->rows ? end - base : parts[i].w->rows;
+        if (from < until) {
+            jobs[n++] = (linear_job){.w = parts[i].w, .row0 = from, .rows = until - from, .bias = parts[i].bias, .type = to->type,
+                                     .y = element(to, base + from - begin), .ldy = to->ld, .add = to->add};
         }
         base += parts[i].w->rows;
     }
     return n;
 }
 
-/* Brings the slices of all ranks together in y [n, rows]. */
-static lariat_status gather_slices(const linear_context *c, float *y, int64_t ldy, int64_t n, int64_t rows, bool add)
+/* Brings the slices of all ranks together in the target, [n, rows]. */
+static lariat_status gather_slices(const linear_context *c, const target *to, int64_t n, int64_t rows)
 {
     int64_t begin, end;
     int ranks = comm_size(c->comm);
 
     linear_slice(rows, comm_rank(c->comm), ranks, &begin, &end);
-    TRY(comm_all_gather(c->comm, c->slice, (size_t)(n * (end - begin)) * sizeof *y, c->theirs));
+    TRY(comm_all_gather(c->comm, c->slice, (size_t)(n * (end - begin)) * dtype_block_bytes(to->type), c->theirs));
     for (int r = 0; r < ranks; r++) {
         linear_slice(rows, r, ranks, &begin, &end);
-        c->dev->ops->place(c->dev, y + begin, ldy, c->theirs[r], end - begin, n, add);
+        c->dev->ops->place(c->dev, to->type, element(to, begin), to->ld, c->theirs[r], end - begin, n, to->add);
     }
     return LARIAT_OK;
 }
@@ -72,36 +84,46 @@ static int64_t rows_of(const projection parts[], int n_parts)
     return rows;
 }
 
-lariat_status linear(const linear_context *c, float *y, int64_t ldy, const float *x, int64_t n, const projection parts[], int n_parts,
-                     bool add)
+/* The projections of x [n, cols] side by side, whole or by slices. */
+static lariat_status project(const linear_context *c, const target *to, const void *x, int64_t n, const projection parts[], int n_parts)
 {
     linear_job jobs[MAX_PARTS];
     int64_t rows = rows_of(parts, n_parts), cols = parts[0].w->cols, begin, end;
 
     if (!c->by_slices) {
-        c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, parts, n_parts, 0, rows, y, ldy, add));
+        c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, parts, n_parts, 0, rows, to));
         return LARIAT_OK;
     }
     linear_slice(rows, comm_rank(c->comm), comm_size(c->comm), &begin, &end);
-    int n_jobs = stacked_jobs(jobs, parts, n_parts, begin, end, c->slice, end - begin, false);
-    c->dev->ops->linear(c->dev, x, cols, n, jobs, n_jobs);
-    return gather_slices(c, y, ldy, n, rows, add);
+    target slice = {.type = to->type, .y = c->slice, .ld = end - begin};
+    c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, parts, n_parts, begin, end, &slice));
+    return gather_slices(c, to, n, rows);
 }
 
-lariat_status linear_gated(const linear_context *c, float *g, float *u, const float *x, int64_t n, projection gate, projection up)
+lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[], int n_parts)
+{
+    return project(c, &(target){.type = c->dev->act, .y = y, .ld = ldy}, x, n, parts, n_parts);
+}
+
+lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection part)
+{
+    return project(c, &(target){.type = DTYPE_F32, .y = x, .ld = part.w->rows, .add = true}, h, n, &part, 1);
+}
+
+lariat_status linear_gated(const linear_context *c, void *g, void *u, const void *x, int64_t n, projection gate, projection up)
 {
     linear_job jobs[2];
     int64_t rows = gate.w->rows, cols = gate.w->cols, begin = 0, end = rows;
-    float *to = g;
 
     if (c->by_slices) {
         linear_slice(rows, comm_rank(c->comm), comm_size(c->comm), &begin, &end);
-        to = c->slice;
     }
     int64_t width = end - begin;
-    int n_jobs = stacked_jobs(jobs, &gate, 1, begin, end, to, width, false);
-    n_jobs += stacked_jobs(jobs + n_jobs, &up, 1, begin, end, u, width, false);
+    target to_g = {.type = c->dev->act, .y = c->by_slices ? c->slice : g, .ld = width};
+    target to_u = {.type = c->dev->act, .y = u, .ld = width};
+    int n_jobs = stacked_jobs(jobs, &gate, 1, begin, end, &to_g);
+    n_jobs += stacked_jobs(jobs + n_jobs, &up, 1, begin, end, &to_u);
     c->dev->ops->linear(c->dev, x, cols, n, jobs, n_jobs);
-    c->dev->ops->silu_mul(c->dev, to, width, u, width, n, width);
-    return c->by_slices ? gather_slices(c, g, rows, n, rows, false) : LARIAT_OK;
+    c->dev->ops->silu_mul(c->dev, to_g.y, width, u, width, n, width);
+    return c->by_slices ? gather_slices(c, &(target){.type = c->dev->act, .y = g, .ld = rows}, n, rows) : LARIAT_OK;
 }

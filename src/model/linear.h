@@ -14,7 +14,7 @@ typedef struct linear_context {
     device *dev;
     comm *comm;
     bool by_slices;
-    float *slice;        /* this rank's columns of a result by slices: [n, width of the slice] */
+    void *slice;         /* this rank's columns of a result by slices: [n, width of the slice] */
     const void **theirs; /* [n_ranks] */
 } linear_context;
 
@@ -29,11 +29,13 @@ void linear_slice(int64_t rows, int rank, int n, int64_t *begin, int64_t *end);
 /* The widest slice. */
 int64_t linear_slice_width(int64_t rows, int n);
 
-/* y[t] (+)= the results of all projections side by side: y [n, sum of rows], row t at y + t * ldy; x [n, cols], dense. */
-lariat_status linear(const linear_context *c, float *y, int64_t ldy, const float *x, int64_t n, const projection parts[], int n_parts,
-                     bool add);
+/* y[t] = the results of all projections side by side: y [n, sum of rows], row t at y + t * ldy; x [n, cols], dense. */
+lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[], int n_parts);
+
+/* x[t] += the projection of h: x, the residual, [n, rows] in F32, dense; h [n, cols], dense. */
+lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection part);
 
 /* g = silu(gate x) * (up x): g [n, d_ff], dense; u is working memory of the same size. */
-lariat_status linear_gated(const linear_context *c, float *g, float *u, const float *x, int64_t n, projection gate, projection up);
+lariat_status linear_gated(const linear_context *c, void *g, void *u, const void *x, int64_t n, projection gate, projection up);
 
 #endif

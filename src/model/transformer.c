@@ -2,8 +2,6 @@
    Rests on linear.h (which knows the layout of a pass), ring/attention.h and device/device.h. See transformer.h. */
 #include "model/transformer.h"
 
-#include <string.h>
-
 enum {
     /* Rows of a block of the feed-forward: what the default chunk gives a rank, and what an uneven division may add to it. It
        bounds the memory of g and u; each block unpacks all matrices once. */
@@ -32,7 +30,8 @@ static ring_setup ring_setup_of(const model_config *c, const transformer_setup *
     return (ring_setup){.n_layers = c->n_layers,
                         .shape = {.n_heads = c->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim,
                                   .scale = c->attention_scale, .kv_type = s->kv_type},
-                        .slots = s->slots, .max_rows = s->max_rows, .max_slices = s->max_slices, .pass_q = s->pass_q};
+                        .slots = s->slots, .max_rows = s->max_rows, .max_slices = s->max_slices, .pass_q = s->pass_q,
+                        .q_row_bytes = qkv_width(c) * (int64_t)dtype_block_bytes(s->act)};
 }
 
 size_t transformer_message(const model_config *c, const transformer_setup *s)
@@ -46,22 +45,34 @@ size_t transformer_message(const model_config *c, const transformer_setup *s)
     return larger > partial ? larger : partial;
 }
 
+size_t transformer_hop(const model_config *c, const transformer_setup *s)
+{
+    ring_setup ring = ring_setup_of(c, s);
+
+    return ring_hop(&ring);
+}
+
 /* The pieces of a rank's memory, in one place for adding up and for handing out. */
 typedef struct transformer_sizes {
-    size_t x, qkv, o, ffn, angles, logits, tokens, positions, slice, theirs;
+    size_t x, h, qkv, o, ffn, inv_freq, angles, last, logits, tokens, positions, slice;
+    size_t theirs; /* on the host, as are tokens and positions once more */
 } transformer_sizes;
 
 static transformer_sizes sizes_of(const model_config *c, const transformer_setup *s)
 {
     int64_t rows = most(s->max_rows, s->max_slices), width = (int64_t)c->n_heads * c->head_dim;
     int64_t block = least(rows, FFN_ROWS);
+    size_t act = dtype_block_bytes(s->act);
 
     return (transformer_sizes){
-        .x = bytes_of(most(rows, LOGIT_ROWS), c->d_model, sizeof(float)),
-        .qkv = bytes_of(rows, qkv_width(c), sizeof(float)),
-        .o = bytes_of(rows, width, sizeof(float)),
-        .ffn = bytes_of(block, c->d_ff, sizeof(float)),
+        .x = bytes_of(rows, c->d_model, sizeof(float)),
+        .h = bytes_of(most(rows, LOGIT_ROWS), c->d_model, act),
+        .qkv = bytes_of(rows, qkv_width(c), act),
+        .o = bytes_of(rows, width, act),
+        .ffn = bytes_of(block, c->d_ff, act),
+        .inv_freq = bytes_of(1, c->head_dim / 2, sizeof(float)),
         .angles = bytes_of(rows, c->head_dim / 2, sizeof(float)),
+        .last = bytes_of(LOGIT_ROWS, c->d_model, sizeof(float)),
         .logits = bytes_of(LOGIT_ROWS, linear_slice_width(c->vocab, s->n_ranks), sizeof(float)),
         .tokens = bytes_of(rows, 1, sizeof(int32_t)),
         .positions = bytes_of(rows, 1, sizeof(int64_t)),
@@ -70,14 +81,11 @@ static transformer_sizes sizes_of(const model_config *c, const transformer_setup
     };
 }
 
-size_t transformer_memory(const model_config *c, const transformer_setup *s)
+static size_t sum_of(const size_t pieces[], size_t n)
 {
-    transformer_sizes z = sizes_of(c, s);
-    ring_setup ring = ring_setup_of(c, s);
-    const size_t pieces[] = {z.x, z.x, z.qkv, z.o, z.ffn, z.ffn, z.angles, z.angles, z.logits, z.tokens, z.positions, z.slice, z.theirs};
-    size_t sum = ring_memory(&ring, s->n_ranks);
+    size_t sum = 0;
 
-    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (pieces[i] == SIZE_MAX || __builtin_add_overflow(sum, arena_need(pieces[i]), &sum)) {
             return SIZE_MAX;
         }
@@ -85,38 +93,79 @@ size_t transformer_memory(const model_config *c, const transformer_setup *s)
     return sum;
 }
 
-lariat_status transformer_open(transformer *t, const model *m, device *dev, comm *c, const transformer_setup *s,
-                               const _Atomic bool *cancel)
+static size_t device_bytes(const transformer_sizes *z)
 {
-    transformer_sizes z = sizes_of(&m->config, s);
-    ring_setup ring = ring_setup_of(&m->config, s);
-    arena *a = &t->memory;
+    const size_t pieces[] = {z->x, z->h, z->qkv, z->o, z->ffn, z->ffn, z->inv_freq, z->angles, z->angles, z->last, z->logits,
+                             z->tokens, z->positions, z->slice};
 
-    *t = (transformer){.model = m, .dev = dev, .comm = c, .max_rows = most(s->max_rows, s->max_slices), .cancel = cancel};
+    return sum_of(pieces, sizeof pieces / sizeof *pieces);
+}
+
+static size_t host_bytes(const transformer_sizes *z)
+{
+    const size_t pieces[] = {z->tokens, z->positions, z->theirs};
+
+    return sum_of(pieces, sizeof pieces / sizeof *pieces);
+}
+
+size_t transformer_memory(const model_config *c, const transformer_setup *s)
+{
+    transformer_sizes z = sizes_of(c, s);
+    ring_setup ring = ring_setup_of(c, s);
+    const size_t pieces[] = {device_bytes(&z), host_bytes(&z), ring_memory(&ring, s->n_ranks)};
+
+    return sum_of(pieces, sizeof pieces / sizeof *pieces);
+}
+
+static void take_pieces(transformer *t, const transformer_sizes *z)
+{
+    arena *a = &t->memory, *lists = &t->lists;
+
+    t->x = arena_take(a, z->x);
+    t->h = arena_take(a, z->h);
+    t->qkv = arena_take(a, z->qkv);
+    t->o = arena_take(a, z->o);
+    t->g = arena_take(a, z->ffn);
+    t->u = arena_take(a, z->ffn);
+    t->inv_freq = arena_take(a, z->inv_freq);
+    t->cos = arena_take(a, z->angles);
+    t->sin = arena_take(a, z->angles);
+    t->last = arena_take(a, z->last);
+    t->logits = arena_take(a, z->logits);
+    t->tokens = arena_take(a, z->tokens);
+    t->positions = arena_take(a, z->positions);
+    t->linear = (linear_context){.dev = t->dev, .comm = t->comm, .slice = arena_take(a, z->slice)};
+    t->host_tokens = arena_take(lists, z->tokens);
+    t->host_positions = arena_take(lists, z->positions);
+    t->linear.theirs = arena_take(lists, z->theirs);
+}
+
+lariat_status transformer_open(transformer *t, const model_config *config, const model_weights *weights, device *dev, comm *c,
+                               const transformer_setup *s, const _Atomic bool *cancel)
+{
+    transformer_sizes z = sizes_of(config, s);
+    ring_setup ring = ring_setup_of(config, s);
+
+    *t = (transformer){.config = config, .weights = weights, .dev = dev, .comm = c, .max_rows = most(s->max_rows, s->max_slices),
+                       .cancel = cancel};
     TRY(ring_open(&t->ring, dev, c, &ring));
-    TRY(arena_open(a, transformer_memory(&m->config, s) - ring_memory(&ring, s->n_ranks), "activations"));
-    t->x = arena_take(a, z.x);
-    t->h = arena_take(a, z.x);
-    t->qkv = arena_take(a, z.qkv);
-    t->o = arena_take(a, z.o);
-    t->g = arena_take(a, z.ffn);
-    t->u = arena_take(a, z.ffn);
-    t->cos = arena_take(a, z.angles);
-    t->sin = arena_take(a, z.angles);
-    t->logits = arena_take(a, z.logits);
-    t->tokens = arena_take(a, z.tokens);
-    t->positions = arena_take(a, z.positions);
-    t->linear = (linear_context){.dev = dev, .comm = c, .slice = arena_take(a, z.slice), .theirs = arena_take(a, z.theirs)};
+    TRY(device_arena_open(dev, &t->memory, device_bytes(&z), "activations"));
+    TRY(arena_open(&t->lists, host_bytes(&z), "lists of a pass"));
+    take_pieces(t, &z);
+    dev->ops->upload(dev, t->inv_freq, config->inv_freq, z.inv_freq);
     if (s->pass_q) {
-        ring_expose_queries(&t->ring, t->qkv, qkv_width(&m->config));
+        ring_expose_queries(&t->ring, t->qkv, qkv_width(config));
     }
-    return LARIAT_OK;
+    return dev->ops->finish(dev);
 }
 
 void transformer_close(transformer *t)
 {
-    ring_close(&t->ring);
-    arena_close(&t->memory);
+    if (t->dev) {
+        ring_close(&t->ring);
+        device_arena_close(t->dev, &t->memory);
+    }
+    arena_close(&t->lists);
     *t = (transformer){0};
 }
 
@@ -130,8 +179,8 @@ static int64_t list_rows(transformer *t, const pass_input *in)
     if (p->layout == PASS_BY_SLICES) {
         for (int32_t i = 0; i < p->n_parts; i++) {
             for (int64_t k = 0; k < p->parts[i].count; k++) {
-                t->tokens[rows] = in->tokens[p->parts[i].token + k];
-                t->positions[rows++] = p->parts[i].first + k;
+                t->host_tokens[rows] = in->tokens[p->parts[i].token + k];
+                t->host_positions[rows++] = p->parts[i].first + k;
             }
         }
         return rows;
@@ -140,8 +189,8 @@ static int64_t list_rows(transformer *t, const pass_input *in)
         const pass_run *run = &p->runs[i];
         const pass_part *part = &p->parts[run->part];
         for (int64_t k = 0; k < run->count; k++) {
-            t->tokens[rows] = in->tokens[part->token + run->first - part->first + k];
-            t->positions[rows++] = run->first + k;
+            t->host_tokens[rows] = in->tokens[part->token + run->first - part->first + k];
+            t->host_positions[rows++] = run->first + k;
         }
     }
     return rows;
@@ -150,27 +199,27 @@ static int64_t list_rows(transformer *t, const pass_input *in)
 /* x [rows, d] += attention of its normalised rows, over the ring. */
 static lariat_status attention_block(transformer *t, int32_t l, int64_t rows)
 {
-    const model_config *c = &t->model->config;
-    const layer_weights *w = &t->model->weights.layers[l];
+    const model_config *c = t->config;
+    const layer_weights *w = &t->weights->layers[l];
     const device_ops *ops = t->dev->ops;
     const int64_t ld = qkv_width(c), q_width = (int64_t)c->n_heads * c->head_dim, kv_width = (int64_t)c->n_kv_heads * c->head_dim;
-    float *q = t->qkv, *k = q + q_width, *v = k + kv_width; /* [rows, heads, head_dim] each, ld apart */
+    void *q = t->qkv, *k = act_at(t->dev, q, q_width), *v = act_at(t->dev, k, kv_width); /* [rows, heads, head_dim] each, ld apart */
     const projection qkv[] = {{&w->q, w->bias_q}, {&w->k, w->bias_k}, {&w->v, w->bias_v}}, o = {&w->o, w->bias_o};
 
     ops->rms_norm(t->dev, t->h, t->x, w->attn_norm, c->rms_eps, rows, c->d_model);
-    TRY(linear(&t->linear, t->qkv, ld, t->h, rows, qkv, 3, false));
+    TRY(linear(&t->linear, t->qkv, ld, t->h, rows, qkv, 3));
     ops->rope(t->dev, q, ld, rows, c->n_heads, c->head_dim, t->cos, t->sin, c->rope);
     ops->rope(t->dev, k, ld, rows, c->n_kv_heads, c->head_dim, t->cos, t->sin, c->rope);
     ring_append(&t->ring, l, k, v, ld);
     TRY(ring_attend(&t->ring, l, q, ld, t->o, q_width));
-    return linear(&t->linear, t->x, c->d_model, t->o, rows, &o, 1, true);
+    return linear_add(&t->linear, t->x, t->o, rows, o);
 }
 
 /* x [rows, d] += feed-forward of its normalised rows, block by block (Liu & Abbeel 2023, "Blockwise Parallel Transformer"). */
 static lariat_status feed_forward(transformer *t, int32_t l, int64_t rows)
 {
-    const model_config *c = &t->model->config;
-    const layer_weights *w = &t->model->weights.layers[l];
+    const model_config *c = t->config;
+    const layer_weights *w = &t->weights->layers[l];
     const projection gate = {&w->gate, w->bias_gate}, up = {&w->up, w->bias_up}, down = {&w->down, w->bias_down};
     int64_t blocks = (rows + FFN_ROWS - 1) / FFN_ROWS;
 
@@ -180,33 +229,39 @@ static lariat_status feed_forward(transformer *t, int32_t l, int64_t rows)
 
         t->dev->ops->rms_norm(t->dev, t->h, x, w->ffn_norm, c->rms_eps, n, c->d_model);
         TRY(linear_gated(&t->linear, t->g, t->u, t->h, n, gate, up)); /* g [n, d_ff] */
-        TRY(linear(&t->linear, x, c->d_model, t->g, n, &down, 1, true));
+        TRY(linear_add(&t->linear, x, t->g, n, down));
     }
     return LARIAT_OK;
 }
 
-/* Brings the rows of some outputs to every rank: h [n, d]. By slices every rank has them. */
+/* Brings the rows of some outputs to every rank: last [n, d]. By slices every rank has them. */
 static lariat_status gather_outputs(transformer *t, const pass_output out[], int64_t n, bool by_slices)
 {
-    int64_t d = t->model->config.d_model, mine = 0, row = 0;
-    size_t bytes = (size_t)d * sizeof(float);
+    const device_ops *ops = t->dev->ops;
+    int64_t d = t->config->d_model, mine = 0, row = 0;
     int rank = comm_rank(t->comm);
 
-    for (int64_t i = 0; i < n; i++) {
-        if (by_slices || out[i].rank == rank) {
-            memcpy(t->h + mine++ * d, t->x + out[i].row * d, bytes);
+    for (int64_t i = 0; i < n;) { /* neighbours together */
+        int64_t count = 1;
+        while (i + count < n && out[i + count].rank == out[i].rank && out[i + count].row == out[i].row + count) {
+            count++;
         }
+        if (by_slices || out[i].rank == rank) {
+            ops->place(t->dev, DTYPE_F32, t->last + mine * d, d, t->x + out[i].row * d, d, count, false);
+            mine += count;
+        }
+        i += count;
     }
     if (by_slices) {
         return LARIAT_OK;
     }
-    TRY(comm_all_gather(t->comm, t->h, (size_t)mine * bytes, t->linear.theirs));
+    TRY(comm_all_gather(t->comm, t->last, (size_t)(mine * d) * sizeof(float), t->linear.theirs));
     for (int r = 0; r < comm_size(t->comm); r++) { /* outputs are listed by rank */
         int64_t count = 0;
         while (row + count < n && out[row + count].rank == r) {
             count++;
         }
-        memcpy(t->h + row * d, t->linear.theirs[r], (size_t)count * bytes);
+        ops->place(t->dev, DTYPE_F32, t->last + row * d, d, t->linear.theirs[r], d, count, false);
         row += count;
     }
     return LARIAT_OK;
@@ -215,36 +270,39 @@ static lariat_status gather_outputs(transformer *t, const pass_output out[], int
 /* Logits of the rows that are wanted: every rank its slice of the vocabulary, in either layout. */
 static lariat_status head(transformer *t, const pass_input *in)
 {
-    const model_config *c = &t->model->config;
-    const model_weights *w = &t->model->weights;
+    const model_config *c = t->config;
+    const model_weights *w = t->weights;
+    const device_ops *ops = t->dev->ops;
     int64_t begin, end;
 
     linear_slice(c->vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
     for (int64_t at = 0; at < in->n_outputs; at += LOGIT_ROWS) {
         const pass_output *out = in->outputs + at;
         int64_t n = least(in->n_outputs - at, LOGIT_ROWS), width = end - begin;
-        linear_job job = {.w = &w->head, .row0 = begin, .rows = width, .y = t->logits, .ldy = width};
+        linear_job job = {.w = &w->head, .row0 = begin, .rows = width, .type = DTYPE_F32, .y = t->logits, .ldy = width};
 
         TRY(gather_outputs(t, out, n, in->plan->layout == PASS_BY_SLICES));
-        t->dev->ops->rms_norm(t->dev, t->h, t->h, w->final_norm, c->rms_eps, n, c->d_model);
-        t->dev->ops->linear(t->dev, t->h, c->d_model, n, &job, width > 0);
+        ops->rms_norm(t->dev, t->h, t->last, w->final_norm, c->rms_eps, n, c->d_model);
+        ops->linear(t->dev, t->h, c->d_model, n, &job, width > 0);
         for (int64_t i = 0; i < n; i++) {
-            memcpy(out[i].logits + begin, t->logits + i * width, (size_t)width * sizeof(float));
+            ops->download(t->dev, out[i].logits + begin, t->logits + i * width, (size_t)width * sizeof(float));
         }
     }
-    return LARIAT_OK;
+    return ops->finish(t->dev);
 }
 
 lariat_status transformer_pass(transformer *t, const pass_input *in)
 {
-    const model_config *c = &t->model->config;
+    const model_config *c = t->config;
     const device_ops *ops = t->dev->ops;
     int64_t rows = list_rows(t, in);
 
     t->linear.by_slices = in->plan->layout == PASS_BY_SLICES;
     TRY(ring_begin(&t->ring, in->plan));
-    ops->embed(t->dev, t->x, &t->model->weights.embedding, t->tokens, rows); /* x [rows, d] */
-    ops->rope_angles(t->dev, t->cos, t->sin, t->positions, rows, c->inv_freq, c->head_dim / 2, c->rope_factor);
+    ops->upload(t->dev, t->tokens, t->host_tokens, (size_t)rows * sizeof *t->tokens);
+    ops->upload(t->dev, t->positions, t->host_positions, (size_t)rows * sizeof *t->positions);
+    ops->embed(t->dev, t->x, &t->weights->embedding, t->tokens, rows); /* x [rows, d] */
+    ops->rope_angles(t->dev, t->cos, t->sin, t->positions, rows, t->inv_freq, c->head_dim / 2, c->rope_factor);
     for (int32_t l = 0; l < c->n_layers; l++) {
         if (atomic_load_explicit(t->cancel, memory_order_relaxed)) {
             return fail(LARIAT_CANCELLED, "stopped");

@@ -1,5 +1,5 @@
 /* The transformer on one rank: its buffers, and one pass through all layers.
-   Rests on weights.h, linear.h and ring/attention.h. */
+   Rests on weights.h, linear.h and ring/attention.h; which device the rank has is not its business. */
 #ifndef MODEL_TRANSFORMER_H
 #define MODEL_TRANSFORMER_H
 
@@ -16,6 +16,7 @@ typedef struct transformer_setup {
     int64_t max_slices;  /* tokens of a pass by slices */
     int64_t slots;       /* of a rank's shard */
     dtype kv_type;
+    dtype act;           /* of the device's activations */
     bool pass_q;
 } transformer_setup;
 
@@ -23,7 +24,7 @@ typedef struct transformer_setup {
 typedef struct pass_output {
     int32_t rank;
     int64_t row;
-    float *logits; /* [vocab]; each rank writes its slice */
+    float *logits; /* [vocab], the host's; each rank writes its slice */
 } pass_output;
 
 typedef struct pass_input {
@@ -34,31 +35,40 @@ typedef struct pass_input {
 } pass_input;
 
 typedef struct transformer {
-    const model *model;
+    const model_config *config;
+    const model_weights *weights; /* as the device has them */
     device *dev;
     comm *comm;
     ring_rank ring;
     linear_context linear;
     int64_t max_rows;
-    arena memory;
-    float *x, *h;        /* [rows, d_model]: the residual, and what is normalised of it */
-    float *qkv;          /* [rows, (n_heads + 2 * n_kv_heads) * head_dim] */
-    float *o;            /* [rows, n_heads * head_dim] */
-    float *g, *u;        /* [rows of a block, d_ff] */
+    arena memory, lists; /* the device's; the host's */
+    /* On the device: the residual, angles and logits in F32, activations in its own type. */
+    float *x;            /* [rows, d_model]: the residual */
+    void *h;             /* [rows, d_model]: what is normalised of it */
+    void *qkv;           /* [rows, (n_heads + 2 * n_kv_heads) * head_dim] */
+    void *o;             /* [rows, n_heads * head_dim] */
+    void *g, *u;         /* [rows of a block, d_ff] */
+    float *inv_freq;     /* [head_dim / 2] */
     float *cos, *sin;    /* [rows, head_dim / 2] */
+    float *last;         /* [rows of a block, d_model]: residuals whose logits are wanted */
     float *logits;       /* [rows of a block, this rank's slice of the vocabulary] */
     int32_t *tokens;     /* [rows] */
     int64_t *positions;  /* [rows] */
+    int32_t *host_tokens; /* [rows]: on the host, to be uploaded */
+    int64_t *host_positions;
     const _Atomic bool *cancel; /* looked at before every layer */
 } transformer;
 
 /* Bytes of one rank: activations and carries, without the shard; and the largest message. SIZE_MAX on overflow. */
 size_t transformer_memory(const model_config *c, const transformer_setup *s);
 size_t transformer_message(const model_config *c, const transformer_setup *s);
+/* The most bytes that one hop brings. */
+size_t transformer_hop(const model_config *c, const transformer_setup *s);
 
-/* The model, device and endpoint stay the caller's. transformer_close is safe on a zeroed one. */
-lariat_status transformer_open(transformer *t, const model *m, device *dev, comm *c, const transformer_setup *s,
-                               const _Atomic bool *cancel);
+/* Configuration, weights, device and endpoint stay the caller's. transformer_close is safe on a zeroed one. */
+lariat_status transformer_open(transformer *t, const model_config *config, const model_weights *weights, device *dev, comm *c,
+                               const transformer_setup *s, const _Atomic bool *cancel);
 void transformer_close(transformer *t);
 
 /* Takes the tokens of a pass through the model. Collective: all ranks call it with the same input. */

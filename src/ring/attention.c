@@ -21,21 +21,42 @@ static int64_t most_rows(const ring_setup *s)
     return s->max_rows > s->max_slices ? s->max_rows : s->max_slices;
 }
 
-size_t ring_memory(const ring_setup *s, int32_t n_ranks)
+static size_t device_bytes(const ring_setup *s, int32_t n_ranks)
 {
     size_t own = arena_need(carry_bytes(&s->shape, most_rows(s)));
     size_t partials = s->pass_q ? bytes_of(n_ranks, 1, arena_need(carry_bytes(&s->shape, s->max_rows))) : 0;
 
-    return 2 * own + partials + arena_need((size_t)n_ranks * sizeof(void *));
+    return 2 * own + partials;
+}
+
+static size_t list_bytes(int32_t n_ranks)
+{
+    return arena_need((size_t)n_ranks * sizeof(void *));
+}
+
+size_t ring_memory(const ring_setup *s, int32_t n_ranks)
+{
+    return device_bytes(s, n_ranks) + list_bytes(n_ranks);
+}
+
+size_t ring_hop(const ring_setup *s)
+{
+    size_t keys = shard_need(1, s->shape.n_kv_heads, s->shape.head_dim, s->slots, s->shape.kv_type);
+    size_t queries = s->pass_q ? bytes_of(s->max_rows, s->q_row_bytes, 1) : 0;
+    size_t partials = s->pass_q ? carry_bytes(&s->shape, s->max_rows) : 0;
+    size_t larger = queries > partials ? queries : partials;
+
+    return keys > larger ? keys : larger;
 }
 
 lariat_status ring_open(ring_rank *r, device *dev, comm *c, const ring_setup *s)
 {
     *r = (ring_rank){.dev = dev, .comm = c, .rank = comm_rank(c), .n_ranks = comm_size(c), .n_layers = s->n_layers,
                      .shape = s->shape, .max_rows = s->max_rows};
-    TRY(shard_open(&r->shard, s->n_layers, s->shape.n_kv_heads, s->shape.head_dim, s->slots, s->shape.kv_type));
-    TRY(arena_open(&r->memory, ring_memory(s, r->n_ranks), "ring attention"));
-    r->theirs = arena_take(&r->memory, (size_t)r->n_ranks * sizeof *r->theirs);
+    TRY(shard_open(&r->shard, dev, s->n_layers, s->shape.n_kv_heads, s->shape.head_dim, s->slots, s->shape.kv_type));
+    TRY(device_arena_open(dev, &r->memory, device_bytes(s, r->n_ranks), "ring attention"));
+    TRY(arena_open(&r->lists, list_bytes(r->n_ranks), "ring attention"));
+    r->theirs = arena_take(&r->lists, (size_t)r->n_ranks * sizeof *r->theirs);
     r->own = arena_take(&r->memory, carry_bytes(&s->shape, most_rows(s)));
     r->merged = arena_take(&r->memory, carry_bytes(&s->shape, most_rows(s)));
     comm_expose(c, COMM_KV, r->shard.base, r->shard.bytes);
@@ -56,14 +77,15 @@ void ring_close(ring_rank *r)
         free(r->hops[i].part_begin);
     }
     free(r->items);
-    arena_close(&r->memory);
-    shard_close(&r->shard);
+    arena_close(&r->lists);
+    device_arena_close(r->dev, &r->memory);
+    shard_close(&r->shard, r->dev);
     *r = (ring_rank){0};
 }
 
-void ring_expose_queries(ring_rank *r, const float *q, int64_t ldq)
+void ring_expose_queries(ring_rank *r, const void *q, int64_t ldq)
 {
-    comm_expose(r->comm, COMM_QUERIES, q, (size_t)(r->max_rows * ldq) * sizeof *q);
+    comm_expose(r->comm, COMM_QUERIES, q, (size_t)(r->max_rows * ldq) * dtype_block_bytes(r->dev->act));
 }
 
 /* --- the plan of a pass, as this rank sees it --- */
@@ -242,7 +264,7 @@ static int32_t items_by_slices(const ring_rank *r, const hop_set *h)
 
 /* --- keys and values --- */
 
-void ring_append(ring_rank *r, int32_t layer, const float *k, const float *v, int64_t ld)
+void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int64_t ld)
 {
     const pass *p = r->pass;
     const device_ops *ops = r->dev->ops;
@@ -250,7 +272,7 @@ void ring_append(ring_rank *r, int32_t layer, const float *k, const float *v, in
     for (int32_t i = p->run_begin[r->rank]; i < p->run_begin[r->rank + 1]; i++) {
         const pass_run *run = &p->runs[i];
         for (int side = 0; side < 2; side++) {
-            const float *rows = (side ? v : k) + run->row * ld;
+            const void *rows = act_at(r->dev, side ? v : k, run->row * ld);
             ops->kv_store(r->dev, r->shard.base + shard_offset(&r->shard, layer, side, 0), r->shape.kv_type, r->shard.slots,
                           run->slot, rows, ld, run->count, r->shape.n_kv_heads, r->shape.head_dim);
         }
@@ -261,7 +283,7 @@ void ring_append(ring_rank *r, int32_t layer, const float *k, const float *v, in
 /* --- the three schedules --- */
 
 /* Keys travel. */
-static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const float *q, int64_t ldq, const carry *c)
+static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const void *q, int64_t ldq, const carry *c)
 {
     int n = r->n_ranks;
 
@@ -303,8 +325,8 @@ static lariat_status serve_queries(ring_rank *r, int32_t layer, int64_t ldq)
     for (int hop = 0; hop < n; hop++) {
         int owner = (r->rank + hop) % n;
         int64_t rows = r->pass->rows[owner];
-        size_t row = (size_t)(r->shape.n_heads * r->shape.head_dim) * sizeof(float);
-        comm_piece piece = {.bytes = row, .stride = (size_t)ldq * sizeof(float), .rows = rows};
+        size_t element = dtype_block_bytes(r->dev->act), row = (size_t)(r->shape.n_heads * r->shape.head_dim) * element;
+        comm_piece piece = {.bytes = row, .stride = (size_t)ldq * element, .rows = rows};
         comm_view view;
         comm_hop queries = {.region = COMM_QUERIES, .owner = owner, .step = step_of(r, layer), .pieces = &piece,
                             .n_pieces = 1, .views = &view};
@@ -313,7 +335,7 @@ static lariat_status serve_queries(ring_rank *r, int32_t layer, int64_t ldq)
         TRY(comm_ask(r->comm, &queries));
         TRY(comm_take(r->comm, &queries));
         r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
-        r->dev->ops->attention(r->dev, &r->shape, view.at, (int64_t)(view.stride / sizeof(float)), r->items,
+        r->dev->ops->attention(r->dev, &r->shape, view.at, (int64_t)(view.stride / element), r->items,
                                items_by_tokens(r, own, owner), &c);
         comm_release(r->comm, &queries);
         comm_ready(r->comm, COMM_PARTIALS, partial_step(r, layer, r->rank, owner));
@@ -345,7 +367,7 @@ static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const
 }
 
 /* Every rank has all queries; one message brings all partial results, merged in the order of the ranks on every rank alike. */
-static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const float *q, int64_t ldq, const carry *merged)
+static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const void *q, int64_t ldq, const carry *merged)
 {
     hop_set *own = &r->hops[0];
     int64_t rows = r->pass->n_tokens;
@@ -362,7 +384,7 @@ static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const float *
     return LARIAT_OK;
 }
 
-lariat_status ring_attend(ring_rank *r, int32_t layer, const float *q, int64_t ldq, float *o, int64_t ldo)
+lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ldq, void *o, int64_t ldo)
 {
     int64_t rows = r->pass->rows[r->rank];
     carry c = carry_at(r->merged, &r->shape, rows);

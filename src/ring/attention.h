@@ -25,7 +25,7 @@ typedef struct ring_rank {
     attention_shape shape;
     shard shard;
     int64_t max_rows;        /* of queries by tokens, one rank */
-    arena memory;
+    arena memory, lists;     /* the device's; the host's */
     void *own, *merged;      /* carries of this rank's queries */
     unsigned char *partials; /* pass-Q by tokens: a carry of max_rows for each rank's queries, or NULL */
     size_t partial_stride;
@@ -43,11 +43,13 @@ typedef struct ring_setup {
     int64_t max_rows;    /* a rank, by tokens */
     int64_t max_slices;  /* tokens of a pass by slices */
     bool pass_q;         /* queries may travel by tokens */
+    int64_t q_row_bytes; /* from one row of queries to the next, where they may travel */
 } ring_setup;
 
-/* Bytes of a rank beside its shard; and the largest message that it gathers. SIZE_MAX on overflow. */
+/* Bytes of a rank beside its shard; the largest message that it gathers; and the most that one hop brings. SIZE_MAX on overflow. */
 size_t ring_memory(const ring_setup *s, int32_t n_ranks);
 size_t ring_message(const ring_setup *s);
+size_t ring_hop(const ring_setup *s);
 
 /* Takes memory and exposes the shard. `dev` and `c` stay the caller's. ring_close is safe on a zeroed one. */
 lariat_status ring_open(ring_rank *r, device *dev, comm *c, const ring_setup *s);
@@ -55,20 +57,21 @@ void ring_close(ring_rank *r);
 
 /* Says which queries will travel by tokens: rows of q as ring_attend will get them, row t at q + t * ldq. Once, before the
    first pass; only needed where pass_q. */
-void ring_expose_queries(ring_rank *r, const float *q, int64_t ldq);
+void ring_expose_queries(ring_rank *r, const void *q, int64_t ldq);
 
 /* Makes ready for a pass; the plan stays the caller's and unchanged until the pass has ended on all ranks. */
 lariat_status ring_begin(ring_rank *r, const pass *p);
 
 /* Stores this rank's share of the pass's keys (after RoPE) and values in its shard and says so to the others.
-   k, v: rows as the pass numbers them, [n_kv_heads, head_dim] each, row t at k + t * ld. */
-void ring_append(ring_rank *r, int32_t layer, const float *k, const float *v, int64_t ld);
+   k, v: activations, rows as the pass numbers them, [n_kv_heads, head_dim] each, row t at k + t * ld. */
+void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int64_t ld);
 
 /* Attention of the pass's queries on this rank: q [rows, n_heads, head_dim], row t at q + t * ldq, into o [rows, n_heads,
    head_dim], row t at o + t * ldo. Collective; ring_append of the layer comes before. */
-lariat_status ring_attend(ring_rank *r, int32_t layer, const float *q, int64_t ldq, float *o, int64_t ldo);
+lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ldq, void *o, int64_t ldo);
 
-/* The log-sum-exp of the scores of the last ring_attend: lse [rows, n_heads], m + ln(l), -inf where no key was seen. */
+/* The log-sum-exp of the scores of the last ring_attend: lse [rows, n_heads], m + ln(l), -inf where no key was seen. For a device
+   that shares the host's memory. */
 void ring_lse(const ring_rank *r, float *lse);
 
 #endif

@@ -1,5 +1,5 @@
 /* Shards, sequences and the slots that they reserve.
-   Rests on base/arena.h. See cache.h; passes over sequences are planned in pass.c. */
+   Rests on device/device.h for memory. See cache.h; passes over sequences are planned in pass.c. */
 #include "ring/cache.h"
 
 #include <stdlib.h>
@@ -13,20 +13,20 @@ size_t shard_need(int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_
     return side > SIZE_MAX / 2 ? SIZE_MAX : bytes_of(2, n_layers, side);
 }
 
-lariat_status shard_open(shard *s, int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type)
+lariat_status shard_open(shard *s, device *dev, int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type)
 {
     size_t need = shard_need(n_layers, n_kv_heads, head_dim, slots, type);
 
     *s = (shard){.type = type, .n_kv_heads = n_kv_heads, .head_dim = head_dim, .slots = slots, .bytes = need};
-    TRY(arena_open(&s->memory, need, "KV shard"));
+    TRY(device_arena_open(dev, &s->memory, need, "KV shard"));
     s->side_bytes = need / 2 / (size_t)n_layers;
     s->base = arena_take(&s->memory, 0);
     return LARIAT_OK;
 }
 
-void shard_close(shard *s)
+void shard_close(shard *s, device *dev)
 {
-    arena_close(&s->memory);
+    device_arena_close(dev, &s->memory);
 }
 
 size_t shard_offset(const shard *s, int32_t layer, int side, int64_t slot)

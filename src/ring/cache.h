@@ -1,6 +1,6 @@
 /* The KV cache of the ring: every rank's shard (its memory), and for every sequence which slots of which shard hold which
    positions (known to all ranks alike).
-   Rests on plan.h and base/. Read on in attention.h.
+   Rests on plan.h and device/device.h. Read on in attention.h.
 
    A shard's layer is K [n_kv_heads, slots, head_dim] and V the same, in the type of the cache, keys after RoPE. Slots are
    handed out in blocks; a sequence reserves all that it may need when it opens, as few extents as the pool allows. A rank's slots
@@ -9,13 +9,12 @@
 #ifndef RING_CACHE_H
 #define RING_CACHE_H
 
-#include "base/arena.h"
-#include "base/dtype.h"
+#include "device/device.h"
 #include "ring/plan.h"
 
 enum { SLOT_BLOCK = 32 }; /* slots are reserved in such blocks: a sequence wastes half of one a rank on average */
 
-/* The memory of one rank. */
+/* The memory of one rank, on its device. */
 typedef struct shard {
     arena memory;
     unsigned char *base; /* [n_layers, 2 (K, V), n_kv_heads, slots, head_dim] */
@@ -51,8 +50,8 @@ typedef struct cache {
 
 /* Bytes of a shard, SIZE_MAX on overflow; and opening one. */
 size_t shard_need(int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type);
-lariat_status shard_open(shard *s, int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type);
-void shard_close(shard *s);
+lariat_status shard_open(shard *s, device *dev, int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type);
+void shard_close(shard *s, device *dev);
 
 /* Byte offset of KV head 0 of `slot` in K (side 0) or V (side 1) of a layer. */
 size_t shard_offset(const shard *s, int32_t layer, int side, int64_t slot);

@@ -359,8 +359,8 @@ static void blocks_are_placed_or_added_in_their_columns(void **state)
     for (int i = 0; i < 6; i++) {
         from[i] = (float)(100 * (i + 1));
     }
-    dev->ops->place(dev, y + 1, 5, from, 2, 3, false);
-    dev->ops->place(dev, y + 3, 5, from, 2, 3, true);
+    dev->ops->place(dev, DTYPE_F32, y + 1, 5, from, 2, 3, false);
+    dev->ops->place(dev, DTYPE_F32, y + 3, 5, from, 2, 3, true);
     for (int t = 0; t < 3; t++) {
         for (int i = 0; i < 2; i++) {
             assert_true(y[5 * t + 1 + i] == from[2 * t + i]);

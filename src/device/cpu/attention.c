@@ -320,7 +320,7 @@ static void add_split_item(attention_call *a, const attention_item *item, int64_
     }
 }
 
-void cpu_attention(device *dev, const attention_shape *s, const float *q, int64_t ldq, const attention_item items[], int n_items,
+void cpu_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
                    const carry *c)
 {
     attention_call a = {

@@ -61,7 +61,7 @@ size_t cpu_attention_scratch(void);
 size_t cpu_attention_tasks_bytes(void);
 size_t cpu_attention_partials_bytes(void);
 
-void cpu_attention(device *dev, const attention_shape *s, const float *q, int64_t ldq, const attention_item items[], int n_items,
+void cpu_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
                    const carry *c);
 
 #endif

@@ -8,6 +8,7 @@
 #include "device/cpu/linear.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* --- kernel families --- */
 
@@ -67,8 +68,45 @@ static void cpu_close(device *dev)
     }
 }
 
+/* --- memory: the host's --- */
+
+static lariat_status cpu_reserve(device *dev, size_t bytes, const char *what, void **out)
+{
+    arena block;
+
+    (void)dev;
+    TRY(arena_open(&block, bytes, what));
+    *out = block.base;
+    return LARIAT_OK;
+}
+
+static void cpu_release(device *dev, void *block, size_t bytes)
+{
+    arena a = {.base = block, .size = bytes};
+
+    (void)dev;
+    arena_close(&a);
+}
+
+static void cpu_copy(device *dev, void *to, const void *from, size_t bytes)
+{
+    (void)dev;
+    memcpy(to, from, bytes);
+}
+
+static lariat_status cpu_finish(device *dev)
+{
+    (void)dev;
+    return LARIAT_OK; /* each operation was done when its call returned */
+}
+
 static const device_ops cpu_ops = {
     .name = "cpu",
+    .reserve = cpu_reserve,
+    .release = cpu_release,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .finish = cpu_finish,
     .embed = cpu_embed,
     .rms_norm = cpu_rms_norm,
     .linear = cpu_linear,
@@ -120,7 +158,7 @@ lariat_status cpu_device_open(int n_threads, cpu_isa isa, device **out)
     if (!cpu) {
         return fail(LARIAT_NO_MEMORY, "cpu: no memory for a device");
     }
-    cpu->base.ops = &cpu_ops;
+    cpu->base = (device){.ops = &cpu_ops, .act = DTYPE_F32, .shares_host = true};
     cpu->isa = isa;
     cpu->rows = row_kernels_of(isa);
     cpu->attend_keys = attend_keys_of(isa);

@@ -62,7 +62,7 @@ static void rms_norm_rows(const void *op, int64_t from, int64_t to)
     }
 }
 
-void cpu_rms_norm(device *dev, float *out, const float *x, const float *weight, float eps, int64_t n, int64_t d)
+void cpu_rms_norm(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t d)
 {
     rms_norm_op op = {.rows = kernels(dev), .out = out, .x = x, .weight = weight, .eps = eps, .d = d};
 
@@ -124,7 +124,7 @@ static void rope_rows(const void *op, int64_t from, int64_t to)
     }
 }
 
-void cpu_rope(device *dev, float *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos, const float *sin,
+void cpu_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos, const float *sin,
               rope_style style)
 {
     rope_op op = {
@@ -158,7 +158,7 @@ static void kv_store_rows(const void *op, int64_t from, int64_t to)
     }
 }
 
-void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const float *x, int64_t ldx, int64_t n,
+void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const void *x, int64_t ldx, int64_t n,
                   int32_t heads, int32_t head_dim)
 {
     kv_store_op op = {
@@ -180,12 +180,13 @@ void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int
 /* --- place --- */
 
 /* Rows of a pass by slices: a few, so the calling thread does it alone. */
-void cpu_place(device *dev, float *y, int64_t ldy, const float *from, int64_t width, int64_t n, bool add)
+void cpu_place(device *dev, dtype type, void *y, int64_t ldy, const void *from, int64_t width, int64_t n, bool add)
 {
     (void)dev;
+    (void)type; /* F32: so are activations here */
     for (int64_t t = 0; t < n; t++) {
-        float *row = y + t * ldy;
-        const float *block = from + t * width;
+        float *row = (float *)y + t * ldy;
+        const float *block = (const float *)from + t * width;
         for (int64_t i = 0; i < width; i++) {
             row[i] = add ? row[i] + block[i] : block[i];
         }
@@ -210,7 +211,7 @@ static void silu_mul_rows(const void *op, int64_t from, int64_t to)
     }
 }
 
-void cpu_silu_mul(device *dev, float *g, int64_t ldg, const float *u, int64_t ldu, int64_t n, int64_t d)
+void cpu_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d)
 {
     silu_mul_op op = {.rows = kernels(dev), .g = g, .u = u, .ldg = ldg, .ldu = ldu, .d = d};
 
@@ -278,7 +279,7 @@ static void carry_finish_rows(const void *op, int64_t from, int64_t to)
     }
 }
 
-void cpu_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, float *out, int64_t ldo)
+void cpu_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo)
 {
     carry_op op = {.rows = kernels(dev), .c = c, .s = s, .out = out, .ldo = ldo};
 

@@ -118,7 +118,7 @@ static void dot_piece(void *arg, int64_t piece, int thread)
                 .n = c->n,
                 .prepared = c->prepared,
                 .bias = job->bias ? job->bias + job->row0 + first : NULL,
-                .y = job->y + first,
+                .y = (float *)job->y + first,
                 .ldy = job->ldy,
                 .add = job->add,
             };
@@ -193,7 +193,7 @@ static void multiply_panel(const linear_call *c, const linear_job *job, int64_t 
                     .x_rows = (int)(t_end - t),
                     .w_rows = (int)min_of(lanes, rows - r),
                     .bias = job->bias && col == 0 ? job->bias + job->row0 + row + r : NULL,
-                    .y = job->y + t * job->ldy + row + r,
+                    .y = (float *)job->y + t * job->ldy + row + r,
                     .ldy = job->ldy,
                     .add = job->add || col > 0,
                 };
@@ -258,7 +258,7 @@ static void choose_pieces(linear_call *c, int threads)
     }
 }
 
-void cpu_linear(device *dev, const float *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
+void cpu_linear(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
 {
     const cpu_device *cpu = (const cpu_device *)(const void *)dev;
     linear_call c = {cpu, linear_kernels_of(cpu->isa), x, ldx, n, jobs, n_jobs, NULL, 0, 0, 0, 0, 0};
