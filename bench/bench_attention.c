@@ -124,8 +124,8 @@ static double time_attention(const settings *s, const shape *p, int64_t layers)
 
 static void print_shape(const settings *s, const shape *p)
 {
-    printf("| %-12s | %2d/%-2d x %3d %-4s | %3d | %5d |", p->name, p->n_heads, p->n_kv_heads, p->head_dim, dtype_name(s->kv_type),
-           p->queries, p->keys);
+    printf("| %-12s | %2d/%-2d x %3d %-4s | %3d | %5d |", p->name, p->n_heads, p->n_kv_heads, p->head_dim,
+           dtype_name(s->kv_type), p->queries, p->keys);
 }
 
 static void prefill(const settings *s, const shape *p)
@@ -152,7 +152,8 @@ static void decode(const settings *s, const shape *p)
     demand(cpu_measure_read(s->threads, s->isa, bytes, &again));
     read = again > read ? again : read;
     print_shape(s, p);
-    printf(" %6.1f GB/s | %3.0f %% of reading %.0f MB at %.1f |\n", rate / 1e9, 100 * rate / read, (double)bytes / 1e6, read / 1e9);
+    printf(" %6.1f GB/s | %3.0f %% of reading %.0f MB at %.1f |\n", rate / 1e9, 100 * rate / read, (double)bytes / 1e6,
+           read / 1e9);
 }
 
 static int isa_of(const char *name)

@@ -159,7 +159,9 @@ int main(int argc, char **argv)
         case 'i': s.isa = (cpu_isa)isa_of(optarg); break;
         case 'n': s.n = atoll(optarg); break;
         case 'm': s.megabytes = atoll(optarg); break;
-        default: fprintf(stderr, "usage: %s [-t THREADS] [-i scalar|avx2|avx512] [-n ROWS] [-m MB] [TYPE...]\n", argv[0]); return 2;
+        default:
+            fprintf(stderr, "usage: %s [-t THREADS] [-i scalar|avx2|avx512] [-n ROWS] [-m MB] [TYPE...]\n", argv[0]);
+            return 2;
         }
     }
     demand(cpu_device_open(s.threads, s.isa, &s.dev));

@@ -22,7 +22,8 @@ typedef struct lariat_tensor_spec {
 } lariat_tensor_spec;
 
 /* Begins a file of these tensors. It appears under `path` only when _finish has made it whole. */
-LARIAT_API lariat_status lariat_tensor_file_create(const char *path, const lariat_tensor_spec specs[], int32_t n, lariat_tensor_file **out);
+LARIAT_API lariat_status lariat_tensor_file_create(const char *path, const lariat_tensor_spec specs[], int32_t n,
+                                                   lariat_tensor_file **out);
 /* Appends data: the tensors one after the other, in pieces of any size, so that a result never has to lie in memory. */
 LARIAT_API lariat_status lariat_tensor_file_write(lariat_tensor_file *f, const void *data, size_t bytes);
 /* Moves the file into place and closes it, also where that fails. Other bytes than the tensors take are LARIAT_FAILED. */

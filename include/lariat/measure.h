@@ -24,7 +24,8 @@ typedef struct lariat_ceilings {
 /* Measures for `threads` threads: about a second. */
 LARIAT_API lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out);
 
-/* Bytes a second of reading a buffer of `bytes` again and again with `threads` threads: the ceiling of decode for weights of that size. */
+/* Bytes a second of reading a buffer of `bytes` again and again with `threads` threads: the ceiling of decode for weights of
+   that size. */
 LARIAT_API lariat_status lariat_measure_read(int32_t threads, int64_t bytes, double *bytes_per_s);
 
 #ifdef __cplusplus

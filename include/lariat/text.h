@@ -32,25 +32,33 @@ enum {
     LARIAT_ENCODE_BOS = 2      /* begin with the BOS id */
 };
 
-/* Ids of a text of `size` bytes: *ids is allocated (lariat_free), *n its length. Invalid UTF-8 is read as Hugging Face reads its
-   lossy decoding: each maximal invalid part is U+FFFD. Time is linear in size. */
-LARIAT_API lariat_status lariat_encode(const lariat_tokenizer *t, const char *text, size_t size, int flags, int32_t **ids, int64_t *n);
+/* Ids of a text of `size` bytes: *ids is allocated (lariat_free), *n its length. Invalid UTF-8 is read as Hugging Face reads
+   its lossy decoding: each maximal invalid part is U+FFFD. Time is linear in size. */
+LARIAT_API lariat_status lariat_encode(const lariat_tokenizer *t, const char *text, size_t size, int flags, int32_t **ids,
+                                       int64_t *n);
 
 /* The bytes that ids stand for, allocated (lariat_free), terminated; *size without the terminator. Special tokens are left out
    unless `special`. Ids out of range are LARIAT_BAD_ARGUMENT. */
-LARIAT_API lariat_status lariat_decode(const lariat_tokenizer *t, const int32_t *ids, int64_t n, bool special, char **text, size_t *size);
+LARIAT_API lariat_status lariat_decode(const lariat_tokenizer *t, const int32_t *ids, int64_t n, bool special, char **text,
+                                       size_t *size);
 
 /* Decoding as ids come, never half a character: bytes that may still become a whole character are held back. */
 typedef struct lariat_stream lariat_stream;
 LARIAT_API lariat_status lariat_stream_open(const lariat_tokenizer *t, bool special, lariat_stream **out);
 LARIAT_API void lariat_stream_close(lariat_stream *s);
-/* What `id` lets out: *text is owned by the stream and valid until the next call. Joined, all pieces and the flush give lariat_decode. */
+/* What `id` lets out: *text is owned by the stream and valid until the next call. Joined, all pieces and the flush give
+   lariat_decode. */
 LARIAT_API lariat_status lariat_stream_put(lariat_stream *s, int32_t id, const char **text, size_t *size);
 LARIAT_API lariat_status lariat_stream_flush(lariat_stream *s, const char **text, size_t *size);
 
 /* --- chat --- */
 
-typedef enum lariat_template { LARIAT_TEMPLATE_AUTO, LARIAT_TEMPLATE_LLAMA2, LARIAT_TEMPLATE_LLAMA3, LARIAT_TEMPLATE_CHATML } lariat_template;
+typedef enum lariat_template {
+    LARIAT_TEMPLATE_AUTO,
+    LARIAT_TEMPLATE_LLAMA2,
+    LARIAT_TEMPLATE_LLAMA3,
+    LARIAT_TEMPLATE_CHATML
+} lariat_template;
 
 typedef struct lariat_message {
     const char *role;    /* "system", "user", "assistant" */
@@ -62,11 +70,11 @@ LARIAT_API lariat_status lariat_chat_template(const lariat_tokenizer *t, lariat_
 
 /* Ids of a conversation, as the model's template renders it (markers as control ids, contents as text); with `reply` it ends
    where the assistant speaks. `which` AUTO uses the model's own. Allocated (lariat_free). */
-LARIAT_API lariat_status lariat_chat_encode(const lariat_tokenizer *t, lariat_template which, const lariat_message messages[], int32_t n,
-                                            bool reply, int32_t **ids, int64_t *n_ids);
+LARIAT_API lariat_status lariat_chat_encode(const lariat_tokenizer *t, lariat_template which, const lariat_message messages[],
+                                            int32_t n, bool reply, int32_t **ids, int64_t *n_ids);
 /* The same as text, for a look at it. Allocated, terminated. */
-LARIAT_API lariat_status lariat_chat_render(const lariat_tokenizer *t, lariat_template which, const lariat_message messages[], int32_t n,
-                                            bool reply, char **text, size_t *size);
+LARIAT_API lariat_status lariat_chat_render(const lariat_tokenizer *t, lariat_template which, const lariat_message messages[],
+                                            int32_t n, bool reply, char **text, size_t *size);
 
 /* Frees what these functions allocated. NULL is allowed. */
 LARIAT_API void lariat_free(void *p);

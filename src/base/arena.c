@@ -36,7 +36,8 @@ lariat_status arena_open(arena *a, size_t size, const char *what)
     }
     void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
-        return fail(LARIAT_NO_MEMORY, "%s: the system has no %.1f MB: %s", what, (double)size / 1e6, strerror(errno));
+        return fail(LARIAT_NO_MEMORY, "%s: the system has no %.1f MB: %s, end other programs or ask for less", what,
+                    (double)size / 1e6, strerror(errno));
     }
     if (size >= HUGE_PAGE) {
         /* Only a hint: fewer TLB misses where keys and values are long. */

@@ -49,9 +49,10 @@ uint16_t f32_to_bf16(float f);
 /* --- block layouts, little endian; d and m are f16 bits; see each type's comment for the value of element i --- */
 
 typedef struct { uint16_t d; int8_t q[32]; } block_q8_0;                 /* d * q[i] */
-typedef struct { uint16_t d; uint8_t q[16]; } block_q4_0;                /* d * (code - 8); i < 16: low nibble of q[i], else high of q[i-16] */
+typedef struct { uint16_t d; uint8_t q[16]; } block_q4_0; /* d * (code - 8); i < 16: low nibble of q[i], else high of q[i-16] */
 typedef struct { uint16_t d, m; uint8_t q[16]; } block_q4_1;             /* d * code + m */
-typedef struct { uint16_t d; uint8_t high[4]; uint8_t q[16]; } block_q5_0;    /* d * (code - 16); bit 4 of element i is bit i of high */
+/* d * (code - 16); bit 4 of element i is bit i of high */
+typedef struct { uint16_t d; uint8_t high[4]; uint8_t q[16]; } block_q5_0;
 typedef struct { uint16_t d, m; uint8_t high[4]; uint8_t q[16]; } block_q5_1; /* d * code + m */
 typedef struct { uint16_t d; uint8_t q[16]; } block_iq4_nl;              /* d * table[code] */
 

@@ -17,10 +17,10 @@ static lariat_status map_descriptor(const char *path, int fd, mapped_file *out)
     struct stat s;
 
     if (fstat(fd, &s) != 0) {
-        return fail(LARIAT_IO, "%s: cannot be looked at: %s", path, strerror(errno));
+        return fail(LARIAT_IO, "%s: cannot be looked at: %s, check the path and its permissions", path, strerror(errno));
     }
     if (S_ISDIR(s.st_mode)) {
-        return fail(LARIAT_IO, "%s: is a directory, a file is wanted", path);
+        return fail(LARIAT_IO, "%s: is a directory, a file is wanted: name a file in it", path);
     }
     if (!S_ISREG(s.st_mode)) {
         return fail(LARIAT_IO, "%s: is not a regular file: copy it to a disk first", path);
@@ -31,7 +31,7 @@ static lariat_status map_descriptor(const char *path, int fd, mapped_file *out)
     size_t size = (size_t)s.st_size;
     void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED) {
-        return fail(LARIAT_IO, "%s: cannot be mapped: %s", path, strerror(errno));
+        return fail(LARIAT_IO, "%s: cannot be mapped: %s, copy it to a disk of this machine", path, strerror(errno));
     }
     out->data = data;
     out->size = size;
@@ -44,7 +44,7 @@ lariat_status map_file(const char *path, mapped_file *out)
     /* O_NONBLOCK: opening a pipe that nobody writes to must not wait. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        return fail(LARIAT_IO, "%s: cannot be opened: %s", path, strerror(errno));
+        return fail(LARIAT_IO, "%s: cannot be opened: %s, check the path and its permissions", path, strerror(errno));
     }
     lariat_status status = map_descriptor(path, fd, out);
     close(fd);
@@ -54,7 +54,7 @@ lariat_status map_file(const char *path, mapped_file *out)
     out->path = strdup(path);
     if (!out->path) {
         unmap_file(out);
-        return fail(LARIAT_NO_MEMORY, "%s: no memory for its name", path);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory for its name" FREE_MEMORY, path);
     }
     return LARIAT_OK;
 }

@@ -10,14 +10,14 @@ lariat_status json_read(const char *path, const char *data, size_t size, json_t 
     *out = json_loadb(data, size, JSON_REJECT_DUPLICATES, &error);
     if (!*out) {
         if (json_error_code(&error) == json_error_out_of_memory) {
-            return fail(LARIAT_NO_MEMORY, "%s: no memory to read it", path);
+            return fail(LARIAT_NO_MEMORY, "%s: no memory to read it" FREE_MEMORY, path);
         }
-        return fail(LARIAT_BAD_MODEL, "%s: is not JSON: %s (line %d)", path, error.text, error.line);
+        return fail(LARIAT_BAD_MODEL, "%s: is not JSON: %s (line %d)" FETCH_AGAIN, path, error.text, error.line);
     }
     if (!json_is_object(*out)) {
         json_decref(*out);
         *out = NULL;
-        return fail(LARIAT_BAD_MODEL, "%s: holds no JSON object", path);
+        return fail(LARIAT_BAD_MODEL, "%s: holds no JSON object" FETCH_AGAIN, path);
     }
     return LARIAT_OK;
 }
@@ -30,8 +30,8 @@ lariat_status json_read_file(const char *path, size_t max_bytes, json_t **out)
     TRY(map_file(path, &f));
     lariat_status status = LARIAT_OK;
     if (f.size > max_bytes) {
-        status =
-            fail(LARIAT_BAD_MODEL, "%s: has %zu bytes, more than the %zu that such a file may have", path, f.size, max_bytes);
+        status = fail(LARIAT_BAD_MODEL, "%s: has %zu bytes, more than the %zu that such a file may have: fetch it again", path,
+                      f.size, max_bytes);
     } else {
         status = json_read(path, (const char *)f.data, f.size, out);
     }
@@ -46,7 +46,7 @@ static lariat_status field_of(const json_t *o, const char *path, const char *fie
     if (!*out || json_is_null(*out)) {
         *out = NULL;
         if (required) {
-            return fail(LARIAT_BAD_MODEL, "%s: has no \"%s\"", path, field);
+            return fail(LARIAT_BAD_MODEL, "%s: has no \"%s\"" CORRECT_IT, path, field);
         }
     }
     return LARIAT_OK;
@@ -62,11 +62,11 @@ lariat_status json_int(const json_t *o, const char *path, const char *field, boo
         return LARIAT_OK;
     }
     if (!json_is_integer(v)) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not an integer", path, field);
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not an integer" CORRECT_IT, path, field);
     }
     int64_t value = json_integer_value(v);
     if (value < low || value > high) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is %lld, outside of %lld to %lld", path, field, (long long)value,
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is %lld, outside of %lld to %lld" CORRECT_IT, path, field, (long long)value,
                     (long long)low, (long long)high);
     }
     *out = value;
@@ -82,7 +82,7 @@ lariat_status json_number(const json_t *o, const char *path, const char *field, 
         return LARIAT_OK;
     }
     if (!json_is_number(v)) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not a number", path, field);
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not a number" CORRECT_IT, path, field);
     }
     *out = json_number_value(v);
     return LARIAT_OK;
@@ -97,7 +97,7 @@ lariat_status json_flag(const json_t *o, const char *path, const char *field, bo
         return LARIAT_OK;
     }
     if (!json_is_boolean(v)) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is neither true nor false", path, field);
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is neither true nor false" CORRECT_IT, path, field);
     }
     *out = json_is_true(v);
     return LARIAT_OK;
@@ -112,7 +112,7 @@ lariat_status json_text(const json_t *o, const char *path, const char *field, bo
         return LARIAT_OK;
     }
     if (!json_is_string(v)) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not a string", path, field);
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not a string" CORRECT_IT, path, field);
     }
     *out = json_string_value(v);
     return LARIAT_OK;

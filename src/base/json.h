@@ -1,4 +1,5 @@
-/* JSON files read with jansson: strict UTF-8, no duplicate keys, bounded size; and exact access with messages that name file and field.
+/* JSON files read with jansson: strict UTF-8, no duplicate keys, bounded size; and exact access with messages that name file
+   and field.
    Rests on jansson. */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
@@ -14,9 +15,10 @@ lariat_status json_read_file(const char *path, size_t max_bytes, json_t **out);
 /* The same from memory; `path` is for messages. */
 lariat_status json_read(const char *path, const char *data, size_t size, json_t **out);
 
-/* A field of an object into *out. A missing or null field leaves *out and returns OK if !required; a wrong type or a value out of
-   [low, high] fails, naming path and field. */
-lariat_status json_int(const json_t *o, const char *path, const char *field, bool required, int64_t low, int64_t high, int64_t *out);
+/* A field of an object into *out. A missing or null field leaves *out and returns OK if !required; a wrong type or a value out
+   of [low, high] fails, naming path and field. */
+lariat_status json_int(const json_t *o, const char *path, const char *field, bool required, int64_t low, int64_t high,
+                       int64_t *out);
 lariat_status json_number(const json_t *o, const char *path, const char *field, bool required, double *out);
 lariat_status json_flag(const json_t *o, const char *path, const char *field, bool required, bool *out);
 lariat_status json_text(const json_t *o, const char *path, const char *field, bool required, const char **out);

@@ -13,9 +13,18 @@
 /* Puts "prefix: " before the reason of a failure that is being passed on. Returns `code`. */
 #define fail_within(code, ...) (give_reason_within(__VA_ARGS__), failed_with(code))
 
-/* What the two above are made of: macros, so that compilers and analyzers see that what comes back is the code. */
+/* Puts a way out behind the reason of a failure that is being passed on by one who knows it. Returns `code`. */
+#define fail_advising(code, advice) (give_reason_with_advice(advice), failed_with(code))
+
+/* Ways out that many reasons share. */
+#define FREE_MEMORY ", end other programs or ask for less"
+#define FETCH_AGAIN ": the file is damaged, fetch it again"
+#define CORRECT_IT ": correct the file, or fetch it again"
+
+/* What the three above are made of: macros, so that compilers and analyzers see that what comes back is the code. */
 void give_reason(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void give_reason_within(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void give_reason_with_advice(const char *advice);
 static inline lariat_status failed_with(lariat_status code)
 {
     return code;

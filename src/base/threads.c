@@ -3,8 +3,8 @@
 
    A job has a number. `claim` holds the job's number in its upper half and how many pieces are unclaimed in its lower half,
    and a piece is taken by compare-and-swap of both: a thread that wakes late, with an old job in its hands, cannot take a
-   piece of the new one, and as long as a claim succeeds the job's description cannot have changed. The caller waits for finished pieces, not for threads: a worker that the system took away before it claimed anything
-   is not waited for at all. */
+   piece of the new one, and as long as a claim succeeds the job's description cannot have changed. The caller waits for
+   finished pieces, not for threads: a worker that the system took away before it claimed anything is not waited for at all. */
 #include "base/threads.h"
 
 #include <errno.h>
@@ -18,8 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Spins before sleeping: 15 to 50 us by the length of a pause, several times what starting or ending a piece of decode takes, and short against a time
-   slice: a waiter that sleeps gives its core to the thread it waits for. */
+/* Spins before sleeping: 15 to 50 us by the length of a pause, several times what starting or ending a piece of decode takes,
+   and short against a time slice: a waiter that sleeps gives its core to the thread it waits for. */
 enum { SPINS = 1000 };
 
 static inline void cpu_relax(void)
@@ -199,11 +199,11 @@ int pool_threads(const pool *p)
 lariat_status pool_open(int n_threads, pool **out)
 {
     if (n_threads < 1) {
-        return fail(LARIAT_BAD_ARGUMENT, "threads: %d: a pool has at least one", n_threads);
+        return fail(LARIAT_BAD_ARGUMENT, "threads: %d: a pool has at least one, ask for 1 or more", n_threads);
     }
     pool *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
     if (!p) {
-        return fail(LARIAT_NO_MEMORY, "threads: no memory for a pool");
+        return fail(LARIAT_NO_MEMORY, "threads: no memory for a pool" FREE_MEMORY);
     }
     memset(p, 0, sizeof *p);
     p->n_threads = 1;
@@ -221,7 +221,7 @@ lariat_status pool_open(int n_threads, pool **out)
     }
     if (!p->threads || !p->workers) {
         pool_close(p);
-        return fail(LARIAT_NO_MEMORY, "threads: no memory for a pool of %d", n_threads);
+        return fail(LARIAT_NO_MEMORY, "threads: no memory for a pool of %d" FREE_MEMORY, n_threads);
     }
     *out = p;
     return LARIAT_OK;

@@ -50,7 +50,8 @@ static int read_json_tokens(const char *where, const json_t *list, token_list *o
         const json_t *id = json_array_get(list, i);
         json_int_t value = json_integer_value(id);
         if (!json_is_integer(id) || value < 0 || value > INT32_MAX) {
-            return complain("%s: \"tokens\" holds something that is not a token id at place %zu", where, i + 1);
+            return complain("%s: \"tokens\" holds something that is not a token id at place %zu, give whole numbers", where,
+                            i + 1);
         }
         out->ids[out->n++] = (int32_t)value;
     }
@@ -62,18 +63,18 @@ static int read_entry(const run *r, const char *where, int64_t line, json_t *roo
     const json_t *prompt = json_object_get(root, "prompt"), *tokens = json_object_get(root, "tokens");
     json_t *id = json_object_get(root, "id");
     if (!json_is_object(root) || (prompt != NULL) == (tokens != NULL)) {
-        return complain("%s: wanted an object with either \"prompt\" or \"tokens\"", where);
+        return complain("%s: wanted an object with either \"prompt\" or \"tokens\", give it one of them", where);
     }
     if (id && !json_is_string(id) && !json_is_number(id)) {
-        return complain("%s: \"id\" is neither text nor a number", where);
+        return complain("%s: \"id\" is neither text nor a number, make it one or leave it out", where);
     }
     e->id = id ? json_incref(id) : json_integer(line);
     if (tokens) {
         return json_is_array(tokens) ? read_json_tokens(where, tokens, &e->prompt)
-                                     : complain("%s: \"tokens\" is not a list of ids", where);
+                                     : complain("%s: \"tokens\" is not a list of ids, write it as [1, 2]", where);
     }
     if (!json_is_string(prompt)) {
-        return complain("%s: \"prompt\" is not text", where);
+        return complain("%s: \"prompt\" is not text, put it in quotes", where);
     }
     if (!r->tokenizer) {
         return complain("%s: the model has no tokenizer, give \"tokens\" instead of \"prompt\"", where);
@@ -112,7 +113,7 @@ static int add_line(batch *b, int64_t line, const char *data, size_t size)
     json_error_t error;
     json_t *root = json_loadb(data, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!root) {
-        return complain("%s: not JSON: %s", where, error.text);
+        return complain("%s: not JSON: %s, mend the line", where, error.text);
     }
     int rc = read_entry(b->run, where, line, root, e);
     rc = rc ? rc : find_context(b, where, e);
@@ -136,7 +137,7 @@ static int read_lines(batch *b)
         }
     }
     if (rc == 0 && ferror(lines)) {
-        rc = complain("%s: cannot be read to its end", b->input);
+        rc = complain("%s: cannot be read to its end, check the disk and start again", b->input);
     }
     free(line);
     close_lines(lines);

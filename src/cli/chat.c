@@ -108,7 +108,7 @@ static int read_document(const char *path, text *out)
     if (rc == 0 && memchr(out->data, 0, out->size)) {
         free(out->data);
         out->data = NULL;
-        rc = complain("%s: holds zero bytes, so it is not a text", input_name(path));
+        rc = complain("%s: holds zero bytes, so it is not a text, convert it to text first", input_name(path));
     }
     return rc;
 }

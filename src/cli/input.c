@@ -20,7 +20,7 @@ const char *input_name(const char *path)
 int open_lines(const char *path, FILE **out)
 {
     *out = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    return *out ? 0 : complain("%s: cannot open: %s", path, strerror(errno));
+    return *out ? 0 : complain("%s: cannot open: %s, check the path and its permissions", path, strerror(errno));
 }
 
 void close_lines(FILE *lines)
@@ -55,7 +55,7 @@ static int read_stream(FILE *file, const char *path, text *out)
     }
     if (ferror(file)) {
         free(data);
-        return complain("%s: cannot read: %s", input_name(path), strerror(errno));
+        return complain("%s: cannot read: %s, name a file with text", input_name(path), strerror(errno));
     }
     data[size] = 0;
     *out = (text){data, size};
@@ -181,8 +181,8 @@ int check_tokens(const char *input, const token_list *list, int32_t vocab)
 {
     for (int64_t i = 0; i < list->n; i++) {
         if (list->ids[i] < 0 || list->ids[i] >= vocab) {
-            return complain("%s: id %lld of %lld is %d, the model's vocabulary ends at %d", input, (long long)i + 1,
-                            (long long)list->n, list->ids[i], vocab - 1);
+            return complain("%s: id %lld of %lld is %d, the model's vocabulary ends at %d, use ids of this model's tokenizer",
+                            input, (long long)i + 1, (long long)list->n, list->ids[i], vocab - 1);
         }
     }
     return 0;

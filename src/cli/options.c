@@ -24,7 +24,6 @@ enum {
 
 /* Bounds that keep a typing mistake from becoming a request. */
 #define TOKENS_MOST 1099511627776.0 /* 2^40 */
-#define CONTEXT_MOST 16777216       /* 16m */
 #define RANKS_MOST 1024
 #define THREADS_MOST 4096
 #define CHUNK_MOST 1048576
@@ -107,7 +106,7 @@ const option option_table[] = {
     {0, "ranks", "N,N...", BENCH, OPTION_LIST, FIELD(ring_sizes), 1, RANKS_MOST, "1", "LARIAT_RANKS",
      "ring sizes, one after the other"},
     {'t', "threads", "T", PLANS, OPTION_COUNT, FIELD(threads), 1, THREADS_MOST, NULL, "LARIAT_THREADS",
-     "threads in all, shared out over the ranks (default: the CPUs that the process may use, at least one a rank)"},
+     "threads in all, shared out over the ranks, at least one for each (default: as many as the process may use CPUs)"},
     {0, "chunk", "N", PLANS, OPTION_COUNT, FIELD(chunk), 1, CHUNK_MOST, NULL, "LARIAT_CHUNK",
      "most tokens of one pass through the model (default: 512 a rank)"},
     {0, "kv", "f16|bf16|f32", PLANS, OPTION_CHOICE, FIELD(kv), 0, 0, "f16", "LARIAT_KV", "element type of the KV cache"},
@@ -139,11 +138,12 @@ const command_text command_texts[COMMAND_COUNT] = {
          "Without -p, -f, --tokens or --prompts the text is read from standard input. Standard output gets the continuation "
          "only, as it is made; a model without a tokenizer takes --tokens and prints ids. A reply ends at an "
          "end-of-sequence id of the model, after -n tokens, or when the context is full, which is said."},
-    [COMMAND_CHAT] =
-        {"chat", "-m MODEL [-f DOCUMENT] [-p TEXT] [options]", "talk with a model, about a long document if you like",
-         "What was read stays in the KV cache between turns: a turn costs its own tokens only. Ctrl-C stops an answer, "
-         "Ctrl-D or /exit ends the talk; /help names the other commands. Lines typed are kept in "
-         "$XDG_STATE_HOME/lariat/history (~/.local/state). From a pipe, each line is a turn."},
+    [COMMAND_CHAT] = {"chat", "-m MODEL [-f DOCUMENT] [-p TEXT] [options]",
+                      "talk with a model, about a long document if you like",
+                      "What was read stays in the KV cache between turns, so that a turn only has to read what is new. Ctrl-C "
+                      "stops an answer, "
+                      "Ctrl-D or /exit ends the talk; /help names the other commands. Lines typed are kept in "
+                      "$XDG_STATE_HOME/lariat/history (~/.local/state). From a pipe, each line is a turn."},
     [COMMAND_LOGITS] = {"logits", "-m MODEL --tokens FILE --out FILE.safetensors [options]",
                         "write the logits of given tokens to a file", NULL},
     [COMMAND_PERPLEXITY] =

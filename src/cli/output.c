@@ -16,9 +16,10 @@
 static int refused(void)
 {
     if (errno == EPIPE) {
-        return complain("standard output: its reader went away, so the rest was not written");
+        return complain(
+            "standard output: its reader went away, so the rest was not written, let it read to the end or write to a file");
     }
-    return complain("standard output: %s, so the result is not whole", strerror(errno));
+    return complain("standard output: %s, so the result is not whole, make room or write elsewhere", strerror(errno));
 }
 
 int output_bytes(const char *data, size_t size)
@@ -49,7 +50,7 @@ static int write_all(int file, const char *path, const char *text)
             continue;
         }
         if (n < 0) {
-            return complain("%s: cannot write: %s", path, strerror(errno));
+            return complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
         }
         text += n;
         size -= (size_t)n;
@@ -61,11 +62,11 @@ static int write_direct(const char *path, const char *text)
 {
     int file = open(path, O_WRONLY | O_CLOEXEC);
     if (file < 0) {
-        return complain("%s: cannot write: %s", path, strerror(errno));
+        return complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
     }
     int rc = write_all(file, path, text);
     if (close(file) != 0 && rc == 0) {
-        rc = complain("%s: cannot write: %s", path, strerror(errno));
+        rc = complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
     }
     return rc;
 }
@@ -82,7 +83,7 @@ int write_file(const char *path, const char *text)
     }
     int file = mkostemp(beside, O_CLOEXEC);
     if (file < 0) {
-        int rc = complain("%s: cannot create: %s", path, strerror(errno));
+        int rc = complain("%s: cannot create: %s, choose another place", path, strerror(errno));
         free(beside);
         return rc;
     }
@@ -92,7 +93,7 @@ int write_file(const char *path, const char *text)
     bool moved = false;
     if (rc == 0) {
         moved = fchmod(file, 0666 & ~mask) == 0 && fsync(file) == 0 && rename(beside, path) == 0;
-        rc = moved ? 0 : complain("%s: cannot write: %s", path, strerror(errno));
+        rc = moved ? 0 : complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
     }
     close(file);
     if (!moved) {

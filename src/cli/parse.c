@@ -50,23 +50,37 @@ static int edits(const char *a, const char *b)
     return row[n];
 }
 
+/* More edits than this and a name is another word, not a slip: one, and one more for every four letters typed. */
+static int edits_of_a_slip(const char *typed)
+{
+    return 1 + (int)strnlen(typed, NAME_MOST) / 4;
+}
+
+/* As edits, but a name that was begun, or carried on, is nearer than any slip: "temperature" for "temp". */
+static int name_edits(const char *typed, const char *name)
+{
+    size_t a = strlen(typed), b = strlen(name), shared = a < b ? a : b;
+    return shared >= 3 && a != b && strncmp(typed, name, shared) == 0 ? 1 : edits(typed, name);
+}
+
 /* A single letter is as near to its capital as a name is to itself, and next to names that begin with it. */
 static int letter_edits(char typed, const option *o)
 {
     return tolower((unsigned char)typed) == o->letter ? 0 : typed == o->name[0] ? 1 : 2;
 }
 
+/* NULL: none is near. */
 static const option *nearest_option(command c, const char *typed, int size)
 {
     char name[NAME_MOST + 1];
     int dashes = typed[1] == '-' ? 2 : 1;
     snprintf(name, sizeof name, "%.*s", size - dashes, typed + dashes);
     const option *best = NULL;
-    int best_edits = NAME_MOST + 1;
+    int best_edits = edits_of_a_slip(name) + 1;
     for (int i = 0; i < option_count; i++) {
         const option *o = &option_table[i];
         if (option_applies(o, c)) {
-            int e = name[0] && !name[1] ? letter_edits(name[0], o) : edits(name, o->name);
+            int e = name[0] && !name[1] ? letter_edits(name[0], o) : name_edits(name, o->name);
             best = e < best_edits ? o : best;
             best_edits = e < best_edits ? e : best_edits;
         }
@@ -74,13 +88,17 @@ static const option *nearest_option(command c, const char *typed, int size)
     return best;
 }
 
+/* NULL: none is near. */
 static const char *nearest_command(const char *typed)
 {
-    int best = 0;
-    for (int c = 1; c < COMMAND_COUNT; c++) {
-        best = edits(typed, command_texts[c].name) < edits(typed, command_texts[best].name) ? c : best;
+    const char *best = NULL;
+    int best_edits = edits_of_a_slip(typed) + 1;
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        int e = name_edits(typed, command_texts[c].name);
+        best = e < best_edits ? command_texts[c].name : best;
+        best_edits = e < best_edits ? e : best_edits;
     }
-    return command_texts[best].name;
+    return best;
 }
 
 /* --- values --- */
@@ -109,7 +127,7 @@ static int set_count(const option *o, const char *where, const char *text, int64
 {
     int64_t value;
     if (!read_count(text, &value)) {
-        return complain_usage("%s: '%s' is not a whole number (128k and the like are understood)", where, text);
+        return complain_usage("%s: '%s' is not a whole number, give one such as 512 or 128k", where, text);
     }
     if ((double)value < o->low || (double)value > o->high) {
         return complain_usage("%s: %s is out of range, choose from %.0f to %.0f", where, text, o->low, o->high);
@@ -123,7 +141,7 @@ static int set_real(const option *o, const char *where, const char *text, double
     char *end = NULL;
     double value = strtod(text, &end);
     if (end == text || *end || !isfinite(value)) {
-        return complain_usage("%s: '%s' is not a number", where, text);
+        return complain_usage("%s: '%s' is not a number, give one such as 0.7", where, text);
     }
     if (value < o->low || value > o->high) {
         return complain_usage("%s: %s is out of range, choose from %g to %g", where, text, o->low, o->high);
@@ -138,7 +156,7 @@ static int set_seed(const char *where, const char *text, uint64_t *out)
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
     if (end == text || *end || errno || strchr(text, '-')) {
-        return complain_usage("%s: '%s' is not a whole number from 0 to 18446744073709551615", where, text);
+        return complain_usage("%s: '%s' is no seed, give a whole number from 0 to 18446744073709551615", where, text);
     }
     *out = value;
     return 0;
@@ -156,7 +174,7 @@ static int set_choice(const option *o, const char *where, const char *text, int 
         }
         name = end ? end + 1 : NULL;
     }
-    return complain_usage("%s: '%s' is none of %s", where, text, o->value);
+    return complain_usage("%s: '%s' is unknown, choose from %s", where, text, o->value);
 }
 
 static int set_list(const option *o, const char *where, const char *text, count_list *out)
@@ -261,14 +279,26 @@ static const option *find(command c, const char *name, size_t size, bool by_lett
     return NULL;
 }
 
-static int refuse(command c, const char *typed, int size, const option *elsewhere)
+static int refuse_unknown(command c, const char *typed, int size)
 {
     const char *name = command_texts[c].name;
-    if (!elsewhere) {
-        const option *near = nearest_option(c, typed, size);
+    const option *near = nearest_option(c, typed, size);
+    if (near) {
         return complain_usage("%.*s: no such option, the nearest of lariat %s is --%s (all: lariat %s --help)", size, typed,
                               name, near->name, name);
     }
+    const option *elsewhere;
+    const option *joined = typed[1] != '-' ? find(c, typed + 1, 1, true, &elsewhere) : NULL;
+    if (joined && joined->value) {
+        return complain_usage("%.*s: no such option, if a value of -%c is meant put a blank before it", size, typed,
+                              joined->letter);
+    }
+    return complain_usage("%.*s: no such option, lariat %s --help lists all", size, typed, name);
+}
+
+static int refuse_elsewhere(command c, const char *typed, int size, const option *elsewhere)
+{
+    const char *name = command_texts[c].name;
     int other = 0;
     while (!option_applies(elsewhere, (command)other)) {
         other++;
@@ -289,14 +319,15 @@ static int read_option(int argc, char **argv, int *at, options *values)
     const option *elsewhere;
     const option *o = find(values->command, name, size, by_letter, &elsewhere);
     if (!o) {
-        return refuse(values->command, typed, shown, elsewhere);
+        return elsewhere ? refuse_elsewhere(values->command, typed, shown, elsewhere)
+                         : refuse_unknown(values->command, typed, shown);
     }
     if (o->kind == OPTION_FLAG) {
         return equals ? complain_usage("%.*s: takes no value, leave out '%s'", shown, typed, equals)
                       : set(values, o, typed, NULL);
     }
     if (!equals && *at + 1 >= argc) {
-        return complain_usage("%.*s: wants a value: %s", shown, typed, o->value);
+        return complain_usage("%.*s: no value, give one: %s", shown, typed, o->value);
     }
     const char *text = equals ? equals + 1 : argv[++*at];
     char where[NAME_MOST];
@@ -377,6 +408,12 @@ static int check_bench(const options *v)
             return complain_usage("-p: a row of no tokens at all, leave out 0 or -n 0");
         }
     }
+    for (int i = 0; i < v->prompt_lengths.n; i++) {
+        if (v->prompt_lengths.values[i] + v->n > CONTEXT_MOST) {
+            return complain_usage("-p: %lld tokens and -n %lld are more than the %d positions of any context, give fewer",
+                                  (long long)v->prompt_lengths.values[i], (long long)v->n, CONTEXT_MOST);
+        }
+    }
     return 0;
 }
 
@@ -393,8 +430,9 @@ int options_parse(int argc, char **argv, options *out)
     }
     out->command = command_from_name(argv[1]);
     if (out->command == COMMAND_COUNT) {
-        return complain_usage("'%s': no such subcommand, the nearest is %s (all: lariat --help)", argv[1],
-                              nearest_command(argv[1]));
+        const char *near = nearest_command(argv[1]);
+        return near ? complain_usage("'%s': no such subcommand, the nearest is %s (all: lariat --help)", argv[1], near)
+                    : complain_usage("'%s': no such subcommand, lariat --help lists them", argv[1]);
     }
     int rc = set_defaults(out);
     rc = rc ? rc : set_from_environment(out);

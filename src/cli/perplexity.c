@@ -88,7 +88,7 @@ int command_perplexity(const options *o)
     if (rc == 0 && reads) {
         rc = read_input(&r, &ids, &input);
         if (rc == 0 && ids.n < 2) {
-            rc = complain("%s: fewer than two tokens, nothing can be scored", input);
+            rc = complain("%s: fewer than two tokens, so nothing can be scored, give more text", input);
         }
     }
     int64_t window = 0;

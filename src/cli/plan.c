@@ -64,8 +64,14 @@ void plan_describe(const lariat_plan *plan, int kv, const char *indent, FILE *to
     fprintf(to, "%stotal        %s of %s available\n", indent, bytes_text(plan->total_bytes, a),
             bytes_text(plan->available_bytes, b));
     if (plan->total_bytes > plan->available_bytes) {
-        fprintf(to, "%sdoes not fit %s too many; a context of %lld would fit\n", indent,
-                bytes_text(plan->total_bytes - plan->available_bytes, a), (long long)plan->fits_context);
+        fprintf(to, "%sdoes not fit %s too many; ", indent, bytes_text(plan->total_bytes - plan->available_bytes, a));
+        if (plan->fits_context > 0) {
+            fprintf(to, "a context of %lld would fit\n", (long long)plan->fits_context);
+        } else if (plan->weight_bytes > plan->available_bytes) {
+            fprintf(to, "the weights alone are too large, use a smaller model or type\n");
+        } else {
+            fprintf(to, "no context would fit, use a smaller --chunk, model or type\n");
+        }
     }
 }
 

@@ -17,7 +17,14 @@ int run_open_tokenizer(run *r, const options *o, bool needed)
         return 0;
     }
     r->tokenizer = NULL;
-    return status == LARIAT_UNSUPPORTED && !needed ? 0 : complain_library();
+    if (status == LARIAT_UNSUPPORTED && !needed) {
+        return 0;
+    }
+    /* Where the model itself cannot be run that is the reason to give: it takes the place of the tokenizer's. */
+    lariat_options library = plan_options(o, 1, 1);
+    lariat_plan plan;
+    (void)lariat_plan_make(o->model, &library, &plan);
+    return complain_library();
 }
 
 /* The trained length may be more than memory holds; nobody asked for all of it, so what fits will do. */
@@ -104,7 +111,8 @@ int run_open_engine(run *r, slot_wish wanted)
     }
     int64_t longest = wanted.longest ? wanted.longest : plan.context;
     if (longest > r->model->trained_context) {
-        warn("context: %lld positions are more than the %lld that the model was trained for, expect worse text beyond them",
+        warn("context: %lld positions are more than the %lld that the model was trained for, expect worse text beyond them or "
+             "choose fewer with -c",
              (long long)longest, (long long)r->model->trained_context);
     }
     return 0;

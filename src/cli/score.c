@@ -28,7 +28,7 @@ static int add_rows(score *s, const float *logits, int32_t vocab, const int32_t 
     for (int64_t i = 0; i < rows && first + i + 1 < n; i++) {
         double l = loss(logits + i * vocab, vocab, ids[first + i + 1]);
         if (!isfinite(l)) {
-            return complain("logits: not finite at token %lld, the model or its weights are broken",
+            return complain("logits: not finite at token %lld, the model or its weights are broken, fetch them again",
                             (long long)(first + i + 1));
         }
         s->sum += l;

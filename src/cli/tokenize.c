@@ -58,10 +58,10 @@ static int encode_line(const lariat_tokenizer *t, const options *o, const char *
     json_error_t error;
     json_t *value = json_loadb(line, size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (!value) {
-        return complain("%s: not JSON: %s", where, error.text);
+        return complain("%s: not JSON: %s, mend the line", where, error.text);
     }
     int rc = json_is_string(value) ? encode(t, o, json_string_value(value), json_string_length(value), true)
-                                   : complain("%s: wanted one JSON string a line", where);
+                                   : complain("%s: wanted one JSON string a line, put the text in quotes", where);
     json_decref(value);
     return rc;
 }
@@ -80,7 +80,7 @@ static int encode_stream(const lariat_tokenizer *t, const options *o, const char
         }
     }
     free(line);
-    return rc || !ferror(lines) ? rc : complain("%s: cannot be read to its end", input);
+    return rc || !ferror(lines) ? rc : complain("%s: cannot be read to its end, check the disk and start again", input);
 }
 
 static int encode_lines(const lariat_tokenizer *t, const options *o)

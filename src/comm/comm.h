@@ -1,16 +1,16 @@
 /* What the ring needs of a network. A group of ranks, each with one endpoint, on which one thread at a time makes calls: that
    of the rank, or another while no rank is inside one. Collective calls are made by all ranks in the same order.
-   Rests on base/, and on device/device.h for the handles of memory. threads.c: ranks that are threads of one process, which read
-   one another's memory in place.
+   Rests on base/, and on device/device.h for the handles of memory. threads.c: ranks that are threads of one process, which
+   read one another's memory in place.
 
    Two ways to travel:
    - collectives, for short rows (decode): every rank's block is seen by all ranks;
    - pieces, for keys, values and queries (prefill): an owner exposes a region of memory once and says how far it has been
      filled; a reader asks for pieces of it ahead of time, takes them when it needs them, and releases them.
 
-   Memory that is named here is that of the ranks' devices. On devices with streams a call orders what is queued: what the device
-   was given before comm_ready is done before others read, and what it is given after comm_take or comm_all_gather finds the
-   pieces there. Nothing but a failure is waited for on the host. */
+   Memory that is named here is that of the ranks' devices. On devices with streams a call orders what is queued: what the
+   device was given before comm_ready is done before others read, and what it is given after comm_take or comm_all_gather finds
+   the pieces there. Nothing but a failure is waited for on the host. */
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
@@ -52,11 +52,12 @@ int comm_size(const comm *c);
 /* Lets all calls that wait, and all later ones, return LARIAT_CANCELLED: a rank failed, or the user gave up. What waits on a
    device goes on too, with whatever lies in its memory: the pass is lost. From any thread. */
 void comm_cancel(comm_group *g);
-/* Makes a cancelled group usable again. No rank may be inside a call, nor its device at work. Steps named later must be larger than
-   any before. */
+/* Makes a cancelled group usable again. No rank may be inside a call, nor its device at work. Steps named later must be larger
+   than any before. */
 void comm_reset(comm_group *g);
 
-/* What this endpoint has seen so far: seconds of waiting for others, pieces taken from others, and the largest bytes of one take. */
+/* What this endpoint has seen so far: seconds of waiting for others, pieces taken from others, and the largest bytes of one
+   take. */
 typedef struct comm_counters {
     double wait_s;
     int64_t hops;
@@ -86,7 +87,8 @@ typedef struct comm_view {
 /* Names this rank's region; once, before the first comm_ready. */
 void comm_expose(comm *c, comm_region region, const void *base, size_t bytes);
 
-/* Says that what belongs to step `step` of this region, and to all before, may be read. Steps grow, the same way on all ranks. */
+/* Says that what belongs to step `step` of this region, and to all before, may be read. Steps grow, the same way on all
+   ranks. */
 void comm_ready(comm *c, comm_region region, uint32_t step);
 
 /* One hop: pieces of `owner`'s region as they are at `step`. Both sides can compute the pieces, so a two-sided transport sends

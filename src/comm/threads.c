@@ -80,7 +80,8 @@ static comm *threads_endpoint(comm_group *base, int rank)
 static lariat_status threads_attach(comm *base, device *dev)
 {
     if (!dev->shares_host) {
-        return fail(LARIAT_FAILED, "rank %d: a device with memory of its own on a transport between threads", base->rank);
+        return fail(LARIAT_FAILED,
+                    "rank %d: a device with memory of its own on a transport between threads, please report this", base->rank);
     }
     return LARIAT_OK;
 }
@@ -128,7 +129,8 @@ static lariat_status threads_all_gather(comm *base, const void *mine, size_t byt
     unsigned char *set = g->blocks + (number & 1) * (size_t)g->base.n * g->message_bytes;
 
     if (bytes > g->message_bytes) {
-        return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu", c->base.rank, bytes, g->message_bytes);
+        return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu, please report this", c->base.rank, bytes,
+                    g->message_bytes);
     }
     if (bytes) {
         memcpy(set + (size_t)c->base.rank * g->message_bytes, mine, bytes);
@@ -165,7 +167,8 @@ static lariat_status threads_ask(comm *base, const comm_hop *hop)
     threads_comm *c = (threads_comm *)base;
 
     if (c->asked + c->taken == MAX_HOPS_OPEN) {
-        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one", c->base.rank, hop->owner);
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this",
+                    c->base.rank, hop->owner);
     }
     c->asked++;
     return LARIAT_OK;
@@ -177,7 +180,8 @@ static lariat_status threads_take(comm *base, comm_hop *hop)
     int64_t bytes = 0;
 
     if (c->asked == 0) {
-        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for", c->base.rank, hop->owner);
+        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", c->base.rank,
+                    hop->owner);
     }
     TRY(wait_for(c, &owner->ready[hop->region], hop->step));
     c->asked--;
@@ -185,7 +189,8 @@ static lariat_status threads_take(comm *base, comm_hop *hop)
     for (int i = 0; i < hop->n_pieces; i++) {
         const comm_piece *p = &hop->pieces[i];
         if (p->rows > 0 && p->offset + (size_t)(p->rows - 1) * p->stride + p->bytes > owner->bytes[hop->region]) {
-            return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have", c->base.rank, hop->owner);
+            return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have, please report this",
+                        c->base.rank, hop->owner);
         }
         hop->views[i] = (comm_view){owner->region[hop->region] + p->offset, p->stride};
         bytes += p->rows * (int64_t)p->bytes;

@@ -2,10 +2,11 @@
    Rests on base/. cpu/ has the scalar version of each op, which is its definition, and SIMD versions beside it; a test holds
    every version against the scalar one.
 
-   Activations are rows of elements of the device's activation type, `act` (F32 on the CPU; the type of the run on a GPU), row t at
-   x + t * ld elements; the residual and the logits are F32 everywhere. All memory that an op is given is the device's own, but for
-   what an op names as the host's. On a device with streams the calls return when the work is queued, in order; on the CPU when
-   it is done. What is queued cannot fail on the spot: finish() tells. All memory is taken before, when the engine opens. */
+   Activations are rows of elements of the device's activation type, `act` (F32 on the CPU; the type of the run on a GPU), row t
+   at x + t * ld elements; the residual and the logits are F32 everywhere. All memory that an op is given is the device's own,
+   but for what an op names as the host's. On a device with streams the calls return when the work is queued, in order; on the
+   CPU when it is done. What is queued cannot fail on the spot: finish() tells. All memory is taken before, when the engine
+   opens. */
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
 
@@ -21,8 +22,8 @@ typedef struct device device;
 
 /* One matrix (or some of its rows) to apply: y[t, r] = sum_c w[row0 + r, c] * x[t, c] + bias[row0 + r], for r in [0, rows);
    with `add` the result is added to what y holds. Sums are fp32, in an order that depends on the shapes only, never
-   on threads or timing; on the CPU that of one y[t, r] does not even depend on row0, rows or the other jobs. The list of jobs, like
-   every list that an op is given (items, segments, tokens, positions), has been read when the call returns. */
+   on threads or timing; on the CPU that of one y[t, r] does not even depend on row0, rows or the other jobs. The list of jobs,
+   like every list that an op is given (items, segments, tokens, positions), has been read when the call returns. */
 typedef struct linear_job {
     const matrix *w;
     int64_t row0, rows;
@@ -37,7 +38,8 @@ typedef struct linear_job {
 typedef enum rope_style { ROPE_HALVES, ROPE_PAIRS } rope_style;
 
 typedef struct attention_shape {
-    int32_t n_heads, n_kv_heads, head_dim; /* n_heads is a multiple of n_kv_heads: head h reads KV head h / (n_heads / n_kv_heads) */
+    /* n_heads is a multiple of n_kv_heads: head h reads KV head h / (n_heads / n_kv_heads) */
+    int32_t n_heads, n_kv_heads, head_dim;
     float scale;                           /* scores are scale * (q . k) */
     dtype kv_type;                         /* F32, F16 or BF16 */
 } attention_shape;
@@ -48,7 +50,7 @@ typedef struct kv_segment {
     const void *k, *v;
     int64_t head_stride; /* slots from one KV head to the next */
     int32_t count;
-    int64_t first;       /* position of slot 0, the others follow one by one; INT64_MIN: every query of the item sees all of it */
+    int64_t first; /* position of slot 0, the others follow one by one; INT64_MIN: every query of the item sees all of it */
 } kv_segment;
 
 #define KV_ALL_VISIBLE INT64_MIN
@@ -129,8 +131,8 @@ typedef struct device_ops {
     /* g[t, i] = silu(g[t, i]) * u[t, i]; [n, d], rows at g + t * ldg and u + t * ldu. */
     void (*silu_mul)(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d);
 
-    /* y[t, i] = from[t, i], or += with `add` (F32 only): rows of `type` that came from elsewhere, from [n, width] dense, row t at
-       y + t * ldy. */
+    /* y[t, i] = from[t, i], or += with `add` (F32 only): rows of `type` that came from elsewhere, from [n, width] dense, row t
+       at y + t * ldy. */
     void (*place)(device *dev, dtype type, void *y, int64_t ldy, const void *from, int64_t width, int64_t n, bool add);
 
     void (*close)(device *dev);

@@ -16,16 +16,18 @@ static lariat_status translate(const lariat_tensor_spec *from, tensor_spec *to)
 {
     dtype type = dtype_from_name(from->type);
     if (type == DTYPE_COUNT || dtype_block_elements(type) != 1) {
-        return fail(LARIAT_BAD_ARGUMENT, "tensor %s: %s is no type of a plain tensor", from->name, from->type);
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "tensor %s: %s is no type of a plain tensor, use F64, F32, F16, BF16 or an integer type", from->name,
+                    from->type);
     }
     if (from->n_dims < 0 || from->n_dims > TENSOR_MAX_DIMS) {
-        return fail(LARIAT_BAD_ARGUMENT, "tensor %s: %d dimensions, at most %d are possible", from->name, from->n_dims,
-                    TENSOR_MAX_DIMS);
+        return fail(LARIAT_BAD_ARGUMENT, "tensor %s: %d dimensions, at most %d are possible, join some", from->name,
+                    from->n_dims, TENSOR_MAX_DIMS);
     }
     *to = (tensor_spec){.name = from->name, .type = type, .n_dims = from->n_dims};
     for (int32_t i = 0; i < from->n_dims; i++) {
         if (from->dims[i] < 0) {
-            return fail(LARIAT_BAD_ARGUMENT, "tensor %s: dimension %d is negative", from->name, i);
+            return fail(LARIAT_BAD_ARGUMENT, "tensor %s: dimension %d is negative, give its size", from->name, i);
         }
         to->dims[i] = from->dims[i];
     }
@@ -37,14 +39,14 @@ lariat_status lariat_tensor_file_create(const char *path, const lariat_tensor_sp
     tensor_spec translated[TENSORS_MOST];
     *out = NULL;
     if (n < 1 || n > TENSORS_MOST) {
-        return fail(LARIAT_BAD_ARGUMENT, "%s: %d tensors, a file takes 1 to %d", path, n, TENSORS_MOST);
+        return fail(LARIAT_BAD_ARGUMENT, "%s: %d tensors, a file takes 1 to %d, write several", path, n, TENSORS_MOST);
     }
     for (int32_t i = 0; i < n; i++) {
         TRY(translate(&specs[i], &translated[i]));
     }
     lariat_tensor_file *f = malloc(sizeof *f);
     if (!f) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to write it", path);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory to write it" FREE_MEMORY, path);
     }
     lariat_status status = safetensors_create(path, translated, n, &f->writer);
     if (status != LARIAT_OK) {

@@ -108,7 +108,7 @@ static lariat_status start_ranks(lariat_engine *e)
 
     e->ranks = aligned_alloc(64, ((size_t)n * sizeof *e->ranks + 63) / 64 * 64);
     if (!e->ranks) {
-        return fail(LARIAT_NO_MEMORY, "engine: no memory for %d ranks", n);
+        return fail(LARIAT_NO_MEMORY, "engine: no memory for %d ranks" FREE_MEMORY, n);
     }
     memset(e->ranks, 0, (size_t)n * sizeof *e->ranks);
     for (int32_t i = 0; i < n; i++) {
@@ -136,13 +136,22 @@ static lariat_status refuse_what_does_not_fit(const char *path, const lariat_pla
     if (p->total_bytes <= p->available_bytes) {
         return LARIAT_OK;
     }
-    if (p->fits_context < 1) {
-        return fail(LARIAT_NO_MEMORY, "%s: needs %.1f GB, this machine has %.1f GB free, %.1f GB too little even for a short context; "
-                    "use a smaller model or type", path, need, have, need - have);
+    if (p->weight_bytes > p->available_bytes) {
+        return fail(LARIAT_NO_MEMORY,
+                    "%s: the weights alone need %.1f GB, with the rest it needs %.1f GB, this machine has %.1f GB "
+                    "free, %.1f GB too little; use a smaller model or type",
+                    path, (double)p->weight_bytes / 1e9, need, have, need - have);
     }
-    return fail(LARIAT_NO_MEMORY, "%s: a context of %lld tokens needs %.1f GB, this machine has %.1f GB free, %.1f GB too little; "
-                "-c %lld would fit, or a smaller --kv", path, (long long)p->context, need, have, need - have,
-                (long long)p->fits_context);
+    if (p->fits_context < 1) {
+        return fail(LARIAT_NO_MEMORY,
+                    "%s: needs %.1f GB, this machine has %.1f GB free, %.1f GB too little even for a short context; "
+                    "use a smaller --chunk, model or type",
+                    path, need, have, need - have);
+    }
+    return fail(LARIAT_NO_MEMORY,
+                "%s: a context of %lld tokens needs %.1f GB, this machine has %.1f GB free, %.1f GB too little; "
+                "use -c %lld, which would fit, or a smaller --kv",
+                path, (long long)p->context, need, have, need - have, (long long)p->fits_context);
 }
 
 static lariat_status plan_and_check(const char *path, const lariat_options *o, engine_plan *plan)
@@ -171,7 +180,7 @@ static lariat_status open_parts(lariat_engine *e, const char *path)
     e->requests = calloc(sessions, sizeof *e->requests);
     e->request_items = calloc(sessions, sizeof *e->request_items);
     if (!e->tokens || !e->outputs || !e->requests || !e->request_items) {
-        return fail(LARIAT_NO_MEMORY, "engine: no memory for chunks of %d tokens", p->chunk);
+        return fail(LARIAT_NO_MEMORY, "engine: no memory for chunks of %d tokens" FREE_MEMORY, p->chunk);
     }
     return start_ranks(e);
 }
@@ -183,7 +192,7 @@ lariat_status lariat_engine_open(const char *path, const lariat_options *options
     TRY(plan_and_check(path, options, &plan));
     lariat_engine *e = aligned_alloc(64, (sizeof *e + 63) / 64 * 64);
     if (!e) {
-        return fail(LARIAT_NO_MEMORY, "engine: no memory");
+        return fail(LARIAT_NO_MEMORY, "engine: no memory" FREE_MEMORY);
     }
     memset(e, 0, sizeof *e);
     e->plan = plan;
@@ -266,7 +275,8 @@ void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
     for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
         const transformer *t = &e->ranks[i].transformer;
         int64_t held = (int64_t)t->ring.shard.memory.size;
-        int64_t rest = (int64_t)(t->memory.size + t->lists.size + t->ring.memory.size + t->ring.lists.size + cpu_device_memory(e->ranks[i].threads));
+        int64_t rest = (int64_t)(t->memory.size + t->lists.size + t->ring.memory.size + t->ring.lists.size +
+                                 cpu_device_memory(e->ranks[i].threads));
         out->shard_bytes = held > out->shard_bytes ? held : out->shard_bytes;
         out->activation_bytes = rest > out->activation_bytes ? rest : out->activation_bytes;
     }

@@ -54,7 +54,8 @@ static lariat_status set_spaces(reader *r)
     gguf_bool(r->g, "tokenizer.ggml.add_space_prefix", &v->dummy_prefix);
     gguf_bool(r->g, "tokenizer.ggml.remove_extra_whitespaces", &v->remove_extra_spaces);
     if (gguf_array_length(r->g, "tokenizer.ggml.precompiled_charsmap") > 0) {
-        return fail(LARIAT_UNSUPPORTED, "%s: a table of normalized characters is not supported, only identity", gguf_path(r->g));
+        return fail(LARIAT_UNSUPPORTED, "%s: a table of normalized characters is not supported, only identity",
+                    gguf_path(r->g));
     }
     v->first = v->remove_extra_spaces ? FIRST_SPACES : v->dummy_prefix ? FIRST_DUMMY : FIRST_AS_IS;
     return vocabulary_shown(v, SPACE_MARK, " ");
@@ -80,7 +81,8 @@ static lariat_status read_byte(reader *r, int64_t id)
     int byte = byte_of_text(t->text, t->size);
 
     if (byte < 0 || r->v->byte_ids[byte] >= 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: byte token %lld is not written <0xAB>, or there are two of a byte", gguf_path(r->g), (long long)id);
+        return fail(LARIAT_BAD_MODEL, "%s: byte token %lld is not written <0xAB>, or there are two of a byte" FETCH_AGAIN,
+                    gguf_path(r->g), (long long)id);
     }
     t->byte = (int16_t)byte;
     r->v->byte_ids[byte] = (int32_t)id;
@@ -98,17 +100,21 @@ static lariat_status read_token(reader *r, int64_t id, buffer *bytes)
 
     if (!gguf_array_string(r->tokens, id, &text, &size) || (r->types && !gguf_array_int(r->types, id, &type)) ||
         (r->scores && !gguf_array_float(r->scores, id, &score))) {
-        return fail(LARIAT_BAD_MODEL, "%s: token %lld has no text, type or score", gguf_path(r->g), (long long)id);
+        return fail(LARIAT_BAD_MODEL, "%s: token %lld has no text, type or score" FETCH_AGAIN, gguf_path(r->g), (long long)id);
     }
     if (type < TYPE_NORMAL || type > TYPE_BYTE) {
-        return fail(LARIAT_BAD_MODEL, "%s: token %lld is of unknown type %lld", gguf_path(r->g), (long long)id, (long long)type);
+        return fail(LARIAT_BAD_MODEL, "%s: token %lld is of unknown type %lld" FETCH_AGAIN, gguf_path(r->g), (long long)id,
+                    (long long)type);
     }
     bytes->size = 0;
     if (r->v->byte_level) {
         TRY(append_alphabet_bytes(bytes, text, size, &all));
         kind = all ? TOKEN_NORMAL : TOKEN_CONTROL;
     }
-    kind = type == TYPE_BYTE && r->v->by_score ? TOKEN_BYTE : type == TYPE_UNKNOWN ? TOKEN_UNKNOWN : type == TYPE_NORMAL ? kind : TOKEN_CONTROL;
+    kind = type == TYPE_BYTE && r->v->by_score ? TOKEN_BYTE
+           : type == TYPE_UNKNOWN              ? TOKEN_UNKNOWN
+           : type == TYPE_NORMAL               ? kind
+                                               : TOKEN_CONTROL;
     TRY(vocabulary_set(r->v, id, all ? bytes->data : text, all ? bytes->size : size, kind));
     r->v->tokens[id].score = (float)score;
     if (kind == TOKEN_BYTE) {
@@ -130,10 +136,11 @@ static lariat_status read_tokens(reader *r)
     lariat_status status = LARIAT_OK;
 
     if ((r->types && gguf_array_size(r->types) != n) || (r->scores && gguf_array_size(r->scores) != n)) {
-        return fail(LARIAT_BAD_MODEL, "%s: the lists of tokens, their types and scores differ in length", gguf_path(r->g));
+        return fail(LARIAT_BAD_MODEL, "%s: the lists of tokens, their types and scores differ in length" FETCH_AGAIN,
+                    gguf_path(r->g));
     }
     if (n > MAX_TOKENS) {
-        return fail(LARIAT_BAD_MODEL, "%s: %lld tokens are too many", gguf_path(r->g), (long long)n);
+        return fail(LARIAT_BAD_MODEL, "%s: %lld tokens are too many" FETCH_AGAIN, gguf_path(r->g), (long long)n);
     }
     r->v->id_limit = n;
     for (int64_t id = 0; id < n && status == LARIAT_OK; id++) {
@@ -144,7 +151,8 @@ static lariat_status read_tokens(reader *r)
 }
 
 /* The id of a token by its bytes, while merges are read: a table of its own, as the vocabulary has none yet. */
-static lariat_status find_bytes(const reader *r, const word_table *words, buffer *bytes, const char *text, size_t size, int32_t *out)
+static lariat_status find_bytes(const reader *r, const word_table *words, buffer *bytes, const char *text, size_t size,
+                                int32_t *out)
 {
     bool all = false;
 
@@ -172,8 +180,8 @@ static lariat_status read_merge(reader *r, const word_table *words, buffer *byte
         result = word_table_find(words, r->v, bytes->data, bytes->size);
     }
     if (result < 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: merge %lld, \"%.*s\", is not of two tokens that make a third", gguf_path(r->g), (long long)i,
-                    size < 64 ? (int)size : 64, text);
+        return fail(LARIAT_BAD_MODEL, "%s: merge %lld, \"%.*s\", is not of two tokens that make a third" FETCH_AGAIN,
+                    gguf_path(r->g), (long long)i, size < 64 ? (int)size : 64, text);
     }
     return vocabulary_merge(r->v, left, right, result);
 }
@@ -186,7 +194,7 @@ static lariat_status read_merges(reader *r)
     lariat_status status;
 
     if (!merges) {
-        return fail(LARIAT_BAD_MODEL, "%s: a byte-level vocabulary without tokenizer.ggml.merges", gguf_path(r->g));
+        return fail(LARIAT_BAD_MODEL, "%s: a byte-level vocabulary without tokenizer.ggml.merges" FETCH_AGAIN, gguf_path(r->g));
     }
     status = word_table_make(r->v, &words);
     for (int64_t i = 0; i < gguf_array_size(merges) && status == LARIAT_OK; i++) {
@@ -194,7 +202,7 @@ static lariat_status read_merges(reader *r)
         size_t size;
         status = gguf_array_string(merges, i, &text, &size)
                      ? read_merge(r, &words, &bytes, text, size, i)
-                     : fail(LARIAT_BAD_MODEL, "%s: merge %lld is not a text", gguf_path(r->g), (long long)i);
+                     : fail(LARIAT_BAD_MODEL, "%s: merge %lld is not a text" FETCH_AGAIN, gguf_path(r->g), (long long)i);
     }
     word_table_free(&words);
     buffer_free(&bytes);
@@ -203,7 +211,8 @@ static lariat_status read_merges(reader *r)
 
 static lariat_status read_ends(reader *r)
 {
-    static const char *const ends[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id" };
+    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
     const char *text;
     size_t size;
     int64_t id;
@@ -246,7 +255,7 @@ lariat_status gguf_vocabulary(const gguf *g, vocabulary *v)
     size_t model_size = 0, pre_size = 0;
 
     if (!gguf_string(g, "tokenizer.ggml.model", &model, &model_size) || !r.tokens) {
-        return fail(LARIAT_UNSUPPORTED, "%s: has no tokenizer: only ids can be used with it (generate --tokens)", gguf_path(g));
+        return fail(LARIAT_UNSUPPORTED, "%s: has no tokenizer", gguf_path(g));
     }
     r.types = gguf_find_array(g, "tokenizer.ggml.token_type");
     if (text_is(model, model_size, "gpt2")) {
@@ -257,7 +266,7 @@ lariat_status gguf_vocabulary(const gguf *g, vocabulary *v)
     } else if (text_is(model, model_size, "llama")) {
         r.scores = gguf_find_array(g, "tokenizer.ggml.scores");
         if (!r.scores) {
-            return fail(LARIAT_BAD_MODEL, "%s: a llama vocabulary without tokenizer.ggml.scores", gguf_path(g));
+            return fail(LARIAT_BAD_MODEL, "%s: a llama vocabulary without tokenizer.ggml.scores" FETCH_AGAIN, gguf_path(g));
         }
         TRY(set_spaces(&r));
         TRY(read_tokens(&r));

@@ -1,5 +1,6 @@
 /* What the files of the engine share: the engine, its ranks and its sessions.
-   Rests on model/transformer.h and ring/cache.h. engine.c opens and ends it, plan.c says what it takes, session.c and step.c use it. */
+   Rests on model/transformer.h and ring/cache.h. engine.c opens and ends it, plan.c says what it takes, session.c and step.c
+   use it. */
 #ifndef ENGINE_INTERNAL_H
 #define ENGINE_INTERNAL_H
 

@@ -42,7 +42,8 @@ static void processor_name(char *out, size_t size)
 lariat_status lariat_measure_read(int32_t threads, int64_t bytes, double *bytes_per_s)
 {
     if (threads < 1 || threads > cpus_available()) {
-        return fail(LARIAT_BAD_ARGUMENT, "ceilings: %d threads: this process may use 1 to %d", threads, cpus_available());
+        return fail(LARIAT_BAD_ARGUMENT, "ceilings: %d threads: this process may use 1 to %d, choose with -t", threads,
+                    cpus_available());
     }
     return cpu_measure_read(threads, CPU_BEST, bytes, bytes_per_s);
 }

@@ -151,8 +151,10 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
     out->transport = (comm_setup){.n_ranks = p->ranks, .message_bytes = transformer_message(&m->config, &out->setup)};
     p->available_bytes = memory_available();
     if (add_up(m, out, context) == INT64_MAX) {
-        return fail(LARIAT_NO_MEMORY, "%s: a context of %lld tokens in chunks of %d is more than memory can address; use a smaller -c "
-                    "or --chunk", m->path, (long long)context, p->chunk);
+        return fail(LARIAT_NO_MEMORY,
+                    "%s: a context of %lld tokens in chunks of %d is more than memory can address; use a smaller -c "
+                    "or --chunk",
+                    m->path, (long long)context, p->chunk);
     }
     p->fits_context = largest_context(m, out);
     return LARIAT_OK;

@@ -35,15 +35,20 @@ struct lariat_ring {
 static lariat_status check_shape(int32_t n_ranks, int32_t threads, const lariat_ring_shape *s)
 {
     if (n_ranks < 1 || n_ranks > MAX_RANKS || threads < 1) {
-        return fail(LARIAT_BAD_ARGUMENT, "ring: %d ranks of %d threads, use 1 to %d of at least one", n_ranks, threads, MAX_RANKS);
+        return fail(LARIAT_BAD_ARGUMENT, "ring: %d ranks of %d threads, use 1 to %d of at least one", n_ranks, threads,
+                    MAX_RANKS);
     }
-    if (s->n_heads < 1 || s->n_heads > MAX_HEADS || s->n_kv_heads < 1 || s->n_heads % s->n_kv_heads || s->head_dim < 1 || s->head_dim > MAX_HEAD_DIM) {
-        return fail(LARIAT_BAD_ARGUMENT, "ring: %d heads on %d KV heads of %d, heads must be a multiple and head_dim at most %d",
+    if (s->n_heads < 1 || s->n_heads > MAX_HEADS || s->n_kv_heads < 1 || s->n_heads % s->n_kv_heads || s->head_dim < 1 ||
+        s->head_dim > MAX_HEAD_DIM) {
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "ring: %d heads on %d KV heads of %d, heads must be a multiple and head_dim at most %d: change the shape",
                     s->n_heads, s->n_kv_heads, s->head_dim, MAX_HEAD_DIM);
     }
     /* Rows times heads are counted in 32 bits. */
     if (s->max_tokens_per_rank < 0 || s->max_tokens_per_rank > INT32_MAX / s->n_heads) {
-        return fail(LARIAT_BAD_ARGUMENT, "ring: %lld tokens a rank are out of range", (long long)s->max_tokens_per_rank);
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "ring: %lld tokens a rank are out of range, ask for 1 or more, as many as memory holds",
+                    (long long)s->max_tokens_per_rank);
     }
     return LARIAT_OK;
 }
@@ -54,9 +59,13 @@ static lariat_status open_member(lariat_ring *ring, int32_t rank, int32_t thread
     const lariat_ring_shape *s = &ring->shape;
     int64_t rows = s->max_tokens_per_rank ? s->max_tokens_per_rank : 1;
     ring_setup setup = {.n_layers = 1,
-                        .shape = {.n_heads = s->n_heads, .n_kv_heads = s->n_kv_heads, .head_dim = s->head_dim, .scale = s->scale,
+                        .shape = {.n_heads = s->n_heads,
+                                  .n_kv_heads = s->n_kv_heads,
+                                  .head_dim = s->head_dim,
+                                  .scale = s->scale,
                                   .kv_type = DTYPE_F32},
-                        .slots = rows, .max_rows = rows};
+                        .slots = rows,
+                        .max_rows = rows};
     int32_t most_runs = ring->n_ranks * MAX_RUNS;
 
     TRY(cpu_device_open(threads, CPU_BEST, &m->dev));
@@ -67,7 +76,7 @@ static lariat_status open_member(lariat_ring *ring, int32_t rank, int32_t thread
     m->pass.runs = calloc((size_t)most_runs, sizeof *m->pass.runs);
     m->pass.span_begin = calloc((size_t)ring->n_ranks + 1, sizeof *m->pass.span_begin); /* nothing was there before */
     if (!m->theirs || !m->pass.parts || !m->pass.runs || !m->pass.span_begin) {
-        return fail(LARIAT_NO_MEMORY, "ring: no memory for rank %d", rank);
+        return fail(LARIAT_NO_MEMORY, "ring: no memory for rank %d" FREE_MEMORY, rank);
     }
     return LARIAT_OK;
 }
@@ -77,7 +86,7 @@ lariat_status lariat_ring_open(int32_t n_ranks, int32_t threads_per_rank, const 
     TRY(check_shape(n_ranks, threads_per_rank, shape));
     lariat_ring *ring = calloc(1, sizeof *ring);
     if (!ring) {
-        return fail(LARIAT_NO_MEMORY, "ring: no memory");
+        return fail(LARIAT_NO_MEMORY, "ring: no memory" FREE_MEMORY);
     }
     ring->n_ranks = n_ranks;
     ring->shape = *shape;
@@ -85,7 +94,7 @@ lariat_status lariat_ring_open(int32_t n_ranks, int32_t threads_per_rank, const 
     comm_setup transport = {.n_ranks = n_ranks, .message_bytes = sizeof(announcement)};
     ring->members = calloc((size_t)n_ranks, sizeof *ring->members);
     lariat_status status = ring->members ? comm_threads_open(&transport, &ring->comm)
-                                         : fail(LARIAT_NO_MEMORY, "ring: no memory for %d ranks", n_ranks);
+                                         : fail(LARIAT_NO_MEMORY, "ring: no memory for %d ranks" FREE_MEMORY, n_ranks);
     for (int32_t r = 0; r < n_ranks && status == LARIAT_OK; r++) {
         status = open_member(ring, r, threads_per_rank);
     }
@@ -149,7 +158,8 @@ static const char *wrong_arguments(const lariat_ring *ring, const lariat_run run
         int64_t after = i ? runs[i - 1].first + runs[i - 1].count : 0;
         if (runs[i].first < after || runs[i].count < 1 || runs[i].count > ring->shape.max_tokens_per_rank ||
             runs[i].first > INT64_MAX / 2) {
-            return "each run must begin at a position from 0 on, behind the run before it, and have 1 to max_tokens_per_rank tokens";
+            return "each run must begin at a position from 0 on, behind the run before it, and have 1 to max_tokens_per_rank "
+                   "tokens";
         }
         sum += runs[i].count;
     }
@@ -174,13 +184,14 @@ static lariat_status check_disjoint(const pass *p)
     lariat_status status = LARIAT_OK;
 
     if (!sorted) {
-        return fail(LARIAT_NO_MEMORY, "ring: no memory to compare %d runs", n);
+        return fail(LARIAT_NO_MEMORY, "ring: no memory to compare %d runs" FREE_MEMORY, n);
     }
     memcpy(sorted, p->runs, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, by_position);
     for (int32_t i = 1; i < n && status == LARIAT_OK; i++) {
         if (sorted[i].first < sorted[i - 1].first + sorted[i - 1].count) {
-            status = fail(LARIAT_BAD_ARGUMENT, "ring: position %lld is held by two ranks", (long long)sorted[i].first);
+            status = fail(LARIAT_BAD_ARGUMENT, "ring: position %lld is held by two ranks, give every position once",
+                          (long long)sorted[i].first);
         }
     }
     free(sorted);
@@ -198,12 +209,14 @@ static lariat_status plan_from(ring_member *m, int32_t n_ranks)
     for (int32_t r = 0; r < n_ranks; r++) {
         const announcement *a = m->theirs[r];
         if (a->n_runs < 0) {
-            return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d came with arguments that make no sense", r);
+            return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d came with arguments that make no sense, its own call says which",
+                        r);
         }
         p->run_begin[r] = n;
         p->rows[r] = 0;
         for (int32_t i = 0; i < a->n_runs; i++) {
-            p->runs[n++] = (pass_run){.first = a->runs[i].first, .count = a->runs[i].count, .row = p->rows[r], .slot = p->rows[r]};
+            p->runs[n++] =
+                (pass_run){.first = a->runs[i].first, .count = a->runs[i].count, .row = p->rows[r], .slot = p->rows[r]};
             p->rows[r] += a->runs[i].count;
         }
         p->n_tokens += p->rows[r];
@@ -214,7 +227,8 @@ static lariat_status plan_from(ring_member *m, int32_t n_ranks)
 }
 
 /* The call after the announcements: everything here either fails on all ranks alike or lets the others go. */
-static lariat_status attend(lariat_ring *ring, ring_member *m, const float *q, const float *k, const float *v, float *o, float *lse)
+static lariat_status attend(lariat_ring *ring, ring_member *m, const float *q, const float *k, const float *v, float *o,
+                            float *lse)
 {
     const int64_t q_width = (int64_t)ring->shape.n_heads * ring->shape.head_dim;
 
@@ -231,7 +245,7 @@ lariat_status lariat_ring_attend(lariat_ring *ring, int32_t rank, const lariat_r
                                  const float *q, const float *k, const float *v, float *o, float *lse)
 {
     if (rank < 0 || rank >= ring->n_ranks) {
-        return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d of %d", rank, ring->n_ranks);
+        return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d of %d: ranks are counted from 0", rank, ring->n_ranks);
     }
     ring_member *m = &ring->members[rank];
     const char *wrong = wrong_arguments(ring, runs, n_runs, tokens);

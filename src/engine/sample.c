@@ -207,17 +207,17 @@ lariat_status lariat_sampler_open(const lariat_sampling *settings, int32_t vocab
 {
     *out = NULL;
     if (vocab < 1) {
-        return fail(LARIAT_BAD_ARGUMENT, "sampler: a vocabulary of %d, it must have at least one token", vocab);
+        return fail(LARIAT_BAD_ARGUMENT, "sampler: a vocabulary of %d, give the model's", vocab);
     }
     if (!(settings->temperature >= 0) || !isfinite(settings->temperature)) {
-        return fail(LARIAT_BAD_ARGUMENT, "temperature: %g is out of range, it must be 0 or more",
+        return fail(LARIAT_BAD_ARGUMENT, "temperature: %g is out of range, choose 0 or more",
                     (double)settings->temperature);
     }
     if (settings->top_k < 0) {
-        return fail(LARIAT_BAD_ARGUMENT, "top-k: %d is out of range, it must be 0 (all) or more", settings->top_k);
+        return fail(LARIAT_BAD_ARGUMENT, "top-k: %d is out of range, choose 0 (all) or more", settings->top_k);
     }
     if (!is_share(settings->top_p) || !is_share(settings->min_p)) {
-        return fail(LARIAT_BAD_ARGUMENT, "top-p %g, min-p %g: out of range, both must be from 0 to 1", (double)settings->top_p,
+        return fail(LARIAT_BAD_ARGUMENT, "top-p %g, min-p %g: out of range, choose both from 0 to 1", (double)settings->top_p,
                     (double)settings->min_p);
     }
     lariat_sampler *s = calloc(1, sizeof *s);
@@ -225,7 +225,7 @@ lariat_status lariat_sampler_open(const lariat_sampling *settings, int32_t vocab
     if (!s || !candidates) {
         free(s);
         free(candidates);
-        return fail(LARIAT_NO_MEMORY, "sampler: no memory for a vocabulary of %d", vocab);
+        return fail(LARIAT_NO_MEMORY, "sampler: no memory for a vocabulary of %d" FREE_MEMORY, vocab);
     }
     *s = (lariat_sampler){.settings = *settings, .vocab = vocab, .state = settings->seed, .candidates = candidates};
     *out = s;
@@ -244,7 +244,7 @@ lariat_status lariat_sample(lariat_sampler *s, const float *logits, int32_t *tok
 {
     int32_t best;
     if (!find_best(logits, s->vocab, &best)) {
-        return fail(LARIAT_FAILED, "logits: not finite, the model or its weights are broken");
+        return fail(LARIAT_FAILED, "logits: not finite, the model or its weights are broken, fetch them again");
     }
     if (s->settings.temperature == 0) {
         *token = best;

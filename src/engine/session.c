@@ -7,19 +7,20 @@
 lariat_status lariat_session_open(lariat_engine *e, int64_t max_tokens, lariat_session **out)
 {
     if (max_tokens < 0) {
-        return fail(LARIAT_BAD_ARGUMENT, "session: %lld positions make no sense", (long long)max_tokens);
+        return fail(LARIAT_BAD_ARGUMENT, "session: %lld positions make no sense, ask for 1 or more", (long long)max_tokens);
     }
     if (e->n_sessions == e->plan.sessions) {
         return fail(LARIAT_BAD_ARGUMENT, "session: the engine was opened for %d at once; close one, or open it for more",
                     e->plan.sessions);
     }
     if (max_tokens == 0 && cache_room(&e->cache) == 0) {
-        return fail(LARIAT_NO_MEMORY, "session: the KV cache has no slot left; open the engine with a larger context (-c) or close a "
-                                      "session");
+        return fail(LARIAT_NO_MEMORY,
+                    "session: the KV cache has no slot left; open the engine with a larger context (-c) or close a "
+                    "session");
     }
     lariat_session *s = calloc(1, sizeof *s);
     if (!s) {
-        return fail(LARIAT_NO_MEMORY, "session: no memory");
+        return fail(LARIAT_NO_MEMORY, "session: no memory" FREE_MEMORY);
     }
     s->engine = e;
     lariat_status status = sequence_open(&e->cache, max_tokens ? max_tokens : cache_room(&e->cache), &s->seq);
@@ -54,8 +55,8 @@ int64_t lariat_session_capacity(const lariat_session *s)
 lariat_status lariat_session_rewind(lariat_session *s, int64_t length)
 {
     if (length < 0 || length > s->seq.length) {
-        return fail(LARIAT_BAD_ARGUMENT, "session: cannot rewind to %lld, it is %lld long", (long long)length,
-                    (long long)s->seq.length);
+        return fail(LARIAT_BAD_ARGUMENT, "session: cannot rewind to %lld, it is %lld long, choose from 0 to that",
+                    (long long)length, (long long)s->seq.length);
     }
     sequence_rewind(&s->seq, s->engine->plan.shown.ranks, length);
     return LARIAT_OK;

@@ -7,23 +7,30 @@ static lariat_status check_item(const lariat_engine *e, const lariat_item *item,
     const sequence *seq = &item->session->seq;
 
     if (item->session->engine != e || item->session->in_step) {
-        return fail(LARIAT_BAD_ARGUMENT, "step: the session of item %d belongs to another engine or item", index);
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "step: the session of item %d belongs to another engine or item, give each session once, to its own engine",
+                    index);
     }
     if (item->count < 0 || (item->count && !item->tokens)) {
-        return fail(LARIAT_BAD_ARGUMENT, "step: item %d has %lld tokens, which makes no sense", index, (long long)item->count);
+        return fail(LARIAT_BAD_ARGUMENT, "step: item %d has %lld tokens, which makes no sense, give 0 or more and their ids",
+                    index, (long long)item->count);
     }
     if (item->n_logits < 0 || item->n_logits > item->count || (item->n_logits && !item->logits)) {
-        return fail(LARIAT_BAD_ARGUMENT, "step: item %d wants %lld rows of logits of its %lld tokens", index,
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "step: item %d wants %lld rows of logits of its %lld tokens, ask for that many at most", index,
                     (long long)item->n_logits, (long long)item->count);
     }
     if (item->count > seq->capacity - seq->length) {
-        return fail(LARIAT_CONTEXT_FULL, "step: %lld more tokens do not fit: the session holds %lld of %lld positions; open it larger (-c)",
+        return fail(LARIAT_CONTEXT_FULL,
+                    "step: %lld more tokens do not fit: the session holds %lld of %lld positions; open it larger (-c)",
                     (long long)item->count, (long long)seq->length, (long long)seq->capacity);
     }
     for (int64_t i = 0; i < item->count; i++) {
         if (item->tokens[i] < 0 || item->tokens[i] >= e->model->config.vocab) {
-            return fail(LARIAT_BAD_ARGUMENT, "step: token %lld is id %d, the vocabulary has ids 0 to %d", (long long)i, item->tokens[i],
-                        e->model->config.vocab - 1);
+            return fail(
+                LARIAT_BAD_ARGUMENT,
+                "step: token %lld is id %d, the vocabulary has ids 0 to %d: encode the text with the model's own tokenizer",
+                (long long)i, item->tokens[i], e->model->config.vocab - 1);
         }
     }
     return LARIAT_OK;
@@ -169,7 +176,7 @@ static lariat_status one_pass(lariat_engine *e, const lariat_item items[], int32
         items[e->request_items[i]].session->taken += e->requests[i].count;
     }
     *taken = e->pass.n_tokens;
-    return *taken ? LARIAT_OK : fail(LARIAT_FAILED, "step: a pass found no room for any token");
+    return *taken ? LARIAT_OK : fail(LARIAT_FAILED, "step: a pass found no room for any token, please report this");
 }
 
 lariat_status lariat_step(lariat_engine *e, lariat_item items[], int32_t n)

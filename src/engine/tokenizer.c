@@ -34,7 +34,7 @@ static lariat_status read_file(const char *path, vocabulary *v)
 {
     const char *slash = strrchr(path, '/');
     char *folder = slash ? strndup(path, (size_t)(slash - path) + (slash == path)) : strdup(".");
-    lariat_status status = folder ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory", path);
+    lariat_status status = folder ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, path);
 
     if (status == LARIAT_OK) {
         status = ends_with(path, ".json") ? tokenizer_json_read(path, v) : sentencepiece_read(path, v);
@@ -52,7 +52,7 @@ static lariat_status read_folder(const char *folder, vocabulary *v)
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *path = path_join(folder, names[i]);
-        lariat_status status = path ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory", folder);
+        lariat_status status = path ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, folder);
         bool found = path && path_is_file(path);
         if (found) {
             status = read_file(path, v);
@@ -62,7 +62,7 @@ static lariat_status read_folder(const char *folder, vocabulary *v)
             return status;
         }
     }
-    return fail(LARIAT_UNSUPPORTED, "%s: has neither tokenizer.json nor tokenizer.model: only ids can be used with it (generate --tokens)", folder);
+    return fail(LARIAT_UNSUPPORTED, "%s: has neither tokenizer.json nor tokenizer.model", folder);
 }
 
 /* The folder of a .safetensors file is where its tokenizer lies. */
@@ -70,7 +70,7 @@ static lariat_status read_beside(const char *path, vocabulary *v)
 {
     const char *slash = strrchr(path, '/');
     char *folder = slash ? strndup(path, (size_t)(slash - path) + (slash == path)) : strdup(".");
-    lariat_status status = folder ? read_folder(folder, v) : fail(LARIAT_NO_MEMORY, "%s: no memory", path);
+    lariat_status status = folder ? read_folder(folder, v) : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, path);
 
     free(folder);
     return status;
@@ -79,13 +79,14 @@ static lariat_status read_beside(const char *path, vocabulary *v)
 static lariat_status read_vocabulary(const char *model, vocabulary *v)
 {
     if (strncmp(model, "random:", 7) == 0) {
-        return fail(LARIAT_UNSUPPORTED, "%s: has no tokenizer: only ids can be used with it (generate --tokens)", model);
+        return fail(LARIAT_UNSUPPORTED, "%s: has no tokenizer", model);
     }
     if (path_is_directory(model)) {
         return read_folder(model, v);
     }
     if (!path_is_file(model)) {
-        return fail(LARIAT_IO, "%s: is neither a directory nor a file that can be read", model);
+        return fail(LARIAT_IO, "%s: is neither a directory nor a file that can be read, check the path and its permissions",
+                    model);
     }
     if (ends_with(model, ".gguf")) {
         return read_gguf(model, v);
@@ -106,8 +107,9 @@ lariat_status lariat_tokenizer_open(const char *model, lariat_tokenizer **out)
     status = read_vocabulary(model, &v);
     if (status != LARIAT_OK) {
         vocabulary_free(&v);
-        return status;
+    } else {
+        status = tokenizer_build(&v, out);
+        status = status == LARIAT_OK ? status : fail_within(status, "%s", model);
     }
-    status = tokenizer_build(&v, out);
-    return status == LARIAT_OK ? status : fail_within(status, "%s", model);
+    return status == LARIAT_UNSUPPORTED ? fail_advising(status, ": only ids can be used with it (generate --tokens)") : status;
 }

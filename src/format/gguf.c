@@ -44,7 +44,7 @@ static lariat_status read_dims(reader *r, const char *name, uint32_t n_dims, ten
         uint64_t dim = 0;
         TRY(read_u64(r, "a tensor's shape", &dim));
         if (dim > INT64_MAX || __builtin_mul_overflow(*elements, (int64_t)dim, elements)) {
-            return fail(LARIAT_BAD_MODEL, "%s: tensor %s has an absurd shape", r->path, name);
+            return fail(LARIAT_BAD_MODEL, "%s: tensor %s has an absurd shape" FETCH_AGAIN, r->path, name);
         }
         x->dims[n_dims - 1 - i] = (int64_t)dim; /* the file has the fastest one first */
     }
@@ -57,16 +57,19 @@ static lariat_status read_type(reader *r, const char *name, int64_t elements, te
 
     TRY(read_u32(r, "a tensor's type", &t));
     if (t >= sizeof types / sizeof *types || !types[t].name) {
-        return fail(LARIAT_UNSUPPORTED, "%s: tensor %s has the type number %u, which Lariat does not know", r->path, name, t);
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: tensor %s has the type number %u, which Lariat does not know: convert it to another, such as Q8_0",
+                    r->path, name, t);
     }
     int64_t row = x->n_dims ? x->dims[x->n_dims - 1] : 1;
     int64_t bytes;
     if (row % types[t].elements != 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has rows of %lld elements, no multiple of the %d in a block of %s",
-                    r->path, name, (long long)row, types[t].elements, types[t].name);
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: tensor %s has rows of %lld elements, no multiple of the %d in a block of %s" FETCH_AGAIN, r->path,
+                    name, (long long)row, types[t].elements, types[t].name);
     }
     if (__builtin_mul_overflow(elements / types[t].elements, (int64_t)types[t].bytes, &bytes)) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has an absurd shape", r->path, name);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has an absurd shape" FETCH_AGAIN, r->path, name);
     }
     x->type = types[t].type;
     x->type_name = types[t].name;
@@ -89,8 +92,8 @@ static lariat_status read_tensor(reader *r, int32_t file, tensors *out)
     snprintf(name, sizeof name, "%.*s", (int)(size < sizeof name ? size : sizeof name - 1), text);
     TRY(read_u32(r, "a tensor's shape", &n_dims));
     if (n_dims > TENSOR_MAX_DIMS) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has %u dimensions, more than the format's %d", r->path, name, n_dims,
-                    TENSOR_MAX_DIMS);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has %u dimensions, more than the format's %d" FETCH_AGAIN, r->path, name,
+                    n_dims, TENSOR_MAX_DIMS);
     }
     x.n_dims = (int32_t)n_dims;
     TRY(read_dims(r, name, n_dims, &x, &elements));
@@ -115,8 +118,8 @@ static lariat_status place_tensors(reader *r, size_t alignment, int64_t first, t
         tensor *x = &out->list[i];
         size_t offset = (size_t)((const unsigned char *)x->data - r->data);
         if (offset % alignment != 0) {
-            return fail(LARIAT_BAD_MODEL, "%s: tensor %s lies at %zu, no multiple of the alignment of %zu", r->path, x->name,
-                        offset, alignment);
+            return fail(LARIAT_BAD_MODEL, "%s: tensor %s lies at %zu, no multiple of the alignment of %zu" FETCH_AGAIN, r->path,
+                        x->name, offset, alignment);
         }
         if (start > r->size || offset > r->size - start || x->bytes > r->size - start - offset) {
             return fail(LARIAT_BAD_MODEL,
@@ -138,7 +141,7 @@ static lariat_status read_alignment(const reader *r, const gguf_values *values, 
 
     if (v &&
         (!gguf_value_int(v, &alignment) || alignment <= 0 || (alignment & (alignment - 1)) != 0 || alignment > INT32_MAX)) {
-        return fail(LARIAT_BAD_MODEL, "%s: general.alignment is no power of two", r->path);
+        return fail(LARIAT_BAD_MODEL, "%s: general.alignment is no power of two" FETCH_AGAIN, r->path);
     }
     *out = (size_t)alignment;
     return LARIAT_OK;
@@ -154,7 +157,8 @@ static lariat_status read_image(reader *r, int32_t file, gguf_values *values, te
 
     TRY(read_u32(r, "its first bytes", &magic));
     if (magic != 0x46554747) { /* "GGUF" */
-        return fail(LARIAT_BAD_MODEL, "%s: does not begin with GGUF: this is no GGUF file", r->path);
+        return fail(LARIAT_BAD_MODEL, "%s: does not begin with GGUF: this is no GGUF file, name one or fetch it again",
+                    r->path);
     }
     TRY(read_u32(r, "its version", &version));
     if (version == 2u << 24 || version == 3u << 24) {
@@ -184,7 +188,7 @@ static lariat_status new_gguf(const char *path, gguf **out)
     *out = NULL;
     if (!g || !(g->path = strdup(path))) {
         free(g);
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to open it", path);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory to open it" FREE_MEMORY, path);
     }
     *out = g;
     return LARIAT_OK;
@@ -258,7 +262,8 @@ static lariat_status read_split(const char *path, const gguf_values *values, int
     }
     if (!gguf_value_int(c, count) || *count < 1 || *count > MAX_SPLITS || !gguf_value_int(n, number) || *number < 0 ||
         *number >= *count) {
-        return fail(LARIAT_BAD_MODEL, "%s: split.no and split.count do not name a part of a set", path);
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: split.no and split.count do not name a part of a set: split it again, or fetch it again", path);
     }
     return LARIAT_OK;
 }
@@ -306,7 +311,7 @@ static lariat_status read_sisters(gguf *g)
     }
     mapped_file *files = realloc(g->tensors.files, (size_t)count * sizeof *files);
     if (!files) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to open its %lld files", g->path, (long long)count);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory to open its %lld files" FREE_MEMORY, g->path, (long long)count);
     }
     g->tensors.files = files;
     for (int64_t i = 1; i < count; i++) {
@@ -326,7 +331,7 @@ lariat_status gguf_open(const char *path, gguf **out)
     lariat_status status = LARIAT_OK;
     g->tensors.files = calloc(1, sizeof *g->tensors.files);
     if (!g->tensors.files) {
-        status = fail(LARIAT_NO_MEMORY, "%s: no memory to open it", path);
+        status = fail(LARIAT_NO_MEMORY, "%s: no memory to open it" FREE_MEMORY, path);
     }
     if (status == LARIAT_OK) {
         status = read_file(g, path, &g->values);

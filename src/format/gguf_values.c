@@ -84,7 +84,7 @@ static lariat_status read_strings(reader *r, const char *key, uint64_t count, gg
             capacity = capacity ? 2 * capacity : 64;
             const unsigned char **grown = realloc(a->strings, (size_t)capacity * sizeof *grown);
             if (!grown) {
-                return fail(LARIAT_NO_MEMORY, "%s: no memory for the strings of %s", r->path, key);
+                return fail(LARIAT_NO_MEMORY, "%s: no memory for the strings of %s" FREE_MEMORY, r->path, key);
             }
             a->strings = grown;
         }
@@ -100,11 +100,11 @@ static lariat_status read_array(reader *r, const char *key, gguf_array *a)
     TRY(read_u32(r, key, &a->type));
     TRY(read_u64(r, key, &count));
     if (a->type >= GGUF_VALUE_TYPES || a->type == GGUF_ARRAY) {
-        return fail(LARIAT_BAD_MODEL, "%s: key %s is an array of %s: this is no GGUF file that anybody writes", r->path, key,
+        return fail(LARIAT_BAD_MODEL, "%s: key %s is an array of %s" FETCH_AGAIN, r->path, key,
                     a->type == GGUF_ARRAY ? "arrays" : "an unknown type");
     }
     if (count > r->size) { /* every element takes a byte at least; also keeps the product below from overflowing */
-        return fail(LARIAT_BAD_MODEL, "%s: key %s announces %llu elements in a file of %zu bytes", r->path, key,
+        return fail(LARIAT_BAD_MODEL, "%s: key %s announces %llu elements in a file of %zu bytes" FETCH_AGAIN, r->path, key,
                     (unsigned long long)count, r->size);
     }
     a->n = (int64_t)count;
@@ -122,12 +122,14 @@ static lariat_status read_value(reader *r, gguf_value *v)
 
     TRY(read_string(r, "a key", &v->key, &v->key_size));
     if (v->key_size == 0 || v->key_size > UINT16_MAX) {
-        return fail(LARIAT_BAD_MODEL, "%s: a key has %zu bytes, outside of 1 to %d", r->path, v->key_size, UINT16_MAX);
+        return fail(LARIAT_BAD_MODEL, "%s: a key has %zu bytes, outside of 1 to %d" FETCH_AGAIN, r->path, v->key_size,
+                    UINT16_MAX);
     }
     snprintf(key, sizeof key, "%.*s", (int)v->key_size, v->key);
     TRY(read_u32(r, key, &v->type));
     if (v->type >= GGUF_VALUE_TYPES) {
-        return fail(LARIAT_BAD_MODEL, "%s: key %s has the type %u, which the format does not define", r->path, key, v->type);
+        return fail(LARIAT_BAD_MODEL, "%s: key %s has the type %u, which the format does not define" FETCH_AGAIN, r->path, key,
+                    v->type);
     }
     if (v->type == GGUF_ARRAY) {
         return read_array(r, key, &v->array);
@@ -159,7 +161,7 @@ lariat_status gguf_values_read(reader *r, uint64_t count, gguf_values *out)
             int64_t capacity = out->capacity ? 2 * out->capacity : 64;
             gguf_value *grown = realloc(out->list, (size_t)capacity * sizeof *grown);
             if (!grown) {
-                return fail(LARIAT_NO_MEMORY, "%s: no memory for its keys", r->path);
+                return fail(LARIAT_NO_MEMORY, "%s: no memory for its keys" FREE_MEMORY, r->path);
             }
             out->list = grown;
             out->capacity = capacity;
@@ -173,7 +175,8 @@ lariat_status gguf_values_read(reader *r, uint64_t count, gguf_values *out)
     }
     for (int64_t i = 1; i < out->n; i++) {
         if (by_key(&out->list[i - 1], &out->list[i]) == 0) {
-            return fail(LARIAT_BAD_MODEL, "%s: key %.*s is there twice", r->path, (int)out->list[i].key_size, out->list[i].key);
+            return fail(LARIAT_BAD_MODEL, "%s: key %.*s is there twice" FETCH_AGAIN, r->path, (int)out->list[i].key_size,
+                        out->list[i].key);
         }
     }
     return LARIAT_OK;

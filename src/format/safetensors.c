@@ -30,7 +30,7 @@ static lariat_status read_type(const char *path, const char *name, const json_t 
     const char *text = json_string_value(json_object_get(entry, "dtype"));
 
     if (!text) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has no \"dtype\"", path, name);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has no \"dtype\"" FETCH_AGAIN, path, name);
     }
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         if (strcmp(types[i].name, text) == 0) {
@@ -40,7 +40,8 @@ static lariat_status read_type(const char *path, const char *name, const json_t 
             return LARIAT_OK;
         }
     }
-    return fail(LARIAT_UNSUPPORTED, "%s: tensor %s has the type \"%s\", which the format does not define", path, name, text);
+    return fail(LARIAT_UNSUPPORTED, "%s: tensor %s has the type \"%s\", which the format does not define" FETCH_AGAIN, path,
+                name, text);
 }
 
 /* dims, and bytes as their product. */
@@ -51,24 +52,25 @@ static lariat_status read_shape(const char *path, const char *name, const json_t
     uint64_t product = bits;
 
     if (!json_is_array(shape)) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has no \"shape\"", path, name);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has no \"shape\"" FETCH_AGAIN, path, name);
     }
     if (n > TENSOR_MAX_DIMS) {
-        return fail(LARIAT_UNSUPPORTED, "%s: tensor %s has %zu dimensions, more than %d", path, name, n, TENSOR_MAX_DIMS);
+        return fail(LARIAT_UNSUPPORTED, "%s: tensor %s has %zu dimensions, more than %d" FETCH_AGAIN, path, name, n,
+                    TENSOR_MAX_DIMS);
     }
     x->n_dims = (int32_t)n;
     for (size_t i = 0; i < n; i++) {
         const json_t *v = json_array_get(shape, i);
         if (!json_is_integer(v) || json_integer_value(v) < 0) {
-            return fail(LARIAT_BAD_MODEL, "%s: tensor %s has a shape that is not of whole numbers", path, name);
+            return fail(LARIAT_BAD_MODEL, "%s: tensor %s has a shape that is not of whole numbers" FETCH_AGAIN, path, name);
         }
         x->dims[i] = json_integer_value(v);
         if (__builtin_mul_overflow(product, (uint64_t)x->dims[i], &product)) {
-            return fail(LARIAT_BAD_MODEL, "%s: tensor %s has an absurd shape", path, name);
+            return fail(LARIAT_BAD_MODEL, "%s: tensor %s has an absurd shape" FETCH_AGAIN, path, name);
         }
     }
     if (product % CHAR_BIT != 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s does not fill whole bytes", path, name);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s does not fill whole bytes" FETCH_AGAIN, path, name);
     }
     x->bytes = product / CHAR_BIT;
     return LARIAT_OK;
@@ -82,21 +84,21 @@ static lariat_status read_offsets(const char *path, const char *name, const json
     const json_t *last = json_array_get(offsets, 1);
 
     if (json_array_size(offsets) != 2 || !json_is_integer(first) || !json_is_integer(last)) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has no two \"data_offsets\"", path, name);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has no two \"data_offsets\"" FETCH_AGAIN, path, name);
     }
     int64_t start = json_integer_value(first);
     int64_t end = json_integer_value(last);
     if (start < 0 || end < start) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s lies at [%lld, %lld), which is no range", path, name, (long long)start,
-                    (long long)end);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s lies at [%lld, %lld), which is no range" FETCH_AGAIN, path, name,
+                    (long long)start, (long long)end);
     }
     if ((uint64_t)end > size) {
         return fail(LARIAT_BAD_MODEL, "%s: tensor %s ends %lld bytes into data of %zu: the file is truncated, fetch it again",
                     path, name, (long long)end, size);
     }
     if ((uint64_t)(end - start) != x->bytes) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s takes %zu bytes by its shape and %lld by its offsets", path, name,
-                    x->bytes, (long long)(end - start));
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s takes %zu bytes by its shape and %lld by its offsets" FETCH_AGAIN, path,
+                    name, x->bytes, (long long)(end - start));
     }
     x->data = data + start;
     return LARIAT_OK;
@@ -142,7 +144,8 @@ lariat_status safetensors_parse(const char *path, const unsigned char *data, siz
     }
     if (length > HEADER_LIMIT) {
         return fail(LARIAT_BAD_MODEL,
-                    "%s: announces a header of %llu bytes, more than the format's limit of %d: this is no safetensors file",
+                    "%s: announces a header of %llu bytes, more than the format's limit of %d: this is no safetensors file, "
+                    "fetch it again",
                     path, (unsigned long long)length, HEADER_LIMIT);
     }
     if (length > size - 8) {
@@ -150,7 +153,8 @@ lariat_status safetensors_parse(const char *path, const unsigned char *data, siz
                     size, (unsigned long long)length);
     }
     if (length == 0 || data[8] != '{') {
-        return fail(LARIAT_BAD_MODEL, "%s: its header does not begin with {: this is no safetensors file", path);
+        return fail(LARIAT_BAD_MODEL, "%s: its header does not begin with {: this is no safetensors file, fetch it again",
+                    path);
     }
 
     json_t *header;
@@ -175,7 +179,7 @@ lariat_status safetensors_open(const char *path, tensors *out)
     *out = (tensors){0};
     out->files = calloc(1, sizeof *out->files);
     if (!out->files) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to open it", path);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory to open it" FREE_MEMORY, path);
     }
     lariat_status status = open_file(path, out);
     if (status != LARIAT_OK) {
@@ -201,7 +205,7 @@ static lariat_status list_shards(const char *path, const json_t *map, const char
 
     *out = shards;
     if (!shards) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory for the names of its shards", path);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory for the names of its shards" FREE_MEMORY, path);
     }
     json_object_foreach((json_t *)(uintptr_t)map, name, value)
     {
@@ -214,7 +218,7 @@ static lariat_status list_shards(const char *path, const json_t *map, const char
         shards[n++] = file;
     }
     if (n == 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"weight_map\" names no tensor", path);
+        return fail(LARIAT_BAD_MODEL, "%s: \"weight_map\" names no tensor" FETCH_AGAIN, path);
     }
     qsort(shards, n, sizeof *shards, by_text);
     size_t kept = 1;
@@ -236,12 +240,12 @@ static lariat_status open_shards(const char *path, const char *const *shards, si
     out->files = calloc(n, sizeof *out->files);
     if (!out->files || !folder || n > INT32_MAX) {
         free(folder);
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to open %zu shards", path, n);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory to open %zu shards" FREE_MEMORY, path, n);
     }
     for (size_t i = 0; i < n && status == LARIAT_OK; i++) {
         char *file = *folder ? path_join(folder, shards[i]) : strdup(shards[i]);
         if (!file) {
-            status = fail(LARIAT_NO_MEMORY, "%s: no memory to open %zu shards", path, n);
+            status = fail(LARIAT_NO_MEMORY, "%s: no memory to open %zu shards" FREE_MEMORY, path, n);
         } else if (!path_is_file(file)) {
             status = fail(LARIAT_BAD_MODEL, "%s: names the shard %s, which is missing: fetch it", path, shards[i]);
         } else {
@@ -263,12 +267,12 @@ static lariat_status check_map(const char *path, const json_t *map, const char *
     {
         const tensor *x = tensors_find(t, name);
         if (!x) {
-            return fail(LARIAT_BAD_MODEL, "%s: puts tensor %s into %s, which does not have it", path, name,
+            return fail(LARIAT_BAD_MODEL, "%s: puts tensor %s into %s, which does not have it: fetch both again", path, name,
                         json_string_value(value));
         }
         if (strcmp(shards[x->file], json_string_value(value)) != 0) {
-            return fail(LARIAT_BAD_MODEL, "%s: puts tensor %s into %s, but it is in %s", path, name, json_string_value(value),
-                        shards[x->file]);
+            return fail(LARIAT_BAD_MODEL, "%s: puts tensor %s into %s, but it is in %s: fetch the index again", path, name,
+                        json_string_value(value), shards[x->file]);
         }
     }
     return LARIAT_OK;
@@ -285,7 +289,7 @@ lariat_status safetensors_open_index(const char *index_path, tensors *out)
     const json_t *map = json_object_get(index, "weight_map");
     lariat_status status = LARIAT_OK;
     if (!json_is_object(map)) {
-        status = fail(LARIAT_BAD_MODEL, "%s: has no \"weight_map\"", index_path);
+        status = fail(LARIAT_BAD_MODEL, "%s: has no \"weight_map\"" FETCH_AGAIN, index_path);
     }
     if (status == LARIAT_OK) {
         status = list_shards(index_path, map, &shards, &n);

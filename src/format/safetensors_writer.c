@@ -81,7 +81,7 @@ static lariat_status open_place(safetensors_writer *w)
     if (stat(w->path, &s) != 0 || S_ISREG(s.st_mode)) {
         if (asprintf(&w->partial, "%s.%ld.partial", w->path, (long)getpid()) < 0) {
             w->partial = NULL;
-            return fail(LARIAT_NO_MEMORY, "%s: no memory to write it", w->path);
+            return fail(LARIAT_NO_MEMORY, "%s: no memory to write it" FREE_MEMORY, w->path);
         }
         name = w->partial;
         flags |= O_CREAT | O_TRUNC | O_NOFOLLOW;
@@ -91,12 +91,12 @@ static lariat_status open_place(safetensors_writer *w)
         int why = errno;
         free(w->partial); /* not made: nothing to remove */
         w->partial = NULL;
-        return fail(LARIAT_IO, "%s: cannot be written: %s", w->path, strerror(why));
+        return fail(LARIAT_IO, "%s: cannot be written: %s, choose another place or make room", w->path, strerror(why));
     }
     w->file = fdopen(fd, "wb");
     if (!w->file) {
         close(fd);
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to write it", w->path);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory to write it" FREE_MEMORY, w->path);
     }
     return LARIAT_OK;
 }
@@ -104,7 +104,7 @@ static lariat_status open_place(safetensors_writer *w)
 static lariat_status put(safetensors_writer *w, const void *data, size_t bytes)
 {
     if (fwrite(data, 1, bytes, w->file) != bytes) {
-        return fail(LARIAT_IO, "%s: cannot be written: %s", w->path, strerror(errno));
+        return fail(LARIAT_IO, "%s: cannot be written: %s, choose another place or make room", w->path, strerror(errno));
     }
     return LARIAT_OK;
 }
@@ -116,7 +116,7 @@ static lariat_status put_header(safetensors_writer *w, const tensor_spec specs[]
     unsigned char size[8];
 
     if (!text) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory for its header", w->path);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory for its header" FREE_MEMORY, w->path);
     }
     for (int i = 0; i < 8; i++) {
         size[i] = (unsigned char)((uint64_t)length >> (8 * i));
@@ -136,7 +136,7 @@ lariat_status safetensors_create(const char *path, const tensor_spec specs[], in
     *out = NULL;
     if (!w || !(w->path = strdup(path))) {
         free(w);
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to write it", path);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory to write it" FREE_MEMORY, path);
     }
     lariat_status status = open_place(w);
     if (status == LARIAT_OK) {
@@ -161,16 +161,16 @@ lariat_status safetensors_finish(safetensors_writer *w)
     lariat_status status = LARIAT_OK;
 
     if (w->written != w->wanted) {
-        status = fail(LARIAT_FAILED, "%s: %llu bytes were written where its header says %llu", w->path,
+        status = fail(LARIAT_FAILED, "%s: %llu bytes were written where its header says %llu: please report this", w->path,
                       (unsigned long long)w->written, (unsigned long long)w->wanted);
     }
     int closed = fclose(w->file);
     w->file = NULL;
     if (status == LARIAT_OK && closed != 0) {
-        status = fail(LARIAT_IO, "%s: cannot be written: %s", w->path, strerror(errno));
+        status = fail(LARIAT_IO, "%s: cannot be written: %s, choose another place or make room", w->path, strerror(errno));
     }
     if (status == LARIAT_OK && w->partial && rename(w->partial, w->path) != 0) {
-        status = fail(LARIAT_IO, "%s: cannot be put into its place: %s", w->path, strerror(errno));
+        status = fail(LARIAT_IO, "%s: cannot be put into its place: %s, choose another place", w->path, strerror(errno));
     }
     if (status != LARIAT_OK) {
         safetensors_discard(w);

@@ -46,20 +46,21 @@ void tensors_close(tensors *t)
 lariat_status tensors_add(tensors *t, const char *path, const tensor *x, const char *name, size_t length)
 {
     if (length == 0 || memchr(name, 0, length)) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %lld has no name, or one with a zero byte in it", path, (long long)t->n);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %lld has no name, or one with a zero byte in it" FETCH_AGAIN, path,
+                    (long long)t->n);
     }
     if (t->n == t->capacity) { /* by doubling: what is allocated follows what has been read, never what a file announces */
         int64_t capacity = t->capacity ? 2 * t->capacity : 64;
         tensor *list = realloc(t->list, (size_t)capacity * sizeof *list);
         if (!list) {
-            return fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %lld tensors", path, (long long)capacity);
+            return fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %lld tensors" FREE_MEMORY, path, (long long)capacity);
         }
         t->list = list;
         t->capacity = capacity;
     }
     char *copy = strndup(name, length);
     if (!copy) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory for a tensor's name", path);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory for a tensor's name" FREE_MEMORY, path);
     }
     t->list[t->n] = *x;
     t->list[t->n].name = copy;
@@ -77,10 +78,10 @@ lariat_status tensors_sort(tensors *t, const char *path)
         const tensor *b = &t->list[i];
         if (strcmp(a->name, b->name) == 0) {
             if (a->file != b->file && a->file < t->n_files && b->file < t->n_files) {
-                return fail(LARIAT_BAD_MODEL, "%s: tensor %s is in %s and in %s", path, a->name, t->files[a->file].path,
-                            t->files[b->file].path);
+                return fail(LARIAT_BAD_MODEL, "%s: tensor %s is in %s and in %s: remove the file that is too many", path,
+                            a->name, t->files[a->file].path, t->files[b->file].path);
             }
-            return fail(LARIAT_BAD_MODEL, "%s: tensor %s is there twice", path, a->name);
+            return fail(LARIAT_BAD_MODEL, "%s: tensor %s is there twice" FETCH_AGAIN, path, a->name);
         }
     }
     return LARIAT_OK;
@@ -104,7 +105,7 @@ lariat_status tensors_check_layout(const tensors *t, const char *path, int64_t f
     const tensor **order = malloc((size_t)(n + 1) * sizeof *order);
 
     if (!order) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to look at %lld tensors", path, (long long)n);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory to look at %lld tensors" FREE_MEMORY, path, (long long)n);
     }
     for (int64_t i = 0; i < n; i++) {
         order[i] = &t->list[first + i];

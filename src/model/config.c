@@ -14,7 +14,8 @@
 static lariat_status check_range(const char *path, const char *what, int64_t value, int64_t high)
 {
     if (value < 1 || value > high) {
-        return fail(LARIAT_BAD_MODEL, "%s: %s is %lld, outside of 1 to %lld", path, what, (long long)value, (long long)high);
+        return fail(LARIAT_BAD_MODEL, "%s: %s is %lld, outside of 1 to %lld" CORRECT_IT, path, what, (long long)value,
+                    (long long)high);
     }
     return LARIAT_OK;
 }
@@ -31,22 +32,23 @@ lariat_status config_check(const char *path, model_config *c)
     TRY(check_range(path, "the size of all heads", (int64_t)c->n_heads * c->head_dim, CONFIG_MAX_WIDTH));
     TRY(check_range(path, "the trained context", c->trained_context, CONFIG_MAX_CONTEXT));
     if (c->n_heads % c->n_kv_heads != 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: %d heads are no multiple of %d key-value heads", path, c->n_heads, c->n_kv_heads);
+        return fail(LARIAT_BAD_MODEL, "%s: %d heads are no multiple of %d key-value heads" CORRECT_IT, path, c->n_heads,
+                    c->n_kv_heads);
     }
     if (c->head_dim % 2 != 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: the size of a head is %d, wanted an even number", path, c->head_dim);
+        return fail(LARIAT_BAD_MODEL, "%s: the size of a head is %d, wanted an even number" CORRECT_IT, path, c->head_dim);
     }
     if (!isfinite(c->rms_eps) || c->rms_eps < 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: the epsilon of the norms is %g, wanted a small positive number", path,
+        return fail(LARIAT_BAD_MODEL, "%s: the epsilon of the norms is %g, wanted a small positive number" CORRECT_IT, path,
                     (double)c->rms_eps);
     }
     if (c->bos_id >= c->vocab) {
-        return fail(LARIAT_BAD_MODEL, "%s: the beginning-of-sequence id %d is outside of the vocabulary of %d", path, c->bos_id,
-                    c->vocab);
+        return fail(LARIAT_BAD_MODEL, "%s: the beginning-of-sequence id %d is outside of the vocabulary of %d" CORRECT_IT, path,
+                    c->bos_id, c->vocab);
     }
     for (int32_t i = 0; i < c->n_end_ids; i++) {
         if (c->end_ids[i] >= c->vocab) {
-            return fail(LARIAT_BAD_MODEL, "%s: the end-of-sequence id %d is outside of the vocabulary of %d", path,
+            return fail(LARIAT_BAD_MODEL, "%s: the end-of-sequence id %d is outside of the vocabulary of %d" CORRECT_IT, path,
                         c->end_ids[i], c->vocab);
         }
     }
@@ -185,13 +187,15 @@ static lariat_status read_architecture(const char *path, const json_t *o, model_
         i++;
     }
     if (i == KNOWN) {
-        return fail(LARIAT_UNSUPPORTED, "%s: is of the architecture \"%s\"; Lariat computes llama and mistral", path,
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: is of the architecture \"%s\"; Lariat computes llama and mistral: use such a model", path,
                     type    ? type
                     : class ? class
                             : "(none is named)");
     }
     if (classes && !json_is_null(classes) && (json_array_size(classes) != 1 || !class || strcmp(class, known[i].class) != 0)) {
-        return fail(LARIAT_UNSUPPORTED, "%s: \"architectures\" names %s, wanted %s for a %s model", path,
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: \"architectures\" names %s, wanted %s for a %s model: use a checkpoint for text generation", path,
                     class ? class : "no class", known[i].class, known[i].type);
     }
     snprintf(c->architecture, sizeof c->architecture, "%s", known[i].type);
@@ -223,7 +227,8 @@ static lariat_status read_sizes(const char *path, const json_t *o, bool mistral,
 
     const json_t *head_dim = json_object_get(o, "head_dim");
     if ((!head_dim || json_is_null(head_dim)) && c->d_model % c->n_heads != 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"hidden_size\" %d is no multiple of %d heads, and there is no \"head_dim\"", path,
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: \"hidden_size\" %d is no multiple of %d heads, and there is no \"head_dim\"" CORRECT_IT, path,
                     c->d_model, c->n_heads);
     }
     c->head_dim = c->d_model / c->n_heads;
@@ -254,11 +259,11 @@ static lariat_status rope_object(const char *path, const json_t *o, const json_t
     bool has_new = new && !json_is_null(new);
 
     if ((has_old && !json_is_object(old)) || (has_new && !json_is_object(new))) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not an object", path,
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not an object" FETCH_AGAIN, path,
                     has_old && !json_is_object(old) ? "rope_scaling" : "rope_parameters");
     }
     if (has_old && has_new && !json_equal(old, new)) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"rope_scaling\" and \"rope_parameters\" contradict each other", path);
+        return fail(LARIAT_BAD_MODEL, "%s: \"rope_scaling\" and \"rope_parameters\" contradict each other" CORRECT_IT, path);
     }
     *out = has_old && json_object_size(old) ? old : has_new ? new : NULL;
     return LARIAT_OK;
@@ -332,8 +337,8 @@ static lariat_status read_rope(const char *path, const json_t *o, model_config *
         double outside = p.theta;
         TRY(read_rope_object(path, o, r, &p));
         if (json_object_get(o, "rope_theta") && json_object_get(r, "rope_theta") && p.theta != outside) {
-            return fail(LARIAT_BAD_MODEL, "%s: \"rope_theta\" is %g, but %g inside the rotary settings: remove the wrong one", path,
-                        outside, p.theta);
+            return fail(LARIAT_BAD_MODEL, "%s: \"rope_theta\" is %g, but %g inside the rotary settings: remove the wrong one",
+                        path, outside, p.theta);
         }
     }
     TRY(rope_frequencies(path, &p, c)); /* before the unknown fields: an unknown type says more than a field of it */
@@ -349,7 +354,7 @@ static lariat_status read_rope(const char *path, const json_t *o, model_config *
 static lariat_status add_end_id(const char *path, const json_t *v, model_config *c)
 {
     if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) >= c->vocab) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"eos_token_id\" names something that is no id below %d", path, c->vocab);
+        return fail(LARIAT_BAD_MODEL, "%s: \"eos_token_id\" names something that is no id below %d" CORRECT_IT, path, c->vocab);
     }
     int32_t id = (int32_t)json_integer_value(v);
     for (int32_t i = 0; i < c->n_end_ids; i++) {
@@ -358,7 +363,7 @@ static lariat_status add_end_id(const char *path, const json_t *v, model_config 
         }
     }
     if (c->n_end_ids == CONFIG_MAX_END_IDS) {
-        return fail(LARIAT_UNSUPPORTED, "%s: \"eos_token_id\" names more than %d ids", path, CONFIG_MAX_END_IDS);
+        return fail(LARIAT_UNSUPPORTED, "%s: \"eos_token_id\" names more than %d ids, name fewer", path, CONFIG_MAX_END_IDS);
     }
     c->end_ids[c->n_end_ids++] = id;
     return LARIAT_OK;

@@ -14,10 +14,11 @@ static lariat_status need_int(const gguf *g, const char *key, int64_t high, int3
     int64_t value;
 
     if (!gguf_has(g, key)) {
-        return fail(LARIAT_BAD_MODEL, "%s: has no key %s", gguf_path(g), key);
+        return fail(LARIAT_BAD_MODEL, "%s: has no key %s" FETCH_AGAIN, gguf_path(g), key);
     }
     if (!gguf_int(g, key, &value) || value < 1 || value > high) {
-        return fail(LARIAT_BAD_MODEL, "%s: key %s is no integer from 1 to %lld", gguf_path(g), key, (long long)high);
+        return fail(LARIAT_BAD_MODEL, "%s: key %s is no integer from 1 to %lld" FETCH_AGAIN, gguf_path(g), key,
+                    (long long)high);
     }
     *out = (int32_t)value;
     return LARIAT_OK;
@@ -33,12 +34,13 @@ static lariat_status need_per_layer_int(const gguf *g, const char *key, int32_t 
         return need_int(g, key, high, out);
     }
     if (gguf_array_size(a) != n_layers || !gguf_array_int(a, 0, &first) || first < 1 || first > high) {
-        return fail(LARIAT_BAD_MODEL, "%s: key %s is no array of %d integers from 1 to %lld", gguf_path(g), key, n_layers,
-                    (long long)high);
+        return fail(LARIAT_BAD_MODEL, "%s: key %s is no array of %d integers from 1 to %lld" FETCH_AGAIN, gguf_path(g), key,
+                    n_layers, (long long)high);
     }
     for (int32_t i = 1; i < n_layers; i++) {
         if (!gguf_array_int(a, i, &value) || value != first) {
-            return fail(LARIAT_UNSUPPORTED, "%s: key %s differs from layer to layer, which Lariat does not compute",
+            return fail(LARIAT_UNSUPPORTED,
+                        "%s: key %s differs from layer to layer, which Lariat does not compute: use a model without that",
                         gguf_path(g), key);
         }
     }
@@ -57,11 +59,12 @@ static lariat_status check_architecture(const gguf *g)
     size_t size;
 
     if (!gguf_string(g, "general.architecture", &text, &size)) {
-        return fail(LARIAT_BAD_MODEL, "%s: has no key general.architecture", gguf_path(g));
+        return fail(LARIAT_BAD_MODEL, "%s: has no key general.architecture" FETCH_AGAIN, gguf_path(g));
     }
     if (!text_is(text, size, "llama")) {
-        return fail(LARIAT_UNSUPPORTED, "%s: is of the architecture \"%.*s\"; of GGUF files Lariat computes llama",
-                    gguf_path(g), size < 64 ? (int)size : 64, text);
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: is of the architecture \"%.*s\"; of GGUF files Lariat computes llama: use such a model", gguf_path(g),
+                    size < 64 ? (int)size : 64, text);
     }
     return LARIAT_OK;
 }
@@ -103,8 +106,9 @@ static lariat_status refuse_oddities(const gguf *g)
             readable = true;
         }
         if (!readable || value != refused[i].neutral) {
-            return fail(LARIAT_UNSUPPORTED, "%s: key %s changes the result in a way that Lariat does not compute", gguf_path(g),
-                        refused[i].key);
+            return fail(LARIAT_UNSUPPORTED,
+                        "%s: key %s changes the result in a way that Lariat does not compute: use a model without it",
+                        gguf_path(g), refused[i].key);
         }
     }
     return LARIAT_OK;
@@ -116,20 +120,20 @@ static lariat_status read_vocab(const gguf *g, model_config *c)
     int64_t tokens = gguf_array_length(g, "tokenizer.ggml.tokens");
 
     if (!embedding || embedding->n_dims != 2) {
-        return fail(LARIAT_BAD_MODEL, "%s: has no matrix token_embd.weight", gguf_path(g));
+        return fail(LARIAT_BAD_MODEL, "%s: has no matrix token_embd.weight" FETCH_AGAIN, gguf_path(g));
     }
     if (gguf_has(g, "llama.vocab_size")) {
         TRY(need_int(g, "llama.vocab_size", CONFIG_MAX_VOCAB, &c->vocab));
     } else {
         int64_t rows = embedding->dims[0];
         if (rows < 1 || rows > CONFIG_MAX_VOCAB) {
-            return fail(LARIAT_BAD_MODEL, "%s: token_embd.weight has %lld rows, outside of 1 to %d", gguf_path(g),
+            return fail(LARIAT_BAD_MODEL, "%s: token_embd.weight has %lld rows, outside of 1 to %d" FETCH_AGAIN, gguf_path(g),
                         (long long)rows, CONFIG_MAX_VOCAB);
         }
         c->vocab = (int32_t)rows;
     }
     if (tokens > c->vocab) {
-        return fail(LARIAT_BAD_MODEL, "%s: its tokenizer has %lld tokens, and its vocabulary %d", gguf_path(g),
+        return fail(LARIAT_BAD_MODEL, "%s: its tokenizer has %lld tokens, and its vocabulary %d" FETCH_AGAIN, gguf_path(g),
                     (long long)tokens, c->vocab);
     }
     return LARIAT_OK;
@@ -150,8 +154,8 @@ static lariat_status read_sizes(const gguf *g, model_config *c)
         TRY(need_per_layer_int(g, "llama.attention.head_count_kv", c->n_layers, CONFIG_MAX_HEADS, &c->n_kv_heads));
     }
     if (!gguf_has(g, "llama.attention.key_length") && c->d_model % c->n_heads != 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: llama.embedding_length %d is no multiple of %d heads", gguf_path(g), c->d_model,
-                    c->n_heads);
+        return fail(LARIAT_BAD_MODEL, "%s: llama.embedding_length %d is no multiple of %d heads" FETCH_AGAIN, gguf_path(g),
+                    c->d_model, c->n_heads);
     }
     c->head_dim = c->d_model / c->n_heads;
     if (gguf_has(g, "llama.attention.key_length")) {
@@ -164,17 +168,19 @@ static lariat_status read_sizes(const gguf *g, model_config *c)
             TRY(need_int(g, same[i], CONFIG_MAX_HEAD_DIM, &size));
         }
         if (size != c->head_dim) {
-            return fail(LARIAT_UNSUPPORTED, "%s: key %s is %d and the size of a head is %d: Lariat wants them equal",
+            return fail(LARIAT_UNSUPPORTED,
+                        "%s: key %s is %d and the size of a head is %d: Lariat wants them equal, use a model where they are",
                         gguf_path(g), same[i], size, c->head_dim);
         }
     }
     if (!gguf_int(g, "llama.context_length", &context) || context < 1 || context > CONFIG_MAX_CONTEXT) {
-        return fail(LARIAT_BAD_MODEL, "%s: key llama.context_length is missing or no integer from 1 to %lld", gguf_path(g),
-                    (long long)CONFIG_MAX_CONTEXT);
+        return fail(LARIAT_BAD_MODEL, "%s: key llama.context_length is missing or no integer from 1 to %lld" FETCH_AGAIN,
+                    gguf_path(g), (long long)CONFIG_MAX_CONTEXT);
     }
     c->trained_context = context;
     if (!gguf_float(g, "llama.attention.layer_norm_rms_epsilon", &eps)) {
-        return fail(LARIAT_BAD_MODEL, "%s: has no number in key llama.attention.layer_norm_rms_epsilon", gguf_path(g));
+        return fail(LARIAT_BAD_MODEL, "%s: has no number in key llama.attention.layer_norm_rms_epsilon" FETCH_AGAIN,
+                    gguf_path(g));
     }
     c->rms_eps = (float)eps;
     return read_vocab(g, c);
@@ -186,7 +192,7 @@ static lariat_status read_sizes(const gguf *g, model_config *c)
 static lariat_status take_float(const gguf *g, const char *key, double *out)
 {
     if (gguf_has(g, key) && !gguf_float(g, key, out)) {
-        return fail(LARIAT_BAD_MODEL, "%s: key %s is no number", gguf_path(g), key);
+        return fail(LARIAT_BAD_MODEL, "%s: key %s is no number" FETCH_AGAIN, gguf_path(g), key);
     }
     return LARIAT_OK;
 }
@@ -199,7 +205,7 @@ static lariat_status read_scaling(const gguf *g, rope_parameters *p, double *att
     double log_multiplier = 0;
 
     if (gguf_has(g, "llama.rope.scaling.type") && !gguf_string(g, "llama.rope.scaling.type", &text, &size)) {
-        return fail(LARIAT_BAD_MODEL, "%s: key llama.rope.scaling.type is no string", gguf_path(g));
+        return fail(LARIAT_BAD_MODEL, "%s: key llama.rope.scaling.type is no string" FETCH_AGAIN, gguf_path(g));
     }
     TRY(take_float(g, "llama.rope.scale_linear", &factor)); /* the old name */
     TRY(take_float(g, "llama.rope.scaling.factor", &factor));
@@ -213,15 +219,17 @@ static lariat_status read_scaling(const gguf *g, rope_parameters *p, double *att
         return LARIAT_OK;
     }
     if (!text_is(text, size, "yarn")) {
-        return fail(LARIAT_UNSUPPORTED,
-                    "%s: asks for the rotary type \"%.*s\"; of GGUF files Lariat computes none, linear and yarn", gguf_path(g),
-                    size < 64 ? (int)size : 64, text);
+        return fail(
+            LARIAT_UNSUPPORTED,
+            "%s: asks for the rotary type \"%.*s\"; of GGUF files Lariat computes none, linear and yarn: use such a model",
+            gguf_path(g), size < 64 ? (int)size : 64, text);
     }
     p->type = "yarn";
     p->factor = factor != 0 ? factor : 1;
     if (gguf_has(g, "llama.rope.scaling.original_context_length") &&
         !gguf_int(g, "llama.rope.scaling.original_context_length", &p->original_context)) {
-        return fail(LARIAT_BAD_MODEL, "%s: key llama.rope.scaling.original_context_length is no integer", gguf_path(g));
+        return fail(LARIAT_BAD_MODEL, "%s: key llama.rope.scaling.original_context_length is no integer" FETCH_AGAIN,
+                    gguf_path(g));
     }
     TRY(take_float(g, "llama.rope.scaling.yarn_beta_fast", &p->beta_fast));
     TRY(take_float(g, "llama.rope.scaling.yarn_beta_slow", &p->beta_slow));
@@ -240,14 +248,15 @@ static lariat_status apply_factors(const gguf *g, model_config *c)
         return LARIAT_OK;
     }
     if (factors->type != DTYPE_F32 || factors->n_dims != 1 || factors->dims[0] != c->head_dim / 2) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor rope_freqs.weight is not F32 [%d]", gguf_path(g), c->head_dim / 2);
+        return fail(LARIAT_BAD_MODEL, "%s: tensor rope_freqs.weight is not F32 [%d]" FETCH_AGAIN, gguf_path(g),
+                    c->head_dim / 2);
     }
     for (int32_t i = 0; i < c->head_dim / 2; i++) {
         float factor;
         memcpy(&factor, (const char *)factors->data + (size_t)i * sizeof factor, sizeof factor);
         if (!isfinite(factor) || factor <= 0 || !isfinite(c->inv_freq[i] / factor)) {
-            return fail(LARIAT_BAD_MODEL, "%s: tensor rope_freqs.weight holds %g, wanted positive numbers", gguf_path(g),
-                        (double)factor);
+            return fail(LARIAT_BAD_MODEL, "%s: tensor rope_freqs.weight holds %g, wanted positive numbers" FETCH_AGAIN,
+                        gguf_path(g), (double)factor);
         }
         c->inv_freq[i] /= factor;
     }
@@ -264,7 +273,8 @@ static lariat_status read_rope(const gguf *g, model_config *c)
     TRY(take_float(g, "llama.rope.freq_base", &p.theta));
     TRY(read_scaling(g, &p, &attention));
     if (p.original_context < 1 || p.original_context > CONFIG_MAX_CONTEXT || !isfinite(attention) || attention <= 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: its rotary scaling has an original context or an attention factor out of range",
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: its rotary scaling has an original context or an attention factor out of range" FETCH_AGAIN,
                     gguf_path(g));
     }
     TRY(rope_frequencies(gguf_path(g), &p, c));
@@ -280,7 +290,7 @@ static lariat_status read_id(const gguf *g, const char *key, int32_t vocab, int3
     int64_t id = -1;
 
     if (gguf_has(g, key) && (!gguf_int(g, key, &id) || id < 0 || id >= vocab)) {
-        return fail(LARIAT_BAD_MODEL, "%s: key %s is no id below %d", gguf_path(g), key, vocab);
+        return fail(LARIAT_BAD_MODEL, "%s: key %s is no id below %d" FETCH_AGAIN, gguf_path(g), key, vocab);
     }
     *out = (int32_t)id;
     return LARIAT_OK;

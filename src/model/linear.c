@@ -41,7 +41,8 @@ static void *element(const target *to, int64_t i)
     return (char *)to->y + i * (int64_t)dtype_block_bytes(to->type);
 }
 
-/* The rows [begin, end) of the projections stacked one on another, as jobs that write to columns [0, end - begin) of the target. */
+/* The rows [begin, end) of the projections stacked one on another, as jobs that write to columns [0, end - begin) of the
+   target. */
 static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts, int64_t begin, int64_t end, const target *to)
 {
     int64_t base = 0;
@@ -51,8 +52,14 @@ static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts
         int64_t from = begin > base ? begin - base : 0;
         int64_t until = end - base < parts[i].w->rows ? end - base : parts[i].w->rows;
         if (from < until) {
-            jobs[n++] = (linear_job){.w = parts[i].w, .row0 = from, .rows = until - from, .bias = parts[i].bias, .type = to->type,
-                                     .y = element(to, base + from - begin), .ldy = to->ld, .add = to->add};
+            jobs[n++] = (linear_job){.w = parts[i].w,
+                                     .row0 = from,
+                                     .rows = until - from,
+                                     .bias = parts[i].bias,
+                                     .type = to->type,
+                                     .y = element(to, base + from - begin),
+                                     .ldy = to->ld,
+                                     .add = to->add};
         }
         base += parts[i].w->rows;
     }
@@ -85,7 +92,8 @@ static int64_t rows_of(const projection parts[], int n_parts)
 }
 
 /* The projections of x [n, cols] side by side, whole or by slices. */
-static lariat_status project(const linear_context *c, const target *to, const void *x, int64_t n, const projection parts[], int n_parts)
+static lariat_status project(const linear_context *c, const target *to, const void *x, int64_t n, const projection parts[],
+                             int n_parts)
 {
     linear_job jobs[MAX_PARTS];
     int64_t rows = rows_of(parts, n_parts), cols = parts[0].w->cols, begin, end;
@@ -100,7 +108,8 @@ static lariat_status project(const linear_context *c, const target *to, const vo
     return gather_slices(c, to, n, rows);
 }
 
-lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[], int n_parts)
+lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[],
+                     int n_parts)
 {
     return project(c, &(target){.type = c->dev->act, .y = y, .ld = ldy}, x, n, parts, n_parts);
 }

@@ -3,7 +3,8 @@
 
    By tokens a rank takes its own rows through whole matrices. By slices every rank takes all rows of the pass through its
    slice of each matrix's rows, and one message brings the slices of all ranks together; since a sum over columns is never
-   divided, the result has the same bits for every number of ranks on a device whose sums do not depend on the slice (the CPU). */
+   divided, the result has the same bits for every number of ranks on a device whose sums do not depend on the slice (the
+   CPU). */
 #ifndef MODEL_LINEAR_H
 #define MODEL_LINEAR_H
 
@@ -30,7 +31,8 @@ void linear_slice(int64_t rows, int rank, int n, int64_t *begin, int64_t *end);
 int64_t linear_slice_width(int64_t rows, int n);
 
 /* y[t] = the results of all projections side by side: y [n, sum of rows], row t at y + t * ldy; x [n, cols], dense. */
-lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[], int n_parts);
+lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[],
+                     int n_parts);
 
 /* x[t] += the projection of h: x, the residual, [n, rows] in F32, dense; h [n, cols], dense. */
 lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection part);

@@ -5,9 +5,11 @@
 #include "model/weights.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CONFIG_FILE_LIMIT = 16 << 20 };
 
@@ -22,7 +24,7 @@ static bool ends_with(const char *text, const char *ending)
 
 static lariat_status no_memory(const char *path)
 {
-    return fail(LARIAT_NO_MEMORY, "%s: no memory to open it", path);
+    return fail(LARIAT_NO_MEMORY, "%s: no memory to open it" FREE_MEMORY, path);
 }
 
 static bool pickled(const char *name)
@@ -53,7 +55,8 @@ static lariat_status read_configuration(const char *folder, model_config *out)
     if (!path || !generation_path) {
         status = no_memory(folder);
     } else if (!path_is_file(path)) {
-        status = fail(LARIAT_BAD_MODEL, "%s: has no config.json: a Hugging Face directory has one beside its weights", folder);
+        status = fail(LARIAT_BAD_MODEL, "%s: has no config.json: fetch it, a Hugging Face directory has one beside its weights",
+                      folder);
     }
     if (status == LARIAT_OK) {
         status = json_read_file(path, CONFIG_FILE_LIMIT, &config);
@@ -168,6 +171,9 @@ static lariat_status open_file(const char *path, model *m)
 {
     bool is_gguf = false;
 
+    if (access(path, R_OK) != 0) { /* before anything is said about what it is or what is beside it */
+        return fail(LARIAT_IO, "%s: cannot be opened: %s, check the path and its permissions", path, strerror(errno));
+    }
     if (pickled(path)) {
         return refuse_pickle(path);
     }
@@ -176,7 +182,8 @@ static lariat_status open_file(const char *path, model *m)
     }
     TRY(begins_with(path, "GGUF", 4, &is_gguf));
     if (!is_gguf && !ends_with(path, ".gguf")) {
-        return fail(LARIAT_BAD_MODEL, "%s: is neither a GGUF nor a safetensors file", path);
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: is neither a GGUF nor a safetensors file: name one, a Hugging Face directory or random:NAME", path);
     }
     TRY(gguf_open(path, &m->file));
     return config_from_gguf(m->file, &m->config);

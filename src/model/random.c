@@ -50,7 +50,7 @@ static lariat_status parse_name(const char *path, const shape **out, dtype *type
     *type = colon ? dtype_from_name(colon + 1) : DTYPE_BF16;
     if (*type > DTYPE_IQ4_NL) {
         return fail(LARIAT_BAD_ARGUMENT,
-                    "%s: %s is no type of weights; there are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, "
+                    "%s: %s is no type of weights, choose from F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, "
                     "Q4_K, Q5_K, Q6_K and IQ4_NL",
                     path, colon + 1);
     }
@@ -61,7 +61,7 @@ static lariat_status parse_name(const char *path, const shape **out, dtype *type
         }
     }
     return fail(LARIAT_BAD_ARGUMENT,
-                "%s: there is no shape \"%.*s\"; there are 7b, 13b, 70b, 3-8b, 3-70b, 3.2-1b, 3.2-3b and smollm2-135m", path,
+                "%s: there is no shape \"%.*s\", choose from 7b, 13b, 70b, 3-8b, 3-70b, 3.2-1b, 3.2-3b and smollm2-135m", path,
                 (int)(length < 64 ? length : 64), name);
 }
 
@@ -327,7 +327,7 @@ lariat_status random_fill(const char *path, tensors *table, arena *memory)
     if (!f.list || !f.first_piece) {
         free(f.list);
         free(f.first_piece);
-        return fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %lld tensors", path, (long long)table->n);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %lld tensors" FREE_MEMORY, path, (long long)table->n);
     }
     for (int64_t i = 0; i < table->n; i++) {
         if (table->list[i].n_dims == 2) {

@@ -99,7 +99,7 @@ static lariat_status check_llama3(const char *path, const rope_parameters *p)
         p->high_freq_factor <= p->low_freq_factor) {
         return fail(LARIAT_BAD_MODEL,
                     "%s: rotary type llama3 wants factor, low_freq_factor < high_freq_factor and "
-                    "original_max_position_embeddings, all positive",
+                    "original_max_position_embeddings, all positive" CORRECT_IT,
                     path);
     }
     return LARIAT_OK;
@@ -113,7 +113,7 @@ static lariat_status check_yarn(const char *path, const rope_parameters *p, doub
         !isfinite(p->mscale) || !isfinite(p->mscale_all_dim)) {
         return fail(LARIAT_BAD_MODEL,
                     "%s: rotary type yarn wants a positive factor, original_max_position_embeddings, rope_theta above 1 "
-                    "and finite betas and mscales",
+                    "and finite betas and mscales" CORRECT_IT,
                     path);
     }
     return LARIAT_OK;
@@ -125,7 +125,7 @@ static lariat_status fill_frequencies(const char *path, const rope_parameters *p
     if (strcmp(p->type, "default") == 0 || strcmp(p->type, "linear") == 0) {
         bool linear = p->type[0] == 'l';
         if (linear && !positive(p->factor)) {
-            return fail(LARIAT_BAD_MODEL, "%s: rotary type linear wants a positive \"factor\"", path);
+            return fail(LARIAT_BAD_MODEL, "%s: rotary type linear wants a positive \"factor\"" CORRECT_IT, path);
         }
         for (int32_t i = 0; i < c->head_dim / 2; i++) {
             float f = 1.0f / wave(p, c->head_dim, i);
@@ -140,7 +140,8 @@ static lariat_status fill_frequencies(const char *path, const rope_parameters *p
         yarn(p, factor, c->head_dim, c->inv_freq);
         c->rope_factor = (float)yarn_attention_factor(p, factor);
     } else {
-        return fail(LARIAT_UNSUPPORTED, "%s: asks for the rotary type \"%s\"; Lariat computes default, linear, llama3 and yarn",
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: asks for the rotary type \"%s\"; Lariat computes default, linear, llama3 and yarn: use such a model",
                     path, p->type);
     }
     snprintf(c->rope_type, sizeof c->rope_type, "%s", p->type);
@@ -150,7 +151,7 @@ static lariat_status fill_frequencies(const char *path, const rope_parameters *p
 lariat_status rope_frequencies(const char *path, const rope_parameters *p, model_config *c)
 {
     if (!positive(p->theta)) {
-        return fail(LARIAT_BAD_MODEL, "%s: rope_theta is %g, wanted a positive number", path, p->theta);
+        return fail(LARIAT_BAD_MODEL, "%s: rope_theta is %g, wanted a positive number" CORRECT_IT, path, p->theta);
     }
     TRY(fill_frequencies(path, p, c));
     bool sound = isfinite(c->rope_factor) && c->rope_factor > 0;
@@ -158,8 +159,8 @@ lariat_status rope_frequencies(const char *path, const rope_parameters *p, model
         sound = sound && isfinite(c->inv_freq[i]) && c->inv_freq[i] >= 0;
     }
     if (!sound) {
-        return fail(LARIAT_BAD_MODEL, "%s: its rotary parameters give frequencies or a factor that are not finite and positive",
-                    path);
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: its rotary parameters give frequencies or a factor that are not finite and positive" CORRECT_IT, path);
     }
     return LARIAT_OK;
 }

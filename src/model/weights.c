@@ -69,7 +69,8 @@ static lariat_status find(binder *b, const char *name, int64_t rows, int64_t col
     char wanted[64];
 
     if (!x) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s is missing: the checkpoint is not whole, or not of this configuration",
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: tensor %s is missing: the checkpoint is not whole, or not of this configuration, fetch it again",
                     b->path, name);
     }
     bool fits = rows ? x->n_dims == 2 && x->dims[0] == rows && x->dims[1] == cols : x->n_dims == 1 && x->dims[0] == cols;
@@ -80,13 +81,16 @@ static lariat_status find(binder *b, const char *name, int64_t rows, int64_t col
         } else {
             snprintf(wanted, sizeof wanted, "[%lld]", (long long)cols);
         }
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s has the shape %s, wanted %s by its configuration", b->path, name, shape,
-                    wanted);
+        return fail(
+            LARIAT_BAD_MODEL,
+            "%s: tensor %s has the shape %s, wanted %s by its configuration: fetch the checkpoint and its configuration again",
+            b->path, name, shape, wanted);
     }
     bool plain = x->type == DTYPE_F32 || x->type == DTYPE_F16 || x->type == DTYPE_BF16;
     if (rows ? x->type > DTYPE_IQ4_NL : !plain) {
-        return fail(LARIAT_UNSUPPORTED, "%s: tensor %s has the type %s, which Lariat does not compute with%s", b->path, name,
-                    x->type_name, rows ? "" : " in a norm or a bias");
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: tensor %s has the type %s, which Lariat does not compute with%s: convert it to F32, F16 or BF16",
+                    b->path, name, x->type_name, rows ? "" : " in a norm or a bias");
     }
     if (!b->used[x - b->m->table->list]) {
         b->used[x - b->m->table->list] = true;
@@ -223,8 +227,8 @@ static lariat_status check_left_over(const binder *b, const tensor *x)
         return LARIAT_OK;
     }
     return fail(LARIAT_UNSUPPORTED,
-                "%s: tensor %s has no place in a %s model of this configuration, and leaving it out could change the "
-                "result",
+                "%s: tensor %s has no place in a %s model of this configuration, and leaving it out could change the result: "
+                "use a checkpoint without it",
                 b->path, x->name, b->m->config.architecture);
 }
 
@@ -334,7 +338,7 @@ lariat_status weights_bind(model *m, bool values)
     b.used = calloc((size_t)m->table->n + 1, sizeof *b.used);
     lariat_status status = LARIAT_OK;
     if (!m->weights.layers || !b.used) {
-        status = fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %d layers", m->path, m->config.n_layers);
+        status = fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %d layers" FREE_MEMORY, m->path, m->config.n_layers);
     }
     if (status == LARIAT_OK) {
         status = bind_twice(&b, values);

@@ -92,7 +92,7 @@ void ring_expose_queries(ring_rank *r, const void *q, int64_t ldq)
 
 static lariat_status no_memory(const ring_rank *r)
 {
-    return fail(LARIAT_NO_MEMORY, "rank %d: no memory for the segments of a pass", r->rank);
+    return fail(LARIAT_NO_MEMORY, "rank %d: no memory for the segments of a pass" FREE_MEMORY, r->rank);
 }
 
 static lariat_status make_segments(ring_rank *r, size_t need)

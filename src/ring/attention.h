@@ -46,7 +46,8 @@ typedef struct ring_setup {
     int64_t q_row_bytes; /* from one row of queries to the next, where they may travel */
 } ring_setup;
 
-/* Bytes of a rank beside its shard; the largest message that it gathers; and the most that one hop brings. SIZE_MAX on overflow. */
+/* Bytes of a rank beside its shard; the largest message that it gathers; and the most that one hop brings. SIZE_MAX on
+   overflow. */
 size_t ring_memory(const ring_setup *s, int32_t n_ranks);
 size_t ring_message(const ring_setup *s);
 size_t ring_hop(const ring_setup *s);
@@ -70,8 +71,8 @@ void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int6
    head_dim], row t at o + t * ldo. Collective; ring_append of the layer comes before. */
 lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ldq, void *o, int64_t ldo);
 
-/* The log-sum-exp of the scores of the last ring_attend: lse [rows, n_heads], m + ln(l), -inf where no key was seen. For a device
-   that shares the host's memory. */
+/* The log-sum-exp of the scores of the last ring_attend: lse [rows, n_heads], m + ln(l), -inf where no key was seen. For a
+   device that shares the host's memory. */
 void ring_lse(const ring_rank *r, float *lse);
 
 #endif

@@ -13,7 +13,8 @@ size_t shard_need(int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_
     return side > SIZE_MAX / 2 ? SIZE_MAX : bytes_of(2, n_layers, side);
 }
 
-lariat_status shard_open(shard *s, device *dev, int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type)
+lariat_status shard_open(shard *s, device *dev, int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots,
+                         dtype type)
 {
     size_t need = shard_need(n_layers, n_kv_heads, head_dim, slots, type);
 
@@ -59,7 +60,7 @@ lariat_status cache_open(cache *c, int32_t n_ranks, int64_t slots)
     c->free_blocks = malloc((size_t)n_ranks * sizeof *c->free_blocks);
     if (!c->taken || !c->free_blocks) {
         cache_close(c);
-        return fail(LARIAT_NO_MEMORY, "KV cache: no memory for a table of %lld slots", (long long)slots);
+        return fail(LARIAT_NO_MEMORY, "KV cache: no memory for a table of %lld slots" FREE_MEMORY, (long long)slots);
     }
     for (int32_t r = 0; r < n_ranks; r++) {
         c->free_blocks[r] = c->blocks;
@@ -123,7 +124,8 @@ static lariat_status reserve(cache *c, int32_t rank, int64_t blocks, sequence_pa
     part->extents = calloc(extents + 1, sizeof *part->extents);
     part->positions = malloc((size_t)(blocks * SLOT_BLOCK + 1) * sizeof *part->positions);
     if (!part->extents || !part->positions) {
-        return fail(LARIAT_NO_MEMORY, "session: no memory for a table of %lld slots", (long long)(blocks * SLOT_BLOCK));
+        return fail(LARIAT_NO_MEMORY, "session: no memory for a table of %lld slots" FREE_MEMORY,
+                    (long long)(blocks * SLOT_BLOCK));
     }
     for (left = blocks, begin = 0; left; left -= count, begin += count) {
         count = next_free_run(c, rank, begin, left, &begin);
@@ -141,14 +143,15 @@ lariat_status sequence_open(cache *c, int64_t capacity, sequence *out)
 
     *out = (sequence){.capacity = capacity};
     if (capacity > cache_room(c)) {
-        return fail(LARIAT_NO_MEMORY,
-                    "session: %lld positions do not fit into the KV cache, which has room for %lld more; open the engine with a "
-                    "larger context (-c) or close a session",
-                    (long long)capacity, (long long)cache_room(c));
+        return fail(
+            LARIAT_NO_MEMORY,
+            "session: %lld positions do not fit into the KV cache, which has room for %lld more; open the engine with a "
+            "larger context (-c) or close a session",
+            (long long)capacity, (long long)cache_room(c));
     }
     out->parts = calloc((size_t)c->n_ranks, sizeof *out->parts);
     if (!out->parts) {
-        return fail(LARIAT_NO_MEMORY, "session: no memory for %d ranks", c->n_ranks);
+        return fail(LARIAT_NO_MEMORY, "session: no memory for %d ranks" FREE_MEMORY, c->n_ranks);
     }
     for (int32_t r = 0; r < c->n_ranks; r++) {
         lariat_status status = reserve(c, r, blocks, &out->parts[r]);

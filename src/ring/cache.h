@@ -3,9 +3,9 @@
    Rests on plan.h and device/device.h. Read on in attention.h.
 
    A shard's layer is K [n_kv_heads, slots, head_dim] and V the same, in the type of the cache, keys after RoPE. Slots are
-   handed out in blocks; a sequence reserves all that it may need when it opens, as few extents as the pool allows. A rank's slots
-   of a sequence are filled in the order in which positions come, so they are always sorted by position: rewinding drops the
-   tail on every rank, and what was there before a pass is seen whole by every query of the pass. */
+   handed out in blocks; a sequence reserves all that it may need when it opens, as few extents as the pool allows. A rank's
+   slots of a sequence are filled in the order in which positions come, so they are always sorted by position: rewinding drops
+   the tail on every rank, and what was there before a pass is seen whole by every query of the pass. */
 #ifndef RING_CACHE_H
 #define RING_CACHE_H
 
@@ -50,14 +50,15 @@ typedef struct cache {
 
 /* Bytes of a shard, SIZE_MAX on overflow; and opening one. */
 size_t shard_need(int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type);
-lariat_status shard_open(shard *s, device *dev, int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type);
+lariat_status shard_open(shard *s, device *dev, int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots,
+                         dtype type);
 void shard_close(shard *s, device *dev);
 
 /* Byte offset of KV head 0 of `slot` in K (side 0) or V (side 1) of a layer. */
 size_t shard_offset(const shard *s, int32_t layer, int side, int64_t slot);
 
-/* Slots a rank must have for a sequence of `capacity` positions over n ranks: an even share, what decoding may be ahead by, whole
-   blocks. */
+/* Slots a rank must have for a sequence of `capacity` positions over n ranks: an even share, what decoding may be ahead by,
+   whole blocks. */
 int64_t cache_slots_for(int n_ranks, int64_t capacity);
 
 lariat_status cache_open(cache *c, int32_t n_ranks, int64_t slots);

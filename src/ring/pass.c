@@ -28,7 +28,7 @@ lariat_status pass_open(pass *p, int32_t n_ranks)
     }
     if (!p->run_begin || !p->rows || !p->work || !p->work->filled) {
         pass_close(p);
-        return fail(LARIAT_NO_MEMORY, "ring: no memory to plan over %d ranks", n_ranks);
+        return fail(LARIAT_NO_MEMORY, "ring: no memory to plan over %d ranks" FREE_MEMORY, n_ranks);
     }
     p->work->room = p->work->filled + n;
     p->work->rows = p->work->filled + 2 * n;
@@ -63,7 +63,7 @@ static lariat_status grow(void **array, size_t *room, size_t need, size_t size)
     size_t want = need + need / 2;
     void *larger = realloc(*array, want * size);
     if (!larger) {
-        return fail(LARIAT_NO_MEMORY, "ring: no memory for the plan of a pass");
+        return fail(LARIAT_NO_MEMORY, "ring: no memory for the plan of a pass" FREE_MEMORY);
     }
     *array = larger;
     *room = want;

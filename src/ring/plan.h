@@ -48,15 +48,17 @@ typedef struct pass {
     pass_part *parts;    /* [n_parts] */
     pass_run *runs;      /* by rank, then part, then position: those of rank r are [run_begin[r], run_begin[r + 1]) */
     int32_t *run_begin;  /* [n_ranks + 1] */
-    slot_span *spans;    /* what a rank held of a part's sequence before: [span_begin[p * n_ranks + r], ...[p * n_ranks + r + 1]) */
+    /* what a rank held of a part's sequence before: [span_begin[p * n_ranks + r], ...[p * n_ranks + r + 1]) */
+    slot_span *spans;
     int32_t *span_begin; /* [n_parts * n_ranks + 1] */
     int64_t *rows;       /* [n_ranks]: rows of activations: by tokens the sum of its runs, by slices n_tokens */
     size_t part_room, run_room, span_room; /* what the arrays have room for */
     struct pass_work *work;                /* what planning needs besides: see pass.c */
 } pass;
 
-/* Divides `tokens` over n ranks so that filled[r] + share[r] become as even as they can, with share[r] <= room[r]; what cannot be
-   even goes first to the rank with the fewest `rows`. Returns how many tokens were placed: fewer only where the room ends. */
+/* Divides `tokens` over n ranks so that filled[r] + share[r] become as even as they can, with share[r] <= room[r]; what cannot
+   be even goes first to the rank with the fewest `rows`. Returns how many tokens were placed: fewer only where the room
+   ends. */
 int64_t plan_shares(int n, const int64_t filled[], const int64_t room[], const int64_t rows[], int64_t tokens, int64_t share[]);
 
 /* One run of a division. */
@@ -65,9 +67,9 @@ typedef struct plan_run {
     int64_t first, count;
 } plan_run;
 
-/* Zigzag: 2n blocks in order of position, rank r gets blocks r and 2n - 1 - r, which have share[r] tokens together, so that even
-   shares have the same causal work. Positions count from `first`. Writes at most 2n runs in order of position, none empty, and
-   joins neighbours of one rank. Returns how many. */
+/* Zigzag: 2n blocks in order of position, rank r gets blocks r and 2n - 1 - r, which have share[r] tokens together, so that
+   even shares have the same causal work. Positions count from `first`. Writes at most 2n runs in order of position, none empty,
+   and joins neighbours of one rank. Returns how many. */
 int plan_zigzag(int n, const int64_t share[], int64_t first, plan_run runs[]);
 
 /* --- which layout, which side: by prediction from shapes and the transport's kind, so that two runs agree --- */
@@ -90,7 +92,8 @@ typedef struct plan_costs {
    every rank. At most `most`, at least 1. */
 int64_t plan_slices_up_to(const plan_costs *c, int64_t most);
 
-/* Which side travels in a pass of `tokens` after `prefix` cached positions: the one whose hops show less beside the computing. */
+/* Which side travels in a pass of `tokens` after `prefix` cached positions: the one whose hops show less beside the
+   computing. */
 pass_side plan_side(const plan_costs *c, int64_t tokens, int64_t prefix);
 
 /* The first prefix from which queries travel in passes of `tokens`, up to `most`; -1: never. */

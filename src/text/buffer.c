@@ -12,7 +12,7 @@ lariat_status buffer_reserve(buffer *b, size_t more)
     char *data;
 
     if (more > SIZE_MAX / 4 || b->size > SIZE_MAX / 4) {
-        return fail(LARIAT_NO_MEMORY, "text: %zu more bytes cannot be held", more);
+        return fail(LARIAT_NO_MEMORY, "text: %zu more bytes cannot be held" FREE_MEMORY, more);
     }
     while (capacity < b->size + more) {
         capacity *= 2;
@@ -22,7 +22,7 @@ lariat_status buffer_reserve(buffer *b, size_t more)
     }
     data = realloc(b->data, capacity);
     if (!data) {
-        return fail(LARIAT_NO_MEMORY, "text: no memory for %zu bytes", capacity);
+        return fail(LARIAT_NO_MEMORY, "text: no memory for %zu bytes" FREE_MEMORY, capacity);
     }
     b->data = data;
     b->capacity = capacity;
@@ -65,7 +65,7 @@ lariat_status grow_array(void **data, int64_t *capacity, int64_t wanted, size_t 
     }
     grown = realloc(*data, (size_t)n * element);
     if (!grown) {
-        return fail(LARIAT_NO_MEMORY, "text: no memory for %lld elements of %zu bytes", (long long)n, element);
+        return fail(LARIAT_NO_MEMORY, "text: no memory for %lld elements of %zu bytes" FREE_MEMORY, (long long)n, element);
     }
     *data = grown;
     *capacity = n;

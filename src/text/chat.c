@@ -1,5 +1,5 @@
-/* Chat templates: recognised by the words that only they have, rendered as their Jinja programs do, but with contents as text that
-   cannot become a marker.
+/* Chat templates: recognised by the words that only they have, rendered as their Jinja programs do, but with contents as text
+   that cannot become a marker.
    Rests on encode.h. Read on in encode.c. */
 #include "text/encode.h"
 
@@ -11,7 +11,8 @@
 
 /* --- recognising --- */
 
-/* The string literal of a Jinja program that begins at `text`, up to `end`: escapes resolved. False if it does not reach so far. */
+/* The string literal of a Jinja program that begins at `text`, up to `end`: escapes resolved. False if it does not reach so
+   far. */
 static bool literal_until(const char *text, const char *end, buffer *out, lariat_status *status)
 {
     size_t n = strlen(end);
@@ -101,8 +102,10 @@ lariat_status lariat_chat_template(const lariat_tokenizer *t, lariat_template *o
         return fail(LARIAT_UNSUPPORTED, "chat: the model has no chat template: choose one with --template");
     }
     if (t->chat.family == LARIAT_TEMPLATE_AUTO) {
-        return fail(LARIAT_UNSUPPORTED, "chat: the model's template is none of llama2, llama3, chatml: choose one with --template; it begins: %.160s",
-                    t->v.chat_template);
+        return fail(
+            LARIAT_UNSUPPORTED,
+            "chat: the model's template is none of llama2, llama3, chatml: choose one with --template; it begins: %.160s",
+            t->v.chat_template);
     }
     *out = t->chat.family;
     return LARIAT_OK;
@@ -142,7 +145,8 @@ static lariat_status put_id(chat *c, int32_t id, const char *name)
     const vocabulary *v = &c->t->v;
 
     if (id < 0) {
-        return fail(LARIAT_UNSUPPORTED, "chat: the tokenizer has no token %s, which this template needs: choose another with --template", name);
+        return fail(LARIAT_UNSUPPORTED,
+                    "chat: the tokenizer has no token %s, which this template needs: choose another with --template", name);
     }
     if (c->encoder) {
         TRY(flush(c));
@@ -208,7 +212,10 @@ static lariat_status put_llama2(chat *c, const lariat_message messages[], int32_
     for (int32_t i = first; i < n; i++) {
         bool user = (i - first) % 2 == 0;
         if (!is_role(&messages[i], user ? "user" : "assistant")) {
-            return fail(LARIAT_BAD_ARGUMENT, "chat: message %d is by %s: with template llama2 user and assistant take turns", i, messages[i].role);
+            return fail(
+                LARIAT_BAD_ARGUMENT,
+                "chat: message %d is by %s: with template llama2 user and assistant take turns, say it in another order", i,
+                messages[i].role);
         }
         if (!user) {
             TRY(put(c, " "));
@@ -322,16 +329,19 @@ static lariat_status put_conversation(chat *c, lariat_template which, const lari
         TRY(lariat_chat_template(c->t, &which));
     }
     /* The model's own variety, where it is of the family asked for; otherwise the family's first published one. */
-    c->style = (chat_style){ .family = which, .begins = which != LARIAT_TEMPLATE_CHATML, .trims = which != LARIAT_TEMPLATE_CHATML };
+    c->style =
+        (chat_style){.family = which, .begins = which != LARIAT_TEMPLATE_CHATML, .trims = which != LARIAT_TEMPLATE_CHATML};
     if (which == c->t->chat.family) {
         c->style = c->t->chat;
     }
     if (n <= 0) {
-        return fail(LARIAT_BAD_ARGUMENT, "chat: a conversation without messages");
+        return fail(LARIAT_BAD_ARGUMENT, "chat: a conversation without messages: give at least one");
     }
     for (int32_t i = 0; i < n; i++) {
         if (!is_role(&messages[i], "system") && !is_role(&messages[i], "user") && !is_role(&messages[i], "assistant")) {
-            return fail(LARIAT_BAD_ARGUMENT, "chat: message %d is by \"%.64s\": system, user and assistant are known", i, messages[i].role);
+            return fail(LARIAT_BAD_ARGUMENT,
+                        "chat: message %d is by \"%.64s\": system, user and assistant are known, use one of them", i,
+                        messages[i].role);
         }
     }
     switch (which) {
@@ -347,8 +357,8 @@ static lariat_status put_conversation(chat *c, lariat_template which, const lari
     return flush(c);
 }
 
-lariat_status lariat_chat_encode(const lariat_tokenizer *t, lariat_template which, const lariat_message messages[], int32_t n, bool reply,
-                                 int32_t **ids, int64_t *n_ids)
+lariat_status lariat_chat_encode(const lariat_tokenizer *t, lariat_template which, const lariat_message messages[], int32_t n,
+                                 bool reply, int32_t **ids, int64_t *n_ids)
 {
     encoder e;
     chat c = { .t = t, .encoder = &e };
@@ -365,8 +375,8 @@ lariat_status lariat_chat_encode(const lariat_tokenizer *t, lariat_template whic
     return status;
 }
 
-lariat_status lariat_chat_render(const lariat_tokenizer *t, lariat_template which, const lariat_message messages[], int32_t n, bool reply,
-                                 char **text, size_t *size)
+lariat_status lariat_chat_render(const lariat_tokenizer *t, lariat_template which, const lariat_message messages[], int32_t n,
+                                 bool reply, char **text, size_t *size)
 {
     chat c = { .t = t };
     lariat_status status = put_conversation(&c, which, messages, n, reply);

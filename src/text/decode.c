@@ -1,7 +1,7 @@
 /* Decoding: ids to text, all at once or as they come. Both are the same machine, so that they agree.
    Output is always well-formed: bytes that may still become a character wait, bytes that cannot become U+FFFD. In byte-level
-   vocabularies all tokens together are one text, and a maximal ill-formed part is one U+FFFD; byte tokens of the other kind that
-   form no character are one U+FFFD each, as in SentencePiece.
+   vocabularies all tokens together are one text, and a maximal ill-formed part is one U+FFFD; byte tokens of the other kind
+   that form no character are one U+FFFD each, as in SentencePiece.
    Rests on utf8.c. Read on in encode.c for the way in. */
 #include "text/tokenizer.h"
 
@@ -106,7 +106,8 @@ static lariat_status take(lariat_stream *s, int32_t id)
     char byte;
 
     if (id < 0 || id >= v->n_tokens) {
-        return fail(LARIAT_BAD_ARGUMENT, "id %d: the vocabulary has %lld", id, (long long)v->n_tokens);
+        return fail(LARIAT_BAD_ARGUMENT, "id %d: the vocabulary has %lld tokens, give ids below that", id,
+                    (long long)v->n_tokens);
     }
     k = &v->tokens[id];
     if (k->kind == TOKEN_ABSENT || (k->special && !s->special)) {
@@ -138,7 +139,7 @@ lariat_status lariat_stream_open(const lariat_tokenizer *t, bool special, lariat
     lariat_stream *s = malloc(sizeof *s);
 
     if (!s) {
-        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a stream");
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a stream" FREE_MEMORY);
     }
     begin(s, t, special);
     *out = s;

@@ -14,34 +14,36 @@
 static lariat_status check_ids(const vocabulary *v)
 {
     if (v->n_tokens == 0) {
-        return fail(LARIAT_BAD_MODEL, "the vocabulary is empty");
+        return fail(LARIAT_BAD_MODEL, "the vocabulary is empty" FETCH_AGAIN);
     }
     for (int64_t i = 0; i < v->n_merges; i++) {
         const merge *m = &v->merges[i];
         if (!vocabulary_has(v, m->left) || !vocabulary_has(v, m->right) || !vocabulary_has(v, m->result)) {
-            return fail(LARIAT_BAD_MODEL, "merge %lld names a token that is not there", (long long)i);
+            return fail(LARIAT_BAD_MODEL, "merge %lld names a token that is not there" FETCH_AGAIN, (long long)i);
         }
         if (v->tokens[m->left].size == 0 || v->tokens[m->right].size == 0) {
-            return fail(LARIAT_BAD_MODEL, "merge %lld joins an empty token: it would never end", (long long)i);
+            return fail(LARIAT_BAD_MODEL, "merge %lld joins an empty token: it would never end" FETCH_AGAIN, (long long)i);
         }
     }
     for (int64_t i = 0; i < v->n_added; i++) {
         if (!vocabulary_has(v, v->added[i].id)) {
-            return fail(LARIAT_BAD_MODEL, "added token \"%.64s\" has id %d, which no token has", v->added[i].text, v->added[i].id);
+            return fail(LARIAT_BAD_MODEL, "added token \"%.64s\" has id %d, which no token has" FETCH_AGAIN, v->added[i].text,
+                        v->added[i].id);
         }
     }
     for (int64_t i = 0; v->by_score && i < v->n_tokens; i++) {
         if (!isfinite(v->tokens[i].score)) {
-            return fail(LARIAT_BAD_MODEL, "token %lld has a score that is no finite number", (long long)i);
+            return fail(LARIAT_BAD_MODEL, "token %lld has a score that is no finite number" FETCH_AGAIN, (long long)i);
         }
     }
     for (int i = 0; v->by_score && v->byte_fallback && i < 256; i++) {
         if (v->byte_ids[i] < 0) {
-            return fail(LARIAT_BAD_MODEL, "byte %d has no token although unknown characters are to become bytes", i);
+            return fail(LARIAT_BAD_MODEL, "byte %d has no token although unknown characters are to become bytes" FETCH_AGAIN,
+                        i);
         }
     }
     if ((v->unknown >= 0 && !vocabulary_has(v, v->unknown)) || (v->bos >= 0 && !vocabulary_has(v, v->bos))) {
-        return fail(LARIAT_BAD_MODEL, "the unknown or the beginning token has an id that no token has");
+        return fail(LARIAT_BAD_MODEL, "the unknown or the beginning token has an id that no token has" FETCH_AGAIN);
     }
     return LARIAT_OK;
 }
@@ -58,7 +60,8 @@ static lariat_status check_steps(const vocabulary *v)
     return LARIAT_OK;
 }
 
-/* Does no token have a space mark behind another character? And is the mark itself a token, so that it ends a run of unknown ones? */
+/* Does no token have a space mark behind another character? And is the mark itself a token, so that it ends a run of unknown
+   ones? */
 static bool words_end_at_space(const lariat_tokenizer *t)
 {
     const vocabulary *v = &t->v;
@@ -100,7 +103,7 @@ static lariat_status rank_scores(lariat_tokenizer *t)
     t->ranks = calloc((size_t)v->n_tokens, sizeof *t->ranks);
     if (!t->ranks || !order) {
         free(order);
-        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for %lld scores", (long long)v->n_tokens);
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for %lld scores" FREE_MEMORY, (long long)v->n_tokens);
     }
     for (int64_t id = 0; id < v->n_tokens; id++) {
         order[id] = (scored){ .score = v->tokens[id].score, .id = (int32_t)id };
@@ -214,7 +217,9 @@ static lariat_status build_tables(lariat_tokenizer *t)
 static lariat_status add_turn_ends(lariat_tokenizer *t)
 {
     static const char *const llama3[] = { "<|eot_id|>", "<|eom_id|>", NULL }, *const chatml[] = { "<|im_end|>", NULL };
-    const char *const *ends = t->chat.family == LARIAT_TEMPLATE_LLAMA3 ? llama3 : t->chat.family == LARIAT_TEMPLATE_CHATML ? chatml : NULL;
+    const char *const *ends = t->chat.family == LARIAT_TEMPLATE_LLAMA3   ? llama3
+                              : t->chat.family == LARIAT_TEMPLATE_CHATML ? chatml
+                                                                         : NULL;
 
     for (; ends && *ends; ends++) {
         int32_t id = vocabulary_added(&t->v, *ends);
@@ -232,7 +237,7 @@ lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out)
 
     if (!t) {
         vocabulary_free(v);
-        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory");
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory" FREE_MEMORY);
     }
     t->v = *v;
     vocabulary_init(v);
@@ -416,8 +421,9 @@ lariat_status lariat_encode(const lariat_tokenizer *t, const char *text, size_t 
     lariat_status status = encoder_open(&e, t, flags);
 
     if (status == LARIAT_OK && (flags & LARIAT_ENCODE_BOS)) {
-        status = t->v.bos >= 0 ? encoder_id(&e, t->v.bos)
-                               : fail(LARIAT_BAD_ARGUMENT, "tokenizer: the model names no token that begins a text: encode without it");
+        status = t->v.bos >= 0
+                     ? encoder_id(&e, t->v.bos)
+                     : fail(LARIAT_BAD_ARGUMENT, "tokenizer: the model names no token that begins a text: encode without it");
     }
     if (status == LARIAT_OK) {
         status = encoder_text(&e, text, size);

@@ -1,5 +1,6 @@
 /* Pre-tokenizer expressions: translated from Ruby's syntax into PCRE2's, compiled, searched.
-   The engines differ in \s (PCRE2 counts U+180E), in the age of their Unicode tables, and in several escapes, which are refused.
+   The engines differ in \s (PCRE2 counts U+180E), in the age of their Unicode tables, and in several escapes, which are
+   refused.
    Rests on PCRE2 10.42 or newer. Read on in pretokenizer.c. */
 #include "text/expression.h"
 
@@ -35,7 +36,8 @@ struct search {
 };
 
 /* The characters of White_Space, as a class has them. */
-static const char white_space[] = "\\t-\\r\\x20\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
+static const char white_space[] =
+    "\\t-\\r\\x20\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
 
 /* --- translation --- */
 
@@ -54,7 +56,8 @@ static lariat_status put(translator *t, const char *text)
 
 static lariat_status refuse(const translator *t, const char *what)
 {
-    return fail(LARIAT_UNSUPPORTED, "expression \"%.200s\": %s at byte %lld", t->pattern, what, (long long)(t->at - t->pattern));
+    return fail(LARIAT_UNSUPPORTED, "expression \"%.200s\": %s at byte %lld", t->pattern, what,
+                (long long)(t->at - t->pattern));
 }
 
 /* A set of characters in a class, or as a class of its own. */
@@ -166,7 +169,8 @@ static lariat_status translate_escape(translator *t)
         TRY(buffer_append(t->out, t->at, 2));
         break;
     default:
-        if (c == '\0' || (unsigned char)c >= 0x80 || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')) {
+        if (c == '\0' || (unsigned char)c >= 0x80 || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+            (c >= 'a' && c <= 'z')) {
             return refuse(t, "this escape is not supported");
         }
         TRY(buffer_append(t->out, t->at, 2));
@@ -302,7 +306,8 @@ lariat_status expression_translate(const char *pattern, buffer *out)
 lariat_status expression_compile(const char *pattern, bool literal, expression **out)
 {
     buffer translated = { 0 };
-    lariat_status status = literal ? buffer_append(&translated, pattern, strlen(pattern)) : expression_translate(pattern, &translated);
+    lariat_status status =
+        literal ? buffer_append(&translated, pattern, strlen(pattern)) : expression_translate(pattern, &translated);
     uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C);
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     PCRE2_SIZE where = 0;
@@ -310,15 +315,16 @@ lariat_status expression_compile(const char *pattern, bool literal, expression *
     expression *e = calloc(1, sizeof *e);
 
     if (status == LARIAT_OK && (!context || !e)) {
-        status = fail(LARIAT_NO_MEMORY, "expression: no memory");
+        status = fail(LARIAT_NO_MEMORY, "expression: no memory" FREE_MEMORY);
     }
     if (status == LARIAT_OK) {
         pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-        e->code = pcre2_compile((PCRE2_SPTR)(translated.data ? translated.data : ""), translated.size, options, &error, &where, context);
+        e->code = pcre2_compile((PCRE2_SPTR)(translated.data ? translated.data : ""), translated.size, options, &error, &where,
+                                context);
         if (!e->code) {
             PCRE2_UCHAR reason[128] = "";
             pcre2_get_error_message(error, reason, sizeof reason);
-            status = fail(LARIAT_BAD_MODEL, "expression \"%.200s\": %s", pattern, (const char *)reason);
+            status = fail(LARIAT_BAD_MODEL, "expression \"%.200s\": %s" FETCH_AGAIN, pattern, (const char *)reason);
         } else {
             /* Without a JIT for this machine matching is slower and the same. */
             (void)pcre2_jit_compile(e->code, PCRE2_JIT_COMPLETE);
@@ -354,7 +360,7 @@ lariat_status search_open(const expression *e, search **out)
     }
     if (!s || !s->data || !s->context) {
         search_close(s);
-        return fail(LARIAT_NO_MEMORY, "expression: no memory for a search");
+        return fail(LARIAT_NO_MEMORY, "expression: no memory for a search" FREE_MEMORY);
     }
     /* A machine without a JIT has no stack for it. */
     if (s->stack) {

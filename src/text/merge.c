@@ -1,7 +1,8 @@
-/* Byte pair encoding: of all neighbours that a merge joins, those of the lowest rank, and of those the leftmost, are joined first.
-   By score the rank is the order of scores, and any neighbours merge whose text is a token (SentencePiece); otherwise the list of
-   merges says which (Hugging Face). Three ways to the same ids: looking at all of a few symbols; a heap of candidates over a
-   linked list; and for very long words a queue for each rank, gone through in order, with the heap for what comes late.
+/* Byte pair encoding: of all neighbours that a merge joins, those of the lowest rank, and of those the leftmost, are joined
+   first. By score the rank is the order of scores, and any neighbours merge whose text is a token (SentencePiece); otherwise
+   the list of merges says which (Hugging Face). Three ways to the same ids: looking at all of a few symbols; a heap of
+   candidates over a linked list; and for very long words a queue for each rank, gone through in order, with the heap for what
+   comes late.
    Rests on tables.c. Read on in pretokenizer.c, which cuts text into words. */
 #include "text/merge.h"
 
@@ -349,7 +350,8 @@ static lariat_status take_turn(merger *m, int64_t rank, int64_t *n)
     return LARIAT_OK;
 }
 
-/* Most of what a join makes possible ranks later and waits in a queue; the rest comes before the next of the turn, by the heap. */
+/* Most of what a join makes possible ranks later and waits in a queue; the rest comes before the next of the turn, by the
+   heap. */
 static lariat_status merge_by_rank(merger *m, const char *word)
 {
     enum { AHEAD = 8 }; /* joins for which memory is asked beforehand */
@@ -358,7 +360,7 @@ static lariat_status merge_by_rank(merger *m, const char *word)
     m->heads = m->heads ? m->heads : malloc(bytes);
     m->tails = m->tails ? m->tails : malloc(bytes);
     if (!m->heads || !m->tails) {
-        return fail(LARIAT_NO_MEMORY, "text: no memory for %u queues", m->t->n_ranks);
+        return fail(LARIAT_NO_MEMORY, "text: no memory for %u queues" FREE_MEMORY, m->t->n_ranks);
     }
     memset(m->heads, 0xFF, bytes);
     memset(m->tails, 0xFF, bytes);

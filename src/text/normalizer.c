@@ -1,5 +1,5 @@
-/* Normalization. Only what changes nothing but spaces is here: a file that asks for Unicode normal forms or case folding is refused
-   by its reader.
+/* Normalization. Only what changes nothing but spaces is here: a file that asks for Unicode normal forms or case folding is
+   refused by its reader.
    Rests on buffer.c and tables.c. Read on in encode.c. */
 #include "text/normalizer.h"
 
@@ -88,7 +88,8 @@ static lariat_status normalize_by_score(const lariat_tokenizer *t, const char *t
         }
         at += n;
     }
-    while (v->remove_extra_spaces && out->size >= space_size && memcmp(out->data + out->size - space_size, space, space_size) == 0) {
+    while (v->remove_extra_spaces && out->size >= space_size &&
+           memcmp(out->data + out->size - space_size, space, space_size) == 0) {
         out->size -= space_size;
     }
     return LARIAT_OK;

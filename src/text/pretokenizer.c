@@ -85,7 +85,8 @@ static lariat_status split_at_matches(splitter *s, int step, const char *text, s
 }
 
 /* Puts `before` in front of the text, unless it is there, and spaces become `space`. The result is in the scratch buffer. */
-static lariat_status rewrite(splitter *s, const char *text, size_t size, const char *before, const char *space, size_t space_size)
+static lariat_status rewrite(splitter *s, const char *text, size_t size, const char *before, const char *space,
+                             size_t space_size)
 {
     const char *end = text + size;
 

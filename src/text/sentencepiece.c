@@ -27,7 +27,8 @@ typedef struct message {
 
 static lariat_status damaged(const message *m, const char *what)
 {
-    return fail(LARIAT_BAD_MODEL, "%s: is no SentencePiece model or is damaged: %s", m->path, what);
+    return fail(LARIAT_BAD_MODEL, "%s: is no SentencePiece model or is damaged: %s, name another file or fetch it again",
+                m->path, what);
 }
 
 static lariat_status read_varint(message *m, uint64_t *out)
@@ -149,8 +150,11 @@ static lariat_status read_normalizer(message m, vocabulary *v)
 
 static lariat_status set_piece(const message *m, vocabulary *v, const field *text, float score, uint64_t type)
 {
-    static const token_kind kinds[] = { [PIECE_NORMAL] = TOKEN_NORMAL,   [PIECE_UNKNOWN] = TOKEN_UNKNOWN, [PIECE_CONTROL] = TOKEN_CONTROL,
-                                        [PIECE_USER] = TOKEN_USER,       [PIECE_BYTE] = TOKEN_BYTE };
+    static const token_kind kinds[] = {[PIECE_NORMAL] = TOKEN_NORMAL,
+                                       [PIECE_UNKNOWN] = TOKEN_UNKNOWN,
+                                       [PIECE_CONTROL] = TOKEN_CONTROL,
+                                       [PIECE_USER] = TOKEN_USER,
+                                       [PIECE_BYTE] = TOKEN_BYTE};
     int64_t id = v->n_tokens;
     const char *bytes = (const char *)text->data;
 
@@ -158,8 +162,8 @@ static lariat_status set_piece(const message *m, vocabulary *v, const field *tex
         return damaged(m, "a piece is empty or not UTF-8");
     }
     if (type == PIECE_UNUSED || type < PIECE_NORMAL || type > PIECE_BYTE) {
-        return fail(LARIAT_UNSUPPORTED, "%s: piece %lld is of type %llu (unused or unknown), which is not supported", m->path, (long long)id,
-                    (unsigned long long)type);
+        return fail(LARIAT_UNSUPPORTED, "%s: piece %lld is of type %llu (unused or unknown), which is not supported", m->path,
+                    (long long)id, (unsigned long long)type);
     }
     TRY(vocabulary_set(v, id, bytes, text->size, kinds[type]));
     v->tokens[id].score = score;
@@ -206,7 +210,8 @@ static lariat_status read_piece(message m, vocabulary *v)
 /* A text that the trainer's settings give, or its default. */
 static lariat_status text_or(vocabulary *v, const field *f, const char *otherwise, const char **out)
 {
-    return f->data ? vocabulary_text(v, (const char *)f->data, f->size, out) : vocabulary_text(v, otherwise, strlen(otherwise), out);
+    return f->data ? vocabulary_text(v, (const char *)f->data, f->size, out)
+                   : vocabulary_text(v, otherwise, strlen(otherwise), out);
 }
 
 static lariat_status name_ends(vocabulary *v, const trainer *t)
@@ -228,7 +233,8 @@ static lariat_status finish(const message *m, vocabulary *v, const trainer *t)
 
     if (t->model_type != MODEL_BPE) {
         static const char *const names[] = { "?", "unigram", "bpe", "word", "char" };
-        return fail(LARIAT_UNSUPPORTED, "%s: model type %s is not supported, only bpe", m->path, names[t->model_type < 5 ? t->model_type : 0]);
+        return fail(LARIAT_UNSUPPORTED, "%s: model type %s is not supported, only bpe", m->path,
+                    names[t->model_type < 5 ? t->model_type : 0]);
     }
     if (t->suffix) {
         return fail(LARIAT_UNSUPPORTED, "%s: treat_whitespace_as_suffix is not supported", m->path);
@@ -281,8 +287,9 @@ lariat_status sentencepiece_read(const char *path, vocabulary *v)
     lariat_status status;
 
     TRY(map_file(path, &f));
-    status = f.size > MODEL_MAX_BYTES ? fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for a SentencePiece model", path, f.size)
-                                      : sentencepiece_parse(path, f.data, f.size, v);
+    status = f.size > MODEL_MAX_BYTES
+                 ? fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for a SentencePiece model" FETCH_AGAIN, path, f.size)
+                 : sentencepiece_parse(path, f.data, f.size, v);
     unmap_file(&f);
     return status;
 }

@@ -50,7 +50,7 @@ lariat_status word_table_make(const vocabulary *v, word_table *out)
 
     out->slots = malloc(slots * sizeof *out->slots);
     if (!out->slots) {
-        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a table of %zu words", slots);
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a table of %zu words" FREE_MEMORY, slots);
     }
     memset(out->slots, 0xFF, slots * sizeof *out->slots);
     out->mask = slots - 1;
@@ -64,7 +64,8 @@ lariat_status word_table_make(const vocabulary *v, word_table *out)
         while (out->slots[at] >= 0) {
             const token *other = &v->tokens[out->slots[at]];
             if (other->size == t->size && memcmp(other->text, t->text, t->size) == 0) {
-                return fail(LARIAT_BAD_MODEL, "tokens %d and %lld are both \"%.64s\"", out->slots[at], (long long)id, t->text);
+                return fail(LARIAT_BAD_MODEL, "tokens %d and %lld are both \"%.64s\"" FETCH_AGAIN, out->slots[at],
+                            (long long)id, t->text);
             }
             at = (at + 1) & out->mask;
         }
@@ -107,7 +108,7 @@ lariat_status pair_table_make(const vocabulary *v, pair_table *out)
 
     out->slots = malloc(slots * sizeof *out->slots);
     if (!out->slots) {
-        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a table of %zu merges", slots);
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a table of %zu merges" FREE_MEMORY, slots);
     }
     memset(out->slots, 0xFF, slots * sizeof *out->slots);
     out->mask = slots - 1;
@@ -177,8 +178,8 @@ lariat_status prefix_set_finish(prefix_set *s)
         if (compare_prefixes(&s->list[kept], &s->list[i]) != 0) {
             s->list[++kept] = s->list[i];
         } else if (s->list[kept].value != s->list[i].value) {
-            return fail(LARIAT_BAD_MODEL, "tokens %d and %d are both \"%.*s\"", s->list[kept].value, s->list[i].value,
-                        s->list[i].size < 64 ? (int)s->list[i].size : 64, s->list[i].text);
+            return fail(LARIAT_BAD_MODEL, "tokens %d and %d are both \"%.*s\"" FETCH_AGAIN, s->list[kept].value,
+                        s->list[i].value, s->list[i].size < 64 ? (int)s->list[i].size : 64, s->list[i].text);
         }
     }
     s->n = kept + 1;

@@ -17,13 +17,14 @@ struct lariat_tokenizer {
     prefix_set added_normalized;              /* those of normalized text */
     prefix_set users;                         /* by score: user-defined symbols; values are ids */
     expression *expressions[MAX_SPLIT_STEPS]; /* NULL where a step has none */
-    uint32_t *ranks;                          /* by score: place of a token's score among all, the best is 0; equal ones share it */
+    uint32_t *ranks; /* by score: place of a token's score among all, the best is 0; equal ones share it */
     uint32_t n_ranks;                         /* ranks are below, by score and by merges */
-    bool words_end_at_space;                  /* no token has a SPACE_MARK behind another character, so words can be merged alone */
+    bool words_end_at_space; /* no token has a SPACE_MARK behind another character, so words can be merged alone */
     chat_style chat;
 };
 
-/* Checks the vocabulary and builds what encoding needs. Takes the vocabulary over, also where it fails; v is empty afterwards. */
+/* Checks the vocabulary and builds what encoding needs. Takes the vocabulary over, also where it fails; v is empty
+   afterwards. */
 lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out);
 
 #endif

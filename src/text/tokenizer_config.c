@@ -11,8 +11,8 @@
 
 enum { MAX_CONFIG = 16 << 20 }; /* bytes; Llama 3's has 50,000 */
 
-/* Opens a file of the folder. *out stays NULL where it is not there. Integers become real numbers where they are larger than any
-   integer type, as in "model_max_length": 1000000000000000019884624838656. */
+/* Opens a file of the folder. *out stays NULL where it is not there. Integers become real numbers where they are larger than
+   any integer type, as in "model_max_length": 1000000000000000019884624838656. */
 static lariat_status open_config(const char *folder, const char *name, char **path, json_t **out)
 {
     lariat_status status;
@@ -21,21 +21,22 @@ static lariat_status open_config(const char *folder, const char *name, char **pa
     *out = NULL;
     *path = path_join(folder, name);
     if (!*path) {
-        return fail(LARIAT_NO_MEMORY, "%s/%s: no memory", folder, name);
+        return fail(LARIAT_NO_MEMORY, "%s/%s: no memory" FREE_MEMORY, folder, name);
     }
     if (!path_is_file(*path)) {
         return LARIAT_OK;
     }
     TRY(map_file(*path, &f));
     if (f.size > MAX_CONFIG) {
-        status = fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for such a file", *path, f.size);
+        status = fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for such a file" FETCH_AGAIN, *path, f.size);
     } else {
         json_error_t error;
         *out = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES, &error);
         if (!*out && json_error_code(&error) == json_error_numeric_overflow) {
             *out = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
         }
-        status = *out ? LARIAT_OK : fail(LARIAT_BAD_MODEL, "%s: is not JSON: %s (line %d)", *path, error.text, error.line);
+        status = *out ? LARIAT_OK
+                      : fail(LARIAT_BAD_MODEL, "%s: is not JSON: %s (line %d)" FETCH_AGAIN, *path, error.text, error.line);
     }
     unmap_file(&f);
     return status;
@@ -79,7 +80,8 @@ static lariat_status add_token(vocabulary *v, const char *path, int64_t id, cons
         return LARIAT_OK;
     }
     if (vocabulary_find(v, content) != (known && v->tokens[id].kind != TOKEN_UNKNOWN ? id : -1)) {
-        return fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has id %lld here and another in the tokenizer", path, content, (long long)id);
+        return fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has id %lld here and another in the tokenizer" FETCH_AGAIN, path,
+                    content, (long long)id);
     }
     TRY(json_flag(o, path, "special", false, &a.special));
     TRY(json_flag(o, path, "normalized", false, &a.normalized));
@@ -108,7 +110,8 @@ static lariat_status read_added(const json_t *root, const char *path, vocabulary
         char *end;
         long long id = strtoll(key, &end, 10);
         if (!content || *end || end == key || id < 0 || id >= MAX_TOKENS) {
-            return fail(LARIAT_BAD_MODEL, "%s: added_tokens_decoder: \"%.64s\" is not an id with its token", path, key);
+            return fail(LARIAT_BAD_MODEL, "%s: added_tokens_decoder: \"%.64s\" is not an id with its token" FETCH_AGAIN, path,
+                        key);
         }
         TRY(add_token(v, path, id, content, o));
     }
@@ -119,12 +122,13 @@ static lariat_status read_added(const json_t *root, const char *path, vocabulary
 static lariat_status read_added_list(json_t *root, const char *path, vocabulary *v)
 {
     json_t *flags = json_object(), *id;
-    lariat_status status = flags ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory", path);
+    lariat_status status = flags ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, path);
     const char *content;
 
     json_object_foreach(root, content, id) {
-        if (status == LARIAT_OK && (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= MAX_TOKENS)) {
-            status = fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has no id", path, content);
+        if (status == LARIAT_OK &&
+            (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= MAX_TOKENS)) {
+            status = fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has no id" FETCH_AGAIN, path, content);
         }
         if (status == LARIAT_OK) {
             status = add_token(v, path, json_integer_value(id), content, flags);
@@ -178,7 +182,7 @@ static lariat_status read_model_config(json_t *root, const char *path, vocabular
     for (size_t i = 0; eos && i < n; i++) {
         const json_t *id = json_is_array(eos) ? json_array_get(eos, i) : eos;
         if (!json_is_integer(id) && !json_is_null(id)) {
-            return fail(LARIAT_BAD_MODEL, "%s: \"eos_token_id\" is neither an id nor a list of ids", path);
+            return fail(LARIAT_BAD_MODEL, "%s: \"eos_token_id\" is neither an id nor a list of ids" FETCH_AGAIN, path);
         }
         if (json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < MAX_TOKENS) {
             TRY(set_eos(v, (int32_t)json_integer_value(id)));
@@ -193,14 +197,15 @@ static lariat_status read_model_config(json_t *root, const char *path, vocabular
 static lariat_status read_jinja(const char *folder, vocabulary *v)
 {
     char *path = path_join(folder, "chat_template.jinja");
-    lariat_status status = path ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory", folder);
+    lariat_status status = path ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, folder);
     mapped_file f;
 
     if (path && path_is_file(path)) {
         status = map_file(path, &f);
         if (status == LARIAT_OK) {
-            status = f.size > MAX_CONFIG ? fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for a template", path, f.size)
-                                         : vocabulary_text(v, (const char *)f.data, f.size, &v->chat_template);
+            status = f.size > MAX_CONFIG
+                         ? fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for a template" FETCH_AGAIN, path, f.size)
+                         : vocabulary_text(v, (const char *)f.data, f.size, &v->chat_template);
             unmap_file(&f);
         }
     }

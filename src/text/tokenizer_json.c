@@ -1,5 +1,6 @@
 /* Reading tokenizer.json into a vocabulary. The names are those of the file: model, added_tokens, normalizer, pre_tokenizer,
-   post_processor, decoder. Truncation and padding are settings of training that generation does not apply, here as at Hugging Face.
+   post_processor, decoder. Truncation and padding are settings of training that generation does not apply, here as at Hugging
+   Face.
    Rests on base/json.h. Read on in vocabulary.h, which says what the fields come to mean. */
 #include "text/tokenizer_json.h"
 
@@ -38,14 +39,14 @@ static lariat_status each(reader *r, const json_t *o, const char *list_name, one
         return LARIAT_OK;
     }
     if (!json_is_object(o) || depth > MAX_NESTING) {
-        return fail(LARIAT_BAD_MODEL, "%s: %s is no object or nested too deeply", r->path, list_name);
+        return fail(LARIAT_BAD_MODEL, "%s: %s is no object or nested too deeply" FETCH_AGAIN, r->path, list_name);
     }
     if (strcmp(type_of(o), "Sequence") != 0) {
         return one(r, o);
     }
     list = json_object_get(o, list_name);
     if (!json_is_array(list)) {
-        return fail(LARIAT_BAD_MODEL, "%s: a Sequence has no list \"%s\"", r->path, list_name);
+        return fail(LARIAT_BAD_MODEL, "%s: a Sequence has no list \"%s\"" FETCH_AGAIN, r->path, list_name);
     }
     json_array_foreach(list, i, member) {
         TRY(each(r, member, list_name, one, depth + 1));
@@ -102,7 +103,7 @@ static lariat_status read_split(reader *r, const json_t *o)
         step.literal = true;
     }
     if (!step.expression || !*step.expression) {
-        return fail(LARIAT_BAD_MODEL, "%s: pre_tokenizer Split has no pattern", r->path);
+        return fail(LARIAT_BAD_MODEL, "%s: pre_tokenizer Split has no pattern" FETCH_AGAIN, r->path);
     }
     TRY(json_text(o, r->path, "behavior", true, &behavior));
     TRY(json_flag(o, r->path, "invert", false, &invert));
@@ -192,7 +193,8 @@ static lariat_status template_id(const reader *r, const json_t *o, const json_t 
     const json_t *id = json_array_get(ids, 0);
 
     if (json_array_size(ids) != 1 || !json_is_integer(id) || !vocabulary_has(r->v, json_integer_value(id))) {
-        return fail(LARIAT_UNSUPPORTED, "%s: post_processor: a piece of the template is neither the text nor one token", r->path);
+        return fail(LARIAT_UNSUPPORTED, "%s: post_processor: a piece of the template is neither the text nor one token",
+                    r->path);
     }
     *out = (int32_t)json_integer_value(id);
     return LARIAT_OK;
@@ -235,7 +237,8 @@ static lariat_status read_strip(reader *r, const json_t *o)
     TRY(json_int(o, r->path, "start", true, 0, 1024, &start));
     TRY(json_int(o, r->path, "stop", true, 0, 1024, &stop));
     if (strcmp(content, " ") != 0 || stop != 0 || !r->fused) {
-        return fail(LARIAT_UNSUPPORTED, "%s: decoder Strip of anything but spaces at the beginning of all is not supported", r->path);
+        return fail(LARIAT_UNSUPPORTED, "%s: decoder Strip of anything but spaces at the beginning of all is not supported",
+                    r->path);
     }
     r->v->first = FIRST_STRIP;
     r->v->strip = (int32_t)start;
@@ -291,7 +294,7 @@ static lariat_status read_vocab(reader *r, const json_t *vocab)
         bool all = false;
         bytes.size = 0;
         if (!json_is_integer(id)) {
-            status = fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has no id", r->path, text);
+            status = fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has no id" FETCH_AGAIN, r->path, text);
         } else if (r->v->byte_level) {
             status = append_alphabet_bytes(&bytes, text, strlen(text), &all);
         }
@@ -316,7 +319,8 @@ static int32_t id_of(const json_t *vocab, const char *text)
 }
 
 /* The two parts of a merge: a pair, or one string with one space between them, which is copied into `line` and cut there. */
-static lariat_status merge_parts(const reader *r, const json_t *o, size_t i, buffer *line, const char **left, const char **right)
+static lariat_status merge_parts(const reader *r, const json_t *o, size_t i, buffer *line, const char **left,
+                                 const char **right)
 {
     char *space;
 
@@ -333,7 +337,7 @@ static lariat_status merge_parts(const reader *r, const json_t *o, size_t i, buf
             *space = '\0';
         }
     }
-    return *left && *right ? LARIAT_OK : fail(LARIAT_BAD_MODEL, "%s: merge %zu is not two tokens", r->path, i);
+    return *left && *right ? LARIAT_OK : fail(LARIAT_BAD_MODEL, "%s: merge %zu is not two tokens" FETCH_AGAIN, r->path, i);
 }
 
 static lariat_status read_merges(reader *r, const json_t *merges, const json_t *vocab)
@@ -364,7 +368,7 @@ static lariat_status read_merges(reader *r, const json_t *merges, const json_t *
         ids[1] = id_of(vocab, right);
         ids[2] = id_of(vocab, joined.data);
         if (ids[0] < 0 || ids[1] < 0 || ids[2] < 0) {
-            status = fail(LARIAT_BAD_MODEL, "%s: merge %zu: \"%.64s\" is not in the vocabulary", r->path, i,
+            status = fail(LARIAT_BAD_MODEL, "%s: merge %zu: \"%.64s\" is not in the vocabulary" FETCH_AGAIN, r->path, i,
                           ids[0] < 0 ? left : ids[1] < 0 ? right : joined.data);
         } else {
             status = vocabulary_merge(r->v, ids[0], ids[1], ids[2]);
@@ -431,7 +435,7 @@ static lariat_status read_model(reader *r, const json_t *model, size_t n_added)
 
     TRY(check_model(r, model));
     if (!json_is_object(vocab) || !json_is_array(merges)) {
-        return fail(LARIAT_BAD_MODEL, "%s: model has no vocab or no merges", r->path);
+        return fail(LARIAT_BAD_MODEL, "%s: model has no vocab or no merges" FETCH_AGAIN, r->path);
     }
     TRY(json_text(model, r->path, "unk_token", false, &unknown));
     TRY(json_flag(model, r->path, "fuse_unk", false, &v->fuse_unknown));
@@ -443,7 +447,8 @@ static lariat_status read_model(reader *r, const json_t *model, size_t n_added)
     if (unknown) {
         v->unknown = id_of(vocab, unknown);
         if (v->unknown < 0) {
-            return fail(LARIAT_BAD_MODEL, "%s: model: unk_token \"%.64s\" is not in the vocabulary", r->path, unknown);
+            return fail(LARIAT_BAD_MODEL, "%s: model: unk_token \"%.64s\" is not in the vocabulary" FETCH_AGAIN, r->path,
+                        unknown);
         }
     }
     return LARIAT_OK;
@@ -477,8 +482,8 @@ static lariat_status read_added(reader *r, const json_t *o, const json_t *vocab,
     if (id_of(vocab, content) < 0) {
         /* Hugging Face numbers those that the model lacks in their order, whatever the file says. */
         if (id != (*next)++) {
-            return fail(LARIAT_BAD_MODEL, "%s: added token \"%.64s\" has id %lld, its place gives it %lld", r->path, content,
-                        (long long)id, (long long)*next - 1);
+            return fail(LARIAT_BAD_MODEL, "%s: added token \"%.64s\" has id %lld, its place gives it %lld" FETCH_AGAIN, r->path,
+                        content, (long long)id, (long long)*next - 1);
         }
         status = r->v->byte_level ? append_alphabet_bytes(&bytes, content, strlen(content), &all) : LARIAT_OK;
         if (status == LARIAT_OK) {
@@ -487,8 +492,8 @@ static lariat_status read_added(reader *r, const json_t *o, const json_t *vocab,
         buffer_free(&bytes);
         TRY(status);
     } else if (id_of(vocab, content) != id) {
-        return fail(LARIAT_BAD_MODEL, "%s: added token \"%.64s\" has id %lld, in the vocabulary it is %d", r->path, content, (long long)id,
-                    id_of(vocab, content));
+        return fail(LARIAT_BAD_MODEL, "%s: added token \"%.64s\" has id %lld, in the vocabulary it is %d" FETCH_AGAIN, r->path,
+                    content, (long long)id, id_of(vocab, content));
     }
     a.id = (int32_t)id;
     a.size = (uint32_t)strlen(content);
@@ -505,7 +510,7 @@ static lariat_status read_root(reader *r, const json_t *root)
     size_t i;
 
     if (!json_is_object(model)) {
-        return fail(LARIAT_BAD_MODEL, "%s: has no model", r->path);
+        return fail(LARIAT_BAD_MODEL, "%s: has no model" FETCH_AGAIN, r->path);
     }
     TRY(each(r, json_object_get(root, "normalizer"), "normalizers", one_normalizer, 0));
     TRY(each(r, json_object_get(root, "pre_tokenizer"), "pretokenizers", one_pre_tokenizer, 0));

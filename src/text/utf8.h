@@ -16,7 +16,8 @@ enum { UTF8_INVALID = -1, UTF8_PARTIAL = -2 };  /* what utf8_decode gives instea
 #define UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
 
 /* The character that text begins with (size > 0): its code point, and its bytes in *length. UTF8_INVALID with the length of the
-   maximal subpart if it is ill-formed; UTF8_PARTIAL, with *length = size, if it is cut off but could still become a character. */
+   maximal subpart if it is ill-formed; UTF8_PARTIAL, with *length = size, if it is cut off but could still become a
+   character. */
 int32_t utf8_decode(const char *text, size_t size, int *length);
 
 /* Bytes of the character that begins at `text`, which is well-formed. */

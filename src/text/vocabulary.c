@@ -58,7 +58,7 @@ lariat_status vocabulary_text(vocabulary *v, const char *text, size_t size, cons
         size_t n = size + 1 > TEXT_BLOCK ? size + 1 : TEXT_BLOCK;
         b = malloc(sizeof *b + n);
         if (!b) {
-            return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for %zu bytes of text", n);
+            return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for %zu bytes of text" FREE_MEMORY, n);
         }
         *b = (text_block){ .next = v->texts, .size = n };
         v->texts = b;
@@ -78,15 +78,16 @@ lariat_status vocabulary_set(vocabulary *v, int64_t id, const char *text, size_t
     token *t;
 
     if (id < 0 || id >= v->id_limit || id >= MAX_TOKENS) {
-        return fail(LARIAT_BAD_MODEL, "token \"%.*s\" has id %lld, which a vocabulary of this size cannot have",
+        return fail(LARIAT_BAD_MODEL, "token \"%.*s\" has id %lld, which a vocabulary of this size cannot have" FETCH_AGAIN,
                     size < 64 ? (int)size : 64, text, (long long)id);
     }
     if (size > MAX_TOKEN_BYTES) {
-        return fail(LARIAT_BAD_MODEL, "token %lld is %zu bytes long, at most %d are read", (long long)id, size, MAX_TOKEN_BYTES);
+        return fail(LARIAT_BAD_MODEL, "token %lld is %zu bytes long, at most %d are read" FETCH_AGAIN, (long long)id, size,
+                    MAX_TOKEN_BYTES);
     }
     if (vocabulary_has(v, id)) {
-        return fail(LARIAT_BAD_MODEL, "two tokens have id %lld: \"%s\" and \"%.*s\"", (long long)id, v->tokens[id].text,
-                    size < 64 ? (int)size : 64, text);
+        return fail(LARIAT_BAD_MODEL, "two tokens have id %lld: \"%s\" and \"%.*s\"" FETCH_AGAIN, (long long)id,
+                    v->tokens[id].text, size < 64 ? (int)size : 64, text);
     }
     TRY(grow_array((void **)&v->tokens, &v->token_capacity, id + 1, sizeof *v->tokens));
     while (v->n_tokens <= id) {
@@ -110,7 +111,8 @@ lariat_status vocabulary_merge(vocabulary *v, int32_t left, int32_t right, int32
 lariat_status vocabulary_add(vocabulary *v, const added_token *t)
 {
     if (t->size > MAX_ADDED_BYTES) {
-        return fail(LARIAT_UNSUPPORTED, "added token %d is %u bytes long, at most %d are looked for", t->id, t->size, MAX_ADDED_BYTES);
+        return fail(LARIAT_UNSUPPORTED, "added token %d is %u bytes long, at most %d are looked for", t->id, t->size,
+                    MAX_ADDED_BYTES);
     }
     TRY(grow_array((void **)&v->added, &v->added_capacity, v->n_added + 1, sizeof *v->added));
     v->added[v->n_added++] = *t;

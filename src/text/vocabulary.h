@@ -1,6 +1,6 @@
 /* A tokenizer as its file describes it, whatever file that was: tokens, merges or scores, and the rules of text around them.
-   The readers (tokenizer_json.c, sentencepiece.c, engine/gguf_vocabulary.c for GGUF) fill it, tokenizer_build() checks it and makes
-   of it what encoding needs.
+   The readers (tokenizer_json.c, sentencepiece.c, engine/gguf_vocabulary.c for GGUF) fill it, tokenizer_build() checks it and
+   makes of it what encoding needs.
    Rests on buffer.h. */
 #ifndef TEXT_VOCABULARY_H
 #define TEXT_VOCABULARY_H
@@ -89,7 +89,8 @@ typedef enum first_rule {
 typedef struct vocabulary {
     token *tokens;
     int64_t n_tokens, token_capacity;
-    int64_t id_limit;   /* ids are below: set by the reader from the number of tokens in its file, so that one absurd id costs nothing */
+    /* ids are below: set by the reader from the number of tokens in its file, so that one absurd id costs nothing */
+    int64_t id_limit;
     merge *merges;
     int64_t n_merges, merge_capacity;
     added_token *added;
@@ -149,8 +150,8 @@ int32_t vocabulary_find(const vocabulary *v, const char *text);
 /* The byte for which "<0xAB>" stands, or -1. */
 int byte_of_text(const char *text, size_t size);
 
-/* The alphabet of byte-level vocabularies (every byte a printable character, as GPT-2 began it): appends the bytes for which the
-   characters of a token stand, and says whether all were of the alphabet. If not, nothing is appended. */
+/* The alphabet of byte-level vocabularies (every byte a printable character, as GPT-2 began it): appends the bytes for which
+   the characters of a token stand, and says whether all were of the alphabet. If not, nothing is appended. */
 lariat_status append_alphabet_bytes(buffer *out, const char *text, size_t size, bool *all);
 
 /* The expressions of byte-level vocabularies that files name instead of writing them down. */

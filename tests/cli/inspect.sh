@@ -29,5 +29,7 @@ run inspect nothing
 run inspect .
 echo '{}' >empty.gguf && run inspect empty.gguf
 echo x >weights.pth && run inspect weights.pth
+run generate -m weights.pth -p hello
+run inspect missing.pth
 run inspect random:1b
 finish

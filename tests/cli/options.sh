@@ -12,7 +12,12 @@ run
 run generat -m x
 run generate -m x --tmep 1
 run generate -m x --tmep=1
+run generate -m x --temperature 1
 run generate -m x -z
+run generate -m x --bogus
+run generate -m x -phello
+run sing
+run sing
 run chat -m x --jsonl
 run tokenize -m x --temp 1
 run logits -m x --tokens y
@@ -36,6 +41,7 @@ run generate -m x -p y --layout rows
 run bench -m x -p 1,,2
 run bench -m x --ranks 1,0
 run bench -m x -p 0 -n 0
+run bench -m x -p 8,16m
 run bench -m x -o xml
 run tokenize -m x --jsonl --decode
 run inspect

@@ -206,9 +206,10 @@ static void attend_exactly(const attention_shape *s, const float *q, const atten
     }
 }
 
-/* One row of one head. The bound: a score's roundings are some of 6e-8 of its terms, the exponential makes that a relative error,
-   and what the sums over keys add is no more. */
-static void assert_near_truth(const attention_shape *s, const carry *c, const float *out, int64_t row, int32_t head, const truth *t)
+/* One row of one head. The bound: a score's roundings are some of 6e-8 of its terms, the exponential makes that a relative
+   error, and what the sums over keys add is no more. */
+static void assert_near_truth(const attention_shape *s, const carry *c, const float *out, int64_t row, int32_t head,
+                              const truth *t)
 {
     int64_t at = row * s->n_heads + head;
     double bound = t->l == 0 ? 0 : 4e-7 * (1 + t->terms);

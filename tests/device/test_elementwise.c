@@ -212,8 +212,9 @@ static void rope_rotates_pairs_in_both_styles(void **state)
 /* Ordinary numbers, ties between two 16-bit neighbours, and the edges of the range. */
 static float number_to_store(int64_t i)
 {
-    static const float edges[] = {0.0f,    -0.0f,    65504.0f, 65519.9f, 65520.0f, 1e30f,  3.4e38f,   6e-8f,  2.9e-8f,
-                                  2.98e-8f, 1e-40f,  INFINITY, -INFINITY, 1.00048828125f, 1.00146484375f, 1.00390625f, 1.01171875f};
+    static const float edges[] = {0.0f,      -0.0f,          65504.0f,       65519.9f,    65520.0f,   1e30f,
+                                  3.4e38f,   6e-8f,          2.9e-8f,        2.98e-8f,    1e-40f,     INFINITY,
+                                  -INFINITY, 1.00048828125f, 1.00146484375f, 1.00390625f, 1.01171875f};
     int64_t n = sizeof edges / sizeof *edges;
 
     return i < n ? edges[i] : random_float(i % 3 ? 4.0f : 1e-4f);

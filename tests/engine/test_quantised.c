@@ -33,8 +33,8 @@ static void check_file(const oracle *o, const char *path, lariat_options options
         }
         assert_int_equal(lariat_session_open(e, c->length + c->n_greedy, &s), LARIAT_OK);
         double error = oracle_prefill(o, c, e, s, last, &nll_error);
-        print_message("%s, %d ranks, chunk %d, case %d: %.1e of the deviation\n", lariat_engine_model(e)->weight_type, options.ranks,
-                      options.chunk, i, error);
+        print_message("%s, %d ranks, chunk %d, case %d: %.1e of the deviation\n", lariat_engine_model(e)->weight_type,
+                      options.ranks, options.chunk, i, error);
         assert_true(error <= BOUND_F32);
         assert_true(nll_error < 1e-5);
         oracle_greedy(o, c, e, s, last, gap);
@@ -66,9 +66,11 @@ static void every_block_type_agrees_with_its_dequantised_values(void **state)
         for (int32_t ranks = 1; ranks <= 8; ranks += TEST_QUICK ? 7 : 1) {
             for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
                 if (chunks[c] < 64 && chunks[c] && (TEST_QUICK || (size_t)ranks != 1 + t % 8)) {
-                    continue; /* a pass for each token or seven takes its time: each type on one ring, all rings among the types */
+                    /* a pass for each token or seven takes its time: each type on one ring, all rings among the types */
+                    continue;
                 }
-                lariat_options options = {.ranks = ranks, .threads = 2, .chunk = chunks[c], .kv = LARIAT_KV_F32, .context = 1200};
+                lariat_options options = {
+                    .ranks = ranks, .threads = 2, .chunk = chunks[c], .kv = LARIAT_KV_F32, .context = 1200};
                 check_file(&o, path, options, 1e-3f, INT64_MAX);
             }
         }
@@ -92,11 +94,13 @@ static void the_demo_model_reads_the_gpl_as_the_oracle_does(void **state)
     }
     oracle o;
     oracle_open(&o, expected, "");
-    for (int32_t ranks = 1; ranks <= 8; ranks++) { /* the whole licence, 7,639 tokens, on three rings: docs/numerics.md says why */
+    /* the whole licence, 7,639 tokens, on three rings: docs/numerics.md says why */
+    for (int32_t ranks = 1; ranks <= 8; ranks++) {
         int64_t longest = ranks <= 3 ? INT64_MAX : 1000;
         check_file(&o, path, (lariat_options){.ranks = ranks, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, longest);
         check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 7, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, 100);
-        check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 64, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, 1000);
+        check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 64, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP,
+                   1000);
     }
     oracle_close(&o);
     free(expected);

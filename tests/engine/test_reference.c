@@ -75,8 +75,8 @@ static void check_f32(const char *name, lariat_options o)
     o.threads = o.ranks;
     double error = run_cases(&r, o, true);
     if (!(error <= BOUND_F32)) {
-        fail_msg("%s, %d ranks, chunk %d, layout %d, pass %d: %.2e of the deviation, bound %.0e", name, o.ranks, o.chunk, o.layout,
-                 o.pass, error, BOUND_F32);
+        fail_msg("%s, %d ranks, chunk %d, layout %d, pass %d: %.2e of the deviation, bound %.0e", name, o.ranks, o.chunk,
+                 o.layout, o.pass, error, BOUND_F32);
     }
     close_reference(&r);
 }

@@ -1,4 +1,5 @@
-/* What must hold for every ring: ring(N) == ring(1), batch-mates that change nothing, sessions that rewind, the same bits twice.
+/* What must hold for every ring: ring(N) == ring(1), batch-mates that change nothing, sessions that rewind, the same bits
+   twice.
    Rests on the public API; the models are the reference's tiny ones, which differ in head shapes, the tokens are random. */
 #include "lariat/lariat.h"
 #include "support/oracle.h"
@@ -101,8 +102,8 @@ static void a_ring_of_any_size_agrees_with_a_ring_of_one(void **state)
         step_all(ring, b, tokens, n, piece, many);
         double error = apart(one, many, lariat_engine_model(single)->vocab);
         if (!(error <= BOUND_F32)) {
-            fail_msg("%s: %lld tokens in pieces of %lld, %d ranks, chunk %d, layout %d, pass %d: %.1e", names[model], (long long)n,
-                     (long long)piece, o.ranks, o.chunk, o.layout, o.pass, error);
+            fail_msg("%s: %lld tokens in pieces of %lld, %d ranks, chunk %d, layout %d, pass %d: %.1e", names[model],
+                     (long long)n, (long long)piece, o.ranks, o.chunk, o.layout, o.pass, error);
         }
         lariat_session_close(a);
         lariat_session_close(b);

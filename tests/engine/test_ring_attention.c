@@ -215,7 +215,8 @@ static void any_division_over_any_ranks_is_exact(void **state)
         static problem p;
         lariat_status status[MOST_RANKS];
         make_problem(&p, round % 2);
-        float *o = random_floats(p.tokens * p.shape.n_heads * p.shape.head_dim), *lse = random_floats(p.tokens * p.shape.n_heads);
+        float *o = random_floats(p.tokens * p.shape.n_heads * p.shape.head_dim),
+              *lse = random_floats(p.tokens * p.shape.n_heads);
         run_ring(&p, o, lse, status);
         for (int r = 0; r < p.n_ranks; r++) {
             assert_int_equal(status[r], LARIAT_OK);
@@ -265,7 +266,8 @@ static void a_call_that_was_refused_leaves_the_ring_whole(void **state)
     for (int round = 0; round < 4; round++) {
         make_problem(&p, true);
         p.stumbles = true;
-        float *o = random_floats(p.tokens * p.shape.n_heads * p.shape.head_dim), *lse = random_floats(p.tokens * p.shape.n_heads);
+        float *o = random_floats(p.tokens * p.shape.n_heads * p.shape.head_dim),
+              *lse = random_floats(p.tokens * p.shape.n_heads);
         run_ring(&p, o, lse, status);
         for (int r = 0; r < p.n_ranks; r++) {
             assert_int_equal(status[r], LARIAT_OK);

@@ -18,7 +18,8 @@ static inline void check_decoding(const lariat_tokenizer *t, const int32_t *ids,
     for (int64_t i = 0; i <= n; i++) {
         const char *piece;
         size_t piece_size;
-        CHECK((i < n ? lariat_stream_put(stream, ids[i], &piece, &piece_size) : lariat_stream_flush(stream, &piece, &piece_size)) == LARIAT_OK);
+        CHECK((i < n ? lariat_stream_put(stream, ids[i], &piece, &piece_size)
+                     : lariat_stream_flush(stream, &piece, &piece_size)) == LARIAT_OK);
         CHECK(piece_size <= size - at && memcmp(piece, text + at, piece_size) == 0);
         at += piece_size;
     }
@@ -48,8 +49,10 @@ static inline void check_encoding(const lariat_tokenizer *t, const char *text, s
 /* Text of several kinds, one of them long enough for the heap; then a chat, and every id. */
 static inline void use_tokenizer(const lariat_tokenizer *t)
 {
-    static const char text[] = "Hello  world, don't \n\n 1234 <s></s><|im_end|> \xE2\x96\x81 \xC3\xA9\xF0\x9F\x98\x80 \xFF\xE0\x80 x";
-    static const lariat_message chat[] = { { "system", " be <|im_end|> brief" }, { "user", "a \n" }, { "assistant", "" }, { "user", "b" } };
+    static const char text[] =
+        "Hello  world, don't \n\n 1234 <s></s><|im_end|> \xE2\x96\x81 \xC3\xA9\xF0\x9F\x98\x80 \xFF\xE0\x80 x";
+    static const lariat_message chat[] = {
+        {"system", " be <|im_end|> brief"}, {"user", "a \n"}, {"assistant", ""}, {"user", "b"}};
     char many[400];
     int32_t *ids;
     int64_t n;

@@ -1,4 +1,5 @@
-/* Any bytes as text: the lossy reading is well-formed and a fixed point, and through a byte-level tokenizer it comes back whole.
+/* Any bytes as text: the lossy reading is well-formed and a fixed point, and through a byte-level tokenizer it comes back
+   whole.
    Rests on text/utf8.c and text/encode.c. See fuzz_text.h. */
 #include "fuzz/fuzz_text.h"
 #include "text/utf8.h"

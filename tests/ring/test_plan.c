@@ -114,9 +114,17 @@ static void zigzag_gives_every_rank_the_same_causal_work(void **state)
 static plan_costs costs(double hop_bytes_per_s)
 {
     /* Llama-3-8B in bf16 on two H100: see ANCHORS for the figures behind the rates. */
-    return (plan_costs){.n_ranks = 2, .n_layers = 32, .weight_bytes = 14e9, .row_bytes = 32 * 2 * 30e3, .read_bytes_per_s = 3e12,
-                        .flops = 600e12, .hop_bytes_per_s = hop_bytes_per_s, .hop_latency_s = 10e-6, .kv_bytes = 4096,
-                        .q_bytes = 4.0 * (2 * 4096 + 64), .qk_flops = 4 * 4096.0};
+    return (plan_costs){.n_ranks = 2,
+                        .n_layers = 32,
+                        .weight_bytes = 14e9,
+                        .row_bytes = 32 * 2 * 30e3,
+                        .read_bytes_per_s = 3e12,
+                        .flops = 600e12,
+                        .hop_bytes_per_s = hop_bytes_per_s,
+                        .hop_latency_s = 10e-6,
+                        .kv_bytes = 4096,
+                        .q_bytes = 4.0 * (2 * 4096 + 64),
+                        .qk_flops = 4 * 4096.0};
 }
 
 static void keys_travel_where_reading_in_place_is_free(void **state)

@@ -81,7 +81,8 @@ static double loss_of(const float *logits, int64_t vocab, const int32_t *next, i
     return total;
 }
 
-double oracle_prefill(const oracle *o, const oracle_case *c, lariat_engine *e, lariat_session *s, float *last, double *nll_error)
+double oracle_prefill(const oracle *o, const oracle_case *c, lariat_engine *e, lariat_session *s, float *last,
+                      double *nll_error)
 {
     /* All rows where the loss is asked for, otherwise only those that are compared. */
     int64_t rows = isnan(c->nll) ? c->rows : c->length;

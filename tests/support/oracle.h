@@ -35,10 +35,11 @@ void oracle_close(oracle *o);
 
 /* Takes a case's tokens through an empty session. Returns the largest difference of its logits over their deviation (NaN stays
    NaN); *nll_error is the difference of the mean loss. The logits of the last token are left in `last` [vocab]. */
-double oracle_prefill(const oracle *o, const oracle_case *c, lariat_engine *e, lariat_session *s, float *last, double *nll_error);
+double oracle_prefill(const oracle *o, const oracle_case *c, lariat_engine *e, lariat_session *s, float *last,
+                      double *nll_error);
 
-/* Continues greedily from `last` and compares ids as long as the best was ahead by more than `gap`: after a close call texts may
-   part. Returns how many tokens were compared. */
+/* Continues greedily from `last` and compares ids as long as the best was ahead by more than `gap`: after a close call texts
+   may part. Returns how many tokens were compared. */
 int oracle_greedy(const oracle *o, const oracle_case *c, lariat_engine *e, lariat_session *s, float *last, float gap);
 
 /* Opens an engine or fails the test with the reason. */

@@ -1,7 +1,7 @@
-/* Where the reference data lies: the folder with the whole of it, if this machine has one (LARIAT_REFERENCE, or ../shared beside the
-   checkout), otherwise what the repository carries of it (tests/data/README.md), unpacked by the build. And where scripts/fetch-model.sh puts the demo's model.
-   TEST_QUICK, 1 or 0, comes from tests/CMakeLists.txt: the build is a slow one (sanitizers, no SIMD), so that tests keep to the tiny
-   models, rings of 1, 3 and 8, and short texts. */
+/* Where the reference data lies: the folder with the whole of it, if this machine has one (LARIAT_REFERENCE, or ../shared
+   beside the checkout), otherwise what the repository carries of it (tests/data/README.md), unpacked by the build. And where
+   scripts/fetch-model.sh puts the demo's model. TEST_QUICK, 1 or 0, comes from tests/CMakeLists.txt: the build is a slow one
+   (sanitizers, no SIMD), so that tests keep to the tiny models, rings of 1, 3 and 8, and short texts. */
 #ifndef SUPPORT_REFERENCE_H
 #define SUPPORT_REFERENCE_H
 
@@ -10,7 +10,8 @@ enum { TEST_SKIPPED = 77 }; /* exit status that CTest counts as skipped */
 /* The path of `name` ("reference/models/mha-bf16") there, allocated, or NULL if it is in neither. */
 char *reference_path(const char *name);
 
-/* The path of the demo's model, SmolLM2-135M-Instruct.Q4_1.gguf in the user's cache, allocated, or NULL if it was not fetched. */
+/* The path of the demo's model, SmolLM2-135M-Instruct.Q4_1.gguf in the user's cache, allocated, or NULL if it was not
+   fetched. */
 char *demo_model_path(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* The tokenizers of released models, against what Hugging Face's library made of 191 texts with them. Needs shared/tokenizers or the
-   demo's model (77 without either). Rests on support/reference.h. */
+/* The tokenizers of released models, against what Hugging Face's library made of 191 texts with them. Needs shared/tokenizers
+   or the demo's model (77 without either). Rests on support/reference.h. */
 #include "lariat/text.h"
 #include "support/reference.h"
 #include "support/scratch.h"
@@ -72,7 +72,8 @@ static void decodes_to(const lariat_tokenizer *t, const json_t *ids, const json_
     for (size_t i = 0; i <= n; i++) {
         const char *piece;
         size_t piece_size;
-        assert_accepted(i < n ? lariat_stream_put(stream, list[i], &piece, &piece_size) : lariat_stream_flush(stream, &piece, &piece_size));
+        assert_accepted(i < n ? lariat_stream_put(stream, list[i], &piece, &piece_size)
+                              : lariat_stream_flush(stream, &piece, &piece_size));
         assert_true(piece_size <= size - at);
         assert_memory_equal(piece, text + at, piece_size);
         at += piece_size;
@@ -147,7 +148,8 @@ static void llama3_chats_are_the_references(void **state)
         assert_in_range(n, 1, 8);
         for (int32_t k = 0; k < n; k++) {
             const json_t *m = json_array_get(list, (size_t)k);
-            messages[k] = (lariat_message){ json_string_value(json_object_get(m, "role")), json_string_value(json_object_get(m, "content")) };
+            messages[k] = (lariat_message){json_string_value(json_object_get(m, "role")),
+                                           json_string_value(json_object_get(m, "content"))};
         }
         assert_accepted(lariat_chat_render(t, LARIAT_TEMPLATE_AUTO, messages, n, reply, &text, &size));
         assert_string_equal(text, json_string_value(json_object_get(one, "text")));

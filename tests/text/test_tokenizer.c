@@ -1,5 +1,5 @@
-/* What holds for every tokenizer: text comes back, special tokens are text unless asked for, nothing is let out by halves, long words
-   and threads change nothing, and what contradicts itself is refused. Rests on text/tokenizer.h. */
+/* What holds for every tokenizer: text comes back, special tokens are text unless asked for, nothing is let out by halves, long
+   words and threads change nothing, and what contradicts itself is refused. Rests on text/tokenizer.h. */
 #include "support/scratch.h"
 #include "text/encode.h"
 #include "text/utf8.h"
@@ -231,8 +231,8 @@ static void text_comes_back(void **state)
     lariat_tokenizer_close(kinds[1]);
 }
 
-/* The three ways of merging: words of up to 24, of some thousand and of more symbols are merged differently and must not differ. A
-   word is its prefix's ids wherever a merge cannot reach across: "ab" never merges with what is behind "x". */
+/* The three ways of merging: words of up to 24, of some thousand and of more symbols are merged differently and must not
+   differ. A word is its prefix's ids wherever a merge cannot reach across: "ab" never merges with what is behind "x". */
 static void long_words_merge_as_short_ones(void **state)
 {
     static const char unit[] = "aaabcabababcbcaax";
@@ -335,7 +335,8 @@ static void an_expression_without_end_is_given_up(void **state)
     assert_accepted(vocabulary_step(&v, &(split_step){ .kind = SPLIT_EXPRESSION, .expression = "(?:a+)+(?:a+)+(?:a+)+b" }));
     assert_accepted(vocabulary_step(&v, &(split_step){ .kind = SPLIT_BYTE_LEVEL }));
     assert_accepted(tokenizer_build(&v, &t));
-    assert_refused(lariat_encode(t, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacb", 45, 0, &ids, &n), LARIAT_UNSUPPORTED, "limit");
+    assert_refused(lariat_encode(t, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacb", 45, 0, &ids, &n), LARIAT_UNSUPPORTED,
+                   "limit");
     lariat_tokenizer_close(t);
 }
 
@@ -390,12 +391,15 @@ static void a_conversation_that_makes_no_sense_is_refused(void **state)
     char *text;
 
     (void)state;
-    assert_refused(lariat_chat_render(t, LARIAT_TEMPLATE_LLAMA2, twice, 2, true, &text, &size), LARIAT_BAD_ARGUMENT, "take turns");
+    assert_refused(lariat_chat_render(t, LARIAT_TEMPLATE_LLAMA2, twice, 2, true, &text, &size), LARIAT_BAD_ARGUMENT,
+                   "take turns");
     assert_refused(lariat_chat_render(t, LARIAT_TEMPLATE_CHATML, other, 1, true, &text, &size), LARIAT_BAD_ARGUMENT, "robot");
-    assert_refused(lariat_chat_render(t, LARIAT_TEMPLATE_CHATML, other, 0, true, &text, &size), LARIAT_BAD_ARGUMENT, "without messages");
+    assert_refused(lariat_chat_render(t, LARIAT_TEMPLATE_CHATML, other, 0, true, &text, &size), LARIAT_BAD_ARGUMENT,
+                   "without messages");
     lariat_tokenizer_close(t);
     t = small_spaced();
-    assert_refused(lariat_chat_render(t, LARIAT_TEMPLATE_CHATML, twice, 1, true, &text, &size), LARIAT_UNSUPPORTED, "<|im_start|>");
+    assert_refused(lariat_chat_render(t, LARIAT_TEMPLATE_CHATML, twice, 1, true, &text, &size), LARIAT_UNSUPPORTED,
+                   "<|im_start|>");
     lariat_tokenizer_close(t);
 }
 

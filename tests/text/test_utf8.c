@@ -1,5 +1,5 @@
-/* UTF-8: every code point comes back, and ill-formed bytes are cut as the Unicode standard's tables of examples (3-8 to 3-11) cut
-   them. Rests on text/utf8.c. */
+/* UTF-8: every code point comes back, and ill-formed bytes are cut as the Unicode standard's tables of examples (3-8 to 3-11)
+   cut them. Rests on text/utf8.c. */
 #include "text/utf8.h"
 
 #include <setjmp.h>

@@ -19,8 +19,8 @@ enum {
        that of this many rows, so that storing and merging it stays a hundredth of the work. */
     SPLIT_RUNS = 256 / KEY_RUN,
     SPLIT_ROWS = 24,
-    /* Otherwise a task takes up to this many elements of a key per row, about a millisecond: nobody waits long for a thread that
-       the system took away. */
+    /* Otherwise a task takes up to this many elements of a key per row, about a millisecond: nobody waits long for a thread
+       that the system took away. */
     SPAN_ELEMENTS = 4096 * 64,
     TASKS_MAX = 2048,
     PARTIALS_FLOATS = 2 << 20,
@@ -33,7 +33,7 @@ struct attention_task {
     int32_t kv_head;
     int32_t first_row, rows; /* of the stack */
     int64_t from, to;        /* runs of the item's list */
-    float *partial;          /* where the result goes: o [rows, ld], m [rows], l [rows]; NULL: on from the carry and back into it */
+    float *partial; /* where the result goes: o [rows, ld], m [rows], l [rows]; NULL: on from the carry and back into it */
 };
 
 typedef struct attention_call {
@@ -297,7 +297,8 @@ static void add_tasks(attention_call *a, const attention_item *item, int64_t fro
     for (int32_t first = (stack - 1) / step * step; first >= 0; first -= step) {
         int32_t rows = stack - first < step ? stack - first : step;
         for (int32_t g = 0; g < a->shape->n_kv_heads; g++) {
-            add_task(a, (attention_task){.item = item, .kv_head = g, .first_row = first, .rows = rows, .from = from, .to = to}, split);
+            add_task(a, (attention_task){.item = item, .kv_head = g, .first_row = first, .rows = rows, .from = from, .to = to},
+                     split);
         }
     }
 }

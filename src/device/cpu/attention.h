@@ -10,7 +10,7 @@
 
 enum {
     KEY_RUN = 256,        /* keys that a kernel is given at once: a few rows stream first all their K, then all their V */
-    KEY_TILE = 64,        /* keys expanded at once: at head_dim 64 K and V take 32 KB, which the second-level cache feeds easily */
+    KEY_TILE = 64, /* keys expanded at once: at head_dim 64 K and V take 32 KB, which the second-level cache feeds easily */
     ROWS_MAX = 192,       /* rows of a task: expanding a tile is then 3 % of its work; a multiple of the kernels' 6 rows */
     ROW_GRAIN = 6,
     HEAD_DIM_MAX = 512,   /* what configurations and ring_attention.h may ask for */

@@ -4,11 +4,11 @@
    A row's sums run over head_dim and over the keys one after the other, whatever rows it is computed with.
 
    Budget, many rows: 4 * head_dim operations a row and key, in register tiles of 6 rows by 4 vectors: 24 multiply-adds for 10
-   loads. Beside them a row and key costs one exponential (about 14 operations: 10 % at head_dim 64), and expanding a tile 3 % with
-   192 rows. Reached on a Zen 4: 80 % of the peak of multiply-adds at head_dim 64, 83 % at 128.
-   Budget, few rows: 4 * head_dim bytes a key of 16-bit K and V, read once; converting, multiplying by 3 rows and summing up take
-   about 30 cycles at head_dim 64, 256 bytes. Reached there: 22 to 31 GB/s a core from the caches, 80 to 85 % of the rate of plain
-   reading from memory. docs/kernels.md has the measurements. */
+   loads. Beside them a row and key costs one exponential (about 14 operations: 10 % at head_dim 64), and expanding a tile 3 %
+   with 192 rows. Reached on a Zen 4: 80 % of the peak of multiply-adds at head_dim 64, 83 % at 128.
+   Budget, few rows: 4 * head_dim bytes a key of 16-bit K and V, read once; converting, multiplying by 3 rows and summing up
+   take about 30 cycles at head_dim 64, 256 bytes. Reached there: 22 to 31 GB/s a core from the caches, 80 to 85 % of the rate
+   of plain reading from memory. docs/kernels.md has the measurements. */
 #include "device/cpu/attention.h"
 #include "device/cpu/simd_math.h"
 
@@ -21,8 +21,8 @@ enum {
 
 /* --- c[R rows, C vectors] = or += a[R, n] b[n, C vectors] --- */
 
-INLINE void multiply_tile(int R, int C, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t n, float *c, int64_t ldc,
-                          bool add)
+INLINE void multiply_tile(int R, int C, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t n, float *c,
+                          int64_t ldc, bool add)
 {
     vec sum[ROW_GRAIN][PANEL_MAX];
 
@@ -117,8 +117,8 @@ INLINE vec load_few_as(dtype type, const void *p, int64_t i, int n)
     return load_as(type, all, 0);
 }
 
-/* Asks for elements [from, to) after p, into the second-level cache: the hardware's own prefetching starts anew at every page and
-   at each change between keys and values. Asking for what is not there is no fault. */
+/* Asks for elements [from, to) after p, into the second-level cache: the hardware's own prefetching starts anew at every page
+   and at each change between keys and values. Asking for what is not there is no fault. */
 static void prefetch(dtype type, const void *p, int64_t from, int64_t to)
 {
     int64_t size = type == DTYPE_F32 ? (int64_t)sizeof(float) : (int64_t)sizeof(uint16_t);
@@ -352,8 +352,8 @@ INLINE void score_few(dtype type, int R, const attention_block *b, const key_run
 }
 
 /* C vectors of o of R rows += weights of keys [first, end) times their values. */
-INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const key_run *t, float *o, int32_t i, const float *p,
-                       int32_t first, int32_t end)
+INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const key_run *t, float *o, int32_t i,
+                       const float *p, int32_t first, int32_t end)
 {
     vec sum[FEW_ROWS][PANEL_MAX];
 
@@ -397,7 +397,8 @@ INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const
         break;
 
 /* The whole o of R rows, a tile of keys after the other, so that the values of one stay near for all panels. */
-INLINE void gather_all_few(dtype type, int R, const attention_block *b, const key_run *t, int32_t row, const float *p, int32_t n)
+INLINE void gather_all_few(dtype type, int R, const attention_block *b, const key_run *t, int32_t row, const float *p,
+                           int32_t n)
 {
     float *o = b->o + (int64_t)row * b->ld;
 

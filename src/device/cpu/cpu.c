@@ -151,12 +151,12 @@ lariat_status cpu_device_open(int n_threads, cpu_isa isa, device **out)
         isa = cpu_isa_best();
     }
     if (isa > cpu_isa_best()) {
-        return fail(LARIAT_UNSUPPORTED, "cpu: this machine or build has no %s kernels, only %s: ask for those", cpu_isa_name(isa),
-                    cpu_isa_name(cpu_isa_best()));
+        return fail(LARIAT_UNSUPPORTED, "cpu: this machine or build has no %s kernels, only %s: ask for those",
+                    cpu_isa_name(isa), cpu_isa_name(cpu_isa_best()));
     }
     cpu_device *cpu = calloc(1, sizeof *cpu);
     if (!cpu) {
-        return fail(LARIAT_NO_MEMORY, "cpu: no memory for a device");
+        return fail(LARIAT_NO_MEMORY, "cpu: no memory for a device" FREE_MEMORY);
     }
     cpu->base = (device){.ops = &cpu_ops, .act = DTYPE_F32, .shares_host = true};
     cpu->isa = isa;

@@ -95,8 +95,8 @@ static void rope_angles_rows(const void *op, int64_t from, int64_t to)
     }
 }
 
-void cpu_rope_angles(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq, int64_t half,
-                     float factor)
+void cpu_rope_angles(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq,
+                     int64_t half, float factor)
 {
     enum { NUMBERS_PER_ANGLE = 32 }; /* a sine takes as long as reading this many */
     rope_angles_op op = {.cos = cos, .sin = sin, .positions = positions, .inv_freq = inv_freq, .half = half, .factor = factor};
@@ -158,8 +158,8 @@ static void kv_store_rows(const void *op, int64_t from, int64_t to)
     }
 }
 
-void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const void *x, int64_t ldx, int64_t n,
-                  int32_t heads, int32_t head_dim)
+void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const void *x, int64_t ldx,
+                  int64_t n, int32_t heads, int32_t head_dim)
 {
     kv_store_op op = {
         .rows = kernels(dev),

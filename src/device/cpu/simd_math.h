@@ -17,9 +17,9 @@ INLINE vec v_exp2(vec n, vec f, vec at)
     return v_scale_exp(p, n, at);
 }
 
-/* e^x for x up to 88.7, infinite above 89, 0 below -87.3 (-inf included), NaN for NaN. As 2^(x / ln 2) = 2^n 2^f with |f| <= 1/2;
-   2^f is a polynomial with the least relative error among those that are 1 at 0, 3e-9. The product with 1 / ln 2 in one float is
-   off by 1.3e-8 x, which does no harm in a sum of exponentials of which the largest is 1: x e^x is small. */
+/* e^x for x up to 88.7, infinite above 89, 0 below -87.3 (-inf included), NaN for NaN. As 2^(x / ln 2) = 2^n 2^f with |f| <=
+   1/2; 2^f is a polynomial with the least relative error among those that are 1 at 0, 3e-9. The product with 1 / ln 2 in one
+   float is off by 1.3e-8 x, which does no harm in a sum of exponentials of which the largest is 1: x e^x is small. */
 INLINE vec v_exp_weight(vec x)
 {
     const float per_ln2 = 1.44269504f, whole = 12582912.0f; /* 1.5 * 2^23: what is added to it loses its fraction */

@@ -84,8 +84,8 @@ INLINE uint64_t four_halves(const unsigned char *p, size_t stride)
     return (uint64_t)h[0] | (uint64_t)h[1] << 16 | (uint64_t)h[2] << 32 | (uint64_t)h[3] << 48;
 }
 
-/* The f16 at p, p + stride, ... as floats: `n` of them, and zeros up to eight. They are put together in integer registers, which
-   have nothing else to do. */
+/* The f16 at p, p + stride, ... as floats: `n` of them, and zeros up to eight. They are put together in integer registers,
+   which have nothing else to do. */
 INLINE void spread_halves(const unsigned char *p, size_t stride, int n, float *out)
 {
     uint64_t h[2] = {0, 0};
@@ -125,7 +125,8 @@ INLINE void scale_signed_bytes(uint64_t bytes, float d, float *out)
 INLINE void factors_of_12_bytes(const uint8_t s[12], float d, float dmin, factors *f)
 {
     uint32_t a = load_u32(s), b = load_u32(s + 4), c = load_u32(s + 8);
-    uint32_t scale_high = (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u), low_high = (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u);
+    uint32_t scale_high = (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u),
+             low_high = (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u);
 
     scale_bytes((uint64_t)(a & 0x3f3f3f3fu) | (uint64_t)scale_high << 32, d, f->scale);
     scale_bytes((uint64_t)(b & 0x3f3f3f3fu) | (uint64_t)low_high << 32, -dmin, f->low);

@@ -1,5 +1,6 @@
 /* What the files of the CUDA device share: the device itself, and how a failure is kept.
-   Rests on the CUDA runtime. device.c opens it; kernels.h names the launches; module.h is what the program sees. For C17 and for nvcc. */
+   Rests on the CUDA runtime. device.c opens it; kernels.h names the launches; module.h is what the program sees. For C17 and
+   for nvcc. */
 #ifndef DEVICE_CUDA_INTERNAL_H
 #define DEVICE_CUDA_INTERNAL_H
 
