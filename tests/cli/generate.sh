@@ -78,8 +78,6 @@ echo 1 -2 >bad && run generate -m mha-bf16 --tokens bad
 echo 1 2x 3 >bad && run generate -m mha-bf16 --tokens bad
 echo 99999999999999999999 >bad && run generate -m mha-bf16 --tokens bad
 printf ' \n, ' >bad && run generate -m mha-bf16 --tokens bad
-echo 1 2 3 >ids
-run generate -m mha-bf16 --tokens ids -n 30000000
 echo 1 2 3 >bad && run generate -m mha-bf16 --tokens bad -n 30000000
 "$lariat" generate -m random:70b --tokens ids -c 16m 2>"$work.seen/err"
 must "what does not fit is refused" test $? = 1

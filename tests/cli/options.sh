@@ -17,7 +17,6 @@ run generate -m x -z
 run generate -m x --bogus
 run generate -m x -phello
 run sing
-run sing
 run chat -m x --jsonl
 run tokenize -m x --temp 1
 run logits -m x --tokens y
