@@ -1,7 +1,9 @@
 /* Hugging Face's config.json and generation_config.json, in the old form (rope_theta, rope_scaling) and the new
    (rope_parameters), with the defaults that Hugging Face's own classes have.
-   Rests on base/json.h and model/rope.h. What would change the result and is not computed here is refused by name. */
+   Rests on base/json.h and model/rope.h. What would change the result and is not computed is refused by name:
+   config_fields.c. */
 #include "model/config.h"
+#include "model/config_fields.h"
 #include "model/rope.h"
 
 #include <math.h>
@@ -54,119 +56,6 @@ lariat_status config_check(const char *path, model_config *c)
     }
     c->attention_scale = (float)(1.0 / sqrt((double)c->head_dim));
     return LARIAT_OK;
-}
-
-/* --- what would change the result --- */
-
-/* Fields that some model or other reads, with the number (besides null, false and "empty") that changes nothing. */
-static const struct {
-    const char *field;
-    double neutral; /* NAN: there is none */
-} refused[] = {
-    {"quantization_config", NAN},
-    {"compression_config", NAN},
-    {"partial_rotary_factor", 1},
-    {"rotary_pct", 1},
-    {"rope_interleaved", NAN},
-    {"use_sliding_window", NAN},
-    {"attention_chunk_size", NAN},
-    {"attn_temperature_tuning", 0},
-    {"no_rope_layers", NAN},
-    {"no_rope_layer_interval", 0},
-    {"per_layer_config", NAN},
-    {"query_pre_attn_scalar", NAN},
-    {"attention_multiplier", NAN},
-    {"attention_scale", NAN},
-    {"attn_scale", NAN},
-    {"softmax_scale", NAN},
-    {"residual_multiplier", 1},
-    {"embedding_multiplier", 1},
-    {"embedding_scale", 1},
-    {"scale_emb", 1},
-    {"scale_depth", NAN},
-    {"logits_scaling", 1},
-    {"logit_scale", 1},
-    {"attn_logit_softcapping", NAN},
-    {"final_logit_softcapping", NAN},
-    {"clip_qkv", NAN},
-    {"qk_norm", NAN},
-    {"use_qk_norm", NAN},
-    {"qk_layernorm", NAN},
-    {"alibi", NAN},
-    {"num_experts", 0},
-    {"num_local_experts", 0},
-    {"n_routed_experts", 0},
-    {"parallel_attn", NAN},
-    {"use_parallel_residual", NAN},
-    {"pruned_heads", NAN},
-    {"add_cross_attention", NAN},
-    {"is_encoder_decoder", NAN},
-};
-
-static bool changes_nothing(const json_t *v, double neutral)
-{
-    if (!v || json_is_null(v) || json_is_false(v)) {
-        return true;
-    }
-    if (json_is_number(v)) {
-        return json_number_value(v) == neutral;
-    }
-    return (json_is_array(v) && json_array_size(v) == 0) || (json_is_object(v) && json_object_size(v) == 0);
-}
-
-static lariat_status refuse_field(const char *path, const char *field, const json_t *v)
-{
-    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
-    lariat_status status = fail(LARIAT_UNSUPPORTED,
-                                "%s: \"%s\": %.60s%s changes the result in a way that Lariat does not compute: use a "
-                                "checkpoint without it",
-                                path, field, text ? text : "...", text && strlen(text) > 60 ? "..." : "");
-    free(text);
-    return status;
-}
-
-static lariat_status refuse_oddities(const char *path, const json_t *o)
-{
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-        const json_t *v = json_object_get(o, refused[i].field);
-        if (!changes_nothing(v, refused[i].neutral)) {
-            return refuse_field(path, refused[i].field, v);
-        }
-    }
-    const json_t *kinds = json_object_get(o, "layer_types");
-    for (size_t i = 0; i < json_array_size(kinds); i++) {
-        const char *kind = json_string_value(json_array_get(kinds, i));
-        if (!kind || strcmp(kind, "full_attention") != 0) {
-            return refuse_field(path, "layer_types", kinds);
-        }
-    }
-    if (json_is_false(json_object_get(o, "is_causal"))) {
-        return refuse_field(path, "is_causal", json_object_get(o, "is_causal"));
-    }
-    const char *act = "silu";
-    TRY(json_text(o, path, "hidden_act", false, &act));
-    if (strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0) { /* two names of one function */
-        return refuse_field(path, "hidden_act", json_object_get(o, "hidden_act"));
-    }
-    return LARIAT_OK;
-}
-
-/* A window is refused whatever its length: it would change the result as soon as a text is longer. */
-static lariat_status refuse_window(const char *path, const json_t *o, bool mistral)
-{
-    const json_t *window = json_object_get(o, "sliding_window");
-
-    if (mistral && !window) {
-        return fail(LARIAT_UNSUPPORTED,
-                    "%s: has no \"sliding_window\", which means a window of 4096 in a mistral model; Lariat computes full "
-                    "attention: say \"sliding_window\": null if that is right",
-                    path);
-    }
-    if (json_is_null(window) || !window || json_is_false(window) ||
-        (!mistral && json_is_false(json_object_get(o, "use_sliding_window")))) {
-        return LARIAT_OK;
-    }
-    return refuse_field(path, "sliding_window", window);
 }
 
 /* --- the fields --- */
@@ -243,7 +132,7 @@ static lariat_status read_sizes(const char *path, const json_t *o, bool mistral,
     TRY(json_flag(o, path, "mlp_bias", false, &c->mlp_bias));
     if (mistral && (c->attention_bias || c->mlp_bias)) {
         const char *field = c->attention_bias ? "attention_bias" : "mlp_bias";
-        return refuse_field(path, field, json_object_get(o, field));
+        return config_refuse_field(path, field, json_object_get(o, field));
     }
     return LARIAT_OK;
 }
@@ -292,14 +181,14 @@ static lariat_status refuse_unknown_rope_fields(const char *path, const json_t *
 
     json_object_foreach((json_t *)(uintptr_t)r, field, v)
     {
-        bool found = strcmp(field, "partial_rotary_factor") == 0 && changes_nothing(v, 1);
+        bool found = strcmp(field, "partial_rotary_factor") == 0 && config_field_is_neutral(v, 1);
         for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
             found = found || strcmp(field, known[i]) == 0;
         }
         if (!found && !json_is_null(v)) {
             char where[128];
             snprintf(where, sizeof where, "rope_parameters: %s", field);
-            return refuse_field(path, where, v);
+            return config_refuse_field(path, where, v);
         }
     }
     return LARIAT_OK;
@@ -392,8 +281,7 @@ lariat_status config_from_json(const char *path, const json_t *config, const cha
 
     TRY(read_architecture(path, config, &c));
     bool mistral = strcmp(c.architecture, "mistral") == 0;
-    TRY(refuse_oddities(path, config));
-    TRY(refuse_window(path, config, mistral));
+    TRY(config_check_fields(path, config, mistral));
     TRY(read_sizes(path, config, mistral, &c));
     TRY(config_check(path, &c));
     TRY(read_rope(path, config, &c));

@@ -184,6 +184,66 @@ static void what_would_change_the_result_is_refused_by_name(void **state)
     assert_accepted(read_config("{\"sliding_window\":4096,\"use_sliding_window\":false}", NULL, &c));
 }
 
+static void unknown_fields_are_refused_unless_they_are_off_or_a_note(void **state)
+{
+    static const char *const unknown[] = {"true", "0.5", "1", "{\"a\":1}", "[0]", "[[]]"};
+    static const char *const off[] = {"null", "false", "0", "0.0", "{}", "[]", "\"a note\""};
+    char text[96];
+    model_config c;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        char part[96];
+        snprintf(text, sizeof text, "{\"depth_multiplier\":%s}", unknown[i]);
+        snprintf(part, sizeof part, "config.json: \"depth_multiplier\": %s is a field that Lariat does not know", unknown[i]);
+        refuses(text, LARIAT_UNSUPPORTED, part);
+    }
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++) {
+        snprintf(text, sizeof text, "{\"depth_multiplier\":%s}", off[i]);
+        assert_accepted(read_config(text, NULL, &c));
+    }
+}
+
+/* What stands beside the sizes in published files, as their authors and tools wrote it. */
+static void fields_of_published_models_are_accepted(void **state)
+{
+    static const char *const published[] = {
+        /* the first LLaMA conversions */
+        "{\"max_sequence_length\":2048,\"bos_token_id\":1,\"eos_token_id\":2,\"pad_token_id\":-1,\"hidden_act\":\"silu\","
+        "\"initializer_range\":0.02,\"torch_dtype\":\"float16\",\"transformers_version\":\"4.27.0.dev0\",\"use_cache\":true}",
+        /* Llama 2 and those trained on it for long texts */
+        "{\"_name_or_path\":\"x\",\"auto_map\":{\"AutoModelForCausalLM\":\"modeling_flash_llama.LlamaForCausalLM\"},"
+        "\"_flash_attn_2_enabled\":true,\"max_position_embeddings\":32768,\"pretraining_tp\":1,\"rope_scaling\":{\"factor\":8."
+        "0,"
+        "\"type\":\"linear\"},\"model_max_length\":32768,\"tokenizer_model_max_length\":4096,\"gradient_checkpointing\":true}",
+        /* Llama 3 as fine-tuning tools save it */
+        "{\"_attn_implementation_autoset\":true,\"attention_bias\":false,\"attention_dropout\":0.0,\"head_dim\":16,"
+        "\"mlp_bias\":false,\"unsloth_fixed\":true,\"unsloth_version\":\"2025.1.5\",\"pad_token_id\":99,\"rope_theta\":500000."
+        "0,"
+        "\"rope_scaling\":{\"factor\":32.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+        "\"original_max_position_embeddings\":8192,\"rope_type\":\"llama3\"},\"neftune_noise_alpha\":5,\"use_sdpa\":true}",
+        /* SmolLM2 */
+        "{\"is_llama_config\":true,\"rope_interleaved\":false,\"initializer_range\":0.041666666666666664,"
+        "\"tie_word_embeddings\":true,\"transformers.js_config\":{\"kv_cache_dtype\":{\"q4f16\":\"float16\"}}}",
+        /* Mistral without a window */
+        "{\"architectures\":[\"MistralForCausalLM\"],\"model_type\":\"mistral\",\"sliding_window\":null,\"head_dim\":32,"
+        "\"attention_dropout\":0.0,\"rope_theta\":1000000.0,\"dtype\":\"bfloat16\"}",
+        /* all that Hugging Face's base class once wrote into every file */
+        "{\"chunk_size_feed_forward\":0,\"diversity_penalty\":0.0,\"do_sample\":true,\"early_stopping\":false,"
+        "\"id2label\":{\"0\":\"LABEL_0\",\"1\":\"LABEL_1\"},\"is_decoder\":true,\"is_encoder_decoder\":false,\"label2id\":"
+        "{\"LABEL_0\":0,\"LABEL_1\":1},\"length_penalty\":1.0,\"max_length\":20,\"min_length\":0,\"num_beam_groups\":1,"
+        "\"num_beams\":1,\"num_return_sequences\":1,\"output_attentions\":false,\"pruned_heads\":{},\"repetition_penalty\":1.0,"
+        "\"return_dict\":true,\"sep_token_id\":null,\"temperature\":0.6,\"tf_legacy_loss\":false,\"tie_encoder_decoder\":false,"
+        "\"top_k\":50,\"top_p\":0.9,\"torchscript\":false,\"typical_p\":1.0,\"use_bfloat16\":false}",
+    };
+    model_config c;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
+        assert_accepted(read_config(published[i], NULL, &c));
+    }
+}
+
 static void sizes_out_of_range_or_out_of_step_are_refused(void **state)
 {
     (void)state;
@@ -444,6 +504,8 @@ int main(void)
         cmocka_unit_test(mistral_without_a_window_is_the_same_graph),
         cmocka_unit_test(other_architectures_are_refused_by_name),
         cmocka_unit_test(what_would_change_the_result_is_refused_by_name),
+        cmocka_unit_test(unknown_fields_are_refused_unless_they_are_off_or_a_note),
+        cmocka_unit_test(fields_of_published_models_are_accepted),
         cmocka_unit_test(sizes_out_of_range_or_out_of_step_are_refused),
         cmocka_unit_test(broken_json_is_one_line),
         cmocka_unit_test(gguf_metadata_become_a_configuration),

@@ -1,0 +1,216 @@
+/* Which fields of a config.json change the result without being computed, which change nothing, and what becomes of the rest.
+   Rests on base/json.h. Read on in config.c; docs/formats.md has the rule in words. */
+#include "model/config_fields.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool config_field_is_neutral(const json_t *value, double neutral)
+{
+    if (!value || json_is_null(value) || json_is_false(value)) {
+        return true;
+    }
+    if (json_is_number(value)) {
+        return json_number_value(value) == neutral;
+    }
+    return (json_is_array(value) && json_array_size(value) == 0) || (json_is_object(value) && json_object_size(value) == 0);
+}
+
+/* A value as JSON, cut where it is long. */
+static const char *shown(const json_t *v, char out[static 64])
+{
+    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+
+    snprintf(out, 64, "%.60s%s", text ? text : "...", text && strlen(text) > 60 ? "..." : "");
+    free(text);
+    return out;
+}
+
+lariat_status config_refuse_field(const char *path, const char *field, const json_t *value)
+{
+    char text[64];
+
+    return fail(LARIAT_UNSUPPORTED,
+                "%s: \"%s\": %s changes the result in a way that Lariat does not compute: use a checkpoint without it", path,
+                field, shown(value, text));
+}
+
+/* --- fields that change the result --- */
+
+/* Fields that some model or other reads, with the number (besides null, false and "empty") that changes nothing. */
+static const struct {
+    const char *field;
+    double neutral; /* NAN: there is none */
+} refused[] = {
+    {"quantization_config", NAN},
+    {"compression_config", NAN},
+    {"partial_rotary_factor", 1},
+    {"rotary_pct", 1},
+    {"rope_interleaved", NAN},
+    {"rope_scaling_factor", 1},
+    {"use_sliding_window", NAN},
+    {"attention_chunk_size", NAN},
+    {"attn_temperature_tuning", 0},
+    {"no_rope_layers", NAN},
+    {"no_rope_layer_interval", 0},
+    {"per_layer_config", NAN},
+    {"query_pre_attn_scalar", NAN},
+    {"attention_multiplier", NAN},
+    {"attention_scale", NAN},
+    {"attn_scale", NAN},
+    {"softmax_scale", NAN},
+    {"residual_multiplier", 1},
+    {"embedding_multiplier", 1},
+    {"embedding_scale", 1},
+    {"scale_emb", 1},
+    {"scale_depth", NAN},
+    {"logits_scaling", 1},
+    {"logit_scale", 1},
+    {"attn_logit_softcapping", NAN},
+    {"final_logit_softcapping", NAN},
+    {"clip_qkv", NAN},
+    {"qk_norm", NAN},
+    {"use_qk_norm", NAN},
+    {"qk_layernorm", NAN},
+    {"qk_layer_norms", NAN},
+    {"alibi", NAN},
+    {"num_experts", 0},
+    {"num_local_experts", 0},
+    {"n_routed_experts", 0},
+    {"parallel_attn", NAN},
+    {"use_parallel_residual", NAN},
+    {"pruned_heads", NAN},
+    {"add_cross_attention", NAN},
+    {"is_encoder_decoder", NAN},
+};
+
+static lariat_status refuse_known(const char *path, const json_t *o)
+{
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        const json_t *v = json_object_get(o, refused[i].field);
+        if (!config_field_is_neutral(v, refused[i].neutral)) {
+            return config_refuse_field(path, refused[i].field, v);
+        }
+    }
+    const json_t *kinds = json_object_get(o, "layer_types");
+    for (size_t i = 0; i < json_array_size(kinds); i++) {
+        const char *kind = json_string_value(json_array_get(kinds, i));
+        if (!kind || strcmp(kind, "full_attention") != 0) {
+            return config_refuse_field(path, "layer_types", kinds);
+        }
+    }
+    if (json_is_false(json_object_get(o, "is_causal"))) {
+        return config_refuse_field(path, "is_causal", json_object_get(o, "is_causal"));
+    }
+    const char *act = "silu";
+    TRY(json_text(o, path, "hidden_act", false, &act));
+    if (strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0) { /* two names of one function */
+        return config_refuse_field(path, "hidden_act", json_object_get(o, "hidden_act"));
+    }
+    return LARIAT_OK;
+}
+
+/* A window is refused whatever its length: it would change the result as soon as a text is longer. */
+static lariat_status refuse_window(const char *path, const json_t *o, bool mistral)
+{
+    const json_t *window = json_object_get(o, "sliding_window");
+
+    if (mistral && !window) {
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: has no \"sliding_window\", which means a window of 4096 in a mistral model; Lariat computes full "
+                    "attention: say \"sliding_window\": null if that is right",
+                    path);
+    }
+    if (json_is_null(window) || !window || json_is_false(window) ||
+        (!mistral && json_is_false(json_object_get(o, "use_sliding_window")))) {
+        return LARIAT_OK;
+    }
+    return config_refuse_field(path, "sliding_window", window);
+}
+
+/* --- fields that nobody here knows --- */
+
+/* Fields that are read, or that change nothing whatever they say. */
+static const char *const harmless[] = {
+    /* what is read */
+    "architectures", "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+    "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings",
+    "original_max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters",
+    "tie_word_embeddings", "attention_bias", "mlp_bias", "bos_token_id", "eos_token_id", "sliding_window",
+    "use_sliding_window", "layer_types", "is_causal",
+    /* what every model of Hugging Face's may say of itself, of training and of its classes */
+    "auto_map", "chunk_size_feed_forward", "classifier_bias", "classifier_dropout", "cross_attention_hidden_size", "dtype",
+    "finetuning_task", "id2label", "initializer_range", "is_decoder", "keys_to_ignore_at_inference", "label2id",
+    "loss_type", "max_window_layers", "name_or_path", "num_labels", "output_attentions", "output_hidden_states",
+    "output_router_logits", "pretraining_tp", "problem_type", "return_dict", "return_dict_in_generate",
+    "task_specific_params", "tf_legacy_loss", "tie_encoder_decoder", "tokenizer_class", "torch_dtype", "torchscript",
+    "transformers_version", "use_bfloat16", "use_cache",
+    /* dropouts and what else has a part in training only */
+    "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "embd_pdrop", "embedding_dropout",
+    "gradient_checkpointing", "hidden_dropout", "hidden_dropout_prob", "layer_dropout", "neftune_noise_alpha",
+    "resid_pdrop", "use_recompute", "virtual_pp_degree", "z_loss",
+    /* how a reply is sampled, which the options say here */
+    "bad_words_ids", "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping",
+    "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "length_penalty", "max_length", "max_new_tokens",
+    "min_length", "min_new_tokens", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences",
+    "output_scores", "remove_invalid_values", "repetition_penalty", "stop_token_ids", "suppress_tokens", "temperature",
+    "top_k", "top_p", "typical_p",
+    /* which kernels compute it, and notes that tools leave in what they publish */
+    "additional_special_tokens", "flash_attn", "is_llama_config", "max_seq_len", "max_sequence_length", "model_max_length",
+    "seq_length", "tokenizer_model_max_length", "transformers.js_config", "unsloth_fixed", "use_flash_attention",
+    "use_flash_attn", "use_fused_rms_norm", "use_fused_rope", "use_sdpa",
+};
+
+static bool ends_with(const char *text, const char *ending)
+{
+    size_t n = strlen(text);
+    size_t e = strlen(ending);
+    return n >= e && strcmp(text + n - e, ending) == 0;
+}
+
+static bool is_harmless(const char *field)
+{
+    if (field[0] == '_' || ends_with(field, "_token_id")) { /* Python's private ones; names of further special tokens */
+        return true;
+    }
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
+        if (strcmp(field, harmless[i]) == 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        if (strcmp(field, refused[i].field) == 0) {
+            return true; /* refuse_known has let its value pass */
+        }
+    }
+    return false;
+}
+
+/* Multipliers, switches and sizes are numbers, true or objects; a text is a note, and 0, false and null are off. */
+static lariat_status refuse_unknown(const char *path, const json_t *o)
+{
+    const char *field;
+    json_t *v;
+
+    json_object_foreach((json_t *)(uintptr_t)o, field, v)
+    {
+        if (!json_is_string(v) && !config_field_is_neutral(v, 0) && !is_harmless(field)) {
+            char text[64];
+            return fail(LARIAT_UNSUPPORTED,
+                        "%s: \"%.80s\": %s is a field that Lariat does not know and that may change the result: remove it if "
+                        "it does not",
+                        path, field, shown(v, text));
+        }
+    }
+    return LARIAT_OK;
+}
+
+lariat_status config_check_fields(const char *path, const json_t *config, bool mistral)
+{
+    TRY(refuse_known(path, config));
+    TRY(refuse_window(path, config, mistral));
+    return refuse_unknown(path, config);
+}
