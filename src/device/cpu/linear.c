@@ -129,15 +129,20 @@ static void dot_piece(void *arg, int64_t piece, int thread)
     }
 }
 
+/* Jobs whose matrices are of one type, which is what x is prepared for. */
 static void linear_few(linear_call *c, int threads)
 {
+    dtype type = c->jobs[0].w->type;
+
+    c->work = 0;
     for (int j = 0; j < c->n_jobs; j++) {
         c->work += c->jobs[j].rows * (int64_t)c->jobs[j].w->row_bytes;
     }
-    if (c->n == 1 && c->kernels->prepare && c->jobs[0].w->cols <= PREPARED_COLS) {
+    c->prepared = NULL;
+    if (c->n == 1 && c->kernels->prepare[type] && c->jobs[0].w->cols <= PREPARED_COLS) {
         /* In the working memory of the calling thread, which decode does not use otherwise; the others read it. */
         prepared_row *row = (prepared_row *)(void *)c->dev->scratch;
-        c->kernels->prepare(c->x, c->jobs[0].w->cols, row);
+        c->kernels->prepare[type](c->x, c->jobs[0].w->cols, row);
         c->prepared = row;
     }
     /* A multiple of the threads, so that equal threads end together. */
@@ -268,7 +273,14 @@ void cpu_linear(device *dev, const void *x, int64_t ldx, int64_t n, const linear
         return;
     }
     if (n <= DOT_MAX) {
-        linear_few(&c, threads);
+        for (int j = 0; j < n_jobs; j += c.n_jobs) {
+            c.jobs = jobs + j;
+            c.n_jobs = 1;
+            while (j + c.n_jobs < n_jobs && c.jobs[c.n_jobs].w->type == c.jobs[0].w->type) {
+                c.n_jobs++;
+            }
+            linear_few(&c, threads);
+        }
     } else {
         choose_pieces(&c, threads);
         pool_run(cpu->pool, c.pieces, panel_piece, &c);

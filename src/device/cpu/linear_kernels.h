@@ -28,12 +28,12 @@ enum {
    of the type's block. */
 typedef void unpack_fn(const void *blocks, int64_t count, float *out);
 
-/* One row of x in the forms that kernels for a single row want: formed once for all rows of weights. */
+/* One row of x in the order in which a type's codes come out of their bytes, and sums of it: formed once for all rows of weights.
+   See linear_one_simd.h. */
 enum { PREPARED_COLS = 32768 };
 typedef struct prepared_row {
-    float sixteenths[PREPARED_COLS];         /* x, the second half of each 32 divided by 16 */
-    float sums32[PREPARED_COLS / 32 + 16]; /* sums of each 32, zeros behind them */
-    float sums16[PREPARED_COLS / 16 + 16];
+    float x[PREPARED_COLS + 512]; /* the last blocks of 32 count as up to four chunks of 128 */
+    float sums[PREPARED_COLS / 4 + 64];
 } prepared_row;
 typedef void prepare_fn(const float *x, int64_t cols, prepared_row *out);
 
@@ -73,7 +73,7 @@ typedef void interleave_fn(const float *rows, int64_t depth, float *strip);
 typedef struct linear_kernels {
     int strip, tile; /* rows of weights in a strip, rows of x in a tile */
     unpack_fn *const *unpack; /* [WEIGHT_TYPES] */
-    prepare_fn *prepare; /* NULL: no kernel wants it */
+    prepare_fn *prepare[WEIGHT_TYPES]; /* NULL: no kernel wants it */
     dot_fn *dot[WEIGHT_TYPES];
     interleave_fn *interleave;
     tile_fn *multiply;

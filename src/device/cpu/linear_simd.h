@@ -3,7 +3,7 @@
 #ifndef DEVICE_CPU_LINEAR_SIMD_H
 #define DEVICE_CPU_LINEAR_SIMD_H
 
-#include "device/cpu/weights_simd.h"
+#include "device/cpu/linear_one_simd.h"
 
 /* X(NAME, name): the types that can be weights. */
 #define EACH_TYPE(X)                                                                                                     \
@@ -177,129 +177,16 @@ INLINE int rows_at_once(int n)
     return LANES == 16 ? (n == 8 ? 2 : 4) : (n == 8 ? 1 : n == 4 ? 2 : 4);
 }
 
-/* --- dot products with a single row of x ---
+/* --- each type's kernels --- */
 
-   One row of weights after the other, as they lie in memory, so that the hardware's own prefetching sees a stream (prefetch
-   instructions gained nothing); four rows' sums are added up together. */
-
-/* Quantised types: the groups of one span, which begins at column `col`. */
-INLINE void dot1_span(dtype type, const dot_task *a, const unsigned char *span, int64_t col, int groups, vf sum[2])
-{
-    const float *x = (wants_sixteenths(type) ? a->prepared->sixteenths : a->x) + col;
-    factors f;
-
-    get_factors_for_one(type, span, groups, &f);
-    UNROLL
-    for (int k = 0; k < GROUPS; k++) {
-        vf c[VECTORS];
-        if (!is_super_block(type) && k >= groups) {
-            break;
-        }
-        get_codes_for_one(type, span, k, c);
-        if (has_sixteen_factors(type)) {
-            UNROLL
-            for (int half = 0; half < 2; half++) {
-                vf p = vf_mul(c[half * VECTORS / 2], vf_load(x + k * GROUP + half * 16));
-                if (VECTORS == 4) {
-                    p = vf_fma(c[half * VECTORS / 2 + 1], vf_load(x + k * GROUP + half * 16 + LANES), p);
-                }
-                sum[half] = vf_fma(p, vf_set(f.scale[2 * k + half]), sum[half]);
-            }
-        } else {
-            vf p = vf_mul(c[0], vf_load(x + k * GROUP));
-            UNROLL
-            for (int v = 1; v < VECTORS; v++) {
-                p = vf_fma(c[v], vf_load(x + k * GROUP + v * LANES), p);
-            }
-            sum[k % 2] = vf_fma(p, vf_set(f.scale[k]), sum[k % 2]);
-        }
+#define DEFINE_PREPARE(NAME, name)                                                 \
+    static void prepare_##name(const float *x, int64_t cols, prepared_row *out)    \
+    {                                                                              \
+        prepare_all(DTYPE_##NAME, x, cols, out);                                   \
     }
-    if (has_low_for_one(type)) {
-        bool sixteen = has_sixteen_factors(type);
-        const float *sums = sixteen ? a->prepared->sums16 + col / 16 : a->prepared->sums32 + col / 32;
-        sum[0] = vf_fma_factors(f.low, sums, sixteen ? 16 : 8, sum[0]);
-    }
-}
+EACH_TYPE(DEFINE_PREPARE)
 
-/* A whole row, its partial sums in one vector. */
-INLINE vf dot1_row(dtype type, const dot_task *a, const unsigned char *row)
-{
-    vf sum[2] = {vf_zero(), vf_zero()};
-    int64_t col = 0;
-
-    for (; a->cols - col >= SPAN; col += SPAN, row += span_bytes(type)) {
-        dot1_span(type, a, row, col, GROUPS, sum);
-    }
-    if (!is_super_block(type) && col < a->cols) {
-        dot1_span(type, a, row, col, (int)((a->cols - col) / GROUP), sum);
-    }
-    return vf_add(sum[0], sum[1]);
-}
-
-INLINE vf dot1_plain_row(dtype type, const dot_task *a, const unsigned char *row)
-{
-    vf sum[MAX_R][DOT_MAX][2];
-    dot_rows at = {{row}, {a->x}};
-    vf s0 = vf_zero(), s1 = vf_zero(), s2 = vf_zero(), s3 = vf_zero();
-    size_t step = LANES * block_bytes(type);
-    int64_t col = 0;
-
-    for (; a->cols - col >= 4 * LANES; col += 4 * LANES) {
-        const unsigned char *p = row + (size_t)col * block_bytes(type);
-        s0 = vf_fma(plain_weights(type, p), vf_load(a->x + col), s0);
-        s1 = vf_fma(plain_weights(type, p + step), vf_load(a->x + col + LANES), s1);
-        s2 = vf_fma(plain_weights(type, p + 2 * step), vf_load(a->x + col + 2 * LANES), s2);
-        s3 = vf_fma(plain_weights(type, p + 3 * step), vf_load(a->x + col + 3 * LANES), s3);
-    }
-    sum[0][0][0] = vf_add(s0, s2);
-    sum[0][0][1] = vf_add(s1, s3);
-    for (; col < a->cols; col += GROUP) {
-        int64_t rest = a->cols - col < GROUP ? a->cols - col : GROUP;
-        dot_rest(type, 1, 1, &at, (size_t)col * block_bytes(type), col, rest, sum);
-    }
-    return vf_add(sum[0][0][0], sum[0][0][1]);
-}
-
-INLINE void dot1_all(dtype type, const dot_task *a)
-{
-    for (int64_t row = 0; row < a->rows; row += 4) {
-        int64_t rows = a->rows - row < 4 ? a->rows - row : 4;
-        vf sum[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
-        float dots[4];
-        UNROLL
-        for (int i = 0; i < 4; i++) {
-            if (i < rows) {
-                const unsigned char *w = a->w + (size_t)(row + i) * a->row_bytes;
-                sum[i] = is_plain(type) ? dot1_plain_row(type, a, w) : dot1_row(type, a, w);
-            }
-        }
-        _mm_storeu_ps(dots, vf_sums(sum[0], sum[1], sum[2], sum[3]));
-        for (int64_t i = 0; i < rows; i++) {
-            float *y = a->y + row + i;
-            float v = a->bias ? dots[i] + a->bias[row + i] : dots[i];
-            *y = a->add ? *y + v : v;
-        }
-    }
-}
-
-static void prepare(const float *x, int64_t cols, prepared_row *out)
-{
-    int64_t groups = cols / GROUP;
-
-    for (int64_t g = 0; g < groups; g++) {
-        vf half[2] = {vf_zero(), vf_zero()};
-        for (int i = 0; i < GROUP; i += LANES) {
-            vf v = vf_load(x + g * GROUP + i);
-            vf_store(out->sixteenths + g * GROUP + i, i < 16 ? v : vf_mul(v, vf_set(0.0625f)));
-            half[i / 16] = vf_add(half[i / 16], v);
-        }
-        __m128 sums = vf_sums(half[0], half[1], vf_zero(), vf_zero());
-        _mm_storel_epi64((void *)(out->sums16 + 2 * g), _mm_castps_si128(sums));
-        out->sums32[g] = out->sums16[2 * g] + out->sums16[2 * g + 1];
-    }
-    memset(out->sums16 + 2 * groups, 0, 16 * sizeof(float));
-    memset(out->sums32 + groups, 0, 16 * sizeof(float));
-}
+#define PREPARE_ENTRY(NAME, name) [DTYPE_##NAME] = prepare_##name,
 
 #define DEFINE_DOT(NAME, name)                                                     \
     static __attribute__((noinline)) void dot1_##name(const dot_task *a)           \

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Functions from here to the end of the file are compiled for these instructions. */
 #if defined(__clang__)
@@ -88,12 +89,6 @@ INLINE vi vi_of_signed_bytes(const void *p)
     return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
 }
 
-/* The same with bits flipped, then with sign. */
-INLINE vi vi_of_flipped_bytes(const void *p, int flip)
-{
-    return _mm256_cvtepi8_epi32(_mm_xor_si128(_mm_loadl_epi64(p), _mm_set1_epi8((char)flip)));
-}
-
 INLINE vi vi_set(int i)
 {
     return _mm256_set1_epi32(i);
@@ -141,28 +136,106 @@ INLINE vf vf_lookup(const int8_t table[16], vi codes)
     return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(_mm256_shuffle_epi8(bytes, index), 24), 24));
 }
 
-/* The lowest four bits of each lane as a number, with or without sign. */
-INLINE vf vf_of_low_nibbles(vi a, bool is_signed)
+/* The lowest four bits of each lane as a number. */
+INLINE vf vf_of_low_nibbles(vi a)
 {
-    vi low = is_signed ? _mm256_srai_epi32(_mm256_slli_epi32(a, 28), 28) : _mm256_and_si256(a, _mm256_set1_epi32(15));
-
-    return _mm256_cvtepi32_ps(low);
+    return _mm256_cvtepi32_ps(vi_and(a, 15));
 }
 
-/* a plus a number in each lane i whose bit i is set. */
-INLINE vf vf_add_where(vf a, uint32_t bits, float number)
-{
-    __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    __m256i found = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), bit), bit);
+/* --- bytes of codes: two units of 16 --- */
 
-    return _mm256_add_ps(a, _mm256_and_ps(_mm256_set1_ps(number), _mm256_castsi256_ps(found)));
+INLINE vi vi_load(const void *p)
+{
+    return _mm256_loadu_si256(p);
 }
 
-/* Eight or sixteen factors times as many sums of x, added to c. */
-INLINE vf vf_fma_factors(const float *a, const float *b, int n, vf c)
+INLINE vi vi_load_32_bytes(const void *p)
 {
-    c = _mm256_fmadd_ps(_mm256_load_ps(a), _mm256_loadu_ps(b), c);
-    return n == 8 ? c : _mm256_fmadd_ps(_mm256_load_ps(a + 8), _mm256_loadu_ps(b + 8), c);
+    return _mm256_loadu_si256(p);
+}
+
+/* Bit `from` of each byte as bit `to`; other bits are left over. (With twice as many lanes the upper half is `step` bits on.) */
+INLINE vi vi_move_halves(vi a, int from, int step, int to)
+{
+    (void)step;
+    return from < to ? vi_left(a, to - from) : vi_right(a, from - to);
+}
+
+/* `value` added to each byte whose bit is set. */
+INLINE vi vi_add_to_bytes(vi a, uint64_t bits, int value)
+{
+    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    __m256i each = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)(uint32_t)bits), spread), bit);
+
+    return _mm256_add_epi8(a, _mm256_and_si256(_mm256_cmpeq_epi8(each, bit), _mm256_set1_epi8((char)value)));
+}
+
+/* The 16 bytes at at[i] + q, side by side. */
+INLINE vi vi_of_units(const unsigned char *const at[2], size_t q)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)(at[0] + q))),
+                                   _mm_loadu_si128((const void *)(at[1] + q)), 1);
+}
+
+INLINE int two_halves(const unsigned char *p, size_t apart)
+{
+    uint16_t a, b;
+    memcpy(&a, p, 2);
+    memcpy(&b, p + apart, 2);
+    return (int)((uint32_t)a | (uint32_t)b << 16);
+}
+
+/* The last 16 bytes of each of two blocks of `size` bytes, one after the other at p, and the two f16 at the beginning of each:
+   factors 0 and 1 are the first ones, 4 and 5 the second. */
+INLINE vi vi_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
+{
+    const unsigned char *const at[2] = {p, p + size};
+
+    *halves = _mm256_cvtph_ps(_mm_setr_epi32(two_halves(p, size), 0, two_halves(p + 2, size), 0));
+    return vi_of_units(at, size - 16);
+}
+
+/* Numbers `first` and `first` + 1, each in the four lanes of its unit. */
+INLINE vf vf_spread(__m256 f, int first)
+{
+    return _mm256_permutevar8x32_ps(f, _mm256_setr_epi32(first, first, first, first, first + 1, first + 1, first + 1, first + 1));
+}
+
+/* One half of b added to the lower half of a. */
+INLINE vf vf_add_half(vf a, vf b, int half)
+{
+    return _mm256_add_ps(a, _mm256_zextps128_ps256(half ? _mm256_extractf128_ps(b, 1) : _mm256_castps256_ps128(b)));
+}
+
+/* --- sixteen factors --- */
+
+typedef struct sixteen {
+    __m256 v[2];
+} sixteen;
+
+/* Bytes, with or without sign, the first eight times d[i], the others times d[k]. */
+INLINE sixteen sixteen_of_bytes(__m128i bytes, bool is_signed, __m128 d, int i, int k)
+{
+    __m128i rest = _mm_unpackhi_epi64(bytes, bytes);
+    __m256i a = is_signed ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes);
+    __m256i b = is_signed ? _mm256_cvtepi8_epi32(rest) : _mm256_cvtepu8_epi32(rest);
+    __m256 dd = _mm256_castps128_ps256(d);
+    return (sixteen){{_mm256_mul_ps(_mm256_cvtepi32_ps(a), _mm256_permutevar8x32_ps(dd, _mm256_set1_epi32(i))),
+                      _mm256_mul_ps(_mm256_cvtepi32_ps(b), _mm256_permutevar8x32_ps(dd, _mm256_set1_epi32(k)))}};
+}
+
+/* The factors with these numbers (both in one half), each in the four lanes of a unit. */
+INLINE vf sixteen_spread(const sixteen *s, const int at[2])
+{
+    int a = at[0] % 8, b = at[1] % 8;
+
+    return _mm256_permutevar8x32_ps(s->v[at[0] / 8], _mm256_setr_epi32(a, a, a, a, b, b, b, b));
+}
+
+INLINE vf sixteen_fma(const sixteen *s, const float *b, vf c)
+{
+    return _mm256_fmadd_ps(s->v[1], _mm256_loadu_ps(b + 8), _mm256_fmadd_ps(s->v[0], _mm256_loadu_ps(b), c));
 }
 
 /* The sums over the lanes of four vectors. For one vector the same order of additions, whatever the others are. */

@@ -91,12 +91,6 @@ INLINE vi vi_of_signed_bytes(const void *p)
     return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
 }
 
-/* The same with bits flipped, then with sign. */
-INLINE vi vi_of_flipped_bytes(const void *p, int flip)
-{
-    return _mm512_cvtepi8_epi32(_mm_xor_si128(_mm_loadu_si128(p), _mm_set1_epi8((char)flip)));
-}
-
 INLINE vi vi_set(int i)
 {
     return _mm512_set1_epi32(i);
@@ -138,29 +132,111 @@ INLINE vf vf_lookup(const int8_t table[16], vi codes)
     return _mm512_permutexvar_ps(codes, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)table))));
 }
 
-/* The lowest four bits of each lane as a number, with or without sign. */
-INLINE vf vf_of_low_nibbles(vi a, bool is_signed)
+/* The lowest four bits of each lane as a number. */
+INLINE vf vf_of_low_nibbles(vi a)
 {
-    vf table = is_signed ? _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1)
-                         : _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    return _mm512_permutexvar_ps(a, table);
+    return _mm512_permutexvar_ps(a, _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
 }
 
-/* a plus a number in each lane i whose bit i is set. */
-INLINE vf vf_add_where(vf a, uint32_t bits, float number)
+/* --- bytes of codes: four units of 16 --- */
+
+INLINE vi vi_load(const void *p)
 {
-    return _mm512_mask_add_ps(a, (__mmask16)bits, a, _mm512_set1_ps(number));
+    return _mm512_loadu_si512(p);
 }
 
-/* As many lanes as a vector has of eight or sixteen factors, times as many sums of x, added to c. */
-INLINE vf vf_fma_factors(const float *a, const float *b, int n, vf c)
+INLINE vi vi_load_32_bytes(const void *p)
 {
-    if (n == 8) {
-        return _mm512_fmadd_ps(_mm512_zextps256_ps512(_mm256_load_ps(a)), _mm512_zextps256_ps512(_mm256_loadu_ps(b)), c);
-    }
-    /* Taken as they were stored, eight at a time: a wider load would have to wait for the stores to reach the cache. */
-    __m512 factors = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_load_ps(a)), _mm256_load_ps(a + 8), 1);
-    return _mm512_fmadd_ps(factors, _mm512_loadu_ps(b), c);
+    return _mm512_broadcast_i64x4(_mm256_loadu_si256(p));
+}
+
+/* Bit `from` of each byte of the lower half, bit `from` + `step` of the upper half, as bit `to`; other bits are left over. */
+INLINE vi vi_move_halves(vi a, int from, int step, int to)
+{
+    int n = (to - from) & 31, m = (to - from - step) & 31;
+
+    return _mm512_rolv_epi32(a, _mm512_setr_epi32(n, n, n, n, n, n, n, n, m, m, m, m, m, m, m, m));
+}
+
+/* `value` added to each byte whose bit is set. */
+INLINE vi vi_add_to_bytes(vi a, uint64_t bits, int value)
+{
+    return _mm512_mask_add_epi8(a, bits, a, _mm512_set1_epi8((char)value));
+}
+
+/* The 16 bytes at at[i] + q, side by side. */
+INLINE vi vi_of_units(const unsigned char *const at[4], size_t q)
+{
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(at[0] + q)));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(at[1] + q)), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(at[2] + q)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(at[3] + q)), 3);
+}
+
+/* Where, in 16-bit words, byte `at` of four blocks of `size` bytes lies once their first and their last 64 bytes were loaded. */
+#define WORD_OF(at, size) ((at) < 64 ? (at) / 2 : 32 + ((at) + 64 - 4 * (size)) / 2)
+#define WORDS_OF_UNIT(u, size)                                                                                           \
+    WORD_OF((u) * (size) + (size) - 16, size), WORD_OF((u) * (size) + (size) - 14, size),                                 \
+        WORD_OF((u) * (size) + (size) - 12, size), WORD_OF((u) * (size) + (size) - 10, size),                             \
+        WORD_OF((u) * (size) + (size) - 8, size), WORD_OF((u) * (size) + (size) - 6, size),                               \
+        WORD_OF((u) * (size) + (size) - 4, size), WORD_OF((u) * (size) + (size) - 2, size)
+#define UNITS_INDEX(size) {WORDS_OF_UNIT(0, size), WORDS_OF_UNIT(1, size), WORDS_OF_UNIT(2, size), WORDS_OF_UNIT(3, size)}
+#define FACTORS_INDEX(size)                                                                                              \
+    {WORD_OF(0, size), WORD_OF(size, size), WORD_OF(2 * (size), size), WORD_OF(3 * (size), size),                         \
+     WORD_OF(2, size), WORD_OF((size) + 2, size), WORD_OF(2 * (size) + 2, size), WORD_OF(3 * (size) + 2, size)}
+
+/* The last 16 bytes of each of four blocks of `size` bytes (18, 20, 22 or 24), one after the other at p, and the two f16 at the
+   beginning of each: factors 0 to 3 are the first ones, 4 to 7 the second. */
+INLINE vi vi_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
+{
+    static const _Alignas(64) uint16_t units[4][32] = {UNITS_INDEX(18), UNITS_INDEX(20), UNITS_INDEX(22), UNITS_INDEX(24)};
+    static const _Alignas(64) uint16_t factors[4][32] = {FACTORS_INDEX(18), FACTORS_INDEX(20), FACTORS_INDEX(22), FACTORS_INDEX(24)};
+    size_t i = (size - 18) / 2;
+    __m512i first = _mm512_loadu_si512(p), last = _mm512_loadu_si512(p + 4 * size - 64);
+    __m512i words = _mm512_permutex2var_epi16(first, _mm512_load_si512(factors[i]), last);
+
+    *halves = _mm256_cvtph_ps(_mm512_castsi512_si128(words));
+    return _mm512_permutex2var_epi16(first, _mm512_load_si512(units[i]), last);
+}
+
+/* Numbers `first` to `first` + 3, each in the four lanes of its unit. */
+INLINE vf vf_spread(__m256 f, int first)
+{
+    __m512i index = _mm512_add_epi32(_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3), _mm512_set1_epi32(first));
+
+    return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(f));
+}
+
+/* One half of b added to the lower half of a. */
+INLINE vf vf_add_half(vf a, vf b, int half)
+{
+    return _mm512_add_ps(a, _mm512_zextps256_ps512(half ? _mm512_extractf32x8_ps(b, 1) : _mm512_castps512_ps256(b)));
+}
+
+/* --- sixteen factors --- */
+
+typedef struct sixteen {
+    __m512 v;
+} sixteen;
+
+/* Bytes, with or without sign, the first eight times d[i], the others times d[k]. */
+INLINE sixteen sixteen_of_bytes(__m128i bytes, bool is_signed, __m128 d, int i, int k)
+{
+    __m512i ints = is_signed ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes);
+    __m512i index = _mm512_setr_epi32(i, i, i, i, i, i, i, i, k, k, k, k, k, k, k, k);
+    return (sixteen){_mm512_mul_ps(_mm512_cvtepi32_ps(ints), _mm512_permutexvar_ps(index, _mm512_castps128_ps512(d)))};
+}
+
+/* The factors with these numbers, each in the four lanes of a unit. */
+INLINE vf sixteen_spread(const sixteen *s, const int at[4])
+{
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(at[0], at[0], at[0], at[0], at[1], at[1], at[1], at[1], at[2], at[2], at[2], at[2],
+                                                   at[3], at[3], at[3], at[3]), s->v);
+}
+
+INLINE vf sixteen_fma(const sixteen *s, const float *b, vf c)
+{
+    return _mm512_fmadd_ps(s->v, _mm512_loadu_ps(b), c);
 }
 
 INLINE __m128 sum_halves(__m512 a)

@@ -65,6 +65,13 @@ INLINE size_t span_bytes(dtype type)
     return block_bytes(type) * (is_plain(type) ? SPAN : is_super_block(type) ? 1 : GROUPS);
 }
 
+INLINE uint16_t load_u16(const void *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
 INLINE uint32_t load_u32(const void *p)
 {
     uint32_t v;
@@ -108,28 +115,40 @@ INLINE float one_half(uint16_t h)
     return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
 }
 
-/* out[i] = d * byte i, of eight bytes with or without sign. */
-INLINE void scale_bytes(uint64_t bytes, float d, float *out)
+/* out[i] = d * byte i, of the first eight bytes, without or with sign. */
+INLINE void scale_bytes(__m128i bytes, float d, float *out)
 {
-    __m256i ints = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes));
+    __m256i ints = _mm256_cvtepu8_epi32(bytes);
     _mm256_store_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(ints), _mm256_set1_ps(d)));
 }
 
-INLINE void scale_signed_bytes(uint64_t bytes, float d, float *out)
+INLINE void scale_signed_bytes(__m128i bytes, float d, float *out)
 {
-    __m256i ints = _mm256_cvtepi8_epi32(_mm_cvtsi64_si128((long long)bytes));
+    __m256i ints = _mm256_cvtepi8_epi32(bytes);
     _mm256_store_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(ints), _mm256_set1_ps(d)));
+}
+
+INLINE __m128i two_words(uint64_t low, uint64_t high)
+{
+    return _mm_set_epi64x((long long)high, (long long)low);
 }
 
 /* Q4_K and Q5_K: eight scales and eight minima of 6 bits, four at a time; see scale_and_min in unpack_scalar.c. */
-INLINE void factors_of_12_bytes(const uint8_t s[12], float d, float dmin, factors *f)
+INLINE __m128i scales_of_12_bytes(const uint8_t s[12])
 {
     uint32_t a = load_u32(s), b = load_u32(s + 4), c = load_u32(s + 8);
     uint32_t scale_high = (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u),
              low_high = (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u);
 
-    scale_bytes((uint64_t)(a & 0x3f3f3f3fu) | (uint64_t)scale_high << 32, d, f->scale);
-    scale_bytes((uint64_t)(b & 0x3f3f3f3fu) | (uint64_t)low_high << 32, -dmin, f->low);
+    return two_words((uint64_t)(a & 0x3f3f3f3fu) | (uint64_t)scale_high << 32, (uint64_t)(b & 0x3f3f3f3fu) | (uint64_t)low_high << 32);
+}
+
+INLINE void factors_of_12_bytes(const uint8_t s[12], float d, float dmin, factors *f)
+{
+    __m128i bytes = scales_of_12_bytes(s);
+
+    scale_bytes(bytes, d, f->scale);
+    scale_bytes(_mm_unpackhi_epi64(bytes, bytes), -dmin, f->low);
 }
 
 INLINE void factors_q2_k(const block_q2_k *b, factors *f)
@@ -137,28 +156,32 @@ INLINE void factors_q2_k(const block_q2_k *b, factors *f)
     float d = one_half(b->d), dmin = one_half(b->dmin);
 
     for (int i = 0; i < 16; i += 8) {
-        uint64_t s;
-        memcpy(&s, b->scales + i, 8);
-        scale_bytes(s & 0x0f0f0f0f0f0f0f0fu, d, f->scale + i);
-        scale_bytes(s >> 4 & 0x0f0f0f0f0f0f0f0fu, -dmin, f->low + i);
+        __m128i s = _mm_loadl_epi64((const void *)(b->scales + i)), mask = _mm_set1_epi8(15);
+        scale_bytes(_mm_and_si128(s, mask), d, f->scale + i);
+        scale_bytes(_mm_and_si128(_mm_srli_epi16(s, 4), mask), -dmin, f->low + i);
     }
 }
 
 /* Sixteen scales of 6 bits, less 32: the low four bits as nibbles of eight bytes, the upper two in pairs of bits of four. */
+INLINE __m128i scales_q3_k(const block_q3_k *b)
+{
+    uint32_t h = load_u32(b->scales + 8);
+    uint64_t low;
+
+    memcpy(&low, b->scales, 8);
+    __m128i high = two_words((h << 4 & 0x30303030u) | (uint64_t)(h << 2 & 0x30303030u) << 32,
+                             (h & 0x30303030u) | (uint64_t)(h >> 2 & 0x30303030u) << 32);
+    __m128i s = two_words(low & 0x0f0f0f0f0f0f0f0fu, low >> 4 & 0x0f0f0f0f0f0f0f0fu);
+    return _mm_sub_epi8(_mm_or_si128(s, high), _mm_set1_epi8(32));
+}
+
 INLINE void factors_q3_k(const block_q3_k *b, factors *f)
 {
     float d = one_half(b->d);
-    uint32_t h = load_u32(b->scales + 8);
-    uint64_t low, high[2] = {(h << 4 & 0x30303030u) | (uint64_t)(h << 2 & 0x30303030u) << 32,
-                             (h & 0x30303030u) | (uint64_t)(h >> 2 & 0x30303030u) << 32};
+    __m128i s = scales_q3_k(b);
 
-    memcpy(&low, b->scales, 8);
-    for (int i = 0; i < 2; i++) {
-        uint64_t s = (low >> 4 * i & 0x0f0f0f0f0f0f0f0fu) | high[i];
-        /* s - 32 in each byte, without a borrow between bytes: the top bit is set first and then flipped */
-        s = ((s | 0x8080808080808080u) - 0x2020202020202020u) ^ 0x8080808080808080u;
-        scale_signed_bytes(s, d, f->scale + 8 * i);
-    }
+    scale_signed_bytes(s, d, f->scale);
+    scale_signed_bytes(_mm_unpackhi_epi64(s, s), d, f->scale + 8);
 }
 
 INLINE void factors_q6_k(const block_q6_k *b, factors *f)
@@ -166,9 +189,7 @@ INLINE void factors_q6_k(const block_q6_k *b, factors *f)
     float d = one_half(b->d);
 
     for (int i = 0; i < 16; i += 8) {
-        uint64_t s;
-        memcpy(&s, b->scales + i, 8);
-        scale_signed_bytes(s, d, f->scale + i);
+        scale_signed_bytes(_mm_loadl_epi64((const void *)(b->scales + i)), d, f->scale + i);
     }
 }
 
@@ -325,136 +346,6 @@ UNROLL
 UNROLL
     for (int v = 0; v < VECTORS; v++) {
         out[v] = vf_of_ints(c[v]);
-    }
-}
-
-/* --- codes for one row of x, where every instruction counts ---
-
-   Products of codes and x are summed within a group before the factor is applied, and what is the same for all elements of a
-   group (minima, and half the range of codes with a sign) is applied to the sum of its x. Codes stay where they are in their
-   bytes, so that they come as 4, 16 or 64 times the code; the factor, or x itself, is smaller by as much, which is exact. */
-
-/* Is x taken with the second half of each group divided by 16? */
-INLINE bool wants_sixteenths(dtype type)
-{
-    return type == DTYPE_Q4_0 || type == DTYPE_Q4_1 || type == DTYPE_Q5_0 || type == DTYPE_Q5_1;
-}
-
-INLINE bool has_low_for_one(dtype type)
-{
-    return has_low(type) || type == DTYPE_Q5_0 || type == DTYPE_Q3_K || type == DTYPE_Q6_K;
-}
-
-INLINE void get_factors_for_one(dtype type, const unsigned char *span, int groups, factors *f)
-{
-    static const _Alignas(32) float quarters[8] = {1, 1, 0x1p-2f, 0x1p-2f, 0x1p-4f, 0x1p-4f, 0x1p-6f, 0x1p-6f};
-    static const _Alignas(32) float odd_sixteenths[8] = {1, 0x1p-4f, 1, 0x1p-4f, 1, 0x1p-4f, 1, 0x1p-4f};
-    static const _Alignas(32) float half_sixteenths[8] = {1, 1, 1, 1, 0x1p-4f, 0x1p-4f, 0x1p-4f, 0x1p-4f};
-    const float *by = type == DTYPE_Q2_K || type == DTYPE_Q3_K   ? quarters
-                      : type == DTYPE_Q4_K || type == DTYPE_Q5_K ? odd_sixteenths
-                      : type == DTYPE_Q6_K                       ? half_sixteenths
-                                                                 : NULL;
-    float middle = type == DTYPE_Q5_0 ? -16.0f : type == DTYPE_Q3_K ? -4.0f : -32.0f;
-
-    get_factors(type, span, groups, f);
-    for (int i = 0; i < 16 && (i == 0 || has_sixteen_factors(type)); i += 8) {
-        __m256 scale = _mm256_load_ps(f->scale + i);
-        if (has_low_for_one(type) && !has_low(type)) {
-            _mm256_store_ps(f->low + i, _mm256_mul_ps(scale, _mm256_set1_ps(middle)));
-        }
-        if (by) {
-            _mm256_store_ps(f->scale + i, _mm256_mul_ps(scale, _mm256_load_ps(by)));
-        }
-    }
-    /* Factors are taken from memory, by loads that fill a vector with one: left alone, a compiler keeps them in a register and
-       shuffles each out of it, on the very units that expand the codes. */
-    __asm__("" : "+m"(*f));
-}
-
-/* b moved so that its bit `from` is bit `to`. */
-INLINE vi moved(vi b, int from, int to)
-{
-    return from < to ? vi_left(b, to - from) : vi_right(b, from - to);
-}
-
-/* 16 bytes of nibbles, with fifth bits where there are any. */
-INLINE void block_codes_for_one(dtype type, const unsigned char *block, vf out[VECTORS])
-{
-    enum { HALF = VECTORS / 2 };
-    bool five = type == DTYPE_Q5_0 || type == DTYPE_Q5_1;
-    const unsigned char *q = block + block_bytes(type) - 16;
-    uint32_t high = five ? load_u32(q - 4) : 0;
-
-    UNROLL
-    for (int v = 0; v < HALF; v++) {
-        if (type == DTYPE_Q4_0) { /* with its top bit flipped a nibble is code - 8 as a signed number */
-            vi z = vi_of_flipped_bytes(q + v * LANES, 0x88);
-            out[v] = vf_of_low_nibbles(z, true);
-            out[HALF + v] = vf_of_ints(vi_and(z, ~15));
-            continue;
-        }
-        vi z = vi_of_bytes(q + v * LANES);
-        if (type == DTYPE_IQ4_NL) {
-            out[v] = vf_lookup(iq4_nl_values, z);
-            out[HALF + v] = vf_lookup(iq4_nl_values, vi_right(z, 4));
-            continue;
-        }
-        out[v] = vf_of_low_nibbles(z, false);
-        out[HALF + v] = vf_of_ints(vi_and(z, 0xf0));
-        if (five) {
-            out[v] = vf_add_where(out[v], high >> v * LANES, 16.0f);
-            out[HALF + v] = vf_add_where(out[HALF + v], high >> (16 + v * LANES), 256.0f);
-        }
-    }
-}
-
-/* Vector v of group k of a super-block. */
-INLINE vf super_codes_for_one(dtype type, const void *block, int k, int v)
-{
-    int j = k % 4, at = v * LANES;
-
-    switch (type) {
-    case DTYPE_Q2_K: {
-        const block_q2_k *b = block;
-        return vf_of_ints(vi_and(vi_of_bytes(b->q + k / 4 * GROUP + at), 3 << 2 * j));
-    }
-    case DTYPE_Q3_K: {
-        const block_q3_k *b = block;
-        vi z = vi_and(vi_of_bytes(b->q + k / 4 * GROUP + at), 3 << 2 * j);
-        return vf_of_ints(vi_or_masked(z, moved(vi_of_bytes(b->high + at), k, 2 * j + 2), 4 << 2 * j));
-    }
-    case DTYPE_Q4_K: {
-        vi z = vi_of_bytes(((const block_q4_k *)block)->q + k / 2 * GROUP + at);
-        return k % 2 == 0 ? vf_of_low_nibbles(z, false) : vf_of_ints(vi_and(z, 0xf0));
-    }
-    case DTYPE_Q5_K: {
-        const block_q5_k *b = block;
-        int shift = k % 2 * 4;
-        vi z = vi_and(vi_of_bytes(b->q + k / 2 * GROUP + at), 15 << shift);
-        return vf_of_ints(vi_or_masked(z, moved(vi_of_bytes(b->high + at), k, 4 + shift), 16 << shift));
-    }
-    default: { /* Q6_K */
-        const block_q6_k *b = block;
-        int shift = j / 2 * 4;
-        vi z = vi_and(vi_of_bytes(b->low + k / 4 * 64 + j % 2 * GROUP + at), 15 << shift);
-        return vf_of_ints(vi_or_masked(z, moved(vi_of_bytes(b->high + k / 4 * GROUP + at), 2 * j, 4 + shift), 48 << shift));
-    }
-    }
-}
-
-INLINE void get_codes_for_one(dtype type, const unsigned char *span, int k, vf out[VECTORS])
-{
-    const unsigned char *block = span + (size_t)k * block_bytes(type);
-
-    if (is_super_block(type)) {
-        UNROLL
-        for (int v = 0; v < VECTORS; v++) {
-            out[v] = super_codes_for_one(type, span, k, v);
-        }
-    } else if (type == DTYPE_Q8_0) {
-        get_codes(type, span, k, out);
-    } else {
-        block_codes_for_one(type, block, out);
     }
 }
 

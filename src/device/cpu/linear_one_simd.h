@@ -1,0 +1,533 @@
+/* Dot products with a single row of x (decode), in vectors of any number of lanes: included by linear_simd.h.
+   Rests on weights_simd.h and the vector header before it. linear_simd.h has the dot products of several rows of x.
+
+   What it costs. A weight is read once, and a core reads 20 to 30 GB/s where memory is fast: at 4 bits some 10 weights a cycle,
+   more than can be expanded one after the other. So codes are not brought into order. A vector is filled with their bytes as they
+   lie (64 of them with AVX-512), each of its 32-bit lanes is masked so that one code is left, wherever it stands, and converted:
+   what comes out is the code times a power of two. x has been put into the same order once for all rows, each element divided by
+   the power of two of its place (exact), so that 16 weights cost a mask, a conversion and a multiply-add. Products are summed
+   within a group before its scale is applied; a minimum, or half the range of codes with a sign, is applied to sums of x.
+   Rows of weights are taken ROWS at a time, which share what is loaded of x.
+
+   Zen 4 does two 512-bit operations a cycle, whichever four 256-bit pipes take them: 128 weights of Q4_1 are 8 multiply-adds, 7
+   conversions, 7 masks, one permutation of 16 values by 4 bits, and 7 more for gathering and scales: 30, or 8.5 weights a cycle. */
+#ifndef DEVICE_CPU_LINEAR_ONE_SIMD_H
+#define DEVICE_CPU_LINEAR_ONE_SIMD_H
+
+#include "device/cpu/weights_simd.h"
+
+/* A quad: four vectors of x, for a vector of UNITS times 16 bytes with a code in each. Quantised rows are taken in chunks of
+   UNITS blocks of 32, which are two quads, or in super-blocks. */
+enum { UNITS = LANES / 4, QUAD = 16 * UNITS, QUADS = SPAN / QUAD, ROWS = LANES == 16 ? 4 : 2 };
+
+/* Bytes to ask for ahead of reading, at least: what memory brings in the time that it takes to answer. */
+enum { AHEAD = 4096 };
+
+/* Types whose codes lie in place, and so come with a power of two. */
+INLINE bool is_in_place(dtype type)
+{
+    return type == DTYPE_Q4_0 || type == DTYPE_Q4_1 || type == DTYPE_Q4_K || type == DTYPE_Q2_K;
+}
+
+/* Half the range of codes with a sign. */
+INLINE float middle_of(dtype type)
+{
+    return type == DTYPE_Q4_0 ? 8.0f : type == DTYPE_Q5_0 ? 16.0f : type == DTYPE_Q3_K ? 4.0f : type == DTYPE_Q6_K ? 32.0f : 0.0f;
+}
+
+/* Elements of a super-block that share a factor. */
+INLINE int group_of(dtype type)
+{
+    return has_sixteen_factors(type) ? 16 : 32;
+}
+
+/* The element of a chunk or super-block that the first byte of 16 stands for: those of unit `u` of quad `quad`. */
+INLINE int element_at(dtype type, int quad, int u)
+{
+    int pieces = type == DTYPE_Q2_K || type == DTYPE_Q3_K ? 4 : 2; /* quads that share bytes */
+    int byte = (quad / pieces * UNITS + u) * 16, part = quad % pieces;
+
+    switch (type) {
+    case DTYPE_Q2_K:
+    case DTYPE_Q3_K: return byte / 32 * 128 + part * 32 + byte % 32;
+    case DTYPE_Q4_K:
+    case DTYPE_Q5_K: return byte / 32 * 64 + part * 32 + byte % 32;
+    case DTYPE_Q6_K: return byte / 64 * 128 + part * 64 + byte % 64;
+    default: return u * 32 + part * 16;
+    }
+}
+
+/* The bit of a byte where the codes of a quad begin. */
+INLINE int bit_of(dtype type, int quad)
+{
+    return !is_in_place(type) ? 0 : type == DTYPE_Q2_K ? quad % 4 * 2 : quad % 2 * 4;
+}
+
+INLINE int code_bits(dtype type)
+{
+    return type == DTYPE_Q2_K ? 2 : is_in_place(type) ? 4 : 8;
+}
+
+/* Codes that reach the sign of a lane are shifted down instead. */
+INLINE bool is_at_top(dtype type, int bit)
+{
+    return is_in_place(type) && bit + code_bits(type) == 32;
+}
+
+/* --- x in the order of the codes --- */
+
+/* 16 elements as unit `u` of a quad; their sums, as they fall into its four lanes, are added to `sums`. */
+INLINE void prepare_unit(dtype type, const float *x, int quad, int u, float *out, float sums[4])
+{
+    __m128 t[4] = {_mm_loadu_ps(x), _mm_loadu_ps(x + 4), _mm_loadu_ps(x + 8), _mm_loadu_ps(x + 12)};
+
+    _MM_TRANSPOSE4_PS(t[0], t[1], t[2], t[3]);
+    _mm_storeu_ps(sums, _mm_add_ps(_mm_loadu_ps(sums), _mm_add_ps(_mm_add_ps(t[0], t[1]), _mm_add_ps(t[2], t[3]))));
+    for (int b = 0; b < 4; b++) {
+        int bit = 8 * b + bit_of(type, quad);
+        float by = type == DTYPE_IQ4_NL || is_at_top(type, bit) ? 1.0f : 1.0f / (float)(1u << bit);
+        _mm_storeu_ps(out + b * LANES + 4 * u, _mm_mul_ps(t[b], _mm_set1_ps(by)));
+    }
+}
+
+/* Chunks of UNITS blocks; and of what is left, half a chunk at a time, twice: the other half is for the next row of weights. */
+INLINE void prepare_blocks(dtype type, const float *x, int64_t cols, prepared_row *out)
+{
+    static const float none[16] = {0};
+    float by = middle_of(type) > 0 ? -middle_of(type) : 1.0f;
+    int64_t blocks = cols / 32, whole = blocks / UNITS * UNITS;
+    float *to = out->x, *sums = out->sums;
+
+    for (int64_t first = 0; first < blocks; to += 2 * 4 * LANES, sums += LANES) {
+        memset(sums, 0, LANES * sizeof *sums);
+        for (int u = 0; u < UNITS; u++) {
+            int64_t block = first < whole ? first + u : first + u % (UNITS / 2);
+            for (int quad = 0; quad < 2; quad++) {
+                prepare_unit(type, block < blocks ? x + block * 32 + quad * 16 : none, quad, u, to + quad * 4 * LANES, sums + 4 * u);
+            }
+        }
+        for (int i = 0; i < LANES; i++) {
+            sums[i] *= by;
+        }
+        first += first < whole ? UNITS : UNITS / 2;
+    }
+}
+
+INLINE float sum_of(const float *x, int n)
+{
+    __m128 sum = _mm_loadu_ps(x);
+
+    for (int i = 4; i < n; i += 4) {
+        sum = _mm_add_ps(sum, _mm_loadu_ps(x + i));
+    }
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+
+/* Super-blocks: sums of each lane of a quad; or of each group, where sixteen factors of a super-block have the minima. */
+INLINE void prepare_super_blocks(dtype type, const float *x, int64_t cols, prepared_row *out)
+{
+    int group = group_of(type);
+
+    for (int64_t col = 0; col < cols; col += SPAN) {
+        for (int quad = 0; quad < QUADS; quad++) {
+            float sums[LANES] = {0};
+            for (int u = 0; u < UNITS; u++) {
+                const float *from = x + col + element_at(type, quad, u);
+                prepare_unit(type, from, quad, u, out->x + (col + quad * QUAD), sums + 4 * u);
+            }
+            for (int i = 0; i < LANES && !has_low(type); i++) {
+                out->sums[col / 4 + quad * LANES + i] = -middle_of(type) * sums[i];
+            }
+        }
+        for (int i = 0; i < 16 && has_low(type); i++) {
+            int at = group == 16 ? i : i - 8;
+            out->sums[col / 16 + i] = at < 0 ? 0.0f : -sum_of(x + col + at * group, group);
+        }
+    }
+}
+
+INLINE void prepare_all(dtype type, const float *x, int64_t cols, prepared_row *out)
+{
+    if (is_super_block(type)) {
+        prepare_super_blocks(type, x, cols, out);
+    } else if (!is_plain(type) && type != DTYPE_Q8_0) {
+        prepare_blocks(type, x, cols, out);
+    }
+}
+
+/* --- codes --- */
+
+/* Byte b of each lane, which holds a code of quad `quad` times a power of two; see prepare_unit. */
+INLINE vf code_at(dtype type, vi z, int quad, int b)
+{
+    int bit = 8 * b + bit_of(type, quad), bits = code_bits(type);
+
+    if (type == DTYPE_IQ4_NL) {
+        return vf_lookup(iq4_nl_values, vi_right(z, 8 * b + quad % 2 * 4));
+    }
+    if (bits == 4 && bit == 0) {
+        return vf_of_low_nibbles(z);
+    }
+    if (is_at_top(type, bit)) {
+        return vf_of_ints(vi_right(z, bit));
+    }
+    return vf_of_ints(vi_and(z, (int)(((1u << bits) - 1) << bit)));
+}
+
+/* p += a quad of codes times x, for n rows. */
+INLINE void add_quad(dtype type, int quad, int n, const vi z[ROWS], const float *x, vf p[ROWS])
+{
+    UNROLL
+    for (int b = 0; b < 4; b++) {
+        vf xb = vf_load(x + b * LANES);
+        UNROLL
+        for (int r = 0; r < n; r++) {
+            p[r] = vf_fma(code_at(type, z[r], quad, b), xb, p[r]);
+        }
+    }
+}
+
+/* --- blocks of 32 --- */
+
+/* The bytes of codes of UNITS blocks, those of both quads; scales (and minima) each in the four lanes of its block. */
+typedef struct chunk {
+    vi z[2];
+    vf scale, low;
+} chunk;
+
+INLINE void get_chunk(dtype type, bool is_run, const unsigned char *const at[UNITS], chunk *c)
+{
+    enum { Q5_BIT = 16 };
+    size_t bytes = block_bytes(type), q = bytes - 16;
+    __m256 halves;
+
+    if (is_run) {
+        c->z[0] = vi_of_blocks(at[0], bytes, &halves);
+    } else {
+        uint64_t d = 0, m = 0;
+        c->z[0] = vi_of_units(at, q);
+        UNROLL
+        for (int u = 0; u < UNITS; u++) {
+            d |= (uint64_t)load_u16(at[u]) << 16 * u;
+            m |= (uint64_t)load_u16(at[u] + 2) << 16 * u;
+        }
+        halves = _mm256_cvtph_ps(_mm_set_epi64x((long long)m, (long long)d));
+    }
+    c->scale = vf_spread(halves, 0);
+    c->low = has_low(type) ? vf_spread(halves, 4) : vf_zero();
+    c->z[1] = c->z[0];
+    if (type == DTYPE_Q5_0 || type == DTYPE_Q5_1) {
+        uint64_t low = 0, high = 0;
+        UNROLL
+        for (int u = 0; u < UNITS; u++) {
+            low |= (uint64_t)load_u16(at[u] + q - 4) << 16 * u;
+            high |= (uint64_t)load_u16(at[u] + q - 2) << 16 * u;
+        }
+        c->z[0] = vi_add_to_bytes(vi_and(c->z[0], 0x0f0f0f0f), low, Q5_BIT);
+        c->z[1] = vi_add_to_bytes(vi_and(vi_right(c->z[1], 4), 0x0f0f0f0f), high, Q5_BIT);
+    }
+}
+
+/* sum += chunk times x, for n chunks of different rows. */
+INLINE void add_chunks(dtype type, const chunk c[ROWS], const float *x, const float *sums, int n, vf sum[ROWS])
+{
+    vf p[ROWS], s = vf_load(sums);
+    vi z[2][ROWS];
+
+    UNROLL
+    for (int r = 0; r < n; r++) {
+        p[r] = middle_of(type) > 0 ? s : vf_zero();
+        z[0][r] = c[r].z[0];
+        z[1][r] = c[r].z[1];
+    }
+    add_quad(type, 0, n, z[0], x, p);
+    add_quad(type, 1, n, z[1], x + 4 * LANES, p);
+    UNROLL
+    for (int r = 0; r < n; r++) {
+        sum[r] = vf_fma(p[r], c[r].scale, sum[r]);
+        if (has_low(type)) {
+            sum[r] = vf_fma(s, c[r].low, sum[r]);
+        }
+    }
+}
+
+INLINE void ask_for(const unsigned char *p, size_t bytes, size_t ahead)
+{
+    for (size_t i = 0; i < bytes; i += 64) {
+        _mm_prefetch((const char *)((uintptr_t)p + ahead + i), _MM_HINT_T1);
+    }
+}
+
+INLINE void dot1_blocks(dtype type, const dot_task *a, const unsigned char *const row[ROWS], size_t ahead, vf sum[ROWS])
+{
+    static const unsigned char none[32] = {0};
+    size_t bytes = block_bytes(type);
+    int64_t blocks = a->cols / 32, block = 0;
+    const float *x = a->prepared->x, *sums = a->prepared->sums;
+    chunk c[ROWS];
+
+    for (; blocks - block >= UNITS; block += UNITS, x += 8 * LANES, sums += LANES) {
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            const unsigned char *at[UNITS];
+            UNROLL
+            for (int u = 0; u < UNITS; u++) {
+                at[u] = row[r] + (size_t)(block + u) * bytes;
+            }
+            ask_for(at[0], UNITS * bytes, ahead);
+            get_chunk(type, true, at, &c[r]);
+        }
+        add_chunks(type, c, x, sums, ROWS, sum);
+    }
+    /* The last blocks, half a chunk of one row beside half a chunk of the next. */
+    for (; block < blocks; block += UNITS / 2, x += 8 * LANES, sums += LANES) {
+        vf part[ROWS];
+        UNROLL
+        for (int r = 0; r < ROWS; r += 2) {
+            const unsigned char *at[UNITS];
+            UNROLL
+            for (int u = 0; u < UNITS; u++) {
+                int64_t b = block + u % (UNITS / 2);
+                at[u] = b < blocks ? row[r + u / (UNITS / 2)] + (size_t)b * bytes : none;
+            }
+            get_chunk(type, false, at, &c[r / 2]);
+            part[r / 2] = vf_zero();
+        }
+        add_chunks(type, c, x, sums, ROWS / 2, part);
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            sum[r] = vf_add_half(sum[r], part[r / 2], r % 2);
+        }
+    }
+}
+
+/* --- super-blocks --- */
+
+/* Scales of a super-block and, in low where there are sixteen of them, otherwise behind eight scales, its minima. */
+INLINE sixteen get_super_factors(dtype type, const unsigned char *block, sixteen *low)
+{
+    switch (type) {
+    case DTYPE_Q2_K: {
+        const block_q2_k *b = (const void *)block;
+        __m128i s = _mm_loadu_si128((const void *)b->scales), mask = _mm_set1_epi8(15);
+        __m128 d = _mm_cvtph_ps(_mm_cvtsi32_si128((int)load_u32(&b->d)));
+        *low = sixteen_of_bytes(_mm_and_si128(_mm_srli_epi16(s, 4), mask), false, d, 1, 1);
+        return sixteen_of_bytes(_mm_and_si128(s, mask), false, d, 0, 0);
+    }
+    case DTYPE_Q3_K: {
+        const block_q3_k *b = (const void *)block;
+        return sixteen_of_bytes(scales_q3_k(b), true, _mm_cvtph_ps(_mm_cvtsi32_si128(b->d)), 0, 0);
+    }
+    case DTYPE_Q6_K: {
+        const block_q6_k *b = (const void *)block;
+        return sixteen_of_bytes(_mm_loadu_si128((const void *)b->scales), true, _mm_cvtph_ps(_mm_cvtsi32_si128(b->d)), 0, 0);
+    }
+    default: /* Q4_K, Q5_K: both begin like this */
+        *low = sixteen_of_bytes(scales_of_12_bytes(((const block_q4_k *)(const void *)block)->scales), false,
+                                _mm_cvtph_ps(_mm_cvtsi32_si128((int)load_u32(block))), 0, 1);
+        return *low;
+    }
+}
+
+/* Codes of quad `quad` in the bytes they lie in, or brought together in bytes. */
+INLINE vi super_codes(dtype type, const unsigned char *block, int quad)
+{
+    int two = quad / 2 * QUAD, four = quad / 4 * QUAD; /* bytes before those of this quad, which it shares with one or three others */
+
+    switch (type) {
+    case DTYPE_Q2_K: return vi_load(((const block_q2_k *)(const void *)block)->q + four);
+    case DTYPE_Q3_K: {
+        const block_q3_k *b = (const void *)block;
+        vi high = vi_move_halves(vi_load_32_bytes(b->high), four / 32 * 4 + quad % 4, 4, 2);
+        return vi_or_masked(vi_and(vi_right(vi_load(b->q + four), quad % 4 * 2), 0x03030303), high, 0x04040404);
+    }
+    case DTYPE_Q4_K: return vi_load(((const block_q4_k *)(const void *)block)->q + two);
+    case DTYPE_Q5_K: {
+        const block_q5_k *b = (const void *)block;
+        vi high = vi_move_halves(vi_load_32_bytes(b->high), two / 32 * 2 + quad % 2, 2, 4);
+        return vi_or_masked(vi_and(vi_right(vi_load(b->q + two), quad % 2 * 4), 0x0f0f0f0f), high, 0x10101010);
+    }
+    default: { /* Q6_K */
+        const block_q6_k *b = (const void *)block;
+        vi high = vi_move_halves(vi_load_32_bytes(b->high + two / 64 * 32), quad % 2 * 4 + two / 32 % 2 * 2, 2, 4);
+        return vi_or_masked(vi_and(vi_right(vi_load(b->low + two), quad % 2 * 4), 0x0f0f0f0f), high, 0x30303030);
+    }
+    }
+}
+
+INLINE void dot1_super_block(dtype type, const dot_task *a, const unsigned char *const at[ROWS], int64_t col, vf sum[ROWS])
+{
+    sixteen scale[ROWS];
+
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        sixteen low;
+        scale[r] = get_super_factors(type, at[r], &low);
+        if (has_low(type)) {
+            sum[r] = sixteen_fma(&low, a->prepared->sums + col / 16, sum[r]);
+        }
+    }
+    UNROLL
+    for (int quad = 0; quad < QUADS; quad++) {
+        vf p[ROWS];
+        vi z[ROWS];
+        int group[UNITS];
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            p[r] = has_low(type) ? vf_zero() : vf_load(a->prepared->sums + (col / 4 + quad * LANES));
+            z[r] = super_codes(type, at[r], quad);
+        }
+        add_quad(type, quad, ROWS, z, a->prepared->x + (col + quad * QUAD), p);
+        UNROLL
+        for (int u = 0; u < UNITS; u++) {
+            group[u] = element_at(type, quad, u) / group_of(type);
+        }
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            sum[r] = vf_fma(p[r], sixteen_spread(&scale[r], group), sum[r]);
+        }
+    }
+}
+
+INLINE void dot1_super_blocks(dtype type, const dot_task *a, const unsigned char *const row[ROWS], size_t ahead, vf sum[ROWS])
+{
+    for (int64_t col = 0; col < a->cols; col += SPAN) {
+        const unsigned char *at[ROWS];
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            at[r] = row[r] + (size_t)(col / SPAN) * block_bytes(type);
+            ask_for(at[r], block_bytes(type), ahead);
+        }
+        dot1_super_block(type, a, at, col, sum);
+    }
+}
+
+/* --- in order: Q8_0 and plain types --- */
+
+INLINE void dot1_byte_groups(const dot_task *a, const unsigned char *const at[ROWS], int64_t col, int groups, vf sum[ROWS])
+{
+    factors f[ROWS];
+
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        get_factors(DTYPE_Q8_0, at[r], groups, &f[r]);
+        /* Factors are taken from memory, by loads that fill a vector with one: left alone, a compiler keeps them in a register
+           and shuffles each out of it, on the very units that expand the codes. */
+        __asm__("" : "+m"(f[r]));
+    }
+    for (int k = 0; k < groups; k++) {
+        vf p[ROWS];
+        UNROLL
+        for (int v = 0; v < VECTORS; v++) {
+            vf x = vf_load(a->x + col + k * GROUP + v * LANES);
+            UNROLL
+            for (int r = 0; r < ROWS; r++) {
+                const unsigned char *q = at[r] + (size_t)k * sizeof(block_q8_0) + 2 + v * LANES;
+                vf c = vf_of_ints(vi_of_signed_bytes(q));
+                p[r] = v == 0 ? vf_mul(c, x) : vf_fma(c, x, p[r]);
+            }
+        }
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            sum[r] = vf_fma(p[r], vf_set(f[r].scale[k]), sum[r]);
+        }
+    }
+}
+
+INLINE void dot1_bytes(const dot_task *a, const unsigned char *const row[ROWS], size_t ahead, vf sum[ROWS])
+{
+    for (int64_t col = 0; col < a->cols; col += SPAN) {
+        const unsigned char *at[ROWS];
+        int64_t rest = a->cols - col;
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            at[r] = row[r] + (size_t)(col / SPAN) * span_bytes(DTYPE_Q8_0);
+            ask_for(at[r], span_bytes(DTYPE_Q8_0), ahead);
+        }
+        if (rest >= SPAN) {
+            dot1_byte_groups(a, at, col, GROUPS, sum);
+        } else {
+            dot1_byte_groups(a, at, col, (int)(rest / GROUP), sum);
+        }
+    }
+}
+
+INLINE void dot1_plain(dtype type, const dot_task *a, const unsigned char *const row[ROWS], size_t ahead, vf sum[ROWS])
+{
+    enum { STEP = 4 * LANES };
+    size_t bytes = block_bytes(type);
+    vf odd[ROWS];
+    int64_t col = 0;
+
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        odd[r] = vf_zero();
+    }
+    for (; a->cols - col >= STEP; col += STEP) {
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            ask_for(row[r] + (size_t)col * bytes, STEP * bytes, ahead);
+        }
+        UNROLL
+        for (int v = 0; v < 4; v++) {
+            vf x = vf_load(a->x + col + v * LANES);
+            UNROLL
+            for (int r = 0; r < ROWS; r++) {
+                vf *s = v % 2 ? &odd[r] : &sum[r];
+                *s = vf_fma(plain_weights(type, row[r] + (size_t)(col + v * LANES) * bytes), x, *s);
+            }
+        }
+    }
+    for (; col < a->cols; col += LANES) { /* a vector with zeros behind the last elements */
+        int rest = (int)(a->cols - col < LANES ? a->cols - col : LANES);
+        vf x = vf_load_first(a->x + col, rest);
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            unsigned char w[LANES * sizeof(float)] = {0};
+            memcpy(w, row[r] + (size_t)col * bytes, (size_t)rest * bytes);
+            sum[r] = vf_fma(plain_weights(type, w), x, sum[r]);
+        }
+    }
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        sum[r] = vf_add(sum[r], odd[r]);
+    }
+}
+
+/* --- all rows --- */
+
+/* Where rows are too few the last one stands in for them again. */
+INLINE void dot1_all(dtype type, const dot_task *a)
+{
+    /* Asked for are the rows that come so many turns later, at the same place, so that it is read in order however long they are. */
+    size_t turn = ROWS * a->row_bytes, ahead = (AHEAD + turn - 1) / turn * turn;
+
+    for (int64_t first = 0; first < a->rows; first += ROWS) {
+        int64_t rows = a->rows - first < ROWS ? a->rows - first : ROWS;
+        const unsigned char *row[ROWS];
+        vf sum[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
+        float dots[4];
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            row[r] = a->w + (size_t)(first + (r < rows ? r : rows - 1)) * a->row_bytes;
+        }
+        if (is_plain(type)) {
+            dot1_plain(type, a, row, ahead, sum);
+        } else if (type == DTYPE_Q8_0) {
+            dot1_bytes(a, row, ahead, sum);
+        } else if (is_super_block(type)) {
+            dot1_super_blocks(type, a, row, ahead, sum);
+        } else {
+            dot1_blocks(type, a, row, ahead, sum);
+        }
+        _mm_storeu_ps(dots, vf_sums(sum[0], sum[1], sum[2], sum[3]));
+        for (int64_t i = 0; i < rows; i++) {
+            float *y = a->y + first + i;
+            float v = a->bias ? dots[i] + a->bias[first + i] : dots[i];
+            *y = a->add ? *y + v : v;
+        }
+    }
+}
+
+#endif
