@@ -1,0 +1,322 @@
+/* Ranks as threads: what each has written is what every other reads, whoever is early or late; and who waits can be let go.
+   Rests on comm/comm.h and pthreads. Contents are a formula of rank, step and place, so that every byte can be told. */
+#include "comm/comm.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum {
+    RANKS_MOST = 8,
+    ROUNDS = 200,
+    MESSAGE = 1000, /* bytes; no multiple of a cache line */
+    STEPS = 20,
+    ROWS = 9,
+    ROW = 24,   /* bytes of a row that travel */
+    APART = 40, /* from one row to the next */
+    STEP_BYTES = ROWS * APART
+};
+
+static unsigned char byte_of(int rank, int step, size_t i)
+{
+    return (unsigned char)((unsigned)rank * 31 + (unsigned)step * 17 + (unsigned)i * 7 + 1);
+}
+
+/* --- ranks as threads; assertions are for the first thread, the others count what is wrong --- */
+
+typedef struct worker {
+    comm *c;
+    comm_group *group;
+    int rank, n, wrong;
+    lariat_status status;
+    unsigned char *region; /* [STEPS, ROWS, APART], this rank's */
+    _Atomic int *waiting;  /* ranks that are about to wait for what never comes */
+} worker;
+
+typedef void *work(void *user);
+
+/* Makes some ranks late, others another time. */
+static void dawdle(int rank, int step)
+{
+    for (int i = (rank * 7 + step * 5) % 11; i > 8; i--) {
+        sched_yield();
+    }
+}
+
+static void run(comm_group *g, int n, work *what, worker workers[])
+{
+    pthread_t threads[RANKS_MOST];
+
+    for (int r = 0; r < n; r++) {
+        workers[r] = (worker){.c = comm_endpoint(g, r), .group = g, .rank = r, .n = n, .waiting = workers[r].waiting};
+        assert_int_equal(comm_rank(workers[r].c), r);
+        assert_int_equal(comm_size(workers[r].c), n);
+        assert_int_equal(pthread_create(&threads[r], NULL, what, &workers[r]), 0);
+    }
+    for (int r = 0; r < n; r++) {
+        pthread_join(threads[r], NULL);
+    }
+}
+
+static comm_group *open_group(int n)
+{
+    comm_group *g;
+
+    assert_int_equal(comm_threads_open(&(comm_setup){.n_ranks = n, .message_bytes = MESSAGE}, &g), LARIAT_OK);
+    return g;
+}
+
+/* --- all-gather --- */
+
+static size_t size_of(int rank, int round)
+{
+    return (size_t)(rank * 389 + round * 211) % (MESSAGE + 1);
+}
+
+static int wrong_blocks(int n, int round, const void *const theirs[])
+{
+    int wrong = 0;
+
+    for (int r = 0; r < n; r++) {
+        for (size_t i = 0; i < size_of(r, round); i++) {
+            wrong += ((const unsigned char *)theirs[r])[i] != byte_of(r, round, i);
+        }
+    }
+    return wrong;
+}
+
+static void *gather_in_rounds(void *user)
+{
+    worker *w = user;
+    const void *theirs[RANKS_MOST];
+    unsigned char mine[MESSAGE];
+
+    for (int round = 0; round < ROUNDS && w->status == LARIAT_OK; round++) {
+        for (size_t i = 0; i < size_of(w->rank, round); i++) {
+            mine[i] = byte_of(w->rank, round, i);
+        }
+        dawdle(w->rank, round);
+        w->status = comm_all_gather(w->c, mine, size_of(w->rank, round), theirs);
+        memset(mine, 0, sizeof mine); /* it was copied */
+        dawdle(w->n - w->rank, round); /* the quick ones are in the next round meanwhile */
+        w->wrong += wrong_blocks(w->n, round, theirs);
+    }
+    return NULL;
+}
+
+static void all_gather_brings_every_block_and_keeps_it_until_the_next(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= RANKS_MOST; n++) {
+        worker workers[RANKS_MOST] = {0};
+        comm_group *g = open_group(n);
+
+        run(g, n, gather_in_rounds, workers);
+        for (int r = 0; r < n; r++) {
+            assert_int_equal(workers[r].status, LARIAT_OK);
+            assert_int_equal(workers[r].wrong, 0);
+        }
+        comm_group_close(g);
+    }
+}
+
+/* --- hops --- */
+
+/* Every second row, and the rest of them, as two pieces of a step. */
+static void pieces_of(int step, comm_piece out[2])
+{
+    size_t from = (size_t)step * STEP_BYTES;
+
+    out[0] = (comm_piece){.offset = from, .bytes = ROW, .stride = 2 * (size_t)APART, .rows = (ROWS + 1) / 2};
+    out[1] = (comm_piece){.offset = from + APART, .bytes = ROW, .stride = 2 * (size_t)APART, .rows = ROWS / 2};
+}
+
+static int wrong_rows(const comm_hop *hop, int step)
+{
+    int wrong = 0;
+
+    for (int p = 0; p < hop->n_pieces; p++) {
+        for (int64_t row = 0; row < hop->pieces[p].rows; row++) {
+            const unsigned char *at = (const unsigned char *)hop->views[p].at + (size_t)row * hop->views[p].stride;
+            for (size_t i = 0; i < ROW; i++) {
+                wrong += at[i] != byte_of(hop->owner, step, (size_t)(2 * row + p) * APART + i);
+            }
+        }
+    }
+    return wrong;
+}
+
+/* Once around the ring, as attention goes: the next hop is asked for before this one is taken. */
+static void go_around(worker *w, int step)
+{
+    comm_piece pieces[2];
+    comm_view views[2][2];
+    comm_hop hops[2];
+
+    pieces_of(step, pieces);
+    for (int i = 0; i <= w->n && w->status == LARIAT_OK; i++) {
+        if (i < w->n) {
+            hops[i & 1] = (comm_hop){.region = COMM_KV,
+                                     .owner = (w->rank + i) % w->n,
+                                     .step = (uint32_t)step + 1,
+                                     .pieces = pieces,
+                                     .n_pieces = 2,
+                                     .views = views[i & 1]};
+            w->status = comm_ask(w->c, &hops[i & 1]);
+        }
+        if (i > 0 && w->status == LARIAT_OK) {
+            comm_hop *hop = &hops[(i - 1) & 1];
+            w->status = comm_take(w->c, hop);
+            w->wrong += w->status == LARIAT_OK ? wrong_rows(hop, step) : 0;
+            comm_release(w->c, hop);
+        }
+    }
+}
+
+static void *hop_in_steps(void *user)
+{
+    worker *w = user;
+    const void *all[RANKS_MOST];
+
+    w->region = calloc(STEPS, STEP_BYTES);
+    comm_expose(w->c, COMM_KV, w->region, (size_t)STEPS * STEP_BYTES);
+    w->status = comm_all_gather(w->c, NULL, 0, all); /* all have exposed */
+    for (int step = 0; step < STEPS && w->status == LARIAT_OK; step++) {
+        dawdle(w->rank, step);
+        for (size_t i = 0; i < STEP_BYTES; i++) {
+            w->region[(size_t)step * STEP_BYTES + i] = byte_of(w->rank, step, i);
+        }
+        comm_ready(w->c, COMM_KV, (uint32_t)step + 1);
+        go_around(w, step);
+    }
+    if (w->status == LARIAT_OK) {
+        w->status = comm_all_gather(w->c, NULL, 0, all); /* nobody reads any more */
+    }
+    free(w->region);
+    return NULL;
+}
+
+static void hops_bring_what_the_owner_wrote_before_it_said_so(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= RANKS_MOST; n++) {
+        worker workers[RANKS_MOST] = {0};
+        comm_group *g = open_group(n);
+
+        run(g, n, hop_in_steps, workers);
+        for (int r = 0; r < n; r++) {
+            comm_counters counted = comm_counted(comm_endpoint(g, r));
+            assert_int_equal(workers[r].status, LARIAT_OK);
+            assert_int_equal(workers[r].wrong, 0);
+            assert_int_equal(counted.hops, (n - 1) * STEPS); /* its own pieces do not travel */
+            assert_int_equal(counted.hop_bytes, n > 1 ? ROWS * ROW : 0);
+            assert_true(counted.wait_s >= 0);
+        }
+        comm_group_close(g);
+    }
+}
+
+static void calls_out_of_order_or_out_of_range_are_refused(void **state)
+{
+    unsigned char region[64] = {0}, message[MESSAGE + 64] = {0};
+    comm_view view;
+    comm_piece piece = {.bytes = 16, .stride = 24, .rows = 3}; /* its last byte is the 64th */
+    comm_hop hop = {.region = COMM_QUERIES, .step = 1, .pieces = &piece, .n_pieces = 1, .views = &view};
+    comm_group *g = open_group(1);
+    comm *c = comm_endpoint(g, 0);
+    device elsewhere = {.shares_host = false};
+
+    (void)state;
+    comm_expose(c, COMM_QUERIES, region, sizeof region);
+    comm_ready(c, COMM_QUERIES, 1);
+    assert_int_equal(comm_take(c, &hop), LARIAT_FAILED); /* not asked for */
+    assert_int_equal(comm_ask(c, &hop), LARIAT_OK);
+    assert_int_equal(comm_ask(c, &hop), LARIAT_OK);
+    assert_int_equal(comm_ask(c, &hop), LARIAT_FAILED); /* a third */
+    assert_int_equal(comm_take(c, &hop), LARIAT_OK);
+    assert_ptr_equal(view.at, region);
+    assert_int_equal(view.stride, 24);
+    assert_int_equal(comm_ask(c, &hop), LARIAT_FAILED); /* one is in use, one travels */
+    comm_release(c, &hop);
+    piece.offset = 1;
+    assert_int_equal(comm_take(c, &hop), LARIAT_FAILED); /* one byte past the end */
+    assert_int_equal(comm_all_gather(c, message, sizeof message, NULL), LARIAT_FAILED);
+    assert_int_equal(comm_attach(c, &elsewhere), LARIAT_FAILED); /* threads read each other's memory */
+    comm_group_close(g);
+    comm_group_close(NULL);
+}
+
+/* --- letting go --- */
+
+/* Rank 0 stops the others once all are about to wait: for a block that it does not bring, or a step that it does not reach. */
+static void *wait_in_vain(void *user)
+{
+    worker *w = user;
+    const void *theirs[RANKS_MOST];
+    comm_hop hop = {.region = COMM_KV, .owner = 0, .step = 1000};
+
+    if (w->rank == 0) {
+        while (atomic_load(w->waiting) < w->n - 1) {
+            sched_yield();
+        }
+        comm_cancel(w->group);
+        w->status = LARIAT_CANCELLED;
+        return NULL;
+    }
+    atomic_fetch_add(w->waiting, 1);
+    if (w->rank % 2) {
+        w->status = comm_all_gather(w->c, NULL, 0, theirs);
+    } else {
+        w->status = comm_ask(w->c, &hop);
+        w->status = w->status == LARIAT_OK ? comm_take(w->c, &hop) : w->status;
+    }
+    return NULL;
+}
+
+static void who_waits_is_let_go_and_the_group_can_be_used_again(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= RANKS_MOST; n++) {
+        worker workers[RANKS_MOST] = {0};
+        _Atomic int waiting = 0;
+        comm_group *g = open_group(n);
+
+        for (int r = 0; r < n; r++) {
+            workers[r].waiting = &waiting;
+        }
+        run(g, n, wait_in_vain, workers);
+        for (int r = 0; r < n; r++) {
+            assert_int_equal(workers[r].status, LARIAT_CANCELLED);
+        }
+        comm_reset(g);
+        run(g, n, gather_in_rounds, workers);
+        for (int r = 0; r < n; r++) {
+            assert_int_equal(workers[r].status, LARIAT_OK);
+            assert_int_equal(workers[r].wrong, 0);
+        }
+        run(g, n, hop_in_steps, workers);
+        for (int r = 0; r < n; r++) {
+            assert_int_equal(workers[r].status, LARIAT_OK);
+            assert_int_equal(workers[r].wrong, 0);
+        }
+        comm_group_close(g);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_gather_brings_every_block_and_keeps_it_until_the_next),
+        cmocka_unit_test(hops_bring_what_the_owner_wrote_before_it_said_so),
+        cmocka_unit_test(calls_out_of_order_or_out_of_range_are_refused),
+        cmocka_unit_test(who_waits_is_let_go_and_the_group_can_be_used_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
