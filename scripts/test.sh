@@ -18,13 +18,14 @@ scripts/fetch-model.sh >/dev/null
 
 folder=build-tests
 
-# The packages that define what tokenizers do. They need nothing else, and go nowhere but here.
+# The packages that define what tokenizers and chat templates do. They need nothing else, and go nowhere but here.
 export PYTHONPATH=$PWD/$folder/python
-if ! python3 -c "import sentencepiece, tokenizers" 2>/dev/null; then
-    say "Installing sentencepiece and tokenizers for Python ..."
+if ! python3 -c "import sentencepiece, tokenizers, jinja2" 2>/dev/null; then
+    say "Installing sentencepiece, tokenizers and jinja2 for Python ..."
     rm -rf "$PYTHONPATH"
     quietly "installing Python packages" python3 -m pip --disable-pip-version-check install --no-cache-dir --no-deps --only-binary :all: \
-        --root-user-action ignore --target "$PYTHONPATH" sentencepiece==0.2.1 tokenizers==0.23.1
+        --root-user-action ignore --target "$PYTHONPATH" sentencepiece==0.2.1 tokenizers==0.23.1 \
+        jinja2==3.1.6 markupsafe==3.0.3
 fi
 
 builds=()

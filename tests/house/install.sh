@@ -40,6 +40,25 @@ read -ra shared < <(pkg-config --cflags --libs lariat)
 cc "$stage/version.c" -o "$stage/version" "${shared[@]}"
 [ "$(LD_LIBRARY_PATH=$(pkg-config --variable=libdir lariat) "$stage/version")" = "$version" ]
 
+# The static library needs what its pkg-config file says, and nothing else.
+cat >"$stage/static.c" <<'END'
+#include <lariat/lariat.h>
+#include <lariat/text.h>
+int main(void)
+{
+    lariat_plan plan;
+    lariat_tokenizer *tokenizer;
+    lariat_options options;
+    lariat_options_default(&options);
+    return lariat_plan_make("random:smollm2-135m", &options, &plan) != LARIAT_OK ||
+           lariat_tokenizer_open("random:smollm2-135m", &tokenizer) != LARIAT_UNSUPPORTED;
+}
+END
+rm lib*/liblariat.so*
+read -ra static < <(pkg-config --static --cflags --libs lariat)
+cc "$stage/static.c" -o "$stage/static" "${static[@]}"
+"$stage/static"
+
 # The manual page is one, and the shells can read their part.
 if command -v mandoc >/dev/null; then
     mandoc -T lint -W warning share/man/man1/lariat.1
