@@ -109,7 +109,8 @@ static void decode(const settings *s, dtype type, int64_t rows, int64_t cols, in
 
     check((void *)(uintptr_t)big.data);
     for (int64_t i = 0; i < count; i++) {
-        all[i] = (matrix){type, rows, cols, (const char *)big.data + i * rows * row_bytes, (size_t)row_bytes};
+        all[i] = (matrix){.type = type, .rows = rows, .cols = cols, .data = (const char *)big.data + i * rows * row_bytes,
+                          .row_bytes = (size_t)row_bytes};
     }
     double bytes = (double)(count * rows * row_bytes);
     demand(cpu_measure_read(s->threads, s->isa, (int64_t)bytes, &read));

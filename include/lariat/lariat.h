@@ -26,7 +26,20 @@ typedef struct lariat_session lariat_session;
 
 /* --- options and the plan --- */
 
-typedef enum lariat_kv { LARIAT_KV_F16, LARIAT_KV_BF16, LARIAT_KV_F32 } lariat_kv;
+/* AUTO: F16 on CPUs; on GPUs the type of the run, the only one that they take. */
+typedef enum lariat_kv { LARIAT_KV_AUTO, LARIAT_KV_F16, LARIAT_KV_BF16, LARIAT_KV_F32 } lariat_kv;
+
+/* What the ranks compute with. AUTO: GPUs if there are any that can be used. */
+typedef enum lariat_device { LARIAT_DEVICE_AUTO, LARIAT_DEVICE_CPU, LARIAT_DEVICE_CUDA } lariat_device;
+
+/* Type of weights and activations on GPUs; CPUs compute in F32 from weights as they are stored. AUTO: F16 for a model that is stored in
+   F16, otherwise BF16. F32 is exact and slow. */
+typedef enum lariat_dtype { LARIAT_DTYPE_AUTO, LARIAT_DTYPE_BF16, LARIAT_DTYPE_F16, LARIAT_DTYPE_F32 } lariat_dtype;
+
+/* How keys travel between GPUs. AUTO: from card to card where each can read the other's memory, otherwise through the host. */
+typedef enum lariat_hops { LARIAT_HOPS_AUTO, LARIAT_HOPS_HOST } lariat_hops;
+
+enum { LARIAT_CARDS_MAX = 32 };
 
 /* How a pass is laid over the ranks. By tokens: each rank takes its own tokens through whole matrices. By slices: every rank
    takes all tokens of the pass through its rows of each matrix. AUTO: by slices for short passes (decode). */
@@ -36,9 +49,14 @@ typedef enum lariat_layout { LARIAT_LAYOUT_AUTO, LARIAT_LAYOUT_TOKENS, LARIAT_LA
 typedef enum lariat_pass { LARIAT_PASS_AUTO, LARIAT_PASS_KV, LARIAT_PASS_Q } lariat_pass;
 
 typedef struct lariat_options {
-    int32_t ranks;        /* of the ring; 0: one */
-    int32_t threads;      /* in all, shared out over the ranks, never fewer than ranks; 0: the CPUs that this process may use */
-    int32_t chunk;        /* most tokens of one pass, all sessions and ranks together; 0: 512 a rank */
+    lariat_device device;
+    int32_t n_cards;      /* GPUs to use; 0: all */
+    int32_t cards[LARIAT_CARDS_MAX]; /* their numbers; ranks are dealt out over them in order */
+    lariat_dtype dtype;
+    lariat_hops hops;
+    int32_t ranks;        /* of the ring; 0: one, or one for each GPU */
+    int32_t threads;      /* of CPUs, in all, shared out over the ranks, never fewer than ranks; 0: the CPUs that this process may use */
+    int32_t chunk;        /* most tokens of one pass, all sessions and ranks together; 0: 512 a rank, 4096 on GPUs */
     int64_t context;      /* KV slots of the pool, all sessions together; 0: the trained context for one session */
     int32_t sessions;     /* most sessions open at once; 0: one */
     lariat_kv kv;         /* element type of the cache */
@@ -46,11 +64,17 @@ typedef struct lariat_options {
     lariat_pass pass;
 } lariat_options;
 
-/* All zero, which is: a ring of one, f16 cache, everything else automatic. */
+/* All zero, which is: everything automatic. */
 LARIAT_API void lariat_options_default(lariat_options *o);
 
 /* What opening would take, before anything is loaded. Bytes. */
 typedef struct lariat_plan {
+    lariat_device device;         /* CPU or CUDA */
+    char device_name[96];         /* the first GPU's own name, or "CPU" */
+    int32_t cards;                /* GPUs in use; 0 on CPUs */
+    bool through_host;            /* between GPUs hops go through the host's memory */
+    const char *dtype;            /* of weights and activations as they are computed with: "bf16", "f16" or "f32" */
+    const char *kv;               /* of the cache, likewise */
     int32_t ranks, threads;       /* threads in all */
     int32_t chunk;                /* most tokens of a pass */
     int32_t slices_up_to;         /* passes of up to so many tokens go by slices; 0: none */
@@ -58,12 +82,12 @@ typedef struct lariat_plan {
     int64_t pass_q_from;          /* under AUTO: first prefix length from which queries travel; -1: never */
     int64_t context;              /* slots in all */
     int64_t slots_per_rank;
-    int64_t weight_bytes;         /* mapped once for all ranks of a process */
+    int64_t weight_bytes;         /* on CPUs mapped once for all ranks of a process; on GPUs the copy that each card has */
     int64_t kv_bytes_per_rank;
     int64_t activation_bytes_per_rank;
     int64_t shared_bytes;         /* transport and logits, once */
-    int64_t total_bytes;          /* of this process */
-    int64_t available_bytes;      /* of this machine, now */
+    int64_t total_bytes;          /* of this process; on GPUs of the card that needs most */
+    int64_t available_bytes;      /* of this machine, now; of that card */
     int64_t fits_context;         /* the largest context that would fit, 0 if not even the weights do */
 } lariat_plan;
 

@@ -67,8 +67,9 @@ typedef struct { uint8_t low[128]; uint8_t high[64]; int8_t scales[16]; uint16_t
 typedef struct matrix {
     dtype type;
     int64_t rows, cols;
-    const void *data;
+    const void *data; /* NULL: a description only */
     size_t row_bytes; /* from one row to the next */
+    uint64_t seed;    /* of a random model's matrix: what its values follow from */
 } matrix;
 
 #endif

@@ -19,6 +19,7 @@ enum { WARM_UP_DECODES = 4, CELL_MOST = 32 };
 /* One row of the table. */
 typedef struct row {
     int32_t ranks, threads, chunk;
+    const char *kv;
     int64_t n_prompt, n_gen;
     double prefill_s, decode_s; /* medians */
     double share;               /* of the ceilings; 0: not known */
@@ -90,7 +91,7 @@ static int measure_once(bench *b, int64_t n_prompt, int64_t n_gen)
 static double share_of(const run *r)
 {
     const figures *f = &r->figures;
-    ceilings best = ceilings_of(lariat_engine_plan(r->engine)->threads, r->model->weight_bytes);
+    ceilings best = ceilings_of(lariat_engine_plan(r->engine));
     double taken = f->prefill_s + f->decode_s;
     if (!best.known || taken <= 0) {
         return 0;
@@ -135,6 +136,7 @@ static int measure_row(run *r, row *out)
     out->ranks = plan->ranks;
     out->threads = plan->threads;
     out->chunk = plan->chunk;
+    out->kv = plan->kv;
     int64_t n = out->n_prompt + out->n_gen;
     bench b = {.run = r};
     if (lariat_session_open(r->engine, n, &b.session) != LARIAT_OK) {
@@ -163,15 +165,10 @@ static double rate(int64_t amount, double seconds)
     return seconds > 0 ? (double)amount / seconds : 0;
 }
 
-static const char *kv_name(int kv)
-{
-    return kv == LARIAT_KV_F32 ? "f32" : kv == LARIAT_KV_BF16 ? "bf16" : "f16";
-}
-
 static json_t *row_json(const table *t, const row *r)
 {
     return json_pack("{s:s, s:i, s:i, s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "model", t->model, "ranks", r->ranks,
-                     "threads", r->threads, "chunk", r->chunk, "kv", kv_name(t->options->kv), "n_prompt",
+                     "threads", r->threads, "chunk", r->chunk, "kv", r->kv, "n_prompt",
                      (json_int_t)r->n_prompt, "n_gen", (json_int_t)r->n_gen, "prefill_s", r->prefill_s, "prefill_tps",
                      rate(r->n_prompt, r->prefill_s), "decode_s", r->decode_s, "decode_tps", rate(r->n_gen, r->decode_s),
                      "ceiling_share", r->share > 0 ? json_real(r->share) : json_null());
@@ -205,7 +202,7 @@ static int print_cells(const table *t, const row *r, const char *open, const cha
     }
     char *name = cell_name(t->model, "|,\"\n\r");
     int rc = name ? output_format("%s%s%s%d%s%d%s%d%s%s%s%lld%s%lld%s%.4f%s%.1f%s%.4f%s%.1f%s%s%s\n", open, name, between,
-                                  r->ranks, between, r->threads, between, r->chunk, between, kv_name(t->options->kv), between,
+                                  r->ranks, between, r->threads, between, r->chunk, between, r->kv, between,
                                   (long long)r->n_prompt, between, (long long)r->n_gen, between, r->prefill_s, between,
                                   rate(r->n_prompt, r->prefill_s), between, r->decode_s, between, rate(r->n_gen, r->decode_s),
                                   between, share, close)

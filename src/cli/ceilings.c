@@ -57,13 +57,17 @@ static json_t *entry_of(json_t *root, int32_t threads)
     return json_object_get(json_object_get(root, "threads"), key);
 }
 
-ceilings ceilings_of(int32_t threads, int64_t weight_bytes)
+ceilings ceilings_of(const lariat_plan *plan)
 {
     ceilings found = {0};
+    int64_t weight_bytes = plan->weight_bytes;
+    if (plan->cards > 0) {
+        return found;
+    }
     char *path = ceilings_path();
     json_t *root = path ? json_load_file(path, 0, NULL) : NULL;
     free(path);
-    json_t *entry = entry_of(root, threads);
+    json_t *entry = entry_of(root, plan->threads);
     if (entry) {
         char key[24];
         snprintf(key, sizeof key, "%lld", (long long)weight_bytes);

@@ -3,6 +3,8 @@
 #ifndef CLI_CEILINGS_H
 #define CLI_CEILINGS_H
 
+#include "lariat/lariat.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,8 +16,8 @@ typedef struct ceilings {
     double read_rate; /* bytes a second, over a buffer as large as the weights */
 } ceilings;
 
-/* What is kept for so many threads and weights of that size; not known if nothing is. */
-ceilings ceilings_of(int32_t threads, int64_t weight_bytes);
+/* What is kept for as many threads and weights of that size; not known if nothing is, or on GPUs. */
+ceilings ceilings_of(const lariat_plan *plan);
 
 /* Measures for `threads` threads, also reading of `weight_bytes` (0: no model), keeps the figures and reports them (NULL: does
  * not). */

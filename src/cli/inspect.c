@@ -84,7 +84,7 @@ static int print_text(const findings *f)
     rc = rc ? rc : print_tokenizer(f->tokenizer);
     rc = rc ? rc : output_format("memory\n");
     if (rc == 0) {
-        plan_describe(&f->plan, f->options->kv, "  ", stdout);
+        plan_describe(&f->plan, "  ", stdout);
         rc = print_tensors(f->inspection);
     }
     return rc ? rc : output_flush();

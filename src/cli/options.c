@@ -24,6 +24,7 @@ enum {
 
 /* Bounds that keep a typing mistake from becoming a request. */
 #define TOKENS_MOST 1099511627776.0 /* 2^40 */
+#define CARDS_MOST 31
 #define RANKS_MOST 1024
 #define THREADS_MOST 4096
 #define CHUNK_MOST 1048576
@@ -102,14 +103,23 @@ const option option_table[] = {
      "large as the weights) and keep it for shares of the ceiling; without -m nothing else is run"},
 
     {0, "ranks", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(ranks), 1, RANKS_MOST, NULL, "LARIAT_RANKS",
-     "ranks of the ring (default: 1)"},
+     "ranks of the ring (default: 1, or one for each GPU)"},
     {0, "ranks", "N,N...", BENCH, OPTION_LIST, FIELD(ring_sizes), 1, RANKS_MOST, "1", "LARIAT_RANKS",
      "ring sizes, one after the other"},
     {'t', "threads", "T", PLANS, OPTION_COUNT, FIELD(threads), 1, THREADS_MOST, NULL, "LARIAT_THREADS",
      "threads in all, shared out over the ranks, at least one for each (default: as many as the process may use CPUs)"},
     {0, "chunk", "N", PLANS, OPTION_COUNT, FIELD(chunk), 1, CHUNK_MOST, NULL, "LARIAT_CHUNK",
-     "most tokens of one pass through the model (default: 512 a rank)"},
-    {0, "kv", "f16|bf16|f32", PLANS, OPTION_CHOICE, FIELD(kv), 0, 0, "f16", "LARIAT_KV", "element type of the KV cache"},
+     "most tokens of one pass through the model (default: 512 a rank, 4096 on GPUs)"},
+    {0, "kv", "auto|f16|bf16|f32", PLANS, OPTION_CHOICE, FIELD(kv), 0, 0, "auto", "LARIAT_KV",
+     "element type of the KV cache; auto is f16 on CPUs and the type of the run on GPUs"},
+    {0, "device", "auto|cpu|cuda", PLANS, OPTION_CHOICE, FIELD(device), 0, 0, "auto", "LARIAT_DEVICE",
+     "what the ranks compute with; auto takes GPUs if there are any that can be used"},
+    {0, "devices", "N,N...", PLANS, OPTION_LIST, FIELD(cards), 0, CARDS_MOST, NULL, "LARIAT_DEVICES",
+     "the GPUs to use, by their numbers from 0 (default: all); ranks are dealt out over them in order"},
+    {0, "dtype", "auto|bf16|f16|f32", PLANS, OPTION_CHOICE, FIELD(dtype), 0, 0, "auto", "LARIAT_DTYPE",
+     "type of weights and activations on GPUs; auto is f16 for a model stored so, otherwise bf16; f32 is exact and slow. CPUs compute in f32"},
+    {0, "hops", "auto|host", PLANS, OPTION_CHOICE, FIELD(hops), 0, 0, "auto", "LARIAT_HOPS",
+     "how keys travel between GPUs; auto goes from card to card where the machine allows it, otherwise through the host's memory"},
     {0, "layout", "auto|tokens|slices", PLANS, OPTION_CHOICE, FIELD(layout), 0, 0, "auto", "LARIAT_LAYOUT",
      "how a pass lies on the ring: each rank its tokens, or each rank its slice of every matrix; auto takes slices for short "
      "passes"},

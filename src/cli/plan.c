@@ -12,6 +12,13 @@ lariat_options plan_options(const options *o, int64_t context, int32_t sessions)
     result.context = context;
     result.sessions = sessions;
     result.kv = (lariat_kv)o->kv;
+    result.device = (lariat_device)o->device;
+    result.dtype = (lariat_dtype)o->dtype;
+    result.hops = (lariat_hops)o->hops;
+    result.n_cards = o->cards.n;
+    for (int i = 0; i < o->cards.n; i++) {
+        result.cards[i] = (int32_t)o->cards.values[i];
+    }
     result.layout = (lariat_layout)o->layout;
     result.pass = (lariat_pass)o->pass;
     return result;
@@ -48,21 +55,25 @@ static void describe_schedule(const lariat_plan *plan, const char *indent, FILE 
     }
 }
 
-void plan_describe(const lariat_plan *plan, int kv, const char *indent, FILE *to)
+void plan_describe(const lariat_plan *plan, const char *indent, FILE *to)
 {
-    static const char *const kv_names[] = {[LARIAT_KV_F16] = "f16", [LARIAT_KV_BF16] = "bf16", [LARIAT_KV_F32] = "f32"};
     char a[24], b[24];
+    if (plan->cards > 0) {
+        fprintf(to, "%sdevices      %d x %s, %s%s\n", indent, plan->cards, plan->device_name, plan->dtype,
+                plan->through_host ? ", hops through the host's memory" : "");
+    }
     fprintf(to, "%sring         ranks %d, threads %d, passes of up to %d tokens\n", indent, plan->ranks, plan->threads,
             plan->chunk);
     describe_schedule(plan, indent, to);
     fprintf(to, "%scontext      %lld positions, %lld a rank\n", indent, (long long)plan->context,
             (long long)plan->slots_per_rank);
-    fprintf(to, "%sweights      %s, once for all ranks\n", indent, bytes_text(plan->weight_bytes, a));
-    fprintf(to, "%sKV cache     %s a rank, %s\n", indent, bytes_text(plan->kv_bytes_per_rank, a), kv_names[kv]);
+    fprintf(to, "%sweights      %s, once %s\n", indent, bytes_text(plan->weight_bytes, a),
+            plan->cards ? "on each GPU" : "for all ranks");
+    fprintf(to, "%sKV cache     %s a rank, %s\n", indent, bytes_text(plan->kv_bytes_per_rank, a), plan->kv);
     fprintf(to, "%sactivations  %s a rank, %s shared\n", indent, bytes_text(plan->activation_bytes_per_rank, a),
             bytes_text(plan->shared_bytes, b));
-    fprintf(to, "%stotal        %s of %s available\n", indent, bytes_text(plan->total_bytes, a),
-            bytes_text(plan->available_bytes, b));
+    fprintf(to, "%stotal        %s of %s available%s\n", indent, bytes_text(plan->total_bytes, a),
+            bytes_text(plan->available_bytes, b), plan->cards ? " on the fullest GPU" : "");
     if (plan->total_bytes > plan->available_bytes) {
         fprintf(to, "%sdoes not fit %s too many; ", indent, bytes_text(plan->total_bytes - plan->available_bytes, a));
         if (plan->fits_context > 0) {
@@ -86,8 +97,9 @@ void plan_summarise(const lariat_plan *plan, FILE *to)
 json_t *plan_json(const lariat_plan *plan)
 {
     static const char *const pass_names[] = {[LARIAT_PASS_AUTO] = "auto", [LARIAT_PASS_KV] = "kv", [LARIAT_PASS_Q] = "q"};
-    return json_pack("{s:i, s:i, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "ranks", plan->ranks,
-                     "threads", plan->threads, "chunk", plan->chunk, "slices_up_to", plan->slices_up_to, "pass",
+    return json_pack("{s:s, s:s, s:s, s:i, s:b, s:i, s:i, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+                     "device", plan->device_name, "dtype", plan->dtype, "kv", plan->kv, "cards", plan->cards, "through_host",
+                     plan->through_host, "ranks", plan->ranks, "threads", plan->threads, "chunk", plan->chunk, "slices_up_to", plan->slices_up_to, "pass",
                      pass_names[plan->pass], "pass_q_from", (json_int_t)plan->pass_q_from, "context", (json_int_t)plan->context,
                      "slots_per_rank", (json_int_t)plan->slots_per_rank, "weight_bytes", (json_int_t)plan->weight_bytes,
                      "kv_bytes_per_rank", (json_int_t)plan->kv_bytes_per_rank, "activation_bytes_per_rank",

@@ -13,7 +13,7 @@
 lariat_options plan_options(const options *o, int64_t context, int32_t sessions);
 
 /* Several lines, each beginning with `indent`. */
-void plan_describe(const lariat_plan *plan, int kv, const char *indent, FILE *to);
+void plan_describe(const lariat_plan *plan, const char *indent, FILE *to);
 /* One line for a person who waits. */
 void plan_summarise(const lariat_plan *plan, FILE *to);
 json_t *plan_json(const lariat_plan *plan);

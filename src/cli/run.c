@@ -75,7 +75,7 @@ static void announce(const run *r, const lariat_plan *plan)
 {
     const options *o = r->options;
     if (o->verbose) {
-        plan_describe(plan, o->kv, "", stderr);
+        plan_describe(plan, "", stderr);
     } else if (terminal_errors() && !o->quiet) {
         plan_summarise(plan, stderr);
     }
@@ -98,7 +98,7 @@ int run_open_engine(run *r, slot_wish wanted)
         return complain_library();
     }
     if (o->plan) {
-        plan_describe(&plan, o->kv, "", stdout);
+        plan_describe(&plan, "", stdout);
         return output_flush();
     }
     announce(r, &plan);

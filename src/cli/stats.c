@@ -24,7 +24,7 @@ typedef struct shares {
 static shares shares_of(const run *r)
 {
     const figures *f = &r->figures;
-    shares s = {.at_best = ceilings_of(lariat_engine_plan(r->engine)->threads, r->model->weight_bytes)};
+    shares s = {.at_best = ceilings_of(lariat_engine_plan(r->engine))};
     if (s.at_best.known) {
         s.prefill = rate(f->prefill_flops, f->prefill_s * s.at_best.fma_flops);
         s.decode = rate(f->decode_weight_bytes, f->decode_s * s.at_best.read_rate);

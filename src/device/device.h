@@ -85,6 +85,11 @@ typedef struct device_ops {
     void (*upload)(device *dev, void *to, const void *from, size_t bytes);
     void (*download)(device *dev, void *to, const void *from, size_t bytes);
 
+    /* Makes `to`, whose rows lie in the device's memory, hold the values of `from`, which the host has, in the type of `to`; and makes
+       `to` hold the values that random.h defines for a matrix of `type` and this seed. NULL where shares_host. */
+    lariat_status (*load)(device *dev, const matrix *to, const matrix *from);
+    lariat_status (*make_random)(device *dev, const matrix *to, dtype type, uint64_t seed);
+
     /* Waits until all that was queued is done, and tells whether the device failed meanwhile. */
     lariat_status (*finish)(device *dev);
 
@@ -143,6 +148,7 @@ struct device {
     const device_ops *ops;
     dtype act;        /* of activations */
     bool shares_host; /* its memory is the host's: weights are read where the host has them */
+    void *stream;     /* of a device with streams: the handle of the one that all operations go to, for transports */
 };
 
 /* Element i of activations, which are only named here, not written. */

@@ -1,10 +1,9 @@
 /* Opening a model on a ring, and the threads of its ranks.
-   Rests on model/transformer.h (what a rank does) and device/cpu/cpu.h. See internal.h; sessions are in session.c.
+   Rests on machine.h (devices), model/place.h and model/transformer.h (what a rank does). See internal.h; sessions are in session.c.
 
    A rank is a thread that carries out commands: open, pass after pass, stop. The caller's thread only hands them out. */
 #include "engine/internal.h"
 
-#include "device/cpu/cpu.h"
 #include "engine/info.h"
 
 #include <stdio.h>
@@ -13,20 +12,39 @@
 
 /* --- the ranks --- */
 
+/* The rank that has the weights of this rank's card. CPUs share the host's. */
+static engine_rank *weights_holder(engine_rank *r)
+{
+    const machine *m = &r->engine->plan.machine;
+    int32_t n = r->engine->plan.shown.ranks, first = r->rank;
+
+    while (m->n_cards && first > 0 && machine_card(m, n, first - 1) == machine_card(m, n, r->rank)) {
+        first--;
+    }
+    return &r->engine->ranks[m->n_cards ? first : 0];
+}
+
 static lariat_status rank_open(engine_rank *r)
 {
     lariat_engine *e = r->engine;
 
-    comm *c = comm_endpoint(e->comm, r->rank);
+    TRY(machine_open_device(&e->plan.machine, e->plan.shown.ranks, r->rank, r->threads, &r->dev));
+    TRY(comm_attach(comm_endpoint(e->comm, r->rank), r->dev));
+    return weights_holder(r) == r ? placed_open(&r->placed, e->model, r->dev) : LARIAT_OK;
+}
 
-    TRY(cpu_device_open(r->threads, CPU_BEST, &r->dev));
-    TRY(comm_attach(c, r->dev));
-    return transformer_open(&r->transformer, &e->model->config, &e->model->weights, r->dev, c, &e->plan.setup, &e->cancel);
+static lariat_status rank_prepare(engine_rank *r)
+{
+    lariat_engine *e = r->engine;
+
+    return transformer_open(&r->transformer, &e->model->config, &weights_holder(r)->placed.weights, r->dev,
+                            comm_endpoint(e->comm, r->rank), &e->plan.setup, &e->cancel);
 }
 
 static void rank_close(engine_rank *r)
 {
     transformer_close(&r->transformer);
+    placed_close(&r->placed);
     if (r->dev) {
         r->dev->ops->close(r->dev);
         r->dev = NULL;
@@ -38,6 +56,8 @@ static lariat_status rank_obey(engine_rank *r)
     switch (r->engine->command) {
     case RANK_OPEN:
         return rank_open(r);
+    case RANK_PREPARE:
+        return rank_prepare(r);
     case RANK_PASS:
         return transformer_pass(&r->transformer, &r->engine->input);
     case RANK_STOP:
@@ -59,6 +79,9 @@ static void *rank_main(void *arg)
         if (r->status != LARIAT_OK) {
             snprintf(r->reason, sizeof r->reason, "%s", lariat_error());
             comm_cancel(e->comm); /* nobody waits for a rank that has given up */
+            if (r->dev) {
+                (void)r->dev->ops->finish(r->dev); /* what was queued is done before anybody goes on */
+            }
         }
         epoch_set(&r->done, number); /* the last touch: after RANK_STOP the engine may be gone */
         if (stop) {
@@ -124,10 +147,17 @@ static lariat_status start_ranks(lariat_engine *e)
         }
         e->ranks[i].started = true;
     }
-    return engine_run(e, RANK_OPEN);
+    TRY(engine_run(e, RANK_OPEN));
+    return engine_run(e, RANK_PREPARE);
 }
 
 /* --- the engine --- */
+
+/* Where memory is short: this machine, or a card of it. */
+static const char *place_of(const lariat_plan *p)
+{
+    return p->cards == 0 ? "this machine" : p->cards == 1 ? "the GPU" : "the fullest GPU";
+}
 
 static lariat_status refuse_what_does_not_fit(const char *path, const lariat_plan *p)
 {
@@ -138,20 +168,22 @@ static lariat_status refuse_what_does_not_fit(const char *path, const lariat_pla
     }
     if (p->weight_bytes > p->available_bytes) {
         return fail(LARIAT_NO_MEMORY,
-                    "%s: the weights alone need %.1f GB, with the rest it needs %.1f GB, this machine has %.1f GB "
-                    "free, %.1f GB too little; use a smaller model or type",
-                    path, (double)p->weight_bytes / 1e9, need, have, need - have);
+                    "%s: the weights alone need %.1f GB, with the rest it needs %.1f GB, %s has %.1f GB free, %.1f GB too "
+                    "little; use a smaller model%s",
+                    path, (double)p->weight_bytes / 1e9, need, place_of(p), have, need - have,
+                    p->cards ? ", or --device cpu" : " or type");
     }
     if (p->fits_context < 1) {
         return fail(LARIAT_NO_MEMORY,
-                    "%s: needs %.1f GB, this machine has %.1f GB free, %.1f GB too little even for a short context; "
+                    "%s: needs %.1f GB, %s has %.1f GB free, %.1f GB too little even for a short context; "
                     "use a smaller --chunk, model or type",
-                    path, need, have, need - have);
+                    path, need, place_of(p), have, need - have);
     }
     return fail(LARIAT_NO_MEMORY,
-                "%s: a context of %lld tokens needs %.1f GB, this machine has %.1f GB free, %.1f GB too little; "
-                "use -c %lld, which would fit, or a smaller --kv",
-                path, (long long)p->context, need, have, need - have, (long long)p->fits_context);
+                "%s: a context of %lld tokens needs %.1f GB, %s has %.1f GB free, %.1f GB too little; "
+                "use -c %lld, which would fit, or %s",
+                path, (long long)p->context, need, place_of(p), have, need - have, (long long)p->fits_context,
+                p->cards ? "more GPUs" : "a smaller --kv");
 }
 
 static lariat_status plan_and_check(const char *path, const lariat_options *o, engine_plan *plan)
@@ -170,9 +202,9 @@ static lariat_status open_parts(lariat_engine *e, const char *path)
     const lariat_plan *p = &e->plan.shown;
     size_t sessions = (size_t)e->plan.sessions, chunk = (size_t)p->chunk;
 
-    TRY(model_load(path, &e->model));
+    TRY(model_load(path, e->plan.machine.n_cards > 0, &e->model));
     model_info_fill(e->model, &e->info);
-    TRY(comm_threads_open(&e->plan.transport, &e->comm));
+    TRY(machine_open_transport(&e->plan.machine, &e->plan.transport, &e->comm));
     TRY(cache_open(&e->cache, p->ranks, p->slots_per_rank));
     TRY(pass_open(&e->pass, p->ranks));
     e->tokens = calloc(chunk, sizeof *e->tokens);
@@ -276,7 +308,8 @@ void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
         const transformer *t = &e->ranks[i].transformer;
         int64_t held = (int64_t)t->ring.shard.memory.size;
         int64_t rest = (int64_t)(t->memory.size + t->lists.size + t->ring.memory.size + t->ring.lists.size +
-                                 cpu_device_memory(e->ranks[i].threads));
+                                 machine_device_bytes(&e->plan.machine, e->ranks[i].threads) +
+                                 machine_endpoint_bytes(&e->plan.machine, &e->plan.transport));
         out->shard_bytes = held > out->shard_bytes ? held : out->shard_bytes;
         out->activation_bytes = rest > out->activation_bytes ? rest : out->activation_bytes;
     }

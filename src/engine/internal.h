@@ -7,7 +7,9 @@
 #include "base/threads.h"
 #include "comm/comm.h"
 #include "device/device.h"
+#include "engine/machine.h"
 #include "lariat/lariat.h"
+#include "model/place.h"
 #include "model/transformer.h"
 
 #include <pthread.h>
@@ -19,12 +21,14 @@ typedef struct engine_plan {
     plan_costs costs;
     transformer_setup setup;
     comm_setup transport;
+    machine machine;
 } engine_plan;
 
 /* From a description to a plan; the model needs no values. Refuses options that make no sense. */
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out);
 
-typedef enum rank_command { RANK_OPEN, RANK_PASS, RANK_STOP } rank_command;
+/* OPEN: the device and, by the first rank of a card, its weights. PREPARE: all that rests on them. */
+typedef enum rank_command { RANK_OPEN, RANK_PREPARE, RANK_PASS, RANK_STOP } rank_command;
 
 typedef struct engine_rank {
     lariat_engine *engine;
@@ -35,6 +39,7 @@ typedef struct engine_rank {
     lariat_status status;
     char reason[512];
     device *dev;
+    placed_weights placed; /* of this rank's card, if it is the first one there */
     transformer transformer;
 } engine_rank;
 

@@ -1,23 +1,23 @@
 /* What opening a model on a ring would take: options with nothing left open, memory, layouts.
-   Rests on model/transformer.h for the sizes and ring/plan.h for the predictions. See internal.h. */
+   Rests on machine.h for the devices, model/transformer.h for the sizes and ring/plan.h for the predictions. See internal.h. */
 #include "engine/internal.h"
 
 #include "base/memory.h"
-#include "device/cpu/cpu.h"
+
+#include <stdio.h>
 
 enum {
     CHUNK_ROWS = 512,    /* rows a rank: unpacking weights is then a twentieth of the work, and activations stay small */
     SLICES_MOST = 64,    /* tokens of a pass by slices: beyond, arithmetic binds, not the reading of weights */
     UNEVEN_ROWS = DECODE_BLOCK,    /* rows beyond an even share that a rank can take: what its shard may be behind */
-    MAX_RANKS = 4096,
+    GPU_ROWS = 4096,     /* rows a rank on a GPU: matrix products are at their best, activations are small beside the weights */
+    GPU_SLICES_MOST = 16, /* beyond, a GPU's products of few rows are no longer bound by reading */
+    FFN_ROWS = CHUNK_ROWS + 128, /* on CPUs: what the default chunk gives a rank, and what an uneven division may add to it */
+    MAX_RANKS = MACHINE_RANKS_MAX,
     MAX_THREADS = 4096,
     MAX_SESSIONS = 65536
 };
 #define MAX_CHUNK (INT64_C(1) << 22)
-
-/* For predictions, which must be the same on every machine of a ring: a server CPU's core. Only their ratios matter. */
-#define CORE_READ_BYTES_PER_S 10e9
-#define CORE_FLOPS 60e9
 
 void lariat_options_default(lariat_options *o)
 {
@@ -45,8 +45,11 @@ static lariat_status check_options(const lariat_options *o)
     return LARIAT_OK;
 }
 
-static dtype kv_type_of(lariat_kv kv)
+static dtype kv_type_of(lariat_kv kv, const machine *m)
 {
+    if (m->kind == LARIAT_DEVICE_CUDA) {
+        return m->act;
+    }
     return kv == LARIAT_KV_F32 ? DTYPE_F32 : kv == LARIAT_KV_BF16 ? DTYPE_BF16 : DTYPE_F16;
 }
 
@@ -56,29 +59,35 @@ static int64_t slots_for(int32_t ranks, int64_t context, int32_t sessions)
     return cache_slots_for(ranks, context) + (int64_t)(sessions - 1) * (ranks > 1 ? DECODE_BLOCK + SLOT_BLOCK : SLOT_BLOCK);
 }
 
-static plan_costs costs_of(const model *m, const lariat_plan *p, dtype kv)
+static plan_costs costs_of(const model *m, const machine *on, const lariat_plan *p, dtype kv)
 {
     const model_config *c = &m->config;
     double width = (double)c->n_heads * c->head_dim, kv_width = 2.0 * c->n_kv_heads * c->head_dim;
     double layers_bytes = (double)m->weight_bytes * c->n_layers / (c->n_layers + 1); /* the head is about one more */
-    comm_speed speed = comm_threads_speed();
+    comm_speed speed = machine_speed(on);
+    double act = (double)dtype_block_bytes(on->act);
 
     return (plan_costs){
         .n_ranks = p->ranks,
         .n_layers = c->n_layers,
         .weight_bytes = layers_bytes,
-        .row_bytes = 4.0 * c->n_layers * (width + kv_width + (width + 2.0 * c->n_heads) + 2.0 * c->d_model + c->d_ff),
-        .read_bytes_per_s = CORE_READ_BYTES_PER_S,
-        .flops = CORE_FLOPS,
+        .row_bytes = c->n_layers * (act * (width + kv_width + c->d_ff) + 4.0 * (width + 2.0 * c->n_heads + 2.0 * c->d_model)),
+        .read_bytes_per_s = machine_read_rate(on),
+        .flops = machine_flops(on),
         .hop_bytes_per_s = speed.bytes_per_s,
         .hop_latency_s = speed.latency_s,
         .kv_bytes = kv_width * (double)dtype_block_bytes(kv),
-        .q_bytes = 4.0 * (2 * width + 2.0 * c->n_heads),
+        .q_bytes = act * width + 4.0 * (width + 2.0 * c->n_heads),
         .qk_flops = 4.0 * width,
     };
 }
 
-/* Bytes of the process for a context; fills the plan's figures. INT64_MAX on overflow. */
+static int64_t most_ranks_on_a_card(const lariat_plan *p)
+{
+    return (p->ranks + p->cards - 1) / p->cards;
+}
+
+/* Bytes of the process, or of the fullest card, for a context; fills the plan's figures. INT64_MAX on overflow. */
 static int64_t add_up(const model *m, engine_plan *e, int64_t context)
 {
     lariat_plan *p = &e->shown;
@@ -88,17 +97,19 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     e->setup.slots = slots_for(p->ranks, context, e->sessions);
     size_t kv = shard_need(c->n_layers, c->n_kv_heads, c->head_dim, e->setup.slots, e->setup.kv_type);
     size_t activations = transformer_memory(c, &e->setup);
-    size_t transport = comm_threads_memory(&e->transport);
-    if (kv > INT64_MAX / MAX_RANKS / 4 || activations > INT64_MAX / MAX_RANKS / 4 || transport > INT64_MAX / 4) {
+    e->transport.hop_bytes = transformer_hop(c, &e->setup);
+    size_t transport = machine_shared_bytes(&e->machine, &e->transport), endpoint = machine_endpoint_bytes(&e->machine, &e->transport);
+    if (kv > INT64_MAX / MAX_RANKS / 4 || activations > INT64_MAX / MAX_RANKS / 4 || transport > INT64_MAX / 4 ||
+        endpoint > INT64_MAX / MAX_RANKS / 4) {
         return INT64_MAX;
     }
     p->context = context;
     p->slots_per_rank = e->setup.slots;
-    p->weight_bytes = m->weight_bytes;
     p->kv_bytes_per_rank = (int64_t)kv;
-    p->activation_bytes_per_rank = (int64_t)(activations + cpu_device_memory(threads_a_rank));
+    p->activation_bytes_per_rank = (int64_t)(activations + endpoint + machine_device_bytes(&e->machine, threads_a_rank));
     p->shared_bytes = (int64_t)transport + p->chunk * (int64_t)(sizeof(int32_t) + sizeof(pass_output));
-    p->total_bytes = p->weight_bytes + p->ranks * (p->kv_bytes_per_rank + p->activation_bytes_per_rank) + p->shared_bytes;
+    int64_t a_rank = p->kv_bytes_per_rank + p->activation_bytes_per_rank;
+    p->total_bytes = p->weight_bytes + (p->cards ? most_ranks_on_a_card(p) * a_rank : p->ranks * a_rank + p->shared_bytes);
     return p->total_bytes;
 }
 
@@ -125,6 +136,56 @@ static bool queries_may_travel(const engine_plan *e, const lariat_options *o)
     return e->shown.ranks > 1 && (o->pass == LARIAT_PASS_Q || (o->pass == LARIAT_PASS_AUTO && e->costs.hop_bytes_per_s > 0));
 }
 
+/* As options name it. */
+static const char *type_text(dtype type)
+{
+    return type == DTYPE_F32 ? "f32" : type == DTYPE_BF16 ? "bf16" : "f16";
+}
+
+/* What the machine decides: where ranks lie, and the free memory of the fullest place. */
+static lariat_status plan_machine(const model *m, const lariat_options *o, engine_plan *out)
+{
+    lariat_plan *p = &out->shown;
+    const machine *on = &out->machine;
+
+    TRY(machine_choose(o, m->weight_type, &out->machine));
+    p->device = on->kind;
+    snprintf(p->device_name, sizeof p->device_name, "%s", on->name);
+    p->cards = on->n_cards;
+    p->through_host = on->through_host;
+    p->dtype = type_text(on->act);
+    p->kv = type_text(kv_type_of(o->kv, on));
+    p->ranks = o->ranks ? o->ranks : on->n_cards ? on->n_cards : 1;
+    p->threads = o->threads ? o->threads : cpus_available();
+    p->threads = p->threads < p->ranks ? p->ranks : p->threads;
+    p->chunk = o->chunk ? o->chunk : (on->n_cards ? GPU_ROWS : CHUNK_ROWS) * p->ranks;
+    p->available_bytes = on->n_cards ? on->card_free[0] : memory_available();
+    for (int32_t i = 1; i < on->n_cards; i++) {
+        p->available_bytes = on->card_free[i] < p->available_bytes ? on->card_free[i] : p->available_bytes;
+    }
+    size_t weights = on->n_cards ? placed_bytes(m, on->act) : (size_t)m->weight_bytes;
+    if (weights > INT64_MAX / 4) {
+        return fail(LARIAT_NO_MEMORY, "%s: its weights are more than memory can address", m->path);
+    }
+    p->weight_bytes = (int64_t)weights;
+    return LARIAT_OK;
+}
+
+/* Which passes go by slices, and which side travels in the others. */
+static void plan_layouts(const lariat_options *o, int64_t context, engine_plan *out)
+{
+    lariat_plan *p = &out->shown;
+    int64_t few = p->cards ? GPU_SLICES_MOST : SLICES_MOST;
+    int64_t most = o->layout == LARIAT_LAYOUT_SLICES ? p->chunk : o->layout == LARIAT_LAYOUT_TOKENS ? 0 : few;
+
+    most = most < p->chunk ? most : p->chunk;
+    p->slices_up_to = (int32_t)(o->layout == LARIAT_LAYOUT_AUTO ? plan_slices_up_to(&out->costs, most) : most);
+    p->pass = o->pass;
+    p->pass_q_from = o->pass == LARIAT_PASS_Q    ? 0
+                     : o->pass == LARIAT_PASS_KV ? -1
+                                                 : plan_q_from(&out->costs, p->chunk, context);
+}
+
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out)
 {
     *out = (engine_plan){.sessions = o->sessions ? o->sessions : 1};
@@ -132,24 +193,15 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
     int64_t context = o->context ? o->context : m->config.trained_context;
 
     TRY(check_options(o));
-    p->ranks = o->ranks ? o->ranks : 1;
-    p->threads = o->threads ? o->threads : cpus_available();
-    p->threads = p->threads < p->ranks ? p->ranks : p->threads;
-    p->chunk = o->chunk ? o->chunk : CHUNK_ROWS * p->ranks;
-    out->costs = costs_of(m, p, kv_type_of(o->kv));
-    int64_t most = o->layout == LARIAT_LAYOUT_SLICES ? p->chunk : o->layout == LARIAT_LAYOUT_TOKENS ? 0 : SLICES_MOST;
-    most = most < p->chunk ? most : p->chunk;
-    p->slices_up_to = (int32_t)(o->layout == LARIAT_LAYOUT_AUTO ? plan_slices_up_to(&out->costs, most) : most);
-    p->pass = o->pass;
-    p->pass_q_from = o->pass == LARIAT_PASS_Q    ? 0
-                     : o->pass == LARIAT_PASS_KV ? -1
-                                                 : plan_q_from(&out->costs, p->chunk, context);
+    TRY(plan_machine(m, o, out));
+    dtype kv = kv_type_of(o->kv, &out->machine);
+    out->costs = costs_of(m, &out->machine, p, kv);
+    plan_layouts(o, context, out);
     int64_t rows = (p->chunk + p->ranks - 1) / p->ranks + (p->ranks > 1 ? UNEVEN_ROWS : 0);
     out->setup = (transformer_setup){.n_ranks = p->ranks, .max_rows = rows < p->chunk ? rows : p->chunk,
-                                     .max_slices = p->slices_up_to, .kv_type = kv_type_of(o->kv), .act = DTYPE_F32,
-                                     .pass_q = queries_may_travel(out, o)};
+                                     .max_slices = p->slices_up_to, .ffn_rows = p->cards ? GPU_ROWS : FFN_ROWS, .kv_type = kv,
+                                     .act = out->machine.act, .pass_q = queries_may_travel(out, o)};
     out->transport = (comm_setup){.n_ranks = p->ranks, .message_bytes = transformer_message(&m->config, &out->setup)};
-    p->available_bytes = memory_available();
     if (add_up(m, out, context) == INT64_MAX) {
         return fail(LARIAT_NO_MEMORY,
                     "%s: a context of %lld tokens in chunks of %d is more than memory can address; use a smaller -c "

@@ -189,12 +189,12 @@ static lariat_status open_file(const char *path, model *m)
     return config_from_gguf(m->file, &m->config);
 }
 
-static lariat_status open_any(const char *path, bool values, model *m)
+static lariat_status open_any(const char *path, bool values, bool device_makes, model *m)
 {
     m->table = &m->own_table;
     if (random_named(path)) {
         TRY(random_describe(path, &m->config, &m->own_table));
-        if (values) {
+        if (values && !(device_makes && random_plain(&m->own_table))) {
             TRY(random_fill(path, &m->own_table, &m->random));
         }
     } else if (path_is_directory(path)) {
@@ -208,7 +208,7 @@ static lariat_status open_any(const char *path, bool values, model *m)
     return weights_bind(m, values);
 }
 
-static lariat_status open_model(const char *path, bool values, model **out)
+static lariat_status open_model(const char *path, bool values, bool device_makes, model **out)
 {
     model *m = calloc(1, sizeof *m);
 
@@ -217,7 +217,7 @@ static lariat_status open_model(const char *path, bool values, model **out)
         free(m);
         return no_memory(path);
     }
-    lariat_status status = open_any(path, values, m);
+    lariat_status status = open_any(path, values, device_makes, m);
     if (status != LARIAT_OK) {
         model_close(m);
         return status;
@@ -228,12 +228,12 @@ static lariat_status open_model(const char *path, bool values, model **out)
 
 lariat_status model_describe(const char *path, model **out)
 {
-    return open_model(path, false, out);
+    return open_model(path, false, false, out);
 }
 
-lariat_status model_load(const char *path, model **out)
+lariat_status model_load(const char *path, bool device_makes, model **out)
 {
-    return open_model(path, true, out);
+    return open_model(path, true, device_makes, out);
 }
 
 void model_close(model *m)

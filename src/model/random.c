@@ -243,6 +243,32 @@ static void set_scales(dtype type, unsigned char *block)
     }
 }
 
+bool random_plain(const tensors *table)
+{
+    for (int64_t i = 0; i < table->n; i++) {
+        if (dtype_block_elements(table->list[i].type) != 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A tensor's own stretch of counters: no two are longer than 2^40 words. */
+static uint64_t seed_of(int64_t matrix_index)
+{
+    return (uint64_t)(matrix_index + 1) << 40;
+}
+
+uint64_t random_seed(const tensors *table, const tensor *x)
+{
+    int64_t index = 0;
+
+    for (const tensor *before = table->list; before < x; before++) {
+        index += before->n_dims == 2;
+    }
+    return seed_of(index);
+}
+
 /* Blocks of one piece: a multiple of 8 bytes for every type, and about as large as a core's second-level cache. */
 enum { PIECE_BLOCKS_PLAIN = 1 << 17, PIECE_BLOCKS_32 = 1 << 14, PIECE_BLOCKS_256 = 1 << 12 };
 
@@ -298,8 +324,7 @@ static void fill_piece(void *arg, int64_t piece, int thread)
     size_t bytes = x->bytes - start < step ? x->bytes - start : step;
     unsigned char *to = (unsigned char *)(uintptr_t)x->data + start;
 
-    /* A tensor's own stretch of counters: no two are longer than 2^40 words. */
-    fill_words(to, (uint64_t)(t + 1) << 40, start, bytes, x->type);
+    fill_words(to, seed_of(t), start, bytes, x->type);
     if (dtype_block_elements(x->type) > 1) {
         for (size_t i = 0; i < bytes; i += block) {
             set_scales(x->type, to + i);

@@ -14,6 +14,12 @@ bool random_named(const char *path);
 /* The configuration of the named shape and its tensors, without data. */
 lariat_status random_describe(const char *path, model_config *c, tensors *table);
 
+/* Can a device make the weights itself? Those of plain types it can; blocks are made on the host. */
+bool random_plain(const tensors *table);
+
+/* The seed of matrix x of a random model's table: the values of a tensor follow from it, its type and its size. */
+uint64_t random_seed(const tensors *table, const tensor *x);
+
 /* Makes the weights, by all CPUs that the process may use. Norms get no data: they are ones. */
 lariat_status random_fill(const char *path, tensors *table, arena *memory);
 

@@ -3,9 +3,6 @@
 #include "model/transformer.h"
 
 enum {
-    /* Rows of a block of the feed-forward: what the default chunk gives a rank, and what an uneven division may add to it. It
-       bounds the memory of g and u; each block unpacks all matrices once. */
-    FFN_ROWS = 640,
     /* Rows whose logits are computed at once: unpacking the head is spread over so many. */
     LOGIT_ROWS = 128
 };
@@ -61,7 +58,7 @@ typedef struct transformer_sizes {
 static transformer_sizes sizes_of(const model_config *c, const transformer_setup *s)
 {
     int64_t rows = most(s->max_rows, s->max_slices), width = (int64_t)c->n_heads * c->head_dim;
-    int64_t block = least(rows, FFN_ROWS);
+    int64_t block = least(rows, s->ffn_rows);
     size_t act = dtype_block_bytes(s->act);
 
     return (transformer_sizes){
@@ -146,12 +143,8 @@ lariat_status transformer_open(transformer *t, const model_config *config, const
     transformer_sizes z = sizes_of(config, s);
     ring_setup ring = ring_setup_of(config, s);
 
-    *t = (transformer){.config = config,
-                       .weights = weights,
-                       .dev = dev,
-                       .comm = c,
-                       .max_rows = most(s->max_rows, s->max_slices),
-                       .cancel = cancel};
+    *t = (transformer){.config = config, .weights = weights, .dev = dev, .comm = c,
+                       .ffn_rows = s->ffn_rows, .cancel = cancel};
     TRY(ring_open(&t->ring, dev, c, &ring));
     TRY(device_arena_open(dev, &t->memory, device_bytes(&z), "activations"));
     TRY(arena_open(&t->lists, host_bytes(&z), "lists of a pass"));
@@ -206,10 +199,8 @@ static lariat_status attention_block(transformer *t, int32_t l, int64_t rows)
     const model_config *c = t->config;
     const layer_weights *w = &t->weights->layers[l];
     const device_ops *ops = t->dev->ops;
-    const int64_t ld = qkv_width(c), q_width = (int64_t)c->n_heads * c->head_dim,
-                  kv_width = (int64_t)c->n_kv_heads * c->head_dim;
-    /* [rows, heads, head_dim] each, ld apart */
-    void *q = t->qkv, *k = act_at(t->dev, q, q_width), *v = act_at(t->dev, k, kv_width);
+    const int64_t ld = qkv_width(c), q_width = (int64_t)c->n_heads * c->head_dim, kv_width = (int64_t)c->n_kv_heads * c->head_dim;
+    void *q = t->qkv, *k = act_at(t->dev, q, q_width), *v = act_at(t->dev, k, kv_width); /* [rows, heads, head_dim] each, ld apart */
     const projection qkv[] = {{&w->q, w->bias_q}, {&w->k, w->bias_k}, {&w->v, w->bias_v}}, o = {&w->o, w->bias_o};
 
     ops->rms_norm(t->dev, t->h, t->x, w->attn_norm, c->rms_eps, rows, c->d_model);
@@ -227,7 +218,7 @@ static lariat_status feed_forward(transformer *t, int32_t l, int64_t rows)
     const model_config *c = t->config;
     const layer_weights *w = &t->weights->layers[l];
     const projection gate = {&w->gate, w->bias_gate}, up = {&w->up, w->bias_up}, down = {&w->down, w->bias_down};
-    int64_t blocks = (rows + FFN_ROWS - 1) / FFN_ROWS;
+    int64_t blocks = (rows + t->ffn_rows - 1) / t->ffn_rows;
 
     for (int64_t b = 0; b < blocks; b++) {
         int64_t begin = rows * b / blocks, n = rows * (b + 1) / blocks - begin;

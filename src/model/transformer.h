@@ -15,6 +15,7 @@ typedef struct transformer_setup {
     int64_t max_rows;    /* of a rank, by tokens */
     int64_t max_slices;  /* tokens of a pass by slices */
     int64_t slots;       /* of a rank's shard */
+    int64_t ffn_rows;    /* of a block of the feed-forward: bounds the memory of g and u; on CPUs each block unpacks all matrices once */
     dtype kv_type;
     dtype act;           /* of the device's activations */
     bool pass_q;
@@ -41,7 +42,7 @@ typedef struct transformer {
     comm *comm;
     ring_rank ring;
     linear_context linear;
-    int64_t max_rows;
+    int64_t ffn_rows;
     arena memory, lists; /* the device's; the host's */
     /* On the device: the residual, angles and logits in F32, activations in its own type. */
     float *x;            /* [rows, d_model]: the residual */

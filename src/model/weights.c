@@ -2,6 +2,8 @@
    Rests on format/tensors.h. See weights.h. */
 #include "model/weights.h"
 
+#include "model/random.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +110,9 @@ static lariat_status bind_matrix(binder *b, const char *name, int64_t rows, int6
 
     TRY(find(b, name, rows, cols, &x));
     *out = (matrix){.type = x->type, .rows = rows, .cols = cols, .data = x->data, .row_bytes = dtype_row_bytes(x->type, cols)};
+    if (random_named(b->path)) {
+        out->seed = random_seed(b->m->table, x);
+    }
     return LARIAT_OK;
 }
 

@@ -45,8 +45,9 @@ typedef struct model {
    values (but rope_freqs). */
 lariat_status model_describe(const char *path, model **out);
 
-/* The same, and the values: norms and biases are converted and checked to be finite; random weights are made, by all CPUs. */
-lariat_status model_load(const char *path, model **out);
+/* The same, and the values: norms and biases are converted and checked to be finite; random weights are made, by all CPUs. With
+   `device_makes` a random model's matrices of plain types are left without data: a device makes them itself. */
+lariat_status model_load(const char *path, bool device_makes, model **out);
 
 /* NULL is allowed. */
 void model_close(model *m);

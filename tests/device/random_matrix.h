@@ -73,7 +73,7 @@ static inline void scale_offsets(dtype type, int offsets[2])
 /* Any bits as codes and small scales, any sign and several sizes as f16 scales. Free the data with guarded_free. */
 static inline matrix random_matrix(dtype type, int64_t rows, int64_t cols)
 {
-    matrix w = {type, rows, cols, NULL, dtype_row_bytes(type, cols)};
+    matrix w = {.type = type, .rows = rows, .cols = cols, .row_bytes = dtype_row_bytes(type, cols)};
     size_t bytes = (size_t)rows * w.row_bytes, step = dtype_block_bytes(type);
     unsigned char *p = guarded_alloc(bytes);
     int scales[2];

@@ -11,10 +11,10 @@ declare -A sees=(
     [format]=''
     [text]=''
     [device]=''
-    [comm]='device/device.h'
+    [comm]='device/device.h device/gpu.h'
     [ring]='device comm'
     [model]='ring device format comm/comm.h'
-    [engine]='model ring text format comm device/device.h device/cpu/cpu.h device/cpu/ceilings.h'
+    [engine]='model ring text format comm device/device.h device/gpu.h device/cuda/module.h device/cpu/cpu.h device/cpu/ceilings.h'
     [cli]='-'
     [server]='-'
 )

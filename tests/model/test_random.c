@@ -83,7 +83,7 @@ static void plain_values_are_small_and_symmetric(void **state)
     (void)state;
     for (int i = 0; i < 3; i++) {
         model *m;
-        assert_accepted(model_load(paths[i], &m));
+        assert_accepted(model_load(paths[i], false, &m));
         const matrix *w = &m->weights.layers[29].up;
         double sum = 0, squares = 0;
         int64_t n = w->rows * w->cols;
@@ -118,7 +118,7 @@ static void the_bits_are_the_same_everywhere(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         model *m;
-        assert_accepted(model_load(known[i].path, &m));
+        assert_accepted(model_load(known[i].path, false, &m));
         const matrix *q = &m->weights.layers[0].q;
         const matrix *d = &m->weights.layers[29].down;
         uint64_t first = fnv1a(q->data, (size_t)q->rows * q->row_bytes);

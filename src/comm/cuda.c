@@ -1,0 +1,557 @@
+/* Ranks that are threads of one process, each with a GPU: short rows are read where their owner put them, pieces are pulled by the
+   copy engine of the reader.
+   Rests on the CUDA runtime. See comm.h for the interface, threads.c for the same on CPUs.
+
+   Two orders are kept, one on the host and one on the cards.
+   - On the host: a call that reads what another rank makes waits until that rank has *queued* the making of it. It never waits for
+     a card.
+   - On the cards: behind the making, the owner's stream writes a growing number (the step) to a word, and the reader's stream waits
+     until the word has got so far. Words are never reset while work is queued.
+   The first order makes the second one safe: whatever waits on a stream, the write that ends the wait is already queued, and in front of
+   it. So nothing can hang: not with ranks that share a card, nor with fewer hardware queues than streams (work of several streams
+   then runs in the order of queueing), nor when a rank fails, whose readers are let go on the host and queue nothing more.
+   Words lie in pinned memory of the host, which every card can wait on, with or without peer access. */
+#include "comm/gpu.h"
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/threads.h"
+
+#include <cuda.h>
+#include <cuda_runtime_api.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    SLOTS = 2,       /* hops between ask and release: the one that is used and the one that travels */
+    WORD_STRIDE = 64 /* bytes: a cache line a word */
+};
+
+/* A word that a rank's stream writes and others' streams wait on, and how far it has been queued. */
+typedef struct mark {
+    epoch queued;
+    CUdeviceptr word;
+} mark;
+
+typedef CUresult (*stream_value_fn)(CUstream, CUdeviceptr, cuuint32_t, unsigned int);
+
+typedef struct cuda_group cuda_group;
+
+typedef struct slot {
+    unsigned char *staging; /* [hop_bytes] on this rank's card */
+    unsigned char *pinned;  /* the same on the host, where pieces go through it */
+    cudaEvent_t brought;    /* the pieces are in staging */
+    cudaEvent_t freed;      /* they have been read */
+} slot;
+
+typedef struct cuda_comm {
+    comm base;
+    cuda_group *group;
+    device *dev;
+    cudaStream_t stream, copies;
+    cudaStream_t *fetch;    /* [n]: through the host: a stream on the card of each owner ... */
+    cudaEvent_t *landed;    /* [n]: ... and that its pieces are in pinned memory */
+    unsigned char *blocks;  /* [2, message_bytes]: this rank's side of the all-gathers, on its card or on the host */
+    slot slots[SLOTS];
+    uint64_t asked, taken, released; /* hops so far */
+    uint32_t gathers;
+    const unsigned char *region[COMM_REGIONS];
+    size_t bytes[COMM_REGIONS];
+    mark ready[COMM_REGIONS], gathered;
+} cuda_comm;
+
+struct cuda_group {
+    comm_group base;
+    comm_setup setup;
+    size_t message_bytes; /* rounded up to whole cache lines */
+    bool through_host;
+    int32_t *ordinals;
+    cuda_comm *ranks;
+    unsigned char *words; /* pinned: [n, COMM_REGIONS + 1] of WORD_STRIDE bytes */
+    stream_value_fn write_value, wait_value;
+    _Atomic bool cancelled;
+};
+
+static const comm_ops cuda_ops;
+
+static lariat_status checked(cudaError_t error, int rank, const char *what)
+{
+    return error == cudaSuccess ? LARIAT_OK : fail(LARIAT_FAILED, "rank %d: %s: %s", rank, what, cudaGetErrorString(error));
+}
+
+/* --- opening --- */
+
+static size_t staging_bytes(const comm_setup *s)
+{
+    return s->n_ranks > 1 ? arena_need(s->hop_bytes) : 0;
+}
+
+static size_t cuda_memory(const comm_setup *s, bool through_host)
+{
+    size_t blocks = through_host || s->n_ranks == 1 ? 0 : bytes_of(2, 1, arena_need(s->message_bytes));
+    size_t staging = bytes_of(SLOTS, 1, staging_bytes(s));
+
+    return blocks == SIZE_MAX || staging == SIZE_MAX ? SIZE_MAX : blocks + staging;
+}
+
+static size_t cuda_pinned(const comm_setup *s, bool through_host)
+{
+    return through_host ? cuda_memory(s, false) : WORD_STRIDE * (COMM_REGIONS + 1);
+}
+
+static comm_speed cuda_speed(bool through_host)
+{
+    /* NVLink as the copy engine uses it between two cards of a host; PCIe twice. */
+    return through_host ? (comm_speed){.bytes_per_s = 20e9, .latency_s = 40e-6} : (comm_speed){.bytes_per_s = 350e9, .latency_s = 15e-6};
+}
+
+static lariat_status find_stream_values(cuda_group *g)
+{
+    enum cudaDriverEntryPointQueryResult found_write, found_wait;
+    void *write = NULL, *wait = NULL;
+
+    if (cudaGetDriverEntryPointByVersion("cuStreamWriteValue32", &write, 12000, cudaEnableDefault, &found_write) != cudaSuccess ||
+        cudaGetDriverEntryPointByVersion("cuStreamWaitValue32", &wait, 12000, cudaEnableDefault, &found_wait) != cudaSuccess || !write ||
+        !wait) {
+        return fail(LARIAT_UNSUPPORTED, "cuda: this driver cannot order streams by values in memory; install driver 580 or later");
+    }
+    memcpy(&g->write_value, &write, sizeof write);
+    memcpy(&g->wait_value, &wait, sizeof wait);
+    return LARIAT_OK;
+}
+
+static void place_words(cuda_group *g)
+{
+    for (int r = 0; r < g->base.n; r++) {
+        unsigned char *words = g->words + (size_t)r * (COMM_REGIONS + 1) * WORD_STRIDE;
+        for (int i = 0; i < COMM_REGIONS; i++) {
+            g->ranks[r].ready[i].word = (CUdeviceptr)(words + i * WORD_STRIDE);
+        }
+        g->ranks[r].gathered.word = (CUdeviceptr)(words + COMM_REGIONS * WORD_STRIDE);
+    }
+}
+
+static lariat_status open_group(cuda_group *g, const int32_t ordinals[])
+{
+    size_t n = (size_t)g->base.n, bytes = n * (COMM_REGIONS + 1) * WORD_STRIDE;
+    void *words = NULL;
+
+    g->ordinals = malloc(n * sizeof *g->ordinals);
+    g->ranks = aligned_alloc(_Alignof(cuda_comm), n * sizeof *g->ranks);
+    if (!g->ordinals || !g->ranks) {
+        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory for %zu ranks", n);
+    }
+    memcpy(g->ordinals, ordinals, n * sizeof *g->ordinals);
+    memset(g->ranks, 0, n * sizeof *g->ranks);
+    for (int r = 0; r < g->base.n; r++) {
+        g->ranks[r].base = (comm){.ops = &cuda_ops, .rank = r, .n = g->base.n};
+        g->ranks[r].group = g;
+    }
+    TRY(checked(cudaSetDevice(ordinals[0]), 0, "the card cannot be used"));
+    TRY(find_stream_values(g));
+    TRY(checked(cudaHostAlloc(&words, bytes, cudaHostAllocPortable | cudaHostAllocMapped), 0, "pinned memory for the order of ranks"));
+    g->words = words;
+    memset(g->words, 0, bytes);
+    place_words(g);
+    return LARIAT_OK;
+}
+
+static lariat_status cuda_open(const comm_setup *s, const int32_t ordinals[], bool through_host, comm_group **out)
+{
+    cuda_group *g = aligned_alloc(_Alignof(cuda_group), (sizeof *g + _Alignof(cuda_group) - 1) / _Alignof(cuda_group) * _Alignof(cuda_group));
+
+    if (!g) {
+        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory");
+    }
+    memset(g, 0, sizeof *g);
+    g->base = (comm_group){.ops = &cuda_ops, .n = s->n_ranks};
+    g->setup = *s;
+    g->message_bytes = arena_need(s->message_bytes);
+    g->through_host = through_host;
+    lariat_status status = open_group(g, ordinals);
+    if (status != LARIAT_OK) {
+        comm_group_close(&g->base);
+        return status;
+    }
+    *out = &g->base;
+    return LARIAT_OK;
+}
+
+static void free_bytes(void *block, bool on_host)
+{
+    (void)(on_host ? cudaFreeHost(block) : cudaFree(block)); /* what is queued on it has been finished by its rank */
+}
+
+static void close_event(cudaEvent_t event)
+{
+    if (event) {
+        (void)cudaEventDestroy(event);
+    }
+}
+
+static void close_stream(cudaStream_t stream)
+{
+    if (stream) {
+        (void)cudaStreamDestroy(stream);
+    }
+}
+
+static void close_slot(slot *s)
+{
+    free_bytes(s->staging, false);
+    free_bytes(s->pinned, true);
+    close_event(s->brought);
+    close_event(s->freed);
+}
+
+static void close_rank(cuda_group *g, cuda_comm *c)
+{
+    (void)cudaSetDevice(g->ordinals[c->base.rank]);
+    for (int i = 0; i < SLOTS; i++) {
+        close_slot(&c->slots[i]);
+    }
+    for (int r = 0; c->fetch && c->landed && r < g->base.n; r++) {
+        close_stream(c->fetch[r]);
+        close_event(c->landed[r]);
+    }
+    free(c->fetch);
+    free(c->landed);
+    free_bytes(c->blocks, g->through_host);
+    close_stream(c->copies);
+}
+
+static void cuda_close(comm_group *base)
+{
+    cuda_group *g = (cuda_group *)base;
+
+    for (int r = 0; g->ranks && g->ordinals && r < base->n; r++) {
+        close_rank(g, &g->ranks[r]);
+    }
+    (void)cudaFreeHost(g->words);
+    free(g->ranks);
+    free(g->ordinals);
+    free(g);
+}
+
+static comm *cuda_endpoint(comm_group *base, int rank)
+{
+    return &((cuda_group *)base)->ranks[rank].base;
+}
+
+/* --- attaching: from the rank's own thread --- */
+
+static lariat_status take_bytes(cuda_comm *c, size_t bytes, bool on_host, unsigned char **out)
+{
+    void *block = NULL;
+
+    TRY(checked(on_host ? cudaHostAlloc(&block, bytes, cudaHostAllocPortable | cudaHostAllocMapped) : cudaMalloc(&block, bytes),
+                c->base.rank, on_host ? "pinned memory for hops" : "memory for hops; use a shorter context (-c) or more ranks"));
+    *out = block;
+    return LARIAT_OK;
+}
+
+static lariat_status new_event(cuda_comm *c, cudaEvent_t *event)
+{
+    return checked(cudaEventCreateWithFlags(event, cudaEventDisableTiming), c->base.rank, "an event");
+}
+
+static lariat_status new_stream(cuda_comm *c, cudaStream_t *stream)
+{
+    return checked(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), c->base.rank, "a stream");
+}
+
+static lariat_status reach_peers(cuda_comm *c)
+{
+    cuda_group *g = c->group;
+    int mine = g->ordinals[c->base.rank];
+
+    for (int r = 0; r < g->base.n; r++) {
+        if (g->ordinals[r] == mine) {
+            continue;
+        }
+        cudaError_t error = cudaDeviceEnablePeerAccess(g->ordinals[r], 0);
+        if (error != cudaErrorPeerAccessAlreadyEnabled) {
+            TRY(checked(error, c->base.rank, "no access to the memory of another rank's card; use --hops host"));
+        }
+        (void)cudaGetLastError(); /* "already enabled" is kept there */
+    }
+    return LARIAT_OK;
+}
+
+/* Through the host, a piece leaves its owner's card on a stream of that card. */
+static lariat_status open_fetching(cuda_comm *c)
+{
+    cuda_group *g = c->group;
+
+    c->fetch = calloc((size_t)g->base.n, sizeof *c->fetch);
+    c->landed = calloc((size_t)g->base.n, sizeof *c->landed);
+    if (!c->fetch || !c->landed) {
+        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory for %d streams", g->base.n);
+    }
+    for (int r = 0; r < g->base.n; r++) {
+        if (r != c->base.rank) {
+            TRY(checked(cudaSetDevice(g->ordinals[r]), c->base.rank, "the card of another rank"));
+            TRY(new_stream(c, &c->fetch[r]));
+            TRY(new_event(c, &c->landed[r]));
+        }
+    }
+    return checked(cudaSetDevice(g->ordinals[c->base.rank]), c->base.rank, "the card");
+}
+
+static lariat_status cuda_attach(comm *base, device *dev)
+{
+    cuda_comm *c = (cuda_comm *)base;
+    cuda_group *g = c->group;
+
+    c->dev = dev;
+    c->stream = dev->stream;
+    if (base->n == 1) {
+        return LARIAT_OK;
+    }
+    TRY(take_bytes(c, 2 * g->message_bytes, g->through_host, &c->blocks));
+    TRY(new_stream(c, &c->copies));
+    for (int i = 0; i < SLOTS; i++) {
+        TRY(take_bytes(c, staging_bytes(&g->setup), false, &c->slots[i].staging));
+        TRY(new_event(c, &c->slots[i].brought));
+        TRY(new_event(c, &c->slots[i].freed));
+        if (g->through_host) {
+            TRY(take_bytes(c, staging_bytes(&g->setup), true, &c->slots[i].pinned));
+        }
+    }
+    return g->through_host ? open_fetching(c) : reach_peers(c);
+}
+
+/* --- order --- */
+
+static void cuda_cancel(comm_group *base)
+{
+    atomic_store(&((cuda_group *)base)->cancelled, true);
+}
+
+static void cuda_reset(comm_group *base)
+{
+    cuda_group *g = (cuda_group *)base;
+
+    for (int r = 0; r < base->n; r++) {
+        cuda_comm *c = &g->ranks[r];
+        c->asked = c->taken = c->released = 0;
+        c->gathers = 0;
+        atomic_store(&c->gathered.queued.value, 0);
+        memset((void *)(uintptr_t)c->gathered.word, 0, sizeof(uint32_t)); /* no card is at work */
+    }
+    atomic_store(&g->cancelled, false);
+}
+
+static lariat_status set_mark(cuda_comm *c, mark *m, uint32_t value)
+{
+    if (c->group->write_value(c->stream, m->word, value, CU_STREAM_WRITE_VALUE_DEFAULT) != CUDA_SUCCESS) {
+        return fail(LARIAT_FAILED, "rank %d: its stream takes no more work", c->base.rank);
+    }
+    epoch_set(&m->queued, value);
+    return LARIAT_OK;
+}
+
+/* On the host until it is queued, on the stream until it is done. */
+static lariat_status wait_mark(cuda_comm *c, cudaStream_t stream, mark *m, uint32_t value)
+{
+    double from = clock_now();
+    bool queued = epoch_wait_unless(&m->queued, value, &c->group->cancelled);
+
+    c->base.counted.wait_s += clock_now() - from;
+    if (!queued) {
+        return fail(LARIAT_CANCELLED, "rank %d: another rank stopped", c->base.rank);
+    }
+    if (c->group->wait_value(stream, m->word, value, CU_STREAM_WAIT_VALUE_GEQ) != CUDA_SUCCESS) {
+        return fail(LARIAT_FAILED, "rank %d: its stream takes no more work", c->base.rank);
+    }
+    return LARIAT_OK;
+}
+
+/* --- collectives --- */
+
+static lariat_status cuda_all_gather(comm *base, const void *mine, size_t bytes, const void *theirs[])
+{
+    cuda_comm *c = (cuda_comm *)base;
+    cuda_group *g = c->group;
+    uint32_t number = ++c->gathers;
+    size_t set = (number & 1) * g->message_bytes;
+
+    if (base->n == 1) {
+        if (theirs) {
+            theirs[0] = mine;
+        }
+        return LARIAT_OK;
+    }
+    if (bytes > g->message_bytes) {
+        return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu", base->rank, bytes, g->message_bytes);
+    }
+    if (bytes) {
+        TRY(checked(cudaMemcpyAsync(c->blocks + set, mine, bytes, cudaMemcpyDefault, c->stream), base->rank, "a message"));
+    }
+    TRY(set_mark(c, &c->gathered, number));
+    for (int r = 0; r < base->n; r++) {
+        cuda_comm *other = &g->ranks[r];
+        if (r != base->rank) {
+            TRY(wait_mark(c, c->stream, &other->gathered, number));
+        }
+        if (theirs) {
+            theirs[r] = other->blocks + set; /* read from there: over the link between the cards, or from the host */
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* --- pieces --- */
+
+static void cuda_expose(comm *base, comm_region region, const void *at, size_t bytes)
+{
+    cuda_comm *c = (cuda_comm *)base;
+
+    c->region[region] = at;
+    c->bytes[region] = bytes;
+}
+
+static void cuda_ready(comm *base, comm_region region, uint32_t step)
+{
+    cuda_comm *c = (cuda_comm *)base;
+
+    if (base->n > 1 && set_mark(c, &c->ready[region], step) != LARIAT_OK) {
+        cuda_cancel(&c->group->base); /* nobody waits for what was not queued */
+    }
+}
+
+static lariat_status check_piece(const cuda_comm *c, const cuda_comm *owner, const comm_hop *hop, const comm_piece *p, size_t packed)
+{
+    bool inside = p->rows == 0 || p->offset + (size_t)(p->rows - 1) * p->stride + p->bytes <= owner->bytes[hop->region];
+
+    if (!inside || packed + p->bytes * (size_t)p->rows > staging_bytes(&c->group->setup)) {
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have", c->base.rank, hop->owner);
+    }
+    return LARIAT_OK;
+}
+
+/* Queues the copies of a hop's pieces, packed one behind the other from `to` on. *packed: bytes in all. */
+static lariat_status copy_pieces(cuda_comm *c, const cuda_comm *owner, const comm_hop *hop, unsigned char *to, cudaStream_t stream,
+                                 size_t *packed)
+{
+    *packed = 0;
+    for (int i = 0; i < hop->n_pieces; i++) {
+        const comm_piece *p = &hop->pieces[i];
+        TRY(check_piece(c, owner, hop, p, *packed));
+        if (p->rows && p->bytes) {
+            const unsigned char *from = owner->region[hop->region] + p->offset;
+            TRY(checked(cudaMemcpy2DAsync(to + *packed, p->bytes, from, p->stride, p->bytes, (size_t)p->rows, cudaMemcpyDefault, stream),
+                        c->base.rank, "a hop"));
+        }
+        *packed += p->bytes * (size_t)p->rows;
+    }
+    return LARIAT_OK;
+}
+
+/* From card to card, by the copy engine. */
+static lariat_status pull(cuda_comm *c, cuda_comm *owner, const comm_hop *hop, slot *s)
+{
+    size_t packed;
+
+    TRY(checked(cudaStreamWaitEvent(c->copies, s->freed, 0), c->base.rank, "a hop"));
+    TRY(wait_mark(c, c->copies, &owner->ready[hop->region], hop->step));
+    return copy_pieces(c, owner, hop, s->staging, c->copies, &packed);
+}
+
+/* The first half of the way through the host: on a stream of the owner's card, which is the thread's meanwhile. */
+static lariat_status fetch_pieces(cuda_comm *c, cuda_comm *owner, const comm_hop *hop, slot *s, size_t *packed)
+{
+    cudaStream_t stream = c->fetch[hop->owner];
+
+    TRY(checked(cudaStreamWaitEvent(stream, s->brought, 0), c->base.rank, "a hop")); /* the slot's last pieces have left pinned memory */
+    TRY(wait_mark(c, stream, &owner->ready[hop->region], hop->step));
+    TRY(copy_pieces(c, owner, hop, s->pinned, stream, packed));
+    return checked(cudaEventRecord(c->landed[hop->owner], stream), c->base.rank, "a hop");
+}
+
+static lariat_status pull_through_host(cuda_comm *c, cuda_comm *owner, const comm_hop *hop, slot *s)
+{
+    size_t packed = 0;
+
+    TRY(checked(cudaSetDevice(c->group->ordinals[hop->owner]), c->base.rank, "the card of another rank"));
+    lariat_status status = fetch_pieces(c, owner, hop, s, &packed);
+    TRY(checked(cudaSetDevice(c->group->ordinals[c->base.rank]), c->base.rank, "the card"));
+    TRY(status);
+    TRY(checked(cudaStreamWaitEvent(c->copies, c->landed[hop->owner], 0), c->base.rank, "a hop"));
+    TRY(checked(cudaStreamWaitEvent(c->copies, s->freed, 0), c->base.rank, "a hop"));
+    return checked(cudaMemcpyAsync(s->staging, s->pinned, packed, cudaMemcpyHostToDevice, c->copies), c->base.rank, "a hop");
+}
+
+static lariat_status cuda_ask(comm *base, const comm_hop *hop)
+{
+    cuda_comm *c = (cuda_comm *)base, *owner = &c->group->ranks[hop->owner];
+    slot *s = &c->slots[c->asked % SLOTS];
+
+    if (c->asked - c->released == SLOTS) {
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one", base->rank, hop->owner);
+    }
+    c->asked++;
+    if (owner == c) { /* lies where it is */
+        return LARIAT_OK;
+    }
+    TRY(c->group->through_host ? pull_through_host(c, owner, hop, s) : pull(c, owner, hop, s));
+    return checked(cudaEventRecord(s->brought, c->copies), base->rank, "a hop");
+}
+
+static lariat_status cuda_take(comm *base, comm_hop *hop)
+{
+    cuda_comm *c = (cuda_comm *)base;
+    const slot *s = &c->slots[c->taken % SLOTS];
+    bool own = hop->owner == base->rank;
+    size_t packed = 0;
+
+    if (c->asked == c->taken) {
+        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for", base->rank, hop->owner);
+    }
+    c->taken++;
+    for (int i = 0; i < hop->n_pieces; i++) {
+        const comm_piece *p = &hop->pieces[i];
+        hop->views[i] = own ? (comm_view){c->region[hop->region] + p->offset, p->stride} : (comm_view){s->staging + packed, p->bytes};
+        packed += p->bytes * (size_t)p->rows;
+    }
+    if (own) {
+        return LARIAT_OK;
+    }
+    base->counted.hops++;
+    base->counted.hop_bytes = (int64_t)packed > base->counted.hop_bytes ? (int64_t)packed : base->counted.hop_bytes;
+    return checked(cudaStreamWaitEvent(c->stream, s->brought, 0), base->rank, "a hop");
+}
+
+static void cuda_release(comm *base, const comm_hop *hop)
+{
+    cuda_comm *c = (cuda_comm *)base;
+    slot *s = &c->slots[c->released % SLOTS];
+
+    c->released++;
+    if (hop->owner != base->rank && cudaEventRecord(s->freed, c->stream) != cudaSuccess) {
+        cuda_cancel(&c->group->base); /* the stream is lost: its rank finds out when it finishes */
+    }
+}
+
+static const comm_ops cuda_ops = {
+    .close = cuda_close,
+    .endpoint = cuda_endpoint,
+    .cancel = cuda_cancel,
+    .reset = cuda_reset,
+    .attach = cuda_attach,
+    .all_gather = cuda_all_gather,
+    .expose = cuda_expose,
+    .ready = cuda_ready,
+    .ask = cuda_ask,
+    .take = cuda_take,
+    .release = cuda_release,
+};
+
+/* What the program finds by name: see gpu.h. */
+__attribute__((visibility("default"))) extern const comm_gpu lariat_cuda_transport;
+const comm_gpu lariat_cuda_transport = {
+    .open = cuda_open,
+    .memory = cuda_memory,
+    .pinned = cuda_pinned,
+    .speed = cuda_speed,
+};

@@ -1,0 +1,179 @@
+/* Choosing devices, and opening them.
+   Rests on device/cpu/cpu.h, device/gpu.h, comm/gpu.h. See machine.h. */
+#include "engine/machine.h"
+
+#include "base/memory.h"
+#include "device/cpu/cpu.h"
+#include "device/gpu.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* --- CPUs --- */
+
+static lariat_status choose_cpu(const lariat_options *o, machine *out)
+{
+    if (o->n_cards) {
+        return fail(LARIAT_BAD_ARGUMENT, "devices: CPUs have no numbers; name GPUs only, or leave --devices out");
+    }
+    if (o->dtype != LARIAT_DTYPE_AUTO && o->dtype != LARIAT_DTYPE_F32) {
+        return fail(LARIAT_BAD_ARGUMENT, "dtype: CPUs compute in f32 from the weights as they are stored; leave --dtype out");
+    }
+    *out = (machine){.kind = LARIAT_DEVICE_CPU, .act = DTYPE_F32};
+    snprintf(out->name, sizeof out->name, "CPU");
+    return LARIAT_OK;
+}
+
+/* --- GPUs --- */
+
+static dtype type_of_run(const lariat_options *o, dtype weight_type)
+{
+    switch (o->dtype) {
+    case LARIAT_DTYPE_BF16:
+        return DTYPE_BF16;
+    case LARIAT_DTYPE_F16:
+        return DTYPE_F16;
+    case LARIAT_DTYPE_F32:
+        return DTYPE_F32;
+    case LARIAT_DTYPE_AUTO:
+        break;
+    }
+    return weight_type == DTYPE_F16 ? DTYPE_F16 : DTYPE_BF16;
+}
+
+static lariat_status check_kv(const lariat_options *o, dtype act)
+{
+    static const dtype types[] = {[LARIAT_KV_F16] = DTYPE_F16, [LARIAT_KV_BF16] = DTYPE_BF16, [LARIAT_KV_F32] = DTYPE_F32};
+
+    if (o->kv == LARIAT_KV_AUTO || types[o->kv] == act) {
+        return LARIAT_OK;
+    }
+    return fail(LARIAT_BAD_ARGUMENT, "kv: on GPUs the cache has the type of the run, %s; leave --kv out, or say --dtype", dtype_name(act));
+}
+
+static lariat_status list_cards(const lariat_options *o, int n, machine *out)
+{
+    out->n_cards = o->n_cards ? o->n_cards : n < LARIAT_CARDS_MAX ? n : LARIAT_CARDS_MAX;
+    for (int32_t i = 0; i < out->n_cards; i++) {
+        out->cards[i] = o->n_cards ? o->cards[i] : i;
+        if (out->cards[i] < 0 || out->cards[i] >= n) {
+            return fail(LARIAT_BAD_ARGUMENT, "devices: there is no GPU %d; this machine has %d, numbered from 0", out->cards[i], n);
+        }
+        for (int32_t k = 0; k < i; k++) {
+            if (out->cards[k] == out->cards[i]) {
+                return fail(LARIAT_BAD_ARGUMENT, "devices: GPU %d is named twice; --ranks lays several ranks on a card", out->cards[i]);
+            }
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* With more ranks than cards several share one; with fewer, the last cards stay out. */
+static int32_t cards_used(const lariat_options *o, const machine *m)
+{
+    return o->ranks && o->ranks < m->n_cards ? o->ranks : m->n_cards;
+}
+
+static lariat_status look_at_cards(machine *m)
+{
+    cuda_card card;
+
+    for (int32_t i = 0; i < m->n_cards; i++) {
+        TRY(m->cuda->describe(m->cards[i], &card));
+        m->card_free[i] = (int64_t)card.free;
+        for (int32_t k = 0; k < m->n_cards; k++) {
+            m->through_host = m->through_host || (k != i && !card.can_peer[m->cards[k]]);
+        }
+        if (i == 0) {
+            snprintf(m->name, sizeof m->name, "%s", card.name);
+        }
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status choose_gpus(const lariat_options *o, dtype weight_type, machine *out)
+{
+    int n;
+
+    *out = (machine){.kind = LARIAT_DEVICE_CUDA, .act = type_of_run(o, weight_type), .through_host = o->hops == LARIAT_HOPS_HOST};
+    TRY(gpu_module(&out->cuda));
+    TRY(comm_gpu_find(&out->transport));
+    TRY(out->cuda->count(&n));
+    TRY(check_kv(o, out->act));
+    TRY(list_cards(o, n, out));
+    out->n_cards = cards_used(o, out);
+    return look_at_cards(out);
+}
+
+lariat_status machine_choose(const lariat_options *o, dtype weight_type, machine *out)
+{
+    if (o->n_cards < 0 || o->n_cards > LARIAT_CARDS_MAX) {
+        return fail(LARIAT_BAD_ARGUMENT, "devices: %d are out of range, name up to %d", o->n_cards, LARIAT_CARDS_MAX);
+    }
+    /* Where nothing was asked for, a machine without GPUs is an ordinary one. */
+    bool gpus = o->device == LARIAT_DEVICE_CUDA || (o->device == LARIAT_DEVICE_AUTO && (o->n_cards || gpu_usable()));
+
+    return gpus ? choose_gpus(o, weight_type, out) : choose_cpu(o, out);
+}
+
+int32_t machine_card(const machine *m, int32_t n_ranks, int32_t rank)
+{
+    return (int32_t)((int64_t)rank * m->n_cards / n_ranks);
+}
+
+/* --- what they can do --- */
+
+double machine_read_rate(const machine *m)
+{
+    return m->kind == LARIAT_DEVICE_CUDA ? 3e12 : 10e9; /* an H100; a server CPU's core */
+}
+
+double machine_flops(const machine *m)
+{
+    return m->kind == LARIAT_DEVICE_CUDA ? 500e12 : 60e9;
+}
+
+comm_speed machine_speed(const machine *m)
+{
+    return m->kind == LARIAT_DEVICE_CUDA ? m->transport->speed(m->through_host) : comm_threads_speed();
+}
+
+/* --- what they take --- */
+
+size_t machine_device_bytes(const machine *m, int32_t threads)
+{
+    return m->kind == LARIAT_DEVICE_CUDA ? m->cuda->memory() : cpu_device_memory(threads);
+}
+
+size_t machine_endpoint_bytes(const machine *m, const comm_setup *s)
+{
+    return m->kind == LARIAT_DEVICE_CUDA ? m->transport->memory(s, m->through_host) : 0;
+}
+
+size_t machine_shared_bytes(const machine *m, const comm_setup *s)
+{
+    return m->kind == LARIAT_DEVICE_CUDA ? (size_t)s->n_ranks * m->transport->pinned(s, m->through_host) : comm_threads_memory(s);
+}
+
+/* --- opening --- */
+
+lariat_status machine_open_device(const machine *m, int32_t n_ranks, int32_t rank, int32_t threads, device **out)
+{
+    if (m->kind == LARIAT_DEVICE_CUDA) {
+        return m->cuda->open(m->cards[machine_card(m, n_ranks, rank)], m->act, out);
+    }
+    return cpu_device_open(threads, CPU_BEST, out);
+}
+
+lariat_status machine_open_transport(const machine *m, const comm_setup *s, comm_group **out)
+{
+    int32_t ordinals[MACHINE_RANKS_MAX];
+
+    if (m->kind != LARIAT_DEVICE_CUDA) {
+        return comm_threads_open(s, out);
+    }
+    for (int32_t r = 0; r < s->n_ranks; r++) {
+        ordinals[r] = m->cards[machine_card(m, s->n_ranks, r)];
+    }
+    return m->transport->open(s, ordinals, m->through_host, out);
+}

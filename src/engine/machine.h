@@ -1,0 +1,45 @@
+/* The devices that a ring is laid on: the CPUs of this process, or GPUs. The one place of the engine that knows kinds of devices.
+   Rests on device/cpu/cpu.h, device/gpu.h and the transports of comm/. Used by plan.c and engine.c. */
+#ifndef ENGINE_MACHINE_H
+#define ENGINE_MACHINE_H
+
+#include "comm/gpu.h"
+#include "device/cuda/module.h"
+#include "lariat/lariat.h"
+#include "model/transformer.h"
+
+enum { MACHINE_RANKS_MAX = 4096 };
+
+typedef struct machine {
+    lariat_device kind; /* CPU or CUDA */
+    char name[96];
+    dtype act;          /* of activations; on GPUs also of weights and of the cache */
+    /* GPUs: */
+    const cuda_module *cuda;
+    const comm_gpu *transport;
+    bool through_host;
+    int32_t n_cards;
+    int32_t cards[LARIAT_CARDS_MAX];
+    int64_t card_free[LARIAT_CARDS_MAX];
+} machine;
+
+/* Chooses by the options and by what there is; the model's own type of weights decides that of a run on GPUs. */
+lariat_status machine_choose(const lariat_options *o, dtype weight_type, machine *out);
+
+/* The card of a rank, as an index into cards: ranks are dealt out in order. */
+int32_t machine_card(const machine *m, int32_t n_ranks, int32_t rank);
+
+/* For predictions, which must be the same on every run: what one rank reads and computes a second. Only their ratios matter. */
+double machine_read_rate(const machine *m);
+double machine_flops(const machine *m);
+comm_speed machine_speed(const machine *m);
+
+/* Bytes that a rank's device takes for itself, and its end of the transport; bytes that the transport takes once. */
+size_t machine_device_bytes(const machine *m, int32_t threads);
+size_t machine_endpoint_bytes(const machine *m, const comm_setup *s);
+size_t machine_shared_bytes(const machine *m, const comm_setup *s);
+
+lariat_status machine_open_device(const machine *m, int32_t n_ranks, int32_t rank, int32_t threads, device **out);
+lariat_status machine_open_transport(const machine *m, const comm_setup *s, comm_group **out);
+
+#endif

@@ -1,0 +1,127 @@
+/* Copies a model's weights into a device's memory, matrix by matrix in model order.
+   Rests on device/device.h: load converts, make_random makes. See place.h.
+
+   The same walk is done twice, once to add up and once to copy, so that both agree. */
+#include "model/place.h"
+
+#include <stdlib.h>
+
+typedef struct walk {
+    device *dev; /* NULL: only adding up */
+    arena *memory;
+    dtype type;
+    size_t bytes;
+    lariat_status status;
+} walk;
+
+static void *take(walk *w, size_t bytes)
+{
+    if (w->dev) {
+        return arena_take(w->memory, bytes);
+    }
+    if (bytes == SIZE_MAX || __builtin_add_overflow(w->bytes, arena_need(bytes), &w->bytes)) {
+        w->bytes = SIZE_MAX;
+    }
+    return NULL;
+}
+
+static matrix place_matrix(walk *w, const matrix *from)
+{
+    size_t row_bytes = dtype_row_bytes(w->type, from->cols);
+    matrix to = {.type = w->type, .rows = from->rows, .cols = from->cols, .row_bytes = row_bytes};
+
+    to.data = take(w, bytes_of(from->rows, 1, row_bytes));
+    if (w->dev && w->status == LARIAT_OK) {
+        const device_ops *ops = w->dev->ops;
+        w->status = from->data ? ops->load(w->dev, &to, from) : ops->make_random(w->dev, &to, from->type, from->seed);
+    }
+    return to;
+}
+
+/* A norm, or a bias that there may not be. While adding up there are no values yet: what the configuration names is counted. */
+static const float *place_vector(walk *w, const float *from, int64_t size, bool named)
+{
+    size_t bytes = (size_t)size * sizeof *from;
+    float *to = named && (from || !w->dev) ? take(w, bytes) : NULL;
+
+    if (to && w->status == LARIAT_OK) {
+        w->dev->ops->upload(w->dev, to, from, bytes);
+    }
+    return to;
+}
+
+static layer_weights place_layer(walk *w, const model_config *c, const layer_weights *l)
+{
+    int64_t heads = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
+    bool attention = c->attention_bias, mlp = c->mlp_bias;
+
+    return (layer_weights){
+        .attn_norm = place_vector(w, l->attn_norm, c->d_model, true),
+        .ffn_norm = place_vector(w, l->ffn_norm, c->d_model, true),
+        .q = place_matrix(w, &l->q),
+        .k = place_matrix(w, &l->k),
+        .v = place_matrix(w, &l->v),
+        .o = place_matrix(w, &l->o),
+        .gate = place_matrix(w, &l->gate),
+        .up = place_matrix(w, &l->up),
+        .down = place_matrix(w, &l->down),
+        .bias_q = place_vector(w, l->bias_q, heads, attention),
+        .bias_k = place_vector(w, l->bias_k, kv, attention),
+        .bias_v = place_vector(w, l->bias_v, kv, attention),
+        .bias_o = place_vector(w, l->bias_o, c->d_model, attention),
+        .bias_gate = place_vector(w, l->bias_gate, c->d_ff, mlp),
+        .bias_up = place_vector(w, l->bias_up, c->d_ff, mlp),
+        .bias_down = place_vector(w, l->bias_down, c->d_model, mlp),
+    };
+}
+
+static void place_all(walk *w, const model *m, model_weights *out, layer_weights *layers)
+{
+    const model_config *c = &m->config;
+
+    *out = (model_weights){.layers = layers, .embedding = place_matrix(w, &m->weights.embedding)};
+    out->head = c->tied_head ? out->embedding : place_matrix(w, &m->weights.head);
+    out->final_norm = place_vector(w, m->weights.final_norm, c->d_model, true);
+    for (int32_t l = 0; l < c->n_layers; l++) {
+        layer_weights placed = place_layer(w, c, &m->weights.layers[l]);
+        if (layers) {
+            layers[l] = placed;
+        }
+    }
+}
+
+size_t placed_bytes(const model *m, dtype type)
+{
+    walk w = {.type = type};
+    model_weights unused;
+
+    place_all(&w, m, &unused, NULL);
+    return w.bytes;
+}
+
+lariat_status placed_open(placed_weights *p, const model *m, device *dev)
+{
+    *p = (placed_weights){.dev = dev};
+    if (dev->shares_host) {
+        p->weights = m->weights;
+        return LARIAT_OK;
+    }
+    walk w = {.dev = dev, .memory = &p->memory, .type = dev->act};
+    TRY(device_arena_open(dev, &p->memory, placed_bytes(m, dev->act), "weights"));
+    p->layers = calloc((size_t)m->config.n_layers, sizeof *p->layers);
+    if (!p->layers) {
+        return fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %d layers", m->path, m->config.n_layers);
+    }
+    place_all(&w, m, &p->weights, p->layers);
+    TRY(w.status);
+    return dev->ops->finish(dev);
+}
+
+void placed_close(placed_weights *p)
+{
+    if (p->dev) {
+        device_arena_close(p->dev, &p->memory);
+    }
+    free(p->layers);
+    *p = (placed_weights){0};
+}

@@ -1,0 +1,23 @@
+/* A model's weights as a device has them: where the host has them, or a copy in the device's memory and type.
+   Rests on weights.h and device/device.h. The transformer takes what comes from here. */
+#ifndef MODEL_PLACE_H
+#define MODEL_PLACE_H
+
+#include "device/device.h"
+#include "model/weights.h"
+
+typedef struct placed_weights {
+    model_weights weights;
+    device *dev;
+    arena memory;          /* the device's; empty where it shares the host's memory */
+    layer_weights *layers; /* of the copy */
+} placed_weights;
+
+/* Bytes of a device's own copy: matrices in its type, norms and biases in F32. SIZE_MAX on overflow. */
+size_t placed_bytes(const model *m, dtype type);
+
+/* The model and the device stay the caller's and must live as long. placed_close is safe on a zeroed one. */
+lariat_status placed_open(placed_weights *p, const model *m, device *dev);
+void placed_close(placed_weights *p);
+
+#endif
