@@ -12,73 +12,21 @@
 
 #include <cmocka.h>
 
-static const char *const model_names[] = {"mha-bf16", "gqa-llama3-fp16-sharded", "mqa-bias-headdim-fp32", "gqa-yarn-bf16"};
-
-typedef struct reference {
-    char *folder;
-    oracle said;
-} reference;
-
-static void open_reference(reference *r, const char *name)
-{
-    char part[128], file[1024];
-
-    snprintf(part, sizeof part, "reference/models/%s", name);
-    r->folder = reference_path(part);
-    assert_non_null(r->folder);
-    snprintf(file, sizeof file, "%s/expected.safetensors", r->folder);
-    oracle_open(&r->said, file, "");
-    assert_int_equal(r->said.n, 6);
-}
-
-static void close_reference(reference *r)
-{
-    oracle_close(&r->said);
-    free(r->folder);
-}
-
-/* All cases of a model with these options; returns the largest error of any. */
-static double run_cases(const reference *r, lariat_options options, bool exact)
-{
-    const oracle *o = &r->said;
-    float *last = malloc((size_t)o->vocab * sizeof *last);
-    double worst = 0, nll_error;
-
-    options.context = 1100;
-    lariat_engine *e = open_or_fail(r->folder, options);
-    for (int i = 0; i < o->n; i++) {
-        const oracle_case *c = &o->cases[i];
-        lariat_session *s;
-        if (TEST_QUICK && c->length > 257) {
-            continue;
-        }
-        assert_int_equal(lariat_session_open(e, c->length + ORACLE_GREEDY, &s), LARIAT_OK);
-        double error = oracle_prefill(o, c, e, s, last, &nll_error);
-        worst = error <= worst ? worst : error;
-        if (exact) {
-            assert_true(nll_error < 1e-5);
-            oracle_greedy(o, c, e, s, last, 1e-3f);
-        }
-        lariat_session_close(s);
-    }
-    free(last);
-    lariat_engine_close(e);
-    return worst;
-}
+enum { LONGEST = TEST_QUICK ? 257 : 1024 };
 
 static void check_f32(const char *name, lariat_options o)
 {
     reference r;
 
-    open_reference(&r, name);
+    reference_open(&r, name);
     o.kv = LARIAT_KV_F32;
     o.threads = o.ranks;
-    double error = run_cases(&r, o, true);
+    double error = reference_run(&r, o, LONGEST, true);
     if (!(error <= BOUND_F32)) {
         fail_msg("%s, %d ranks, chunk %d, layout %d, pass %d: %.2e of the deviation, bound %.0e", name, o.ranks, o.chunk,
                  o.layout, o.pass, error, BOUND_F32);
     }
-    close_reference(&r);
+    reference_close(&r);
 }
 
 static void every_ring_and_chunk_agrees_with_the_oracle(void **state)
@@ -86,13 +34,13 @@ static void every_ring_and_chunk_agrees_with_the_oracle(void **state)
     (void)state;
     static const int32_t chunks[] = {7, 64, 0, 1};
 
-    for (size_t m = 0; m < sizeof model_names / sizeof *model_names; m++) {
+    for (size_t m = 0; m < REFERENCE_MODELS; m++) {
         for (int32_t ranks = 1; ranks <= 8; ranks++) {
             for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
                 if (TEST_QUICK && (ranks % 3 == 2 || ranks > 3 || chunks[c] == 1) && ranks != 8) {
                     continue;
                 }
-                check_f32(model_names[m], (lariat_options){.ranks = ranks, .chunk = chunks[c]});
+                check_f32(reference_names[m], (lariat_options){.ranks = ranks, .chunk = chunks[c]});
             }
         }
     }
@@ -101,9 +49,9 @@ static void every_ring_and_chunk_agrees_with_the_oracle(void **state)
 static void the_layout_by_tokens_agrees_with_the_oracle(void **state)
 {
     (void)state;
-    for (size_t m = 0; m < sizeof model_names / sizeof *model_names; m++) {
+    for (size_t m = 0; m < REFERENCE_MODELS; m++) {
         for (int32_t ranks = 1; ranks <= 8; ranks += TEST_QUICK ? 7 : 1) {
-            check_f32(model_names[m], (lariat_options){.ranks = ranks, .chunk = 61, .layout = LARIAT_LAYOUT_TOKENS});
+            check_f32(reference_names[m], (lariat_options){.ranks = ranks, .chunk = 61, .layout = LARIAT_LAYOUT_TOKENS});
         }
     }
 }
@@ -111,9 +59,9 @@ static void the_layout_by_tokens_agrees_with_the_oracle(void **state)
 static void the_layout_by_slices_agrees_with_the_oracle(void **state)
 {
     (void)state;
-    for (size_t m = 0; m < sizeof model_names / sizeof *model_names; m++) {
+    for (size_t m = 0; m < REFERENCE_MODELS; m++) {
         for (int32_t ranks = 1; ranks <= 8; ranks += TEST_QUICK ? 7 : 1) {
-            check_f32(model_names[m], (lariat_options){.ranks = ranks, .chunk = 300, .layout = LARIAT_LAYOUT_SLICES});
+            check_f32(reference_names[m], (lariat_options){.ranks = ranks, .chunk = 300, .layout = LARIAT_LAYOUT_SLICES});
         }
     }
 }
@@ -121,9 +69,9 @@ static void the_layout_by_slices_agrees_with_the_oracle(void **state)
 static void queries_that_travel_agree_with_the_oracle(void **state)
 {
     (void)state;
-    for (size_t m = 0; m < sizeof model_names / sizeof *model_names; m++) {
+    for (size_t m = 0; m < REFERENCE_MODELS; m++) {
         for (int32_t ranks = 1; ranks <= 8; ranks += TEST_QUICK ? 7 : 1) {
-            check_f32(model_names[m],
+            check_f32(reference_names[m],
                       (lariat_options){.ranks = ranks, .chunk = 100, .pass = LARIAT_PASS_Q, .layout = LARIAT_LAYOUT_TOKENS});
         }
     }
@@ -146,19 +94,19 @@ static void sixteen_bit_caches_do_not_get_worse_with_the_ring(void **state)
         double bound; /* f16 has 11 bits, bf16 has 8 */
     } types[] = {{LARIAT_KV_F16, "f16", 4e-3}, {LARIAT_KV_BF16, "bf16", 3e-2}};
 
-    for (size_t m = 0; m < sizeof model_names / sizeof *model_names; m++) {
+    for (size_t m = 0; m < REFERENCE_MODELS; m++) {
         for (size_t k = 0; k < 2; k++) {
             reference r;
             double alone = 0;
-            open_reference(&r, model_names[m]);
+            reference_open(&r, reference_names[m]);
             for (int32_t ranks = 1; ranks <= 8; ranks += TEST_QUICK ? 7 : 1) {
-                double error = run_cases(&r, (lariat_options){.ranks = ranks, .threads = ranks, .kv = types[k].kv}, false);
+                double error = reference_run(&r, (lariat_options){.ranks = ranks, .threads = ranks, .kv = types[k].kv}, LONGEST, false);
                 alone = ranks == 1 ? error : alone;
-                print_message("%s, %s cache, %d ranks: %.1e of the deviation\n", model_names[m], types[k].name, ranks, error);
+                print_message("%s, %s cache, %d ranks: %.1e of the deviation\n", reference_names[m], types[k].name, ranks, error);
                 assert_true(error <= types[k].bound);
                 assert_true(error <= 1.25 * alone);
             }
-            close_reference(&r);
+            reference_close(&r);
         }
     }
 }

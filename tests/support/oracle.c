@@ -1,6 +1,7 @@
 /* Reads what the oracle said and holds the engine against it.
    Rests on format/tensors.h. See oracle.h. */
 #include "support/oracle.h"
+#include "support/reference.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -133,4 +134,53 @@ lariat_engine *open_or_fail(const char *path, lariat_options options)
         fail_msg("%s", lariat_error());
     }
     return e;
+}
+
+const char *const reference_names[REFERENCE_MODELS] = {"mha-bf16", "gqa-llama3-fp16-sharded", "mqa-bias-headdim-fp32",
+                                                       "gqa-yarn-bf16"};
+
+void reference_open(reference *r, const char *name)
+{
+    char part[128], file[1024];
+
+    snprintf(part, sizeof part, "reference/models/%s", name);
+    r->folder = reference_path(part);
+    assert_non_null(r->folder);
+    snprintf(file, sizeof file, "%s/expected.safetensors", r->folder);
+    oracle_open(&r->said, file, "");
+    assert_int_equal(r->said.n, 6);
+}
+
+void reference_close(reference *r)
+{
+    oracle_close(&r->said);
+    free(r->folder);
+}
+
+double reference_run(const reference *r, lariat_options options, int64_t longest, bool exact)
+{
+    const oracle *o = &r->said;
+    float *last = malloc((size_t)o->vocab * sizeof *last);
+    double worst = 0, nll_error;
+
+    options.context = 1100;
+    lariat_engine *e = open_or_fail(r->folder, options);
+    for (int i = 0; i < o->n; i++) {
+        const oracle_case *c = &o->cases[i];
+        lariat_session *s;
+        if (c->length > longest) {
+            continue;
+        }
+        assert_int_equal(lariat_session_open(e, c->length + ORACLE_GREEDY, &s), LARIAT_OK);
+        double error = oracle_prefill(o, c, e, s, last, &nll_error);
+        worst = error <= worst ? worst : error;
+        if (exact) {
+            assert_true(nll_error < 1e-5);
+            oracle_greedy(o, c, e, s, last, 1e-3f);
+        }
+        lariat_session_close(s);
+    }
+    free(last);
+    lariat_engine_close(e);
+    return worst;
 }

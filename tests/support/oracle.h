@@ -42,6 +42,22 @@ double oracle_prefill(const oracle *o, const oracle_case *c, lariat_engine *e, l
    may part. Returns how many tokens were compared. */
 int oracle_greedy(const oracle *o, const oracle_case *c, lariat_engine *e, lariat_session *s, float *last, float gap);
 
+/* One of the tiny reference models, reference/models/NAME, and what was said of it. */
+typedef struct reference {
+    char *folder;
+    oracle said;
+} reference;
+
+enum { REFERENCE_MODELS = 4 };
+extern const char *const reference_names[REFERENCE_MODELS];
+
+void reference_open(reference *r, const char *name);
+void reference_close(reference *r);
+
+/* All cases of up to `longest` tokens of a model on a ring with these options; returns the largest error of any. `exact`: also holds
+   the mean loss and the greedy text against what was said. */
+double reference_run(const reference *r, lariat_options options, int64_t longest, bool exact);
+
 /* Opens an engine or fails the test with the reason. */
 lariat_engine *open_or_fail(const char *path, lariat_options options);
 
