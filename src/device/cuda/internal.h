@@ -17,14 +17,14 @@ extern "C" {
 #include "device/device.h"
 
 typedef struct cuda_staging cuda_staging; /* pinned memory between host and card: transfer.c */
-typedef struct cuda_gemm cuda_gemm;       /* cublasLt and the algorithms chosen so far: gemm.c */
+typedef struct cuda_gemm cuda_gemm;       /* cublasLt and the algorithms chosen so far: gemm.c; NULL in F32 runs */
 
 /* One card as one rank sees it. All work goes to `stream`, in order; nothing is ever allocated or waited for by an op. */
 typedef struct cuda_device {
     device base; /* first, so that a device * is a cuda_device * */
     int ordinal;
-    int sm;     /* compute capability, 90 for 9.0 */
-    int n_sms;  /* multiprocessors */
+    int sm;    /* compute capability, 90 for 9.0 */
+    int n_sms; /* multiprocessors */
     char name[96];
     cudaStream_t stream;
     /* Free for any op of this stream, kept by none: aligned to 256 bytes, contents undefined. */
@@ -51,6 +51,33 @@ static inline void cuda_enter(cuda_device *dev)
 {
     cuda_note(dev, cudaSetDevice(dev->ordinal), "cudaSetDevice");
 }
+
+/* --- module.c --- */
+
+/* Gives the reason of a failed call of the runtime: "CUDA: card 0 (NVIDIA H200): what: out of memory". */
+lariat_status cuda_failure(int ordinal, const char *name, const char *what, cudaError_t status);
+
+/* --- device.c --- */
+
+lariat_status cuda_device_open(int ordinal, dtype act, device **out);
+size_t cuda_device_memory(void);
+
+/* --- transfer.c --- */
+
+lariat_status cuda_staging_open(cuda_device *dev);
+void cuda_staging_close(cuda_device *dev);
+void cuda_upload(cuda_device *dev, void *to, const void *from, size_t bytes);
+void cuda_download(cuda_device *dev, void *to, const void *from, size_t bytes);
+/* Downloads reach the host's memory: the stream is idle. */
+void cuda_land(cuda_device *dev);
+lariat_status cuda_load_matrix(device *dev, const matrix *to, const matrix *from);
+
+/* --- gemm.c --- */
+
+lariat_status cuda_gemm_open(cuda_device *dev);
+void cuda_gemm_close(cuda_device *dev);
+/* One matrix on any number of rows of a 16-bit type. */
+void cuda_gemm_apply(cuda_device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *job);
 
 #ifdef __cplusplus
 }

@@ -8,7 +8,10 @@
 /* Grows with every change of what stands here or in device.h: a module of another build is refused. */
 enum { CUDA_MODULE_ABI = 1 };
 
-enum { CUDA_CARDS_MAX = 32 };
+enum {
+    CUDA_CARDS_MAX = 32,
+    CUDA_SM_LEAST = 80, /* the oldest card that the kernels are made for */
+};
 
 /* What the module asks of the program: its errors land in the program's lariat_error(). */
 typedef struct cuda_host {
@@ -17,17 +20,18 @@ typedef struct cuda_host {
 } cuda_host;
 
 typedef struct cuda_card {
-    char name[96];       /* "NVIDIA H200" */
-    char bus_id[32];     /* "0000:1b:00.0" */
-    int sm;              /* compute capability, 90 for 9.0 */
-    int n_sms;           /* multiprocessors */
-    size_t memory, free; /* bytes; free: at the time of asking */
+    char name[96];                 /* "NVIDIA H200" */
+    char bus_id[32];               /* "0000:1b:00.0" */
+    int sm;                        /* compute capability, 90 for 9.0 */
+    int n_sms;                     /* multiprocessors */
+    size_t memory, free;           /* bytes; free: at the time of asking */
     bool can_peer[CUDA_CARDS_MAX]; /* memory of card i can be read from this one */
 } cuda_card;
 
 typedef struct cuda_module {
     int abi;
-    /* Cards that can be used, numbered from 0. None is LARIAT_UNSUPPORTED with what is wrong and what to install. */
+    /* Cards of this machine, numbered from 0, of which one at least can be used: CUDA_SM_LEAST. Otherwise LARIAT_UNSUPPORTED,
+       with what is wrong and what to install. */
     lariat_status (*count)(int *n);
     /* Opens the card's context, as the free bytes can be told only from there. */
     lariat_status (*describe)(int ordinal, cuda_card *out);
@@ -37,6 +41,7 @@ typedef struct cuda_module {
     lariat_status (*open)(int ordinal, dtype act, device **out);
 } cuda_module;
 
+/* The module's entry: NULL where `abi` is not the module's own. `host` stays valid as long as the module is used. */
 typedef const cuda_module *(*cuda_module_entry)(const cuda_host *host, int abi);
 
 #define CUDA_MODULE_ENTRY "lariat_cuda_module"

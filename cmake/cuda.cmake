@@ -1,0 +1,59 @@
+# The module for NVIDIA GPUs, liblariat_cuda.so: opened at run time when a GPU is wanted, so that nothing else depends on CUDA.
+# Its kernels are compiled by nvcc, everything else and the linking by the C compiler; the CUDA runtime is inside, cublasLt is
+# opened when a device is.
+#
+# LARIAT_CUDA_ARCHS names what the kernels are compiled for. The default of a build with tests, a developer's, is Hopper alone
+# (90a-real): a third of the time. The default of any other, one that may be installed, is everything that is supported: Ampere and
+# later (80-real), Hopper (90a-real), and 90-virtual, which the driver compiles for later cards.
+if(LARIAT_TESTS)
+  set(archs 90a-real)
+else()
+  set(archs 80-real 90a-real 90-virtual)
+endif()
+set(LARIAT_CUDA_ARCHS "" CACHE STRING "CUDA architectures, as CMake's CUDA_ARCHITECTURES; empty: see cmake/cuda.cmake")
+if(LARIAT_CUDA_ARCHS)
+  set(archs ${LARIAT_CUDA_ARCHS})
+endif()
+
+set(LARIAT_HAS_CUDA OFF)
+if(NOT LARIAT_CUDA)
+  message(STATUS "CUDA: not wanted (LARIAT_CUDA=${LARIAT_CUDA}); only the CPU")
+  return()
+endif()
+if(CMAKE_CROSSCOMPILING)
+  message(STATUS "CUDA: not for another machine than this; only the CPU")
+  return()
+endif()
+find_program(CMAKE_CUDA_COMPILER nvcc HINTS ENV CUDACXX ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+if(NOT CMAKE_CUDA_COMPILER)
+  if(LARIAT_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "CUDA: no nvcc in PATH, CUDA_HOME or /usr/local/cuda: install CUDA's toolkit, or build with -DLARIAT_CUDA=AUTO")
+  endif()
+  message(STATUS "CUDA: no nvcc in PATH, CUDA_HOME or /usr/local/cuda; only the CPU")
+  return()
+endif()
+set(CMAKE_CUDA_ARCHITECTURES ${archs}) # before the compiler is tried: CMake's own default is older than what nvcc takes
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+set(LARIAT_HAS_CUDA ON)
+list(JOIN archs ", " archs_text)
+message(STATUS "CUDA: ${CUDAToolkit_VERSION} in ${CUDAToolkit_TARGET_DIR}, for ${archs_text}")
+
+# nvcc hands the list after -Xcompiler to the host's compiler; no libstdc++ is linked, so nothing in it may be needed.
+file(GLOB cuda_kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/device/cuda/*.cu)
+add_library(lariat_cuda_kernels OBJECT ${cuda_kernels})
+set_target_properties(lariat_cuda_kernels PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
+  CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON CUDA_ARCHITECTURES "${archs}")
+target_include_directories(lariat_cuda_kernels PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+target_compile_options(lariat_cuda_kernels PRIVATE -O3 --expt-relaxed-constexpr -Werror all-warnings -lineinfo
+  -Xcompiler=-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-Wall,-Wextra,-Werror)
+
+file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/device/cuda/*.c)
+add_library(lariat_cuda MODULE ${cuda_sources} $<TARGET_OBJECTS:lariat_cuda_kernels> src/comm/cuda.c src/comm/comm.c
+  src/device/device.c src/base/arena.c src/base/clock.c src/base/dtype.c src/base/threads.c)
+target_include_directories(lariat_cuda PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+target_include_directories(lariat_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+target_link_libraries(lariat_cuda PRIVATE CUDA::cudart_static Threads::Threads ${CMAKE_DL_LIBS} m)
+target_link_options(lariat_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,-z,defs)
+set_target_properties(lariat_cuda PROPERTIES LINKER_LANGUAGE C)
+install(TARGETS lariat_cuda DESTINATION lib/lariat)

@@ -1,0 +1,308 @@
+/* One card as a device: opening and closing it, its memory, the table of operations, and what went wrong.
+   Rests on the CUDA runtime, transfer.c and gemm.c. The kernels behind the operations are named in kernels.h. */
+#include "device/cuda/internal.h"
+#include "device/cuda/kernels.h"
+#include "device/cuda/module.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Working memory of all ops: cublasLt asks for 32 MiB on Hopper; attention's partial results and sums before their bias take
+ * the same. */
+static const size_t SCRATCH_BYTES = (size_t)64 << 20;
+
+size_t cuda_device_memory(void)
+{
+    return SCRATCH_BYTES;
+}
+
+static cuda_device *of(device *dev)
+{
+    cuda_device *d = (cuda_device *)dev;
+
+    cuda_enter(d);
+    return d;
+}
+
+/* --- memory --- */
+
+static double gib(size_t bytes)
+{
+    return (double)bytes / (double)(1 << 30);
+}
+
+static lariat_status op_reserve(device *dev, size_t bytes, const char *what, void **out)
+{
+    cuda_device *d = of(dev);
+    cudaError_t status = cudaMalloc(out, bytes);
+
+    if (status == cudaErrorMemoryAllocation) {
+        size_t free = 0, total = 0;
+        (void)cudaGetLastError();
+        (void)cudaMemGetInfo(&free, &total);
+        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for %s: it takes %.2f GiB, and %.2f of %.2f GiB are free",
+                    d->ordinal, d->name, what, gib(bytes), gib(free), gib(total));
+    }
+    if (status == cudaSuccess) {
+        status = cudaMemsetAsync(*out, 0, bytes, d->stream);
+    }
+    return status == cudaSuccess ? LARIAT_OK : cuda_failure(d->ordinal, d->name, what, status);
+}
+
+static void op_release(device *dev, void *block, size_t bytes)
+{
+    cuda_device *d = of(dev);
+
+    (void)bytes;
+    cuda_note(d, cudaFree(block), "release");
+}
+
+static void op_upload(device *dev, void *to, const void *from, size_t bytes)
+{
+    cuda_upload(of(dev), to, from, bytes);
+}
+
+static void op_download(device *dev, void *to, const void *from, size_t bytes)
+{
+    cuda_download(of(dev), to, from, bytes);
+}
+
+static lariat_status op_make_random(device *dev, const matrix *to, dtype type, uint64_t seed)
+{
+    cuda_device *d = of(dev);
+
+    if (dtype_block_elements(type) > 1) {
+        return fail(LARIAT_UNSUPPORTED, "CUDA: random weights of %s are made on the host; here F32, F16 and BF16 are", dtype_name(type));
+    }
+    cuda_note(d, cuda_random(d->stream, to, type, seed), "make_random");
+    return LARIAT_OK;
+}
+
+static lariat_status op_finish(device *dev)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cudaStreamSynchronize(d->stream), "work of the card");
+    cuda_land(d);
+    cudaError_t status = d->failed;
+    d->failed = cudaSuccess;
+    return status == cudaSuccess ? LARIAT_OK : cuda_failure(d->ordinal, d->name, d->failed_at, status);
+}
+
+/* --- operations --- */
+
+static void op_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, int64_t n)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cuda_embed(d->stream, x, table, tokens, n), "embed");
+}
+
+static void op_rms_norm(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t width)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cuda_rms_norm(d->stream, dev->act, out, x, weight, eps, n, width), "rms_norm");
+}
+
+/* Few rows: all matrices in one launch. More: each by cublasLt. F32, and what is not aligned: by plain multiply-adds. */
+static void op_linear(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
+{
+    cuda_device *d = of(dev);
+
+    if (n_jobs == 0 || n == 0) {
+        return;
+    }
+    if (cuda_linear_small_can(dev->act, x, ldx, n, jobs, n_jobs)) {
+        cuda_note(d, cuda_linear_small(d->stream, dev->act, x, ldx, n, jobs, n_jobs), "linear");
+        return;
+    }
+    for (int i = 0; i < n_jobs; i++) {
+        if (dev->act == DTYPE_F32 || n <= CUDA_SMALL_ROWS) {
+            cuda_note(d, cuda_linear_plain(d->stream, dev->act, x, ldx, n, &jobs[i]), "linear");
+        } else {
+            cuda_gemm_apply(d, x, ldx, n, &jobs[i]);
+        }
+    }
+}
+
+static void op_rope_angles(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq,
+                           int64_t half, float factor)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cuda_rope_angles(d->stream, cos, sin, positions, n, inv_freq, half, factor), "rope_angles");
+}
+
+static void op_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos,
+                    const float *sin, rope_style style)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cuda_rope(d->stream, dev->act, x, ldx, n, heads, head_dim, cos, sin, style), "rope");
+}
+
+static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const void *x, int64_t ldx,
+                        int64_t n, int32_t heads, int32_t head_dim)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cuda_kv_store(d->stream, dev->act, cache, type, head_stride, slot, x, ldx, n, heads, head_dim), "kv_store");
+}
+
+static void op_carry_clear(device *dev, const carry *c, const attention_shape *s, int64_t rows)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cuda_carry_clear(d->stream, c, s, rows), "carry_clear");
+}
+
+static void op_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
+                         int n_items, const carry *c)
+{
+    cuda_attention(of(dev), s, q, ldq, items, n_items, c);
+}
+
+static void op_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cuda_carry_merge(d->stream, into, from, s, rows), "carry_merge");
+}
+
+static void op_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cuda_carry_finish(d->stream, dev->act, c, s, rows, out, ldo), "carry_finish");
+}
+
+static void op_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t width)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cuda_silu_mul(d->stream, dev->act, g, ldg, u, ldu, n, width), "silu_mul");
+}
+
+static void op_place(device *dev, dtype type, void *y, int64_t ldy, const void *from, int64_t width, int64_t n, bool add)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cuda_place(d->stream, type, y, ldy, from, width, n, add), "place");
+}
+
+/* --- opening --- */
+
+static void op_close(device *dev)
+{
+    cuda_device *d = of(dev);
+
+    if (d->stream) {
+        (void)cudaStreamSynchronize(d->stream);
+    }
+    cuda_gemm_close(d);
+    cuda_staging_close(d);
+    (void)cudaFree(d->scratch);
+    if (d->stream) {
+        (void)cudaStreamDestroy(d->stream);
+    }
+    free(d);
+}
+
+static const device_ops cuda_ops = {
+    .name = "cuda",
+    .reserve = op_reserve,
+    .release = op_release,
+    .upload = op_upload,
+    .download = op_download,
+    .load = cuda_load_matrix,
+    .make_random = op_make_random,
+    .finish = op_finish,
+    .embed = op_embed,
+    .rms_norm = op_rms_norm,
+    .linear = op_linear,
+    .rope_angles = op_rope_angles,
+    .rope = op_rope,
+    .kv_store = op_kv_store,
+    .carry_clear = op_carry_clear,
+    .attention = op_attention,
+    .carry_merge = op_carry_merge,
+    .carry_finish = op_carry_finish,
+    .silu_mul = op_silu_mul,
+    .place = op_place,
+    .close = op_close,
+};
+
+/* Every kernel onto the card now: what is loaded when it is first launched would wait for what runs then. */
+static cudaError_t load_kernels(cuda_device *d)
+{
+    cudaError_t (*const files[])(void) = {cuda_elementwise_load, cuda_linear_load, cuda_unpack_load, cuda_random_load};
+    cudaError_t status = cudaSuccess;
+
+    for (size_t i = 0; i < sizeof files / sizeof *files && status == cudaSuccess; i++) {
+        status = files[i]();
+    }
+    return status == cudaSuccess ? cuda_attention_load(d) : status;
+}
+
+static cudaError_t open_card(cuda_device *d)
+{
+    struct cudaDeviceProp p;
+    cudaError_t status = cudaSetDevice(d->ordinal);
+
+    if (status == cudaSuccess) {
+        status = cudaGetDeviceProperties(&p, d->ordinal);
+    }
+    if (status != cudaSuccess) {
+        return status;
+    }
+    snprintf(d->name, sizeof d->name, "%.95s", p.name);
+    d->sm = 10 * p.major + p.minor;
+    d->n_sms = p.multiProcessorCount;
+    return d->sm < CUDA_SM_LEAST ? cudaSuccess : cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking);
+}
+
+static lariat_status open_parts(cuda_device *d)
+{
+    cudaError_t status = open_card(d);
+
+    if (status != cudaSuccess) {
+        return cuda_failure(d->ordinal, d->name, "cannot be opened", status);
+    }
+    if (d->sm < CUDA_SM_LEAST) {
+        return fail(LARIAT_UNSUPPORTED,
+                    "CUDA: card %d (%s) has compute capability %d.%d, the kernels need %d.%d (Ampere) or later", d->ordinal,
+                    d->name, d->sm / 10, d->sm % 10, CUDA_SM_LEAST / 10, CUDA_SM_LEAST % 10);
+    }
+    status = load_kernels(d);
+    if (status != cudaSuccess) {
+        return cuda_failure(d->ordinal, d->name, "its kernels cannot be loaded", status);
+    }
+    d->base.stream = d->stream;
+    TRY(op_reserve(&d->base, SCRATCH_BYTES, "working memory", &d->scratch));
+    d->scratch_bytes = SCRATCH_BYTES;
+    TRY(cuda_staging_open(d));
+    if (d->base.act != DTYPE_F32) {
+        TRY(cuda_gemm_open(d));
+    }
+    return op_finish(&d->base);
+}
+
+lariat_status cuda_device_open(int ordinal, dtype act, device **out)
+{
+    cuda_device *d = calloc(1, sizeof *d);
+
+    *out = NULL;
+    if (!d) {
+        return fail(LARIAT_NO_MEMORY, "CUDA: card %d: no memory for its description", ordinal);
+    }
+    d->base = (device){.ops = &cuda_ops, .act = act};
+    d->ordinal = ordinal;
+    lariat_status status = open_parts(d);
+    if (status != LARIAT_OK) {
+        op_close(&d->base);
+        return status;
+    }
+    *out = &d->base;
+    return LARIAT_OK;
+}
