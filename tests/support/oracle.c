@@ -130,6 +130,9 @@ lariat_engine *open_or_fail(const char *path, lariat_options options)
 {
     lariat_engine *e = NULL;
 
+    if (options.device == LARIAT_DEVICE_AUTO) {
+        options.device = LARIAT_DEVICE_CPU; /* tests of GPUs name them */
+    }
     if (lariat_engine_open(path, &options, &e) != LARIAT_OK) {
         fail_msg("%s", lariat_error());
     }
