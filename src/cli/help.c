@@ -89,7 +89,7 @@ static void print_overview(void)
         printf("  %-12s %s\n", command_texts[c].name, command_texts[c].summary);
     }
     printf("\nlariat SUBCOMMAND --help describes one of them; lariat --version prints the version.\n"
-           "lariat help --man writes the manual page.\n");
+           "lariat help --man writes the manual page, lariat help --completion SHELL its completions.\n");
 }
 
 int help_print(command c)

@@ -430,6 +430,9 @@ int options_parse(int argc, char **argv, options *out)
     }
     out->command = command_from_name(argv[1]);
     if (out->command == COMMAND_COUNT) {
+        if (argv[1][0] == '-') {
+            return complain_usage("'%s': no subcommand before it, lariat --help lists them", argv[1]);
+        }
         const char *near = nearest_command(argv[1]);
         return near ? complain_usage("'%s': no such subcommand, the nearest is %s (all: lariat --help)", argv[1], near)
                     : complain_usage("'%s': no such subcommand, lariat --help lists them", argv[1]);

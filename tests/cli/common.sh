@@ -1,6 +1,6 @@
 # What the end-to-end scripts share. Each runs the program in an empty folder of its own and writes down every command, what it
-# printed (standard error behind "! ") and its exit status where that is not 0; finish compares this with NAME.expected beside it.
-# Rests on bash and jq; CMakeLists.txt names the program, the tool tensors, the unpacked data, and whether the build is a slow one.
+# printed (standard error behind "! ") and its exit status where that is not 0; finish compares this with NAME.expected beside
+# it. Rests on bash and jq; CMakeLists.txt names the program, the tool tensors, the unpacked data, and whether the build is slow.
 # shellcheck shell=bash disable=SC2034
 set -u
 lariat=$1

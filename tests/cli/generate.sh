@@ -58,9 +58,11 @@ run generate -q -m mha-bf16 --tokens ids -c 8193 -n 2
 
 # The figures of a run.
 run generate -q -m mha-bf16 --tokens ids -n 4 --ranks 2 --stats stats.json
-must "the figures are JSON" jq -e '.prefill_tokens == 3 and .decode_tokens == 3 and (.shard_slots | add) == 6 and .plan.ranks == 2' stats.json
+must "the figures are JSON" \
+    jq -e '.prefill_tokens == 3 and .decode_tokens == 3 and (.shard_slots | add) == 6 and .plan.ranks == 2' stats.json
 "$lariat" generate -m mha-bf16 --tokens ids -n 4 >/dev/null 2>"$work.seen/err"
-must "the last line tells them" grep -qE '^load [0-9.]+ s \| first token [0-9.]+ s \| prefill 3 tokens, [0-9.]+ tokens/s \| decode 3 tokens, [0-9.]+ tokens/s' "$work.seen/err"
+must "the last line tells them" grep -qE \
+    '^load [0-9.]+ s \| first token [0-9.]+ s \| prefill 3 tokens, [0-9.]+ tokens/s \| decode 3 tokens, [0-9.]+ tokens/s' "$work.seen/err"
 
 # What is refused.
 run generate -m nothing -p x

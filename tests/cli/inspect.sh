@@ -5,7 +5,8 @@
 # What memory is for activations, and which passes go by slices, is told by other tests.
 inspect() {
     say "\$ lariat inspect $*"
-    "$lariat" inspect "$@" 2>"$work.seen/err" | sed -E '/^  (layout|attention|activations|total)/d; /^fingerprint/s/ [0-9a-f]{16}$/ .../' >"$work.seen/out"
+    "$lariat" inspect "$@" 2>"$work.seen/err" |
+        sed -E '/^  (layout|attention|activations|total)/d; /^fingerprint/s/ [0-9a-f]{16}$/ .../' >"$work.seen/out"
     show "${PIPESTATUS[0]}"
 }
 
@@ -13,7 +14,9 @@ inspect mha-bf16 -t 1
 inspect letters -c 4k --ranks 3 -t 3 --kv f32
 inspect gqa-llama3-fp16-sharded -t 2 --ranks 2
 say '$ lariat inspect mqa-bias-headdim-fp32 --json'
-"$lariat" inspect mqa-bias-headdim-fp32 --json -t 1 | jq -S 'del(.fingerprint) | .plan |= {ranks, threads, chunk, context, kv_bytes_per_rank, weight_bytes} | .tensors |= .[:3]' >"$work.seen/out"
+"$lariat" inspect mqa-bias-headdim-fp32 --json -t 1 |
+    jq -S 'del(.fingerprint) | .plan |= {ranks, threads, chunk, context, kv_bytes_per_rank, weight_bytes} | .tensors |= .[:3]' \
+        >"$work.seen/out"
 show $?
 must "the bytes of all tensors are the weights" test \
     "$("$lariat" inspect mqa-bias-headdim-fp32 --json | jq '.weight_bytes == ([.tensors[].bytes] | add)')" = true

@@ -17,6 +17,7 @@ run generate -m x -z
 run generate -m x --bogus
 run generate -m x -phello
 run sing
+run -m x
 run chat -m x --jsonl
 run tokenize -m x --temp 1
 run logits -m x --tokens y

@@ -5,7 +5,8 @@
 # A few digits are the same on every processor.
 perplexity() {
     say "\$ lariat perplexity $*"
-    "$lariat" perplexity "$@" 2>"$work.seen/err" | sed -E '/^perp/s/\.[0-9]+ .*/.../; /^mean/s/(\.[0-9]{3})[0-9]* .*/\1.../' >"$work.seen/out"
+    "$lariat" perplexity "$@" 2>"$work.seen/err" |
+        sed -E '/^perp/s/\.[0-9]+ .*/.../; /^mean/s/(\.[0-9]{3})[0-9]* .*/\1.../' >"$work.seen/out"
     show "${PIPESTATUS[0]}"
 }
 

@@ -4,8 +4,9 @@
 
 # Standard output that is full, or closed.
 echo 1 2 3 >ids
-for command in "generate -q -m mha-bf16 --tokens ids -n 2" "tokenize -m letters -p hello" "inspect mha-bf16" "--help" "--version" \
-    "help --man" "perplexity -q -m mha-bf16 --tokens ids" "generate -m mha-bf16 --plan -c 8" "bench -q -m mha-bf16 -p 2 -n 1 -r 1"; do
+for command in "generate -q -m mha-bf16 --tokens ids -n 2" "tokenize -m letters -p hello" "inspect mha-bf16" "--help" \
+    "--version" "help --man" "perplexity -q -m mha-bf16 --tokens ids" "generate -m mha-bf16 --plan -c 8" \
+    "bench -q -m mha-bf16 -p 2 -n 1 -r 1"; do
     say "\$ lariat $command >/dev/full"
     # shellcheck disable=SC2086 # several words
     "$lariat" $command >/dev/full 2>"$work.seen/err"
