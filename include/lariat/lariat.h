@@ -32,8 +32,8 @@ typedef enum lariat_kv { LARIAT_KV_AUTO, LARIAT_KV_F16, LARIAT_KV_BF16, LARIAT_K
 /* What the ranks compute with. AUTO: GPUs if there are any that can be used. */
 typedef enum lariat_device { LARIAT_DEVICE_AUTO, LARIAT_DEVICE_CPU, LARIAT_DEVICE_CUDA } lariat_device;
 
-/* Type of weights and activations on GPUs; CPUs compute in F32 from weights as they are stored. AUTO: F16 for a model that is stored in
-   F16, otherwise BF16. F32 is exact and slow. */
+/* Type of weights and activations on GPUs; CPUs compute in F32 from weights as they are stored. AUTO: F16 for a model that is
+   stored in F16, otherwise BF16. F32 is exact and slow. */
 typedef enum lariat_dtype { LARIAT_DTYPE_AUTO, LARIAT_DTYPE_BF16, LARIAT_DTYPE_F16, LARIAT_DTYPE_F32 } lariat_dtype;
 
 /* How keys travel between GPUs. AUTO: from card to card where each can read the other's memory, otherwise through the host. */
@@ -55,7 +55,8 @@ typedef struct lariat_options {
     lariat_dtype dtype;
     lariat_hops hops;
     int32_t ranks;        /* of the ring; 0: one, or one for each GPU */
-    int32_t threads;      /* of CPUs, in all, shared out over the ranks, never fewer than ranks; 0: the CPUs that this process may use */
+    /* of CPUs, in all, shared out over the ranks, never fewer than ranks; 0: the CPUs that this process may use */
+    int32_t threads;
     int32_t chunk;        /* most tokens of one pass, all sessions and ranks together; 0: 512 a rank, 4096 on GPUs */
     int64_t context;      /* KV slots of the pool, all sessions together; 0: the trained context for one session */
     int32_t sessions;     /* most sessions open at once; 0: one */

@@ -117,9 +117,11 @@ const option option_table[] = {
     {0, "devices", "N,N...", PLANS, OPTION_LIST, FIELD(cards), 0, CARDS_MOST, NULL, "LARIAT_DEVICES",
      "the GPUs to use, by their numbers from 0 (default: all); ranks are dealt out over them in order"},
     {0, "dtype", "auto|bf16|f16|f32", PLANS, OPTION_CHOICE, FIELD(dtype), 0, 0, "auto", "LARIAT_DTYPE",
-     "type of weights and activations on GPUs; auto is f16 for a model stored so, otherwise bf16; f32 is exact and slow. CPUs compute in f32"},
+     "type of weights and activations on GPUs; auto is f16 for a model stored so, otherwise bf16; f32 is exact and slow. CPUs "
+     "compute in f32"},
     {0, "hops", "auto|host", PLANS, OPTION_CHOICE, FIELD(hops), 0, 0, "auto", "LARIAT_HOPS",
-     "how keys travel between GPUs; auto goes from card to card where the machine allows it, otherwise through the host's memory"},
+     "how keys travel between GPUs; auto goes from card to card where the machine allows it, otherwise through the host's "
+     "memory"},
     {0, "layout", "auto|tokens|slices", PLANS, OPTION_CHOICE, FIELD(layout), 0, 0, "auto", "LARIAT_LAYOUT",
      "how a pass lies on the ring: each rank its tokens, or each rank its slice of every matrix; auto takes slices for short "
      "passes"},

@@ -99,11 +99,11 @@ json_t *plan_json(const lariat_plan *plan)
     static const char *const pass_names[] = {[LARIAT_PASS_AUTO] = "auto", [LARIAT_PASS_KV] = "kv", [LARIAT_PASS_Q] = "q"};
     return json_pack("{s:s, s:s, s:s, s:i, s:b, s:i, s:i, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
                      "device", plan->device_name, "dtype", plan->dtype, "kv", plan->kv, "cards", plan->cards, "through_host",
-                     plan->through_host, "ranks", plan->ranks, "threads", plan->threads, "chunk", plan->chunk, "slices_up_to", plan->slices_up_to, "pass",
-                     pass_names[plan->pass], "pass_q_from", (json_int_t)plan->pass_q_from, "context", (json_int_t)plan->context,
-                     "slots_per_rank", (json_int_t)plan->slots_per_rank, "weight_bytes", (json_int_t)plan->weight_bytes,
-                     "kv_bytes_per_rank", (json_int_t)plan->kv_bytes_per_rank, "activation_bytes_per_rank",
-                     (json_int_t)plan->activation_bytes_per_rank, "shared_bytes", (json_int_t)plan->shared_bytes, "total_bytes",
-                     (json_int_t)plan->total_bytes, "available_bytes", (json_int_t)plan->available_bytes, "fits_context",
-                     (json_int_t)plan->fits_context);
+                     plan->through_host, "ranks", plan->ranks, "threads", plan->threads, "chunk", plan->chunk, "slices_up_to",
+                     plan->slices_up_to, "pass", pass_names[plan->pass], "pass_q_from", (json_int_t)plan->pass_q_from,
+                     "context", (json_int_t)plan->context, "slots_per_rank", (json_int_t)plan->slots_per_rank, "weight_bytes",
+                     (json_int_t)plan->weight_bytes, "kv_bytes_per_rank", (json_int_t)plan->kv_bytes_per_rank,
+                     "activation_bytes_per_rank", (json_int_t)plan->activation_bytes_per_rank, "shared_bytes",
+                     (json_int_t)plan->shared_bytes, "total_bytes", (json_int_t)plan->total_bytes, "available_bytes",
+                     (json_int_t)plan->available_bytes, "fits_context", (json_int_t)plan->fits_context);
 }

@@ -65,8 +65,8 @@ typedef struct comm_counters {
 } comm_counters;
 comm_counters comm_counted(const comm *c);
 
-/* All-gather: theirs[r] points at rank r's block (own one included) and stays valid until `mine` is written again or this rank's next
-   all-gather. `bytes` may differ between ranks (0 allowed), at most message_bytes. */
+/* All-gather: theirs[r] points at rank r's block (own one included) and stays valid until `mine` is written again or this
+   rank's next all-gather. `bytes` may differ between ranks (0 allowed), at most message_bytes. */
 lariat_status comm_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[]);
 
 /* Regions that others may ask for: one of each kind a rank. */

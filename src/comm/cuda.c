@@ -139,7 +139,7 @@ static lariat_status open_group(cuda_group *g, const int32_t ordinals[])
     g->ordinals = malloc(n * sizeof *g->ordinals);
     g->ranks = aligned_alloc(_Alignof(cuda_comm), n * sizeof *g->ranks);
     if (!g->ordinals || !g->ranks) {
-        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory for %zu ranks", n);
+        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory for %zu ranks" FREE_MEMORY, n);
     }
     memcpy(g->ordinals, ordinals, n * sizeof *g->ordinals);
     memset(g->ranks, 0, n * sizeof *g->ranks);
@@ -161,7 +161,7 @@ static lariat_status cuda_open(const comm_setup *s, const int32_t ordinals[], bo
     cuda_group *g = aligned_alloc(_Alignof(cuda_group), (sizeof *g + _Alignof(cuda_group) - 1) / _Alignof(cuda_group) * _Alignof(cuda_group));
 
     if (!g) {
-        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory");
+        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory" FREE_MEMORY);
     }
     memset(g, 0, sizeof *g);
     g->base = (comm_group){.ops = &cuda_ops, .n = s->n_ranks};
@@ -286,7 +286,7 @@ static lariat_status open_fetching(cuda_comm *c)
     c->fetch = calloc((size_t)g->base.n, sizeof *c->fetch);
     c->landed = calloc((size_t)g->base.n, sizeof *c->landed);
     if (!c->fetch || !c->landed) {
-        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory for %d streams", g->base.n);
+        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory for %d streams" FREE_MEMORY, g->base.n);
     }
     for (int r = 0; r < g->base.n; r++) {
         if (r != c->base.rank) {
@@ -383,7 +383,7 @@ static lariat_status cuda_all_gather(comm *base, const void *mine, size_t bytes,
         return LARIAT_OK;
     }
     if (bytes > g->message_bytes) {
-        return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu", base->rank, bytes, g->message_bytes);
+        return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu, please report this", base->rank, bytes, g->message_bytes);
     }
     if (bytes) {
         TRY(checked(cudaMemcpyAsync(c->blocks + set, mine, bytes, cudaMemcpyDefault, c->stream), base->rank, "a message"));
@@ -506,7 +506,7 @@ static lariat_status cuda_take(comm *base, comm_hop *hop)
     size_t packed = 0;
 
     if (c->asked == c->taken) {
-        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for", base->rank, hop->owner);
+        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", base->rank, hop->owner);
     }
     c->taken++;
     for (int i = 0; i < hop->n_pieces; i++) {

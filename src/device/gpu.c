@@ -1,4 +1,5 @@
-/* Finding the CUDA module: named by LARIAT_CUDA_MODULE, beside the program or library that this code is in, or in its lib folder.
+/* Finding the CUDA module: named by LARIAT_CUDA_MODULE, beside the program or library that this code is in, or in its lib
+   folder.
    Rests on dlopen and dladdr. See gpu.h. */
 #include "device/gpu.h"
 
@@ -83,7 +84,8 @@ static void open_once(void)
     if (!opened.handle) {
         const char *error = dlerror();
         snprintf(opened.why, sizeof opened.why, "%s%s; build with CUDA, or name the module in LARIAT_CUDA_MODULE",
-                 error ? "the CUDA module cannot be opened: " : "there is no CUDA module (liblariat_cuda.so) beside this program",
+                 error ? "the CUDA module cannot be opened: "
+                       : "there is no CUDA module (liblariat_cuda.so) beside this program",
                  error ? error : "");
         return;
     }
@@ -121,5 +123,6 @@ lariat_status gpu_symbol(const char *name, const void **out)
 
     TRY(gpu_module(&table));
     *out = dlsym(opened.handle, name);
-    return *out ? LARIAT_OK : fail(LARIAT_UNSUPPORTED, "gpu: the CUDA module has no %s; install program and module together", name);
+    return *out ? LARIAT_OK
+                : fail(LARIAT_UNSUPPORTED, "gpu: the CUDA module has no %s; install program and module together", name);
 }

@@ -5,8 +5,8 @@
 
 #include "device/cuda/module.h"
 
-/* Finds and opens the module, once a process, and gives its table. From any thread. A build without the module, or one that is of another
-   build, is LARIAT_UNSUPPORTED with what to do. */
+/* Finds and opens the module, once a process, and gives its table. From any thread. A build without the module, or one that is
+   of another build, is LARIAT_UNSUPPORTED with what to do. */
 lariat_status gpu_module(const cuda_module **out);
 
 /* Are there a module and a GPU that it can use? */

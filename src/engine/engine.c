@@ -1,5 +1,6 @@
 /* Opening a model on a ring, and the threads of its ranks.
-   Rests on machine.h (devices), model/place.h and model/transformer.h (what a rank does). See internal.h; sessions are in session.c.
+   Rests on machine.h (devices), model/place.h and model/transformer.h (what a rank does). See internal.h; sessions are in
+   session.c.
 
    A rank is a thread that carries out commands: open, pass after pass, stop. The caller's thread only hands them out. */
 #include "engine/internal.h"

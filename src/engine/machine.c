@@ -48,7 +48,8 @@ static lariat_status check_kv(const lariat_options *o, dtype act)
     if (o->kv == LARIAT_KV_AUTO || types[o->kv] == act) {
         return LARIAT_OK;
     }
-    return fail(LARIAT_BAD_ARGUMENT, "kv: on GPUs the cache has the type of the run, %s; leave --kv out, or say --dtype", dtype_name(act));
+    return fail(LARIAT_BAD_ARGUMENT, "kv: on GPUs the cache has the type of the run, %s; leave --kv out, or say --dtype",
+                dtype_name(act));
 }
 
 static lariat_status list_cards(const lariat_options *o, int n, machine *out)
@@ -57,11 +58,14 @@ static lariat_status list_cards(const lariat_options *o, int n, machine *out)
     for (int32_t i = 0; i < out->n_cards; i++) {
         out->cards[i] = o->n_cards ? o->cards[i] : i;
         if (out->cards[i] < 0 || out->cards[i] >= n) {
-            return fail(LARIAT_BAD_ARGUMENT, "devices: there is no GPU %d; this machine has %d, numbered from 0", out->cards[i], n);
+            return fail(LARIAT_BAD_ARGUMENT,
+                        "devices: there is no GPU %d; this machine has %d, numbered from 0: choose among them", out->cards[i],
+                        n);
         }
         for (int32_t k = 0; k < i; k++) {
             if (out->cards[k] == out->cards[i]) {
-                return fail(LARIAT_BAD_ARGUMENT, "devices: GPU %d is named twice; --ranks lays several ranks on a card", out->cards[i]);
+                return fail(LARIAT_BAD_ARGUMENT, "devices: GPU %d is named twice; --ranks lays several ranks on a card",
+                            out->cards[i]);
             }
         }
     }
@@ -95,7 +99,8 @@ static lariat_status choose_gpus(const lariat_options *o, dtype weight_type, mac
 {
     int n;
 
-    *out = (machine){.kind = LARIAT_DEVICE_CUDA, .act = type_of_run(o, weight_type), .through_host = o->hops == LARIAT_HOPS_HOST};
+    *out =
+        (machine){.kind = LARIAT_DEVICE_CUDA, .act = type_of_run(o, weight_type), .through_host = o->hops == LARIAT_HOPS_HOST};
     TRY(gpu_module(&out->cuda));
     TRY(comm_gpu_find(&out->transport));
     TRY(out->cuda->count(&n));
@@ -152,7 +157,8 @@ size_t machine_endpoint_bytes(const machine *m, const comm_setup *s)
 
 size_t machine_shared_bytes(const machine *m, const comm_setup *s)
 {
-    return m->kind == LARIAT_DEVICE_CUDA ? (size_t)s->n_ranks * m->transport->pinned(s, m->through_host) : comm_threads_memory(s);
+    return m->kind == LARIAT_DEVICE_CUDA ? (size_t)s->n_ranks * m->transport->pinned(s, m->through_host)
+                                         : comm_threads_memory(s);
 }
 
 /* --- opening --- */

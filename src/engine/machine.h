@@ -1,4 +1,5 @@
-/* The devices that a ring is laid on: the CPUs of this process, or GPUs. The one place of the engine that knows kinds of devices.
+/* The devices that a ring is laid on: the CPUs of this process, or GPUs. The one place of the engine that knows kinds of
+   devices.
    Rests on device/cpu/cpu.h, device/gpu.h and the transports of comm/. Used by plan.c and engine.c. */
 #ifndef ENGINE_MACHINE_H
 #define ENGINE_MACHINE_H

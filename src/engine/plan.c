@@ -98,7 +98,8 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     size_t kv = shard_need(c->n_layers, c->n_kv_heads, c->head_dim, e->setup.slots, e->setup.kv_type);
     size_t activations = transformer_memory(c, &e->setup);
     e->transport.hop_bytes = transformer_hop(c, &e->setup);
-    size_t transport = machine_shared_bytes(&e->machine, &e->transport), endpoint = machine_endpoint_bytes(&e->machine, &e->transport);
+    size_t transport = machine_shared_bytes(&e->machine, &e->transport),
+           endpoint = machine_endpoint_bytes(&e->machine, &e->transport);
     if (kv > INT64_MAX / MAX_RANKS / 4 || activations > INT64_MAX / MAX_RANKS / 4 || transport > INT64_MAX / 4 ||
         endpoint > INT64_MAX / MAX_RANKS / 4) {
         return INT64_MAX;
@@ -165,7 +166,7 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
     }
     size_t weights = on->n_cards ? placed_bytes(m, on->act) : (size_t)m->weight_bytes;
     if (weights > INT64_MAX / 4) {
-        return fail(LARIAT_NO_MEMORY, "%s: its weights are more than memory can address", m->path);
+        return fail(LARIAT_NO_MEMORY, "%s: its weights are more than memory can address: use a smaller model or type", m->path);
     }
     p->weight_bytes = (int64_t)weights;
     return LARIAT_OK;

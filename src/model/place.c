@@ -110,7 +110,7 @@ lariat_status placed_open(placed_weights *p, const model *m, device *dev)
     TRY(device_arena_open(dev, &p->memory, placed_bytes(m, dev->act), "weights"));
     p->layers = calloc((size_t)m->config.n_layers, sizeof *p->layers);
     if (!p->layers) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %d layers", m->path, m->config.n_layers);
+        return fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %d layers" FREE_MEMORY, m->path, m->config.n_layers);
     }
     place_all(&w, m, &p->weights, p->layers);
     TRY(w.status);

@@ -199,8 +199,10 @@ static lariat_status attention_block(transformer *t, int32_t l, int64_t rows)
     const model_config *c = t->config;
     const layer_weights *w = &t->weights->layers[l];
     const device_ops *ops = t->dev->ops;
-    const int64_t ld = qkv_width(c), q_width = (int64_t)c->n_heads * c->head_dim, kv_width = (int64_t)c->n_kv_heads * c->head_dim;
-    void *q = t->qkv, *k = act_at(t->dev, q, q_width), *v = act_at(t->dev, k, kv_width); /* [rows, heads, head_dim] each, ld apart */
+    const int64_t ld = qkv_width(c), q_width = (int64_t)c->n_heads * c->head_dim,
+                  kv_width = (int64_t)c->n_kv_heads * c->head_dim;
+    /* [rows, heads, head_dim] each, ld apart */
+    void *q = t->qkv, *k = act_at(t->dev, q, q_width), *v = act_at(t->dev, k, kv_width);
     const projection qkv[] = {{&w->q, w->bias_q}, {&w->k, w->bias_k}, {&w->v, w->bias_v}}, o = {&w->o, w->bias_o};
 
     ops->rms_norm(t->dev, t->h, t->x, w->attn_norm, c->rms_eps, rows, c->d_model);

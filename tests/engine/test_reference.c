@@ -100,9 +100,11 @@ static void sixteen_bit_caches_do_not_get_worse_with_the_ring(void **state)
             double alone = 0;
             reference_open(&r, reference_names[m]);
             for (int32_t ranks = 1; ranks <= 8; ranks += TEST_QUICK ? 7 : 1) {
-                double error = reference_run(&r, (lariat_options){.ranks = ranks, .threads = ranks, .kv = types[k].kv}, LONGEST, false);
+                double error =
+                    reference_run(&r, (lariat_options){.ranks = ranks, .threads = ranks, .kv = types[k].kv}, LONGEST, false);
                 alone = ranks == 1 ? error : alone;
-                print_message("%s, %s cache, %d ranks: %.1e of the deviation\n", reference_names[m], types[k].name, ranks, error);
+                print_message("%s, %s cache, %d ranks: %.1e of the deviation\n", reference_names[m], types[k].name, ranks,
+                              error);
                 assert_true(error <= types[k].bound);
                 assert_true(error <= 1.25 * alone);
             }

@@ -54,8 +54,8 @@ extern const char *const reference_names[REFERENCE_MODELS];
 void reference_open(reference *r, const char *name);
 void reference_close(reference *r);
 
-/* All cases of up to `longest` tokens of a model on a ring with these options; returns the largest error of any. `exact`: also holds
-   the mean loss and the greedy text against what was said. */
+/* All cases of up to `longest` tokens of a model on a ring with these options; returns the largest error of any. `exact`: also
+   holds the mean loss and the greedy text against what was said. */
 double reference_run(const reference *r, lariat_options options, int64_t longest, bool exact);
 
 /* Opens an engine or fails the test with the reason. */

@@ -271,7 +271,7 @@ static lariat_status open_parts(cuda_device *d)
     }
     if (d->sm < CUDA_SM_LEAST) {
         return fail(LARIAT_UNSUPPORTED,
-                    "CUDA: card %d (%s) has compute capability %d.%d, the kernels need %d.%d (Ampere) or later", d->ordinal,
+                    "CUDA: card %d (%s) has compute capability %d.%d, the kernels need %d.%d (Ampere) or later: use another card, or the CPU", d->ordinal,
                     d->name, d->sm / 10, d->sm % 10, CUDA_SM_LEAST / 10, CUDA_SM_LEAST % 10);
     }
     status = load_kernels(d);
@@ -294,7 +294,7 @@ lariat_status cuda_device_open(int ordinal, dtype act, device **out)
 
     *out = NULL;
     if (!d) {
-        return fail(LARIAT_NO_MEMORY, "CUDA: card %d: no memory for its description", ordinal);
+        return fail(LARIAT_NO_MEMORY, "CUDA: card %d: no memory for its description" FREE_MEMORY, ordinal);
     }
     d->base = (device){.ops = &cuda_ops, .act = act};
     d->ordinal = ordinal;

@@ -101,7 +101,7 @@ static lariat_status count(int *n)
     }
     if (best < CUDA_SM_LEAST) {
         return fail(LARIAT_UNSUPPORTED,
-                    "CUDA: the best card has compute capability %d.%d, the kernels need %d.%d (Ampere) or later", best / 10,
+                    "CUDA: the best card has compute capability %d.%d, the kernels need %d.%d (Ampere) or later: use the CPU", best / 10,
                     best % 10, CUDA_SM_LEAST / 10, CUDA_SM_LEAST % 10);
     }
     *n = found;
@@ -117,7 +117,7 @@ static lariat_status describe(int ordinal, cuda_card *out)
     *out = (cuda_card){0};
     TRY(count(&n));
     if (ordinal < 0 || ordinal >= n) {
-        return fail(LARIAT_BAD_ARGUMENT, "CUDA: there is no card %d; there are %d, from 0", ordinal, n);
+        return fail(LARIAT_BAD_ARGUMENT, "CUDA: there is no card %d; there are %d, from 0: choose one of them", ordinal, n);
     }
     cudaError_t status = cudaGetDeviceProperties(&p, ordinal);
     if (status == cudaSuccess) {

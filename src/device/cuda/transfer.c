@@ -43,7 +43,7 @@ lariat_status cuda_staging_open(cuda_device *dev)
     int threads = cpus_available() < COPIERS ? cpus_available() : COPIERS;
 
     if (!s) {
-        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for its staging", dev->ordinal, dev->name);
+        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for its staging" FREE_MEMORY, dev->ordinal, dev->name);
     }
     dev->staging = s;
     cudaError_t status = cudaMallocHost((void **)&s->slots, SLOTS * SLOT_BYTES);
