@@ -337,7 +337,7 @@ static void every_family_agrees_with_double_precision_over_odd_shapes(void **sta
     for_every_family(check_odd_shapes);
 }
 
-/* Many rows and many keys: several tasks a head, spans that go on from the carry, splits that overflow the partial results. */
+/* Many rows and many keys: several tasks a head, several spans, splits that overflow the partial results. */
 static void check_large(int32_t n_kv_heads, int32_t group, int32_t head_dim, int32_t count, int32_t keys)
 {
     device *dev = open_device(2, CPU_BEST);
@@ -365,6 +365,48 @@ static void long_inputs_agree_with_double_precision(void **state)
         check_large(4, 8, 128, 16, 9000);
         check_large(3, 3, 64, 1, 70000);
     }
+}
+
+/* Keys of weight 1 and value 1, then very many that weigh less than a unit in the last place of what these gave. */
+static void check_light_keys(device *dev)
+{
+    enum { HEAVY = 64, LIGHT = 9000, DIM = 16 };
+    static const int32_t counts[] = {1, 40, 200}; /* keys as they lie, expanded, and more rows than are split over the keys */
+    const attention_shape s = shape_of(8, 1, DIM, DTYPE_F32);
+
+    for (int i = 0; i < 3; i++) {
+        int64_t floats = counts[i] * (int64_t)s.n_heads * DIM;
+        float *q = malloc((size_t)floats * sizeof *q);
+        kv_segment all = new_segment(&s, HEAVY + LIGHT, KV_ALL_VISIBLE);
+        kv_segment parts[] = {part_of(&s, &all, 0, HEAVY), part_of(&s, &all, HEAVY, LIGHT)};
+        attention_item item = {.count = counts[i], .n_segments = 1};
+        carry c = cleared_carry(dev, &s, counts[i]);
+
+        for (int64_t j = 0; j < floats; j++) {
+            q[j] = 1;
+        }
+        for (int64_t j = 0; j < s.n_kv_heads * all.head_stride * DIM; j++) {
+            bool heavy = j / DIM % all.head_stride < HEAVY;
+            /* scores of 0 and about -14 */
+            put((void *)(uintptr_t)all.k, s.kv_type, j, heavy ? 0 : -3.5f + 0.1f * random_normal());
+            put((void *)(uintptr_t)all.v, s.kv_type, j, 1 + 0.1f * random_normal());
+        }
+        for (int n = 0; n < 2; n++) { /* one call after the other, as the hops of a ring come */
+            item.segments = &parts[n];
+            dev->ops->attention(dev, &s, q, (int64_t)s.n_heads * DIM, &item, 1, &c);
+        }
+        item.segments = &all;
+        assert_item_true(dev, &s, q, (int64_t)s.n_heads * DIM, &item, &c, counts[i], 2);
+        free(c.o);
+        free(q);
+        free_segment(&all);
+    }
+}
+
+static void light_keys_after_heavy_ones_are_not_lost(void **state)
+{
+    (void)state;
+    for_every_family(check_light_keys);
 }
 
 /* A case for tests of how work is cut: queries at the end of `keys` keys. */
@@ -758,6 +800,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_agrees_with_double_precision_over_odd_shapes),
         cmocka_unit_test(long_inputs_agree_with_double_precision),
+        cmocka_unit_test(light_keys_after_heavy_ones_are_not_lost),
         cmocka_unit_test(keys_cut_into_any_segments_and_calls_give_the_whole),
         cmocka_unit_test(partial_results_merge_in_any_order),
         cmocka_unit_test(an_empty_side_of_a_merge_leaves_the_other_bit_for_bit),

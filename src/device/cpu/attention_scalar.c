@@ -1,4 +1,4 @@
-/* Attention, one key at a time: the definition of what the SIMD kernels compute.
+/* Attention, one row and tile of keys at a time: the definition of what the SIMD kernels compute.
    Rests on base/dtype.h for the conversions. attention_simd.h is the fast form.
 
    Budget: 4 * head_dim operations a row and key, one after the other; nobody waits for it but tests and machines without a
@@ -19,47 +19,70 @@ static float element(const void *base, dtype type, int64_t i)
     }
 }
 
-/* One key or value as floats. */
-static void expand(const attention_block *b, const void *from, int32_t key, float *to)
+/* Keys or values [first, first + n) as floats, dense. */
+static void expand(const attention_block *b, const void *from, int32_t first, int32_t n, float *to)
 {
-    for (int32_t i = 0; i < b->head_dim; i++) {
-        to[i] = element(from, b->kv_type, (int64_t)key * b->head_dim + i);
+    for (int64_t i = 0; i < (int64_t)n * b->head_dim; i++) {
+        to[i] = element(from, b->kv_type, (int64_t)first * b->head_dim + i);
     }
 }
 
-static void attend_key(const attention_block *b, int32_t row, const float *k, const float *v)
+/* The row's largest score is now `high`: what it has gathered shrinks to the new scale. */
+static void raise_maximum(const attention_block *b, int32_t row, float high)
 {
-    const float *q = b->q + (int64_t)row * b->ld;
-    float *o = b->o + (int64_t)row * b->ld, *m = b->m + row, *l = b->l + (int64_t)row * LANES_MAX;
-    float score = 0;
+    float *o = b->o + (int64_t)row * b->ld;
+    float shrink = expf(b->m[row] - high); /* 0 for the first keys, where m is -inf */
 
     for (int32_t i = 0; i < b->head_dim; i++) {
-        score += q[i] * k[i];
+        o[i] *= shrink;
     }
-    if (score > *m) {
-        float shrink = expf(*m - score); /* 0 for the first key, where m is -inf */
+    b->l[(int64_t)row * LANES_MAX] *= shrink;
+    b->m[row] = high;
+}
+
+/* One row past the first n keys of the tile, which is expanded. The tile has sums of its own: see attention.c. */
+static void attend_row(const attention_block *b, int32_t row, int32_t n)
+{
+    const float *q = b->q + (int64_t)row * b->ld;
+    float *o = b->o + (int64_t)row * b->ld, *p = b->p, high = -INFINITY, total = 0;
+
+    for (int32_t key = 0; key < n; key++) {
+        float score = 0;
         for (int32_t i = 0; i < b->head_dim; i++) {
-            o[i] *= shrink;
+            score += q[i] * b->k[(int64_t)key * b->head_dim + i];
         }
-        *l *= shrink;
-        *m = score;
+        p[key] = score;
+        high = score > high ? score : high;
     }
-    /* A score of -inf before any other counts as nothing; -inf - -inf is never formed. */
-    float p = expf(score - (*m == -INFINITY ? 0.0f : *m));
+    if (high > b->m[row]) {
+        raise_maximum(b, row, high);
+    }
+    /* Scores of -inf before any other count as nothing; -inf - -inf is never formed. */
+    float m = b->m[row] == -INFINITY ? 0.0f : b->m[row];
+    for (int32_t key = 0; key < n; key++) {
+        p[key] = expf(p[key] - m);
+        total += p[key];
+    }
     for (int32_t i = 0; i < b->head_dim; i++) {
-        o[i] += p * v[i];
+        float sum = 0;
+        for (int32_t key = 0; key < n; key++) {
+            sum += p[key] * b->v[(int64_t)key * b->head_dim + i];
+        }
+        o[i] += sum;
     }
-    *l += p;
+    b->l[(int64_t)row * LANES_MAX] += total;
 }
 
 void attend_keys_scalar(const attention_block *b, const key_run *t)
 {
-    for (int32_t key = 0; key < t->count; key++) {
-        expand(b, t->k, key, b->k);
-        expand(b, t->v, key, b->v);
+    for (int32_t first = 0; first < t->count; first += KEY_TILE) {
+        int32_t n = t->count - first < KEY_TILE ? t->count - first : KEY_TILE;
+        expand(b, t->k, first, n, b->k);
+        expand(b, t->v, first, n, b->v);
         for (int32_t row = 0; row < b->rows; row++) {
-            if (key < keys_seen(b, t, row)) {
-                attend_key(b, row, b->k, b->v);
+            int32_t seen = keys_seen(b, t, row) - first;
+            if (seen > 0) {
+                attend_row(b, row, seen < n ? seen : n);
             }
         }
     }

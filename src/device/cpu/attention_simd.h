@@ -1,7 +1,8 @@
 /* A tile of keys for many rows of queries, in vectors, once for all widths: the file that includes it chose them.
    Rests on simd_avx2.h or simd_avx512.h, and simd_math.h. attention_scalar.c is the definition, attention.c the caller.
 
-   A row's sums run over head_dim and over the keys one after the other, whatever rows it is computed with.
+   A score's sum runs over head_dim, a row's over the keys of a tile, one after the other, and then over the tiles, whatever
+   rows it is computed with.
 
    Budget, many rows: 4 * head_dim operations a row and key, in register tiles of 6 rows by 4 vectors: 24 multiply-adds for 10
    loads. Beside them a row and key costs one exponential (about 14 operations: 10 % at head_dim 64), and expanding a tile 3 %
@@ -30,7 +31,7 @@ INLINE void multiply_tile(int R, int C, const float *a, int64_t lda, const float
     for (int i = 0; i < R; i++) {
         UNROLL
         for (int j = 0; j < C; j++) {
-            sum[i][j] = add ? v_load(c + i * ldc + j * VW) : v_zero();
+            sum[i][j] = v_zero();
         }
     }
     for (int64_t k = 0; k < n; k++) {
@@ -52,7 +53,8 @@ INLINE void multiply_tile(int R, int C, const float *a, int64_t lda, const float
     for (int i = 0; i < R; i++) {
         UNROLL
         for (int j = 0; j < C; j++) {
-            v_store(c + i * ldc + j * VW, sum[i][j]);
+            float *to = c + i * ldc + j * VW;
+            v_store(to, add ? v_add(v_load(to), sum[i][j]) : sum[i][j]);
         }
     }
 }
@@ -241,14 +243,15 @@ INLINE void weigh_vectors(const attention_block *b, int32_t row, float *p, int32
         raise_maximum(b, row, v_highest(high));
     }
     /* Scores of -inf before any other count as nothing; -inf - -inf is never formed. */
-    vec m = v_all(b->m[row] == -INFINITY ? 0.0f : b->m[row]), sum = v_load(b->l + (int64_t)row * LANES_MAX);
+    vec m = v_all(b->m[row] == -INFINITY ? 0.0f : b->m[row]), sum = v_zero();
+    float *l = b->l + (int64_t)row * LANES_MAX;
     UNROLL
     for (int i = 0; i < n; i++) {
         vec e = v_exp_weight(v_sub(v_load(p + i * VW), m));
         sum = v_add(sum, e);
         v_store(p + i * VW, e);
     }
-    v_store(b->l + (int64_t)row * LANES_MAX, sum);
+    v_store(l, v_add(v_load(l), sum));
 }
 
 /* Rows that see the same number of keys. */
@@ -361,7 +364,7 @@ INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const
     for (int r = 0; r < R; r++) {
         UNROLL
         for (int c = 0; c < C; c++) {
-            sum[r][c] = v_load(o + r * b->ld + i + c * VW);
+            sum[r][c] = v_zero();
         }
     }
     for (int64_t key = first; key < end; key++) {
@@ -386,7 +389,8 @@ INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const
     for (int r = 0; r < R; r++) {
         UNROLL
         for (int c = 0; c < C; c++) {
-            v_store(o + r * b->ld + i + c * VW, sum[r][c]);
+            float *to = o + r * b->ld + i + c * VW;
+            v_store(to, v_add(v_load(to), sum[r][c]));
         }
     }
 }
