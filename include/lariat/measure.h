@@ -5,6 +5,7 @@
 
 #include "lariat/status.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -21,11 +22,14 @@ typedef struct lariat_ceilings {
     int64_t cache_bytes;
 } lariat_ceilings;
 
-/* Measures for `threads` threads: about a second. */
+/* The processor's own name, or the kind of machine where the system does not tell it. */
+LARIAT_API void lariat_cpu_name(char *out, size_t size);
+
+/* Measures for `threads` threads, 0 for as many as this process may use: about a second. */
 LARIAT_API lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out);
 
 /* Bytes a second of reading a buffer of `bytes` again and again with `threads` threads: the ceiling of decode for weights of
-   that size. */
+   that size. 0 threads: as before. */
 LARIAT_API lariat_status lariat_measure_read(int32_t threads, int64_t bytes, double *bytes_per_s);
 
 #ifdef __cplusplus

@@ -10,7 +10,6 @@
 #include "cli/utf8.h"
 
 #include <jansson.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -307,16 +306,8 @@ static int bench_model(const options *o)
     return rc ? rc : output_flush();
 }
 
-/* CPUs that this process may use: what the library takes where -t is not given. */
-static int32_t permitted_cpus(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 static int measure_ceilings(const options *o)
 {
-    int32_t threads = o->threads ? (int32_t)o->threads : permitted_cpus();
     int64_t weight_bytes = 0;
     if (o->model) {
         lariat_options library = plan_options(o, 1, 1);
@@ -327,7 +318,7 @@ static int measure_ceilings(const options *o)
         weight_bytes = plan.weight_bytes;
     }
     FILE *report = o->quiet ? NULL : o->model ? stderr : stdout;
-    int rc = ceilings_measure(threads, weight_bytes, report);
+    int rc = ceilings_measure((int32_t)o->threads, weight_bytes, report);
     return rc ? rc : output_flush();
 }
 

@@ -13,27 +13,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-enum { NAME_MOST = 128, LINE_MOST = 256 };
-
-/* The processor's own name, or the kind of machine where the system does not tell it. */
-static void processor_name(char *out, size_t size)
-{
-    struct utsname machine = {0};
-    uname(&machine);
-    snprintf(out, size, "%s", machine.machine);
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    char line[LINE_MOST];
-    while (file && fgets(line, sizeof line, file)) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon && strlen(colon) > 3) {
-            snprintf(out, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-            break;
-        }
-    }
-    if (file) {
-        fclose(file);
-    }
-}
+enum { NAME_MOST = 128 };
 
 /* "ceilings-HOST-CPU.json" with nothing in it that a file name should not have. */
 static char *ceilings_path(void)
@@ -41,7 +21,7 @@ static char *ceilings_path(void)
     struct utsname machine = {0};
     uname(&machine);
     char processor[NAME_MOST], name[2 * NAME_MOST];
-    processor_name(processor, sizeof processor);
+    lariat_cpu_name(processor, sizeof processor);
     snprintf(name, sizeof name, "ceilings-%.64s-%.127s.json", machine.nodename, processor);
     for (char *c = name; *c; c++) {
         bool plain = (*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || *c == '-' || *c == '.';

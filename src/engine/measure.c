@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 /* Far larger than caches: 256 MB, or four times a last cache that is larger than 64 MB, if a quarter of the free memory
@@ -20,16 +21,17 @@ static int64_t memory_buffer(int64_t cache)
     return bytes < most ? bytes : most;
 }
 
-/* The processor's name as Linux has it. */
-static void processor_name(char *out, size_t size)
+void lariat_cpu_name(char *out, size_t size)
 {
-    FILE *f = fopen("/proc/cpuinfo", "r");
+    struct utsname machine = {0};
+    FILE *f = fopen("/proc/cpuinfo", "re");
     char line[256];
 
-    snprintf(out, size, "unknown processor");
+    uname(&machine);
+    snprintf(out, size, "%s", machine.machine);
     while (f && fgets(line, sizeof line, f)) {
         const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon && colon[1]) {
+        if (strncmp(line, "model name", 10) == 0 && colon && strlen(colon) > 3) {
             snprintf(out, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
             break;
         }
@@ -41,11 +43,11 @@ static void processor_name(char *out, size_t size)
 
 lariat_status lariat_measure_read(int32_t threads, int64_t bytes, double *bytes_per_s)
 {
-    if (threads < 1 || threads > cpus_available()) {
+    if (threads < 0 || threads > cpus_available()) {
         return fail(LARIAT_BAD_ARGUMENT, "ceilings: %d threads: this process may use 1 to %d, choose with -t", threads,
                     cpus_available());
     }
-    return cpu_measure_read(threads, CPU_BEST, bytes, bytes_per_s);
+    return cpu_measure_read(threads ? threads : cpus_available(), CPU_BEST, bytes, bytes_per_s);
 }
 
 lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out)
@@ -53,10 +55,11 @@ lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out)
     long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
 
     memset(out, 0, sizeof *out);
+    threads = threads ? threads : cpus_available();
     out->threads = threads;
     /* A quarter of the last cache, since others use it too. */
     out->cache_bytes = cache > 0 ? cache / 4 : 4 << 20;
-    processor_name(out->cpu, sizeof out->cpu);
+    lariat_cpu_name(out->cpu, sizeof out->cpu);
     snprintf(out->kernels, sizeof out->kernels, "%s", cpu_isa_name(cpu_isa_best()));
     TRY(lariat_measure_read(threads, out->cache_bytes, &out->read_cache));
     TRY(lariat_measure_read(threads, memory_buffer(cache), &out->read_memory));

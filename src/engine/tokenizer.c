@@ -2,6 +2,7 @@
    Rests on text/ and on gguf_vocabulary.c.
    Read on in text/encode.c (tokenizer_build and encoding). */
 #include "base/file.h"
+#include "base/text.h"
 #include "engine/gguf_vocabulary.h"
 #include "text/sentencepiece.h"
 #include "text/tokenizer.h"
@@ -10,13 +11,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 static lariat_status read_gguf(const char *path, vocabulary *v)
 {

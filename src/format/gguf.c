@@ -9,29 +9,29 @@
 enum { DEFAULT_ALIGNMENT = 32 };
 enum { MAX_SPLITS = 99999 }; /* five digits in a name */
 
-/* ggml's types by number: elements and bytes of a block. Where `type` is DTYPE_COUNT, Lariat lists such a tensor but does not
-   compute with it. Numbers that are missing were withdrawn. */
+/* ggml's types by number. Where `type` is DTYPE_COUNT, Lariat lists such a tensor but does not compute with it, and elements
+   and bytes of a block stand here. Numbers that are missing were withdrawn. */
 static const struct {
     const char *name;
     dtype type;
     uint16_t elements, bytes;
 } types[] = {
-    [0] = {"F32", DTYPE_F32, 1, 4},           [1] = {"F16", DTYPE_F16, 1, 2},
-    [2] = {"Q4_0", DTYPE_Q4_0, 32, 18},       [3] = {"Q4_1", DTYPE_Q4_1, 32, 20},
-    [6] = {"Q5_0", DTYPE_Q5_0, 32, 22},       [7] = {"Q5_1", DTYPE_Q5_1, 32, 24},
-    [8] = {"Q8_0", DTYPE_Q8_0, 32, 34},       [9] = {"Q8_1", DTYPE_COUNT, 32, 36},
-    [10] = {"Q2_K", DTYPE_Q2_K, 256, 84},     [11] = {"Q3_K", DTYPE_Q3_K, 256, 110},
-    [12] = {"Q4_K", DTYPE_Q4_K, 256, 144},    [13] = {"Q5_K", DTYPE_Q5_K, 256, 176},
-    [14] = {"Q6_K", DTYPE_Q6_K, 256, 210},    [15] = {"Q8_K", DTYPE_COUNT, 256, 292},
-    [16] = {"IQ2_XXS", DTYPE_COUNT, 256, 66}, [17] = {"IQ2_XS", DTYPE_COUNT, 256, 74},
-    [18] = {"IQ3_XXS", DTYPE_COUNT, 256, 98}, [19] = {"IQ1_S", DTYPE_COUNT, 256, 50},
-    [20] = {"IQ4_NL", DTYPE_IQ4_NL, 32, 18},  [21] = {"IQ3_S", DTYPE_COUNT, 256, 110},
-    [22] = {"IQ2_S", DTYPE_COUNT, 256, 82},   [23] = {"IQ4_XS", DTYPE_COUNT, 256, 136},
-    [24] = {"I8", DTYPE_COUNT, 1, 1},         [25] = {"I16", DTYPE_COUNT, 1, 2},
-    [26] = {"I32", DTYPE_I32, 1, 4},          [27] = {"I64", DTYPE_I64, 1, 8},
-    [28] = {"F64", DTYPE_F64, 1, 8},          [29] = {"IQ1_M", DTYPE_COUNT, 256, 56},
-    [30] = {"BF16", DTYPE_BF16, 1, 2},        [34] = {"TQ1_0", DTYPE_COUNT, 256, 54},
-    [35] = {"TQ2_0", DTYPE_COUNT, 256, 66},   [39] = {"MXFP4", DTYPE_COUNT, 32, 17},
+    [0] = {.name = "F32", .type = DTYPE_F32},        [1] = {.name = "F16", .type = DTYPE_F16},
+    [2] = {.name = "Q4_0", .type = DTYPE_Q4_0},      [3] = {.name = "Q4_1", .type = DTYPE_Q4_1},
+    [6] = {.name = "Q5_0", .type = DTYPE_Q5_0},      [7] = {.name = "Q5_1", .type = DTYPE_Q5_1},
+    [8] = {.name = "Q8_0", .type = DTYPE_Q8_0},      [9] = {"Q8_1", DTYPE_COUNT, 32, 36},
+    [10] = {.name = "Q2_K", .type = DTYPE_Q2_K},     [11] = {.name = "Q3_K", .type = DTYPE_Q3_K},
+    [12] = {.name = "Q4_K", .type = DTYPE_Q4_K},     [13] = {.name = "Q5_K", .type = DTYPE_Q5_K},
+    [14] = {.name = "Q6_K", .type = DTYPE_Q6_K},     [15] = {"Q8_K", DTYPE_COUNT, 256, 292},
+    [16] = {"IQ2_XXS", DTYPE_COUNT, 256, 66},        [17] = {"IQ2_XS", DTYPE_COUNT, 256, 74},
+    [18] = {"IQ3_XXS", DTYPE_COUNT, 256, 98},        [19] = {"IQ1_S", DTYPE_COUNT, 256, 50},
+    [20] = {.name = "IQ4_NL", .type = DTYPE_IQ4_NL}, [21] = {"IQ3_S", DTYPE_COUNT, 256, 110},
+    [22] = {"IQ2_S", DTYPE_COUNT, 256, 82},          [23] = {"IQ4_XS", DTYPE_COUNT, 256, 136},
+    [24] = {"I8", DTYPE_COUNT, 1, 1},                [25] = {"I16", DTYPE_COUNT, 1, 2},
+    [26] = {.name = "I32", .type = DTYPE_I32},       [27] = {.name = "I64", .type = DTYPE_I64},
+    [28] = {.name = "F64", .type = DTYPE_F64},       [29] = {"IQ1_M", DTYPE_COUNT, 256, 56},
+    [30] = {.name = "BF16", .type = DTYPE_BF16},     [34] = {"TQ1_0", DTYPE_COUNT, 256, 54},
+    [35] = {"TQ2_0", DTYPE_COUNT, 256, 66},          [39] = {"MXFP4", DTYPE_COUNT, 32, 17},
 };
 
 /* --- one image --- */
@@ -61,14 +61,16 @@ static lariat_status read_type(reader *r, const char *name, int64_t elements, te
                     "%s: tensor %s has the type number %u, which Lariat does not know: convert it to another, such as Q8_0",
                     r->path, name, t);
     }
-    int64_t row = x->n_dims ? x->dims[x->n_dims - 1] : 1;
-    int64_t bytes;
-    if (row % types[t].elements != 0) {
+    bool known = types[t].type != DTYPE_COUNT;
+    int64_t block = known ? dtype_block_elements(types[t].type) : types[t].elements;
+    int64_t block_bytes = known ? (int64_t)dtype_block_bytes(types[t].type) : types[t].bytes;
+    int64_t row = x->n_dims ? x->dims[x->n_dims - 1] : 1, bytes;
+    if (row % block != 0) {
         return fail(LARIAT_BAD_MODEL,
-                    "%s: tensor %s has rows of %lld elements, no multiple of the %d in a block of %s" FETCH_AGAIN, r->path,
-                    name, (long long)row, types[t].elements, types[t].name);
+                    "%s: tensor %s has rows of %lld elements, no multiple of the %lld in a block of %s" FETCH_AGAIN, r->path,
+                    name, (long long)row, (long long)block, types[t].name);
     }
-    if (__builtin_mul_overflow(elements / types[t].elements, (int64_t)types[t].bytes, &bytes)) {
+    if (__builtin_mul_overflow(elements / block, block_bytes, &bytes)) {
         return fail(LARIAT_BAD_MODEL, "%s: tensor %s has an absurd shape" FETCH_AGAIN, r->path, name);
     }
     x->type = types[t].type;

@@ -36,8 +36,4 @@ bool gguf_array_string(const gguf_array *a, int64_t i, const char **out, size_t 
 bool gguf_array_int(const gguf_array *a, int64_t i, int64_t *out);
 bool gguf_array_float(const gguf_array *a, int64_t i, double *out);
 
-/* How many keys, and key i (for inspect): name, and a short printable rendering of its value. */
-int64_t gguf_key_count(const gguf *g);
-void gguf_key(const gguf *g, int64_t i, const char **key, size_t *size, char *text, size_t text_size);
-
 #endif

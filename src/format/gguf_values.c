@@ -7,14 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
-    const char *name;
-    uint8_t bytes; /* 0: not of a fixed size */
-} kinds[GGUF_VALUE_TYPES] = {
-    [GGUF_U8] = {"u8", 1},         [GGUF_I8] = {"i8", 1},       [GGUF_U16] = {"u16", 2}, [GGUF_I16] = {"i16", 2},
-    [GGUF_U32] = {"u32", 4},       [GGUF_I32] = {"i32", 4},     [GGUF_F32] = {"f32", 4}, [GGUF_BOOL] = {"bool", 1},
-    [GGUF_STRING] = {"string", 0}, [GGUF_ARRAY] = {"array", 0}, [GGUF_U64] = {"u64", 8}, [GGUF_I64] = {"i64", 8},
-    [GGUF_F64] = {"f64", 8},
+/* Bytes of a value, 0 where they are not fixed. */
+static const uint8_t value_bytes[GGUF_VALUE_TYPES] = {
+    [GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
+    [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
 };
 
 static uint64_t little_endian(const unsigned char *p, unsigned bytes)
@@ -111,7 +107,7 @@ static lariat_status read_array(reader *r, const char *key, gguf_array *a)
     if (a->type == GGUF_STRING) {
         return read_strings(r, key, count, a);
     }
-    return take(r, key, count * kinds[a->type].bytes, &a->data);
+    return take(r, key, count * value_bytes[a->type], &a->data);
 }
 
 static lariat_status read_value(reader *r, gguf_value *v)
@@ -138,7 +134,7 @@ static lariat_status read_value(reader *r, gguf_value *v)
     if (v->type == GGUF_STRING) {
         return read_string(r, key, &text, &size);
     }
-    return take(r, key, kinds[v->type].bytes, &v->data);
+    return take(r, key, value_bytes[v->type], &v->data);
 }
 
 static int compare_keys(const char *a, size_t a_size, const char *b, size_t b_size)
@@ -334,48 +330,10 @@ bool gguf_array_string(const gguf_array *a, int64_t i, const char **out, size_t 
 
 bool gguf_array_int(const gguf_array *a, int64_t i, int64_t *out)
 {
-    return i >= 0 && i < a->n && a->data && number_as_int(a->type, a->data + i * kinds[a->type].bytes, out);
+    return i >= 0 && i < a->n && a->data && number_as_int(a->type, a->data + i * value_bytes[a->type], out);
 }
 
 bool gguf_array_float(const gguf_array *a, int64_t i, double *out)
 {
-    return i >= 0 && i < a->n && a->data && number_as_float(a->type, a->data + i * kinds[a->type].bytes, out);
-}
-
-/* --- for inspect --- */
-
-int64_t gguf_key_count(const gguf *g)
-{
-    return g->values.n;
-}
-
-void gguf_key(const gguf *g, int64_t i, const char **key, size_t *size, char *text, size_t text_size)
-{
-    const gguf_value *v = &g->values.list[i];
-    int64_t whole;
-    double real;
-    const char *string;
-    size_t length;
-
-    *key = v->key;
-    *size = v->key_size;
-    if (v->type == GGUF_STRING) {
-        string_at(v->data, &string, &length);
-        snprintf(text, text_size, "%.*s", (int)(length < text_size ? length : text_size), string);
-        for (char *c = text; *c; c++) {
-            if ((unsigned char)*c < 0x20 || *c == 0x7f) {
-                *c = ' ';
-            }
-        }
-    } else if (v->type == GGUF_ARRAY) {
-        snprintf(text, text_size, "%lld of %s", (long long)v->array.n, kinds[v->array.type].name);
-    } else if (v->type == GGUF_BOOL) {
-        snprintf(text, text_size, "%s", v->data[0] ? "true" : "false");
-    } else if (number_as_int(v->type, v->data, &whole)) {
-        snprintf(text, text_size, "%lld", (long long)whole);
-    } else if (number_as_float(v->type, v->data, &real)) {
-        snprintf(text, text_size, "%g", real);
-    } else { /* only an unsigned number beyond INT64_MAX is left */
-        snprintf(text, text_size, "%llu", (unsigned long long)little_endian(v->data, 8));
-    }
+    return i >= 0 && i < a->n && a->data && number_as_float(a->type, a->data + i * value_bytes[a->type], out);
 }

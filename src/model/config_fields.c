@@ -2,6 +2,8 @@
    Rests on base/json.h. Read on in config.c; docs/formats.md has the rule in words. */
 #include "model/config_fields.h"
 
+#include "base/text.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -163,13 +165,6 @@ static const char *const harmless[] = {
     "seq_length", "tokenizer_model_max_length", "transformers.js_config", "unsloth_fixed", "use_flash_attention",
     "use_flash_attn", "use_fused_rms_norm", "use_fused_rope", "use_sdpa",
 };
-
-static bool ends_with(const char *text, const char *ending)
-{
-    size_t n = strlen(text);
-    size_t e = strlen(ending);
-    return n >= e && strcmp(text + n - e, ending) == 0;
-}
 
 static bool is_harmless(const char *field)
 {

@@ -1,6 +1,7 @@
 /* Finds out what a path names, opens it, and gives back a model.
    Rests on format/, config.c, config_gguf.c, random.c and weights.c. See weights.h. */
 #include "base/file.h"
+#include "base/text.h"
 #include "model/random.h"
 #include "model/weights.h"
 
@@ -14,13 +15,6 @@
 enum { CONFIG_FILE_LIMIT = 16 << 20 };
 
 static const char INDEX[] = "model.safetensors.index.json";
-
-static bool ends_with(const char *text, const char *ending)
-{
-    size_t n = strlen(text);
-    size_t e = strlen(ending);
-    return n >= e && strcmp(text + n - e, ending) == 0;
-}
 
 static lariat_status no_memory(const char *path)
 {

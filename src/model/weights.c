@@ -2,6 +2,7 @@
    Rests on format/tensors.h. See weights.h. */
 #include "model/weights.h"
 
+#include "base/text.h"
 #include "model/random.h"
 
 #include <math.h>
@@ -191,13 +192,6 @@ static lariat_status bind_layer(binder *b, int32_t l)
 }
 
 /* --- what is left over --- */
-
-static bool ends_with(const char *text, const char *ending)
-{
-    size_t n = strlen(text);
-    size_t e = strlen(ending);
-    return n >= e && strcmp(text + n - e, ending) == 0;
-}
 
 static bool all_zero(const tensor *x)
 {

@@ -23,9 +23,6 @@ int32_t utf8_decode(const char *text, size_t size, int *length);
 /* Bytes of the character that begins at `text`, which is well-formed. */
 int utf8_length(const char *text);
 
-/* Writes a character, returns its bytes. */
-int utf8_encode(int32_t code, char out[UTF8_MAX]);
-
 bool utf8_valid(const char *text, size_t size);
 
 /* Appends text with every maximal ill-formed subpart replaced by U+FFFD. */

@@ -9,12 +9,37 @@
 
 #include <cmocka.h>
 
+/* Writes a character (or a surrogate as if it were one), returns its bytes. */
+static int encode(int32_t code, char out[UTF8_MAX])
+{
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
+    if (code < 0x800) {
+        out[0] = (char)(0xC0 | code >> 6);
+        out[1] = (char)(0x80 | (code & 0x3F));
+        return 2;
+    }
+    if (code < 0x10000) {
+        out[0] = (char)(0xE0 | code >> 12);
+        out[1] = (char)(0x80 | (code >> 6 & 0x3F));
+        out[2] = (char)(0x80 | (code & 0x3F));
+        return 3;
+    }
+    out[0] = (char)(0xF0 | code >> 18);
+    out[1] = (char)(0x80 | (code >> 12 & 0x3F));
+    out[2] = (char)(0x80 | (code >> 6 & 0x3F));
+    out[3] = (char)(0x80 | (code & 0x3F));
+    return 4;
+}
+
 static void every_code_point_comes_back(void **state)
 {
     (void)state;
     for (int32_t code = 0; code < 0x110000; code++) {
         char bytes[UTF8_MAX];
-        int n = utf8_encode(code, bytes), length = 0;
+        int n = encode(code, bytes), length = 0;
         bool surrogate = code >= 0xD800 && code < 0xE000;
         assert_int_equal(utf8_valid(bytes, (size_t)n), !surrogate);
         if (surrogate) {
