@@ -56,6 +56,7 @@ run_part() {
     case $1 in
     ops)
         part ops "$build/tests/cuda_test_ops"
+        part ops-memory "$build/tests/cuda_test_memory"
         part ops-attention "$build/tests/cuda_test_attention"
         ;;
     engine)

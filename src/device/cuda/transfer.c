@@ -13,7 +13,7 @@
 
 enum {
     SLOTS = 4,
-    COPIERS = 4,
+    COPIERS = 8,
     PENDING = 64, /* downloads until the next finish() without a wait */
 };
 static const size_t SLOT_BYTES = (size_t)4 << 20, LANDING_BYTES = (size_t)8 << 20;

@@ -1,0 +1,257 @@
+/* Linear layers on a card by themselves: few rows against the rate of a copy in its memory, many against a product of 8192 x
+   8192 x 8192, and the loading of weights. Rests on device/gpu.h; the CUDA runtime for events. Usage: bench_cuda_linear [-c
+   CARD]: a table; each figure is the median of rounds over matrices that do not fit the card's caches. */
+#include "base/clock.h"
+#include "device/gpu.h"
+
+#include <cuda_runtime_api.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ROUNDS = 7, JOBS = 3 };
+static const size_t REGION = (size_t)6 << 30; /* of weights: a hundred times the second-level cache */
+static const double ROUND_S = 0.02;
+
+typedef struct bench {
+    device *dev;
+    cudaStream_t stream;
+    cudaEvent_t from, to;
+    char *weights; /* [REGION], random */
+    void *x, *y;
+    double copy; /* bytes a second, read and written */
+} bench;
+
+static void demand(lariat_status status)
+{
+    if (status != LARIAT_OK) {
+        fprintf(stderr, "bench_cuda_linear: %s\n", lariat_error());
+        exit(1);
+    }
+}
+
+static void check(cudaError_t status)
+{
+    if (status != cudaSuccess) {
+        fprintf(stderr, "bench_cuda_linear: %s\n", cudaGetErrorString(status));
+        exit(1);
+    }
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+typedef void (*work_fn)(bench *b, void *arg, int64_t i);
+
+/* Median seconds of one call of `work`, of so many that a round takes ROUND_S or more. */
+static double time_of(bench *b, work_fn work, void *arg)
+{
+    double times[ROUNDS];
+    int64_t calls = 4;
+    float ms = 0;
+
+    for (int round = -2; round < ROUNDS; round++) {
+        check(cudaEventRecord(b->from, b->stream));
+        for (int64_t i = 0; i < calls; i++) {
+            work(b, arg, i);
+        }
+        check(cudaEventRecord(b->to, b->stream));
+        demand(b->dev->ops->finish(b->dev));
+        check(cudaEventElapsedTime(&ms, b->from, b->to));
+        if (round < 0) {
+            double wanted = ROUND_S / ((double)ms * 1e-3 / (double)calls);
+            calls = wanted > 4 ? (int64_t)wanted : 4;
+        } else {
+            times[round] = (double)ms * 1e-3 / (double)calls;
+        }
+    }
+    qsort(times, ROUNDS, sizeof *times, by_size);
+    return times[ROUNDS / 2];
+}
+
+static void copy_once(bench *b, void *arg, int64_t i)
+{
+    (void)arg;
+    (void)i;
+    check(cudaMemcpyAsync(b->weights, b->weights + REGION / 2, REGION / 2, cudaMemcpyDeviceToDevice, b->stream));
+}
+
+/* --- linear --- */
+
+typedef struct shape {
+    const char *name;
+    int64_t rows[JOBS], cols;
+} shape;
+
+typedef struct linear_run {
+    const shape *s;
+    int64_t n;
+    dtype act;
+} linear_run;
+
+/* The i-th set of matrices of the region, one behind the other, from the start again where it ends. */
+static void linear_once(bench *b, void *arg, int64_t i)
+{
+    const linear_run *r = arg;
+    matrix w[JOBS];
+    linear_job jobs[JOBS];
+    size_t row_bytes = dtype_row_bytes(r->act, r->s->cols), bytes = 0;
+    int n = 0;
+
+    for (; n < JOBS && r->s->rows[n]; n++) {
+        bytes += (size_t)r->s->rows[n] * row_bytes;
+    }
+    char *p = b->weights + (size_t)i % (REGION / bytes) * bytes, *y = b->y;
+    for (int j = 0; j < n; j++) {
+        w[j] = (matrix){.type = r->act, .rows = r->s->rows[j], .cols = r->s->cols, .data = p, .row_bytes = row_bytes};
+        jobs[j] = (linear_job){.w = &w[j], .rows = w[j].rows, .type = r->act, .y = y, .ldy = w[j].rows};
+        p += (size_t)w[j].rows * row_bytes;
+        y += r->n * w[j].rows * (int64_t)dtype_block_bytes(r->act);
+    }
+    b->dev->ops->linear(b->dev, b->x, r->s->cols, r->n, jobs, n);
+}
+
+static double rows_of(const shape *s)
+{
+    double rows = 0;
+
+    for (int j = 0; j < JOBS; j++) {
+        rows += (double)s->rows[j];
+    }
+    return rows;
+}
+
+static const shape shapes[] = {
+    {"4096 x 4096", {4096, 0, 0}, 4096},        {"q, k, v 4096 + 2 x 1024", {4096, 1024, 1024}, 4096},
+    {"28672 x 4096", {28672, 0, 0}, 4096},      {"gate, up 2 x 14336", {14336, 14336, 0}, 4096},
+    {"down 4096 x 14336", {4096, 0, 0}, 14336}, {"head 128256 x 4096", {128256, 0, 0}, 4096},
+    {"28672 x 8192", {28672, 0, 0}, 8192},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+static void few_rows(bench *b, dtype act)
+{
+    static const int64_t rows[] = {1, 2, 4, 8, 16};
+
+    for (int s = 0; s < SHAPES; s++) {
+        for (int i = 0; i < 5; i++) {
+            linear_run r = {&shapes[s], rows[i], act};
+            double seconds = time_of(b, linear_once, &r);
+            double rate = rows_of(&shapes[s]) * (double)dtype_row_bytes(act, shapes[s].cols) / seconds;
+            printf("| %-24s | %4s | %4lld | %8.1f us | %7.0f GB/s  | %3.0f %% of copy |\n", shapes[s].name, dtype_name(act),
+                   (long long)rows[i], seconds * 1e6, rate / 1e9, 100 * rate / b->copy);
+        }
+    }
+}
+
+static void many_rows(bench *b, dtype act)
+{
+    static const int64_t rows[] = {17, 64, 512, 4096};
+    const shape cube = {"8192 x 8192", {8192, 0, 0}, 8192};
+    linear_run yard = {&cube, 8192, act};
+    double peak = 2.0 * 8192 * 8192 * 8192 / time_of(b, linear_once, &yard);
+
+    printf("| %-24s | %4s | 8192 | %30.1f TFLOP/s |\n", cube.name, dtype_name(act), peak / 1e12);
+    for (int s = 0; s < SHAPES; s++) {
+        for (int i = 0; i < 4 && shapes[s].rows[0] < 100000; i++) {
+            linear_run r = {&shapes[s], rows[i], act};
+            double rate = 2 * rows_of(&shapes[s]) * (double)shapes[s].cols * (double)rows[i] / time_of(b, linear_once, &r);
+            printf("| %-24s | %4s | %4lld | %7.1f TFLOP/s | %3.0f %% of 8192 x 8192 x 8192 |\n", shapes[s].name,
+                   dtype_name(act), (long long)rows[i], rate / 1e12, 100 * rate / peak);
+        }
+    }
+}
+
+/* --- loading --- */
+
+static void loading(bench *b, dtype type, const char *host, size_t bytes)
+{
+    int64_t cols = 4096, rows = (int64_t)(bytes / dtype_row_bytes(type, cols));
+    matrix from = {.type = type, .rows = rows, .cols = cols, .data = host, .row_bytes = dtype_row_bytes(type, cols)};
+    matrix to = {
+        .type = b->dev->act, .rows = rows, .cols = cols, .data = b->weights, .row_bytes = dtype_row_bytes(b->dev->act, cols)};
+    double best = 1e9;
+
+    for (int round = 0; round < 4; round++) {
+        double start = clock_now();
+        demand(b->dev->ops->load(b->dev, &to, &from));
+        demand(b->dev->ops->finish(b->dev));
+        double seconds = clock_now() - start;
+        best = seconds < best ? seconds : best;
+    }
+    printf("| load %-6s to %s | %7.1f GB/s of stored bytes |\n", dtype_name(type), dtype_name(b->dev->act),
+           (double)(rows * (int64_t)from.row_bytes) / best / 1e9);
+}
+
+static void open_bench(bench *b, const cuda_module *module, int card, dtype act)
+{
+    demand(module->open(card, act, &b->dev));
+    b->stream = b->dev->stream;
+    check(cudaSetDevice(card));
+    check(cudaEventCreate(&b->from));
+    check(cudaEventCreate(&b->to));
+    void *block;
+    demand(b->dev->ops->reserve(b->dev, REGION, "weights", &block));
+    b->weights = block;
+    demand(b->dev->ops->reserve(b->dev, (size_t)8192 * 28672 * 4, "x", &b->x));
+    demand(b->dev->ops->reserve(b->dev, (size_t)8192 * 28672 * 4, "y", &b->y));
+    matrix all = {.type = act, .rows = 3 << 18, .cols = 4096, .data = block, .row_bytes = dtype_row_bytes(act, 4096)};
+    all.rows = (int64_t)(REGION / all.row_bytes);
+    demand(b->dev->ops->make_random(b->dev, &all, act, 1));
+    all = (matrix){.type = act, .rows = 8192, .cols = 28672, .data = b->x, .row_bytes = dtype_row_bytes(act, 28672)};
+    demand(b->dev->ops->make_random(b->dev, &all, act, 2));
+    demand(b->dev->ops->finish(b->dev));
+}
+
+static void close_bench(bench *b)
+{
+    b->dev->ops->release(b->dev, b->weights, REGION);
+    b->dev->ops->release(b->dev, b->x, (size_t)8192 * 28672 * 4);
+    b->dev->ops->release(b->dev, b->y, (size_t)8192 * 28672 * 4);
+    check(cudaEventDestroy(b->from));
+    check(cudaEventDestroy(b->to));
+    b->dev->ops->close(b->dev);
+}
+
+int main(int argc, char **argv)
+{
+    const cuda_module *module;
+    cuda_card card;
+    int n, ordinal = argc == 3 && strcmp(argv[1], "-c") == 0 ? atoi(argv[2]) : 0;
+    bench b = {0};
+    size_t bytes = (size_t)1 << 30;
+    char *host = malloc(bytes);
+
+    if (!host) {
+        fprintf(stderr, "bench_cuda_linear: no memory\n");
+        return 1;
+    }
+    for (size_t i = 0; i < bytes; i++) { /* any bits; not zeros, which cards move faster */
+        host[i] = (char)(i * 0x9e3779b97f4a7c15u >> 56);
+    }
+    demand(gpu_module(&module));
+    demand(module->count(&n));
+    double start = clock_now();
+    open_bench(&b, module, ordinal, DTYPE_BF16);
+    demand(module->describe(ordinal, &card));
+    printf("%s, %d multiprocessors; opened in %.2f s\n", card.name, card.n_sms, clock_now() - start);
+    loading(&b, DTYPE_BF16, host, bytes);
+    loading(&b, DTYPE_Q4_K, host, bytes);
+    b.copy = (double)REGION / time_of(&b, copy_once, NULL);
+    printf("copy in the card's memory: %.0f GB/s, read and written\n", b.copy / 1e9);
+    few_rows(&b, DTYPE_BF16);
+    many_rows(&b, DTYPE_BF16);
+    close_bench(&b);
+    open_bench(&b, module, ordinal, DTYPE_F32);
+    linear_run r = {&shapes[0], 4096, DTYPE_F32};
+    double rate = 2.0 * 4096 * 4096 * 4096 / time_of(&b, linear_once, &r);
+    printf("| %-24s | F32  | 4096 | %7.1f TFLOP/s |\n", shapes[0].name, rate / 1e12);
+    close_bench(&b);
+    free(host);
+    return 0;
+}

@@ -1,0 +1,537 @@
+/* Every operation of the CUDA device but attention against the scalar definition on the CPU: odd shapes, rows that stand apart,
+   outputs poisoned with NaN, in every type of a run.
+   Rests on card.h. Bounds: fp32's last places for the arithmetic, and one rounding to the type of the result.
+   An argument is a pattern of tests to leave out. */
+#include "cuda/card.h"
+
+static const int64_t widths[] = {1, 2, 7, 8, 31, 33, 64, 100, 576, 1028, 4096};
+static const int64_t heights[] = {1, 3, 17, 70};
+enum { WIDTHS = sizeof widths / sizeof *widths, HEIGHTS = sizeof heights / sizeof *heights };
+
+static const double LAST_PLACES = 5e-7; /* four of them, of a value near 1 */
+
+/* --- embed, norms --- */
+
+static void check_embed(device *dev)
+{
+    for (int i = 0; i < WIDTHS; i++) {
+        int64_t d = widths[i], vocab = 37, n = i == 3 ? 2500 : 19;
+        buffer table = random_buffer(dev, dev->act, vocab * d, 1), x = poisoned_buffer(dev, DTYPE_F32, n * d);
+        int32_t *tokens = malloc((size_t)n * sizeof *tokens);
+        matrix w = {.type = dev->act, .rows = vocab, .cols = d, .data = table.data, .row_bytes = (size_t)d * size_of(dev->act)};
+
+        assert_non_null(tokens);
+        for (int64_t t = 0; t < n; t++) {
+            tokens[t] = (int32_t)(random_bits() % (uint32_t)vocab);
+            memcpy(x.host + t * d, table.host + tokens[t] * d, (size_t)d * sizeof(float));
+        }
+        dev->ops->embed(dev, x.data, &w, tokens, n);
+        free(tokens); /* read by now */
+        assert_buffer(&x, 0, NULL, "embed");
+        buffer_free(&x);
+        buffer_free(&table);
+    }
+}
+
+static void embedding_takes_rows_of_the_table(void **state)
+{
+    (void)state;
+    for_every_type(check_embed);
+}
+
+static void check_norm(device *dev)
+{
+    for (int i = 0; i < WIDTHS * HEIGHTS; i++) {
+        int64_t d = widths[i % WIDTHS], n = heights[i / WIDTHS];
+        buffer x = random_buffer(dev, DTYPE_F32, n * d, 3), w = random_buffer(dev, DTYPE_F32, d, 1);
+        buffer out = poisoned_buffer(dev, dev->act, n * d);
+
+        cpu->ops->rms_norm(cpu, out.host, x.host, w.host, 1e-5f, n, d);
+        dev->ops->rms_norm(dev, out.data, x.data, w.data, 1e-5f, n, d);
+        assert_buffer(&out, 2 * LAST_PLACES, NULL, "rms_norm");
+        buffer_free(&x);
+        buffer_free(&w);
+        buffer_free(&out);
+    }
+}
+
+static void norms_agree(void **state)
+{
+    (void)state;
+    for_every_type(check_norm);
+}
+
+/* --- linear --- */
+
+/* Three matrices on the same x, one of them a slice, with bias, added or of another type: as one call. */
+typedef struct linear_case {
+    int64_t rows, cols, n;
+} linear_case;
+
+static const linear_case linear_cases[] = {
+    {1, 8, 1},     {16, 32, 1},  {5, 100, 2},   {40, 576, 8},   {33, 4096, 1}, {100, 136, 9}, {64, 1000, 16},  {24, 33, 3},
+    {64, 256, 17}, {7, 576, 40}, {130, 72, 33}, {96, 1536, 64}, {65, 129, 65}, {256, 64, 70}, {512, 768, 130}, {48, 7, 20},
+};
+enum { LINEAR_CASES = sizeof linear_cases / sizeof *linear_cases };
+
+/* sum |w| |x| + |bias| + |y|: what an fp32 sum's error is measured by. */
+static void sizes_of(const linear_job *job, const float *x, int64_t ldx, int64_t n, float *sizes, const float *old)
+{
+    const float *w = job->w->data;
+
+    for (int64_t t = 0; t < n; t++) {
+        for (int64_t r = 0; r < job->rows; r++) {
+            double sum = job->bias ? fabs((double)job->bias[job->row0 + r]) : 0;
+            for (int64_t c = 0; c < job->w->cols; c++) {
+                sum += fabs((double)w[(job->row0 + r) * job->w->cols + c] * (double)x[t * ldx + c]);
+            }
+            sizes[t * job->ldy + r] = (float)(sum + (job->add ? fabs((double)old[t * job->ldy + r]) : 0));
+        }
+    }
+}
+
+enum { JOBS = 3 };
+
+typedef struct linear_trial {
+    buffer w[JOBS], bias[JOBS], y[JOBS];
+    float *sizes[JOBS];
+    matrix on_card[JOBS], on_cpu[JOBS];
+    linear_job card_jobs[JOBS], cpu_jobs[JOBS];
+} linear_trial;
+
+static void make_trial(linear_trial *l, device *dev, const linear_case *c, const buffer *x, int64_t ldx)
+{
+    for (int j = 0; j < JOBS; j++) {
+        int64_t all_rows = c->rows + (j == 1 ? 21 : 0), ldy = c->rows + 3 * j;
+        dtype type = j == 0 ? dev->act : DTYPE_F32;
+        l->w[j] = random_buffer(dev, dev->act, all_rows * c->cols, 1);
+        l->bias[j] = random_buffer(dev, DTYPE_F32, all_rows, 1);
+        l->y[j] = j == 2 ? random_buffer(dev, type, c->n * ldy, 1) : poisoned_buffer(dev, type, c->n * ldy);
+        l->sizes[j] = calloc((size_t)(c->n * ldy), sizeof(float));
+        assert_non_null(l->sizes[j]);
+        size_t size = size_of(dev->act);
+        l->on_card[j] = (matrix){
+            .type = dev->act, .rows = all_rows, .cols = c->cols, .data = l->w[j].data, .row_bytes = (size_t)c->cols * size};
+        l->on_cpu[j] = (matrix){
+            .type = DTYPE_F32, .rows = all_rows, .cols = c->cols, .data = l->w[j].host, .row_bytes = (size_t)c->cols * 4};
+        linear_job job = {.row0 = j == 1 ? 13 : 0, .rows = c->rows, .type = type, .ldy = ldy, .add = j == 2};
+        bool biased = j == 1 || (j == 0 && c->rows % 2 == 0);
+        l->card_jobs[j] = l->cpu_jobs[j] = job;
+        l->card_jobs[j].w = &l->on_card[j];
+        l->card_jobs[j].y = l->y[j].data;
+        l->card_jobs[j].bias = biased ? l->bias[j].data : NULL;
+        l->cpu_jobs[j].w = &l->on_cpu[j];
+        l->cpu_jobs[j].y = l->y[j].host;
+        l->cpu_jobs[j].type = DTYPE_F32;
+        l->cpu_jobs[j].bias = biased ? l->bias[j].host : NULL;
+        sizes_of(&l->cpu_jobs[j], x->host, ldx, c->n, l->sizes[j], l->y[j].host);
+    }
+}
+
+static void free_trial(linear_trial *l)
+{
+    for (int j = 0; j < JOBS; j++) {
+        buffer_free(&l->w[j]);
+        buffer_free(&l->bias[j]);
+        buffer_free(&l->y[j]);
+        free(l->sizes[j]);
+    }
+}
+
+static void check_linear(device *dev)
+{
+    for (int i = 0; i < LINEAR_CASES; i++) {
+        const linear_case *c = &linear_cases[i];
+        int64_t ldx = c->cols + (i % 3) * 8;
+        buffer x = random_buffer(dev, dev->act, c->n * ldx, 1);
+        linear_trial l;
+        char what[64];
+
+        for (int64_t t = 0; t < c->n; t++) { /* between the rows */
+            for (int64_t k = c->cols; k < ldx; k++) {
+                x.host[t * ldx + k] = NAN;
+            }
+        }
+        buffer_send(&x);
+        make_trial(&l, dev, c, &x, ldx);
+        cpu->ops->linear(cpu, x.host, ldx, c->n, l.cpu_jobs, JOBS);
+        dev->ops->linear(dev, x.data, ldx, c->n, l.card_jobs, JOBS);
+        for (int j = 0; j < JOBS; j++) {
+            snprintf(what, sizeof what, "linear %d of %lld x %lld on %lld", j, (long long)c->rows, (long long)c->cols,
+                     (long long)c->n);
+            assert_buffer(&l.y[j], 2 * LAST_PLACES, l.sizes[j], what);
+        }
+        free_trial(&l);
+        buffer_free(&x);
+    }
+}
+
+static void linear_layers_agree(void **state)
+{
+    (void)state;
+    for_every_type(check_linear);
+}
+
+/* A row's sum is the same bits alone, in a slice, beside other jobs, and with other rows of x. */
+static void check_slices(device *dev)
+{
+    int64_t rows = 75, cols = 1000, n = 16;
+    buffer w = random_buffer(dev, dev->act, rows * cols, 1), x = random_buffer(dev, dev->act, n * cols, 1);
+    buffer whole = poisoned_buffer(dev, DTYPE_F32, n * rows), part = poisoned_buffer(dev, DTYPE_F32, n * rows);
+    matrix m = {.type = dev->act, .rows = rows, .cols = cols, .data = w.data, .row_bytes = (size_t)cols * size_of(dev->act)};
+    linear_job all = {.w = &m, .rows = rows, .type = DTYPE_F32, .y = whole.data, .ldy = rows}, jobs[12];
+    int n_jobs = 0;
+
+    dev->ops->linear(dev, x.data, cols, n, &all, 1);
+    for (int64_t row = 0; row < rows; n_jobs++) {
+        int64_t few = 1 + n_jobs * 3 < rows - row && n_jobs < 11 ? 1 + n_jobs * 3 : rows - row;
+        jobs[n_jobs] =
+            (linear_job){.w = &m, .row0 = row, .rows = few, .type = DTYPE_F32, .y = (float *)part.data + row, .ldy = rows};
+        row += few;
+    }
+    dev->ops->linear(dev, x.data, cols, 5, jobs, n_jobs);
+    float *a = buffer_get(&whole), *b = buffer_get(&part);
+    assert_memory_equal(a, b, (size_t)(5 * rows) * sizeof *a);
+    dev->ops->linear(dev, x.data, cols, n, jobs, n_jobs);
+    free(b);
+    b = buffer_get(&part);
+    assert_memory_equal(a, b, (size_t)(n * rows) * sizeof *a);
+    free(a);
+    free(b);
+    buffer_free(&w);
+    buffer_free(&x);
+    buffer_free(&whole);
+    buffer_free(&part);
+}
+
+static void rows_of_a_slice_have_the_same_bits(void **state)
+{
+    (void)state;
+    for_every_type(check_slices);
+}
+
+static void check_twice(device *dev)
+{
+    int64_t rows = 512, cols = 2048, n = 200;
+    buffer w = random_buffer(dev, dev->act, rows * cols, 1), x = random_buffer(dev, dev->act, n * cols, 1);
+    buffer y[2] = {poisoned_buffer(dev, dev->act, n * rows), poisoned_buffer(dev, dev->act, n * rows)};
+    matrix m = {.type = dev->act, .rows = rows, .cols = cols, .data = w.data, .row_bytes = (size_t)cols * size_of(dev->act)};
+    float *got[2];
+
+    for (int i = 0; i < 2; i++) {
+        linear_job job = {.w = &m, .rows = rows, .type = dev->act, .y = y[i].data, .ldy = rows};
+        dev->ops->linear(dev, x.data, cols, n, &job, 1);
+        got[i] = buffer_get(&y[i]);
+    }
+    assert_memory_equal(got[0], got[1], (size_t)(n * rows) * sizeof(float));
+    for (int i = 0; i < 2; i++) {
+        free(got[i]);
+        buffer_free(&y[i]);
+    }
+    buffer_free(&w);
+    buffer_free(&x);
+}
+
+static void products_have_the_same_bits_twice(void **state)
+{
+    (void)state;
+    for_every_type(check_twice);
+}
+
+/* --- rope, slots --- */
+
+static void angles_agree(void **state)
+{
+    enum { N = 1001 };
+    static const int64_t halves[] = {1, 8, 64, 128};
+    static int64_t positions[N];
+    device *dev = cards[0];
+
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        positions[i] = i < 500 ? i : (int64_t)(random_bits() % 1048576);
+    }
+    for (int h = 0; h < 4; h++) {
+        int64_t half = halves[h];
+        buffer freq = random_buffer(dev, DTYPE_F32, half, 1), cosines = poisoned_buffer(dev, DTYPE_F32, N * half);
+        buffer sines = poisoned_buffer(dev, DTYPE_F32, N * half), ones = random_buffer(dev, DTYPE_F32, N * half, 1);
+
+        cpu->ops->rope_angles(cpu, cosines.host, sines.host, positions, N, freq.host, half, 1.25f);
+        dev->ops->rope_angles(dev, cosines.data, sines.data, positions, N, freq.data, half, 1.25f);
+        for (int64_t i = 0; i < N * half; i++) {
+            ones.host[i] = 1;
+        }
+        assert_buffer(&cosines, LAST_PLACES, ones.host, "cos");
+        assert_buffer(&sines, LAST_PLACES, ones.host, "sin");
+        buffer_free(&freq);
+        buffer_free(&cosines);
+        buffer_free(&sines);
+        buffer_free(&ones);
+    }
+}
+
+static void check_rope(device *dev)
+{
+    static const int32_t dims[] = {2, 16, 48, 64, 128, 256};
+
+    for (int i = 0; i < 12; i++) {
+        int32_t head_dim = dims[i / 2], heads = 1 + i % 5;
+        int64_t n = 1 + i * 7, ldx = heads * head_dim + i;
+        rope_style style = i % 2 ? ROPE_PAIRS : ROPE_HALVES;
+        buffer x = random_buffer(dev, dev->act, n * ldx, 2), sizes = random_buffer(dev, DTYPE_F32, n * ldx, 1);
+        buffer c = random_buffer(dev, DTYPE_F32, n * head_dim / 2, 1), s = random_buffer(dev, DTYPE_F32, n * head_dim / 2, 1);
+
+        for (int64_t k = 0; k < n * ldx; k++) {
+            sizes.host[k] = 4;
+        }
+        cpu->ops->rope(cpu, x.host, ldx, n, heads, head_dim, c.host, s.host, style);
+        dev->ops->rope(dev, x.data, ldx, n, heads, head_dim, c.data, s.data, style);
+        assert_buffer(&x, LAST_PLACES, sizes.host, "rope");
+        buffer_free(&x);
+        buffer_free(&sizes);
+        buffer_free(&c);
+        buffer_free(&s);
+    }
+}
+
+static void rotations_agree(void **state)
+{
+    (void)state;
+    for_every_type(check_rope);
+}
+
+/* Slots around the ones that are stored keep their NaN. */
+static void check_kv_store(device *dev)
+{
+    static const int32_t dims[] = {1, 6, 16, 64, 128};
+
+    for (int i = 0; i < 10; i++) {
+        int32_t head_dim = dims[i / 2], heads = 1 + i % 3;
+        int64_t n = 1 + i * 9, ldx = heads * head_dim + i % 4 * 4, slot = i, stride = n + i + 5;
+        dtype type = dev->act == DTYPE_F32 ? act_types[i % ACTS] : dev->act;
+        buffer x = random_buffer(dev, dev->act, n * ldx, 1), cache = poisoned_buffer(dev, type, heads * stride * head_dim);
+
+        for (int64_t t = 0; t < n; t++) {
+            for (int64_t e = 0; e < heads * head_dim; e++) {
+                int64_t at = (e / head_dim * stride + slot + t) * head_dim + e % head_dim;
+                cache.host[at] = rounded(type, x.host[t * ldx + e]);
+            }
+        }
+        dev->ops->kv_store(dev, cache.data, type, stride, slot, x.data, ldx, n, heads, head_dim);
+        float *got = buffer_get(&cache);
+        for (int64_t k = 0; k < cache.n; k++) {
+            assert_true(got[k] == cache.host[k] || (isnan(got[k]) && isnan(cache.host[k])));
+        }
+        free(got);
+        buffer_free(&x);
+        buffer_free(&cache);
+    }
+}
+
+static void slots_hold_what_was_stored(void **state)
+{
+    (void)state;
+    for_every_type(check_kv_store);
+}
+
+/* --- carries --- */
+
+typedef struct carry_trial {
+    buffer block;
+    carry host, card;
+} carry_trial;
+
+static carry_trial make_carry(device *dev, const attention_shape *s, int64_t rows, bool random)
+{
+    carry_trial c;
+    int64_t n = (int64_t)(carry_bytes(s, rows) / sizeof(float)), heads = rows * s->n_heads;
+
+    c.block = poisoned_buffer(dev, DTYPE_F32, n);
+    c.host = carry_at(c.block.host, s, rows);
+    c.card = carry_at(c.block.data, s, rows);
+    for (int64_t i = 0; random && i < heads; i++) {
+        bool empty = random_bits() % 4 == 0;
+        for (int32_t e = 0; e < s->head_dim; e++) {
+            c.host.o[i * s->head_dim + e] = empty ? 0 : 10 * random_float();
+        }
+        c.host.m[i] = empty ? -INFINITY : (random_bits() % 2 ? 1e6f : 5) * random_float();
+        c.host.l[i] = empty ? 0 : 1 + (float)(random_bits() % 100);
+    }
+    buffer_send(&c.block);
+    return c;
+}
+
+static void check_carry(device *dev)
+{
+    static const int32_t dims[] = {1, 16, 48, 64, 96, 128, 256};
+
+    for (int i = 0; i < 7; i++) {
+        attention_shape s = {.n_heads = 1 + i % 4, .n_kv_heads = 1, .head_dim = dims[i], .scale = 1, .kv_type = dev->act};
+        int64_t rows = 1 + i * 11, ldo = s.n_heads * s.head_dim + i;
+        carry_trial into = make_carry(dev, &s, rows, true), from = make_carry(dev, &s, rows, true),
+                    none = make_carry(dev, &s, rows, false);
+        buffer out = poisoned_buffer(dev, dev->act, rows * ldo), sizes = random_buffer(dev, DTYPE_F32, into.block.n, 1);
+
+        cpu->ops->carry_clear(cpu, &none.host, &s, rows);
+        dev->ops->carry_clear(dev, &none.card, &s, rows);
+        float *got = buffer_get(&none.block);
+        assert_memory_equal(got, none.block.host, (size_t)none.block.n * sizeof *got);
+        free(got);
+
+        for (int64_t k = 0; k < into.block.n; k++) { /* differences cancel: by the size of what is added */
+            sizes.host[k] = k < rows * s.n_heads * s.head_dim ? 20 : fabsf(into.block.host[k]) + fabsf(from.block.host[k]);
+        }
+        cpu->ops->carry_merge(cpu, &into.host, &from.host, &s, rows);
+        dev->ops->carry_merge(dev, &into.card, &from.card, &s, rows);
+        for (int64_t k = 0; k < rows * s.n_heads; k++) { /* the largest score is one of the two: -inf is met by being equal */
+            if (isinf(into.host.m[k])) {
+                into.host.m[k] = NAN;
+            }
+        }
+        got = buffer_get(&into.block);
+        for (int64_t k = 0; k < into.block.n; k++) {
+            float want = into.block.host[k];
+            bool same = isnan(want) ? isinf(got[k]) && got[k] < 0
+                                    : fabs((double)got[k] - (double)want) <= LAST_PLACES * (double)sizes.host[k];
+            assert_true(same);
+        }
+        free(got);
+
+        /* Merging nothing, or into nothing, changes no bit. */
+        float *before = buffer_get(&into.block);
+        dev->ops->carry_merge(dev, &into.card, &none.card, &s, rows);
+        got = buffer_get(&into.block);
+        assert_memory_equal(got, before, (size_t)into.block.n * sizeof *got);
+        free(got);
+        dev->ops->carry_merge(dev, &none.card, &into.card, &s, rows);
+        got = buffer_get(&none.block);
+        assert_memory_equal(got, before, (size_t)into.block.n * sizeof *got);
+        memcpy(into.block.host, before, (size_t)into.block.n * sizeof *got);
+        free(got);
+        free(before);
+
+        cpu->ops->carry_finish(cpu, &into.host, &s, rows, out.host, ldo);
+        dev->ops->carry_finish(dev, &into.card, &s, rows, out.data, ldo);
+        assert_buffer(&out, LAST_PLACES, NULL, "carry_finish");
+        buffer_free(&out);
+        buffer_free(&sizes);
+        buffer_free(&into.block);
+        buffer_free(&from.block);
+        buffer_free(&none.block);
+    }
+}
+
+static void carries_agree(void **state)
+{
+    (void)state;
+    for_every_type(check_carry);
+}
+
+/* --- silu, place --- */
+
+static void check_silu(device *dev)
+{
+    for (int i = 0; i < WIDTHS * HEIGHTS; i++) {
+        int64_t d = widths[i % WIDTHS], n = heights[i / WIDTHS], ldg = d + i % 3 * 4, ldu = d + i % 2 * 8;
+        buffer g = random_buffer(dev, dev->act, n * ldg, 30), u = random_buffer(dev, dev->act, n * ldu, 3);
+
+        cpu->ops->silu_mul(cpu, g.host, ldg, u.host, ldu, n, d);
+        dev->ops->silu_mul(dev, g.data, ldg, u.data, ldu, n, d);
+        assert_buffer(&g, LAST_PLACES, NULL, "silu_mul");
+        buffer_free(&g);
+        buffer_free(&u);
+    }
+}
+
+static void gates_agree(void **state)
+{
+    (void)state;
+    for_every_type(check_silu);
+}
+
+static void check_place(device *dev)
+{
+    for (int i = 0; i < WIDTHS * HEIGHTS; i++) {
+        int64_t width = widths[i % WIDTHS], n = heights[i / WIDTHS], ldy = width + i % 5;
+        bool add = i % 2;
+        dtype type = add ? DTYPE_F32 : dev->act;
+        buffer from = random_buffer(dev, type, n * width, 1),
+               y = add ? random_buffer(dev, type, n * ldy, 1) : poisoned_buffer(dev, type, n * ldy);
+
+        cpu->ops->place(cpu, DTYPE_F32, y.host, ldy, from.host, width, n, add);
+        dev->ops->place(dev, type, y.data, ldy, from.data, width, n, add);
+        assert_buffer(&y, 0, NULL, "place");
+        buffer_free(&from);
+        buffer_free(&y);
+    }
+}
+
+static void blocks_are_put_in_place(void **state)
+{
+    (void)state;
+    for_every_type(check_place);
+}
+
+/* Nothing to do is done without a launch that fails. */
+static void check_nothing(device *dev)
+{
+    buffer x = random_buffer(dev, DTYPE_F32, 64, 1);
+    matrix w = {.type = dev->act, .rows = 8, .cols = 8, .data = x.data, .row_bytes = 8 * size_of(dev->act)};
+    attention_shape s = {.n_heads = 1, .n_kv_heads = 1, .head_dim = 8, .scale = 1, .kv_type = dev->act};
+    carry c = carry_at(x.data, &s, 1);
+    linear_job job = {.w = &w, .rows = 0, .type = DTYPE_F32, .y = x.data, .ldy = 8};
+    int32_t token = 0;
+    int64_t position = 0;
+
+    dev->ops->embed(dev, x.data, &w, &token, 0);
+    dev->ops->rms_norm(dev, x.data, x.data, x.data, 1, 0, 8);
+    dev->ops->linear(dev, x.data, 8, 4, &job, 1);
+    dev->ops->linear(dev, x.data, 8, 40, &job, 1);
+    dev->ops->linear(dev, x.data, 8, 0, &job, 1);
+    dev->ops->linear(dev, x.data, 8, 1, NULL, 0);
+    dev->ops->rope_angles(dev, x.data, x.data, &position, 0, x.data, 4, 1);
+    dev->ops->rope(dev, x.data, 8, 0, 1, 8, x.data, x.data, ROPE_HALVES);
+    dev->ops->kv_store(dev, x.data, dev->act, 1, 0, x.data, 8, 0, 1, 8);
+    dev->ops->carry_clear(dev, &c, &s, 0);
+    dev->ops->carry_merge(dev, &c, &c, &s, 0);
+    dev->ops->carry_finish(dev, &c, &s, 0, x.data, 8);
+    dev->ops->silu_mul(dev, x.data, 8, x.data, 8, 0, 8);
+    dev->ops->place(dev, DTYPE_F32, x.data, 8, x.data, 0, 4, false);
+    dev->ops->upload(dev, x.data, &position, 0);
+    dev->ops->download(dev, &position, x.data, 0);
+    must(dev->ops->finish(dev));
+    assert_buffer(&x, 0, NULL, "nothing");
+    buffer_free(&x);
+}
+
+static void nothing_to_do_is_no_failure(void **state)
+{
+    (void)state;
+    for_every_type(check_nothing);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(embedding_takes_rows_of_the_table),
+        cmocka_unit_test(norms_agree),
+        cmocka_unit_test(linear_layers_agree),
+        cmocka_unit_test(rows_of_a_slice_have_the_same_bits),
+        cmocka_unit_test(products_have_the_same_bits_twice),
+        cmocka_unit_test(angles_agree),
+        cmocka_unit_test(rotations_agree),
+        cmocka_unit_test(slots_hold_what_was_stored),
+        cmocka_unit_test(carries_agree),
+        cmocka_unit_test(gates_agree),
+        cmocka_unit_test(blocks_are_put_in_place),
+        cmocka_unit_test(nothing_to_do_is_no_failure),
+    };
+    int opened = open_cards();
+
+    if (argc > 1) {
+        cmocka_set_skip_filter(argv[1]);
+    }
+    int failed = opened ? opened : cmocka_run_group_tests(tests, NULL, NULL);
+    close_cards();
+    return failed;
+}
