@@ -51,7 +51,7 @@ typedef void (*work_fn)(bench *b, void *arg, int64_t i);
 /* Median seconds of one call of `work`, of so many that a round takes ROUND_S or more. */
 static double time_of(bench *b, work_fn work, void *arg)
 {
-    double times[ROUNDS];
+    double times[ROUNDS] = {0};
     int64_t calls = 4;
     float ms = 0;
 

@@ -325,7 +325,7 @@ void cuda_gemm_apply(cuda_device *dev, const void *x, int64_t ldx, int64_t n, co
         cuda_note(dev, cuda_add_bias(dev->stream, DTYPE_F32, job->y, job->ldy, job->y, job->ldy, bias, n, job->rows), "linear");
         return;
     }
-    float *sums = (float *)((char *)dev->scratch + WORKSPACE_BYTES);
+    float *sums = (float *)dev->scratch + WORKSPACE_BYTES / sizeof *sums;
     int64_t fit = (int64_t)((dev->scratch_bytes - WORKSPACE_BYTES) / sizeof *sums) / job->rows;
     if (fit == 0) { /* more than 8 million rows in one slice */
         cuda_note(dev, cuda_linear_plain(dev->stream, dev->base.act, x, ldx, n, job), "linear");

@@ -3,7 +3,7 @@
 
    Uploads pass through a few pinned slots in turn: while the card takes one, the next is filled, and a slot is filled again
    when the card is done with it (an event behind its last copy). What is asked for has been read when the call returns. Large
-   pieces are copied by a few threads: one alone reads a file's pages at 5 to 10 GB/s, PCIe 5 takes 55. */
+   pieces are copied by a few threads. Reached by an H200 from pages in memory: 24 GB/s with four of them, 46 with eight. */
 #include "base/threads.h"
 #include "device/cuda/internal.h"
 #include "device/cuda/kernels.h"

@@ -2,8 +2,9 @@
 // Rests on base/dtype.h for the layouts. What an element is, is defined in device/cpu/unpack_scalar.c: the same bits before
 // rounding.
 //
-// Budget: read at the rate at which blocks come over PCIe (55 GB/s at best), written at up to 7 times that; some 50
-// instructions an element are a tenth of that time. So nothing is clever here: a thread forms eight elements, each by itself.
+// Budget: read at the rate at which blocks come over PCIe, written at up to 7 times that, a few dozen instructions an element.
+// Nothing is clever here: a thread forms eight elements, each by itself. Reached when loading Q4_K as bf16 on an H200: 33 GB/s of
+// stored bytes, copy and unpacking one after the other, where bf16, copied only, comes at 46.
 #include "device/cuda/element.cuh"
 #include "device/cuda/kernels.h"
 
