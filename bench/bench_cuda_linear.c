@@ -100,8 +100,8 @@ static void linear_once(bench *b, void *arg, int64_t i)
     const linear_run *r = arg;
     matrix w[JOBS];
     linear_job jobs[JOBS];
-    size_t row_bytes = dtype_row_bytes(r->act, r->s->cols), bytes = 0;
-    int n = 0;
+    size_t row_bytes = dtype_row_bytes(r->act, r->s->cols), bytes = (size_t)r->s->rows[0] * row_bytes;
+    int n = 1;
 
     for (; n < JOBS && r->s->rows[n]; n++) {
         bytes += (size_t)r->s->rows[n] * row_bytes;
