@@ -142,7 +142,7 @@ static void check_angles(device *dev)
         positions[t] = t < 10 ? t : (int64_t)(random_bits() % 1000000);
     }
     for (int i = 0; i < HALF; i++) {
-        inv_freq[i] = powf(10000.0f, -(float)i / HALF);
+        inv_freq[i] = powf(10000.0f, -(float)i / (float)HALF);
     }
     dev->ops->rope_angles(dev, c, s, positions, N, inv_freq, HALF, 0.75f);
     for (int t = 0; t < N; t++) {

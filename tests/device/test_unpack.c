@@ -47,7 +47,7 @@ static void blocks_have_the_values_that_gguf_gives_them(void **state)
             assert_non_null(values);
             assert_int_equal(blocks->bytes, dtype_row_bytes((dtype)i, 512));
             for (int64_t at = 0; at < 512; at += SPAN) {
-                float out[SPAN], want[SPAN];
+                float out[SPAN] = {0}, want[SPAN];
                 kernels->unpack[i]((const char *)blocks->data + dtype_row_bytes((dtype)i, at), SPAN, out);
                 memcpy(want, (const char *)values->data + at * 4, sizeof want);
                 same_bits((dtype)i, out, want, SPAN);

@@ -52,7 +52,7 @@ static void expect_softmax_over(lariat_sampling settings, const int keep[VOCAB])
             assert_int_equal((int)counts[i], 0);
             continue;
         }
-        double expected = DRAWS * exp((double)logits[i] / (double)settings.temperature) / sum;
+        double expected = (double)DRAWS * exp((double)logits[i] / (double)settings.temperature) / sum;
         statistic += (counts[i] - expected) * (counts[i] - expected) / expected;
     }
     assert_true(statistic < 24.3);

@@ -207,7 +207,7 @@ static void text_comes_back(void **state)
     (void)state;
     for (int round = 0; round < 4000; round++) {
         const lariat_tokenizer *t = kinds[round % 2];
-        char text[80], *back;
+        char text[80] = "", *back;
         size_t size = (size_t)(round / 50), back_size;
         int32_t *ids;
         int64_t n;

@@ -179,7 +179,7 @@ lariat_status cpu_measure_fma(int threads, cpu_isa isa, double *flops)
     isa = isa == CPU_BEST ? cpu_isa_best() : isa;
     measurement m = loops_of(isa);
     TRY(pool_open(threads, &p));
-    double amount = 2.0 * lanes_of(isa) * SUMS * (double)FMA_ROUNDS * FMA_PIECES * threads;
+    double amount = 2.0 * lanes_of(isa) * (double)SUMS * (double)FMA_ROUNDS * (double)FMA_PIECES * threads;
     *flops = best_rate(p, (int64_t)FMA_PIECES * threads, fma_piece, &m, amount, 0.1);
     pool_close(p);
     return LARIAT_OK;

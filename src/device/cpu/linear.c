@@ -251,7 +251,7 @@ static void choose_pieces(linear_call *c, int threads)
         for (int64_t parts = 1; parts <= divide_up(c->n, X_ROWS_MIN) && (parts == 1 || panels * (parts - 1) < 4 * threads); parts++) {
             int64_t x_rows = divide_up(c->n, parts);
             double turns = (double)divide_up(panels * parts, threads);
-            double cost = turns * ((double)(strips * (x_rows + EXPAND)) + (double)x_rows / COPY);
+            double cost = turns * ((double)(strips * (x_rows + EXPAND)) + (double)x_rows / (double)COPY);
             if (best == 0 || cost < best) {
                 best = cost;
                 c->panel_strips = strips;
