@@ -1,0 +1,71 @@
+/* The CUDA device's attention for a program that has its own stream and tensors: bench_attention_cuda.py calls this through
+   ctypes. Rests on device/cuda. Nothing is opened but the kernels; working memory is the caller's. */
+#include "device/cuda/internal.h"
+#include "device/cuda/kernels.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Causal attention of `rows` queries, the last of `keys` positions, and what the carry needs before and after. */
+typedef struct bench_call {
+    int32_t n_heads, n_kv_heads, head_dim, rows;
+    int64_t keys;
+    const void *q, *k, *v; /* [rows, n_heads, head_dim]; [n_kv_heads, keys, head_dim] */
+    void *out;             /* [rows, n_heads, head_dim] of the activation type */
+    void *carry;           /* carry_bytes() */
+} bench_call;
+
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT void *bench_open(int ordinal, int bf16, void *scratch, size_t scratch_bytes);
+EXPORT int bench_attention(void *opened, void *stream, const bench_call *call, int only);
+EXPORT void bench_close(void *opened);
+
+/* NULL where the kernels cannot be loaded. */
+void *bench_open(int ordinal, int bf16, void *scratch, size_t scratch_bytes)
+{
+    cuda_device *d = calloc(1, sizeof *d);
+
+    if (!d) {
+        return NULL;
+    }
+    d->base.act = bf16 ? DTYPE_BF16 : DTYPE_F16;
+    d->ordinal = ordinal;
+    d->scratch = scratch;
+    d->scratch_bytes = scratch_bytes;
+    cuda_note(d, cudaSetDevice(ordinal), "open");
+    cuda_note(d, cudaDeviceGetAttribute(&d->n_sms, cudaDevAttrMultiProcessorCount, ordinal), "open");
+    cuda_note(d, cuda_elementwise_load(), "open");
+    cuda_note(d, cuda_attention_load(d), "open");
+    if (d->failed != cudaSuccess) {
+        free(d);
+        return NULL;
+    }
+    return d;
+}
+
+/* only: the attention op by itself, on from the carry as it is. The first failure, 0 for none. */
+int bench_attention(void *opened, void *stream, const bench_call *call, int only)
+{
+    cuda_device *d = opened;
+    attention_shape s = {call->n_heads, call->n_kv_heads, call->head_dim, 1 / sqrtf((float)call->head_dim), d->base.act};
+    kv_segment segment = {call->k, call->v, call->keys, (int32_t)call->keys, 0};
+    attention_item item = {0, call->rows, call->keys - call->rows, &segment, 1};
+    carry c = carry_at(call->carry, &s, call->rows);
+    int64_t width = (int64_t)s.n_heads * s.head_dim;
+
+    d->stream = stream;
+    if (!only) {
+        cuda_note(d, cuda_carry_clear(d->stream, &c, &s, call->rows), "clear");
+    }
+    cuda_attention(d, &s, call->q, width, &item, 1, &c);
+    if (!only) {
+        cuda_note(d, cuda_carry_finish(d->stream, d->base.act, &c, &s, call->rows, call->out, width), "finish");
+    }
+    return (int)d->failed;
+}
+
+void bench_close(void *opened)
+{
+    free(opened);
+}

@@ -1,0 +1,95 @@
+/* Attention on the GPU: what the plan (attention.c) and the kernels (attention_*.cu) agree on.
+   Rests on internal.h. Read on in attention.c, which cuts a call into launches; attention_tile.cuh has what the kernels share.
+
+   The queries of one item that read KV head g are stacked: row r is query r / group of head g * group + r % group. A block
+   takes a tile of these rows past a range of the item's key tiles. So the keys are read once for all heads that share them. */
+#ifndef DEVICE_CUDA_ATTENTION_H
+#define DEVICE_CUDA_ATTENTION_H
+
+#include "device/cuda/internal.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    KEYS_TILE = 64,   /* slots of one segment that a block takes at once */
+    DECODE_ROWS = 16, /* rows of one matrix instruction */
+    PREFILL_ROWS = 128,
+    PARTS_MAX = 24, /* with the segments: what a launch takes by value, below the 4 KB that every driver allows */
+    SEGMENTS_MAX = 64,
+    PIECES_MAX = 256,
+    PLAIN_KEYS = 32, /* keys of one step of the plain kernel; divides KEYS_TILE */
+};
+
+/* A segment as the queries of one item see it. */
+typedef struct attention_keys {
+    const void *k, *v;
+    int64_t head_stride;
+    int64_t visible; /* slots that query 0 sees, were the segment endless in both directions; query i sees i more */
+    int32_t count;
+    int32_t tiles; /* of KEYS_TILE slots of which any query sees something; at least 1 */
+} attention_keys;
+
+/* Some of an item's segments, and the blocks that work on it: with the fewest keys last, [tile][kv_head][piece]. */
+typedef struct attention_part {
+    int32_t row;           /* of q and of the carry */
+    int32_t stack;         /* queries times group */
+    int32_t keys0, n_keys; /* of the launch's list */
+    int32_t tiles;         /* of all its segments */
+    int32_t pieces;        /* the tiles are cut into so many ranges; 1: straight from the carry and into it */
+    int32_t block0;        /* its first block in the launch */
+    int32_t rows;          /* of a block's stack, as partial results are stored */
+    int64_t partial0; /* floats into `partials`; a block's are o [rows, head_dim], m [rows], l [rows], see partial_floats() */
+} attention_part;
+
+typedef struct attention_launch {
+    const void *q;
+    int64_t ldq;
+    carry c;
+    float *partials;
+    int32_t n_kv_heads, group, head_dim;
+    int32_t slot_bytes; /* of a key */
+    int32_t tile_rows;  /* of a block */
+    float scale;
+    dtype act, kv_type;
+    int32_t n_parts, n_keys, n_blocks;
+    attention_part parts[PARTS_MAX];
+    attention_keys keys[SEGMENTS_MAX];
+} attention_launch;
+
+/* Floats of one block's partial result. */
+static inline
+#ifdef __CUDACC__
+    __host__ __device__
+#endif
+        int64_t
+        partial_floats(int32_t rows, int32_t head_dim)
+{
+    return ((int64_t)rows * (head_dim + 2) + 3) / 4 * 4;
+}
+
+/* Blocks of a kernel that a multiprocessor holds; 0: the kernel is not for this head_dim, or not for so little shared memory.
+ */
+int attention_prefill_blocks(int32_t head_dim, int shared_most);
+int attention_decode_blocks(int32_t head_dim, int shared_most);
+int attention_plain_blocks(int32_t head_dim);
+/* Rows of the plain kernel's blocks. */
+int attention_plain_rows(int32_t head_dim);
+
+/* Bring the kernels onto the card. shared_most: bytes of shared memory that a block may ask for. */
+cudaError_t attention_prefill_load(int shared_most);
+cudaError_t attention_decode_load(int shared_most);
+cudaError_t attention_plain_load(void);
+
+cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a);
+cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a);
+cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a);
+/* Takes the partial results of all parts with more than one piece into the carry, in the order of the keys. */
+cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
