@@ -52,30 +52,30 @@ void buffer_free(buffer *b)
     *b = (buffer){ 0 };
 }
 
-lariat_status grow_array(void **data, int64_t *capacity, int64_t wanted, size_t element)
+void *grow_array(void *data, int64_t *capacity, int64_t wanted, size_t element)
 {
     int64_t n = *capacity > 16 ? *capacity : 16;
-    void *grown;
+    size_t bytes;
 
     if (wanted <= *capacity) {
-        return LARIAT_OK;
+        return data;
     }
     while (n < wanted) {
         n *= 2;
     }
-    grown = realloc(*data, (size_t)n * element);
+    void *grown = __builtin_mul_overflow((size_t)n, element, &bytes) ? NULL : realloc(data, bytes);
     if (!grown) {
-        return fail(LARIAT_NO_MEMORY, "text: no memory for %lld elements of %zu bytes" FREE_MEMORY, (long long)n, element);
+        (void)fail(LARIAT_NO_MEMORY, "text: no memory for %lld elements of %zu bytes" FREE_MEMORY, (long long)n, element);
+        return NULL;
     }
-    *data = grown;
     *capacity = n;
-    return LARIAT_OK;
+    return grown;
 }
 
 lariat_status id_list_append(id_list *l, int32_t id)
 {
     if (l->n == l->capacity) {
-        TRY(grow_array((void **)&l->data, &l->capacity, l->n + 1, sizeof *l->data));
+        GROW(l->data, l->capacity, l->n + 1);
     }
     l->data[l->n++] = id;
     return LARIAT_OK;

@@ -28,7 +28,18 @@ void buffer_free(buffer *b);
 lariat_status id_list_append(id_list *l, int32_t id);
 void id_list_free(id_list *l);
 
-/* Makes an array of elements of `element` bytes at least `wanted` long, at least doubling it. */
-lariat_status grow_array(void **data, int64_t *capacity, int64_t wanted, size_t element);
+/* Makes an array of elements of `element` bytes at least `wanted` (1 or more) long, at least doubling it. Returns where it is
+   now; NULL without memory, and then it is where and as it was. */
+void *grow_array(void *data, int64_t *capacity, int64_t wanted, size_t element);
+
+/* The same for a list with its own type; leaves the function without memory. */
+#define GROW(list, capacity, wanted)                                                  \
+    do {                                                                              \
+        void *grown_ = grow_array((list), &(capacity), (wanted), sizeof *(list));     \
+        if (!grown_) {                                                                \
+            return LARIAT_NO_MEMORY;                                                  \
+        }                                                                             \
+        (list) = grown_;                                                              \
+    } while (0)
 
 #endif

@@ -408,7 +408,7 @@ lariat_status encoder_take(encoder *e, int32_t **ids, int64_t *n)
 {
     id_list *l = &e->splitter.ids;
 
-    TRY(grow_array((void **)&l->data, &l->capacity, 1, sizeof *l->data)); /* never NULL, also without ids */
+    GROW(l->data, l->capacity, 1); /* never NULL, also without ids */
     *ids = l->data;
     *n = l->n;
     *l = (id_list){ 0 };

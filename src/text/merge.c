@@ -34,7 +34,7 @@ void merger_free(merger *m)
 static lariat_status push_symbol(merger *m, symbol s)
 {
     if (m->n == m->capacity) {
-        TRY(grow_array((void **)&m->symbols, &m->capacity, m->n + 1, sizeof *m->symbols));
+        GROW(m->symbols, m->capacity, m->n + 1);
     }
     m->symbols[m->n++] = s;
     return LARIAT_OK;
@@ -168,7 +168,7 @@ static lariat_status heap_push(merger *m, candidate c)
     int64_t at = m->n_heap;
 
     if (m->n_heap == m->heap_capacity) {
-        TRY(grow_array((void **)&m->heap, &m->heap_capacity, m->n_heap + 1, sizeof *m->heap));
+        GROW(m->heap, m->heap_capacity, m->n_heap + 1);
     }
     m->n_heap++;
     while (at > 0 && c.key < m->heap[(at - 1) / 4].key) {
@@ -215,7 +215,7 @@ static lariat_status queue_push(merger *m, int64_t rank, waiting w)
     if (!b || i == WAITING_BLOCK) {
         int32_t at = (int32_t)m->n_blocks;
         if (m->n_blocks == m->block_capacity) {
-            TRY(grow_array((void **)&m->blocks, &m->block_capacity, m->n_blocks + 1, sizeof *m->blocks));
+            GROW(m->blocks, m->block_capacity, m->n_blocks + 1);
         }
         if (m->tails[rank] < 0) {
             m->heads[rank] = at;
@@ -338,7 +338,7 @@ static lariat_status take_turn(merger *m, int64_t rank, int64_t *n)
     *n = 0;
     for (int32_t at = m->heads[rank]; at >= 0; at = m->blocks[at].next) {
         const waiting_block *b = &m->blocks[at];
-        TRY(grow_array((void **)&m->turn, &m->turn_capacity, *n + WAITING_BLOCK, sizeof *m->turn));
+        GROW(m->turn, m->turn_capacity, *n + WAITING_BLOCK);
         for (int i = 0; i < WAITING_BLOCK && b->list[i].place >= 0; i++) {
             sorted = sorted && (*n == 0 || m->turn[*n - 1].place < b->list[i].place);
             m->turn[(*n)++] = b->list[i];

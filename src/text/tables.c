@@ -151,7 +151,7 @@ lariat_status prefix_set_add(prefix_set *s, const char *text, uint32_t size, int
     if (size == 0) {
         return LARIAT_OK; /* an empty text is found nowhere */
     }
-    TRY(grow_array((void **)&s->list, &s->capacity, s->n + 1, sizeof *s->list));
+    GROW(s->list, s->capacity, s->n + 1);
     s->list[s->n++] = (prefix){ .text = text, .size = size, .value = value };
     s->first[first / 64] |= UINT64_C(1) << first % 64;
     return LARIAT_OK;

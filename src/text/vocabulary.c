@@ -89,7 +89,7 @@ lariat_status vocabulary_set(vocabulary *v, int64_t id, const char *text, size_t
         return fail(LARIAT_BAD_MODEL, "two tokens have id %lld: \"%s\" and \"%.*s\"" FETCH_AGAIN, (long long)id,
                     v->tokens[id].text, size < 64 ? (int)size : 64, text);
     }
-    TRY(grow_array((void **)&v->tokens, &v->token_capacity, id + 1, sizeof *v->tokens));
+    GROW(v->tokens, v->token_capacity, id + 1);
     while (v->n_tokens <= id) {
         v->tokens[v->n_tokens++] = (token){ .text = "", .shown = "", .kind = TOKEN_ABSENT, .byte = -1 };
     }
@@ -103,7 +103,7 @@ lariat_status vocabulary_set(vocabulary *v, int64_t id, const char *text, size_t
 
 lariat_status vocabulary_merge(vocabulary *v, int32_t left, int32_t right, int32_t result)
 {
-    TRY(grow_array((void **)&v->merges, &v->merge_capacity, v->n_merges + 1, sizeof *v->merges));
+    GROW(v->merges, v->merge_capacity, v->n_merges + 1);
     v->merges[v->n_merges++] = (merge){ .left = left, .right = right, .result = result };
     return LARIAT_OK;
 }
@@ -114,14 +114,14 @@ lariat_status vocabulary_add(vocabulary *v, const added_token *t)
         return fail(LARIAT_UNSUPPORTED, "added token %d is %u bytes long, at most %d are looked for", t->id, t->size,
                     MAX_ADDED_BYTES);
     }
-    TRY(grow_array((void **)&v->added, &v->added_capacity, v->n_added + 1, sizeof *v->added));
+    GROW(v->added, v->added_capacity, v->n_added + 1);
     v->added[v->n_added++] = *t;
     return LARIAT_OK;
 }
 
 static lariat_status add_rule(vocabulary *v, text_rule **list, int64_t *n, int64_t *capacity, text_rule rule)
 {
-    TRY(grow_array((void **)list, capacity, *n + 1, sizeof **list));
+    GROW(*list, *capacity, *n + 1);
     if (rule.pattern) {
         TRY(vocabulary_text(v, rule.pattern, strlen(rule.pattern), &rule.pattern));
     }
