@@ -54,6 +54,9 @@ add_library(lariat_cuda MODULE ${cuda_sources} $<TARGET_OBJECTS:lariat_cuda_kern
 target_include_directories(lariat_cuda PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
 target_include_directories(lariat_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 target_link_libraries(lariat_cuda PRIVATE CUDA::cudart_static Threads::Threads ${CMAKE_DL_LIBS} m)
-target_link_options(lariat_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,-z,defs)
+target_link_options(lariat_cuda PRIVATE -Wl,--exclude-libs,ALL)
+if(NOT LARIAT_SANITIZE) # whose functions clang leaves to the program
+  target_link_options(lariat_cuda PRIVATE -Wl,-z,defs)
+endif()
 set_target_properties(lariat_cuda PROPERTIES LINKER_LANGUAGE C)
 install(TARGETS lariat_cuda DESTINATION lib/lariat)

@@ -45,9 +45,9 @@ build release -DCMAKE_C_COMPILER=gcc
 build sanitize -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=address,undefined -DLARIAT_FUZZ=ON \
     -DLARIAT_TEST_PREFIX=sanitize/
 # Where threads meet.
-build thread -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=thread -DLARIAT_TEST_PREFIX=thread/ \
+build thread -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=thread -DLARIAT_CUDA=OFF -DLARIAT_TEST_PREFIX=thread/ \
     -DLARIAT_TEST_ROOMS="base;comm;ring;engine"
-build scalar -DCMAKE_C_COMPILER=gcc -DLARIAT_SIMD=OFF -DLARIAT_TEST_PREFIX=scalar/
+build scalar -DCMAKE_C_COMPILER=gcc -DLARIAT_SIMD=OFF -DLARIAT_CUDA=OFF -DLARIAT_TEST_PREFIX=scalar/
 # Another machine's compiler: nothing is linked or run.
 say "Compiling for aarch64 ..."
 configure "$folder/aarch64" --toolchain cmake/aarch64.cmake
