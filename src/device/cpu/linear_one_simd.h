@@ -23,6 +23,12 @@ enum { UNITS = LANES / 4, QUAD = 16 * UNITS, QUADS = SPAN / QUAD, ROWS = LANES =
 /* Bytes to ask for ahead of reading, at least: what memory brings in the time that it takes to answer. */
 enum { AHEAD = 4096 };
 
+/* ROWS rows of weights from w on, `stride` bytes apart, and how far ahead of them memory is asked for what comes later. */
+typedef struct some_rows {
+    const unsigned char *w;
+    size_t stride, ahead;
+} some_rows;
+
 /* Types whose codes lie in place, and so come with a power of two. */
 INLINE bool is_in_place(dtype type)
 {
@@ -90,26 +96,58 @@ INLINE void prepare_unit(dtype type, const float *x, int quad, int u, float *out
     }
 }
 
+/* Of sums of each lane those of each block, from lane 4 on, zeros elsewhere: see chunk.low. */
+INLINE void sums_of_blocks(float sums[LANES])
+{
+    float of[LANES] = {0};
+
+    for (int u = 0; u < UNITS; u++) {
+        of[4 + u] = (sums[4 * u] + sums[4 * u + 1]) + (sums[4 * u + 2] + sums[4 * u + 3]);
+    }
+    memcpy(sums, of, sizeof of);
+}
+
+/* Blocks [end - n, end), n <= UNITS, as the last of UNITS, zeros before them; with `twice` as the last of each UNITS / 2. */
+INLINE void prepare_chunk(dtype type, const float *x, int64_t end, int64_t n, bool twice, float *out, float *sums)
+{
+    static const float none[16] = {0};
+    int most = twice ? UNITS / 2 : UNITS;
+
+    memset(sums, 0, LANES * sizeof *sums);
+    for (int u = 0; u < UNITS; u++) {
+        int64_t block = end - most + u % most;
+        for (int quad = 0; quad < 2; quad++) {
+            const float *from = block < end - n ? none : x + block * 32 + quad * 16;
+            prepare_unit(type, from, quad, u, out + quad * 4 * LANES, sums + 4 * u);
+        }
+    }
+    if (has_low(type) && !twice) {
+        sums_of_blocks(sums);
+    }
+    for (int i = 0; i < LANES && middle_of(type) > 0; i++) {
+        sums[i] *= -middle_of(type);
+    }
+}
+
+/* How many of the blocks that are left over from chunks are taken first: up to half a chunk, so that whole halves follow. */
+INLINE int64_t first_of_rest(int64_t blocks)
+{
+    int64_t n = blocks % UNITS % (UNITS / 2);
+
+    return n ? n : UNITS / 2;
+}
+
 /* Chunks of UNITS blocks; and of what is left, half a chunk at a time, twice: the other half is for the next row of weights. */
 INLINE void prepare_blocks(dtype type, const float *x, int64_t cols, prepared_row *out)
 {
-    static const float none[16] = {0};
-    float by = middle_of(type) > 0 ? -middle_of(type) : 1.0f;
-    int64_t blocks = cols / 32, whole = blocks / UNITS * UNITS;
+    int64_t blocks = cols / 32, block = 0;
     float *to = out->x, *sums = out->sums;
 
-    for (int64_t first = 0; first < blocks; to += 2 * 4 * LANES, sums += LANES) {
-        memset(sums, 0, LANES * sizeof *sums);
-        for (int u = 0; u < UNITS; u++) {
-            int64_t block = first < whole ? first + u : first + u % (UNITS / 2);
-            for (int quad = 0; quad < 2; quad++) {
-                prepare_unit(type, block < blocks ? x + block * 32 + quad * 16 : none, quad, u, to + quad * 4 * LANES, sums + 4 * u);
-            }
-        }
-        for (int i = 0; i < LANES; i++) {
-            sums[i] *= by;
-        }
-        first += first < whole ? UNITS : UNITS / 2;
+    for (; blocks - block >= UNITS; block += UNITS, to += 8 * LANES, sums += LANES) {
+        prepare_chunk(type, x, block + UNITS, UNITS, false, to, sums);
+    }
+    for (int64_t n = first_of_rest(blocks); block < blocks; block += n, n = UNITS / 2, to += 8 * LANES, sums += LANES) {
+        prepare_chunk(type, x, block + n, n, true, to, sums);
     }
 }
 
@@ -190,43 +228,61 @@ INLINE void add_quad(dtype type, int quad, int n, const vi z[ROWS], const float 
 
 /* --- blocks of 32 --- */
 
-/* The bytes of codes of UNITS blocks, those of both quads; scales (and minima) each in the four lanes of its block. */
+/* The bytes of codes of UNITS blocks, those of both quads; scales each in the four lanes of its block; and minima: from lane 4 on
+   in the order of blocks, where these follow each other (is_run), or else as the scales. */
 typedef struct chunk {
     vi z[2];
     vf scale, low;
 } chunk;
 
-INLINE void get_chunk(dtype type, bool is_run, const unsigned char *const at[UNITS], chunk *c)
+/* From codes and factors as they were loaded of the blocks at[]. */
+INLINE void set_chunk(dtype type, vi z, __m256 halves, bool is_run, const unsigned char *const at[UNITS], chunk *c)
 {
-    enum { Q5_BIT = 16 };
-    size_t bytes = block_bytes(type), q = bytes - 16;
-    __m256 halves;
-
-    if (is_run) {
-        c->z[0] = vi_of_blocks(at[0], bytes, &halves);
-    } else {
-        uint64_t d = 0, m = 0;
-        c->z[0] = vi_of_units(at, q);
-        UNROLL
-        for (int u = 0; u < UNITS; u++) {
-            d |= (uint64_t)load_u16(at[u]) << 16 * u;
-            m |= (uint64_t)load_u16(at[u] + 2) << 16 * u;
-        }
-        halves = _mm256_cvtph_ps(_mm_set_epi64x((long long)m, (long long)d));
-    }
+    c->z[0] = c->z[1] = z;
     c->scale = vf_spread(halves, 0);
-    c->low = has_low(type) ? vf_spread(halves, 4) : vf_zero();
-    c->z[1] = c->z[0];
+    c->low = !has_low(type) ? vf_zero() : is_run ? vf_of_eight(halves) : vf_spread(halves, 4);
     if (type == DTYPE_Q5_0 || type == DTYPE_Q5_1) {
-        uint64_t low = 0, high = 0;
+        uint64_t low = 0, high = 0; /* the fifth bits of elements 0 to 15 of each block, and of the others */
         UNROLL
         for (int u = 0; u < UNITS; u++) {
-            low |= (uint64_t)load_u16(at[u] + q - 4) << 16 * u;
-            high |= (uint64_t)load_u16(at[u] + q - 2) << 16 * u;
+            uint32_t bits = load_u32(at[u] + block_bytes(type) - 20);
+            low |= (uint64_t)(bits & 0xffff) << 16 * u;
+            high |= (uint64_t)(bits >> 16) << 16 * u;
         }
-        c->z[0] = vi_add_to_bytes(vi_and(c->z[0], 0x0f0f0f0f), low, Q5_BIT);
-        c->z[1] = vi_add_to_bytes(vi_and(vi_right(c->z[1], 4), 0x0f0f0f0f), high, Q5_BIT);
+        c->z[0] = vi_add_to_bytes(vi_and(z, 0x0f0f0f0f), low, 16);
+        c->z[1] = vi_add_to_bytes(vi_and(vi_right(z, 4), 0x0f0f0f0f), high, 16);
     }
+}
+
+/* UNITS blocks at p. */
+INLINE void get_run(dtype type, const unsigned char *p, chunk *c)
+{
+    const unsigned char *at[UNITS];
+    __m256 halves;
+    vi z = vi_of_blocks(p, block_bytes(type), &halves);
+
+    UNROLL
+    for (int u = 0; u < UNITS; u++) {
+        at[u] = p + (size_t)u * block_bytes(type);
+    }
+    set_chunk(type, z, halves, true, at, c);
+}
+
+/* n blocks, up to half of UNITS, that end at a, then as many that end at b. */
+INLINE void get_ends(dtype type, const unsigned char *a, const unsigned char *b, int64_t n, chunk *c)
+{
+    enum { HALF = UNITS / 2 };
+    const unsigned char *at[UNITS];
+    __m256 halves;
+    vi z = vi_of_ends(a, b, block_bytes(type), n, &halves);
+
+    UNROLL
+    for (int u = 0; u < UNITS; u++) {
+        /* Where there is no such block another stands in for it: its scale is zero here, and so is x. */
+        int64_t back = HALF - u % HALF;
+        at[u] = (u < HALF ? a : b) - (size_t)(back < n ? back : n) * block_bytes(type);
+    }
+    set_chunk(type, z, halves, false, at, c);
 }
 
 /* sum += chunk times x, for n chunks of different rows. */
@@ -252,46 +308,44 @@ INLINE void add_chunks(dtype type, const chunk c[ROWS], const float *x, const fl
     }
 }
 
-INLINE void ask_for(const unsigned char *p, size_t bytes, size_t ahead)
+/* Row r from byte `at` on. */
+INLINE const unsigned char *row_of(const some_rows *w, int r, size_t at)
 {
-    for (size_t i = 0; i < bytes; i += 64) {
-        _mm_prefetch((const char *)((uintptr_t)p + ahead + i), _MM_HINT_T1);
+    return w->w + at + (size_t)r * w->stride;
+}
+
+INLINE void ask_for(const some_rows *w, size_t at, size_t bytes)
+{
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        for (size_t i = 0; i < bytes; i += 64) {
+            _mm_prefetch((const char *)((uintptr_t)w->w + w->ahead + at + (size_t)r * w->stride + i), _MM_HINT_T1);
+        }
     }
 }
 
-INLINE void dot1_blocks(dtype type, const dot_task *a, const unsigned char *const row[ROWS], size_t ahead, vf sum[ROWS])
+INLINE void dot1_blocks(dtype type, const dot_task *a, const some_rows *w, vf sum[ROWS])
 {
-    static const unsigned char none[32] = {0};
     size_t bytes = block_bytes(type);
     int64_t blocks = a->cols / 32, block = 0;
     const float *x = a->prepared->x, *sums = a->prepared->sums;
     chunk c[ROWS];
 
     for (; blocks - block >= UNITS; block += UNITS, x += 8 * LANES, sums += LANES) {
+        ask_for(w, (size_t)block * bytes, UNITS * bytes);
         UNROLL
         for (int r = 0; r < ROWS; r++) {
-            const unsigned char *at[UNITS];
-            UNROLL
-            for (int u = 0; u < UNITS; u++) {
-                at[u] = row[r] + (size_t)(block + u) * bytes;
-            }
-            ask_for(at[0], UNITS * bytes, ahead);
-            get_chunk(type, true, at, &c[r]);
+            get_run(type, row_of(w, r, (size_t)block * bytes), &c[r]);
         }
         add_chunks(type, c, x, sums, ROWS, sum);
     }
     /* The last blocks, half a chunk of one row beside half a chunk of the next. */
-    for (; block < blocks; block += UNITS / 2, x += 8 * LANES, sums += LANES) {
+    for (int64_t n = first_of_rest(blocks); block < blocks; n = UNITS / 2, x += 8 * LANES, sums += LANES) {
         vf part[ROWS];
+        block += n;
         UNROLL
         for (int r = 0; r < ROWS; r += 2) {
-            const unsigned char *at[UNITS];
-            UNROLL
-            for (int u = 0; u < UNITS; u++) {
-                int64_t b = block + u % (UNITS / 2);
-                at[u] = b < blocks ? row[r + u / (UNITS / 2)] + (size_t)b * bytes : none;
-            }
-            get_chunk(type, false, at, &c[r / 2]);
+            get_ends(type, row_of(w, r, (size_t)block * bytes), row_of(w, r + 1, (size_t)block * bytes), n, &c[r / 2]);
             part[r / 2] = vf_zero();
         }
         add_chunks(type, c, x, sums, ROWS / 2, part);
@@ -356,14 +410,14 @@ INLINE vi super_codes(dtype type, const unsigned char *block, int quad)
     }
 }
 
-INLINE void dot1_super_block(dtype type, const dot_task *a, const unsigned char *const at[ROWS], int64_t col, vf sum[ROWS])
+INLINE void dot1_super_block(dtype type, const dot_task *a, const some_rows *w, size_t at, int64_t col, vf sum[ROWS])
 {
     sixteen scale[ROWS];
 
     UNROLL
     for (int r = 0; r < ROWS; r++) {
         sixteen low;
-        scale[r] = get_super_factors(type, at[r], &low);
+        scale[r] = get_super_factors(type, row_of(w, r, at), &low);
         if (has_low(type)) {
             sum[r] = sixteen_fma(&low, a->prepared->sums + col / 16, sum[r]);
         }
@@ -376,7 +430,7 @@ INLINE void dot1_super_block(dtype type, const dot_task *a, const unsigned char 
         UNROLL
         for (int r = 0; r < ROWS; r++) {
             p[r] = has_low(type) ? vf_zero() : vf_load(a->prepared->sums + (col / 4 + quad * LANES));
-            z[r] = super_codes(type, at[r], quad);
+            z[r] = super_codes(type, row_of(w, r, at), quad);
         }
         add_quad(type, quad, ROWS, z, a->prepared->x + (col + quad * QUAD), p);
         UNROLL
@@ -390,28 +444,25 @@ INLINE void dot1_super_block(dtype type, const dot_task *a, const unsigned char 
     }
 }
 
-INLINE void dot1_super_blocks(dtype type, const dot_task *a, const unsigned char *const row[ROWS], size_t ahead, vf sum[ROWS])
+INLINE void dot1_super_blocks(dtype type, const dot_task *a, const some_rows *w, vf sum[ROWS])
 {
-    for (int64_t col = 0; col < a->cols; col += SPAN) {
-        const unsigned char *at[ROWS];
-        UNROLL
-        for (int r = 0; r < ROWS; r++) {
-            at[r] = row[r] + (size_t)(col / SPAN) * block_bytes(type);
-            ask_for(at[r], block_bytes(type), ahead);
-        }
-        dot1_super_block(type, a, at, col, sum);
+    size_t at = 0;
+
+    for (int64_t col = 0; col < a->cols; col += SPAN, at += block_bytes(type)) {
+        ask_for(w, at, block_bytes(type));
+        dot1_super_block(type, a, w, at, col, sum);
     }
 }
 
 /* --- in order: Q8_0 and plain types --- */
 
-INLINE void dot1_byte_groups(const dot_task *a, const unsigned char *const at[ROWS], int64_t col, int groups, vf sum[ROWS])
+INLINE void dot1_byte_groups(const dot_task *a, const some_rows *w, size_t at, int64_t col, int groups, vf sum[ROWS])
 {
     factors f[ROWS];
 
     UNROLL
     for (int r = 0; r < ROWS; r++) {
-        get_factors(DTYPE_Q8_0, at[r], groups, &f[r]);
+        get_factors(DTYPE_Q8_0, row_of(w, r, at), groups, &f[r]);
         /* Factors are taken from memory, by loads that fill a vector with one: left alone, a compiler keeps them in a register
            and shuffles each out of it, on the very units that expand the codes. */
         __asm__("" : "+m"(f[r]));
@@ -423,7 +474,7 @@ INLINE void dot1_byte_groups(const dot_task *a, const unsigned char *const at[RO
             vf x = vf_load(a->x + col + k * GROUP + v * LANES);
             UNROLL
             for (int r = 0; r < ROWS; r++) {
-                const unsigned char *q = at[r] + (size_t)k * sizeof(block_q8_0) + 2 + v * LANES;
+                const unsigned char *q = row_of(w, r, at) + (size_t)k * sizeof(block_q8_0) + 2 + v * LANES;
                 vf c = vf_of_ints(vi_of_signed_bytes(q));
                 p[r] = v == 0 ? vf_mul(c, x) : vf_fma(c, x, p[r]);
             }
@@ -435,25 +486,22 @@ INLINE void dot1_byte_groups(const dot_task *a, const unsigned char *const at[RO
     }
 }
 
-INLINE void dot1_bytes(const dot_task *a, const unsigned char *const row[ROWS], size_t ahead, vf sum[ROWS])
+INLINE void dot1_bytes(const dot_task *a, const some_rows *w, vf sum[ROWS])
 {
-    for (int64_t col = 0; col < a->cols; col += SPAN) {
-        const unsigned char *at[ROWS];
+    size_t at = 0;
+
+    for (int64_t col = 0; col < a->cols; col += SPAN, at += span_bytes(DTYPE_Q8_0)) {
         int64_t rest = a->cols - col;
-        UNROLL
-        for (int r = 0; r < ROWS; r++) {
-            at[r] = row[r] + (size_t)(col / SPAN) * span_bytes(DTYPE_Q8_0);
-            ask_for(at[r], span_bytes(DTYPE_Q8_0), ahead);
-        }
+        ask_for(w, at, span_bytes(DTYPE_Q8_0));
         if (rest >= SPAN) {
-            dot1_byte_groups(a, at, col, GROUPS, sum);
+            dot1_byte_groups(a, w, at, col, GROUPS, sum);
         } else {
-            dot1_byte_groups(a, at, col, (int)(rest / GROUP), sum);
+            dot1_byte_groups(a, w, at, col, (int)(rest / GROUP), sum);
         }
     }
 }
 
-INLINE void dot1_plain(dtype type, const dot_task *a, const unsigned char *const row[ROWS], size_t ahead, vf sum[ROWS])
+INLINE void dot1_plain(dtype type, const dot_task *a, const some_rows *w, vf sum[ROWS])
 {
     enum { STEP = 4 * LANES };
     size_t bytes = block_bytes(type);
@@ -465,17 +513,14 @@ INLINE void dot1_plain(dtype type, const dot_task *a, const unsigned char *const
         odd[r] = vf_zero();
     }
     for (; a->cols - col >= STEP; col += STEP) {
-        UNROLL
-        for (int r = 0; r < ROWS; r++) {
-            ask_for(row[r] + (size_t)col * bytes, STEP * bytes, ahead);
-        }
+        ask_for(w, (size_t)col * bytes, STEP * bytes);
         UNROLL
         for (int v = 0; v < 4; v++) {
             vf x = vf_load(a->x + col + v * LANES);
             UNROLL
             for (int r = 0; r < ROWS; r++) {
                 vf *s = v % 2 ? &odd[r] : &sum[r];
-                *s = vf_fma(plain_weights(type, row[r] + (size_t)(col + v * LANES) * bytes), x, *s);
+                *s = vf_fma(plain_weights(type, row_of(w, r, (size_t)(col + v * LANES) * bytes)), x, *s);
             }
         }
     }
@@ -484,9 +529,9 @@ INLINE void dot1_plain(dtype type, const dot_task *a, const unsigned char *const
         vf x = vf_load_first(a->x + col, rest);
         UNROLL
         for (int r = 0; r < ROWS; r++) {
-            unsigned char w[LANES * sizeof(float)] = {0};
-            memcpy(w, row[r] + (size_t)col * bytes, (size_t)rest * bytes);
-            sum[r] = vf_fma(plain_weights(type, w), x, sum[r]);
+            unsigned char last[LANES * sizeof(float)] = {0};
+            memcpy(last, row_of(w, r, (size_t)col * bytes), (size_t)rest * bytes);
+            sum[r] = vf_fma(plain_weights(type, last), x, sum[r]);
         }
     }
     UNROLL
@@ -497,36 +542,49 @@ INLINE void dot1_plain(dtype type, const dot_task *a, const unsigned char *const
 
 /* --- all rows --- */
 
-/* Where rows are too few the last one stands in for them again. */
+/* The dot products of ROWS rows, in the first lanes. */
+INLINE __m128 dot1_rows(dtype type, const dot_task *a, const some_rows *w)
+{
+    vf sum[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
+
+    if (is_plain(type)) {
+        dot1_plain(type, a, w, sum);
+    } else if (type == DTYPE_Q8_0) {
+        dot1_bytes(a, w, sum);
+    } else if (is_super_block(type)) {
+        dot1_super_blocks(type, a, w, sum);
+    } else {
+        dot1_blocks(type, a, w, sum);
+    }
+    return vf_sums(sum[0], sum[1], sum[2], sum[3]);
+}
+
+INLINE void store_dots(const dot_task *a, int64_t row, int n, __m128 dots)
+{
+    __m128i first = _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3));
+    float *y = a->y + row;
+
+    if (a->bias) {
+        dots = _mm_add_ps(dots, _mm_maskload_ps(a->bias + row, first));
+    }
+    if (a->add) {
+        dots = _mm_add_ps(_mm_maskload_ps(y, first), dots);
+    }
+    _mm_maskstore_ps(y, first, dots);
+}
+
 INLINE void dot1_all(dtype type, const dot_task *a)
 {
     /* Asked for are the rows that come so many turns later, at the same place, so that it is read in order however long they are. */
-    size_t turn = ROWS * a->row_bytes, ahead = (AHEAD + turn - 1) / turn * turn;
+    size_t turn = ROWS * a->row_bytes;
+    some_rows w = {a->w, a->row_bytes, (AHEAD + turn - 1) / turn * turn};
 
-    for (int64_t first = 0; first < a->rows; first += ROWS) {
-        int64_t rows = a->rows - first < ROWS ? a->rows - first : ROWS;
-        const unsigned char *row[ROWS];
-        vf sum[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
-        float dots[4];
-        UNROLL
-        for (int r = 0; r < ROWS; r++) {
-            row[r] = a->w + (size_t)(first + (r < rows ? r : rows - 1)) * a->row_bytes;
+    for (int64_t row = 0, n = ROWS; row < a->rows; row += n, w.w += (size_t)n * a->row_bytes) {
+        if (a->rows - row < ROWS) { /* the last ones alone: one row as often as there is room for */
+            w.stride = 0;
+            n = 1;
         }
-        if (is_plain(type)) {
-            dot1_plain(type, a, row, ahead, sum);
-        } else if (type == DTYPE_Q8_0) {
-            dot1_bytes(a, row, ahead, sum);
-        } else if (is_super_block(type)) {
-            dot1_super_blocks(type, a, row, ahead, sum);
-        } else {
-            dot1_blocks(type, a, row, ahead, sum);
-        }
-        _mm_storeu_ps(dots, vf_sums(sum[0], sum[1], sum[2], sum[3]));
-        for (int64_t i = 0; i < rows; i++) {
-            float *y = a->y + first + i;
-            float v = a->bias ? dots[i] + a->bias[first + i] : dots[i];
-            *y = a->add ? *y + v : v;
-        }
+        store_dots(a, row, (int)n, dot1_rows(type, a, &w));
     }
 }
 

@@ -171,35 +171,46 @@ INLINE vi vi_add_to_bytes(vi a, uint64_t bits, int value)
     return _mm256_add_epi8(a, _mm256_and_si256(_mm256_cmpeq_epi8(each, bit), _mm256_set1_epi8((char)value)));
 }
 
-/* The 16 bytes at at[i] + q, side by side. */
-INLINE vi vi_of_units(const unsigned char *const at[2], size_t q)
+INLINE int two_halves(const unsigned char *a, const unsigned char *b)
 {
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)(at[0] + q))),
-                                   _mm_loadu_si128((const void *)(at[1] + q)), 1);
+    uint16_t x, y;
+    memcpy(&x, a, 2);
+    memcpy(&y, b, 2);
+    return (int)((uint32_t)x | (uint32_t)y << 16);
 }
 
-INLINE int two_halves(const unsigned char *p, size_t apart)
+INLINE vi vi_of_two_blocks(const unsigned char *a, const unsigned char *b, size_t size, __m256 *halves)
 {
-    uint16_t a, b;
-    memcpy(&a, p, 2);
-    memcpy(&b, p + apart, 2);
-    return (int)((uint32_t)a | (uint32_t)b << 16);
+    __m256i v = _mm256_castsi128_si256(_mm_loadu_si128((const void *)(a + size - 16)));
+
+    *halves = _mm256_cvtph_ps(_mm_setr_epi32(two_halves(a, b), 0, two_halves(a + 2, b + 2), 0));
+    return _mm256_inserti128_si256(v, _mm_loadu_si128((const void *)(b + size - 16)), 1);
 }
 
 /* The last 16 bytes of each of two blocks of `size` bytes, one after the other at p, and the two f16 at the beginning of each:
    factors 0 and 1 are the first ones, 4 and 5 the second. */
 INLINE vi vi_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
 {
-    const unsigned char *const at[2] = {p, p + size};
+    return vi_of_two_blocks(p, p + size, size, halves);
+}
 
-    *halves = _mm256_cvtph_ps(_mm_setr_epi32(two_halves(p, size), 0, two_halves(p + 2, size), 0));
-    return vi_of_units(at, size - 16);
+/* The same of the block that ends at a and that which ends at b. (With twice as many lanes two of each, or n.) */
+INLINE vi vi_of_ends(const unsigned char *a, const unsigned char *b, size_t size, int64_t n, __m256 *halves)
+{
+    (void)n;
+    return vi_of_two_blocks(a - size, b - size, size, halves);
 }
 
 /* Numbers `first` and `first` + 1, each in the four lanes of its unit. */
 INLINE vf vf_spread(__m256 f, int first)
 {
     return _mm256_permutevar8x32_ps(f, _mm256_setr_epi32(first, first, first, first, first + 1, first + 1, first + 1, first + 1));
+}
+
+/* The numbers in the lowest eight lanes, of which there are no more. */
+INLINE vf vf_of_eight(__m256 f)
+{
+    return f;
 }
 
 /* One half of b added to the lower half of a. */

@@ -164,15 +164,6 @@ INLINE vi vi_add_to_bytes(vi a, uint64_t bits, int value)
     return _mm512_mask_add_epi8(a, bits, a, _mm512_set1_epi8((char)value));
 }
 
-/* The 16 bytes at at[i] + q, side by side. */
-INLINE vi vi_of_units(const unsigned char *const at[4], size_t q)
-{
-    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(at[0] + q)));
-    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(at[1] + q)), 1);
-    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(at[2] + q)), 2);
-    return _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(at[3] + q)), 3);
-}
-
 /* Where, in 16-bit words, byte `at` of four blocks of `size` bytes lies once their first and their last 64 bytes were loaded. */
 #define WORD_OF(at, size) ((at) < 64 ? (at) / 2 : 32 + ((at) + 64 - 4 * (size)) / 2)
 #define WORDS_OF_UNIT(u, size)                                                                                           \
@@ -193,10 +184,37 @@ INLINE vi vi_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
     static const _Alignas(64) uint16_t factors[4][32] = {FACTORS_INDEX(18), FACTORS_INDEX(20), FACTORS_INDEX(22), FACTORS_INDEX(24)};
     size_t i = (size - 18) / 2;
     __m512i first = _mm512_loadu_si512(p), last = _mm512_loadu_si512(p + 4 * size - 64);
+
+    /* Left alone, a compiler loads each of them twice, and most loads cross a cache line: loading would bind. */
+    __asm__("" : "+v"(first), "+v"(last));
     __m512i words = _mm512_permutex2var_epi16(first, _mm512_load_si512(factors[i]), last);
 
     *halves = _mm256_cvtph_ps(_mm512_castsi512_si128(words));
     return _mm512_permutex2var_epi16(first, _mm512_load_si512(units[i]), last);
+}
+
+#define END_WORD(row, block, size, at) (32 * (row) + 32 - (2 - (block)) * (size) / 2 + (at) / 2)
+#define END_WORDS(row, block, size)                                                                                      \
+    END_WORD(row, block, size, (size) - 16), END_WORD(row, block, size, (size) - 14), END_WORD(row, block, size, (size) - 12), \
+        END_WORD(row, block, size, (size) - 10), END_WORD(row, block, size, (size) - 8), END_WORD(row, block, size, (size) - 6), \
+        END_WORD(row, block, size, (size) - 4), END_WORD(row, block, size, (size) - 2)
+#define ENDS_INDEX(size) {END_WORDS(0, 0, size), END_WORDS(0, 1, size), END_WORDS(1, 0, size), END_WORDS(1, 1, size)}
+#define END_FACTORS_INDEX(size)                                                                                          \
+    {END_WORD(0, 0, size, 0), END_WORD(0, 1, size, 0), END_WORD(1, 0, size, 0), END_WORD(1, 1, size, 0),                  \
+     END_WORD(0, 0, size, 2), END_WORD(0, 1, size, 2), END_WORD(1, 0, size, 2), END_WORD(1, 1, size, 2)}
+
+/* The same of the two blocks that end at a and the two that end at b; with n = 1, of the last one, behind zeros. */
+INLINE vi vi_of_ends(const unsigned char *a, const unsigned char *b, size_t size, int64_t n, __m256 *halves)
+{
+    static const _Alignas(64) uint16_t units[4][32] = {ENDS_INDEX(18), ENDS_INDEX(20), ENDS_INDEX(22), ENDS_INDEX(24)};
+    static const _Alignas(64) uint16_t factors[4][32] = {END_FACTORS_INDEX(18), END_FACTORS_INDEX(20), END_FACTORS_INDEX(22),
+                                                         END_FACTORS_INDEX(24)};
+    size_t i = (size - 18) / 2;
+    __mmask32 last = (__mmask32)(0xffffffffu << (32 - (size_t)n * size / 2)); /* nothing before the blocks is touched */
+    __m512i va = _mm512_maskz_loadu_epi16(last, a - 64), vb = _mm512_maskz_loadu_epi16(last, b - 64);
+
+    *halves = _mm256_cvtph_ps(_mm512_castsi512_si128(_mm512_permutex2var_epi16(va, _mm512_load_si512(factors[i]), vb)));
+    return _mm512_permutex2var_epi16(va, _mm512_load_si512(units[i]), vb);
 }
 
 /* Numbers `first` to `first` + 3, each in the four lanes of its unit. */
@@ -205,6 +223,12 @@ INLINE vf vf_spread(__m256 f, int first)
     __m512i index = _mm512_add_epi32(_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3), _mm512_set1_epi32(first));
 
     return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(f));
+}
+
+/* The numbers in the lowest eight lanes, zeros above. */
+INLINE vf vf_of_eight(__m256 f)
+{
+    return _mm512_zextps256_ps512(f);
 }
 
 /* One half of b added to the lower half of a. */
