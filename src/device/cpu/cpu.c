@@ -131,7 +131,8 @@ static size_t scratch_stride(void)
 
 size_t cpu_device_memory(int n_threads)
 {
-    return scratch_stride() * (size_t)n_threads + arena_need(cpu_attention_tasks_bytes()) +
+    return scratch_stride() * (size_t)n_threads + arena_need(sizeof(thread_note) * (size_t)n_threads) +
+           arena_need(cpu_attention_tasks_bytes()) +
            arena_need(cpu_attention_partials_bytes());
 }
 
@@ -140,6 +141,8 @@ static lariat_status take_memory(cpu_device *cpu, int n_threads)
     cpu->scratch_stride = scratch_stride();
     TRY(arena_open(&cpu->memory, cpu_device_memory(n_threads), "working memory of the CPU's threads"));
     cpu->scratch = arena_take(&cpu->memory, cpu->scratch_stride * (size_t)n_threads);
+    cpu->notes = arena_take(&cpu->memory, sizeof(thread_note) * (size_t)n_threads);
+    memset(cpu->notes, 0, sizeof(thread_note) * (size_t)n_threads);
     cpu->tasks = arena_take(&cpu->memory, cpu_attention_tasks_bytes());
     cpu->partials = arena_take(&cpu->memory, cpu_attention_partials_bytes());
     return LARIAT_OK;

@@ -15,6 +15,11 @@ typedef struct key_run key_run;
 typedef struct attention_task attention_task;
 typedef void (*attend_keys_fn)(const attention_block *b, const key_run *t);
 
+/* What a thread remembers from one piece of a call to the next; each in a cache line of its own. */
+typedef struct thread_note {
+    _Alignas(64) uint64_t prepared; /* the call of linear whose x it has prepared in its working memory */
+} thread_note;
+
 typedef struct cpu_device {
     device base; /* first, so that a device * is a cpu_device * */
     pool *pool;
@@ -22,6 +27,8 @@ typedef struct cpu_device {
     /* Working memory of thread i: scratch + i * scratch_stride, aligned to 64 bytes; free for any operation, kept by none. */
     unsigned char *scratch;
     size_t scratch_stride;
+    thread_note *notes;
+    uint64_t linear_calls; /* so far: each has a number of its own */
     const row_kernels *rows;
     attend_keys_fn attend_keys;
     attention_task *tasks; /* room for the tasks of a call of attention, and for the partial results of those that are split */

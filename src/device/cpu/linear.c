@@ -40,7 +40,8 @@ typedef struct linear_call {
     int64_t ldx, n;
     const linear_job *jobs;
     int n_jobs;
-    const prepared_row *prepared;
+    prepare_fn *prepare; /* or NULL: kernels take x as it is */
+    uint64_t number;     /* of this call */
     int64_t pieces;
     int64_t work;         /* what the pieces share out: bytes of weights (decode) or strips (prefill) */
     int64_t panel_strips; /* prefill: strips of a piece */
@@ -108,13 +109,30 @@ static int64_t row_at(const linear_job *job, int64_t byte)
     return byte >= job->rows * row_bytes ? job->rows : byte / row_bytes / DOT_ROWS * DOT_ROWS;
 }
 
+/* x as the kernels want it, in the thread's own working memory: if one thread did it for all, each line of it would go from core to
+   core, forth to be read and back to be written by the next call, which is slower than to do it again. */
+static const prepared_row *prepared_by(const linear_call *c, int thread)
+{
+    prepared_row *row = (prepared_row *)(void *)(c->dev->scratch + (size_t)thread * c->dev->scratch_stride);
+    thread_note *note = &c->dev->notes[thread];
+
+    if (!c->prepare) {
+        return NULL;
+    }
+    if (note->prepared != c->number) {
+        c->prepare(c->x, c->jobs[0].w->cols, row);
+        note->prepared = c->number;
+    }
+    return row;
+}
+
 static void dot_piece(void *arg, int64_t piece, int thread)
 {
     const linear_call *c = arg;
     piece = spread(c, piece);
     int64_t from = c->work * piece / c->pieces, to = c->work * (piece + 1) / c->pieces;
 
-    (void)thread;
+    const prepared_row *prepared = prepared_by(c, thread);
     for (int j = 0; j < c->n_jobs; j++) {
         const linear_job *job = &c->jobs[j];
         int64_t first = row_at(job, from), end = row_at(job, to);
@@ -128,7 +146,7 @@ static void dot_piece(void *arg, int64_t piece, int thread)
                 .x = c->x,
                 .ldx = c->ldx,
                 .n = c->n,
-                .prepared = c->prepared,
+                .prepared = prepared,
                 .bias = job->bias ? job->bias + job->row0 + first : NULL,
                 .y = (float *)job->y + first,
                 .ldy = job->ldy,
@@ -150,13 +168,7 @@ static void linear_few(linear_call *c, int threads)
     for (int j = 0; j < c->n_jobs; j++) {
         c->work += c->jobs[j].rows * (int64_t)c->jobs[j].w->row_bytes;
     }
-    c->prepared = NULL;
-    if (c->n == 1 && c->kernels->prepare[type] && c->jobs[0].w->cols <= PREPARED_COLS) {
-        /* In the working memory of the calling thread, which decode does not use otherwise; the others read it. */
-        prepared_row *row = (prepared_row *)(void *)c->dev->scratch;
-        c->kernels->prepare[type](c->x, c->jobs[0].w->cols, row);
-        c->prepared = row;
-    }
+    c->prepare = c->n == 1 && c->jobs[0].w->cols <= PREPARED_COLS ? c->kernels->prepare[type] : NULL;
     /* A multiple of the threads, so that equal threads end together. */
     c->pieces = threads * divide_up(c->work, (int64_t)threads * DOT_PIECE_BYTES);
     c->pieces = min_of(c->pieces, divide_up(c->work, DOT_PIECE_BYTES / 4));
@@ -278,8 +290,8 @@ static void choose_pieces(linear_call *c, int threads)
 
 void cpu_linear(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
 {
-    const cpu_device *cpu = (const cpu_device *)(const void *)dev;
-    linear_call c = {cpu, linear_kernels_of(cpu->isa), x, ldx, n, jobs, n_jobs, NULL, 0, 0, 0, 0, 0};
+    cpu_device *cpu = (cpu_device *)(void *)dev;
+    linear_call c = {.dev = cpu, .kernels = linear_kernels_of(cpu->isa), .x = x, .ldx = ldx, .n = n, .jobs = jobs, .n_jobs = n_jobs};
     int threads = pool_threads(cpu->pool);
 
     if (n <= 0 || n_jobs == 0) { /* a rank without tokens, or without a slice */
@@ -292,6 +304,7 @@ void cpu_linear(device *dev, const void *x, int64_t ldx, int64_t n, const linear
             while (j + c.n_jobs < n_jobs && c.jobs[c.n_jobs].w->type == c.jobs[0].w->type) {
                 c.n_jobs++;
             }
+            c.number = ++cpu->linear_calls;
             linear_few(&c, threads);
         }
     } else {
