@@ -68,7 +68,7 @@ class Bench:
     def types(self):
         quantize = os.path.join(self.args.peer, "llama-quantize")
         with tempfile.TemporaryDirectory() as folder:
-            for type_ in TYPES:
+            for type_ in self.args.types.split(","):
                 model = self.args.model
                 if type_ != "Q4_1":
                     model = os.path.join(folder, type_ + ".gguf")
@@ -131,6 +131,7 @@ def main():
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     parser.add_argument("--model", default=os.path.join(cache, "lariat", "SmolLM2-135M-Instruct.Q4_1.gguf"))
     parser.add_argument("--reps", type=int, default=5)
+    parser.add_argument("--types", default=",".join(TYPES), help="those of the part types, with commas between")
     parser.add_argument("--out", help="JSON file for the results")
     parser.add_argument("parts", nargs="*", default=PARTS)
     args = parser.parse_args()

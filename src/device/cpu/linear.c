@@ -81,8 +81,8 @@ const linear_kernels *linear_kernels_of(cpu_isa isa)
 }
 
 /* Pieces are claimed in order, so that threads work on neighbours. Here neighbours in time lie far apart instead, and what one
-   thread is likely to get follows on what it had: threads that write close to each other fetch each other's lines of y ahead
-   (3 to 10 % of prefill), and a thread that goes on where it was reads on in a stream. */
+   thread is likely to get follows on what it had: it reads on in a stream, which has been asked for already (decode of Q4_1: 8 %),
+   and threads do not write into neighbouring lines of y. */
 static int64_t spread(const linear_call *c, int64_t piece)
 {
     int64_t threads = pool_threads(c->dev->pool), each = c->pieces / threads, rest = c->pieces % threads;
