@@ -86,7 +86,7 @@ typedef struct lariat_plan {
     int64_t weight_bytes;         /* on CPUs mapped once for all ranks of a process; on GPUs the copy that each card has */
     int64_t kv_bytes_per_rank;
     int64_t activation_bytes_per_rank;
-    int64_t shared_bytes;         /* transport and logits, once */
+    int64_t shared_bytes;         /* on the host, once: transport, norms, tables, lists */
     int64_t total_bytes;          /* of this process; on GPUs of the card that needs most */
     int64_t available_bytes;      /* of this machine, now; of that card */
     int64_t fits_context;         /* the largest context that would fit, 0 if not even the weights do */

@@ -28,6 +28,18 @@ size_t arena_need(size_t bytes)
     return (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
 }
 
+size_t arena_sum(const size_t pieces[], size_t n)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (pieces[i] == SIZE_MAX || __builtin_add_overflow(sum, arena_need(pieces[i]), &sum)) {
+            return SIZE_MAX;
+        }
+    }
+    return sum;
+}
+
 lariat_status arena_open(arena *a, size_t size, const char *what)
 {
     *a = (arena){0};

@@ -28,4 +28,7 @@ size_t arena_need(size_t bytes);
 /* a * b * c in bytes, or SIZE_MAX where it overflows. */
 size_t bytes_of(int64_t a, int64_t b, size_t c);
 
+/* What n pieces use up together, or SIZE_MAX where one of them is that or it overflows. */
+size_t arena_sum(const size_t pieces[], size_t n);
+
 #endif

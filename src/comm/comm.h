@@ -37,7 +37,7 @@ typedef struct comm_setup {
 
 /* Ranks as threads of this process. */
 lariat_status comm_threads_open(const comm_setup *s, comm_group **out);
-size_t comm_threads_memory(const comm_setup *s); /* bytes that the group takes */
+size_t comm_threads_memory(const comm_setup *s); /* bytes that the group takes, SIZE_MAX on overflow */
 comm_speed comm_threads_speed(void);
 
 void comm_group_close(comm_group *g); /* NULL is allowed; the ranks' devices are open still */

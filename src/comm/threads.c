@@ -42,8 +42,10 @@ static const comm_ops threads_ops;
 
 size_t comm_threads_memory(const comm_setup *s)
 {
-    return arena_need(bytes_of(2, s->n_ranks, arena_need(s->message_bytes))) +
-           arena_need((size_t)s->n_ranks * sizeof(threads_comm)) + arena_need(sizeof(threads_group));
+    const size_t pieces[] = {bytes_of(2, s->n_ranks, arena_need(s->message_bytes)),
+                             bytes_of(s->n_ranks, 1, sizeof(threads_comm)), sizeof(threads_group)};
+
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
 
 lariat_status comm_threads_open(const comm_setup *s, comm_group **out)

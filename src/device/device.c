@@ -9,7 +9,7 @@ static int64_t carry_heads(const attention_shape *s, int64_t rows)
 
 size_t carry_bytes(const attention_shape *s, int64_t rows)
 {
-    return (size_t)carry_heads(s, rows) * (size_t)(s->head_dim + 2) * sizeof(float);
+    return bytes_of(rows, s->n_heads, ((size_t)s->head_dim + 2) * sizeof(float));
 }
 
 carry carry_at(void *block, const attention_shape *s, int64_t rows)

@@ -161,7 +161,7 @@ static inline void *act_at(const device *dev, const void *x, int64_t i)
 lariat_status device_arena_open(device *dev, arena *a, size_t size, const char *what);
 void device_arena_close(device *dev, arena *a);
 
-/* Bytes of a carry for `rows` queries, and the carry laid over such a block: O, then m, then l. */
+/* Bytes of a carry for `rows` queries, SIZE_MAX on overflow, and the carry laid over such a block: O, then m, then l. */
 size_t carry_bytes(const attention_shape *s, int64_t rows);
 carry carry_at(void *block, const attention_shape *s, int64_t rows);
 

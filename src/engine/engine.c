@@ -207,7 +207,7 @@ static lariat_status open_parts(lariat_engine *e, const char *path)
     model_info_fill(e->model, &e->info);
     TRY(machine_open_transport(&e->plan.machine, &e->plan.transport, &e->comm));
     TRY(cache_open(&e->cache, p->ranks, p->slots_per_rank));
-    TRY(pass_open(&e->pass, p->ranks));
+    TRY(pass_open(&e->pass, p->ranks, &e->plan.limits));
     e->tokens = calloc(chunk, sizeof *e->tokens);
     e->outputs = calloc(chunk, sizeof *e->outputs);
     e->requests = calloc(sessions, sizeof *e->requests);

@@ -20,6 +20,7 @@ typedef struct engine_plan {
     int32_t sessions;
     plan_costs costs;
     transformer_setup setup;
+    pass_limits limits;
     comm_setup transport;
     machine machine;
 } engine_plan;

@@ -87,6 +87,24 @@ static int64_t most_ranks_on_a_card(const lariat_plan *p)
     return (p->ranks + p->cards - 1) / p->cards;
 }
 
+/* What the ranks share on the host but for the transport: norms and biases, the tables of sequences, the plan of a pass and its
+   lists. SIZE_MAX on overflow. */
+static size_t host_bytes(const model *m, const engine_plan *e)
+{
+    const lariat_plan *p = &e->shown;
+    const size_t pieces[] = {
+        weights_float_bytes(&m->config),
+        bytes_of(m->config.n_layers, 1, sizeof(layer_weights)),
+        cache_table_bytes(p->ranks, e->setup.slots, e->sessions),
+        pass_bytes(p->ranks, &e->limits),
+        bytes_of(p->chunk, 1, sizeof(int32_t) + sizeof(pass_output)),
+        bytes_of(e->sessions, 1, sizeof(lariat_session) + sizeof(pass_request) + sizeof(int32_t)),
+        bytes_of(p->ranks, 1, sizeof(engine_rank)),
+    };
+
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
+}
+
 /* Bytes of the process, or of the fullest card, for a context; fills the plan's figures. INT64_MAX on overflow. */
 static int64_t add_up(const model *m, engine_plan *e, int64_t context)
 {
@@ -95,20 +113,21 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     int threads_a_rank = (p->threads + p->ranks - 1) / p->ranks;
 
     e->setup.slots = slots_for(p->ranks, context, e->sessions);
+    e->limits.extents = e->setup.max_extents = cache_extents(e->setup.slots, e->sessions);
     size_t kv = shard_need(c->n_layers, c->n_kv_heads, c->head_dim, e->setup.slots, e->setup.kv_type);
     size_t activations = transformer_memory(c, &e->setup);
     e->transport.hop_bytes = transformer_hop(c, &e->setup);
     size_t transport = machine_shared_bytes(&e->machine, &e->transport),
-           endpoint = machine_endpoint_bytes(&e->machine, &e->transport);
+           endpoint = machine_endpoint_bytes(&e->machine, &e->transport), host = host_bytes(m, e);
     if (kv > INT64_MAX / MAX_RANKS / 4 || activations > INT64_MAX / MAX_RANKS / 4 || transport > INT64_MAX / 4 ||
-        endpoint > INT64_MAX / MAX_RANKS / 4) {
+        endpoint > INT64_MAX / MAX_RANKS / 4 || host > INT64_MAX / 4) {
         return INT64_MAX;
     }
     p->context = context;
     p->slots_per_rank = e->setup.slots;
     p->kv_bytes_per_rank = (int64_t)kv;
     p->activation_bytes_per_rank = (int64_t)(activations + endpoint + machine_device_bytes(&e->machine, threads_a_rank));
-    p->shared_bytes = (int64_t)transport + p->chunk * (int64_t)(sizeof(int32_t) + sizeof(pass_output));
+    p->shared_bytes = (int64_t)(transport + host);
     int64_t a_rank = p->kv_bytes_per_rank + p->activation_bytes_per_rank;
     p->total_bytes = p->weight_bytes + (p->cards ? most_ranks_on_a_card(p) * a_rank : p->ranks * a_rank + p->shared_bytes);
     return p->total_bytes;
@@ -202,6 +221,8 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
     out->setup = (transformer_setup){.n_ranks = p->ranks, .max_rows = rows < p->chunk ? rows : p->chunk,
                                      .max_slices = p->slices_up_to, .ffn_rows = p->cards ? GPU_ROWS : FFN_ROWS, .kv_type = kv,
                                      .act = out->machine.act, .pass_q = queries_may_travel(out, o)};
+    out->limits = (pass_limits){.runs = p->chunk, .parts = out->sessions < p->chunk ? out->sessions : p->chunk};
+    out->setup.max_parts = out->limits.parts;
     out->transport = (comm_setup){.n_ranks = p->ranks, .message_bytes = transformer_message(&m->config, &out->setup)};
     if (add_up(m, out, context) == INT64_MAX) {
         return fail(LARIAT_NO_MEMORY,

@@ -23,6 +23,7 @@ typedef struct ring_member {
     pass pass;
     announcement mine;
     const void **theirs; /* [n_ranks] */
+    plan_run *runs;      /* [n_ranks * MAX_RUNS]: those of all ranks */
 } ring_member;
 
 struct lariat_ring {
@@ -65,17 +66,17 @@ static lariat_status open_member(lariat_ring *ring, int32_t rank, int32_t thread
                                   .scale = s->scale,
                                   .kv_type = DTYPE_F32},
                         .slots = rows,
-                        .max_rows = rows};
-    int32_t most_runs = ring->n_ranks * MAX_RUNS;
+                        .max_rows = rows,
+                        .max_runs = MAX_RUNS,
+                        .max_parts = 1};
+    const pass_limits most = {.runs = (int64_t)ring->n_ranks * MAX_RUNS, .parts = 1}; /* nothing was there before */
 
     TRY(cpu_device_open(threads, CPU_BEST, &m->dev));
     TRY(ring_open(&m->ring, m->dev, comm_endpoint(ring->comm, rank), &setup));
-    TRY(pass_open(&m->pass, ring->n_ranks));
+    TRY(pass_open(&m->pass, ring->n_ranks, &most));
     m->theirs = calloc((size_t)ring->n_ranks, sizeof *m->theirs);
-    m->pass.parts = calloc(1, sizeof *m->pass.parts);
-    m->pass.runs = calloc((size_t)most_runs, sizeof *m->pass.runs);
-    m->pass.span_begin = calloc((size_t)ring->n_ranks + 1, sizeof *m->pass.span_begin); /* nothing was there before */
-    if (!m->theirs || !m->pass.parts || !m->pass.runs || !m->pass.span_begin) {
+    m->runs = calloc((size_t)most.runs, sizeof *m->runs);
+    if (!m->theirs || !m->runs) {
         return fail(LARIAT_NO_MEMORY, "ring: no memory for rank %d" FREE_MEMORY, rank);
     }
     return LARIAT_OK;
@@ -116,6 +117,7 @@ void lariat_ring_close(lariat_ring *ring)
         ring_close(&m->ring);
         pass_close(&m->pass);
         free(m->theirs);
+        free(m->runs);
         if (m->dev) {
             m->dev->ops->close(m->dev);
         }
@@ -171,59 +173,36 @@ static const char *wrong_arguments(const lariat_ring *ring, const lariat_run run
 
 static int by_position(const void *a, const void *b)
 {
-    const pass_run *x = a, *y = b;
+    const plan_run *x = a, *y = b;
 
     return (x->first > y->first) - (x->first < y->first);
 }
 
-/* A position that two ranks hold would be counted twice. Sorts a copy of the runs by position. */
-static lariat_status check_disjoint(const pass *p)
-{
-    int32_t n = p->run_begin[p->n_ranks];
-    pass_run *sorted = malloc(((size_t)n + 1) * sizeof *sorted);
-    lariat_status status = LARIAT_OK;
-
-    if (!sorted) {
-        return fail(LARIAT_NO_MEMORY, "ring: no memory to compare %d runs" FREE_MEMORY, n);
-    }
-    memcpy(sorted, p->runs, (size_t)n * sizeof *sorted);
-    qsort(sorted, (size_t)n, sizeof *sorted, by_position);
-    for (int32_t i = 1; i < n && status == LARIAT_OK; i++) {
-        if (sorted[i].first < sorted[i - 1].first + sorted[i - 1].count) {
-            status = fail(LARIAT_BAD_ARGUMENT, "ring: position %lld is held by two ranks, give every position once",
-                          (long long)sorted[i].first);
-        }
-    }
-    free(sorted);
-    return status;
-}
-
-/* The plan of a pass from what all ranks announced: the same on every rank. */
+/* The plan of a pass from what all ranks announced: the same on every rank. A position that two ranks hold would be counted
+   twice. */
 static lariat_status plan_from(ring_member *m, int32_t n_ranks)
 {
-    pass *p = &m->pass;
     int32_t n = 0;
 
-    p->n_parts = 1;
-    p->n_tokens = 0;
     for (int32_t r = 0; r < n_ranks; r++) {
         const announcement *a = m->theirs[r];
         if (a->n_runs < 0) {
             return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d came with arguments that make no sense, its own call says which",
                         r);
         }
-        p->run_begin[r] = n;
-        p->rows[r] = 0;
         for (int32_t i = 0; i < a->n_runs; i++) {
-            p->runs[n++] =
-                (pass_run){.first = a->runs[i].first, .count = a->runs[i].count, .row = p->rows[r], .slot = p->rows[r]};
-            p->rows[r] += a->runs[i].count;
+            m->runs[n++] = (plan_run){.rank = r, .first = a->runs[i].first, .count = a->runs[i].count};
         }
-        p->n_tokens += p->rows[r];
     }
-    p->run_begin[n_ranks] = n;
-    p->parts[0] = (pass_part){.count = p->n_tokens};
-    return check_disjoint(p);
+    pass_from_runs(&m->pass, m->runs, n);
+    qsort(m->runs, (size_t)n, sizeof *m->runs, by_position);
+    for (int32_t i = 1; i < n; i++) {
+        if (m->runs[i].first < m->runs[i - 1].first + m->runs[i - 1].count) {
+            return fail(LARIAT_BAD_ARGUMENT, "ring: position %lld is held by two ranks, give every position once",
+                        (long long)m->runs[i].first);
+        }
+    }
+    return LARIAT_OK;
 }
 
 /* The call after the announcements: everything here either fails on all ranks alike or lets the others go. */
@@ -232,7 +211,7 @@ static lariat_status attend(lariat_ring *ring, ring_member *m, const float *q, c
 {
     const int64_t q_width = (int64_t)ring->shape.n_heads * ring->shape.head_dim;
 
-    TRY(ring_begin(&m->ring, &m->pass));
+    ring_begin(&m->ring, &m->pass);
     ring_append(&m->ring, 0, k, v, (int64_t)ring->shape.n_kv_heads * ring->shape.head_dim);
     TRY(ring_attend(&m->ring, 0, q, q_width, o, q_width));
     if (lse) {
@@ -260,13 +239,8 @@ lariat_status lariat_ring_attend(lariat_ring *ring, int32_t rank, const lariat_r
     if (wrong) {
         return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d: %s", rank, wrong);
     }
-    lariat_status status = plan_from(m, ring->n_ranks);
-    if (status == LARIAT_BAD_ARGUMENT) {
-        return status; /* all ranks have found the same and leave together */
-    }
-    if (status == LARIAT_OK) {
-        status = attend(ring, m, q, k, v, o, lse);
-    }
+    TRY(plan_from(m, ring->n_ranks)); /* all ranks find the same and leave together */
+    lariat_status status = attend(ring, m, q, k, v, o, lse);
     if (status != LARIAT_OK) {
         comm_cancel(ring->comm);
     }

@@ -163,7 +163,7 @@ static lariat_status one_pass(lariat_engine *e, const lariat_item items[], int32
     int32_t count = make_requests(e, items, n, size);
     pass_layout layout = size <= e->plan.shown.slices_up_to ? PASS_BY_SLICES : PASS_BY_TOKENS;
 
-    TRY(pass_plan(&e->pass, layout, e->requests, count, e->plan.setup.max_rows));
+    pass_plan(&e->pass, layout, e->requests, count, e->plan.setup.max_rows);
     e->pass.side = side_of(e);
     e->input.plan = &e->pass;
     e->input.tokens = e->tokens;

@@ -27,7 +27,9 @@ static ring_setup ring_setup_of(const model_config *c, const transformer_setup *
     return (ring_setup){.n_layers = c->n_layers,
                         .shape = {.n_heads = c->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim,
                                   .scale = c->attention_scale, .kv_type = s->kv_type},
-                        .slots = s->slots, .max_rows = s->max_rows, .max_slices = s->max_slices, .pass_q = s->pass_q,
+                        .slots = s->slots, .max_rows = s->max_rows, .max_slices = s->max_slices,
+                        .max_runs = most(s->max_rows, s->max_slices), .max_parts = s->max_parts,
+                        .max_extents = s->max_extents, .pass_q = s->pass_q,
                         .q_row_bytes = qkv_width(c) * (int64_t)dtype_block_bytes(s->act)};
 }
 
@@ -78,31 +80,19 @@ static transformer_sizes sizes_of(const model_config *c, const transformer_setup
     };
 }
 
-static size_t sum_of(const size_t pieces[], size_t n)
-{
-    size_t sum = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        if (pieces[i] == SIZE_MAX || __builtin_add_overflow(sum, arena_need(pieces[i]), &sum)) {
-            return SIZE_MAX;
-        }
-    }
-    return sum;
-}
-
 static size_t device_bytes(const transformer_sizes *z)
 {
     const size_t pieces[] = {z->x, z->h, z->qkv, z->o, z->ffn, z->ffn, z->inv_freq, z->angles, z->angles, z->last, z->logits,
                              z->tokens, z->positions, z->slice};
 
-    return sum_of(pieces, sizeof pieces / sizeof *pieces);
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
 
 static size_t host_bytes(const transformer_sizes *z)
 {
     const size_t pieces[] = {z->tokens, z->positions, z->theirs};
 
-    return sum_of(pieces, sizeof pieces / sizeof *pieces);
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
 
 size_t transformer_memory(const model_config *c, const transformer_setup *s)
@@ -111,7 +101,7 @@ size_t transformer_memory(const model_config *c, const transformer_setup *s)
     ring_setup ring = ring_setup_of(c, s);
     const size_t pieces[] = {device_bytes(&z), host_bytes(&z), ring_memory(&ring, s->n_ranks)};
 
-    return sum_of(pieces, sizeof pieces / sizeof *pieces);
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
 
 static void take_pieces(transformer *t, const transformer_sizes *z)
@@ -297,7 +287,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     int64_t rows = list_rows(t, in);
 
     t->linear.by_slices = in->plan->layout == PASS_BY_SLICES;
-    TRY(ring_begin(&t->ring, in->plan));
+    ring_begin(&t->ring, in->plan);
     ops->upload(t->dev, t->tokens, t->host_tokens, (size_t)rows * sizeof *t->tokens);
     ops->upload(t->dev, t->positions, t->host_positions, (size_t)rows * sizeof *t->positions);
     ops->embed(t->dev, t->x, &t->weights->embedding, t->tokens, rows); /* x [rows, d] */

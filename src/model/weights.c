@@ -233,8 +233,7 @@ static lariat_status check_left_over(const binder *b, const tensor *x)
 
 /* --- the whole --- */
 
-/* What the norms and biases take in float32. */
-static size_t float_bytes(const model_config *c)
+size_t weights_float_bytes(const model_config *c)
 {
     size_t norm = arena_need((size_t)c->d_model * sizeof(float));
     size_t heads = arena_need((size_t)c->n_heads * (size_t)c->head_dim * sizeof(float));
@@ -324,7 +323,7 @@ static lariat_status bind_twice(binder *b, bool values)
     if (!values) {
         return LARIAT_OK;
     }
-    TRY(arena_open(&b->m->floats, float_bytes(&b->m->config), "norms and biases"));
+    TRY(arena_open(&b->m->floats, weights_float_bytes(&b->m->config), "norms and biases"));
     b->values = true;
     return bind_all(b);
 }

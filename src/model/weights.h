@@ -52,6 +52,9 @@ lariat_status model_load(const char *path, bool device_makes, model **out);
 /* NULL is allowed. */
 void model_close(model *m);
 
+/* Bytes of a model's norms and biases in float32. */
+size_t weights_float_bytes(const model_config *c);
+
 /* For open.c: fills weights, parameters, weight_bytes, weight_type and fingerprint from config and table; with `values` also
    norms and biases. A checkpoint names tensors as Hugging Face does, a GGUF file in its own way. */
 lariat_status weights_bind(model *m, bool values);

@@ -9,7 +9,6 @@
 #include "ring/attention.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 size_t ring_message(const ring_setup *s)
 {
@@ -23,20 +22,46 @@ static int64_t most_rows(const ring_setup *s)
 
 static size_t device_bytes(const ring_setup *s, int32_t n_ranks)
 {
-    size_t own = arena_need(carry_bytes(&s->shape, most_rows(s)));
-    size_t partials = s->pass_q ? bytes_of(n_ranks, 1, arena_need(carry_bytes(&s->shape, s->max_rows))) : 0;
+    size_t own = carry_bytes(&s->shape, most_rows(s)), partial = arena_need(carry_bytes(&s->shape, s->max_rows));
+    const size_t pieces[] = {own, own, s->pass_q ? bytes_of(n_ranks, 1, partial) : 0};
 
-    return 2 * own + partials;
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
 
-static size_t list_bytes(int32_t n_ranks)
+/* The pieces of the host's lists, in one place for adding up and for handing out. */
+typedef struct list_sizes {
+    size_t theirs, items, pieces, views, segments, part_begin;
+} list_sizes;
+
+static list_sizes list_sizes_of(const ring_setup *s, int32_t n_ranks)
 {
-    return arena_need((size_t)n_ranks * sizeof(void *));
+    /* What one rank holds in one segment each: what was there before, and the runs of the pass. */
+    int64_t segments = s->max_runs + s->max_extents, items = s->max_runs > s->max_parts ? s->max_runs : s->max_parts;
+
+    return (list_sizes){
+        .theirs = bytes_of(n_ranks, 1, sizeof(void *)),
+        .items = bytes_of(items, 1, sizeof(attention_item)),
+        .pieces = bytes_of(2, segments, sizeof(comm_piece)),
+        .views = bytes_of(2, segments, sizeof(comm_view)),
+        .segments = bytes_of(segments, 1, sizeof(kv_segment)),
+        .part_begin = bytes_of(s->max_parts + 1, 1, sizeof(int32_t)),
+    };
+}
+
+static size_t list_bytes(const ring_setup *s, int32_t n_ranks)
+{
+    list_sizes z = list_sizes_of(s, n_ranks);
+    const size_t pieces[] = {z.theirs,   z.items,  z.pieces, z.views,    z.segments,
+                             z.part_begin, z.pieces, z.views,  z.segments, z.part_begin};
+
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
 
 size_t ring_memory(const ring_setup *s, int32_t n_ranks)
 {
-    return device_bytes(s, n_ranks) + list_bytes(n_ranks);
+    const size_t pieces[] = {device_bytes(s, n_ranks), list_bytes(s, n_ranks)};
+
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
 
 size_t ring_hop(const ring_setup *s)
@@ -49,16 +74,33 @@ size_t ring_hop(const ring_setup *s)
     return keys > larger ? keys : larger;
 }
 
+static void take_lists(ring_rank *r, const ring_setup *s)
+{
+    list_sizes z = list_sizes_of(s, r->n_ranks);
+    arena *a = &r->lists;
+
+    r->theirs = arena_take(a, z.theirs);
+    r->items = arena_take(a, z.items);
+    for (int i = 0; i < 2; i++) {
+        r->hops[i].pieces = arena_take(a, z.pieces);
+        r->hops[i].views = arena_take(a, z.views);
+        r->hops[i].segments = arena_take(a, z.segments);
+        r->hops[i].part_begin = arena_take(a, z.part_begin);
+    }
+}
+
 lariat_status ring_open(ring_rank *r, device *dev, comm *c, const ring_setup *s)
 {
+    size_t own = carry_bytes(&s->shape, most_rows(s));
+
     *r = (ring_rank){.dev = dev, .comm = c, .rank = comm_rank(c), .n_ranks = comm_size(c), .n_layers = s->n_layers,
                      .shape = s->shape, .max_rows = s->max_rows};
     TRY(shard_open(&r->shard, dev, s->n_layers, s->shape.n_kv_heads, s->shape.head_dim, s->slots, s->shape.kv_type));
     TRY(device_arena_open(dev, &r->memory, device_bytes(s, r->n_ranks), "ring attention"));
-    TRY(arena_open(&r->lists, list_bytes(r->n_ranks), "ring attention"));
-    r->theirs = arena_take(&r->lists, (size_t)r->n_ranks * sizeof *r->theirs);
-    r->own = arena_take(&r->memory, carry_bytes(&s->shape, most_rows(s)));
-    r->merged = arena_take(&r->memory, carry_bytes(&s->shape, most_rows(s)));
+    TRY(arena_open(&r->lists, list_bytes(s, r->n_ranks), "ring attention"));
+    take_lists(r, s);
+    r->own = arena_take(&r->memory, own);
+    r->merged = arena_take(&r->memory, own);
     comm_expose(c, COMM_KV, r->shard.base, r->shard.bytes);
     if (s->pass_q) {
         r->partial_stride = arena_need(carry_bytes(&s->shape, s->max_rows));
@@ -70,13 +112,6 @@ lariat_status ring_open(ring_rank *r, device *dev, comm *c, const ring_setup *s)
 
 void ring_close(ring_rank *r)
 {
-    for (int i = 0; i < 2; i++) {
-        free(r->hops[i].pieces);
-        free(r->hops[i].views);
-        free(r->hops[i].segments);
-        free(r->hops[i].part_begin);
-    }
-    free(r->items);
     arena_close(&r->lists);
     device_arena_close(r->dev, &r->memory);
     shard_close(&r->shard, r->dev);
@@ -90,87 +125,19 @@ void ring_expose_queries(ring_rank *r, const void *q, int64_t ldq)
 
 /* --- the plan of a pass, as this rank sees it --- */
 
-static lariat_status no_memory(const ring_rank *r)
-{
-    return fail(LARIAT_NO_MEMORY, "rank %d: no memory for the segments of a pass" FREE_MEMORY, r->rank);
-}
-
-static lariat_status make_segments(ring_rank *r, size_t need)
-{
-    if (need <= r->segment_room) {
-        return LARIAT_OK;
-    }
-    need += need / 2;
-    r->segment_room = 0;
-    for (int i = 0; i < 2; i++) {
-        hop_set *h = &r->hops[i];
-        free(h->pieces);
-        free(h->views);
-        free(h->segments);
-        h->pieces = malloc(2 * need * sizeof *h->pieces);
-        h->views = malloc(2 * need * sizeof *h->views);
-        h->segments = malloc(need * sizeof *h->segments);
-        if (!h->pieces || !h->views || !h->segments) {
-            return no_memory(r);
-        }
-    }
-    r->segment_room = need;
-    return LARIAT_OK;
-}
-
-static lariat_status make_parts(ring_rank *r, size_t parts)
-{
-    if (parts <= r->part_room) {
-        return LARIAT_OK;
-    }
-    r->part_room = 0;
-    for (int i = 0; i < 2; i++) {
-        free(r->hops[i].part_begin);
-        r->hops[i].part_begin = malloc((parts + 1) * sizeof *r->hops[i].part_begin);
-        if (!r->hops[i].part_begin) {
-            return no_memory(r);
-        }
-    }
-    r->part_room = parts;
-    return LARIAT_OK;
-}
-
 /* The step at which a layer's keys (or queries) of this pass are there: grows from layer to layer and pass to pass. */
 static uint32_t step_of(const ring_rank *r, int32_t layer)
 {
     return r->pass->number * (uint32_t)r->n_layers + (uint32_t)layer + 1;
 }
 
-lariat_status ring_begin(ring_rank *r, const pass *p)
+void ring_begin(ring_rank *r, const pass *p)
 {
-    size_t items = (size_t)p->n_parts, segments = 0;
-
-    for (int32_t o = 0; o < p->n_ranks; o++) {
-        size_t runs = (size_t)(p->run_begin[o + 1] - p->run_begin[o]), spans = 0;
-        for (int32_t i = 0; i < p->n_parts; i++) {
-            const int32_t *begin = &p->span_begin[i * p->n_ranks + o];
-            spans += (size_t)(begin[1] - begin[0]);
-        }
-        items = runs > items ? runs : items;
-        segments = runs + spans > segments ? runs + spans : segments;
-    }
-    TRY(make_segments(r, segments));
-    TRY(make_parts(r, (size_t)p->n_parts));
-    if (items > r->item_room) {
-        free(r->items);
-        r->item_room = 0;
-        r->items = malloc(items * sizeof *r->items);
-        if (!r->items) {
-            return no_memory(r);
-        }
-        r->item_room = items;
-    }
     r->pass = p;
     /* Every region is as far as the last pass left it, used or not: numbers that wrap must not fall far behind. */
     comm_ready(r->comm, COMM_KV, step_of(r, -1));
     comm_ready(r->comm, COMM_QUERIES, step_of(r, -1));
     comm_ready(r->comm, COMM_PARTIALS, step_of(r, -1) * (uint32_t)r->n_ranks);
-    return LARIAT_OK;
 }
 
 static void add_source(const ring_rank *r, hop_set *h, int32_t layer, int64_t slot, int64_t count, int64_t first)

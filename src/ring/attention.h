@@ -31,7 +31,6 @@ typedef struct ring_rank {
     size_t partial_stride;
     const void **theirs;     /* [n_ranks]: blocks of an all-gather */
     hop_set hops[2];         /* the one that is used and the one that travels */
-    size_t segment_room, part_room, item_room;
     attention_item *items;
     const pass *pass;
 } ring_rank;
@@ -42,6 +41,9 @@ typedef struct ring_setup {
     int64_t slots;       /* of the shard */
     int64_t max_rows;    /* a rank, by tokens */
     int64_t max_slices;  /* tokens of a pass by slices */
+    int64_t max_runs;    /* of one rank in a pass */
+    int64_t max_parts;   /* sequences of a pass */
+    int64_t max_extents; /* that all sequences together have of a rank's slots */
     bool pass_q;         /* queries may travel by tokens */
     int64_t q_row_bytes; /* from one row of queries to the next, where they may travel */
 } ring_setup;
@@ -61,7 +63,7 @@ void ring_close(ring_rank *r);
 void ring_expose_queries(ring_rank *r, const void *q, int64_t ldq);
 
 /* Makes ready for a pass; the plan stays the caller's and unchanged until the pass has ended on all ranks. */
-lariat_status ring_begin(ring_rank *r, const pass *p);
+void ring_begin(ring_rank *r, const pass *p);
 
 /* Stores this rank's share of the pass's keys (after RoPE) and values in its shard and says so to the others.
    k, v: activations, rows as the pass numbers them, [n_kv_heads, head_dim] each, row t at k + t * ld. */

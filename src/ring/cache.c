@@ -53,6 +53,24 @@ int64_t cache_slots_for(int n_ranks, int64_t capacity)
     return whole_blocks(slots) * SLOT_BLOCK;
 }
 
+int64_t cache_extents(int64_t slots, int32_t sessions)
+{
+    return sessions == 1 ? 1 : whole_blocks(slots); /* a sequence alone finds all slots in one piece */
+}
+
+size_t cache_table_bytes(int32_t n_ranks, int64_t slots, int32_t sessions)
+{
+    const size_t pieces[] = {
+        bytes_of(n_ranks, whole_blocks(slots), 1),
+        bytes_of(n_ranks, 1, sizeof(int64_t)),
+        bytes_of(n_ranks, sessions, sizeof(sequence_part)),
+        bytes_of(n_ranks, cache_extents(slots, sessions), sizeof(slot_span)),
+        bytes_of(n_ranks, whole_blocks(slots) * SLOT_BLOCK, sizeof(int32_t)), /* positions */
+    };
+
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
+}
+
 lariat_status cache_open(cache *c, int32_t n_ranks, int64_t slots)
 {
     *c = (cache){.n_ranks = n_ranks, .blocks = whole_blocks(slots)};

@@ -43,9 +43,9 @@ typedef struct sequence {
 /* Which blocks of every rank's shard are taken. */
 typedef struct cache {
     int32_t n_ranks;
-    int64_t blocks, blocks_free; /* a rank */
-    unsigned char *taken;        /* [n_ranks, blocks] */
-    int64_t *free_blocks;        /* [n_ranks] */
+    int64_t blocks;       /* a rank */
+    unsigned char *taken; /* [n_ranks, blocks] */
+    int64_t *free_blocks; /* [n_ranks] */
 } cache;
 
 /* Bytes of a shard, SIZE_MAX on overflow; and opening one. */
@@ -63,6 +63,10 @@ int64_t cache_slots_for(int n_ranks, int64_t capacity);
 
 lariat_status cache_open(cache *c, int32_t n_ranks, int64_t slots);
 void cache_close(cache *c);
+/* The most extents that up to `sessions` sequences together can have of a rank's slots; and the bytes of all tables, theirs
+   included, SIZE_MAX on overflow. */
+int64_t cache_extents(int64_t slots, int32_t sessions);
+size_t cache_table_bytes(int32_t n_ranks, int64_t slots, int32_t sessions);
 /* The largest capacity that a new sequence could have now. */
 int64_t cache_room(const cache *c);
 
@@ -79,13 +83,24 @@ typedef struct pass_request {
     int64_t count; /* tokens wanted */
 } pass_request;
 
-/* An empty plan, to be used again and again: its arrays grow to what the largest pass needs and stay. */
-lariat_status pass_open(pass *p, int32_t n_ranks);
+/* What the largest pass has. Runs and parts are never empty, so there are no more of them than tokens. */
+typedef struct pass_limits {
+    int64_t runs, parts;
+    int64_t extents; /* that all sequences together have of a rank's slots: cache_extents */
+} pass_limits;
+
+/* An empty plan, to be used again and again, and its bytes (SIZE_MAX on overflow). */
+size_t pass_bytes(int32_t n_ranks, const pass_limits *most);
+lariat_status pass_open(pass *p, int32_t n_ranks, const pass_limits *most);
 void pass_close(pass *p);
 
 /* Plans a pass over the requests and takes their sequences forward: filled slots and lengths are those after the pass. By
    tokens no rank gets more than max_rows rows: requests[i].count becomes the number of tokens that found room (each request
-   asks for no more than its sequence has capacity for). Fails only without memory, and then no sequence has moved. */
-lariat_status pass_plan(pass *p, pass_layout layout, pass_request requests[], int32_t n, int64_t max_rows);
+   asks for no more than its sequence has capacity for, and for one token at least). */
+void pass_plan(pass *p, pass_layout layout, pass_request requests[], int32_t n, int64_t max_rows);
+
+/* Instead of planning: one part of which nothing was held before, by tokens, from n runs that somebody else dealt out, listed
+   by rank. A rank's rows and slots follow one another in the order of its runs. `number` stays the caller's. */
+void pass_from_runs(pass *p, const plan_run runs[], int32_t n);
 
 #endif

@@ -1,101 +1,80 @@
-/* Planning a pass: its runs, the slots that they fill, and what every rank held before.
+/* Planning a pass: its runs, the slots that they fill, and what every rank held before. All lists have their room from the
+   beginning: planning cannot fail.
    Rests on plan.h (the division) and cache.h (sequences). See plan.h for what a pass is. */
 #include "ring/cache.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-/* Working arrays of planning, [n_ranks] each but for the last. */
+/* Working lists of planning. */
 struct pass_work {
-    int64_t *filled, *room, *rows, *share;
-    plan_run *division; /* [division_room] of the part that is planned: in order of position */
-    size_t division_room;
-    pass_run *unsorted; /* [run_room]: by part; sorted by rank in the end */
+    int64_t *filled, *room, *rows, *share; /* [n_ranks] */
+    plan_run *division;                    /* [runs] of the part that is planned: in order of position */
+    pass_run *unsorted;                    /* [runs]: by part; sorted by rank in the end */
     int32_t *unsorted_rank;
     size_t n_unsorted;
 };
 
-lariat_status pass_open(pass *p, int32_t n_ranks)
+/* The pieces of a plan's memory, in one place for adding up and for handing out. */
+typedef struct pass_sizes {
+    size_t work, ranks, run_begin, parts, runs, spans, span_begin, division, unsorted_rank;
+} pass_sizes;
+
+static pass_sizes sizes_of(int32_t n_ranks, const pass_limits *most)
 {
-    size_t n = (size_t)n_ranks;
+    size_t begins = bytes_of(most->parts, n_ranks, sizeof(int32_t));
+
+    return (pass_sizes){
+        .work = sizeof(struct pass_work),
+        .ranks = bytes_of(n_ranks, 1, sizeof(int64_t)),
+        .run_begin = bytes_of((int64_t)n_ranks + 1, 1, sizeof(int32_t)),
+        .parts = bytes_of(most->parts, 1, sizeof(pass_part)),
+        .runs = bytes_of(most->runs, 1, sizeof(pass_run)),
+        .spans = bytes_of(most->extents, n_ranks, sizeof(slot_span)),
+        .span_begin = begins < SIZE_MAX - sizeof(int32_t) ? begins + sizeof(int32_t) : SIZE_MAX,
+        .division = bytes_of(most->runs, 1, sizeof(plan_run)),
+        .unsorted_rank = bytes_of(most->runs, 1, sizeof(int32_t)),
+    };
+}
+
+size_t pass_bytes(int32_t n_ranks, const pass_limits *most)
+{
+    pass_sizes z = sizes_of(n_ranks, most);
+    const size_t pieces[] = {z.work,       z.run_begin, z.ranks, z.ranks,    z.ranks,        z.ranks, z.ranks, z.parts,
+                             z.runs, z.runs, z.spans, z.span_begin, z.division, z.unsorted_rank};
+
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
+}
+
+lariat_status pass_open(pass *p, int32_t n_ranks, const pass_limits *most)
+{
+    pass_sizes z = sizes_of(n_ranks, most);
+    arena *a = &p->memory;
 
     *p = (pass){.n_ranks = n_ranks};
-    p->run_begin = calloc(n + 1, sizeof *p->run_begin);
-    p->rows = calloc(n, sizeof *p->rows);
-    p->work = calloc(1, sizeof *p->work);
-    if (p->work) {
-        p->work->filled = calloc(4 * n, sizeof *p->work->filled);
-    }
-    if (!p->run_begin || !p->rows || !p->work || !p->work->filled) {
-        pass_close(p);
-        return fail(LARIAT_NO_MEMORY, "ring: no memory to plan over %d ranks" FREE_MEMORY, n_ranks);
-    }
-    p->work->room = p->work->filled + n;
-    p->work->rows = p->work->filled + 2 * n;
-    p->work->share = p->work->filled + 3 * n;
+    TRY(arena_open(a, pass_bytes(n_ranks, most), "plan of a pass"));
+    p->run_begin = arena_take(a, z.run_begin);
+    p->rows = arena_take(a, z.ranks);
+    p->parts = arena_take(a, z.parts);
+    p->runs = arena_take(a, z.runs);
+    p->spans = arena_take(a, z.spans);
+    p->span_begin = arena_take(a, z.span_begin);
+    p->work = arena_take(a, z.work);
+    *p->work = (struct pass_work){
+        .filled = arena_take(a, z.ranks),
+        .room = arena_take(a, z.ranks),
+        .rows = arena_take(a, z.ranks),
+        .share = arena_take(a, z.ranks),
+        .division = arena_take(a, z.division),
+        .unsorted = arena_take(a, z.runs),
+        .unsorted_rank = arena_take(a, z.unsorted_rank),
+    };
     return LARIAT_OK;
 }
 
 void pass_close(pass *p)
 {
-    if (p->work) {
-        free(p->work->filled);
-        free(p->work->division);
-        free(p->work->unsorted);
-        free(p->work->unsorted_rank);
-    }
-    free(p->work);
-    free(p->parts);
-    free(p->runs);
-    free(p->run_begin);
-    free(p->spans);
-    free(p->span_begin);
-    free(p->rows);
+    arena_close(&p->memory);
     *p = (pass){0};
-}
-
-/* Lets an array have room for `need` elements; nothing to do once it has grown to the largest pass. */
-static lariat_status grow(void **array, size_t *room, size_t need, size_t size)
-{
-    if (need <= *room) {
-        return LARIAT_OK;
-    }
-    size_t want = need + need / 2;
-    void *larger = realloc(*array, want * size);
-    if (!larger) {
-        return fail(LARIAT_NO_MEMORY, "ring: no memory for the plan of a pass" FREE_MEMORY);
-    }
-    *array = larger;
-    *room = want;
-    return LARIAT_OK;
-}
-
-/* Room for whatever these requests can become. */
-static lariat_status make_room(pass *p, const pass_request requests[], int32_t n)
-{
-    struct pass_work *w = p->work;
-    size_t ranks = (size_t)p->n_ranks, extents = 0, blocks = 0, most = 0, room;
-
-    for (int32_t i = 0; i < n; i++) {
-        for (int32_t r = 0; r < p->n_ranks; r++) {
-            extents += (size_t)requests[i].seq->parts[r].n_extents;
-        }
-        /* Runs of a part: 2 a rank by zigzag, or one each DECODE_BLOCK tokens and one that was begun. */
-        size_t runs = 2 * ranks + (size_t)requests[i].count / DECODE_BLOCK + 2;
-        blocks += runs;
-        most = runs > most ? runs : most;
-    }
-    size_t runs = blocks + extents; /* a run is cut where an extent ends */
-    room = p->run_room;
-    TRY(grow((void **)&w->unsorted, &room, runs, sizeof *w->unsorted));
-    room = p->run_room;
-    TRY(grow((void **)&w->unsorted_rank, &room, runs, sizeof *w->unsorted_rank));
-    TRY(grow((void **)&p->runs, &p->run_room, runs, sizeof *p->runs));
-    TRY(grow((void **)&w->division, &w->division_room, most, sizeof *w->division));
-    TRY(grow((void **)&p->spans, &p->span_room, extents, sizeof *p->spans));
-    room = p->part_room;
-    TRY(grow((void **)&p->span_begin, &room, (size_t)n, (ranks + 1) * sizeof *p->span_begin));
-    return grow((void **)&p->parts, &p->part_room, (size_t)n, sizeof *p->parts);
 }
 
 /* The slots that each rank holds of a sequence before the pass, as spans of whole extents. */
@@ -212,11 +191,10 @@ static void sort_runs(pass *p)
     p->run_begin[p->n_ranks] = n;
 }
 
-lariat_status pass_plan(pass *p, pass_layout layout, pass_request requests[], int32_t n, int64_t max_rows)
+void pass_plan(pass *p, pass_layout layout, pass_request requests[], int32_t n, int64_t max_rows)
 {
     struct pass_work *w = p->work;
 
-    TRY(make_room(p, requests, n));
     p->number++;
     p->layout = layout;
     p->n_parts = n;
@@ -239,5 +217,28 @@ lariat_status pass_plan(pass *p, pass_layout layout, pass_request requests[], in
         requests[i].count = placed;
     }
     sort_runs(p);
-    return LARIAT_OK;
+}
+
+void pass_from_runs(pass *p, const plan_run runs[], int32_t n)
+{
+    int32_t at = 0;
+
+    p->layout = PASS_BY_TOKENS;
+    p->side = PASS_KV;
+    p->n_parts = 1;
+    p->n_tokens = 0;
+    for (int32_t r = 0; r < p->n_ranks; r++) {
+        p->run_begin[r] = at;
+        p->span_begin[r] = 0;
+        p->rows[r] = 0;
+        for (; at < n && runs[at].rank == r; at++) {
+            p->runs[at] = (pass_run){
+                .first = runs[at].first, .count = runs[at].count, .row = p->rows[r], .slot = p->rows[r]};
+            p->rows[r] += runs[at].count;
+        }
+        p->n_tokens += p->rows[r];
+    }
+    p->run_begin[p->n_ranks] = at;
+    p->span_begin[p->n_ranks] = 0;
+    p->parts[0] = (pass_part){.count = p->n_tokens};
 }

@@ -7,7 +7,7 @@
 #ifndef RING_PLAN_H
 #define RING_PLAN_H
 
-#include "base/status.h"
+#include "base/arena.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -52,8 +52,8 @@ typedef struct pass {
     slot_span *spans;
     int32_t *span_begin; /* [n_parts * n_ranks + 1] */
     int64_t *rows;       /* [n_ranks]: rows of activations: by tokens the sum of its runs, by slices n_tokens */
-    size_t part_room, run_room, span_room; /* what the arrays have room for */
-    struct pass_work *work;                /* what planning needs besides: see pass.c */
+    arena memory;           /* of all these lists */
+    struct pass_work *work; /* what planning needs besides: see pass.c */
 } pass;
 
 /* Divides `tokens` over n ranks so that filled[r] + share[r] become as even as they can, with share[r] <= room[r]; what cannot
