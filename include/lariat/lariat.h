@@ -39,7 +39,15 @@ typedef enum lariat_dtype { LARIAT_DTYPE_AUTO, LARIAT_DTYPE_BF16, LARIAT_DTYPE_F
 /* How keys travel between GPUs. AUTO: from card to card where each can read the other's memory, otherwise through the host. */
 typedef enum lariat_hops { LARIAT_HOPS_AUTO, LARIAT_HOPS_HOST } lariat_hops;
 
-enum { LARIAT_CARDS_MAX = 32 };
+/* The largest values of options. */
+enum {
+    LARIAT_CARDS_MAX = 32,
+    LARIAT_RANKS_MAX = 4096,
+    LARIAT_THREADS_MAX = 4096,
+    LARIAT_CHUNK_MAX = 1 << 22,
+    LARIAT_CONTEXT_MAX = 1 << 24, /* positions: as far as a float32 counts exactly */
+    LARIAT_SESSIONS_MAX = 1 << 16
+};
 
 /* How a pass is laid over the ranks. By tokens: each rank takes its own tokens through whole matrices. By slices: every rank
    takes all tokens of the pass through its rows of each matrix. AUTO: by slices for short passes (decode). */

@@ -22,12 +22,8 @@ enum {
     ALL = MODELS | HELP
 };
 
-/* Bounds that keep a typing mistake from becoming a request. */
+/* Keeps a typing mistake from becoming a request; other bounds are the library's own. */
 #define TOKENS_MOST 1099511627776.0 /* 2^40 */
-#define CARDS_MOST 31
-#define RANKS_MOST 1024
-#define THREADS_MOST 4096
-#define CHUNK_MOST 1048576
 
 const option option_table[] = {
     {'m', "model", "MODEL", MODELS, OPTION_TEXT, FIELD(model), 0, 0, NULL, "LARIAT_MODEL",
@@ -51,16 +47,16 @@ const option option_table[] = {
     {'n', "predict", "N", REPLIES, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, NULL, NULL,
      "at most N tokens a reply (default: until the model ends it or the context is full)"},
     {'n', "predict", "N", BENCH, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, "64", NULL, "tokens to decode after each prompt"},
-    {'c', "context", "N", GENERATE, OPTION_COUNT, FIELD(context), 1, CONTEXT_MOST, NULL, NULL,
+    {'c', "context", "N", GENERATE, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,
      "positions of a sequence, prompt and reply together (default: prompt plus -n where -n is given, otherwise the trained "
      "length or, with a warning, what fits into memory)"},
-    {'c', "context", "N", CHAT, OPTION_COUNT, FIELD(context), 1, CONTEXT_MOST, NULL, NULL,
+    {'c', "context", "N", CHAT, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,
      "positions of the whole talk (default: the trained length or, with a warning, what fits into memory)"},
-    {'c', "context", "N", LOGITS, OPTION_COUNT, FIELD(context), 1, CONTEXT_MOST, NULL, NULL,
+    {'c', "context", "N", LOGITS, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,
      "positions to make room for (default: as many as ids)"},
-    {'c', "context", "N", PERPLEXITY, OPTION_COUNT, FIELD(context), 2, CONTEXT_MOST, NULL, NULL,
+    {'c', "context", "N", PERPLEXITY, OPTION_COUNT, FIELD(context), 2, LARIAT_CONTEXT_MAX, NULL, NULL,
      "tokens of a window (default: the trained length)"},
-    {'c', "context", "N", INSPECT, OPTION_COUNT, FIELD(context), 1, CONTEXT_MOST, NULL, NULL,
+    {'c', "context", "N", INSPECT, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,
      "say what memory a context of N tokens needs (default: the trained length)"},
 
     {0, "temp", "X", REPLIES, OPTION_REAL, FIELD(temperature), 0, 100, "0", NULL,
@@ -102,19 +98,19 @@ const option option_table[] = {
      "as "
      "large as the weights) and keep it for shares of the ceiling; without -m nothing else is run"},
 
-    {0, "ranks", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(ranks), 1, RANKS_MOST, NULL, "LARIAT_RANKS",
+    {0, "ranks", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(ranks), 1, LARIAT_RANKS_MAX, NULL, "LARIAT_RANKS",
      "ranks of the ring (default: 1, or one for each GPU)"},
-    {0, "ranks", "N,N...", BENCH, OPTION_LIST, FIELD(ring_sizes), 1, RANKS_MOST, "1", "LARIAT_RANKS",
+    {0, "ranks", "N,N...", BENCH, OPTION_LIST, FIELD(ring_sizes), 1, LARIAT_RANKS_MAX, "1", "LARIAT_RANKS",
      "ring sizes, one after the other"},
-    {'t', "threads", "T", PLANS, OPTION_COUNT, FIELD(threads), 1, THREADS_MOST, NULL, "LARIAT_THREADS",
+    {'t', "threads", "T", PLANS, OPTION_COUNT, FIELD(threads), 1, LARIAT_THREADS_MAX, NULL, "LARIAT_THREADS",
      "threads in all, shared out over the ranks, at least one for each (default: as many as the process may use CPUs)"},
-    {0, "chunk", "N", PLANS, OPTION_COUNT, FIELD(chunk), 1, CHUNK_MOST, NULL, "LARIAT_CHUNK",
+    {0, "chunk", "N", PLANS, OPTION_COUNT, FIELD(chunk), 1, LARIAT_CHUNK_MAX, NULL, "LARIAT_CHUNK",
      "most tokens of one pass through the model (default: 512 a rank, 4096 on GPUs)"},
     {0, "kv", "auto|f16|bf16|f32", PLANS, OPTION_CHOICE, FIELD(kv), 0, 0, "auto", "LARIAT_KV",
      "element type of the KV cache; auto is f16 on CPUs and the type of the run on GPUs"},
     {0, "device", "auto|cpu|cuda", PLANS, OPTION_CHOICE, FIELD(device), 0, 0, "auto", "LARIAT_DEVICE",
      "what the ranks compute with; auto takes GPUs if there are any that can be used"},
-    {0, "devices", "N,N...", PLANS, OPTION_LIST, FIELD(cards), 0, CARDS_MOST, NULL, "LARIAT_DEVICES",
+    {0, "devices", "N,N...", PLANS, OPTION_LIST, FIELD(cards), 0, LARIAT_CARDS_MAX - 1, NULL, "LARIAT_DEVICES",
      "the GPUs to use, by their numbers from 0 (default: all); ranks are dealt out over them in order"},
     {0, "dtype", "auto|bf16|f16|f32", PLANS, OPTION_CHOICE, FIELD(dtype), 0, 0, "auto", "LARIAT_DTYPE",
      "type of weights and activations on GPUs; auto is f16 for a model stored so, otherwise bf16; f32 is exact and slow. CPUs "

@@ -4,6 +4,8 @@
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
 
+#include "lariat/lariat.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,7 +26,6 @@ enum {
     EXIT_BAD_USAGE = 2,     /* the command line makes no sense */
     EXIT_INTERRUPTED = 130, /* Ctrl-C: 128 + SIGINT, as shells report it */
     LIST_MOST = 32,         /* lengths or ring sizes that one bench run may name */
-    CONTEXT_MOST = 1 << 24, /* positions of any context: 16m, as far as a float32 counts exactly */
     UNTIL_THE_END = -1      /* options.n: no bound on the reply but its end id and the context */
 };
 

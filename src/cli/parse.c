@@ -409,9 +409,9 @@ static int check_bench(const options *v)
         }
     }
     for (int i = 0; i < v->prompt_lengths.n; i++) {
-        if (v->prompt_lengths.values[i] + v->n > CONTEXT_MOST) {
+        if (v->prompt_lengths.values[i] + v->n > LARIAT_CONTEXT_MAX) {
             return complain_usage("-p: %lld tokens and -n %lld are more than the %d positions of any context, give fewer",
-                                  (long long)v->prompt_lengths.values[i], (long long)v->n, CONTEXT_MOST);
+                                  (long long)v->prompt_lengths.values[i], (long long)v->n, LARIAT_CONTEXT_MAX);
         }
     }
     return 0;

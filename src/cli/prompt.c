@@ -26,10 +26,10 @@ int prompt_context(const options *o, const char *input, int64_t prompt, int64_t 
     if (prompt == 0) {
         return complain("%s: no tokens to go on from, give some text", input);
     }
-    if (o->context == 0 && o->n > CONTEXT_MOST - prompt) {
+    if (o->context == 0 && o->n > LARIAT_CONTEXT_MAX - prompt) {
         return complain_usage(
             "-n: %lld tokens after a prompt of %lld are more than the %d positions of any context, ask for fewer",
-            (long long)o->n, (long long)prompt, CONTEXT_MOST);
+            (long long)o->n, (long long)prompt, LARIAT_CONTEXT_MAX);
     }
     if (o->context == 0 && o->n != UNTIL_THE_END) {
         *out = prompt + o->n;

@@ -173,7 +173,7 @@ lariat_status machine_open_device(const machine *m, int32_t n_ranks, int32_t ran
 
 lariat_status machine_open_transport(const machine *m, const comm_setup *s, comm_group **out)
 {
-    int32_t ordinals[MACHINE_RANKS_MAX];
+    int32_t ordinals[LARIAT_RANKS_MAX];
 
     if (m->kind != LARIAT_DEVICE_CUDA) {
         return comm_threads_open(s, out);

@@ -9,8 +9,6 @@
 #include "lariat/lariat.h"
 #include "model/transformer.h"
 
-enum { MACHINE_RANKS_MAX = 4096 };
-
 typedef struct machine {
     lariat_device kind; /* CPU or CUDA */
     char name[96];

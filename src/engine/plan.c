@@ -13,11 +13,8 @@ enum {
     GPU_ROWS = 4096,     /* rows a rank on a GPU: matrix products are at their best, activations are small beside the weights */
     GPU_SLICES_MOST = 16, /* beyond, a GPU's products of few rows are no longer bound by reading */
     FFN_ROWS = CHUNK_ROWS + 128, /* on CPUs: what the default chunk gives a rank, and what an uneven division may add to it */
-    MAX_RANKS = MACHINE_RANKS_MAX,
-    MAX_THREADS = 4096,
-    MAX_SESSIONS = 65536
 };
-#define MAX_CHUNK (INT64_C(1) << 22)
+_Static_assert(LARIAT_CONTEXT_MAX == CONFIG_MAX_CONTEXT, "one limit");
 
 void lariat_options_default(lariat_options *o)
 {
@@ -26,21 +23,21 @@ void lariat_options_default(lariat_options *o)
 
 static lariat_status check_options(const lariat_options *o)
 {
-    if (o->ranks < 0 || o->ranks > MAX_RANKS) {
-        return fail(LARIAT_BAD_ARGUMENT, "ranks: %d is out of range, use 1 to %d", o->ranks, MAX_RANKS);
+    if (o->ranks < 0 || o->ranks > LARIAT_RANKS_MAX) {
+        return fail(LARIAT_BAD_ARGUMENT, "ranks: %d is out of range, use 1 to %d", o->ranks, LARIAT_RANKS_MAX);
     }
-    if (o->threads < 0 || o->threads > MAX_THREADS) {
-        return fail(LARIAT_BAD_ARGUMENT, "threads: %d is out of range, use 1 to %d", o->threads, MAX_THREADS);
+    if (o->threads < 0 || o->threads > LARIAT_THREADS_MAX) {
+        return fail(LARIAT_BAD_ARGUMENT, "threads: %d is out of range, use 1 to %d", o->threads, LARIAT_THREADS_MAX);
     }
-    if (o->chunk < 0 || o->chunk > MAX_CHUNK) {
-        return fail(LARIAT_BAD_ARGUMENT, "chunk: %d is out of range, use 1 to %lld", o->chunk, (long long)MAX_CHUNK);
+    if (o->chunk < 0 || o->chunk > LARIAT_CHUNK_MAX) {
+        return fail(LARIAT_BAD_ARGUMENT, "chunk: %d is out of range, use 1 to %d", o->chunk, LARIAT_CHUNK_MAX);
     }
-    if (o->context < 0 || o->context > CONFIG_MAX_CONTEXT) {
-        return fail(LARIAT_BAD_ARGUMENT, "context: %lld is out of range, use 1 to %lld", (long long)o->context,
-                    (long long)CONFIG_MAX_CONTEXT);
+    if (o->context < 0 || o->context > LARIAT_CONTEXT_MAX) {
+        return fail(LARIAT_BAD_ARGUMENT, "context: %lld is out of range, use 1 to %d", (long long)o->context,
+                    LARIAT_CONTEXT_MAX);
     }
-    if (o->sessions < 0 || o->sessions > MAX_SESSIONS) {
-        return fail(LARIAT_BAD_ARGUMENT, "sessions: %d is out of range, use 1 to %d", o->sessions, MAX_SESSIONS);
+    if (o->sessions < 0 || o->sessions > LARIAT_SESSIONS_MAX) {
+        return fail(LARIAT_BAD_ARGUMENT, "sessions: %d is out of range, use 1 to %d", o->sessions, LARIAT_SESSIONS_MAX);
     }
     return LARIAT_OK;
 }
@@ -119,8 +116,8 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     e->transport.hop_bytes = transformer_hop(c, &e->setup);
     size_t transport = machine_shared_bytes(&e->machine, &e->transport),
            endpoint = machine_endpoint_bytes(&e->machine, &e->transport), host = host_bytes(m, e);
-    if (kv > INT64_MAX / MAX_RANKS / 4 || activations > INT64_MAX / MAX_RANKS / 4 || transport > INT64_MAX / 4 ||
-        endpoint > INT64_MAX / MAX_RANKS / 4 || host > INT64_MAX / 4) {
+    if (kv > INT64_MAX / LARIAT_RANKS_MAX / 4 || activations > INT64_MAX / LARIAT_RANKS_MAX / 4 || transport > INT64_MAX / 4 ||
+        endpoint > INT64_MAX / LARIAT_RANKS_MAX / 4 || host > INT64_MAX / 4) {
         return INT64_MAX;
     }
     p->context = context;
@@ -136,7 +133,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
 /* The largest context that fits into what the machine has. */
 static int64_t largest_context(const model *m, const engine_plan *plan)
 {
-    int64_t low = 0, high = CONFIG_MAX_CONTEXT;
+    int64_t low = 0, high = LARIAT_CONTEXT_MAX;
 
     while (low < high) {
         engine_plan trial = *plan;

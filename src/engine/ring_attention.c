@@ -3,13 +3,14 @@
 #include "lariat/ring_attention.h"
 
 #include "device/cpu/cpu.h"
+#include "lariat/lariat.h"
 #include "ring/attention.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_RUNS = 256, MAX_RANKS = 4096, MAX_HEADS = 4096, MAX_HEAD_DIM = 512 };
+enum { MAX_RUNS = 256, MAX_HEADS = 4096, MAX_HEAD_DIM = 512 };
 
 /* What a rank tells the others at the beginning of a call. */
 typedef struct announcement {
@@ -35,9 +36,9 @@ struct lariat_ring {
 
 static lariat_status check_shape(int32_t n_ranks, int32_t threads, const lariat_ring_shape *s)
 {
-    if (n_ranks < 1 || n_ranks > MAX_RANKS || threads < 1) {
+    if (n_ranks < 1 || n_ranks > LARIAT_RANKS_MAX || threads < 1) {
         return fail(LARIAT_BAD_ARGUMENT, "ring: %d ranks of %d threads, use 1 to %d of at least one", n_ranks, threads,
-                    MAX_RANKS);
+                    LARIAT_RANKS_MAX);
     }
     if (s->n_heads < 1 || s->n_heads > MAX_HEADS || s->n_kv_heads < 1 || s->n_heads % s->n_kv_heads || s->head_dim < 1 ||
         s->head_dim > MAX_HEAD_DIM) {
@@ -129,11 +130,11 @@ void lariat_ring_close(lariat_ring *ring)
 
 int32_t lariat_ring_runs(int32_t n_ranks, int32_t rank, int64_t tokens, lariat_run runs[2])
 {
-    int64_t share[MAX_RANKS];
-    plan_run dealt[2 * MAX_RANKS];
+    int64_t share[LARIAT_RANKS_MAX];
+    plan_run dealt[2 * LARIAT_RANKS_MAX];
     int32_t n = 0;
 
-    if (n_ranks < 1 || n_ranks > MAX_RANKS || tokens < 0) {
+    if (n_ranks < 1 || n_ranks > LARIAT_RANKS_MAX || tokens < 0) {
         return 0;
     }
     for (int32_t r = 0; r < n_ranks; r++) {
