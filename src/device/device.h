@@ -4,7 +4,7 @@
 
    Activations are rows of elements of the device's activation type, `act` (F32 on the CPU; the type of the run on a GPU), row t
    at x + t * ld elements; the residual and the logits are F32 everywhere. All memory that an op is given is the device's own,
-   but for what an op names as the host's. On a device with streams the calls return when the work is queued, in order; on the
+   but for its lists (jobs, items, segments), which are the host's. On a device with streams the calls return when the work is queued, in order; on the
    CPU when it is done. What is queued cannot fail on the spot: finish() tells. All memory is taken before, when the engine
    opens. */
 #ifndef DEVICE_DEVICE_H
@@ -23,7 +23,7 @@ typedef struct device device;
 /* One matrix (or some of its rows) to apply: y[t, r] = sum_c w[row0 + r, c] * x[t, c] + bias[row0 + r], for r in [0, rows);
    with `add` the result is added to what y holds. Sums are fp32, in an order that depends on the shapes only, never
    on threads or timing; on the CPU that of one y[t, r] does not even depend on row0, rows or the other jobs. The list of jobs,
-   like every list that an op is given (items, segments, tokens, positions), has been read when the call returns. */
+   like every list that is the host's (items, segments), has been read when the call returns. */
 typedef struct linear_job {
     const matrix *w;
     int64_t row0, rows;
@@ -95,7 +95,7 @@ typedef struct device_ops {
 
     /* --- operations --- */
 
-    /* x[t, :] = table[tokens[t], :] for t in [0, n); x is [n, table->cols], dense. */
+    /* x[t, :] = table[tokens[t], :] for t in [0, n); x is [n, table->cols], dense; tokens [n] in the device's memory. */
     void (*embed)(device *dev, float *x, const matrix *table, const int32_t *tokens, int64_t n);
 
     /* out[t, i] = x[t, i] / sqrt(mean_i(x[t, i]^2) + eps) * weight[i]; [n, d], dense. out is of the activation type. */
@@ -105,7 +105,7 @@ typedef struct device_ops {
     void (*linear)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
 
     /* cos[t, i], sin[t, i] = factor * cos, sin of (float)positions[t] * inv_freq[i] (a float32 product, as Hugging Face forms
-       it); [n, half]. */
+       it); [n, half]; positions [n] in the device's memory. */
     void (*rope_angles)(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq,
                         int64_t half, float factor);
 

@@ -139,6 +139,16 @@ static inline float *buffer_get(const buffer *b)
     return values;
 }
 
+/* Any bytes in the card's memory. */
+static inline void *sent(device *dev, const void *from, size_t bytes)
+{
+    void *to = NULL;
+
+    must(dev->ops->reserve(dev, bytes, "a test", &to));
+    dev->ops->upload(dev, to, from, bytes);
+    return to;
+}
+
 static inline void buffer_free(buffer *b)
 {
     b->dev->ops->release(b->dev, b->data, (size_t)b->n * size_of(b->type) + 16);

@@ -25,9 +25,11 @@ static void check_embed(device *dev)
             tokens[t] = (int32_t)(random_bits() % (uint32_t)vocab);
             memcpy(x.host + t * d, table.host + tokens[t] * d, (size_t)d * sizeof(float));
         }
-        dev->ops->embed(dev, x.data, &w, tokens, n);
+        void *ids = sent(dev, tokens, (size_t)n * sizeof *tokens);
+        dev->ops->embed(dev, x.data, &w, ids, n);
         free(tokens); /* read by now */
         assert_buffer(&x, 0, NULL, "embed");
+        dev->ops->release(dev, ids, (size_t)n * sizeof *tokens);
         buffer_free(&x);
         buffer_free(&table);
     }
@@ -251,13 +253,14 @@ static void angles_agree(void **state)
     for (int i = 0; i < N; i++) {
         positions[i] = i < 500 ? i : (int64_t)(random_bits() % 1048576);
     }
+    void *places = sent(dev, positions, sizeof positions);
     for (int h = 0; h < 4; h++) {
         int64_t half = halves[h];
         buffer freq = random_buffer(dev, DTYPE_F32, half, 1), cosines = poisoned_buffer(dev, DTYPE_F32, N * half);
         buffer sines = poisoned_buffer(dev, DTYPE_F32, N * half), ones = random_buffer(dev, DTYPE_F32, N * half, 1);
 
         cpu->ops->rope_angles(cpu, cosines.host, sines.host, positions, N, freq.host, half, 1.25f);
-        dev->ops->rope_angles(dev, cosines.data, sines.data, positions, N, freq.data, half, 1.25f);
+        dev->ops->rope_angles(dev, cosines.data, sines.data, places, N, freq.data, half, 1.25f);
         for (int64_t i = 0; i < N * half; i++) {
             ones.host[i] = 1;
         }
@@ -268,6 +271,7 @@ static void angles_agree(void **state)
         buffer_free(&sines);
         buffer_free(&ones);
     }
+    dev->ops->release(dev, places, sizeof positions);
 }
 
 static void check_rope(device *dev)

@@ -11,16 +11,7 @@ namespace
 {
 
 constexpr int THREADS = 256, NORM_THREADS = 1024;
-constexpr int LISTED_TOKENS = 960, LISTED_POSITIONS = 448; // as many as kernels take by value, 4 KB in all
 constexpr int64_t GRID_ROWS = 65535; // what a grid's second dimension holds: rows beyond are taken in steps
-
-struct token_list {
-    int32_t token[LISTED_TOKENS];
-};
-
-struct position_list {
-    int64_t position[LISTED_POSITIONS];
-};
 
 // Blocks over `items` of a row, and over rows.
 dim3 grid_of(int64_t items, int64_t rows)
@@ -29,13 +20,13 @@ dim3 grid_of(int64_t items, int64_t rows)
 }
 
 template <int V>
-__global__ void embed_rows(float *x, dtype type, const char *table, size_t row_bytes, int64_t cols, int n,
-                           const __grid_constant__ token_list list)
+__global__ void embed_rows(float *x, dtype type, const char *table, size_t row_bytes, int64_t cols, int64_t n,
+                           const int32_t *tokens)
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
 
-    for (int t = (int)blockIdx.y; i < cols && t < n; t += (int)gridDim.y) {
-        numbers<V> f = load_numbers<V>(type, table + (size_t)list.token[t] * row_bytes, i);
+    for (int64_t t = blockIdx.y; i < cols && t < n; t += gridDim.y) {
+        numbers<V> f = load_numbers<V>(type, table + (size_t)tokens[t] * row_bytes, i);
         store_numbers<V>(DTYPE_F32, x + t * cols, i, f);
     }
 }
@@ -84,13 +75,13 @@ __global__ void __launch_bounds__(NORM_THREADS)
     }
 }
 
-__global__ void rope_angle_rows(float *cos_out, float *sin_out, const float *inv_freq, int64_t half, float factor, int n,
-                                const __grid_constant__ position_list list)
+__global__ void rope_angle_rows(float *cos_out, float *sin_out, const float *inv_freq, int64_t half, float factor,
+                                int64_t n, const int64_t *positions)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
 
-    for (int t = (int)blockIdx.y; i < half && t < n; t += (int)gridDim.y) {
-        float angle = __fmul_rn((float)list.position[t], inv_freq[i]);
+    for (int64_t t = blockIdx.y; i < half && t < n; t += gridDim.y) {
+        float angle = __fmul_rn((float)positions[t], inv_freq[i]);
         cos_out[t * half + i] = factor * cosf(angle);
         sin_out[t * half + i] = factor * sinf(angle);
     }
@@ -268,20 +259,14 @@ cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const
     const char *data = static_cast<const char *>(table->data);
     int64_t cols = table->cols, ld = (int64_t)(table->row_bytes / (table->type == DTYPE_F32 ? 4 : 2));
     bool four = aligned_4(table->type, data, ld | cols) && aligned_4(DTYPE_F32, x, cols);
-    token_list list;
 
-    for (int64_t t = 0; t < n; t += LISTED_TOKENS) {
-        int part = (int)(n - t < LISTED_TOKENS ? n - t : LISTED_TOKENS);
-        for (int i = 0; i < LISTED_TOKENS; i++) {
-            list.token[i] = i < part ? tokens[t + i] : 0;
-        }
-        if (four) {
-            embed_rows<4><<<grid_of(cols / 4, part), THREADS, 0, stream>>>(x + t * cols, table->type, data, table->row_bytes,
-                                                                           cols, part, list);
-        } else {
-            embed_rows<1><<<grid_of(cols, part), THREADS, 0, stream>>>(x + t * cols, table->type, data, table->row_bytes, cols,
-                                                                       part, list);
-        }
+    if (n == 0) {
+        return cudaSuccess;
+    }
+    if (four) {
+        embed_rows<4><<<grid_of(cols / 4, n), THREADS, 0, stream>>>(x, table->type, data, table->row_bytes, cols, n, tokens);
+    } else {
+        embed_rows<1><<<grid_of(cols, n), THREADS, 0, stream>>>(x, table->type, data, table->row_bytes, cols, n, tokens);
     }
     return cudaGetLastError();
 }
@@ -307,16 +292,10 @@ cudaError_t cuda_rms_norm(cudaStream_t stream, dtype act, void *out, const float
 cudaError_t cuda_rope_angles(cudaStream_t stream, float *cos, float *sin, const int64_t *positions, int64_t n,
                              const float *inv_freq, int64_t half, float factor)
 {
-    position_list list;
-
-    for (int64_t t = 0; t < n; t += LISTED_POSITIONS) {
-        int part = (int)(n - t < LISTED_POSITIONS ? n - t : LISTED_POSITIONS);
-        for (int i = 0; i < LISTED_POSITIONS; i++) {
-            list.position[i] = i < part ? positions[t + i] : 0;
-        }
-        rope_angle_rows<<<grid_of(half, part), THREADS, 0, stream>>>(cos + t * half, sin + t * half, inv_freq, half, factor,
-                                                                     part, list);
+    if (n == 0) {
+        return cudaSuccess;
     }
+    rope_angle_rows<<<grid_of(half, n), THREADS, 0, stream>>>(cos, sin, inv_freq, half, factor, n, positions);
     return cudaGetLastError();
 }
 
