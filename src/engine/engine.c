@@ -187,23 +187,12 @@ static lariat_status refuse_what_does_not_fit(const char *path, const lariat_pla
                 p->cards ? "more GPUs" : "a smaller --kv");
 }
 
-static lariat_status plan_and_check(const char *path, const lariat_options *o, engine_plan *plan)
-{
-    model *m;
-
-    TRY(model_describe(path, &m));
-    lariat_status status = engine_plan_make(m, o, plan);
-    model_close(m);
-    TRY(status);
-    return refuse_what_does_not_fit(path, &plan->shown);
-}
-
-static lariat_status open_parts(lariat_engine *e, const char *path)
+static lariat_status open_parts(lariat_engine *e)
 {
     const lariat_plan *p = &e->plan.shown;
     size_t sessions = (size_t)e->plan.sessions, chunk = (size_t)p->chunk;
 
-    TRY(model_load(path, e->plan.machine.n_cards > 0, &e->model));
+    TRY(model_load(e->model, e->plan.machine.n_cards > 0));
     model_info_fill(e->model, &e->info);
     TRY(machine_open_transport(&e->plan.machine, &e->plan.transport, &e->comm));
     TRY(cache_open(&e->cache, p->ranks, p->slots_per_rank));
@@ -220,16 +209,21 @@ static lariat_status open_parts(lariat_engine *e, const char *path)
 
 lariat_status lariat_engine_open(const char *path, const lariat_options *options, lariat_engine **out)
 {
-    engine_plan plan;
-
-    TRY(plan_and_check(path, options, &plan));
     lariat_engine *e = aligned_alloc(64, (sizeof *e + 63) / 64 * 64);
     if (!e) {
         return fail(LARIAT_NO_MEMORY, "engine: no memory" FREE_MEMORY);
     }
     memset(e, 0, sizeof *e);
-    e->plan = plan;
-    lariat_status status = open_parts(e, path);
+    lariat_status status = model_describe(path, &e->model);
+    if (status == LARIAT_OK) {
+        status = engine_plan_make(e->model, options, &e->plan);
+    }
+    if (status == LARIAT_OK) {
+        status = refuse_what_does_not_fit(path, &e->plan.shown);
+    }
+    if (status == LARIAT_OK) {
+        status = open_parts(e);
+    }
     if (status != LARIAT_OK) {
         lariat_engine_close(e);
         return status;

@@ -183,14 +183,11 @@ static lariat_status open_file(const char *path, model *m)
     return config_from_gguf(m->file, &m->config);
 }
 
-static lariat_status open_any(const char *path, bool values, bool device_makes, model *m)
+static lariat_status open_any(const char *path, model *m)
 {
     m->table = &m->own_table;
     if (random_named(path)) {
         TRY(random_describe(path, &m->config, &m->own_table));
-        if (values && !(device_makes && random_plain(&m->own_table))) {
-            TRY(random_fill(path, &m->own_table, &m->random));
-        }
     } else if (path_is_directory(path)) {
         TRY(open_folder(path, m));
     } else {
@@ -199,10 +196,10 @@ static lariat_status open_any(const char *path, bool values, bool device_makes, 
     if (m->file) {
         m->table = gguf_tensors(m->file);
     }
-    return weights_bind(m, values);
+    return weights_bind(m);
 }
 
-static lariat_status open_model(const char *path, bool values, bool device_makes, model **out)
+lariat_status model_describe(const char *path, model **out)
 {
     model *m = calloc(1, sizeof *m);
 
@@ -211,7 +208,7 @@ static lariat_status open_model(const char *path, bool values, bool device_makes
         free(m);
         return no_memory(path);
     }
-    lariat_status status = open_any(path, values, device_makes, m);
+    lariat_status status = open_any(path, m);
     if (status != LARIAT_OK) {
         model_close(m);
         return status;
@@ -220,14 +217,12 @@ static lariat_status open_model(const char *path, bool values, bool device_makes
     return LARIAT_OK;
 }
 
-lariat_status model_describe(const char *path, model **out)
+lariat_status model_load(model *m, bool device_makes)
 {
-    return open_model(path, false, false, out);
-}
-
-lariat_status model_load(const char *path, bool device_makes, model **out)
-{
-    return open_model(path, true, device_makes, out);
+    if (random_named(m->path) && !(device_makes && random_plain(&m->own_table))) {
+        TRY(random_fill(m->path, &m->own_table, &m->random));
+    }
+    return weights_load(m);
 }
 
 void model_close(model *m)

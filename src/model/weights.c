@@ -42,7 +42,7 @@ typedef struct binder {
     const naming *names;
     const char *path;
     bool values; /* convert norms and biases */
-    bool *used;  /* [table->n] */
+    bool *used;  /* [table->n], NULL where all have been counted */
     int64_t bytes_of[DTYPE_COUNT];
 } binder;
 
@@ -95,7 +95,7 @@ static lariat_status find(binder *b, const char *name, int64_t rows, int64_t col
                     "%s: tensor %s has the type %s, which Lariat does not compute with%s: convert it to F32, F16 or BF16",
                     b->path, name, x->type_name, rows ? "" : " in a norm or a bias");
     }
-    if (!b->used[x - b->m->table->list]) {
+    if (b->used && !b->used[x - b->m->table->list]) {
         b->used[x - b->m->table->list] = true;
         b->m->parameters += rows ? rows * cols : cols;
         b->m->weight_bytes += (int64_t)x->bytes;
@@ -311,8 +311,7 @@ static lariat_status bind_all(binder *b)
     return LARIAT_OK;
 }
 
-/* Twice where values are wanted: memory for them is taken only after every tensor has been found in its size. */
-static lariat_status bind_twice(binder *b, bool values)
+static lariat_status bind_and_check(binder *b)
 {
     TRY(bind_all(b));
     for (int64_t i = 0; i < b->m->table->n; i++) {
@@ -320,17 +319,17 @@ static lariat_status bind_twice(binder *b, bool values)
             TRY(check_left_over(b, &b->m->table->list[i]));
         }
     }
-    if (!values) {
-        return LARIAT_OK;
-    }
-    TRY(arena_open(&b->m->floats, weights_float_bytes(&b->m->config), "norms and biases"));
-    b->values = true;
-    return bind_all(b);
+    return LARIAT_OK;
 }
 
-lariat_status weights_bind(model *m, bool values)
+static binder binder_of(model *m)
 {
-    binder b = {.m = m, .names = m->file ? &ggml : &hugging_face, .path = m->path};
+    return (binder){.m = m, .names = m->file ? &ggml : &hugging_face, .path = m->path};
+}
+
+lariat_status weights_bind(model *m)
+{
+    binder b = binder_of(m);
 
     m->weights.layers = calloc((size_t)m->config.n_layers, sizeof *m->weights.layers);
     b.used = calloc((size_t)m->table->n + 1, sizeof *b.used);
@@ -339,7 +338,7 @@ lariat_status weights_bind(model *m, bool values)
         status = fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %d layers" FREE_MEMORY, m->path, m->config.n_layers);
     }
     if (status == LARIAT_OK) {
-        status = bind_twice(&b, values);
+        status = bind_and_check(&b);
     }
     free(b.used);
     for (dtype t = DTYPE_F32; t < DTYPE_COUNT; t++) {
@@ -349,4 +348,14 @@ lariat_status weights_bind(model *m, bool values)
     }
     m->fingerprint = status == LARIAT_OK ? fingerprint(m) : 0;
     return status;
+}
+
+/* Memory is taken only now that every tensor has been found in its size. */
+lariat_status weights_load(model *m)
+{
+    binder b = binder_of(m);
+
+    TRY(arena_open(&m->floats, weights_float_bytes(&m->config), "norms and biases"));
+    b.values = true;
+    return bind_all(&b);
 }

@@ -45,9 +45,10 @@ typedef struct model {
    values (but rope_freqs). */
 lariat_status model_describe(const char *path, model **out);
 
-/* The same, and the values: norms and biases are converted and checked to be finite; random weights are made, by all CPUs. With
-   `device_makes` a random model's matrices of plain types are left without data: a device makes them itself. */
-lariat_status model_load(const char *path, bool device_makes, model **out);
+/* Adds the values to a described model, once: norms and biases are converted and checked to be finite; random weights are made,
+   by all CPUs. With `device_makes` a random model's matrices of plain types are left without data: a device makes them itself.
+   After a failure the model can only be closed. */
+lariat_status model_load(model *m, bool device_makes);
 
 /* NULL is allowed. */
 void model_close(model *m);
@@ -55,8 +56,9 @@ void model_close(model *m);
 /* Bytes of a model's norms and biases in float32. */
 size_t weights_float_bytes(const model_config *c);
 
-/* For open.c: fills weights, parameters, weight_bytes, weight_type and fingerprint from config and table; with `values` also
-   norms and biases. A checkpoint names tensors as Hugging Face does, a GGUF file in its own way. */
-lariat_status weights_bind(model *m, bool values);
+/* For open.c: fills weights, parameters, weight_bytes, weight_type and fingerprint from config and table; then, with the
+   table's data there, norms and biases. A checkpoint names tensors as Hugging Face does, a GGUF file in its own way. */
+lariat_status weights_bind(model *m);
+lariat_status weights_load(model *m);
 
 #endif

@@ -17,13 +17,25 @@
 
 /* --- the reference models --- */
 
+/* Describes a model and loads its values; NULL where either is refused. */
+static lariat_status load(const char *path, model **out)
+{
+    TRY(model_describe(path, out));
+    lariat_status status = model_load(*out, false);
+    if (status != LARIAT_OK) {
+        model_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
 static model *load_reference(const char *name)
 {
     char *path = reference_path(name);
     model *m = NULL;
 
     assert_non_null(path);
-    assert_accepted(model_load(path, false, &m));
+    assert_accepted(load(path, &m));
     free(path);
     return m;
 }
@@ -253,7 +265,7 @@ static void refuses(fault f, lariat_status code, const char *part)
 {
     char *path = write_checkpoint("faulty", &f);
     model *m;
-    assert_refused(model_load(path, false, &m), code, part);
+    assert_refused(load(path, &m), code, part);
     assert_null(m);
     free(path);
 }
@@ -262,7 +274,7 @@ static void accepts(fault f)
 {
     char *path = write_checkpoint("sound", &f);
     model *m;
-    assert_accepted(model_load(path, false, &m));
+    assert_accepted(load(path, &m));
     model_close(m);
     free(path);
 }
@@ -356,7 +368,7 @@ static void tensors_at_odd_addresses_keep_their_values(void **state)
     model *even, *odd;
 
     (void)state;
-    assert_accepted(model_load(path, false, &even));
+    assert_accepted(load(path, &even));
     uint64_t header = data[0] + 256u * data[1];
     bytes_u64(&b, header + 1);
     bytes_put(&b, data + 8, header);
@@ -365,7 +377,7 @@ static void tensors_at_odd_addresses_keep_their_values(void **state)
     scratch_write("odd/model.safetensors.new", b.data, b.size);
     char *new = scratch_path("odd/model.safetensors.new");
     assert_int_equal(rename(new, file), 0);
-    assert_accepted(model_load(path, false, &odd));
+    assert_accepted(load(path, &odd));
     assert_int_equal((uintptr_t)odd->weights.head.data % 2, 1);
     assert_memory_equal(odd->weights.head.data, even->weights.head.data, 320);
     assert_memory_equal(odd->weights.layers[0].attn_norm, even->weights.layers[0].attn_norm, 32);
@@ -489,7 +501,7 @@ static void a_bias_in_a_gguf_file_is_announced_by_being_there(void **state)
     model *m;
 
     (void)state;
-    assert_accepted(model_load(path, false, &m));
+    assert_accepted(load(path, &m));
     assert_non_null(m->weights.layers[0].bias_q);
     assert_true(m->weights.layers[0].bias_q[0] == 0.5f && m->weights.layers[0].bias_q[255] == 0);
     assert_null(m->weights.layers[0].bias_k);
