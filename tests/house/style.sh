@@ -21,6 +21,7 @@ else
 fi
 mapfile -t code < <(printf '%s\n' "${files[@]}" | grep -E '\.(c|h|cu|cuh|inc)$')
 
+complain 'left behind by an editor, a merge or a patch' "$(printf '%s\n' "${files[@]}" | grep -E '(\.(orig|rej|bak|swp)|~)$' || true)"
 complain 'over 900 lines' "$(wc -l "${code[@]}" | awk '$2 != "total" && $1 > 900 { print $2 ": " $1 }')"
 complain 'does not begin with a comment that says what it is' \
     "$(for f in "${code[@]}"; do head -n 1 "$f" | grep -qE '^/[*/] ' || echo "$f"; done)"
