@@ -1,7 +1,7 @@
 /* Copies a model's weights into a device's memory, matrix by matrix in model order.
    Rests on device/device.h: load converts, make_random makes. See place.h.
 
-   The same walk is done twice, once to add up and once to copy, so that both agree. */
+   The same walk is done twice, once to add up and once to copy, so that what is copied fits. */
 #include "model/place.h"
 
 #include <stdlib.h>
@@ -38,11 +38,11 @@ static matrix place_matrix(walk *w, const matrix *from)
     return to;
 }
 
-/* A norm, or a bias that there may not be. While adding up there are no values yet: what the configuration names is counted. */
-static const float *place_vector(walk *w, const float *from, int64_t size, bool named)
+/* A norm, or a bias that there may not be. While adding up there are no values yet: what the model may have is counted. */
+static const float *place_vector(walk *w, const float *from, int64_t size, bool possible)
 {
     size_t bytes = (size_t)size * sizeof *from;
-    float *to = named && (from || !w->dev) ? take(w, bytes) : NULL;
+    float *to = possible && (from || !w->dev) ? take(w, bytes) : NULL;
 
     if (to && w->status == LARIAT_OK) {
         w->dev->ops->upload(w->dev, to, from, bytes);
@@ -50,10 +50,12 @@ static const float *place_vector(walk *w, const float *from, int64_t size, bool 
     return to;
 }
 
-static layer_weights place_layer(walk *w, const model_config *c, const layer_weights *l)
+static layer_weights place_layer(walk *w, const model *m, const layer_weights *l)
 {
+    const model_config *c = &m->config;
     int64_t heads = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
-    bool attention = c->attention_bias, mlp = c->mlp_bias;
+    /* A GGUF file may have any bias: its configuration announces none. */
+    bool attention = c->attention_bias || m->file, mlp = c->mlp_bias || m->file;
 
     return (layer_weights){
         .attn_norm = place_vector(w, l->attn_norm, c->d_model, true),
@@ -83,7 +85,7 @@ static void place_all(walk *w, const model *m, model_weights *out, layer_weights
     out->head = c->tied_head ? out->embedding : place_matrix(w, &m->weights.head);
     out->final_norm = place_vector(w, m->weights.final_norm, c->d_model, true);
     for (int32_t l = 0; l < c->n_layers; l++) {
-        layer_weights placed = place_layer(w, c, &m->weights.layers[l]);
+        layer_weights placed = place_layer(w, m, &m->weights.layers[l]);
         if (layers) {
             layers[l] = placed;
         }

@@ -13,7 +13,7 @@ typedef struct placed_weights {
     layer_weights *layers; /* of the copy */
 } placed_weights;
 
-/* Bytes of a device's own copy: matrices in its type, norms and biases in F32. SIZE_MAX on overflow. */
+/* Bytes of a device's own copy: matrices in its type, norms and the biases that there may be in F32. SIZE_MAX on overflow. */
 size_t placed_bytes(const model *m, dtype type);
 
 /* The model and the device stay the caller's and must live as long. placed_close is safe on a zeroed one. */

@@ -1,5 +1,6 @@
 /* Binding of weights: every tensor of the reference models in its place; what is missing, left over, of a wrong shape or type,
    or not a number is refused by the tensor's name; and what a path may name. Rests on model/weights.h. */
+#include "model/place.h"
 #include "model/weights.h"
 #include "lariat/lariat.h"
 #include "support/gguf_image.h"
@@ -509,6 +510,77 @@ static void a_bias_in_a_gguf_file_is_announced_by_being_there(void **state)
     free(path);
 }
 
+/* --- a copy for a device --- */
+
+static lariat_status copy_reserve(device *dev, size_t size, const char *what, void **out)
+{
+    (void)dev;
+    (void)what;
+    *out = aligned_alloc(ARENA_ALIGN, (size + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN);
+    assert_non_null(*out);
+    return LARIAT_OK;
+}
+
+static void copy_release(device *dev, void *block, size_t size)
+{
+    (void)dev;
+    (void)size;
+    free(block);
+}
+
+static void copy_upload(device *dev, void *to, const void *from, size_t size)
+{
+    (void)dev;
+    memcpy(to, from, size);
+}
+
+static lariat_status copy_load(device *dev, const matrix *to, const matrix *from)
+{
+    assert_int_equal(to->type, from->type);
+    copy_upload(dev, (void *)(uintptr_t)to->data, from->data, (size_t)to->rows * to->row_bytes);
+    return LARIAT_OK;
+}
+
+static lariat_status copy_finish(device *dev)
+{
+    (void)dev;
+    return LARIAT_OK;
+}
+
+/* A device with memory of its own, in F32. */
+static const device_ops copying = {
+    .reserve = copy_reserve, .release = copy_release, .upload = copy_upload, .load = copy_load, .finish = copy_finish};
+
+static void is_copied(const matrix *copy, const matrix *w)
+{
+    assert_ptr_not_equal(copy->data, w->data);
+    assert_memory_equal(copy->data, w->data, (size_t)w->rows * w->row_bytes);
+}
+
+static void a_copy_for_a_device_has_every_bias_of_a_gguf_file(void **state)
+{
+    char *path = write_gguf(0, "blk.0.attn_q.bias");
+    device dev = {.ops = &copying, .act = DTYPE_F32};
+    placed_weights placed;
+    model *m;
+
+    (void)state;
+    assert_accepted(model_describe(path, &m));
+    size_t planned = placed_bytes(m, DTYPE_F32);
+    assert_accepted(model_load(m, false));
+    assert_accepted(placed_open(&placed, m, &dev));
+    const layer_weights *l = &placed.weights.layers[0];
+    assert_non_null(l->bias_q);
+    assert_memory_equal(l->bias_q, m->weights.layers[0].bias_q, 256 * sizeof(float));
+    assert_null(l->bias_k);
+    is_copied(&l->down, &m->weights.layers[0].down);
+    is_copied(&placed.weights.head, &m->weights.head);
+    assert_true(placed.memory.used <= planned && placed.memory.size == planned);
+    placed_close(&placed);
+    model_close(m);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -529,6 +601,7 @@ int main(void)
         cmocka_unit_test(a_single_file_beside_its_configuration_is_a_model),
         cmocka_unit_test(a_gguf_file_with_an_unknown_type_or_tensor_is_refused_by_name),
         cmocka_unit_test(a_bias_in_a_gguf_file_is_announced_by_being_there),
+        cmocka_unit_test(a_copy_for_a_device_has_every_bias_of_a_gguf_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
