@@ -209,8 +209,7 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
     buffer x = poisoned_buffer(dev, DTYPE_F32, FAR_COLS), h = random_buffer(dev, DTYPE_BF16, 40 * FAR_COLS, 1);
     buffer near = random_buffer(dev, DTYPE_BF16, 64 * FAR_COLS, 1), a = poisoned_buffer(dev, DTYPE_F32, 40 * 64);
     buffer b = poisoned_buffer(dev, DTYPE_F32, 40 * 64);
-    int32_t last = FAR_ROWS - 1;
-    void *block;
+    void *last = sent(dev, &(int32_t){FAR_ROWS - 1}, sizeof(int32_t)), *block;
 
     (void)state;
     must(dev->ops->reserve(dev, (size_t)FAR_ROWS * w.row_bytes, "a test", &block));
@@ -221,7 +220,7 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
     /* Rows stored as slots behind 2^31 elements, found again by embed and by linear: as one KV head of 8192 elements; */
     dev->ops->kv_store(dev, block, DTYPE_BF16, FAR_ROWS, FAR_ROWS - 64, near.data, FAR_COLS, 64, 1, FAR_COLS);
     memcpy(x.host, near.host + 63 * FAR_COLS, FAR_COLS * sizeof(float));
-    dev->ops->embed(dev, x.data, &w, &last, 1);
+    dev->ops->embed(dev, x.data, &w, last, 1);
     assert_buffer(&x, 0, NULL, "embed, far away");
     for (int64_t n = 8; n <= 40; n += 32) {
         linear_job far_job = {.w = &w, .row0 = FAR_ROWS - 64, .rows = 64, .type = DTYPE_F32, .y = a.data, .ldy = 64};
@@ -236,9 +235,10 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
     /* and by rows put in place so far apart. */
     dev->ops->place(dev, DTYPE_BF16, block, (int64_t)(FAR_ROWS - 1) * FAR_COLS, near.data, FAR_COLS, 2, false);
     memcpy(x.host, near.host + FAR_COLS, FAR_COLS * sizeof(float));
-    dev->ops->embed(dev, x.data, &w, &last, 1);
+    dev->ops->embed(dev, x.data, &w, last, 1);
     assert_buffer(&x, 0, NULL, "place, far away");
     dev->ops->release(dev, block, (size_t)FAR_ROWS * w.row_bytes);
+    dev->ops->release(dev, last, sizeof(int32_t));
     buffer_free(&x);
     buffer_free(&h);
     buffer_free(&near);
