@@ -10,11 +10,6 @@
 
 enum { WIDTH = 100, INDENT = 28 };
 
-bool option_is_common(const option *o)
-{
-    return option_applies(o, COMMAND_CHAT) && option_applies(o, COMMAND_LOGITS);
-}
-
 /* Words from column `column` on, in lines of WIDTH that begin at `indent`. */
 static void print_words(const char *text, int column, int indent)
 {

@@ -14,7 +14,4 @@ void manual_print(FILE *to);
 /* "bash", "zsh" or "fish"; false for another name. */
 bool completion_print(const char *shell, FILE *to);
 
-/* Is this option common to the subcommands that run a model? They are listed once. */
-bool option_is_common(const option *o);
-
 #endif

@@ -83,7 +83,6 @@ static void print_environment(FILE *to)
             fputs("\\fR, which overrides it\n", to);
         }
     }
-    fputs(".TP\n.B LARIAT_RANKS\nas \\fB\\-\\-ranks\\fR, which overrides it\n", to);
     fputs(".TP\n.B NO_COLOR\nif set, messages are not coloured\n", to);
 }
 

@@ -177,3 +177,8 @@ bool option_applies(const option *o, command c)
 {
     return (o->commands >> c & 1u) != 0;
 }
+
+bool option_is_common(const option *o)
+{
+    return option_applies(o, COMMAND_CHAT) && option_applies(o, COMMAND_LOGITS);
+}

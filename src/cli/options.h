@@ -115,6 +115,8 @@ extern const command_text command_texts[COMMAND_COUNT];
 
 /* Does this option apply to that subcommand? */
 bool option_applies(const option *o, command c);
+/* Is this option common to the subcommands that run a model? Help lists these once. */
+bool option_is_common(const option *o);
 
 /* --- reading --- */
 

@@ -62,6 +62,7 @@ unset LARIAT_RANKS LARIAT_KV
 
 # Everything that describes the program comes from its table.
 "$lariat" help --man >lariat.1 && must "the manual names every subcommand" test "$(grep -c '^.SS lariat ' lariat.1)" = 8
+must "the manual names every variable once" test -z "$(grep -A 1 '^.TP' lariat.1 | grep '^.B LARIAT_' | sort | uniq -d)"
 if command -v man >/dev/null; then
     must "the manual page has no faults" test "$(man --warnings -l lariat.1 2>&1 >/dev/null | wc -l)" = 0
 else
