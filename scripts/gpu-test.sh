@@ -72,7 +72,7 @@ run_part() {
         ;;
     types) part types python3 tests/cuda/sixteen_bit.py "$lariat" "$models" ;;
     model) part model python3 bench/gpu_model.py "$lariat" ;;
-    attention) part attention python3 bench/bench_attention_cuda.py --library "$build/liblariat_cuda.so" ;;
+    attention) part attention python3 bench/bench_attention_cuda.py "$build/bench/liblariat_cuda_bench.so" --out "$out/attention.md" ;;
     *) die "$1: no such part, choose from ops engine sanitizer types model attention" ;;
     esac
 }
