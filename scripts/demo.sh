@@ -12,7 +12,7 @@ need_packages gcc=gcc libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-con
 need_room . 200 "another folder for the checkout"
 
 say "Building ..."
-configure build -DCMAKE_BUILD_TYPE=Release
+configure build -DCMAKE_BUILD_TYPE=Release -DLARIAT_CUDA=OFF # the demo is the one of CPUs, on any machine
 quietly "building" cmake --build build --parallel "$(jobs)" --target lariat
 model=$(scripts/fetch-model.sh)
 
