@@ -3,7 +3,7 @@
    - an engine is a model opened on a ring of ranks (Liu et al. 2023, "Ring Attention with Blockwise Transformers");
    - a session is one sequence: its positions, and its slots in every rank's shard of the KV cache.
 
-   lariat_step takes any number of sessions forward by any number of tokens each. That the ring spans threads (later: GPUs,
+   lariat_step takes any number of sessions forward by any number of tokens each. That the ring spans threads or GPUs (later:
    processes, hosts) is a property of the engine: this interface does not change with it.
 
    Calls on one engine and its sessions come from one thread at a time (lariat_engine_cancel excepted). Functions that can
@@ -96,7 +96,7 @@ typedef struct lariat_plan {
     int64_t activation_bytes_per_rank;
     int64_t shared_bytes;         /* on the host, once: transport, norms, tables, lists */
     int64_t total_bytes;          /* of this process; on GPUs of the card that needs most */
-    int64_t available_bytes;      /* of this machine, now; of that card */
+    int64_t available_bytes;      /* of this machine, now; on GPUs of the card that has least */
     int64_t fits_context;         /* the largest context that would fit, 0 if not even the weights do */
 } lariat_plan;
 

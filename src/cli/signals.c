@@ -1,4 +1,4 @@
-/* Signal handlers. They reach the rest of the program through the few variables below, the only ones in it that change and
+/* Signal handlers. They reach the rest of the program through the few variables below, the only ones of cli/ that change and
    belong to nobody: a handler has no argument of its own.
    Rests on lariat_engine_cancel being callable from a handler. */
 #include "cli/signals.h"

@@ -1,5 +1,5 @@
 /* The calls of comm.h, each handed to the transport of its group.
-   Rests on the table at the end of comm.h. Transports: threads.c. */
+   Rests on the table at the end of comm.h. Transports: threads.c, cuda.c. */
 #include "comm/comm.h"
 
 void comm_group_close(comm_group *g)

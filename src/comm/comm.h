@@ -1,7 +1,7 @@
 /* What the ring needs of a network. A group of ranks, each with one endpoint, on which one thread at a time makes calls: that
    of the rank, or another while no rank is inside one. Collective calls are made by all ranks in the same order.
    Rests on base/, and on device/device.h for the handles of memory. threads.c: ranks that are threads of one process, which
-   read one another's memory in place.
+   read one another's memory in place; cuda.c: the same, each with a GPU.
 
    Two ways to travel:
    - collectives, for short rows (decode): every rank's block is seen by all ranks;

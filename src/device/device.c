@@ -1,5 +1,5 @@
 /* What all devices share: arenas in their memory, and the layout of a carry in one block.
-   Rests on device.h. Devices are in cpu/. */
+   Rests on device.h. Devices are in cpu/ and cuda/. */
 #include "device/device.h"
 
 static int64_t carry_heads(const attention_shape *s, int64_t rows)

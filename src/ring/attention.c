@@ -1,5 +1,6 @@
 /* The schedule of ring attention: which keys meet which queries, in which order, and what travels meanwhile.
-   Rests on cache.h, comm/comm.h, device/device.h. See attention.h; the kernel is device/cpu/attention.c.
+   Rests on cache.h, comm/comm.h, device/device.h. See attention.h; the kernels are device/cpu/attention.c and
+   device/cuda/attention.c.
 
    The carry (O, m, l) is fp32 over all hops and is divided once, so the order of the hops changes rounding only.
    Three schedules, one kernel:

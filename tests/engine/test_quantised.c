@@ -1,5 +1,5 @@
 /* Quantised checkpoints against the oracle over their dequantised values: the same logits, since activations are not quantised.
-   The tiny GGUF files of 13 block types and the demo's model. Rests on support/oracle.h. */
+   The tiny GGUF files of 13 types (10 of them in blocks) and the demo's model. Rests on support/oracle.h. */
 #include "lariat/lariat.h"
 #include "support/oracle.h"
 #include "support/reference.h"

@@ -8,8 +8,9 @@
    one span of columns after the other the panel is expanded to fp32 in working memory that stays in L2, and then multiplied
    by one tile of x after the other, copied to L1.
 
-   One element of y is always formed in the same order: within a span column by column, then span by span; so pieces may be cut
-   anywhere, by the number of threads too, without a change of bits. */
+   The order in which one element of y is formed follows from the type, the columns and the number of rows of x alone, wherever it
+   stands (prefill: within a span column by column, then span by span); so pieces may be cut anywhere, by the number of threads too,
+   without a change of bits. */
 #include "device/cpu/linear.h"
 
 #include "device/cpu/internal.h"

@@ -1,5 +1,6 @@
 /* What one instruction set brings to linear.c: expanding weights, dot products for few rows, tiles for many.
-   Rests on base/dtype.h. linear_scalar.c is the definition; linear_avx2.c and linear_avx512.c are linear_simd.h twice.
+   Rests on base/dtype.h. linear_scalar.c is the definition; linear_avx2.c and linear_avx512.c are linear_simd.h twice,
+   which has linear_one_simd.h for one row of x.
 
    Columns are taken in spans of SPAN: one super-block of the K types, eight small blocks, or as many plain elements. */
 #ifndef DEVICE_CPU_LINEAR_KERNELS_H
