@@ -1,6 +1,6 @@
 /* Opening the tokenizer of a model, whatever file it is in.
    Rests on text/ and on gguf_vocabulary.c.
-   Read on in text/encode.c (tokenizer_build and encoding). */
+   Read on in text/tokenizer.c (tokenizer_build). */
 #include "base/file.h"
 #include "base/text.h"
 #include "engine/gguf_vocabulary.h"

@@ -1,0 +1,300 @@
+/* Building a tokenizer from a vocabulary: checks, tables, and what its chat template is.
+   Rests on vocabulary.h, tables.h and chat.h.
+   Read on in encode.c. */
+#include "text/tokenizer.h"
+
+#include "text/normalizer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static lariat_status check_ids(const vocabulary *v)
+{
+    if (v->n_tokens == 0) {
+        return fail(LARIAT_BAD_MODEL, "the vocabulary is empty" FETCH_AGAIN);
+    }
+    for (int64_t i = 0; i < v->n_merges; i++) {
+        const merge *m = &v->merges[i];
+        if (!vocabulary_has(v, m->left) || !vocabulary_has(v, m->right) || !vocabulary_has(v, m->result)) {
+            return fail(LARIAT_BAD_MODEL, "merge %lld names a token that is not there" FETCH_AGAIN, (long long)i);
+        }
+        if (v->tokens[m->left].size == 0 || v->tokens[m->right].size == 0) {
+            return fail(LARIAT_BAD_MODEL, "merge %lld joins an empty token: it would never end" FETCH_AGAIN, (long long)i);
+        }
+    }
+    for (int64_t i = 0; i < v->n_added; i++) {
+        if (!vocabulary_has(v, v->added[i].id)) {
+            return fail(LARIAT_BAD_MODEL, "added token \"%.64s\" has id %d, which no token has" FETCH_AGAIN, v->added[i].text,
+                        v->added[i].id);
+        }
+    }
+    for (int64_t i = 0; v->by_score && i < v->n_tokens; i++) {
+        if (!isfinite(v->tokens[i].score)) {
+            return fail(LARIAT_BAD_MODEL, "token %lld has a score that is no finite number" FETCH_AGAIN, (long long)i);
+        }
+    }
+    for (int i = 0; v->by_score && v->byte_fallback && i < 256; i++) {
+        if (v->byte_ids[i] < 0) {
+            return fail(LARIAT_BAD_MODEL, "byte %d has no token although unknown characters are to become bytes" FETCH_AGAIN,
+                        i);
+        }
+    }
+    if ((v->unknown >= 0 && !vocabulary_has(v, v->unknown)) || (v->bos >= 0 && !vocabulary_has(v, v->bos))) {
+        return fail(LARIAT_BAD_MODEL, "the unknown or the beginning token has an id that no token has" FETCH_AGAIN);
+    }
+    return LARIAT_OK;
+}
+
+/* Steps behind one that rewrites text would see the rewritten text: nobody publishes that. */
+static lariat_status check_steps(const vocabulary *v)
+{
+    for (int i = 0; i < v->n_steps; i++) {
+        if (v->steps[i].kind != SPLIT_EXPRESSION && i + 1 < v->n_steps) {
+            return fail(LARIAT_UNSUPPORTED, "pre_tokenizer: a step behind %s is not supported",
+                        v->steps[i].kind == SPLIT_BYTE_LEVEL ? "ByteLevel" : "Metaspace");
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* Does no token have a space mark behind another character? And is the mark itself a token, so that it ends a run of unknown
+   ones? */
+static bool words_end_at_space(const lariat_tokenizer *t)
+{
+    const vocabulary *v = &t->v;
+
+    if (v->byte_level || word_table_find(&t->words, v, SPACE_MARK, SPACE_MARK_SIZE) < 0) {
+        return false;
+    }
+    for (int64_t id = 0; id < v->n_tokens; id++) {
+        const token *k = &v->tokens[id];
+        size_t at = 0;
+        while (k->size - at >= SPACE_MARK_SIZE && memcmp(k->text + at, SPACE_MARK, SPACE_MARK_SIZE) == 0) {
+            at += SPACE_MARK_SIZE;
+        }
+        if (memmem(k->text + at, k->size - at, SPACE_MARK, SPACE_MARK_SIZE)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+typedef struct scored {
+    float score;
+    int32_t id;
+} scored;
+
+static int compare_scores(const void *a, const void *b)
+{
+    const scored *left = a, *right = b;
+
+    return left->score != right->score ? (left->score < right->score) - (left->score > right->score)
+                                       : (left->id > right->id) - (left->id < right->id);
+}
+
+static lariat_status rank_scores(lariat_tokenizer *t)
+{
+    const vocabulary *v = &t->v;
+    scored *order = malloc((size_t)v->n_tokens * sizeof *order);
+
+    t->ranks = calloc((size_t)v->n_tokens, sizeof *t->ranks);
+    if (!t->ranks || !order) {
+        free(order);
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for %lld scores" FREE_MEMORY, (long long)v->n_tokens);
+    }
+    for (int64_t id = 0; id < v->n_tokens; id++) {
+        order[id] = (scored){ .score = v->tokens[id].score, .id = (int32_t)id };
+    }
+    qsort(order, (size_t)v->n_tokens, sizeof *order, compare_scores);
+    for (int64_t i = 1; i < v->n_tokens; i++) {
+        t->ranks[order[i].id] = t->ranks[order[i - 1].id] + (order[i].score == order[i - 1].score ? 0 : 1);
+    }
+    t->n_ranks = t->ranks[order[v->n_tokens - 1].id] + 1;
+    free(order);
+    return LARIAT_OK;
+}
+
+static lariat_status build_added(lariat_tokenizer *t)
+{
+    vocabulary *v = &t->v;
+    buffer text = { 0 }, other = { 0 };
+    lariat_status status = LARIAT_OK;
+
+    for (int64_t i = 0; i < v->n_added && status == LARIAT_OK; i++) {
+        added_token *a = &v->added[i];
+        token *k = &v->tokens[a->id];
+        if (!a->normalized) {
+            status = prefix_set_add(&t->added, a->text, a->size, (int32_t)i);
+            continue;
+        }
+        /* A token of normalized text is normalized itself, and decodes to that. */
+        status = normalize(t, a->text, a->size, &text, &other);
+        if (status == LARIAT_OK && (text.size != a->size || memcmp(text.data, a->text, a->size) != 0)) {
+            status = vocabulary_text(v, text.data, text.size, &a->text);
+            a->size = k->size = (uint32_t)text.size;
+            k->text = a->text;
+        }
+        if (status == LARIAT_OK) {
+            status = prefix_set_add(&t->added_normalized, a->text, a->size, (int32_t)i);
+        }
+    }
+    buffer_free(&text);
+    buffer_free(&other);
+    TRY(status);
+    TRY(prefix_set_finish(&t->added));
+    return prefix_set_finish(&t->added_normalized);
+}
+
+/* What every token decodes to. */
+static lariat_status build_shown(vocabulary *v)
+{
+    buffer text = { 0 }, other = { 0 };
+    lariat_status status = LARIAT_OK;
+
+    for (int64_t id = 0; id < v->n_tokens && status == LARIAT_OK; id++) {
+        token *k = &v->tokens[id];
+        k->shown = k->text;
+        k->shown_size = k->size;
+        if (v->n_shown == 0 || k->byte >= 0) {
+            continue;
+        }
+        text.size = 0;
+        status = buffer_append(&text, k->text, k->size);
+        for (int64_t i = 0; i < v->n_shown && status == LARIAT_OK; i++) {
+            buffer swap = text;
+            other.size = 0;
+            status = append_replaced(&other, text.data, text.size, v->shown[i].pattern, v->shown[i].content);
+            text = other;
+            other = swap;
+        }
+        if (status == LARIAT_OK && (text.size != k->size || memcmp(text.data, k->text, k->size) != 0)) {
+            status = vocabulary_text(v, text.data, text.size, &k->shown);
+            k->shown_size = (uint32_t)text.size;
+        }
+    }
+    buffer_free(&text);
+    buffer_free(&other);
+    return status;
+}
+
+static lariat_status build_tables(lariat_tokenizer *t)
+{
+    vocabulary *v = &t->v;
+
+    TRY(check_ids(v));
+    TRY(check_steps(v));
+    TRY(word_table_make(v, &t->words));
+    TRY(pair_table_make(v, &t->pairs));
+    t->n_ranks = (uint32_t)v->n_merges;
+    if (v->by_score) {
+        TRY(rank_scores(t));
+    }
+    for (int64_t id = 0; v->by_score && id < v->n_tokens; id++) {
+        if (v->tokens[id].kind == TOKEN_USER) {
+            if (v->tokens[id].size > MAX_ADDED_BYTES) {
+                return fail(LARIAT_UNSUPPORTED, "symbol %lld is %u bytes long, at most %d are looked for", (long long)id,
+                            v->tokens[id].size, MAX_ADDED_BYTES);
+            }
+            TRY(prefix_set_add(&t->users, v->tokens[id].text, v->tokens[id].size, (int32_t)id));
+        }
+    }
+    TRY(prefix_set_finish(&t->users));
+    for (int i = 0; i < v->n_steps; i++) {
+        if (v->steps[i].expression) {
+            TRY(expression_compile(v->steps[i].expression, v->steps[i].literal, &t->expressions[i]));
+        }
+    }
+    TRY(build_added(t));
+    TRY(build_shown(v));
+    t->words_end_at_space = words_end_at_space(t);
+    return chat_recognize(v, &t->chat);
+}
+
+/* Tokens by which the templates end a turn, if the vocabulary has them. */
+static lariat_status add_turn_ends(lariat_tokenizer *t)
+{
+    static const char *const llama3[] = { "<|eot_id|>", "<|eom_id|>", NULL }, *const chatml[] = { "<|im_end|>", NULL };
+    const char *const *ends = t->chat.family == LARIAT_TEMPLATE_LLAMA3   ? llama3
+                              : t->chat.family == LARIAT_TEMPLATE_CHATML ? chatml
+                                                                         : NULL;
+
+    for (; ends && *ends; ends++) {
+        int32_t id = vocabulary_added(&t->v, *ends);
+        if (id >= 0) {
+            TRY(vocabulary_end(&t->v, id));
+        }
+    }
+    return LARIAT_OK;
+}
+
+lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out)
+{
+    lariat_tokenizer *t = calloc(1, sizeof *t);
+    lariat_status status;
+
+    if (!t) {
+        vocabulary_free(v);
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory" FREE_MEMORY);
+    }
+    t->v = *v;
+    vocabulary_init(v);
+    status = build_tables(t);
+    if (status == LARIAT_OK) {
+        status = add_turn_ends(t);
+    }
+    if (status != LARIAT_OK) {
+        lariat_tokenizer_close(t);
+        return status;
+    }
+    *out = t;
+    return LARIAT_OK;
+}
+
+void lariat_tokenizer_close(lariat_tokenizer *t)
+{
+    if (!t) {
+        return;
+    }
+    for (int i = 0; i < MAX_SPLIT_STEPS; i++) {
+        expression_free(t->expressions[i]);
+    }
+    word_table_free(&t->words);
+    pair_table_free(&t->pairs);
+    prefix_set_free(&t->added);
+    prefix_set_free(&t->added_normalized);
+    prefix_set_free(&t->users);
+    vocabulary_free(&t->v);
+    free(t->ranks);
+    free(t);
+}
+
+int32_t lariat_tokenizer_size(const lariat_tokenizer *t)
+{
+    return (int32_t)t->v.n_tokens;
+}
+
+int32_t lariat_tokenizer_bos(const lariat_tokenizer *t)
+{
+    return t->v.bos;
+}
+
+bool lariat_tokenizer_adds_bos(const lariat_tokenizer *t)
+{
+    return t->v.adds_bos && t->v.bos >= 0;
+}
+
+bool lariat_tokenizer_is_end(const lariat_tokenizer *t, int32_t id)
+{
+    for (int64_t i = 0; i < t->v.ends.n; i++) {
+        if (t->v.ends.data[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void lariat_free(void *p)
+{
+    free(p);
+}
