@@ -3,6 +3,7 @@
    Read on in text/vocabulary.h. */
 #include "engine/gguf_vocabulary.h"
 
+#include "base/text.h"
 #include "text/tables.h"
 
 #include <string.h>
@@ -14,11 +15,6 @@ typedef struct reader {
     vocabulary *v;
     const gguf_array *tokens, *types, *scores;
 } reader;
-
-static bool text_is(const char *text, size_t size, const char *wanted)
-{
-    return size == strlen(wanted) && memcmp(text, wanted, size) == 0;
-}
 
 /* The steps of a kind of byte-level vocabulary. */
 static lariat_status set_pre(reader *r, const char *pre, size_t size)

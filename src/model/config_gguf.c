@@ -2,6 +2,8 @@
    Rests on format/gguf.h and model/rope.h. Keys are named as the format's specification has them; what would change the result
    and is not computed here is refused by name. */
 #include "model/config.h"
+
+#include "base/text.h"
 #include "model/rope.h"
 
 #include <math.h>
@@ -46,11 +48,6 @@ static lariat_status need_per_layer_int(const gguf *g, const char *key, int32_t 
     }
     *out = (int32_t)first;
     return LARIAT_OK;
-}
-
-static bool text_is(const char *text, size_t size, const char *wanted)
-{
-    return size == strlen(wanted) && memcmp(text, wanted, size) == 0;
 }
 
 static lariat_status check_architecture(const gguf *g)
