@@ -68,6 +68,19 @@ static lariat_status rank_obey(engine_rank *r)
     return LARIAT_OK;
 }
 
+/* Lets the others go and waits until the device is idle. What a device tells then explains more than what its rank met: calls
+   that it refused, or waiting that ended as if somebody had stopped. */
+static void rank_give_up(engine_rank *r)
+{
+    snprintf(r->reason, sizeof r->reason, "%s", lariat_error());
+    comm_cancel(r->engine->comm); /* nobody waits for a rank that has given up */
+    lariat_status left = r->dev ? r->dev->ops->finish(r->dev) : LARIAT_OK;
+    if (left != LARIAT_OK) {
+        r->status = left;
+        snprintf(r->reason, sizeof r->reason, "%s", lariat_error());
+    }
+}
+
 static void *rank_main(void *arg)
 {
     engine_rank *r = arg;
@@ -78,11 +91,7 @@ static void *rank_main(void *arg)
         bool stop = e->command == RANK_STOP;
         r->status = rank_obey(r);
         if (r->status != LARIAT_OK) {
-            snprintf(r->reason, sizeof r->reason, "%s", lariat_error());
-            comm_cancel(e->comm); /* nobody waits for a rank that has given up */
-            if (r->dev) {
-                (void)r->dev->ops->finish(r->dev); /* what was queued is done before anybody goes on */
-            }
+            rank_give_up(r);
         }
         epoch_set(&r->done, number); /* the last touch: after RANK_STOP the engine may be gone */
         if (stop) {
@@ -209,6 +218,7 @@ static lariat_status open_parts(lariat_engine *e)
 
 lariat_status lariat_engine_open(const char *path, const lariat_options *options, lariat_engine **out)
 {
+    *out = NULL;
     lariat_engine *e = aligned_alloc(64, (sizeof *e + 63) / 64 * 64);
     if (!e) {
         return fail(LARIAT_NO_MEMORY, "engine: no memory" FREE_MEMORY);
