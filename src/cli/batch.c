@@ -128,18 +128,15 @@ static int read_lines(batch *b)
     if (rc) {
         return rc;
     }
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t size;
-    for (int64_t number = 1; rc == 0 && (size = getline(&line, &room, lines)) >= 0; number++) {
-        if (!is_blank(line, (size_t)size)) {
-            rc = add_line(b, number, line, (size_t)size);
+    line_buffer line = {0};
+    bool more = true;
+    for (int64_t number = 1; rc == 0 && more; number++) {
+        rc = next_line(lines, b->input, &line, &more);
+        if (rc == 0 && more && !is_blank(line.data, line.size)) {
+            rc = add_line(b, number, line.data, line.size);
         }
     }
-    if (rc == 0 && ferror(lines)) {
-        rc = complain("%s: cannot be read to its end, check the disk and start again", b->input);
-    }
-    free(line);
+    free(line.data);
     close_lines(lines);
     return rc ? rc : b->n > 0 ? 0 : complain("%s: no lines, give one JSON object a line", b->input);
 }

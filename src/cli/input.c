@@ -30,6 +30,34 @@ void close_lines(FILE *lines)
     }
 }
 
+/* Not getline, which asks for memory as long as no line ends and says neither that it found none nor why it ended. */
+int next_line(FILE *lines, const char *input, line_buffer *line, bool *more)
+{
+    int c = 0;
+    *more = false;
+    for (line->size = 0; c != '\n'; line->data[line->size++] = (char)c) {
+        if (line->size == line->room) {
+            size_t room = line->room ? line->room * 2 : FIRST_BYTES;
+            char *grown = line->size < most_bytes ? realloc(line->data, room) : NULL;
+            if (!grown) {
+                return line->size < most_bytes ? complain_memory(input)
+                                               : complain("%s: a line longer than 1 GiB, give shorter ones", input);
+            }
+            line->data = grown;
+            line->room = room;
+        }
+        c = getc_unlocked(lines);
+        if (c == EOF) {
+            break;
+        }
+    }
+    if (ferror(lines)) {
+        return complain("%s: cannot read: %s, name a file with text", input, strerror(errno));
+    }
+    *more = line->size > 0;
+    return 0;
+}
+
 static int read_stream(FILE *file, const char *path, text *out)
 {
     size_t room = FIRST_BYTES, size = 0;

@@ -35,6 +35,14 @@ int check_tokens(const char *input, const token_list *list, int32_t vocab);
 /* Opens a file for reading line by line; "-" is standard input. Close with close_lines. */
 int open_lines(const char *path, FILE **out);
 void close_lines(FILE *lines);
+
+typedef struct line_buffer {
+    char *data; /* the caller frees it after the last line */
+    size_t size, room;
+} line_buffer;
+
+/* The next line with the newline that ends it; *more is false where there is none. `input` names it in complaints. */
+int next_line(FILE *lines, const char *input, line_buffer *line, bool *more);
 /* How messages call that path. */
 const char *input_name(const char *path);
 

@@ -80,6 +80,7 @@ void signals_install(void)
     signals_name_model("the model");
     has_terminal = tcgetattr(STDIN_FILENO, &terminal_before) == 0;
     handle(SIGPIPE, SIG_IGN);
+    handle(SIGXFSZ, SIG_IGN);
     handle(SIGBUS, on_bus);
     struct sigaction before;
     if (sigaction(SIGINT, NULL, &before) == 0 && before.sa_handler != SIG_IGN) { /* a shell's background job ignores Ctrl-C */

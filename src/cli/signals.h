@@ -5,7 +5,7 @@
 
 #include "lariat/lariat.h"
 
-/* SIGPIPE becomes a failed write; SIGBUS, which means that a mapped file lost its end, becomes one line and exit 1;
+/* SIGPIPE and SIGXFSZ become a failed write; SIGBUS, which means that a mapped file lost its end, becomes one line and exit 1;
    Ctrl-C stops a step, or the program where none can run. */
 void signals_install(void);
 

@@ -68,19 +68,19 @@ static int encode_line(const lariat_tokenizer *t, const options *o, const char *
 
 static int encode_stream(const lariat_tokenizer *t, const options *o, const char *input, FILE *lines)
 {
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t size;
+    line_buffer line = {0};
+    bool more = true;
     int rc = 0;
-    for (int64_t number = 1; rc == 0 && (size = getline(&line, &room, lines)) >= 0; number++) {
+    for (int64_t number = 1; rc == 0 && more; number++) {
         char where[NAME_MOST];
         snprintf(where, sizeof where, "%s:%lld", input, (long long)number);
-        if (!is_blank(line, (size_t)size)) {
-            rc = encode_line(t, o, where, line, (size_t)size);
+        rc = next_line(lines, input, &line, &more);
+        if (rc == 0 && more && !is_blank(line.data, line.size)) {
+            rc = encode_line(t, o, where, line.data, line.size);
         }
     }
-    free(line);
-    return rc || !ferror(lines) ? rc : complain("%s: cannot be read to its end, check the disk and start again", input);
+    free(line.data);
+    return rc;
 }
 
 static int encode_lines(const lariat_tokenizer *t, const options *o)
