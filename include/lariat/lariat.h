@@ -7,7 +7,8 @@
    processes, hosts) is a property of the engine: this interface does not change with it.
 
    Calls on one engine and its sessions come from one thread at a time (lariat_engine_cancel excepted). Functions that can
-   fail return lariat_status and leave the reason in lariat_error(). Text: see text.h; sampling: sample.h. */
+   fail return lariat_status and leave the reason in lariat_error(); what they would have opened is NULL then. Text: see text.h;
+   sampling: sample.h. */
 #ifndef LARIAT_LARIAT_H
 #define LARIAT_LARIAT_H
 
@@ -139,6 +140,7 @@ LARIAT_API bool lariat_engine_is_end(const lariat_engine *engine, int32_t id);
 /* Opens an empty sequence of at most max_tokens positions and reserves its slots on every rank. LARIAT_NO_MEMORY if the pool
    has too few left: the message says how many. 0: all that the pool has left. */
 LARIAT_API lariat_status lariat_session_open(lariat_engine *engine, int64_t max_tokens, lariat_session **out);
+/* Gives its slots back to the pool. NULL is allowed. */
 LARIAT_API void lariat_session_close(lariat_session *session);
 
 /* Positions so far, and the most that it can hold. */
@@ -148,7 +150,7 @@ LARIAT_API int64_t lariat_session_capacity(const lariat_session *session);
 /* Drops all positions from `length` on, on every rank alike. Longer than the session is LARIAT_BAD_ARGUMENT. */
 LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t length);
 
-/* Slots that `rank` holds for this session: about length / ranks. */
+/* Slots that `rank` holds for this session: about length / ranks; 0 for a rank that the ring does not have. */
 LARIAT_API int64_t lariat_session_shard(const lariat_session *session, int32_t rank);
 
 typedef struct lariat_item {
@@ -161,6 +163,7 @@ typedef struct lariat_item {
 
 /* Called between passes from the thread that called lariat_step: tokens of this step taken so far, and in all. */
 typedef void (*lariat_progress_fn)(void *user, int64_t done, int64_t total);
+/* For all later steps, in place of what was named before; NULL: none. `user` is handed to it. */
 LARIAT_API void lariat_engine_on_progress(lariat_engine *engine, lariat_progress_fn fn, void *user);
 
 /* Takes every session forward by its tokens, in as many passes as memory asks for. Items' logits follow from their own
@@ -181,6 +184,7 @@ typedef struct lariat_stats {
     double weight_bytes_read;             /* bytes of weights that decode (passes by slices) read, all ranks */
 } lariat_stats;
 
+/* Counters since the engine was opened; not while a step runs. */
 LARIAT_API void lariat_engine_stats(const lariat_engine *engine, lariat_stats *out);
 
 /* --- looking at a model without opening it --- */
@@ -196,7 +200,9 @@ typedef struct lariat_inspection lariat_inspection;
 
 /* Reads the description of a model that Lariat runs: configuration and tensors. For any other it fails with the reason. */
 LARIAT_API lariat_status lariat_inspect(const char *model, lariat_inspection **out);
+/* NULL is allowed. */
 LARIAT_API void lariat_inspection_close(lariat_inspection *i);
+/* Owned by the inspection. Tensors are sorted by name; NULL for an index that is none. */
 LARIAT_API const lariat_model_info *lariat_inspection_model(const lariat_inspection *i);
 LARIAT_API int64_t lariat_inspection_tensor_count(const lariat_inspection *i);
 LARIAT_API const lariat_tensor_info *lariat_inspection_tensor(const lariat_inspection *i, int64_t index);

@@ -33,7 +33,7 @@ typedef struct lariat_run {
 /* A ring of n_ranks in this process, each with threads_per_rank threads (the calling one included). */
 LARIAT_API lariat_status lariat_ring_open(int32_t n_ranks, int32_t threads_per_rank, const lariat_ring_shape *shape,
                                           lariat_ring **out);
-/* No rank may be inside a call. */
+/* No rank may be inside a call. NULL is allowed. */
 LARIAT_API void lariat_ring_close(lariat_ring *ring);
 
 /* The zigzag division: the runs (at most 2, in order of position) of `rank` for `tokens` tokens at positions from 0, so that

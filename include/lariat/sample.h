@@ -23,6 +23,7 @@ typedef struct lariat_sampler lariat_sampler;
 
 /* For logits of `vocab` values. Out-of-range settings are LARIAT_BAD_ARGUMENT. */
 LARIAT_API lariat_status lariat_sampler_open(const lariat_sampling *settings, int32_t vocab, lariat_sampler **out);
+/* NULL is allowed. */
 LARIAT_API void lariat_sampler_close(lariat_sampler *s);
 
 /* The next token's id; `logits` [vocab] is not changed. Logits that are not finite are LARIAT_FAILED: the model or its weights

@@ -18,8 +18,10 @@ typedef struct lariat_tokenizer lariat_tokenizer;
 /* Opens the tokenizer of a model: a directory with tokenizer.json or tokenizer.model (nothing else has to be there), one of
    these files, or a .gguf. LARIAT_UNSUPPORTED for a model without one ("random:...", a GGUF without vocabulary). */
 LARIAT_API lariat_status lariat_tokenizer_open(const char *model, lariat_tokenizer **out);
+/* NULL is allowed. */
 LARIAT_API void lariat_tokenizer_close(lariat_tokenizer *t);
 
+/* How many ids it has, from 0 on; the model's own vocabulary may have more. */
 LARIAT_API int32_t lariat_tokenizer_size(const lariat_tokenizer *t);
 /* The id that begins a text, or -1; and whether the model's tokenizer says to put it there. */
 LARIAT_API int32_t lariat_tokenizer_bos(const lariat_tokenizer *t);

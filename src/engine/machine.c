@@ -157,7 +157,7 @@ size_t machine_endpoint_bytes(const machine *m, const comm_setup *s)
 
 size_t machine_shared_bytes(const machine *m, const comm_setup *s)
 {
-    return m->kind == LARIAT_DEVICE_CUDA ? (size_t)s->n_ranks * m->transport->pinned(s, m->through_host)
+    return m->kind == LARIAT_DEVICE_CUDA ? bytes_of(s->n_ranks, 1, m->transport->pinned(s, m->through_host))
                                          : comm_threads_memory(s);
 }
 

@@ -116,8 +116,8 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     e->transport.hop_bytes = transformer_hop(c, &e->setup);
     size_t transport = machine_shared_bytes(&e->machine, &e->transport),
            endpoint = machine_endpoint_bytes(&e->machine, &e->transport), host = host_bytes(m, e);
-    if (kv > INT64_MAX / LARIAT_RANKS_MAX / 4 || activations > INT64_MAX / LARIAT_RANKS_MAX / 4 || transport > INT64_MAX / 4 ||
-        endpoint > INT64_MAX / LARIAT_RANKS_MAX / 4 || host > INT64_MAX / 4) {
+    const size_t most = INT64_MAX / 8, most_a_rank = most / LARIAT_RANKS_MAX; /* seven of the largest can be added up */
+    if (kv > most_a_rank || activations > most_a_rank || endpoint > most_a_rank || transport > most || host > most) {
         return INT64_MAX;
     }
     p->context = context;
@@ -181,7 +181,7 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
         p->available_bytes = on->card_free[i] < p->available_bytes ? on->card_free[i] : p->available_bytes;
     }
     size_t weights = on->n_cards ? placed_bytes(m, on->act) : (size_t)m->weight_bytes;
-    if (weights > INT64_MAX / 4) {
+    if (weights > INT64_MAX / 8) {
         return fail(LARIAT_NO_MEMORY, "%s: its weights are more than memory can address: use a smaller model or type", m->path);
     }
     p->weight_bytes = (int64_t)weights;

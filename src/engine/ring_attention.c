@@ -85,6 +85,7 @@ static lariat_status open_member(lariat_ring *ring, int32_t rank, int32_t thread
 
 lariat_status lariat_ring_open(int32_t n_ranks, int32_t threads_per_rank, const lariat_ring_shape *shape, lariat_ring **out)
 {
+    *out = NULL;
     TRY(check_shape(n_ranks, threads_per_rank, shape));
     lariat_ring *ring = calloc(1, sizeof *ring);
     if (!ring) {

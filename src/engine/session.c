@@ -6,6 +6,7 @@
 
 lariat_status lariat_session_open(lariat_engine *e, int64_t max_tokens, lariat_session **out)
 {
+    *out = NULL;
     if (max_tokens < 0) {
         return fail(LARIAT_BAD_ARGUMENT, "session: %lld positions make no sense, ask for 1 or more", (long long)max_tokens);
     }

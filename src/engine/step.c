@@ -40,19 +40,17 @@ static lariat_status check_item(const lariat_engine *e, const lariat_item *item,
 static lariat_status begin_step(lariat_engine *e, lariat_item items[], int32_t n, int64_t *total)
 {
     lariat_status status = LARIAT_OK;
-    int32_t i;
+    int32_t marked = 0;
 
     *total = 0;
-    for (i = 0; i < n && status == LARIAT_OK; i++) {
-        status = check_item(e, &items[i], i);
-        if (status == LARIAT_OK) {
-            items[i].session->in_step = true;
-            items[i].session->before = items[i].session->seq.length;
-            items[i].session->taken = 0;
-            *total += items[i].count;
-        }
+    while (marked < n && (status = check_item(e, &items[marked], marked)) == LARIAT_OK) {
+        lariat_session *s = items[marked].session;
+        s->in_step = true;
+        s->before = s->seq.length;
+        s->taken = 0;
+        *total += items[marked++].count;
     }
-    for (int32_t k = 0; k < i; k++) {
+    for (int32_t k = 0; k < marked; k++) { /* the others may be in the step of another engine */
         items[k].session->in_step = false;
     }
     return status;
