@@ -40,7 +40,7 @@ lariat_status comm_threads_open(const comm_setup *s, comm_group **out);
 size_t comm_threads_memory(const comm_setup *s); /* bytes that the group takes, SIZE_MAX on overflow */
 comm_speed comm_threads_speed(void);
 
-void comm_group_close(comm_group *g); /* NULL is allowed; the ranks' devices are open still */
+void comm_group_close(comm_group *g); /* NULL is allowed; the ranks' devices have finished, and may be closed */
 comm *comm_endpoint(comm_group *g, int rank);
 
 /* Gives an endpoint its rank's device, from the rank's thread, before any other call on it. */

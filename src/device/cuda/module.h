@@ -5,8 +5,8 @@
 
 #include "device/device.h"
 
-/* Grows with every change of what stands here or in device.h: a module of another build is refused. */
-enum { CUDA_MODULE_ABI = 1 };
+/* Grows with every change of what stands here, in device.h, comm.h or comm/gpu.h: a module of another build is refused. */
+enum { CUDA_MODULE_ABI = 2 };
 
 enum {
     CUDA_CARDS_MAX = 32,
