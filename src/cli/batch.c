@@ -186,13 +186,12 @@ static int open_engine(batch *b)
     if (!contexts) {
         return complain_memory(b->input);
     }
-    int rc = 0;
     for (int64_t i = 0; i < b->n; i++) {
         contexts[i] = b->entries[i].context;
     }
     qsort(contexts, (size_t)b->n, sizeof *contexts, by_context);
     slot_wish wanted;
-    rc = rc ? rc : choose_width(b, contexts, &wanted);
+    int rc = choose_width(b, contexts, &wanted);
     rc = rc ? rc : run_open_engine(b->run, wanted);
     free(contexts);
     for (int64_t i = 0; i < b->n && rc == 0 && b->run->engine; i++) {

@@ -25,7 +25,7 @@ typedef enum command {
 enum {
     EXIT_BAD_USAGE = 2,     /* the command line makes no sense */
     EXIT_INTERRUPTED = 130, /* Ctrl-C: 128 + SIGINT, as shells report it */
-    LIST_MOST = 32,         /* lengths or ring sizes that one bench run may name */
+    LIST_MOST = 32,         /* lengths, ring sizes or GPUs that one run may name */
     UNTIL_THE_END = -1      /* options.n: no bound on the reply but its end id and the context */
 };
 

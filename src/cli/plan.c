@@ -2,6 +2,8 @@
    Rests on lariat_plan. Read on in run.c for what is done about it. */
 #include "cli/plan.h"
 
+_Static_assert((int)LIST_MOST <= (int)LARIAT_CARDS_MAX, "all that --devices may name has room");
+
 lariat_options plan_options(const options *o, int64_t context, int32_t sessions)
 {
     lariat_options result;
