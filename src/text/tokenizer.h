@@ -1,6 +1,6 @@
 /* A tokenizer ready for use: a vocabulary and what encoding looks up. Read only once built, so threads may share it.
-   Rests on tables.h and expression.h. The public functions on it (include/lariat/text.h) are in tokenizer.c, encode.c, decode.c and
-   chat.c; engine/tokenizer.c opens one. */
+   Rests on tables.h and expression.h. The public functions on it (include/lariat/text.h) are in tokenizer.c, encode.c,
+   decode.c and chat.c; engine/tokenizer.c opens one. */
 #ifndef TEXT_TOKENIZER_H
 #define TEXT_TOKENIZER_H
 
