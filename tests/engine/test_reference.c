@@ -50,7 +50,7 @@ static void the_layout_by_tokens_agrees_with_the_oracle(void **state)
 {
     (void)state;
     for (size_t m = 0; m < REFERENCE_MODELS; m++) {
-        for (int32_t ranks = 1; ranks <= 8; ranks += TEST_QUICK ? 7 : 1) {
+        for (int32_t ranks = 1; ranks <= 8; ranks = next_ring(ranks)) {
             check_f32(reference_names[m], (lariat_options){.ranks = ranks, .chunk = 61, .layout = LARIAT_LAYOUT_TOKENS});
         }
     }
@@ -60,7 +60,7 @@ static void the_layout_by_slices_agrees_with_the_oracle(void **state)
 {
     (void)state;
     for (size_t m = 0; m < REFERENCE_MODELS; m++) {
-        for (int32_t ranks = 1; ranks <= 8; ranks += TEST_QUICK ? 7 : 1) {
+        for (int32_t ranks = 1; ranks <= 8; ranks = next_ring(ranks)) {
             check_f32(reference_names[m], (lariat_options){.ranks = ranks, .chunk = 300, .layout = LARIAT_LAYOUT_SLICES});
         }
     }
@@ -70,7 +70,7 @@ static void queries_that_travel_agree_with_the_oracle(void **state)
 {
     (void)state;
     for (size_t m = 0; m < REFERENCE_MODELS; m++) {
-        for (int32_t ranks = 1; ranks <= 8; ranks += TEST_QUICK ? 7 : 1) {
+        for (int32_t ranks = 1; ranks <= 8; ranks = next_ring(ranks)) {
             check_f32(reference_names[m],
                       (lariat_options){.ranks = ranks, .chunk = 100, .pass = LARIAT_PASS_Q, .layout = LARIAT_LAYOUT_TOKENS});
         }
@@ -99,7 +99,7 @@ static void sixteen_bit_caches_do_not_get_worse_with_the_ring(void **state)
             reference r;
             double alone = 0;
             reference_open(&r, reference_names[m]);
-            for (int32_t ranks = 1; ranks <= 8; ranks += TEST_QUICK ? 7 : 1) {
+            for (int32_t ranks = 1; ranks <= 8; ranks = next_ring(ranks)) {
                 double error =
                     reference_run(&r, (lariat_options){.ranks = ranks, .threads = ranks, .kv = types[k].kv}, LONGEST, false);
                 alone = ranks == 1 ? error : alone;

@@ -14,4 +14,10 @@ char *reference_path(const char *name);
    fetched. */
 char *demo_model_path(void);
 
+/* Rings to test after one of `ranks`: all up to 8, in slow builds 1, 3 and 8. */
+static inline int next_ring(int ranks)
+{
+    return !TEST_QUICK ? ranks + 1 : ranks < 3 ? 3 : ranks < 8 ? 8 : 9;
+}
+
 #endif
