@@ -1,0 +1,95 @@
+/* A device with streams and a transport that do nothing but write down what they were asked, in order: for tests of a schedule
+   on a machine without either.
+   Rests on device/device.h, comm/comm.h and cmocka. ring/test_schedule.c replays what was written down.
+
+   Activations are BF16, so that a row counted in floats lands beside its place. What travels is packed, piece by piece, into
+   one of two places of staging memory. Nothing is computed and nothing is copied. What can be told at once is asserted at once:
+   shapes and types, memory that is the device's own, two open hops at most, none of them changed meanwhile, none larger than
+   was planned. */
+#ifndef SUPPORT_RECORDER_H
+#define SUPPORT_RECORDER_H
+
+#include "comm/comm.h"
+#include "device/device.h"
+
+enum {
+    EVENTS_MOST = 512,
+    LIST_MOST = 8192, /* items, segments or pieces of one record */
+    BLOCKS_MOST = 4
+};
+
+/* WRITE is the test's own: new rows of activations, of the next layer. */
+typedef enum deed { WRITE, STORE, CLEAR, ATTEND, MERGE, FINISH, READY, ASK, TAKE, RELEASE, GATHER } deed;
+
+typedef struct event {
+    deed what;
+    int layer; /* that the rank was in, -1 before the first */
+    /* STORE: slots [slot, slot + rows) of `at`, head_stride apart, from rows ld apart. CLEAR: `at`. ATTEND: q at `from`, ld
+       apart, into `at`. MERGE: `from` into `at`. FINISH: `from` to `at`, ld apart. GATHER: `from`. A carry is where it
+       begins. */
+    const void *at, *from;
+    int64_t ld, slot, head_stride, rows;
+    const attention_item *items; /* copies, as are segments and pieces: lists are the caller's when a call has returned */
+    int n_items;
+    comm_region region; /* READY, and of hops */
+    uint32_t step;      /* of READY and of hops; the number of a GATHER */
+    int owner;
+    const comm_hop *hop;
+    const comm_piece *pieces;
+    int n_pieces, staging;
+    int asker, holder; /* ATTEND: whose queries, whose keys: for the replay to set; -1 before */
+} event;
+
+typedef struct memory {
+    unsigned char *at;
+    size_t bytes;
+} memory;
+
+struct recorder;
+
+typedef struct recording_device {
+    device base;
+    struct recorder *self;
+} recording_device;
+
+typedef struct recording_comm {
+    comm base;
+    struct recorder *self;
+} recording_comm;
+
+/* One rank's record. */
+typedef struct recorder {
+    attention_shape shape;
+    size_t message_bytes;
+    recording_device dev;
+    recording_comm comm;
+    int layer;
+    memory blocks[BLOCKS_MOST]; /* of the device */
+    int n_blocks;
+    memory region[COMM_REGIONS], staging[2];
+    unsigned char *gathered; /* [2, n, message_bytes], of all ranks together */
+    uint32_t gathers;
+    event events[EVENTS_MOST];
+    int n_events;
+    event *open[2]; /* by staging: an ASK that was not released */
+    attention_item items[LIST_MOST];
+    kv_segment segments[LIST_MOST];
+    comm_piece pieces[LIST_MOST];
+    int n_items, n_segments, n_pieces;
+} recorder;
+
+/* Rank `rank` of `setup->n_ranks`; `gathered` is the caller's. */
+void recorder_open(recorder *r, int rank, const attention_shape *shape, const comm_setup *setup, unsigned char *gathered);
+void recorder_close(recorder *r);
+
+/* Begins a new record. */
+void recorder_forget(recorder *r);
+/* Says that rows of `layer` lie in the activations from now on. */
+void recorder_write(recorder *r, int layer);
+
+bool memory_holds(const memory *block, const void *at, size_t bytes);
+size_t hop_bytes(const event *hop);
+/* Where the block lies that a rank brought to a gather; kept until the next but one. */
+unsigned char *gathered_block(const recorder *r, uint32_t number, int rank);
+
+#endif
