@@ -98,7 +98,10 @@ static int one_turn(talk *t, const char *line)
 {
     bool full;
     int rc = talk_turn(t, line, &full);
-    return rc == 0 && !full && t->answer.stop == STOP_INTERRUPTED ? EXIT_INTERRUPTED : rc;
+    if (rc == 0 && full) {
+        return EXIT_FAILURE; /* the only turn was not said: that is no answer */
+    }
+    return rc == 0 && t->answer.stop == STOP_INTERRUPTED ? EXIT_INTERRUPTED : rc;
 }
 
 /* A document as a message: without zeros, which would end it. */
@@ -118,6 +121,9 @@ static int chat(run *r)
     const options *o = r->options;
     text document = {0};
     int64_t capacity = o->context;
+    if (o->file && strcmp(o->file, "-") == 0 && !o->prompt) {
+        return complain_usage("-f: the document takes standard input, so there are no turns left: say one with -p, or name a file");
+    }
     int rc = o->file ? read_document(o->file, &document) : 0;
     if (rc == 0 && capacity == 0) {
         rc = run_default_context(o, 0, &capacity);

@@ -6,7 +6,8 @@
    - On the host: a call that reads what another rank makes waits until that rank has *queued* the making of it. It never waits for
      a card.
    - On the cards: behind the making, the owner's stream writes a growing number (the step) to a word, and the reader's stream waits
-     until the word has got so far. Words are never reset while work is queued.
+     until the word has got so far. Words are never reset while work is queued. Where a rank fails, the host writes what its
+     card may never come to write.
    The first order makes the second one safe: whatever waits on a stream, the write that ends the wait is already queued, and in front of
    it. So nothing can hang: not with ranks that share a card, nor with fewer hardware queues than streams (work of several streams
    then runs in the order of queueing), nor when a rank fails, whose readers are let go on the host and queue nothing more.
@@ -323,9 +324,24 @@ static lariat_status cuda_attach(comm *base, device *dev)
 
 /* --- order --- */
 
+/* Lets the streams go on that wait for what was queued: a card that has failed never writes its words. */
+static void release_word(mark *m, uint32_t value)
+{
+    __atomic_store_n((uint32_t *)(uintptr_t)m->word, value, __ATOMIC_SEQ_CST);
+}
+
 static void cuda_cancel(comm_group *base)
 {
-    atomic_store(&((cuda_group *)base)->cancelled, true);
+    cuda_group *g = (cuda_group *)base;
+
+    atomic_store(&g->cancelled, true);
+    for (int r = 0; r < base->n; r++) {
+        cuda_comm *c = &g->ranks[r];
+        for (int i = 0; i < COMM_REGIONS; i++) {
+            release_word(&c->ready[i], atomic_load(&c->ready[i].queued.value));
+        }
+        release_word(&c->gathered, atomic_load(&c->gathered.queued.value));
+    }
 }
 
 static void cuda_reset(comm_group *base)
@@ -348,6 +364,9 @@ static lariat_status set_mark(cuda_comm *c, mark *m, uint32_t value)
         return fail(LARIAT_FAILED, "rank %d: its stream takes no more work", c->base.rank);
     }
     epoch_set(&m->queued, value);
+    if (atomic_load(&c->group->cancelled)) { /* cancel may have looked at `queued` just before */
+        release_word(m, value);
+    }
     return LARIAT_OK;
 }
 

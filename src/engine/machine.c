@@ -52,11 +52,28 @@ static lariat_status check_kv(const lariat_options *o, dtype act)
                 dtype_name(act));
 }
 
+/* All but those that the kernels are not made for: an old card beside a good one is no reason to stop. */
+static lariat_status list_usable_cards(int n, machine *out)
+{
+    cuda_card card;
+
+    for (int i = 0; i < n && out->n_cards < LARIAT_CARDS_MAX; i++) {
+        TRY(out->cuda->describe(i, &card));
+        if (card.sm >= CUDA_SM_LEAST) {
+            out->cards[out->n_cards++] = i;
+        }
+    }
+    return LARIAT_OK;
+}
+
 static lariat_status list_cards(const lariat_options *o, int n, machine *out)
 {
-    out->n_cards = o->n_cards ? o->n_cards : n < LARIAT_CARDS_MAX ? n : LARIAT_CARDS_MAX;
+    if (!o->n_cards) {
+        return list_usable_cards(n, out);
+    }
+    out->n_cards = o->n_cards;
     for (int32_t i = 0; i < out->n_cards; i++) {
-        out->cards[i] = o->n_cards ? o->cards[i] : i;
+        out->cards[i] = o->cards[i];
         if (out->cards[i] < 0 || out->cards[i] >= n) {
             return fail(LARIAT_BAD_ARGUMENT,
                         "devices: there is no GPU %d; this machine has %d, numbered from 0: choose among them", out->cards[i],

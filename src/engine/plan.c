@@ -21,6 +21,15 @@ void lariat_options_default(lariat_options *o)
     *o = (lariat_options){0};
 }
 
+/* A choice is one of so many. */
+static lariat_status check_choice(const char *name, int value, int choices)
+{
+    if (value < 0 || value >= choices) {
+        return fail(LARIAT_BAD_ARGUMENT, "%s: %d is no choice, use one of those that lariat.h names", name, value);
+    }
+    return LARIAT_OK;
+}
+
 static lariat_status check_options(const lariat_options *o)
 {
     if (o->ranks < 0 || o->ranks > LARIAT_RANKS_MAX) {
@@ -39,6 +48,12 @@ static lariat_status check_options(const lariat_options *o)
     if (o->sessions < 0 || o->sessions > LARIAT_SESSIONS_MAX) {
         return fail(LARIAT_BAD_ARGUMENT, "sessions: %d is out of range, use 1 to %d", o->sessions, LARIAT_SESSIONS_MAX);
     }
+    TRY(check_choice("kv", (int)o->kv, LARIAT_KV_F32 + 1));
+    TRY(check_choice("device", (int)o->device, LARIAT_DEVICE_CUDA + 1));
+    TRY(check_choice("dtype", (int)o->dtype, LARIAT_DTYPE_F32 + 1));
+    TRY(check_choice("hops", (int)o->hops, LARIAT_HOPS_HOST + 1));
+    TRY(check_choice("layout", (int)o->layout, LARIAT_LAYOUT_SLICES + 1));
+    TRY(check_choice("pass", (int)o->pass, LARIAT_PASS_Q + 1));
     return LARIAT_OK;
 }
 
