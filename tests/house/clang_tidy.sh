@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# clang-tidy, as .clang-tidy says, over every file of src/ that the build compiles. What it found to be clean is not looked at
+# clang-tidy, as .clang-tidy says, over every C file of src/ that the build compiles (of CUDA it knows too little). What it found to be clean is not looked at
 # again until the file, a header or the settings change.
 #   clang_tidy.sh CHECKOUT BUILD [FILE...]
 set -euo pipefail
@@ -9,7 +9,7 @@ shift 2
 command -v clang-tidy >/dev/null || { echo "no clang-tidy here: skipped"; exit 77; }
 
 if [ $# = 0 ]; then
-    mapfile -t files < <(grep -oE '"file": "[^"]*/src/[^"]*"' "$build/compile_commands.json" | cut -d '"' -f 4 | sort -u)
+    mapfile -t files < <(grep -oE '"file": "[^"]*/src/[^"]*\.c"' "$build/compile_commands.json" | cut -d '"' -f 4 | sort -u)
     set -- "${files[@]}"
 fi
 clean=$build/clang-tidy
