@@ -23,7 +23,7 @@ typedef struct device device;
 /* One matrix (or some of its rows) to apply: y[t, r] = sum_c w[row0 + r, c] * x[t, c] + bias[row0 + r], for r in [0, rows);
    with `add` the result is added to what y holds. Sums are fp32, in an order that depends on the shapes only, never
    on threads or timing; on the CPU that of one y[t, r] does not even depend on row0, rows or the other jobs. The list of jobs,
-   like every list that is the host's (items, segments), has been read when the call returns. */
+   like every list that is the host's (items, segments, parts), has been read when the call returns. */
 typedef struct linear_job {
     const matrix *w;
     int64_t row0, rows;
@@ -72,6 +72,12 @@ typedef struct carry {
     float *l; /* [rows, n_heads] */
 } carry;
 
+/* Some columns of rows, [n, width] dense, to be put from `column` on. */
+typedef struct place_part {
+    const void *from;
+    int64_t column, width;
+} place_part;
+
 typedef struct device_ops {
     const char *name; /* "cpu", "cuda" */
 
@@ -113,10 +119,11 @@ typedef struct device_ops {
     void (*rope)(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos,
                  const float *sin, rope_style style);
 
-    /* Stores rows of keys (or values) [n, heads, head_dim], row t at x + t * ldx, as slots [slot, slot + n) of a shard's layer:
-       KV head g, slot s at cache + (g * head_stride + s) * head_dim elements of `type`. */
-    void (*kv_store)(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const void *x, int64_t ldx,
-                     int64_t n, int32_t heads, int32_t head_dim);
+    /* Stores rows of keys (or values) [n, heads, head_dim], row t at x + t * ldx, as slot slots[t] of a shard's layer: KV head
+       g, slot s at cache + (g * head_stride + s) * head_dim elements of `type`. A row whose slot is negative is another
+       rank's. slots [n] in the device's memory. */
+    void (*kv_store)(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
+                     int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
 
     /* "No key seen" for rows [0, rows). */
     void (*carry_clear)(device *dev, const carry *c, const attention_shape *s, int64_t rows);
@@ -136,9 +143,9 @@ typedef struct device_ops {
     /* g[t, i] = silu(g[t, i]) * u[t, i]; [n, d], rows at g + t * ldg and u + t * ldu. */
     void (*silu_mul)(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d);
 
-    /* y[t, i] = from[t, i], or += with `add` (F32 only): rows of `type` that came from elsewhere, from [n, width] dense, row t
-       at y + t * ldy. */
-    void (*place)(device *dev, dtype type, void *y, int64_t ldy, const void *from, int64_t width, int64_t n, bool add);
+    /* y[t, p.column + i] = p.from[t, i] for every part p, or += with `add` (F32 only): rows of `type` that came from elsewhere;
+       row t at y + t * ldy. */
+    void (*place)(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add);
 
     void (*close)(device *dev);
 } device_ops;

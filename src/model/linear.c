@@ -76,8 +76,9 @@ static lariat_status gather_slices(const linear_context *c, const target *to, in
     TRY(comm_all_gather(c->comm, c->slice, (size_t)(n * (end - begin)) * dtype_block_bytes(to->type), c->theirs));
     for (int r = 0; r < ranks; r++) {
         linear_slice(rows, r, ranks, &begin, &end);
-        c->dev->ops->place(c->dev, to->type, element(to, begin), to->ld, c->theirs[r], end - begin, n, to->add);
+        c->parts[r] = (place_part){.from = c->theirs[r], .column = begin, .width = end - begin};
     }
+    c->dev->ops->place(c->dev, to->type, to->y, to->ld, c->parts, ranks, n, to->add);
     return LARIAT_OK;
 }
 

@@ -14,9 +14,10 @@
 typedef struct linear_context {
     device *dev;
     comm *comm;
-    bool by_slices;
+    bool by_slices;      /* of a ring of more than one rank: one rank's slice is the whole */
     void *slice;         /* this rank's columns of a result by slices: [n, width of the slice] */
     const void **theirs; /* [n_ranks] */
+    place_part *parts;   /* [n_ranks]: where they go */
 } linear_context;
 
 /* A matrix [rows, cols] and its bias [rows] or NULL. */

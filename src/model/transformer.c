@@ -54,7 +54,7 @@ size_t transformer_hop(const model_config *c, const transformer_setup *s)
 /* The pieces of a rank's memory, in one place for adding up and for handing out. */
 typedef struct transformer_sizes {
     size_t x, h, qkv, o, ffn, inv_freq, angles, last, logits, tokens, positions, slice;
-    size_t theirs; /* on the host, as are tokens and positions once more */
+    size_t theirs, parts; /* on the host, as are tokens and positions once more */
 } transformer_sizes;
 
 static transformer_sizes sizes_of(const model_config *c, const transformer_setup *s)
@@ -77,6 +77,7 @@ static transformer_sizes sizes_of(const model_config *c, const transformer_setup
         .positions = bytes_of(rows, 1, sizeof(int64_t)),
         .slice = transformer_message(c, s),
         .theirs = bytes_of(s->n_ranks, 1, sizeof(void *)),
+        .parts = bytes_of(s->n_ranks, 1, sizeof(place_part)),
     };
 }
 
@@ -90,7 +91,7 @@ static size_t device_bytes(const transformer_sizes *z)
 
 static size_t host_bytes(const transformer_sizes *z)
 {
-    const size_t pieces[] = {z->tokens, z->positions, z->theirs};
+    const size_t pieces[] = {z->tokens, z->positions, z->theirs, z->parts};
 
     return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
@@ -125,6 +126,7 @@ static void take_pieces(transformer *t, const transformer_sizes *z)
     t->host_tokens = arena_take(lists, z->tokens);
     t->host_positions = arena_take(lists, z->positions);
     t->linear.theirs = arena_take(lists, z->theirs);
+    t->linear.parts = arena_take(lists, z->parts);
 }
 
 lariat_status transformer_open(transformer *t, const model_config *config, const model_weights *weights, device *dev, comm *c,
@@ -197,8 +199,7 @@ static lariat_status attention_block(transformer *t, int32_t l, int64_t rows)
 
     ops->rms_norm(t->dev, t->h, t->x, w->attn_norm, c->rms_eps, rows, c->d_model);
     TRY(linear(&t->linear, t->qkv, ld, t->h, rows, qkv, 3));
-    ops->rope(t->dev, q, ld, rows, c->n_heads, c->head_dim, t->cos, t->sin, c->rope);
-    ops->rope(t->dev, k, ld, rows, c->n_kv_heads, c->head_dim, t->cos, t->sin, c->rope);
+    ops->rope(t->dev, q, ld, rows, c->n_heads + c->n_kv_heads, c->head_dim, t->cos, t->sin, c->rope); /* k lies behind q */
     ring_append(&t->ring, l, k, v, ld);
     TRY(ring_attend(&t->ring, l, q, ld, t->o, q_width));
     return linear_add(&t->linear, t->x, t->o, rows, o);
@@ -236,7 +237,8 @@ static lariat_status gather_outputs(transformer *t, const pass_output out[], int
             count++;
         }
         if (by_slices || out[i].rank == rank) {
-            ops->place(t->dev, DTYPE_F32, t->last + mine * d, d, t->x + out[i].row * d, d, count, false);
+            place_part rows = {.from = t->x + out[i].row * d, .width = d};
+            ops->place(t->dev, DTYPE_F32, t->last + mine * d, d, &rows, 1, count, false);
             mine += count;
         }
         i += count;
@@ -250,7 +252,8 @@ static lariat_status gather_outputs(transformer *t, const pass_output out[], int
         while (row + count < n && out[row + count].rank == r) {
             count++;
         }
-        ops->place(t->dev, DTYPE_F32, t->last + row * d, d, t->linear.theirs[r], d, count, false);
+        place_part rows = {.from = t->linear.theirs[r], .width = d};
+        ops->place(t->dev, DTYPE_F32, t->last + row * d, d, &rows, 1, count, false);
         row += count;
     }
     return LARIAT_OK;
@@ -286,7 +289,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     const device_ops *ops = t->dev->ops;
     int64_t rows = list_rows(t, in);
 
-    t->linear.by_slices = in->plan->layout == PASS_BY_SLICES;
+    t->linear.by_slices = in->plan->layout == PASS_BY_SLICES && comm_size(t->comm) > 1;
     ring_begin(&t->ring, in->plan);
     ops->upload(t->dev, t->tokens, t->host_tokens, (size_t)rows * sizeof *t->tokens);
     ops->upload(t->dev, t->positions, t->host_positions, (size_t)rows * sizeof *t->positions);

@@ -21,17 +21,22 @@ static int64_t most_rows(const ring_setup *s)
     return s->max_rows > s->max_slices ? s->max_rows : s->max_slices;
 }
 
+static size_t slot_bytes(const ring_setup *s)
+{
+    return bytes_of(most_rows(s), 1, sizeof(int64_t));
+}
+
 static size_t device_bytes(const ring_setup *s, int32_t n_ranks)
 {
     size_t own = carry_bytes(&s->shape, most_rows(s)), partial = arena_need(carry_bytes(&s->shape, s->max_rows));
-    const size_t pieces[] = {own, own, s->pass_q ? bytes_of(n_ranks, 1, partial) : 0};
+    const size_t pieces[] = {own, own, slot_bytes(s), s->pass_q ? bytes_of(n_ranks, 1, partial) : 0};
 
     return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
 
 /* The pieces of the host's lists, in one place for adding up and for handing out. */
 typedef struct list_sizes {
-    size_t theirs, items, pieces, views, segments, part_begin;
+    size_t theirs, slots, items, pieces, views, segments, part_begin;
 } list_sizes;
 
 static list_sizes list_sizes_of(const ring_setup *s, int32_t n_ranks)
@@ -41,6 +46,7 @@ static list_sizes list_sizes_of(const ring_setup *s, int32_t n_ranks)
 
     return (list_sizes){
         .theirs = bytes_of(n_ranks, 1, sizeof(void *)),
+        .slots = slot_bytes(s),
         .items = bytes_of(items, 1, sizeof(attention_item)),
         .pieces = bytes_of(2, segments, sizeof(comm_piece)),
         .views = bytes_of(2, segments, sizeof(comm_view)),
@@ -52,8 +58,8 @@ static list_sizes list_sizes_of(const ring_setup *s, int32_t n_ranks)
 static size_t list_bytes(const ring_setup *s, int32_t n_ranks)
 {
     list_sizes z = list_sizes_of(s, n_ranks);
-    const size_t pieces[] = {z.theirs,   z.items,  z.pieces, z.views,    z.segments,
-                             z.part_begin, z.pieces, z.views,  z.segments, z.part_begin};
+    const size_t pieces[] = {z.theirs,     z.slots,  z.items, z.pieces,   z.views,     z.segments,
+                             z.part_begin, z.pieces, z.views, z.segments, z.part_begin};
 
     return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
@@ -81,6 +87,7 @@ static void take_lists(ring_rank *r, const ring_setup *s)
     arena *a = &r->lists;
 
     r->theirs = arena_take(a, z.theirs);
+    r->host_slots = arena_take(a, z.slots);
     r->items = arena_take(a, z.items);
     for (int i = 0; i < 2; i++) {
         r->hops[i].pieces = arena_take(a, z.pieces);
@@ -102,6 +109,7 @@ lariat_status ring_open(ring_rank *r, device *dev, comm *c, const ring_setup *s)
     take_lists(r, s);
     r->own = arena_take(&r->memory, own);
     r->merged = arena_take(&r->memory, own);
+    r->slots = arena_take(&r->memory, slot_bytes(s));
     comm_expose(c, COMM_KV, r->shard.base, r->shard.bytes);
     if (s->pass_q) {
         r->partial_stride = arena_need(carry_bytes(&s->shape, s->max_rows));
@@ -132,9 +140,27 @@ static uint32_t step_of(const ring_rank *r, int32_t layer)
     return r->pass->number * (uint32_t)r->n_layers + (uint32_t)layer + 1;
 }
 
+/* Where the key of each of this rank's rows goes. */
+static void list_slots(ring_rank *r)
+{
+    const pass *p = r->pass;
+    int64_t rows = p->rows[r->rank];
+
+    for (int64_t t = 0; t < rows; t++) {
+        r->host_slots[t] = -1;
+    }
+    for (int32_t i = p->run_begin[r->rank]; i < p->run_begin[r->rank + 1]; i++) {
+        for (int64_t k = 0; k < p->runs[i].count; k++) {
+            r->host_slots[p->runs[i].row + k] = p->runs[i].slot + k;
+        }
+    }
+    r->dev->ops->upload(r->dev, r->slots, r->host_slots, (size_t)rows * sizeof *r->slots);
+}
+
 void ring_begin(ring_rank *r, const pass *p)
 {
     r->pass = p;
+    list_slots(r);
     /* Every region is as far as the last pass left it, used or not: numbers that wrap must not fall far behind. */
     comm_ready(r->comm, COMM_KV, step_of(r, -1));
     comm_ready(r->comm, COMM_QUERIES, step_of(r, -1));
@@ -234,18 +260,13 @@ static int32_t items_by_slices(const ring_rank *r, const hop_set *h)
 
 void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int64_t ld)
 {
-    const pass *p = r->pass;
-    const device_ops *ops = r->dev->ops;
-
-    for (int32_t i = p->run_begin[r->rank]; i < p->run_begin[r->rank + 1]; i++) {
-        const pass_run *run = &p->runs[i];
-        for (int side = 0; side < 2; side++) {
-            const void *rows = act_at(r->dev, side ? v : k, run->row * ld);
-            ops->kv_store(r->dev, r->shard.base + shard_offset(&r->shard, layer, side, 0), r->shape.kv_type, r->shard.slots,
-                          run->slot, rows, ld, run->count, r->shape.n_kv_heads, r->shape.head_dim);
-        }
+    for (int side = 0; side < 2; side++) {
+        r->dev->ops->kv_store(r->dev, r->shard.base + shard_offset(&r->shard, layer, side, 0), r->shape.kv_type, r->shard.slots,
+                              r->slots, side ? v : k, ld, r->pass->rows[r->rank], r->shape.n_kv_heads, r->shape.head_dim);
     }
-    comm_ready(r->comm, COMM_KV, step_of(r, layer));
+    if (r->pass->layout == PASS_BY_TOKENS) {
+        comm_ready(r->comm, COMM_KV, step_of(r, layer));
+    }
 }
 
 /* --- the three schedules --- */
@@ -342,6 +363,10 @@ static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const void *q
     carry c = carry_at(r->own, &r->shape, rows);
 
     take_own(r, own, layer);
+    if (r->n_ranks == 1) { /* there is nothing to merge */
+        r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, own), merged);
+        return LARIAT_OK;
+    }
     r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
     r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, own), &c);
     TRY(comm_all_gather(r->comm, r->own, carry_bytes(&r->shape, rows), r->theirs));

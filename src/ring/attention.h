@@ -29,6 +29,7 @@ typedef struct ring_rank {
     void *own, *merged;      /* carries of this rank's queries */
     unsigned char *partials; /* pass-Q by tokens: a carry of max_rows for each rank's queries, or NULL */
     size_t partial_stride;
+    int64_t *slots, *host_slots; /* [max rows] of the pass: where each row's key goes, negative: to another rank */
     const void **theirs;     /* [n_ranks]: blocks of an all-gather */
     hop_set hops[2];         /* the one that is used and the one that travels */
     attention_item *items;

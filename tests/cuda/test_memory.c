@@ -210,6 +210,7 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
     buffer near = random_buffer(dev, DTYPE_BF16, 64 * FAR_COLS, 1), a = poisoned_buffer(dev, DTYPE_F32, 40 * 64);
     buffer b = poisoned_buffer(dev, DTYPE_F32, 40 * 64);
     void *last = sent(dev, &(int32_t){FAR_ROWS - 1}, sizeof(int32_t)), *block;
+    int64_t slots[64];
 
     (void)state;
     must(dev->ops->reserve(dev, (size_t)FAR_ROWS * w.row_bytes, "a test", &block));
@@ -218,7 +219,11 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
     matrix few = {.type = DTYPE_BF16, .rows = 64, .cols = FAR_COLS, .data = near.data, .row_bytes = w.row_bytes};
 
     /* Rows stored as slots behind 2^31 elements, found again by embed and by linear: as one KV head of 8192 elements; */
-    dev->ops->kv_store(dev, block, DTYPE_BF16, FAR_ROWS, FAR_ROWS - 64, near.data, FAR_COLS, 64, 1, FAR_COLS);
+    for (int64_t t = 0; t < 64; t++) {
+        slots[t] = FAR_ROWS - 64 + t;
+    }
+    void *far_slots = sent(dev, slots, sizeof slots);
+    dev->ops->kv_store(dev, block, DTYPE_BF16, FAR_ROWS, far_slots, near.data, FAR_COLS, 64, 1, FAR_COLS);
     memcpy(x.host, near.host + 63 * FAR_COLS, FAR_COLS * sizeof(float));
     dev->ops->embed(dev, x.data, &w, last, 1);
     assert_buffer(&x, 0, NULL, "embed, far away");
@@ -233,12 +238,14 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
         free(want);
     }
     /* and by rows put in place so far apart. */
-    dev->ops->place(dev, DTYPE_BF16, block, (int64_t)(FAR_ROWS - 1) * FAR_COLS, near.data, FAR_COLS, 2, false);
+    const place_part two = {.from = near.data, .width = FAR_COLS};
+    dev->ops->place(dev, DTYPE_BF16, block, (int64_t)(FAR_ROWS - 1) * FAR_COLS, &two, 1, 2, false);
     memcpy(x.host, near.host + FAR_COLS, FAR_COLS * sizeof(float));
     dev->ops->embed(dev, x.data, &w, last, 1);
     assert_buffer(&x, 0, NULL, "place, far away");
     dev->ops->release(dev, block, (size_t)FAR_ROWS * w.row_bytes);
     dev->ops->release(dev, last, sizeof(int32_t));
+    dev->ops->release(dev, far_slots, sizeof slots);
     buffer_free(&x);
     buffer_free(&h);
     buffer_free(&near);

@@ -311,22 +311,25 @@ static void check_kv_store(device *dev)
 
     for (int i = 0; i < 10; i++) {
         int32_t head_dim = dims[i / 2], heads = 1 + i % 3;
-        int64_t n = 1 + i * 9, ldx = heads * head_dim + i % 4 * 4, slot = i, stride = n + i + 5;
+        int64_t n = 1 + i * 9, ldx = heads * head_dim + i % 4 * 4, slot = i, stride = n + i + 5, skipped = i % (n + 1), slots[1 + 9 * 9];
         dtype type = dev->act == DTYPE_F32 ? act_types[i % ACTS] : dev->act;
         buffer x = random_buffer(dev, dev->act, n * ldx, 1), cache = poisoned_buffer(dev, type, heads * stride * head_dim);
 
         for (int64_t t = 0; t < n; t++) {
-            for (int64_t e = 0; e < heads * head_dim; e++) {
-                int64_t at = (e / head_dim * stride + slot + t) * head_dim + e % head_dim;
+            slots[t] = t == skipped ? -1 : slot + n - 1 - t; /* in any order */
+            for (int64_t e = 0; e < heads * head_dim && t != skipped; e++) {
+                int64_t at = (e / head_dim * stride + slots[t]) * head_dim + e % head_dim;
                 cache.host[at] = rounded(type, x.host[t * ldx + e]);
             }
         }
-        dev->ops->kv_store(dev, cache.data, type, stride, slot, x.data, ldx, n, heads, head_dim);
+        void *on_card = sent(dev, slots, (size_t)n * sizeof *slots);
+        dev->ops->kv_store(dev, cache.data, type, stride, on_card, x.data, ldx, n, heads, head_dim);
         float *got = buffer_get(&cache);
         for (int64_t k = 0; k < cache.n; k++) {
             assert_true(got[k] == cache.host[k] || (isnan(got[k]) && isnan(cache.host[k])));
         }
         free(got);
+        dev->ops->release(dev, on_card, (size_t)n * sizeof *slots);
         buffer_free(&x);
         buffer_free(&cache);
     }
@@ -456,14 +459,21 @@ static void gates_agree(void **state)
 static void check_place(device *dev)
 {
     for (int i = 0; i < WIDTHS * HEIGHTS; i++) {
-        int64_t width = widths[i % WIDTHS], n = heights[i / WIDTHS], ldy = width + i % 5;
+        int64_t width = widths[i % WIDTHS], n = heights[i / WIDTHS], first = width / 8 * 4, ldy = width + i % 5;
         bool add = i % 2;
         dtype type = add ? DTYPE_F32 : dev->act;
         buffer from = random_buffer(dev, type, n * width, 1),
                y = add ? random_buffer(dev, type, n * ldy, 1) : poisoned_buffer(dev, type, n * ldy);
 
-        cpu->ops->place(cpu, DTYPE_F32, y.host, ldy, from.host, width, n, add);
-        dev->ops->place(dev, type, y.data, ldy, from.data, width, n, add);
+        place_part host[2], card[2]; /* two blocks, one behind the other in `from` */
+        for (int p = 0; p < 2; p++) {
+            int64_t column = p ? first : 0;
+            host[p] = (place_part){.from = from.host + column * n, .column = column, .width = p ? width - first : first};
+            card[p] = host[p];
+            card[p].from = (char *)from.data + (size_t)(column * n) * size_of(type);
+        }
+        cpu->ops->place(cpu, DTYPE_F32, y.host, ldy, host, 2, n, add);
+        dev->ops->place(dev, type, y.data, ldy, card, 2, n, add);
         assert_buffer(&y, 0, NULL, "place");
         buffer_free(&from);
         buffer_free(&y);
@@ -495,12 +505,13 @@ static void check_nothing(device *dev)
     dev->ops->linear(dev, x.data, 8, 1, NULL, 0);
     dev->ops->rope_angles(dev, x.data, x.data, &position, 0, x.data, 4, 1);
     dev->ops->rope(dev, x.data, 8, 0, 1, 8, x.data, x.data, ROPE_HALVES);
-    dev->ops->kv_store(dev, x.data, dev->act, 1, 0, x.data, 8, 0, 1, 8);
+    dev->ops->kv_store(dev, x.data, dev->act, 1, x.data, x.data, 8, 0, 1, 8);
     dev->ops->carry_clear(dev, &c, &s, 0);
     dev->ops->carry_merge(dev, &c, &c, &s, 0);
     dev->ops->carry_finish(dev, &c, &s, 0, x.data, 8);
     dev->ops->silu_mul(dev, x.data, 8, x.data, 8, 0, 8);
-    dev->ops->place(dev, DTYPE_F32, x.data, 8, x.data, 0, 4, false);
+    dev->ops->place(dev, DTYPE_F32, x.data, 8, &(place_part){.from = x.data}, 1, 4, false);
+    dev->ops->place(dev, DTYPE_F32, x.data, 8, NULL, 0, 4, false);
     dev->ops->upload(dev, x.data, &position, 0);
     dev->ops->download(dev, &position, x.data, 0);
     must(dev->ops->finish(dev));

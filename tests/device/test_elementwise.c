@@ -238,19 +238,23 @@ static void check_kv_store(device *dev)
     for (int k = 0; k < 6 * 3 * 3; k++) {
         int32_t dim = dims[k % 6], heads = 3;
         dtype type = types[k / 6 % 3];
-        int64_t n = heights[1 + k / 18], slot = 5, stride = slot + n + 2, ldx = heads * dim + 1;
+        int64_t n = heights[1 + k / 18], slot = 5, stride = slot + n + 2, ldx = heads * dim + 1, skipped = k % (n + 1);
         size_t bytes = dtype_row_bytes(type, heads * stride * dim);
         float *x = random_floats(n * ldx, 1);
         unsigned char *cache = malloc(bytes);
-        assert_non_null(cache);
+        int64_t *slots = malloc((size_t)n * sizeof *slots);
+        assert_true(cache && slots);
+        for (int64_t t = 0; t < n; t++) {
+            slots[t] = t == skipped ? -1 : slot + n - 1 - t; /* in any order */
+        }
         memset(cache, 0x5a, bytes);
         for (int64_t i = 0; i < n * ldx; i++) {
             x[i] = number_to_store(i);
         }
-        dev->ops->kv_store(dev, cache, type, stride, slot, x, ldx, n, heads, dim);
+        dev->ops->kv_store(dev, cache, type, stride, slots, x, ldx, n, heads, dim);
         for (int64_t i = 0; i < heads * stride * dim; i++) {
-            int64_t g = i / dim / stride, t = i / dim % stride - slot;
-            if (t >= 0 && t < n) {
+            int64_t g = i / dim / stride, t = slot + n - 1 - i / dim % stride;
+            if (t >= 0 && t < n && t != skipped) {
                 check_stored(cache, type, i, x[t * ldx + g * dim + i % dim]);
             } else {
                 for (size_t j = 0; j < dtype_row_bytes(type, 1); j++) {
@@ -259,6 +263,7 @@ static void check_kv_store(device *dev)
             }
         }
         free(x);
+        free(slots);
         free(cache);
     }
 }
@@ -274,15 +279,16 @@ static void check_stored_nan(device *dev)
     static const uint32_t nans[] = {0x7fc00000u, 0xffc00000u, 0x7f800001u, 0x7fffffffu, 0xffffffffu, 0x7f80ffffu};
     float x[20];
     uint16_t cache[20];
+    const int64_t slot = 0;
 
     for (int i = 0; i < 20; i++) {
         memcpy(&x[i], &nans[i % 6], sizeof x[i]);
     }
-    dev->ops->kv_store(dev, cache, DTYPE_F16, 1, 0, x, 20, 1, 1, 20);
+    dev->ops->kv_store(dev, cache, DTYPE_F16, 1, &slot, x, 20, 1, 1, 20);
     for (int i = 0; i < 20; i++) {
         assert_true(isnan(f16_to_f32(cache[i])));
     }
-    dev->ops->kv_store(dev, cache, DTYPE_BF16, 1, 0, x, 20, 1, 1, 20);
+    dev->ops->kv_store(dev, cache, DTYPE_BF16, 1, &slot, x, 20, 1, 1, 20);
     for (int i = 0; i < 20; i++) {
         assert_true(isnan(bf16_to_f32(cache[i])));
     }
@@ -351,6 +357,8 @@ static void blocks_are_placed_or_added_in_their_columns(void **state)
 {
     device *dev;
     float y[3 * 5], from[3 * 2];
+    const place_part put = {.from = from, .column = 1, .width = 2};
+    const place_part added[] = {{.from = from, .column = 4, .width = 1}, {.from = from + 3, .column = 3, .width = 1}};
 
     (void)state;
     assert_int_equal(cpu_device_open(1, CPU_BEST, &dev), LARIAT_OK);
@@ -360,13 +368,14 @@ static void blocks_are_placed_or_added_in_their_columns(void **state)
     for (int i = 0; i < 6; i++) {
         from[i] = (float)(100 * (i + 1));
     }
-    dev->ops->place(dev, DTYPE_F32, y + 1, 5, from, 2, 3, false);
-    dev->ops->place(dev, DTYPE_F32, y + 3, 5, from, 2, 3, true);
+    dev->ops->place(dev, DTYPE_F32, y, 5, &put, 1, 3, false);
+    dev->ops->place(dev, DTYPE_F32, y, 5, added, 2, 3, true);
     for (int t = 0; t < 3; t++) {
         for (int i = 0; i < 2; i++) {
             assert_true(y[5 * t + 1 + i] == from[2 * t + i]);
-            assert_true(y[5 * t + 3 + i] == (float)(5 * t + 3 + i) + from[2 * t + i]);
         }
+        assert_true(y[5 * t + 4] == (float)(5 * t + 4) + from[t]);
+        assert_true(y[5 * t + 3] == (float)(5 * t + 3) + from[3 + t]);
         assert_true(y[5 * t] == (float)(5 * t));
     }
     dev->ops->close(dev);

@@ -62,21 +62,38 @@ static void device_release(device *dev, void *block, size_t bytes)
     free(block);
 }
 
-static void device_kv_store(device *dev, void *at, dtype type, int64_t head_stride, int64_t slot, const void *x, int64_t ldx,
-                            int64_t n, int32_t heads, int32_t head_dim)
+static void device_upload(device *dev, void *to, const void *from, size_t bytes)
+{
+    assert_own(of_device(dev), to, bytes);
+    memcpy(to, from, bytes);
+}
+
+/* An event for each run of slots. */
+static void device_kv_store(device *dev, void *at, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
+                            int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
 {
     recorder *m = of_device(dev);
-    event *e = note(m, STORE);
 
     assert_int_equal(type, m->shape.kv_type);
     assert_int_equal(heads, m->shape.n_kv_heads);
     assert_int_equal(head_dim, m->shape.head_dim);
-    e->at = at;
-    e->head_stride = head_stride;
-    e->slot = slot;
-    e->from = x;
-    e->ld = ldx;
-    e->rows = n;
+    assert_own(m, slots, (size_t)n * sizeof *slots);
+    for (int64_t t = 0; t < n;) {
+        int64_t count = 1;
+        while (slots[t] >= 0 && t + count < n && slots[t + count] == slots[t] + count) {
+            count++;
+        }
+        if (slots[t] >= 0) {
+            event *e = note(m, STORE);
+            e->at = at;
+            e->head_stride = head_stride;
+            e->slot = slots[t];
+            e->from = act_at(dev, x, t * ldx);
+            e->ld = ldx;
+            e->rows = count;
+        }
+        t += count;
+    }
 }
 
 /* The three parts of a carry lie one behind the other, so that it can travel as one message. */
@@ -145,6 +162,7 @@ static const device_ops recording_ops = {
     .name = "recording",
     .reserve = device_reserve,
     .release = device_release,
+    .upload = device_upload,
     .kv_store = device_kv_store,
     .carry_clear = device_carry_clear,
     .attention = device_attention,

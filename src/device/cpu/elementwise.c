@@ -140,7 +140,8 @@ typedef struct kv_store_op {
     unsigned char *cache;
     dtype type;
     size_t slot_bytes;
-    int64_t head_stride, slot;
+    int64_t head_stride;
+    const int64_t *slots;
     const float *x;
     int64_t ldx;
     int32_t heads, head_dim;
@@ -152,13 +153,15 @@ static void kv_store_rows(const void *op, int64_t from, int64_t to)
 
     for (int32_t g = 0; g < o->heads; g++) {
         for (int64_t t = from; t < to; t++) {
-            size_t at = (size_t)(g * o->head_stride + o->slot + t) * o->slot_bytes;
-            o->rows->store(o->cache + at, o->type, o->x + t * o->ldx + (int64_t)g * o->head_dim, o->head_dim);
+            if (o->slots[t] >= 0) {
+                size_t at = (size_t)(g * o->head_stride + o->slots[t]) * o->slot_bytes;
+                o->rows->store(o->cache + at, o->type, o->x + t * o->ldx + (int64_t)g * o->head_dim, o->head_dim);
+            }
         }
     }
 }
 
-void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const void *x, int64_t ldx,
+void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x, int64_t ldx,
                   int64_t n, int32_t heads, int32_t head_dim)
 {
     kv_store_op op = {
@@ -167,7 +170,7 @@ void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int
         .type = type,
         .slot_bytes = dtype_row_bytes(type, head_dim),
         .head_stride = head_stride,
-        .slot = slot,
+        .slots = slots,
         .x = x,
         .ldx = ldx,
         .heads = heads,
@@ -180,15 +183,17 @@ void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int
 /* --- place --- */
 
 /* Rows of a pass by slices: a few, so the calling thread does it alone. */
-void cpu_place(device *dev, dtype type, void *y, int64_t ldy, const void *from, int64_t width, int64_t n, bool add)
+void cpu_place(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add)
 {
     (void)dev;
     (void)type; /* F32: so are activations here */
-    for (int64_t t = 0; t < n; t++) {
-        float *row = (float *)y + t * ldy;
-        const float *block = (const float *)from + t * width;
-        for (int64_t i = 0; i < width; i++) {
-            row[i] = add ? row[i] + block[i] : block[i];
+    for (int p = 0; p < n_parts; p++) {
+        for (int64_t t = 0; t < n; t++) {
+            float *row = (float *)y + t * ldy + parts[p].column;
+            const float *block = (const float *)parts[p].from + t * parts[p].width;
+            for (int64_t i = 0; i < parts[p].width; i++) {
+                row[i] = add ? row[i] + block[i] : block[i];
+            }
         }
     }
 }

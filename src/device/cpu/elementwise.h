@@ -27,10 +27,10 @@ void cpu_rope_angles(device *dev, float *cos, float *sin, const int64_t *positio
                      int64_t half, float factor);
 void cpu_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos, const float *sin,
               rope_style style);
-void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const void *x, int64_t ldx,
+void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x, int64_t ldx,
                   int64_t n, int32_t heads, int32_t head_dim);
 void cpu_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d);
-void cpu_place(device *dev, dtype type, void *y, int64_t ldy, const void *from, int64_t width, int64_t n, bool add);
+void cpu_place(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add);
 void cpu_carry_clear(device *dev, const carry *c, const attention_shape *s, int64_t rows);
 void cpu_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
 void cpu_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo);

@@ -142,12 +142,12 @@ static void op_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads,
     cuda_note(d, cuda_rope(d->stream, dev->act, x, ldx, n, heads, head_dim, cos, sin, style), "rope");
 }
 
-static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, int64_t slot, const void *x, int64_t ldx,
-                        int64_t n, int32_t heads, int32_t head_dim)
+static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
+                        int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
 {
     cuda_device *d = of(dev);
 
-    cuda_note(d, cuda_kv_store(d->stream, dev->act, cache, type, head_stride, slot, x, ldx, n, heads, head_dim), "kv_store");
+    cuda_note(d, cuda_kv_store(d->stream, dev->act, cache, type, head_stride, slots, x, ldx, n, heads, head_dim), "kv_store");
 }
 
 static void op_carry_clear(device *dev, const carry *c, const attention_shape *s, int64_t rows)
@@ -184,11 +184,11 @@ static void op_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_
     cuda_note(d, cuda_silu_mul(d->stream, dev->act, g, ldg, u, ldu, n, width), "silu_mul");
 }
 
-static void op_place(device *dev, dtype type, void *y, int64_t ldy, const void *from, int64_t width, int64_t n, bool add)
+static void op_place(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add)
 {
     cuda_device *d = of(dev);
 
-    cuda_note(d, cuda_place(d->stream, type, y, ldy, from, width, n, add), "place");
+    cuda_note(d, cuda_place(d->stream, type, y, ldy, parts, n_parts, n, add), "place");
 }
 
 /* --- opening --- */

@@ -104,14 +104,17 @@ __global__ void rope_rows(dtype act, void *x, int64_t ldx, int64_t n, int32_t he
 }
 
 template <int V>
-__global__ void kv_store_rows(void *cache, dtype type, int64_t head_stride, int64_t slot, dtype act, const void *x, int64_t ldx,
-                              int64_t n, int64_t width, int32_t head_dim)
+__global__ void kv_store_rows(void *cache, dtype type, int64_t head_stride, const int64_t *slots, dtype act, const void *x,
+                              int64_t ldx, int64_t n, int64_t width, int32_t head_dim)
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
     int64_t head = i / head_dim, e = i % head_dim;
 
     for (int64_t t = blockIdx.y; i < width && t < n; t += gridDim.y) {
-        store_numbers<V>(type, cache, (head * head_stride + slot + t) * head_dim + e, load_numbers<V>(act, x, t * ldx + i));
+        int64_t slot = slots[t];
+        if (slot >= 0) {
+            store_numbers<V>(type, cache, (head * head_stride + slot) * head_dim + e, load_numbers<V>(act, x, t * ldx + i));
+        }
     }
 }
 
@@ -130,21 +133,30 @@ __global__ void silu_mul_rows(dtype act, void *g, int64_t ldg, const void *u, in
     }
 }
 
+// Parts of one launch: what it takes by value.
+constexpr int PLACE_PARTS = 32;
+
+struct place_list {
+    place_part parts[PLACE_PARTS];
+};
+
 template <int V>
-__global__ void place_rows(dtype type, void *y, int64_t ldy, const void *from, int64_t width, int64_t n, bool add)
+__global__ void place_rows(dtype type, void *y, int64_t ldy, const __grid_constant__ place_list list, int64_t n, bool add)
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
+    const place_part &p = list.parts[blockIdx.z];
 
-    for (int64_t t = blockIdx.y; i < width && t < n; t += gridDim.y) {
-        numbers<V> f = load_numbers<V>(type, from, t * width + i);
+    for (int64_t t = blockIdx.y; i < p.width && t < n; t += gridDim.y) {
+        int64_t at = t * ldy + p.column + i;
+        numbers<V> f = load_numbers<V>(type, p.from, t * p.width + i);
         if (add) {
-            numbers<V> old = load_numbers<V>(type, y, t * ldy + i);
+            numbers<V> old = load_numbers<V>(type, y, at);
 #pragma unroll
             for (int j = 0; j < V; j++) {
                 f.v[j] = old.v[j] + f.v[j];
             }
         }
-        store_numbers<V>(type, y, t * ldy + i, f);
+        store_numbers<V>(type, y, at, f);
     }
 }
 
@@ -312,8 +324,8 @@ cudaError_t cuda_rope(cudaStream_t stream, dtype act, void *x, int64_t ldx, int6
     return cudaGetLastError();
 }
 
-cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype type, int64_t head_stride, int64_t slot,
-                          const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
+cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype type, int64_t head_stride,
+                          const int64_t *slots, const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
 {
     int64_t width = (int64_t)heads * head_dim;
 
@@ -322,10 +334,10 @@ cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype typ
     }
     if (aligned_4(act, x, ldx) && aligned_4(type, cache, head_dim)) {
         kv_store_rows<4>
-            <<<grid_of(width / 4, n), THREADS, 0, stream>>>(cache, type, head_stride, slot, act, x, ldx, n, width, head_dim);
+            <<<grid_of(width / 4, n), THREADS, 0, stream>>>(cache, type, head_stride, slots, act, x, ldx, n, width, head_dim);
     } else {
         kv_store_rows<1>
-            <<<grid_of(width, n), THREADS, 0, stream>>>(cache, type, head_stride, slot, act, x, ldx, n, width, head_dim);
+            <<<grid_of(width, n), THREADS, 0, stream>>>(cache, type, head_stride, slots, act, x, ldx, n, width, head_dim);
     }
     return cudaGetLastError();
 }
@@ -344,16 +356,29 @@ cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, 
     return cudaGetLastError();
 }
 
-cudaError_t cuda_place(cudaStream_t stream, dtype type, void *y, int64_t ldy, const void *from, int64_t width, int64_t n,
-                       bool add)
+cudaError_t cuda_place(cudaStream_t stream, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts,
+                       int64_t n, bool add)
 {
-    if (n == 0 || width == 0) {
-        return cudaSuccess;
-    }
-    if (aligned_4(type, y, ldy) && aligned_4(type, from, width)) {
-        place_rows<4><<<grid_of(width / 4, n), THREADS, 0, stream>>>(type, y, ldy, from, width, n, add);
-    } else {
-        place_rows<1><<<grid_of(width, n), THREADS, 0, stream>>>(type, y, ldy, from, width, n, add);
+    for (int from = 0; from < n_parts; from += PLACE_PARTS) {
+        int count = n_parts - from < PLACE_PARTS ? n_parts - from : PLACE_PARTS;
+        place_list list = {};
+        int64_t widest = 0;
+        bool four = aligned_4(type, y, ldy);
+        for (int i = 0; i < count; i++) {
+            const place_part &p = list.parts[i] = parts[from + i];
+            widest = p.width > widest ? p.width : widest;
+            four = four && (p.width == 0 || aligned_4(type, p.from, p.width | p.column));
+        }
+        if (n == 0 || widest == 0) {
+            continue;
+        }
+        dim3 grid = grid_of(four ? widest / 4 : widest, n);
+        grid.z = (unsigned)count;
+        if (four) {
+            place_rows<4><<<grid, THREADS, 0, stream>>>(type, y, ldy, list, n, add);
+        } else {
+            place_rows<1><<<grid, THREADS, 0, stream>>>(type, y, ldy, list, n, add);
+        }
     }
     return cudaGetLastError();
 }

@@ -23,12 +23,12 @@ cudaError_t cuda_rope_angles(cudaStream_t stream, float *cos, float *sin, const 
                              const float *inv_freq, int64_t half, float factor);
 cudaError_t cuda_rope(cudaStream_t stream, dtype act, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim,
                       const float *cos, const float *sin, rope_style style);
-cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype type, int64_t head_stride, int64_t slot,
-                          const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
+cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype type, int64_t head_stride,
+                          const int64_t *slots, const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
 cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
                           int64_t d);
-cudaError_t cuda_place(cudaStream_t stream, dtype type, void *y, int64_t ldy, const void *from, int64_t width, int64_t n,
-                       bool add);
+cudaError_t cuda_place(cudaStream_t stream, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts,
+                       int64_t n, bool add);
 cudaError_t cuda_carry_clear(cudaStream_t stream, const carry *c, const attention_shape *s, int64_t rows);
 cudaError_t cuda_carry_merge(cudaStream_t stream, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
 cudaError_t cuda_carry_finish(cudaStream_t stream, dtype act, const carry *c, const attention_shape *s, int64_t rows, void *out,
