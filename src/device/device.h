@@ -78,6 +78,17 @@ typedef struct place_part {
     int64_t column, width;
 } place_part;
 
+/* How one token is chosen from its logits. temperature 0: the largest, the lowest id of equals. Otherwise the k likeliest (0:
+   all) are kept, of these the fewest that have top_p of their weight together, at least one, of these those that weigh at least
+   min_p of what the best does; and drawn is the first id that takes the sum of the kept weights, in the order of ids, beyond
+   `uniform` of their total. sampling.h says what a token weighs. */
+typedef struct sample_setting {
+    float temperature;
+    int32_t top_k;
+    float top_p, min_p;
+    double uniform; /* in [0, 1): drawn by the caller, one a token */
+} sample_setting;
+
 typedef struct device_ops {
     const char *name; /* "cpu", "cuda" */
 
@@ -146,6 +157,12 @@ typedef struct device_ops {
     /* y[t, p.column + i] = p.from[t, i] for every part p, or += with `add` (F32 only): rows of `type` that came from elsewhere;
        row t at y + t * ldy. */
     void (*place)(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add);
+
+    /* tokens[t] = the token chosen from logits [n, vocab], row t at logits + t * ld, by settings[t]; -1 where a logit of the row
+       is not finite. Tokens and settings [n] lie in the device's memory, so that what is recorded can be done again with others.
+       The same logits and settings give the same token on every device. */
+    void (*sample)(device *dev, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
+                   const sample_setting *settings);
 
     void (*close)(device *dev);
 } device_ops;

@@ -1,11 +1,12 @@
 /* Opens the CPU as a device: which instructions it has, its threads, its memory, its table of operations.
-   Rests on linear.h, elementwise.h and attention.h, where the operations are. See cpu.h. */
+   Rests on linear.h, elementwise.h, attention.h and sample.h, where the operations are. See cpu.h. */
 #include "device/cpu/cpu.h"
 
 #include "device/cpu/attention.h"
 #include "device/cpu/elementwise.h"
 #include "device/cpu/internal.h"
 #include "device/cpu/linear.h"
+#include "device/cpu/sample.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,7 @@ static const device_ops cpu_ops = {
     .carry_finish = cpu_carry_finish,
     .silu_mul = cpu_silu_mul,
     .place = cpu_place,
+    .sample = cpu_sample,
     .close = cpu_close,
 };
 

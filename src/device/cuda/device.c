@@ -191,6 +191,14 @@ static void op_place(device *dev, dtype type, void *y, int64_t ldy, const place_
     cuda_note(d, cuda_place(d->stream, type, y, ldy, parts, n_parts, n, add), "place");
 }
 
+static void op_sample(device *dev, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
+                      const sample_setting *settings)
+{
+    cuda_device *d = of(dev);
+
+    cuda_note(d, cuda_sample(d->stream, tokens, logits, ld, n, vocab, settings), "sample");
+}
+
 /* --- opening --- */
 
 static void op_close(device *dev)
@@ -230,13 +238,15 @@ static const device_ops cuda_ops = {
     .carry_finish = op_carry_finish,
     .silu_mul = op_silu_mul,
     .place = op_place,
+    .sample = op_sample,
     .close = op_close,
 };
 
 /* Every kernel onto the card now: what is loaded when it is first launched would wait for what runs then. */
 static cudaError_t load_kernels(cuda_device *d)
 {
-    cudaError_t (*const files[])(void) = {cuda_elementwise_load, cuda_linear_load, cuda_unpack_load, cuda_random_load};
+    cudaError_t (*const files[])(void) = {cuda_elementwise_load, cuda_linear_load, cuda_unpack_load, cuda_random_load,
+                                        cuda_sample_load};
     cudaError_t status = cudaSuccess;
 
     for (size_t i = 0; i < sizeof files / sizeof *files && status == cudaSuccess; i++) {

@@ -61,6 +61,12 @@ cudaError_t cuda_random_load(void);
 /* The elements that model/random.c makes for a matrix of plain type `type`, converted to the type of `to`. */
 cudaError_t cuda_random(cudaStream_t stream, const matrix *to, dtype type, uint64_t seed);
 
+/* --- sample.cu --- */
+
+cudaError_t cuda_sample_load(void);
+cudaError_t cuda_sample(cudaStream_t stream, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
+                        const sample_setting *settings);
+
 /* --- attention*.cu --- */
 
 cudaError_t cuda_attention_load(cuda_device *dev);
