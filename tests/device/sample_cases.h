@@ -52,9 +52,9 @@ static inline sample_setting sample_case(int i)
     double number = (double)random_bits() * 0x1p-31;
 
     return (sample_setting){.temperature = sample_temperatures[i % 6],
+                            .top_k = sample_top_ks[i / 90],
                             .top_p = sample_top_ps[i / 6 % 5],
                             .min_p = sample_min_ps[i / 30 % 3],
-                            .top_k = sample_top_ks[i / 90],
                             .uniform = i % 7 == 0 ? 0 : i % 7 == 1 ? 1 - 0x1p-53 : number};
 }
 
