@@ -42,10 +42,9 @@ class Ours:
     def __init__(self, path):
         self.lib = ctypes.CDLL(path)
         self.lib.bench_open.restype = ctypes.c_void_p
-        self.lib.bench_open.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+        self.lib.bench_open.argtypes = [ctypes.c_int, ctypes.c_int]
         self.lib.bench_attention.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(Call), ctypes.c_int]
-        self.scratch = torch.empty(64 << 20, dtype=torch.uint8, device="cuda")
-        self.device = self.lib.bench_open(0, 1, self.scratch.data_ptr(), self.scratch.numel())
+        self.device = self.lib.bench_open(0, 1)
         if not self.device:
             sys.exit("bench_attention_cuda: the kernels cannot be loaded")
 

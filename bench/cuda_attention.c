@@ -1,10 +1,11 @@
 /* The CUDA device's attention for a program that has its own stream and tensors: bench_attention_cuda.py calls this through
-   ctypes. Rests on device/cuda. Nothing is opened but the kernels; working memory is the caller's. */
+   ctypes. Rests on device/cuda. */
 #include "device/cuda/internal.h"
 #include "device/cuda/kernels.h"
+#include "device/cuda/module.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 
 /* Causal attention of `rows` queries, the last of `keys` positions, and what the carry needs before and after. */
 typedef struct bench_call {
@@ -17,37 +18,32 @@ typedef struct bench_call {
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT void *bench_open(int ordinal, int bf16, void *scratch, size_t scratch_bytes);
+EXPORT void *bench_open(int ordinal, int bf16);
 EXPORT int bench_attention(void *opened, void *stream, const bench_call *call, int only);
 EXPORT void bench_close(void *opened);
 
-/* NULL where the kernels cannot be loaded. */
-void *bench_open(int ordinal, int bf16, void *scratch, size_t scratch_bytes)
-{
-    cuda_device *d = calloc(1, sizeof *d);
+const cuda_module *lariat_cuda_module(const cuda_host *host, int abi);
 
-    if (!d) {
-        return NULL;
-    }
-    d->base.act = bf16 ? DTYPE_BF16 : DTYPE_F16;
-    d->ordinal = ordinal;
-    d->scratch = scratch;
-    d->scratch_bytes = scratch_bytes;
-    cuda_note(d, cudaSetDevice(ordinal), "open");
-    cuda_note(d, cudaDeviceGetAttribute(&d->n_sms, cudaDevAttrMultiProcessorCount, ordinal), "open");
-    cuda_note(d, cuda_elementwise_load(), "open");
-    cuda_note(d, cuda_attention_load(d), "open");
-    if (d->failed != cudaSuccess) {
-        free(d);
-        return NULL;
-    }
-    return d;
+static void tell(const char *reason)
+{
+    fprintf(stderr, "%s\n", reason);
+}
+
+/* NULL where the card cannot be opened. */
+void *bench_open(int ordinal, int bf16)
+{
+    static const cuda_host host = {.give_reason = tell, .give_reason_within = tell};
+    device *dev = NULL;
+
+    (void)lariat_cuda_module(&host, CUDA_MODULE_ABI);
+    return cuda_device_open(ordinal, bf16 ? DTYPE_BF16 : DTYPE_F16, &dev) == LARIAT_OK ? dev : NULL;
 }
 
 /* only: the attention op by itself, on from the carry as it is. The first failure, 0 for none. */
 int bench_attention(void *opened, void *stream, const bench_call *call, int only)
 {
     cuda_device *d = opened;
+    cudaStream_t own = d->stream;
     attention_shape s = {call->n_heads, call->n_kv_heads, call->head_dim, 1 / sqrtf((float)call->head_dim), d->base.act};
     kv_segment segment = {call->k, call->v, call->keys, (int32_t)call->keys, 0};
     attention_item item = {0, call->rows, call->keys - call->rows, &segment, 1};
@@ -62,10 +58,13 @@ int bench_attention(void *opened, void *stream, const bench_call *call, int only
     if (!only) {
         cuda_note(d, cuda_carry_finish(d->stream, d->base.act, &c, &s, call->rows, call->out, width), "finish");
     }
+    d->stream = own;
     return (int)d->failed;
 }
 
 void bench_close(void *opened)
 {
-    free(opened);
+    device *dev = opened;
+
+    dev->ops->close(dev);
 }

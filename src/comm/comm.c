@@ -44,6 +44,16 @@ comm_counters comm_counted(const comm *c)
     return c->counted;
 }
 
+bool comm_repeats(const comm *c)
+{
+    return c->repeats;
+}
+
+void comm_begin(comm *c, bool repeats)
+{
+    c->ops->begin(c, repeats);
+}
+
 lariat_status comm_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[])
 {
     return c->ops->all_gather(c, mine, bytes, theirs);

@@ -65,6 +65,11 @@ typedef struct comm_counters {
 } comm_counters;
 comm_counters comm_counted(const comm *c);
 
+/* A pass begins here, or another attempt at it, whose all-gathers the device may note and record (`repeats`: between its listen()
+   and again(); only where comm_repeats). The same on all ranks. */
+bool comm_repeats(const comm *c);
+void comm_begin(comm *c, bool repeats);
+
 /* All-gather: theirs[r] points at rank r's block (own one included) and stays valid until `mine` is written again or this
    rank's next all-gather. `bytes` may differ between ranks (0 allowed), at most message_bytes. */
 lariat_status comm_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[]);
@@ -117,6 +122,7 @@ typedef struct comm_ops {
     void (*cancel)(comm_group *g);
     void (*reset)(comm_group *g);
     lariat_status (*attach)(comm *c, device *dev);
+    void (*begin)(comm *c, bool repeats);
     lariat_status (*all_gather)(comm *c, const void *mine, size_t bytes, const void *theirs[]);
     void (*expose)(comm *c, comm_region region, const void *base, size_t bytes);
     void (*ready)(comm *c, comm_region region, uint32_t step);
@@ -134,6 +140,7 @@ struct comm_group {
 struct comm {
     const comm_ops *ops;
     int rank, n;
+    bool repeats; /* all-gathers may be recorded; set by attach */
     comm_counters counted;
 };
 

@@ -11,7 +11,12 @@
    The first order makes the second one safe: whatever waits on a stream, the write that ends the wait is already queued, and in front of
    it. So nothing can hang: not with ranks that share a card, nor with fewer hardware queues than streams (work of several streams
    then runs in the order of queueing), nor when a rank fails, whose readers are let go on the host and queue nothing more.
-   Words lie in pinned memory of the host, which every card can wait on, with or without peer access. */
+   Words lie in pinned memory of the host, which every card can wait on, with or without peer access.
+
+   Passes that repeat, where each rank has a card of its own, gather by a kernel that waits itself (gather.cu): nothing else has to
+   run on its card meanwhile, and since it keeps its count on the card it can be recorded. What it waits for is queued by the other
+   ranks' hosts, which nothing but a failure keeps from it; then the host's word `stop` ends all waiting. */
+#include "comm/gather.h"
 #include "comm/gpu.h"
 
 #include "base/arena.h"
@@ -20,11 +25,13 @@
 
 #include <cuda.h>
 #include <cuda_runtime_api.h>
+#include <nvtx3/nvToolsExt.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     SLOTS = 2,       /* hops between ask and release: the one that is used and the one that travels */
+    SETS = 3,        /* of blocks that were pushed: the first of a pass, then in turn */
     WORD_STRIDE = 64 /* bytes: a cache line a word */
 };
 
@@ -53,6 +60,10 @@ typedef struct cuda_comm {
     cudaStream_t *fetch;    /* [n]: through the host: a stream on the card of each owner ... */
     cudaEvent_t *landed;    /* [n]: ... and that its pieces are in pinned memory */
     unsigned char *blocks;  /* [2, message_bytes]: this rank's side of the all-gathers, on its card or on the host */
+    unsigned char *inbox;   /* on its card: [SETS, n, message_bytes]: where others push their blocks, ... */
+    unsigned char *counts;  /* ... and [n + 1] words: how many blocks of each rank have come; how many this rank has pushed */
+    bool pushing;           /* the pass repeats */
+    uint32_t pushed;        /* blocks of this pass */
     slot slots[SLOTS];
     uint64_t asked, taken, released; /* hops so far */
     uint32_t gathers;
@@ -65,10 +76,11 @@ struct cuda_group {
     comm_group base;
     comm_setup setup;
     size_t message_bytes; /* rounded up to whole cache lines */
-    bool through_host;
+    bool through_host, pushes; /* pushes: every rank has a card of its own that reaches the others */
     int32_t *ordinals;
     cuda_comm *ranks;
-    unsigned char *words; /* pinned: [n, COMM_REGIONS + 1] of WORD_STRIDE bytes */
+    unsigned char *words; /* pinned: [n, COMM_REGIONS + 1] of WORD_STRIDE bytes, */
+    uint32_t *stop;       /* and behind them the word that ends all waiting of kernels */
     stream_value_fn write_value, wait_value;
     _Atomic bool cancelled;
 };
@@ -89,7 +101,8 @@ static size_t staging_bytes(const comm_setup *s)
 
 static size_t cuda_memory(const comm_setup *s, bool through_host)
 {
-    size_t blocks = through_host || s->n_ranks == 1 ? 0 : bytes_of(2, 1, arena_need(s->message_bytes));
+    int64_t n_blocks = through_host || s->n_ranks == 1 ? 0 : 2 + SETS * (int64_t)s->n_ranks;
+    size_t blocks = bytes_of(n_blocks, 1, arena_need(s->message_bytes));
     size_t staging = bytes_of(SLOTS, 1, staging_bytes(s));
 
     return blocks == SIZE_MAX || staging == SIZE_MAX ? SIZE_MAX : blocks + staging;
@@ -97,7 +110,12 @@ static size_t cuda_memory(const comm_setup *s, bool through_host)
 
 static size_t cuda_pinned(const comm_setup *s, bool through_host)
 {
-    return through_host ? cuda_memory(s, false) : WORD_STRIDE * (COMM_REGIONS + 1);
+    size_t blocks = bytes_of(2, 1, arena_need(s->message_bytes)), staging = bytes_of(SLOTS, 1, staging_bytes(s));
+
+    if (!through_host || s->n_ranks == 1) {
+        return WORD_STRIDE * (COMM_REGIONS + 1);
+    }
+    return blocks == SIZE_MAX || staging == SIZE_MAX ? SIZE_MAX : blocks + staging;
 }
 
 static comm_speed cuda_speed(bool through_host)
@@ -132,9 +150,21 @@ static void place_words(cuda_group *g)
     }
 }
 
+static bool each_has_a_card(const int32_t ordinals[], int n)
+{
+    for (int r = 0; r < n; r++) {
+        for (int i = 0; i < r; i++) {
+            if (ordinals[i] == ordinals[r]) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static lariat_status open_group(cuda_group *g, const int32_t ordinals[])
 {
-    size_t n = (size_t)g->base.n, bytes = n * (COMM_REGIONS + 1) * WORD_STRIDE;
+    size_t n = (size_t)g->base.n, bytes = (n * (COMM_REGIONS + 1) + 1) * WORD_STRIDE;
     void *words = NULL;
 
     g->ordinals = malloc(n * sizeof *g->ordinals);
@@ -154,6 +184,8 @@ static lariat_status open_group(cuda_group *g, const int32_t ordinals[])
     g->words = words;
     memset(g->words, 0, bytes);
     place_words(g);
+    g->stop = (uint32_t *)(void *)(g->words + bytes - WORD_STRIDE);
+    g->pushes = g->base.n > 1 && g->base.n <= GATHER_RANKS_MAX && !g->through_host && each_has_a_card(ordinals, g->base.n);
     return LARIAT_OK;
 }
 
@@ -218,6 +250,8 @@ static void close_rank(cuda_group *g, cuda_comm *c)
     free(c->fetch);
     free(c->landed);
     free_bytes(c->blocks, g->through_host);
+    free_bytes(c->inbox, false);
+    free_bytes(c->counts, false);
     close_stream(c->copies);
 }
 
@@ -299,6 +333,21 @@ static lariat_status open_fetching(cuda_comm *c)
     return checked(cudaSetDevice(g->ordinals[c->base.rank]), c->base.rank, "the card");
 }
 
+static size_t count_bytes(const cuda_comm *c)
+{
+    return (size_t)(c->base.n + 1) * WORD_STRIDE;
+}
+
+static lariat_status open_inbox(cuda_comm *c)
+{
+    size_t blocks = (size_t)SETS * (size_t)c->base.n * c->group->message_bytes;
+
+    TRY(checked(cuda_gather_load(), c->base.rank, "the kernel of all-gathers"));
+    TRY(take_bytes(c, blocks, false, &c->inbox));
+    TRY(take_bytes(c, count_bytes(c), false, &c->counts));
+    return checked(cudaMemsetAsync(c->counts, 0, count_bytes(c), c->stream), c->base.rank, "the counts of all-gathers");
+}
+
 static lariat_status cuda_attach(comm *base, device *dev)
 {
     cuda_comm *c = (cuda_comm *)base;
@@ -306,6 +355,7 @@ static lariat_status cuda_attach(comm *base, device *dev)
 
     c->dev = dev;
     c->stream = dev->stream;
+    base->repeats = base->n == 1 || g->pushes;
     if (base->n == 1) {
         return LARIAT_OK;
     }
@@ -319,7 +369,8 @@ static lariat_status cuda_attach(comm *base, device *dev)
             TRY(take_bytes(c, staging_bytes(&g->setup), true, &c->slots[i].pinned));
         }
     }
-    return g->through_host ? open_fetching(c) : reach_peers(c);
+    TRY(g->through_host ? open_fetching(c) : reach_peers(c));
+    return g->pushes ? open_inbox(c) : LARIAT_OK;
 }
 
 /* --- order --- */
@@ -335,12 +386,22 @@ static void cuda_cancel(comm_group *base)
     cuda_group *g = (cuda_group *)base;
 
     atomic_store(&g->cancelled, true);
+    __atomic_store_n(g->stop, 1, __ATOMIC_SEQ_CST);
     for (int r = 0; r < base->n; r++) {
         cuda_comm *c = &g->ranks[r];
         for (int i = 0; i < COMM_REGIONS; i++) {
             release_word(&c->ready[i], atomic_load(&c->ready[i].queued.value));
         }
         release_word(&c->gathered, atomic_load(&c->gathered.queued.value));
+    }
+}
+
+/* Pushes begin to count anew. A card that refuses has been lost: the next pass says so. */
+static void reset_counts(const cuda_comm *c)
+{
+    if (c->counts && cudaSetDevice(c->group->ordinals[c->base.rank]) == cudaSuccess) {
+        (void)cudaMemset(c->counts, 0, count_bytes(c));
+        (void)cudaDeviceSynchronize();
     }
 }
 
@@ -354,7 +415,9 @@ static void cuda_reset(comm_group *base)
         c->gathers = 0;
         atomic_store(&c->gathered.queued.value, 0);
         memset((void *)(uintptr_t)c->gathered.word, 0, sizeof(uint32_t)); /* no card is at work */
+        reset_counts(c);
     }
+    __atomic_store_n(g->stop, 0, __ATOMIC_SEQ_CST);
     atomic_store(&g->cancelled, false);
 }
 
@@ -388,22 +451,64 @@ static lariat_status wait_mark(cuda_comm *c, cudaStream_t stream, mark *m, uint3
 
 /* --- collectives --- */
 
-static lariat_status cuda_all_gather(comm *base, const void *mine, size_t bytes, const void *theirs[])
+static void cuda_begin(comm *base, bool repeats)
+{
+    cuda_comm *c = (cuda_comm *)base;
+
+    c->pushing = repeats && c->group->pushes;
+    c->pushed = 0;
+}
+
+/* Rank `from`'s block in the inbox of rank `of`. */
+static unsigned char *inbox_of(const cuda_group *g, int of, uint32_t set, int from)
+{
+    return g->ranks[of].inbox + (set * (size_t)g->base.n + (size_t)from) * g->message_bytes;
+}
+
+/* By a kernel. A rank can be one gather ahead of another, never two: it waits in the next one. So two sets of places in turn are
+   enough within a pass, and another one for its first gather, which follows on the last of the pass before, whichever set
+   that had. A pass by slices has more gathers than one. */
+static lariat_status push(cuda_comm *c, const void *mine, size_t bytes, const void *theirs[])
+{
+    cuda_group *g = c->group;
+    int rank = c->base.rank;
+    uint32_t set = c->pushed == 0 ? SETS - 1 : c->pushed & 1;
+    const uint64_t words[] = {(uintptr_t)"all-gather", (uintptr_t)mine, bytes, set};
+    gather_push p = {.rank = rank, .n = c->base.n, .mine = mine, .bytes = (int64_t)bytes, .stop = g->stop};
+
+    c->pushed++;
+    for (int r = 0; r < p.n; r++) {
+        theirs[r] = r == rank ? mine : inbox_of(g, rank, set, r);
+        p.to[r] = inbox_of(g, r, set, rank);
+        p.arrived[r] = (uint32_t *)(void *)(g->ranks[r].counts + (size_t)rank * WORD_STRIDE);
+        p.come[r] = (const uint32_t *)(const void *)(c->counts + (size_t)r * WORD_STRIDE);
+    }
+    p.count = (uint32_t *)(void *)(c->counts + (size_t)p.n * WORD_STRIDE);
+    if (atomic_load(&g->cancelled)) {
+        return fail(LARIAT_CANCELLED, "rank %d: another rank stopped", rank);
+    }
+    return c->dev->ops->heard(c->dev, words, sizeof words / sizeof *words)
+               ? LARIAT_OK
+               : checked(cuda_gather_push(c->stream, &p), rank, "an all-gather");
+}
+
+static lariat_status gather(comm *base, const void *mine, size_t bytes, const void *theirs[])
 {
     cuda_comm *c = (cuda_comm *)base;
     cuda_group *g = c->group;
-    uint32_t number = ++c->gathers;
-    size_t set = (number & 1) * g->message_bytes;
 
     if (base->n == 1) {
-        if (theirs) {
-            theirs[0] = mine;
-        }
+        theirs[0] = mine;
         return LARIAT_OK;
     }
     if (bytes > g->message_bytes) {
         return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu, please report this", base->rank, bytes, g->message_bytes);
     }
+    if (c->pushing) {
+        return push(c, mine, bytes, theirs);
+    }
+    uint32_t number = ++c->gathers;
+    size_t set = (number & 1) * g->message_bytes;
     if (bytes) {
         TRY(checked(cudaMemcpyAsync(c->blocks + set, mine, bytes, cudaMemcpyDefault, c->stream), base->rank, "a message"));
     }
@@ -413,11 +518,17 @@ static lariat_status cuda_all_gather(comm *base, const void *mine, size_t bytes,
         if (r != base->rank) {
             TRY(wait_mark(c, c->stream, &other->gathered, number));
         }
-        if (theirs) {
-            theirs[r] = other->blocks + set; /* read from there: over the link between the cards, or from the host */
-        }
+        theirs[r] = other->blocks + set; /* read from there: over the link between the cards, or from the host */
     }
     return LARIAT_OK;
+}
+
+static lariat_status cuda_all_gather(comm *base, const void *mine, size_t bytes, const void *theirs[])
+{
+    nvtxRangePushA("all-gather");
+    lariat_status status = gather(base, mine, bytes, theirs);
+    (void)nvtxRangePop();
+    return status;
 }
 
 /* --- pieces --- */
@@ -513,7 +624,10 @@ static lariat_status cuda_ask(comm *base, const comm_hop *hop)
     if (owner == c) { /* lies where it is */
         return LARIAT_OK;
     }
-    TRY(c->group->through_host ? pull_through_host(c, owner, hop, s) : pull(c, owner, hop, s));
+    nvtxRangePushA("hop");
+    lariat_status status = c->group->through_host ? pull_through_host(c, owner, hop, s) : pull(c, owner, hop, s);
+    (void)nvtxRangePop();
+    TRY(status);
     return checked(cudaEventRecord(s->brought, c->copies), base->rank, "a hop");
 }
 
@@ -558,6 +672,7 @@ static const comm_ops cuda_ops = {
     .cancel = cuda_cancel,
     .reset = cuda_reset,
     .attach = cuda_attach,
+    .begin = cuda_begin,
     .all_gather = cuda_all_gather,
     .expose = cuda_expose,
     .ready = cuda_ready,

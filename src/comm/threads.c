@@ -210,12 +210,19 @@ static void threads_release(comm *base, const comm_hop *hop)
     ((threads_comm *)base)->taken--;
 }
 
+static void threads_begin(comm *c, bool repeats)
+{
+    (void)c;
+    (void)repeats;
+}
+
 static const comm_ops threads_ops = {
     .close = threads_close,
     .endpoint = threads_endpoint,
     .cancel = threads_cancel,
     .reset = threads_reset,
     .attach = threads_attach,
+    .begin = threads_begin,
     .all_gather = threads_all_gather,
     .expose = threads_expose,
     .ready = threads_ready,

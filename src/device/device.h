@@ -110,6 +110,17 @@ typedef struct device_ops {
     /* Waits until all that was queued is done, and tells whether the device failed meanwhile. */
     lariat_status (*finish)(device *dev);
 
+    /* Work that comes again, token after token. From listen() to again() a device may take note of the operations only (none
+       of the above may be among them); again() then either starts all of them at once, recorded when the same ones came before,
+       and returns false; or it returns true, and everything must be asked for once more, listen() and again() included.
+       "The same" are operations with the same arguments, but for the items and segments of attention; and what lies in
+       memory (tokens, positions, slots) may differ. A device that does what it is asked at once returns false. */
+    void (*listen)(device *dev);
+    bool (*again)(device *dev);
+    /* For a transport, before it queues anything on the device's stream: the words are all that it depends on; true: it must
+       not, as the device only takes note. */
+    bool (*heard)(device *dev, const uint64_t words[], int n);
+
     /* --- operations --- */
 
     /* x[t, :] = table[tokens[t], :] for t in [0, n); x is [n, table->cols], dense; tokens [n] in the device's memory. */

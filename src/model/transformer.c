@@ -259,40 +259,38 @@ static lariat_status gather_outputs(transformer *t, const pass_output out[], int
     return LARIAT_OK;
 }
 
-/* Logits of the rows that are wanted: every rank its slice of the vocabulary, in either layout. */
-static lariat_status head(transformer *t, const pass_input *in)
+/* Logits of n of the rows that are wanted: every rank its slice of the vocabulary, in either layout. */
+static lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
 {
     const model_config *c = t->config;
     const model_weights *w = t->weights;
-    const device_ops *ops = t->dev->ops;
     int64_t begin, end;
 
     linear_slice(c->vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
-    for (int64_t at = 0; at < in->n_outputs; at += LOGIT_ROWS) {
-        const pass_output *out = in->outputs + at;
-        int64_t n = least(in->n_outputs - at, LOGIT_ROWS), width = end - begin;
-        linear_job job = {.w = &w->head, .row0 = begin, .rows = width, .type = DTYPE_F32, .y = t->logits, .ldy = width};
-
-        TRY(gather_outputs(t, out, n, in->plan->layout == PASS_BY_SLICES));
-        ops->rms_norm(t->dev, t->h, t->last, w->final_norm, c->rms_eps, n, c->d_model);
-        ops->linear(t->dev, t->h, c->d_model, n, &job, width > 0);
-        for (int64_t i = 0; i < n; i++) {
-            ops->download(t->dev, out[i].logits + begin, t->logits + i * width, (size_t)width * sizeof(float));
-        }
-    }
-    return ops->finish(t->dev);
+    linear_job job = {.w = &w->head, .row0 = begin, .rows = end - begin, .type = DTYPE_F32, .y = t->logits, .ldy = end - begin};
+    TRY(gather_outputs(t, in->outputs + at, n, in->plan->layout == PASS_BY_SLICES));
+    t->dev->ops->rms_norm(t->dev, t->h, t->last, w->final_norm, c->rms_eps, n, c->d_model); /* h [n, d] */
+    t->dev->ops->linear(t->dev, t->h, c->d_model, n, &job, end > begin);                    /* logits [n, slice] */
+    return LARIAT_OK;
 }
 
-lariat_status transformer_pass(transformer *t, const pass_input *in)
+/* Brings this rank's slice of n rows of logits to the host. */
+static void deliver(transformer *t, const pass_output out[], int64_t n)
+{
+    int64_t begin, end;
+
+    linear_slice(t->config->vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
+    for (int64_t i = 0; i < n; i++) {
+        t->dev->ops->download(t->dev, out[i].logits + begin, t->logits + i * (end - begin), (size_t)(end - begin) * sizeof(float));
+    }
+}
+
+/* The pass from tokens to the first logits: on the device from end to end. */
+static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
 {
     const model_config *c = t->config;
     const device_ops *ops = t->dev->ops;
-    int64_t rows = list_rows(t, in);
 
-    t->linear.by_slices = in->plan->layout == PASS_BY_SLICES && comm_size(t->comm) > 1;
-    ring_begin(&t->ring, in->plan);
-    ops->upload(t->dev, t->tokens, t->host_tokens, (size_t)rows * sizeof *t->tokens);
-    ops->upload(t->dev, t->positions, t->host_positions, (size_t)rows * sizeof *t->positions);
     ops->embed(t->dev, t->x, &t->weights->embedding, t->tokens, rows); /* x [rows, d] */
     ops->rope_angles(t->dev, t->cos, t->sin, t->positions, rows, t->inv_freq, c->head_dim / 2, c->rope_factor);
     for (int32_t l = 0; l < c->n_layers; l++) {
@@ -302,5 +300,32 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
         TRY(attention_block(t, l, rows));
         TRY(feed_forward(t, l, rows));
     }
-    return head(t, in);
+    return in->n_outputs ? head(t, in, 0, least(in->n_outputs, LOGIT_ROWS)) : LARIAT_OK;
+}
+
+lariat_status transformer_pass(transformer *t, const pass_input *in)
+{
+    const device_ops *ops = t->dev->ops;
+    bool by_slices = in->plan->layout == PASS_BY_SLICES, repeats = by_slices && comm_repeats(t->comm);
+    int64_t rows = list_rows(t, in);
+
+    t->linear.by_slices = by_slices && comm_size(t->comm) > 1;
+    ring_begin(&t->ring, in->plan);
+    ops->upload(t->dev, t->tokens, t->host_tokens, (size_t)rows * sizeof *t->tokens);
+    ops->upload(t->dev, t->positions, t->host_positions, (size_t)rows * sizeof *t->positions);
+    do {
+        if (repeats) {
+            ops->listen(t->dev);
+        }
+        comm_begin(t->comm, repeats);
+        TRY(compute(t, in, rows));
+    } while (repeats && ops->again(t->dev));
+    for (int64_t at = 0; at < in->n_outputs; at += LOGIT_ROWS) {
+        int64_t n = least(in->n_outputs - at, LOGIT_ROWS);
+        if (at > 0) {
+            TRY(head(t, in, at, n));
+        }
+        deliver(t, in->outputs + at, n);
+    }
+    return ops->finish(t->dev);
 }

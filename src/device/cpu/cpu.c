@@ -101,6 +101,25 @@ static lariat_status cpu_finish(device *dev)
     return LARIAT_OK; /* each operation was done when its call returned */
 }
 
+static void cpu_listen(device *dev)
+{
+    (void)dev;
+}
+
+static bool cpu_again(device *dev)
+{
+    (void)dev;
+    return false;
+}
+
+static bool cpu_heard(device *dev, const uint64_t words[], int n)
+{
+    (void)dev;
+    (void)words;
+    (void)n;
+    return false;
+}
+
 static const device_ops cpu_ops = {
     .name = "cpu",
     .reserve = cpu_reserve,
@@ -108,6 +127,9 @@ static const device_ops cpu_ops = {
     .upload = cpu_copy,
     .download = cpu_copy,
     .finish = cpu_finish,
+    .listen = cpu_listen,
+    .again = cpu_again,
+    .heard = cpu_heard,
     .embed = cpu_embed,
     .rms_norm = cpu_rms_norm,
     .linear = cpu_linear,

@@ -16,7 +16,7 @@ enum {
     KEYS_TILE = 64,   /* slots of one segment that a block takes at once */
     DECODE_ROWS = 16, /* rows of one matrix instruction */
     PREFILL_ROWS = 128,
-    PARTS_MAX = 24, /* with the segments: what a launch takes by value, below the 4 KB that every driver allows */
+    PARTS_MAX = 24, /* with the segments: what a launch can take by value, below the 4 KB that every driver allows */
     SEGMENTS_MAX = 64,
     PIECES_MAX = 256,
     PLAIN_KEYS = 32, /* keys of one step of the plain kernel; divides KEYS_TILE */
@@ -43,6 +43,14 @@ typedef struct attention_part {
     int64_t partial0; /* floats into `partials`; a block's are o [rows, head_dim], m [rows], l [rows], see partial_floats() */
 } attention_part;
 
+/* What a launch works on. Prefill takes it by value; the others read it from the card's memory, so that a recorded launch can
+   be repeated over other keys. */
+typedef struct attention_lists {
+    int32_t n_parts, n_keys, n_blocks; /* of the grid, those behind n_blocks have nothing to do */
+    attention_part parts[PARTS_MAX];
+    attention_keys keys[SEGMENTS_MAX];
+} attention_lists;
+
 typedef struct attention_launch {
     const void *q;
     int64_t ldq;
@@ -53,9 +61,7 @@ typedef struct attention_launch {
     int32_t tile_rows;  /* of a block */
     float scale;
     dtype act, kv_type;
-    int32_t n_parts, n_keys, n_blocks;
-    attention_part parts[PARTS_MAX];
-    attention_keys keys[SEGMENTS_MAX];
+    int64_t shift;      /* bytes from the keys and values that the lists name to those of this launch: another layer's */
 } attention_launch;
 
 /* Floats of one block's partial result. */
@@ -82,11 +88,13 @@ cudaError_t attention_prefill_load(int shared_most);
 cudaError_t attention_decode_load(int shared_most);
 cudaError_t attention_plain_load(void);
 
-cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a);
-cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a);
-cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a);
-/* Takes the partial results of all parts with more than one piece into the carry, in the order of the keys. */
-cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a);
+/* `lists` is the host's for prefill, the card's for the others, whose grids have `blocks` blocks. */
+cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists);
+cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks);
+cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks);
+/* Takes the partial results of all parts with more than one piece into the carry, in the order of the keys. A block takes one
+   row of all parts' stacks and KV heads. */
+cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks);
 
 #ifdef __cplusplus
 }

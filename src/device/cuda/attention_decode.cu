@@ -224,13 +224,16 @@ __device__ __forceinline__ void store_sums(const attention_launch &a, const bloc
 }
 
 template <typename T, int D>
-__global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS) attend_decode(const __grid_constant__ attention_launch a)
+__global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS) attend_decode(const __grid_constant__ attention_launch a, const attention_lists *lists)
 {
+    if ((int)blockIdx.x >= lists->n_blocks) {
+        return;
+    }
     extern __shared__ __align__(128) unsigned char shared[];
     __shared__ warp_sums w;
     __shared__ warp_tile tiles[WARPS][decode<D>::STAGES];
     constexpr int STAGES = decode<D>::STAGES;
-    const block_task t = task_of_block(a, DECODE_ROWS);
+    const block_task t = task_of_block(a, *lists, DECODE_ROWS);
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     const uint32_t ring = shared_address(shared) + warp * STAGES * decode<D>::STAGE_BYTES;
     const uint32_t k_lane = ring + swizzled<D>::chunk(lane % 8 + lane / 16 * 8, lane / 8 % 2);
@@ -283,15 +286,19 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS) attend_decode(cons
 constexpr int AHEAD = 16;
 
 // One block a row of a part's stack. A piece that saw nothing has m = -inf and an o that was never written.
-__global__ void __launch_bounds__(THREADS) merge_pieces(const __grid_constant__ attention_launch a)
+__global__ void __launch_bounds__(THREADS)
+    merge_pieces(const __grid_constant__ attention_launch a, const attention_lists *lists)
 {
     __shared__ float weight[PIECES_MAX], l_of[PIECES_MAX];
     int n = 0, row = (int)blockIdx.x;
 
-    for (; a.parts[n].pieces == 1 || row >= a.parts[n].stack * a.n_kv_heads; n++) {
-        row -= a.parts[n].pieces == 1 ? 0 : a.parts[n].stack * a.n_kv_heads;
+    while (n < lists->n_parts && row >= lists->parts[n].stack * a.n_kv_heads) {
+        row -= lists->parts[n++].stack * a.n_kv_heads;
     }
-    const attention_part &p = a.parts[n];
+    if (n == lists->n_parts || lists->parts[n].pieces == 1) {
+        return;
+    }
+    const attention_part &p = lists->parts[n];
     const int kv_head = row / p.stack, stacked = row % p.stack, tile = stacked / a.tile_rows, in_tile = stacked % a.tile_rows;
     const int n_tiles = (p.stack + a.tile_rows - 1) / a.tile_rows, query = stacked / a.group;
     const int64_t stride = partial_floats(p.rows, a.head_dim);
@@ -353,9 +360,9 @@ template <typename T, int D> cudaError_t load_kernel(int shared_most)
     return cudaFuncSetAttribute(attend_decode<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, decode<D>::SHARED);
 }
 
-template <typename T, int D> cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a)
+template <typename T, int D> cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks)
 {
-    attend_decode<T, D><<<(unsigned)a.n_blocks, THREADS, decode<D>::SHARED, stream>>>(a);
+    attend_decode<T, D><<<blocks, THREADS, decode<D>::SHARED, stream>>>(a, lists);
     return cudaGetLastError();
 }
 
@@ -368,17 +375,18 @@ template <typename T> cudaError_t load_type(int shared_most)
     return status ? status : load_kernel<T, 256>(shared_most);
 }
 
-template <typename T> cudaError_t launch_type(cudaStream_t stream, const attention_launch &a)
+template <typename T>
+cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks)
 {
     switch (a.head_dim) {
     case 64:
-        return launch_kernel<T, 64>(stream, a);
+        return launch_kernel<T, 64>(stream, a, lists, blocks);
     case 96:
-        return launch_kernel<T, 96>(stream, a);
+        return launch_kernel<T, 96>(stream, a, lists, blocks);
     case 128:
-        return launch_kernel<T, 128>(stream, a);
+        return launch_kernel<T, 128>(stream, a, lists, blocks);
     default:
-        return launch_kernel<T, 256>(stream, a);
+        return launch_kernel<T, 256>(stream, a, lists, blocks);
     }
 }
 
@@ -409,20 +417,14 @@ cudaError_t attention_decode_load(int shared_most)
     return status ? status : cudaFuncGetAttributes(&unused, merge_pieces);
 }
 
-cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a)
+cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks)
 {
-    return a->act == DTYPE_BF16 ? launch_type<__nv_bfloat16>(stream, *a) : launch_type<__half>(stream, *a);
+    return a->act == DTYPE_BF16 ? launch_type<__nv_bfloat16>(stream, *a, lists, (unsigned)blocks)
+                                : launch_type<__half>(stream, *a, lists, (unsigned)blocks);
 }
 
-cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a)
+cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks)
 {
-    int64_t rows = 0;
-
-    for (int i = 0; i < a->n_parts; i++) {
-        rows += a->parts[i].pieces > 1 ? (int64_t)a->parts[i].stack * a->n_kv_heads : 0;
-    }
-    if (rows) {
-        merge_pieces<<<(unsigned)rows, THREADS, 0, stream>>>(*a);
-    }
+    merge_pieces<<<(unsigned)blocks, THREADS, 0, stream>>>(*a, lists);
     return cudaGetLastError();
 }

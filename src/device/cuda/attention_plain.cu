@@ -176,11 +176,15 @@ __device__ __forceinline__ void move_carry(const attention_launch &a, const bloc
     }
 }
 
-template <int D> __global__ void __launch_bounds__(THREADS) attend_plain(const __grid_constant__ attention_launch a)
+template <int D> __global__ void __launch_bounds__(THREADS)
+    attend_plain(const __grid_constant__ attention_launch a, const attention_lists *lists)
 {
+    if ((int)blockIdx.x >= lists->n_blocks) {
+        return;
+    }
     extern __shared__ __align__(16) float floats[];
     float *q = floats, *slots = q + plain<D>::TILE_ROWS * plain<D>::LD, *scores = slots + STEP * plain<D>::LD;
-    const block_task t = task_of_block(a, plain<D>::TILE_ROWS);
+    const block_task t = task_of_block(a, *lists, plain<D>::TILE_ROWS);
     sums<D> sum;
     key_walk walk;
 
@@ -210,9 +214,10 @@ template <int D> cudaError_t load_kernel()
     return cudaFuncSetAttribute(attend_plain<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, plain<D>::SHARED);
 }
 
-template <int D> cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a)
+template <int D>
+cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, int32_t blocks)
 {
-    attend_plain<D><<<(unsigned)a.n_blocks, THREADS, plain<D>::SHARED, stream>>>(a);
+    attend_plain<D><<<(unsigned)blocks, THREADS, plain<D>::SHARED, stream>>>(a, lists);
     return cudaGetLastError();
 }
 
@@ -237,13 +242,13 @@ cudaError_t attention_plain_load(void)
     return status ? status : load_kernel<512>();
 }
 
-cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a)
+cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks)
 {
     if (a->head_dim <= 64) {
-        return launch_kernel<64>(stream, *a);
+        return launch_kernel<64>(stream, *a, lists, blocks);
     }
     if (a->head_dim <= 128) {
-        return launch_kernel<128>(stream, *a);
+        return launch_kernel<128>(stream, *a, lists, blocks);
     }
-    return a->head_dim <= 256 ? launch_kernel<256>(stream, *a) : launch_kernel<512>(stream, *a);
+    return a->head_dim <= 256 ? launch_kernel<256>(stream, *a, lists, blocks) : launch_kernel<512>(stream, *a, lists, blocks);
 }

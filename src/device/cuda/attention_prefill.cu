@@ -287,7 +287,7 @@ struct block_walk {
 
 template <typename T, int D>
 __global__ void __launch_bounds__(prefill<D>::THREADS, prefill<D>::BLOCKS)
-    attend_prefill(const __grid_constant__ attention_launch a)
+    attend_prefill(const __grid_constant__ attention_launch a, const __grid_constant__ attention_lists lists)
 {
     extern __shared__ __align__(128) unsigned char shared[];
     __shared__ block_walk b;
@@ -303,7 +303,7 @@ __global__ void __launch_bounds__(prefill<D>::THREADS, prefill<D>::BLOCKS)
     uint32_t q_held[P::ROW_TILES][P::Q_STAYS ? D / 16 : 1][4];
 
     if (threadIdx.x == 0) {
-        b.task = task_of_block(a, PREFILL_ROWS);
+        b.task = task_of_block(a, lists, PREFILL_ROWS);
         walk_start(b.walk, t);
         b.tiles[0] = walk_next(b.walk, a, t);
         b.tiles[1] = walk_next(b.walk, a, t);
@@ -358,9 +358,9 @@ template <typename T, int D> cudaError_t load_kernel(int shared_most)
     return cudaFuncSetAttribute(attend_prefill<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, prefill<D>::SHARED);
 }
 
-template <typename T, int D> cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a)
+template <typename T, int D> cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists &lists)
 {
-    attend_prefill<T, D><<<(unsigned)a.n_blocks, prefill<D>::THREADS, prefill<D>::SHARED, stream>>>(a);
+    attend_prefill<T, D><<<(unsigned)lists.n_blocks, prefill<D>::THREADS, prefill<D>::SHARED, stream>>>(a, lists);
     return cudaGetLastError();
 }
 
@@ -373,17 +373,17 @@ template <typename T> cudaError_t load_type(int shared_most)
     return status ? status : load_kernel<T, 256>(shared_most);
 }
 
-template <typename T> cudaError_t launch_type(cudaStream_t stream, const attention_launch &a)
+template <typename T> cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_lists &lists)
 {
     switch (a.head_dim) {
     case 64:
-        return launch_kernel<T, 64>(stream, a);
+        return launch_kernel<T, 64>(stream, a, lists);
     case 96:
-        return launch_kernel<T, 96>(stream, a);
+        return launch_kernel<T, 96>(stream, a, lists);
     case 128:
-        return launch_kernel<T, 128>(stream, a);
+        return launch_kernel<T, 128>(stream, a, lists);
     default:
-        return launch_kernel<T, 256>(stream, a);
+        return launch_kernel<T, 256>(stream, a, lists);
     }
 }
 
@@ -412,7 +412,7 @@ cudaError_t attention_prefill_load(int shared_most)
     return status ? status : load_type<__half>(shared_most);
 }
 
-cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a)
+cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists)
 {
-    return a->act == DTYPE_BF16 ? launch_type<__nv_bfloat16>(stream, *a) : launch_type<__half>(stream, *a);
+    return a->act == DTYPE_BF16 ? launch_type<__nv_bfloat16>(stream, *a, *lists) : launch_type<__half>(stream, *a, *lists);
 }

@@ -13,6 +13,7 @@ constexpr float LOG2_E = 1.4426950408889634f;
 // --- which block does what ---
 
 struct block_task {
+    const attention_lists *lists;
     const attention_part *part;
     int first_row; // of the stack
     int rows;      // of the stack, from first_row on
@@ -22,20 +23,21 @@ struct block_task {
     float *partial;     // where the result goes; nullptr: on from the carry and back into it
 };
 
-static __device__ __forceinline__ block_task task_of_block(const attention_launch &a, int tile_rows)
+static __device__ __forceinline__ block_task task_of_block(const attention_launch &a, const attention_lists &lists, int tile_rows)
 {
     block_task t;
     int n = 0, block = (int)blockIdx.x;
 
-    while (n + 1 < a.n_parts && block >= a.parts[n + 1].block0) {
+    while (n + 1 < lists.n_parts && block >= lists.parts[n + 1].block0) {
         n++;
     }
-    const attention_part &p = a.parts[n];
+    const attention_part &p = lists.parts[n];
     block -= p.block0;
     int piece = block % p.pieces, rest = block / p.pieces;
     int n_tiles = (p.stack + tile_rows - 1) / tile_rows;
     // The last queries see the most keys: their blocks start first.
     int tile = n_tiles - 1 - rest / a.n_kv_heads;
+    t.lists = &lists;
     t.part = &p;
     t.kv_head = rest % a.n_kv_heads;
     t.first_row = tile * tile_rows;
@@ -87,8 +89,8 @@ static __device__ __forceinline__ void walk_start(key_walk &w, const block_task 
 
 static __device__ __forceinline__ void walk_enter(key_walk &w, const attention_launch &a, const block_task &t)
 {
-    const attention_keys &s = a.keys[w.segment];
-    int64_t head = t.kv_head * s.head_stride * a.slot_bytes;
+    const attention_keys &s = t.lists->keys[w.segment];
+    int64_t head = t.kv_head * s.head_stride * a.slot_bytes + a.shift;
 
     w.n = s.tiles;
     w.seen = (int)min(max(s.visible + t.query1, (int64_t)0), (int64_t)s.count);

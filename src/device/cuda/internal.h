@@ -18,6 +18,8 @@ extern "C" {
 
 typedef struct cuda_staging cuda_staging; /* pinned memory between host and card: transfer.c */
 typedef struct cuda_gemm cuda_gemm;       /* cublasLt and the algorithms chosen so far: gemm.c; NULL in F32 runs */
+typedef struct cuda_record cuda_record;   /* work that comes again: record.c */
+typedef struct attention_memo attention_memo; /* the last call of attention: attention.c */
 
 /* One card as one rank sees it. All work goes to `stream`, in order; nothing is ever allocated or waited for by an op. */
 typedef struct cuda_device {
@@ -32,6 +34,8 @@ typedef struct cuda_device {
     size_t scratch_bytes;
     cuda_staging *staging;
     cuda_gemm *gemm;
+    cuda_record *record;
+    attention_memo *attention;
     /* The first failure since the last finish(), and the op that met it; finish() tells and forgets. */
     cudaError_t failed;
     const char *failed_at;
@@ -71,6 +75,36 @@ void cuda_download(cuda_device *dev, void *to, const void *from, size_t bytes);
 /* Downloads reach the host's memory: the stream is idle. */
 void cuda_land(cuda_device *dev);
 lariat_status cuda_load_matrix(device *dev, const matrix *to, const matrix *from);
+
+/* --- record.c: operations that come again are recorded and repeated --- */
+
+lariat_status cuda_record_open(cuda_device *dev);
+void cuda_record_close(cuda_device *dev);
+size_t cuda_record_memory(void);
+/* See device.h. */
+void cuda_listen(cuda_device *dev);
+bool cuda_again(cuda_device *dev);
+/* Ends listening or recording without a result: the pass was given up. */
+void cuda_record_stop(cuda_device *dev);
+/* Asked by whatever is about to queue something, with all that it depends on: whether it must not, as it is only listened to. */
+bool cuda_heard(cuda_device *dev, const uint64_t words[], int n);
+#define HEARD(dev, ...)                                                                                                            \
+    cuda_heard(dev, (const uint64_t[]){__VA_ARGS__}, (int)(sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)))
+/* Not queued directly: what is asked for now may be repeated later. */
+bool cuda_repeats(const cuda_device *dev);
+/* Called by what cannot be repeated with other keys or other rows: this pass is not recorded. */
+void cuda_not_repeated(cuda_device *dev);
+/* Brings a list that may be another one when the work is repeated, at most cuda_table_slot_bytes(), to the card: where it lies
+   when what is queued next begins. */
+const void *cuda_table(cuda_device *dev, const void *from, size_t bytes);
+
+/* --- attention.c --- */
+
+lariat_status cuda_attention_open(cuda_device *dev);
+void cuda_attention_close(cuda_device *dev);
+/* The list of the last call has left the card. */
+void cuda_attention_forget(cuda_device *dev);
+size_t cuda_table_slot_bytes(void);
 
 /* --- gemm.c --- */
 

@@ -69,7 +69,6 @@ cudaError_t cuda_sample(cudaStream_t stream, int32_t *tokens, const float *logit
 
 /* --- attention*.cu --- */
 
-cudaError_t cuda_attention_load(cuda_device *dev);
 /* The op itself: chooses the kernel by shape and type, keeps its failure in the device. */
 void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
                     int n_items, const carry *c);
