@@ -58,6 +58,7 @@ run_part() {
         part ops "$build/tests/cuda_test_ops"
         part ops-memory "$build/tests/cuda_test_memory"
         part ops-attention "$build/tests/cuda_test_attention"
+        part record "$build/tests/cuda_test_record"
         ;;
     engine)
         part engine "$build/tests/cuda_test_engine"
