@@ -313,9 +313,13 @@ static void op_place(device *dev, dtype type, void *y, int64_t ldy, const place_
 static void op_sample(device *dev, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
                       const sample_setting *settings)
 {
-    cuda_device *d = of(dev);
+    static const char op[] = "sample";
+    cuda_device *d = enter(dev, op);
 
-    cuda_note(d, cuda_sample(d->stream, tokens, logits, ld, n, vocab, settings), "sample");
+    if (!HEARD(d, WORD(op), WORD(tokens), WORD(logits), WORD(ld), WORD(n), WORD(vocab), WORD(settings))) {
+        cuda_note(d, cuda_sample(d->stream, tokens, logits, ld, n, vocab, settings), op);
+    }
+    leave();
 }
 
 /* --- opening --- */
