@@ -12,7 +12,7 @@ need_packages gcc=gcc g++=g++ libc6-dev cmake=cmake ninja=ninja-build pkg-config
     aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3=python3 jq=jq
 clang_major=$(clang -dumpversion)
 need_packages "libclang-rt-${clang_major%%.*}-dev"
-need_room . 3000 "another folder for the checkout"
+need_room . 4000 "another folder for the checkout"
 python3 -m pip --version >/dev/null 2>&1 || need_packages python3-pip
 scripts/fetch-model.sh >/dev/null
 
@@ -40,9 +40,24 @@ build() {
     say "  $((SECONDS - started)) s"
 }
 
-build release -DCMAKE_C_COMPILER=gcc
-# clang, every sanitizer that goes with the others, and the fuzz targets.
-build sanitize -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=address,undefined -DLARIAT_FUZZ=ON \
+# The module for GPUs is compiled for every card that it supports, by whatever nvcc CMake would find, else by one of our own.
+cuda=(-DLARIAT_CUDA=ON "-DLARIAT_CUDA_ARCHS=80-real;90a-real;90-virtual")
+if ! command -v nvcc "${CUDA_HOME:-}/bin/nvcc" "${CUDA_PATH:-}/bin/nvcc" /usr/local/cuda/bin/nvcc >/dev/null; then
+    case $(uname -m) in
+    x86_64 | aarch64)
+        CUDA_HOME=$(scripts/fetch-cuda.sh "$folder")
+        export CUDA_HOME
+        ;;
+    *)
+        say "No CUDA compiler for this kind of machine: the module for GPUs is not compiled."
+        cuda=(-DLARIAT_CUDA=OFF)
+        ;;
+    esac
+fi
+
+build release -DCMAKE_C_COMPILER=gcc "${cuda[@]}"
+# clang, every sanitizer that goes with the others, and the fuzz targets. No module for GPUs: no test here could call it.
+build sanitize -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=address,undefined -DLARIAT_FUZZ=ON -DLARIAT_CUDA=OFF \
     -DLARIAT_TEST_PREFIX=sanitize/
 # Where threads meet.
 build thread -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=thread -DLARIAT_CUDA=OFF -DLARIAT_TEST_PREFIX=thread/ \

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The module for GPUs has code of every kernel file for every target that it was built for: cubins of sm_NN for NN-real, PTX for
+# NN-virtual.
+#   cuda_code.sh CHECKOUT MODULE FOLDER_OF_NVCC TARGET...
+set -euo pipefail
+cd "$1"
+module=$2
+PATH=$PATH:$3
+shift 3
+command -v cuobjdump >/dev/null || { echo "no cuobjdump here: skipped"; exit 77; }
+
+want=$(for file in src/device/cuda/*.cu; do
+    for target in "$@"; do
+        case $target in
+        *-real) echo "$(basename "$file" .cu).sm_${target%-real}.cubin" ;;
+        *-virtual) echo "$(basename "$file" .cu).sm_${target%-virtual}.ptx" ;;
+        *) printf '%s.sm_%s.%s\n' "$(basename "$file" .cu)" "$target" cubin "$(basename "$file" .cu)" "$target" ptx ;;
+        esac
+    done
+done | sort)
+got=$({ cuobjdump --list-elf "$module"; cuobjdump --list-ptx "$module"; } | sed -nE 's/^(ELF|PTX) file +[0-9]+: //p' | sort)
+diff <(echo "$want") <(echo "$got") || {
+    echo "< wanted, but not in the module; > in the module, but not wanted" >&2
+    exit 1
+}
