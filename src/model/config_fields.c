@@ -49,6 +49,7 @@ static const struct {
 } refused[] = {
     {"quantization_config", NAN},
     {"compression_config", NAN},
+    {"quantization", NAN},
     {"partial_rotary_factor", 1},
     {"rotary_pct", 1},
     {"rope_interleaved", NAN},
@@ -89,30 +90,66 @@ static const struct {
     {"is_encoder_decoder", NAN},
 };
 
+/* Fields that choose a function by name, with the names of the one that is computed. Hugging Face's llama and mistral read
+   hidden_act alone; the others are of code that a checkpoint brings. */
+static const struct {
+    const char *field, *computed[5];
+} named[] = {
+    {"hidden_act", {"silu", "swish"}},
+    {"hidden_activation", {"silu", "swish"}},
+    {"activation_function", {"silu", "swish"}},
+    {"position_embedding_type", {"rope", "rotary", "ROPE"}},
+    {"norm_type", {"rms_norm", "rmsnorm", "RMSNorm", "rms"}},
+    {"normalization", {"rms_norm", "rmsnorm", "RMSNorm", "rms"}},
+};
+
+static lariat_status refuse_names(const char *path, const json_t *o)
+{
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        const json_t *v = json_object_get(o, named[i].field);
+        const char *name = json_string_value(v);
+        bool computed = !v || json_is_null(v);
+        for (size_t k = 0; name && k < sizeof named[i].computed / sizeof *named[i].computed && named[i].computed[k]; k++) {
+            computed = computed || strcmp(name, named[i].computed[k]) == 0;
+        }
+        if (!computed) {
+            return config_refuse_field(path, named[i].field, v);
+        }
+    }
+    return LARIAT_OK;
+}
+
+static bool is_full_attention(const json_t *kinds)
+{
+    if (!kinds || json_is_null(kinds)) {
+        return true;
+    }
+    for (size_t i = 0; i < json_array_size(kinds); i++) {
+        const char *kind = json_string_value(json_array_get(kinds, i));
+        if (!kind || strcmp(kind, "full_attention") != 0) {
+            return false;
+        }
+    }
+    return json_is_array(kinds);
+}
+
 static lariat_status refuse_known(const char *path, const json_t *o)
 {
+    const json_t *kinds = json_object_get(o, "layer_types"), *causal = json_object_get(o, "is_causal");
+
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         const json_t *v = json_object_get(o, refused[i].field);
         if (!config_field_is_neutral(v, refused[i].neutral)) {
             return config_refuse_field(path, refused[i].field, v);
         }
     }
-    const json_t *kinds = json_object_get(o, "layer_types");
-    for (size_t i = 0; i < json_array_size(kinds); i++) {
-        const char *kind = json_string_value(json_array_get(kinds, i));
-        if (!kind || strcmp(kind, "full_attention") != 0) {
-            return config_refuse_field(path, "layer_types", kinds);
-        }
+    if (!is_full_attention(kinds)) {
+        return config_refuse_field(path, "layer_types", kinds);
     }
-    if (json_is_false(json_object_get(o, "is_causal"))) {
-        return config_refuse_field(path, "is_causal", json_object_get(o, "is_causal"));
+    if (causal && !json_is_null(causal) && !json_is_true(causal)) {
+        return config_refuse_field(path, "is_causal", causal);
     }
-    const char *act = "silu";
-    TRY(json_text(o, path, "hidden_act", false, &act));
-    if (strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0) { /* two names of one function */
-        return config_refuse_field(path, "hidden_act", json_object_get(o, "hidden_act"));
-    }
-    return LARIAT_OK;
+    return refuse_names(path, o);
 }
 
 /* A window is refused whatever its length: it would change the result as soon as a text is longer. */

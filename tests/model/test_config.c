@@ -142,7 +142,17 @@ static void what_would_change_the_result_is_refused_by_name(void **state)
         "\"compression_config\":{\"a\":1}",
         "\"partial_rotary_factor\":0.5",
         "\"hidden_act\":\"gelu\"",
+        "\"hidden_act\":7",
+        "\"hidden_activation\":\"gelu_pytorch_tanh\"",
+        "\"position_embedding_type\":\"alibi\"",
+        "\"norm_type\":\"layernorm\"",
+        "\"normalization\":true",
+        "\"quantization\":\"awq\"",
         "\"layer_types\":[\"full_attention\",\"sliding_attention\"]",
+        "\"layer_types\":[\"full_attention\",0]",
+        "\"layer_types\":\"sliding_attention\"",
+        "\"layer_types\":{\"0\":\"full_attention\"}",
+        "\"layer_types\":0",
         "\"sliding_window\":1024",
         "\"attn_logit_softcapping\":50.0",
         "\"final_logit_softcapping\":30.0",
@@ -161,6 +171,7 @@ static void what_would_change_the_result_is_refused_by_name(void **state)
         "\"alibi\":true",
         "\"pruned_heads\":{\"0\":[1]}",
         "\"is_causal\":false",
+        "\"is_causal\":0",
         "\"use_sliding_window\":true",
         "\"attention_chunk_size\":8192",
     };
@@ -178,6 +189,7 @@ static void what_would_change_the_result_is_refused_by_name(void **state)
         "{\"quantization_config\":null,\"partial_rotary_factor\":1.0,\"hidden_act\":\"swish\",\"sliding_window\":null,"
         "\"layer_types\":[\"full_attention\",\"full_attention\"],\"use_sliding_window\":false,\"num_local_experts\":0,"
         "\"residual_multiplier\":1.0,\"pruned_heads\":{},\"qk_norm\":false,\"is_causal\":true,\"attention_dropout\":0.1,"
+        "\"position_embedding_type\":\"rope\",\"norm_type\":\"rmsnorm\",\"hidden_activation\":null,"
         "\"pretraining_tp\":4,\"use_cache\":false,\"torch_dtype\":\"float16\",\"initializer_range\":0.5,"
         "\"some_note\":\"x\"}",
         NULL, &c));
