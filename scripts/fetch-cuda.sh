@@ -36,6 +36,7 @@ quietly "unpacking the headers of cuBLAS" python3 -c '
 import glob, sys, zipfile
 wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + "/nvidia_cublas-*.whl")[0])
 wheel.extractall(sys.argv[1] + "/python", [name for name in wheel.namelist() if "/include/" in name])' "$stage"
+ln -s lib "$stage/python/nvidia/cu13/lib64" # where nvcc looks for what it links
 echo "$stamp" >"$stage/python/nvidia/cu13/fetched"
 rm -rf "$home"
 mv "$stage/python/nvidia/cu13" "$home"
