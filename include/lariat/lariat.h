@@ -86,6 +86,7 @@ typedef struct lariat_plan {
     const char *dtype;            /* of weights and activations as they are computed with: "bf16", "f16" or "f32" */
     const char *kv;               /* of the cache, likewise */
     int32_t ranks, threads;       /* threads in all */
+    int32_t cpus;                 /* that this process may use */
     int32_t chunk;                /* most tokens of a pass */
     int32_t slices_up_to;         /* passes of up to so many tokens go by slices; 0: none */
     lariat_pass pass;             /* KV or Q; AUTO stands for "by the length of the prefix", see pass_q_from */

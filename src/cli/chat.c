@@ -73,6 +73,8 @@ static int take_lines(talk *t, editor *e)
             }
             fputs("Ctrl-D or /exit ends the talk\n", stderr);
             break;
+        case LINE_FAILED:
+            return EXIT_FAILURE;
         }
     }
     return rc;

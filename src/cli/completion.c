@@ -4,13 +4,6 @@
 
 #include <string.h>
 
-static bool takes_file(const option *o)
-{
-    return o->kind == OPTION_TEXT &&
-           (strcmp(o->name, "model") == 0 || strcmp(o->name, "stats") == 0 || strcmp(o->name, "out") == 0 ||
-            strcmp(o->name, "file") == 0 || strncmp(o->value, "FILE", 4) == 0);
-}
-
 /* "a|b|c" as "a b c". */
 static void print_choices(FILE *to, const char *choices)
 {
@@ -49,7 +42,7 @@ static void print_bash_command(FILE *to, command c)
             print_choices(to, o->value);
             fputs("' -- \"$word\")); return;;\n", to);
         } else {
-            fprintf(to, ") %sreturn;;\n", takes_file(o) ? "COMPREPLY=($(compgen -f -- \"$word\")); " : "");
+            fprintf(to, ") %sreturn;;\n", o->kind == OPTION_PATH ? "COMPREPLY=($(compgen -f -- \"$word\")); " : "");
         }
     }
     fputs("        esac\n        names='", to);
@@ -99,7 +92,7 @@ static void print_zsh_spec(FILE *to, const option *o, const char *dashes, const 
             fputc('(', to);
             print_choices(to, o->value);
             fputc(')', to);
-        } else if (takes_file(o)) {
+        } else if (o->kind == OPTION_PATH) {
             fputs("_files", to);
         }
     }
@@ -150,7 +143,7 @@ static void print_fish_option(FILE *to, command c, const option *o)
         print_choices(to, o->value);
         fputc('\'', to);
     } else if (o->value) {
-        fputs(takes_file(o) ? " -r -F" : " -x", to);
+        fputs(o->kind == OPTION_PATH ? " -r -F" : " -x", to);
     }
     fputs(" -d '", to);
     print_plain(to, o->help);

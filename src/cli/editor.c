@@ -5,6 +5,7 @@
 #include "cli/message.h"
 #include "cli/signals.h"
 
+#include <errno.h>
 #include <histedit.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +113,12 @@ static void remember(editor *e, const char *line)
     }
 }
 
+static line_end failed_read(void)
+{
+    complain("standard input: cannot read: %s, give lines from a terminal, a pipe or a file", strerror(errno));
+    return LINE_FAILED;
+}
+
 static line_end read_edited(editor *e, const char **line)
 {
     int n = 0;
@@ -122,12 +129,12 @@ static line_end read_edited(editor *e, const char **line)
     }
     if (!typed || n <= 0) {
         fputc('\n', stderr);
-        return LINE_LAST;
+        return n < 0 ? failed_read() : LINE_LAST;
     }
     free(e->line);
     e->line = strndup(typed, strcspn(typed, "\n"));
     if (!e->line) {
-        return LINE_LAST;
+        return failed_read();
     }
     if (e->line[0]) {
         remember(e, typed);
@@ -146,7 +153,7 @@ line_end editor_read(editor *e, const char **line)
         return LINE_INTERRUPTED;
     }
     if (size < 0) {
-        return LINE_LAST;
+        return feof(stdin) ? LINE_LAST : failed_read();
     }
     e->line[strcspn(e->line, "\n")] = 0;
     *line = e->line;

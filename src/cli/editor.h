@@ -14,10 +14,10 @@ void editor_close(editor *e);
 /* Is a person typing? */
 bool editor_is_interactive(const editor *e);
 
-typedef enum line_end { LINE_READ, LINE_LAST, LINE_INTERRUPTED } line_end;
+typedef enum line_end { LINE_READ, LINE_LAST, LINE_INTERRUPTED, LINE_FAILED } line_end;
 
 /* The next line without its end, owned by the editor and valid until the next call; kept in the history. LINE_LAST: there is
-   none. LINE_INTERRUPTED: Ctrl-C, what was typed is gone. */
+   none. LINE_INTERRUPTED: Ctrl-C, what was typed is gone. LINE_FAILED: it cannot be read, which has been said. */
 line_end editor_read(editor *e, const char **line);
 
 #endif

@@ -26,20 +26,20 @@ enum {
 #define TOKENS_MOST 1099511627776.0 /* 2^40 */
 
 const option option_table[] = {
-    {'m', "model", "MODEL", MODELS, OPTION_TEXT, FIELD(model), 0, 0, NULL, "LARIAT_MODEL",
+    {'m', "model", "MODEL", MODELS, OPTION_PATH, FIELD(model), 0, 0, NULL, "LARIAT_MODEL",
      "the model: a Hugging Face directory, a .safetensors file in one, a .gguf file, or random:NAME[:TYPE], a named shape with "
      "weights from a seed (7b, 13b, 70b, 3-8b, 3-70b, 3.2-1b, 3.2-3b, smollm2-135m)"},
 
     {'p', "prompt", "TEXT", GENERATE, OPTION_TEXT, FIELD(prompt), 0, 0, NULL, NULL, "the text to go on from"},
     {'p', "prompt", "TEXT", CHAT, OPTION_TEXT, FIELD(prompt), 0, 0, NULL, NULL, "one turn: say this, print the answer, exit"},
     {'p', "prompt", "TEXT", TOKENIZE, OPTION_TEXT, FIELD(prompt), 0, 0, NULL, NULL, "the text (with --decode: the ids)"},
-    {'f', "file", "FILE", GENERATE | PERPLEXITY | TOKENIZE, OPTION_TEXT, FIELD(file), 0, 0, NULL, NULL,
+    {'f', "file", "FILE", GENERATE | PERPLEXITY | TOKENIZE, OPTION_PATH, FIELD(file), 0, 0, NULL, NULL,
      "read the text from a file; - is standard input"},
-    {'f', "file", "DOCUMENT", CHAT, OPTION_TEXT, FIELD(file), 0, 0, NULL, NULL,
+    {'f', "file", "DOCUMENT", CHAT, OPTION_PATH, FIELD(file), 0, 0, NULL, NULL,
      "talk about this text: it is read once, at the start, as the beginning of your first message"},
-    {0, "tokens", "FILE", GENERATE | LOGITS | PERPLEXITY, OPTION_TEXT, FIELD(tokens), 0, 0, NULL, NULL,
+    {0, "tokens", "FILE", GENERATE | LOGITS | PERPLEXITY, OPTION_PATH, FIELD(tokens), 0, 0, NULL, NULL,
      "read token ids, separated by white space or commas, instead of text; - is standard input"},
-    {0, "prompts", "FILE.jsonl", GENERATE, OPTION_TEXT, FIELD(prompts), 0, 0, NULL, NULL,
+    {0, "prompts", "FILE.jsonl", GENERATE, OPTION_PATH, FIELD(prompts), 0, 0, NULL, NULL,
      "run a batch: one {\"id\", \"prompt\" or \"tokens\"} a line in, one {\"id\", \"text\", \"tokens\", \"stop\"} a line out, "
      "in the "
      "order of the input; - is standard input"},
@@ -78,7 +78,7 @@ const option option_table[] = {
     {0, "template", "auto|llama2|llama3|chatml", CHAT, OPTION_CHOICE, FIELD(chat_template), 0, 0, "auto", NULL,
      "how a conversation is written for the model; auto recognises the model's own template"},
 
-    {0, "out", "FILE", LOGITS, OPTION_TEXT, FIELD(out), 0, 0, NULL, NULL,
+    {0, "out", "FILE", LOGITS, OPTION_PATH, FIELD(out), 0, 0, NULL, NULL,
      "the safetensors file to write: \"logits\" F32 [rows, vocabulary] and \"nll\" F64 [1], the mean next-token loss over all "
      "ids"},
     {0, "last", "K", LOGITS, OPTION_COUNT, FIELD(last), 1, TOKENS_MOST, NULL, NULL, "write the last K rows of logits only"},
@@ -125,7 +125,7 @@ const option option_table[] = {
      "which side of attention travels round the ring; auto takes the one that is predicted to be faster"},
     {0, "plan", NULL, RINGS, OPTION_FLAG, FIELD(plan), 0, 0, NULL, NULL,
      "print what the run would take, in memory and layout, and stop"},
-    {0, "stats", "FILE.json", RUNS, OPTION_TEXT, FIELD(stats), 0, 0, NULL, NULL, "write the figures of the run to a file"},
+    {0, "stats", "FILE.json", RUNS, OPTION_PATH, FIELD(stats), 0, 0, NULL, NULL, "write the figures of the run to a file"},
     {'q', "quiet", NULL, ALL, OPTION_FLAG, FIELD(quiet), 0, 0, NULL, NULL, "no progress and no figures on standard error"},
     {'v', "verbose", NULL, ALL, OPTION_FLAG, FIELD(verbose), 0, 0, NULL, NULL,
      "say more on standard error: the model and the plan"},

@@ -81,6 +81,7 @@ typedef struct options {
 typedef enum option_kind {
     OPTION_FLAG,   /* bool */
     OPTION_TEXT,   /* const char * */
+    OPTION_PATH,   /* const char *: a file or folder, never "" */
     OPTION_COUNT,  /* int64_t, with k or m for 1024 or 1048576 */
     OPTION_SEED,   /* uint64_t */
     OPTION_REAL,   /* double */

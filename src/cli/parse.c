@@ -103,13 +103,13 @@ static const char *nearest_command(const char *typed)
 
 /* --- values --- */
 
-/* "128k" is 131072; also refuses what is not a whole number. */
+/* "128k" is 131072; refuses what is not a whole number. One that leaves int64 becomes the largest, which no range holds. */
 static bool read_count(const char *text, int64_t *out)
 {
     char *end = NULL;
     errno = 0;
     long long value = strtoll(text, &end, 10);
-    if (end == text || errno) {
+    if (end == text) {
         return false;
     }
     int64_t unit = 1;
@@ -120,7 +120,10 @@ static bool read_count(const char *text, int64_t *out)
         unit = 1024 * 1024;
         end++;
     }
-    return *end == 0 && !__builtin_mul_overflow((int64_t)value, unit, out);
+    if (errno == ERANGE || __builtin_mul_overflow((int64_t)value, unit, out)) {
+        *out = value < 0 ? INT64_MIN : INT64_MAX;
+    }
+    return *end == 0;
 }
 
 static int set_count(const option *o, const char *where, const char *text, int64_t *out)
@@ -212,6 +215,9 @@ static int set(options *values, const option *o, const char *where, const char *
     case OPTION_TEXT:
         *(const char **)field = text;
         return 0;
+    case OPTION_PATH:
+        *(const char **)field = text;
+        return *text ? 0 : complain_usage("%s: an empty name, give one: %s", where, o->value);
     case OPTION_COUNT:
         return set_count(o, where, text, field);
     case OPTION_SEED:
@@ -363,6 +369,9 @@ static int check_model(options *values)
     command c = values->command;
     if (c == COMMAND_INSPECT && values->subject) {
         values->model = values->subject;
+        if (!*values->subject) {
+            return complain_usage("lariat inspect: an empty name, give one: MODEL");
+        }
     }
     bool wants_model = c != COMMAND_HELP && !(c == COMMAND_BENCH && values->ceilings);
     if (wants_model && !values->model) {

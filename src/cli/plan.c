@@ -83,7 +83,8 @@ void plan_describe(const lariat_plan *plan, const char *indent, FILE *to)
         } else if (plan->weight_bytes > plan->available_bytes) {
             fprintf(to, "the weights alone are too large, use a smaller model or type\n");
         } else {
-            fprintf(to, "no context would fit, use a smaller --chunk, model or type\n");
+            fprintf(to, "no context would fit, use %sa smaller --chunk, model or type\n",
+                    plan->ranks > 1 ? "fewer ranks, " : "");
         }
     }
 }

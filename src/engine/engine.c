@@ -186,8 +186,8 @@ static lariat_status refuse_what_does_not_fit(const char *path, const lariat_pla
     if (p->fits_context < 1) {
         return fail(LARIAT_NO_MEMORY,
                     "%s: needs %.1f GB, %s has %.1f GB free, %.1f GB too little even for a short context; "
-                    "use a smaller --chunk, model or type",
-                    path, need, place_of(p), have, need - have);
+                    "use %sa smaller --chunk, model or type",
+                    path, need, place_of(p), have, need - have, p->ranks > 1 ? "fewer ranks, " : "");
     }
     return fail(LARIAT_NO_MEMORY,
                 "%s: a context of %lld tokens needs %.1f GB, %s has %.1f GB free, %.1f GB too little; "

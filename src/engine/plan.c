@@ -188,7 +188,8 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
     p->dtype = type_text(on->act);
     p->kv = type_text(kv_type_of(o->kv, on));
     p->ranks = o->ranks ? o->ranks : on->n_cards ? on->n_cards : 1;
-    p->threads = o->threads ? o->threads : cpus_available();
+    p->cpus = cpus_available();
+    p->threads = o->threads ? o->threads : p->cpus;
     p->threads = p->threads < p->ranks ? p->ranks : p->threads;
     p->chunk = o->chunk ? o->chunk : (on->n_cards ? GPU_ROWS : CHUNK_ROWS) * p->ranks;
     p->available_bytes = on->n_cards ? on->card_free[0] : memory_available();

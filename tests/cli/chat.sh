@@ -39,6 +39,10 @@ say '$ lariat chat <commands'
 printf '/help\n/nothing\n/exit\nnever said\n' | "$lariat" chat -q -m letters -c 128 >"$work.seen/out" 2>"$work.seen/err"
 show $?
 
+say '$ lariat chat <a folder'
+"$lariat" chat -q -m letters -c 128 <letters >"$work.seen/out" 2>"$work.seen/err"
+show $?
+
 # A full context is said.
 run chat -q -m letters -p 'hello' -c 48
 run chat -q -m letters -p 'hello hello hello hello hello hello hello' -c 24

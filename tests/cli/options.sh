@@ -37,6 +37,12 @@ run generate -m x -p y --kv=
 run generate -m x -p y --quiet=yes
 run generate -m x text
 run generate -m x -p y --ranks 0
+run generate -m x -p y --ranks 99999999999999999999
+run generate -m "" -p y
+run generate -m x -f ""
+run generate -m x -p y --stats=
+run inspect ""
+run inspect x --model ""
 run generate -m x -p y --layout rows
 run bench -m x -p 1,,2
 run bench -m x --ranks 1,0
@@ -59,6 +65,11 @@ plan --ranks 2 --kv f16
 LARIAT_RANKS=many run generate -m mha-bf16 --plan -c 4k
 LARIAT_KV=f8 run tokenize -m letters -p hello
 unset LARIAT_RANKS LARIAT_KV
+
+"$lariat" generate -m mha-bf16 --plan -c 8 -t 4096 >plan 2>warned
+must "many more threads than CPUs are remarked on" grep -q '^lariat: warning: -t: 4096 threads share [0-9]* CPU' warned
+"$lariat" generate -m mha-bf16 --plan -c 8 -t 4 >plan 2>warned
+must "a few are not" test ! -s warned
 
 # Everything that describes the program comes from its table.
 "$lariat" help --man >lariat.1 && must "the manual names every subcommand" test "$(grep -c '^.SS lariat ' lariat.1)" = 8
