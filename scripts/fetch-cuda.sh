@@ -36,7 +36,9 @@ quietly "unpacking the headers of cuBLAS" python3 -c '
 import glob, sys, zipfile
 wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + "/nvidia_cublas-*.whl")[0])
 wheel.extractall(sys.argv[1] + "/python", [name for name in wheel.namelist() if "/include/" in name])' "$stage"
-ln -s lib "$stage/python/nvidia/cu13/lib64" # where nvcc looks for what it links
+# As an installed toolkit has them: the folder where nvcc looks for what it links, the library by which CMake knows the toolkit.
+ln -s lib "$stage/python/nvidia/cu13/lib64"
+ln -s libcudart.so.13 "$stage/python/nvidia/cu13/lib/libcudart.so"
 echo "$stamp" >"$stage/python/nvidia/cu13/fetched"
 rm -rf "$home"
 mv "$stage/python/nvidia/cu13" "$home"
