@@ -37,7 +37,11 @@ if(NOT CMAKE_CUDA_COMPILER)
 endif()
 set(CMAKE_CUDA_ARCHITECTURES ${archs}) # before the compiler is tried: CMake's own default is older than what nvcc takes
 enable_language(CUDA)
+# CMake 3.25 has a remark on nvToolsExt for projects that want 3.25, and fails where there is none, as from CUDA 12.9 on.
+set(required ${CMAKE_MINIMUM_REQUIRED_VERSION})
+set(CMAKE_MINIMUM_REQUIRED_VERSION 3.24)
 find_package(CUDAToolkit REQUIRED)
+set(CMAKE_MINIMUM_REQUIRED_VERSION ${required})
 set(LARIAT_HAS_CUDA ON)
 list(JOIN archs ", " archs_text)
 message(STATUS "CUDA: ${CUDAToolkit_VERSION} in ${CUDAToolkit_TARGET_DIR}, for ${archs_text}")
