@@ -91,3 +91,10 @@ char *path_join(const char *folder, const char *name)
     }
     return path;
 }
+
+char *path_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+}

@@ -26,4 +26,7 @@ int path_is_file(const char *path);
 /* "folder/name", allocated; NULL without memory. */
 char *path_join(const char *folder, const char *name);
 
+/* The folder that the path's file lies in, "." for a name without one; allocated; NULL without memory. */
+char *path_folder(const char *path);
+
 #endif

@@ -26,8 +26,7 @@ static lariat_status read_gguf(const char *path, vocabulary *v)
 /* One of the two files, with what its folder says besides. */
 static lariat_status read_file(const char *path, vocabulary *v)
 {
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, (size_t)(slash - path) + (slash == path)) : strdup(".");
+    char *folder = path_folder(path);
     lariat_status status = folder ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, path);
 
     if (status == LARIAT_OK) {
@@ -62,8 +61,7 @@ static lariat_status read_folder(const char *folder, vocabulary *v)
 /* The folder of a .safetensors file is where its tokenizer lies. */
 static lariat_status read_beside(const char *path, vocabulary *v)
 {
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, (size_t)(slash - path) + (slash == path)) : strdup(".");
+    char *folder = path_folder(path);
     lariat_status status = folder ? read_folder(folder, v) : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, path);
 
     free(folder);

@@ -233,8 +233,7 @@ static lariat_status list_shards(const char *path, const json_t *map, const char
 
 static lariat_status open_shards(const char *path, const char *const *shards, size_t n, tensors *out)
 {
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup("");
+    char *folder = path_folder(path);
     lariat_status status = LARIAT_OK;
 
     out->files = calloc(n, sizeof *out->files);
@@ -243,7 +242,7 @@ static lariat_status open_shards(const char *path, const char *const *shards, si
         return fail(LARIAT_NO_MEMORY, "%s: no memory to open %zu shards" FREE_MEMORY, path, n);
     }
     for (size_t i = 0; i < n && status == LARIAT_OK; i++) {
-        char *file = *folder ? path_join(folder, shards[i]) : strdup(shards[i]);
+        char *file = path_join(folder, shards[i]);
         if (!file) {
             status = fail(LARIAT_NO_MEMORY, "%s: no memory to open %zu shards" FREE_MEMORY, path, n);
         } else if (!path_is_file(file)) {

@@ -1,10 +1,12 @@
 /* Writes a safetensors file piece by piece, so that results of any size never lie in memory.
-   Rests on base/. A regular file is written beside its place and moved into it when it is whole; anything else that is
+   Rests on base/ and jansson. A regular file is written beside its place and moved into it when it is whole; anything else that is
    already there (a pipe, /dev/null) is written to as it is. See tensors.h. */
 #include "format/tensors.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,38 +40,51 @@ void safetensors_discard(safetensors_writer *w)
     free_writer(w);
 }
 
-/* The header as text, padded with spaces so that data begin at a multiple of 8. */
-static char *header_text(const tensor_spec specs[], int n, size_t *length, uint64_t *data_bytes)
+/* What the header says of one tensor, whose data begin at *at, which moves behind them. NULL without memory, or where sizes are
+   more than a file can have. */
+static json_t *entry_of(const tensor_spec *spec, int64_t *at)
 {
-    char *text = NULL;
-    FILE *f = open_memstream(&text, length);
-    uint64_t at = 0;
+    json_t *shape = json_array();
+    int64_t bytes = (int64_t)dtype_block_bytes(spec->type), end;
+    bool sane = shape != NULL;
 
-    if (!f) {
+    for (int d = 0; d < spec->n_dims; d++) {
+        sane = sane && !__builtin_mul_overflow(bytes, spec->dims[d], &bytes) &&
+               json_array_append_new(shape, json_integer(spec->dims[d])) == 0;
+    }
+    if (!sane || __builtin_add_overflow(*at, bytes, &end)) {
+        json_decref(shape);
         return NULL;
     }
-    fputc('{', f);
-    for (int i = 0; i < n; i++) {
-        uint64_t elements = 1;
-        fprintf(f, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", specs[i].name, dtype_name(specs[i].type));
-        for (int d = 0; d < specs[i].n_dims; d++) {
-            fprintf(f, "%s%lld", d ? "," : "", (long long)specs[i].dims[d]);
-            elements *= (uint64_t)specs[i].dims[d];
+    json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype_name(spec->type), "shape", shape, "data_offsets",
+                              (json_int_t)*at, (json_int_t)end);
+    *at = end;
+    return entry;
+}
+
+/* The header as text: names as JSON has them, whatever is in them. */
+static lariat_status header_text(const char *path, const tensor_spec specs[], int n, char **text, uint64_t *data_bytes)
+{
+    json_t *header = json_object();
+    lariat_status status = LARIAT_OK;
+    int64_t at = 0;
+
+    for (int i = 0; i < n && status == LARIAT_OK; i++) {
+        const char *name = specs[i].name;
+        json_t *entry = entry_of(&specs[i], &at);
+        if (!entry) {
+            status = fail(LARIAT_NO_MEMORY, "%s: tensor %s is too large to be described, write less", path, name);
+        } else if (json_object_get(header, name) || strcmp(name, "__metadata__") == 0) {
+            json_decref(entry);
+            status = fail(LARIAT_BAD_ARGUMENT, "%s: the name %s of a tensor is taken, choose another", path, name);
+        } else if (json_object_set_new(header, name, entry) != 0) {
+            status = fail(LARIAT_BAD_ARGUMENT, "%s: the name %s of a tensor is not UTF-8, choose another", path, name);
         }
-        uint64_t bytes = elements * dtype_block_bytes(specs[i].type);
-        fprintf(f, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at, (unsigned long long)(at + bytes));
-        at += bytes;
     }
-    fputc('}', f);
-    for (long end = ftell(f); end % 8 != 0; end++) {
-        fputc(' ', f);
-    }
-    *data_bytes = at;
-    if (fclose(f) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    *data_bytes = (uint64_t)at;
+    *text = status == LARIAT_OK ? json_dumps(header, JSON_COMPACT) : NULL;
+    json_decref(header);
+    return status == LARIAT_OK && !*text ? fail(LARIAT_NO_MEMORY, "%s: no memory for its header" FREE_MEMORY, path) : status;
 }
 
 static lariat_status open_place(safetensors_writer *w)
@@ -109,22 +124,20 @@ static lariat_status put(safetensors_writer *w, const void *data, size_t bytes)
     return LARIAT_OK;
 }
 
+/* The header behind its length, padded with spaces so that data begin at a multiple of 8. */
 static lariat_status put_header(safetensors_writer *w, const tensor_spec specs[], int n)
 {
-    size_t length = 0;
-    char *text = header_text(specs, n, &length, &w->wanted);
     unsigned char size[8];
+    char *text;
 
-    if (!text) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory for its header" FREE_MEMORY, w->path);
-    }
+    TRY(header_text(w->path, specs, n, &text, &w->wanted));
+    size_t length = strlen(text), padding = (8 - length % 8) % 8;
     for (int i = 0; i < 8; i++) {
-        size[i] = (unsigned char)((uint64_t)length >> (8 * i));
+        size[i] = (unsigned char)((uint64_t)(length + padding) >> (8 * i));
     }
     lariat_status status = put(w, size, sizeof size);
-    if (status == LARIAT_OK) {
-        status = put(w, text, length);
-    }
+    status = status == LARIAT_OK ? put(w, text, length) : status;
+    status = status == LARIAT_OK ? put(w, "       ", padding) : status;
     free(text);
     return status;
 }

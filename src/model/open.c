@@ -125,7 +125,7 @@ static lariat_status open_folder(const char *folder, model *m)
 static lariat_status open_single(const char *path, model *m)
 {
     const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    char *folder = path_folder(path);
     lariat_status status = LARIAT_OK;
 
     if (!folder) {

@@ -321,6 +321,32 @@ static void an_unfinished_or_impossible_file_leaves_nothing_behind(void **state)
     free(path);
 }
 
+static void names_are_escaped_and_those_that_no_header_can_hold_are_refused(void **state)
+{
+    const char *odd = "a \"quoted\\name\",\n\x01\xc3\xa9"; /* would end the header's string, or be no JSON at all */
+    const tensor_spec specs[] = {{odd, DTYPE_U8, 1, {1}}, {"b", DTYPE_U8, 1, {1}}, {"b", DTYPE_U8, 1, {1}}};
+    const tensor_spec bad[] = {
+        {"\xff", DTYPE_U8, 1, {1}}, {"__metadata__", DTYPE_U8, 1, {1}}, {"vast", DTYPE_F32, 2, {INT64_MAX / 4, 2}}};
+    char *path = scratch_path("names.safetensors");
+    safetensors_writer *w;
+    tensors t;
+
+    (void)state;
+    assert_accepted(safetensors_create(path, specs, 2, &w));
+    assert_accepted(safetensors_write(w, "xy", 2));
+    assert_accepted(safetensors_finish(w));
+    assert_accepted(safetensors_open(path, &t));
+    assert_int_equal(t.n, 2);
+    assert_memory_equal(tensors_find(&t, odd)->data, "x", 1);
+    assert_memory_equal(tensors_find(&t, "b")->data, "y", 1);
+    tensors_close(&t);
+    assert_refused(safetensors_create(path, specs, 3, &w), LARIAT_BAD_ARGUMENT, "the name b of a tensor is taken");
+    assert_refused(safetensors_create(path, &bad[0], 1, &w), LARIAT_BAD_ARGUMENT, "is not UTF-8");
+    assert_refused(safetensors_create(path, &bad[1], 1, &w), LARIAT_BAD_ARGUMENT, "is taken");
+    assert_refused(safetensors_create(path, &bad[2], 1, &w), LARIAT_NO_MEMORY, "tensor vast is too large");
+    free(path);
+}
+
 static void a_full_disk_is_one_line(void **state)
 {
     const tensor_spec spec = {"x", DTYPE_F32, 1, {2}};
@@ -346,6 +372,7 @@ int main(void)
         cmocka_unit_test(every_tensor_equals_what_the_format_s_own_package_reads),
         cmocka_unit_test(what_is_written_piece_by_piece_reads_back),
         cmocka_unit_test(an_unfinished_or_impossible_file_leaves_nothing_behind),
+        cmocka_unit_test(names_are_escaped_and_those_that_no_header_can_hold_are_refused),
         cmocka_unit_test(a_full_disk_is_one_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
