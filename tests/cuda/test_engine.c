@@ -110,6 +110,52 @@ static void the_same_command_gives_the_same_bits(void **state)
     }
 }
 
+/* The second half of the longest case token by token, from shards that the first half filled, until no position is left. */
+static void decode_to_the_end(const reference *r, int32_t ranks)
+{
+    const oracle_case *c = &r->said.cases[r->said.n - 1];
+    int64_t half = c->length / 2, vocab = r->said.vocab, first = c->length - c->rows;
+    lariat_engine *e = open_or_fail(r->folder, (lariat_options){.device = LARIAT_DEVICE_CUDA, .dtype = LARIAT_DTYPE_F32, .ranks = ranks,
+                                                                .context = c->length, .sessions = 1});
+    float *logits = calloc((size_t)vocab, sizeof *logits);
+    double worst = 0;
+    lariat_session *s;
+
+    assert_non_null(logits);
+    assert_int_equal(lariat_session_open(e, c->length, &s), LARIAT_OK);
+    lariat_item item = {.session = s, .tokens = c->tokens, .count = half};
+    assert_int_equal(lariat_step(e, &item, 1), LARIAT_OK);
+    for (int64_t t = half; t < c->length; t++) {
+        item = (lariat_item){.session = s, .tokens = c->tokens + t, .count = 1, .n_logits = 1, .logits = logits};
+        assert_int_equal(lariat_step(e, &item, 1), LARIAT_OK);
+        for (int64_t i = 0; t >= first && i < vocab; i++) {
+            double error = fabs((double)logits[i] - (double)c->logits[(t - first) * vocab + i]) / c->deviation;
+            worst = error > worst ? error : worst;
+            assert_true(isfinite(logits[i]));
+        }
+    }
+    if (worst > BOUND_F32) {
+        fail_msg("%s, %d ranks: decoding to position %lld is off by %.2e of the deviation", r->folder, ranks, (long long)c->length, worst);
+    }
+    assert_int_equal(lariat_step(e, &item, 1), LARIAT_CONTEXT_FULL);
+    lariat_session_close(s);
+    lariat_engine_close(e);
+    free(logits);
+}
+
+static void a_sharded_cache_is_decoded_from_to_the_end_of_the_context(void **state)
+{
+    (void)state;
+    for (int m = 0; m < REFERENCE_MODELS; m++) {
+        reference r;
+        reference_open(&r, reference_names[m]);
+        for (int32_t ranks = 1; ranks <= 3; ranks++) {
+            decode_to_the_end(&r, ranks);
+        }
+        reference_close(&r);
+    }
+}
+
 static void what_does_not_fit_is_refused_with_what_would(void **state)
 {
     (void)state;
@@ -135,6 +181,7 @@ int main(void)
         cmocka_unit_test(both_layouts_and_both_sides_agree_with_the_oracle),
         cmocka_unit_test(hops_through_the_host_agree_with_the_oracle),
         cmocka_unit_test(the_same_command_gives_the_same_bits),
+        cmocka_unit_test(a_sharded_cache_is_decoded_from_to_the_end_of_the_context),
         cmocka_unit_test(what_does_not_fit_is_refused_with_what_would),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
