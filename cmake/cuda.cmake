@@ -3,8 +3,8 @@
 # opened when a device is.
 #
 # LARIAT_CUDA_ARCHS names what the kernels are compiled for. The default of a build with tests, a developer's, is Hopper alone
-# (90a-real): a third of the time. The default of any other, one that may be installed, is everything that is supported: Ampere and
-# later (80-real), Hopper (90a-real), and 90-virtual, which the driver compiles for later cards.
+# (90a-real): a third of the time. The default of any other, one that may be installed, is everything that is supported: Ampere
+# and later (80-real), Hopper (90a-real), and 90-virtual, which the driver compiles for later cards.
 if(LARIAT_TESTS)
   set(archs 90a-real)
 else()
@@ -30,7 +30,8 @@ endif()
 find_program(CMAKE_CUDA_COMPILER nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
 if(NOT CMAKE_CUDA_COMPILER)
   if(LARIAT_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "CUDA: no nvcc in PATH, CUDA_HOME or /usr/local/cuda: install CUDA's toolkit, or build with -DLARIAT_CUDA=AUTO")
+    message(FATAL_ERROR
+      "CUDA: no nvcc in PATH, CUDA_HOME or /usr/local/cuda: install CUDA's toolkit, or build with -DLARIAT_CUDA=AUTO")
   endif()
   message(STATUS "CUDA: no nvcc in PATH, CUDA_HOME or /usr/local/cuda; only the CPU")
   return()

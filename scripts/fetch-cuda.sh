@@ -28,10 +28,11 @@ trap 'rm -rf "$stage"' EXIT
 trap 'exit 130' INT TERM
 say "Fetching CUDA's compiler (530 MB, of which 275 are kept) ..."
 pip=(python3 -m pip --disable-pip-version-check)
+as_they_are=(--no-cache-dir --no-deps --only-binary :all:)
 export TMPDIR=$stage
-quietly "fetching the CUDA compiler" "${pip[@]}" install --no-cache-dir --no-deps --only-binary :all: --root-user-action ignore \
+quietly "fetching the CUDA compiler" "${pip[@]}" install "${as_they_are[@]}" --root-user-action ignore \
     --target "$stage/python" "${wanted[@]}"
-quietly "fetching the headers of cuBLAS" "${pip[@]}" download --no-cache-dir --no-deps --only-binary :all: --dest "$stage" "$headers"
+quietly "fetching the headers of cuBLAS" "${pip[@]}" download "${as_they_are[@]}" --dest "$stage" "$headers"
 quietly "unpacking the headers of cuBLAS" python3 -c '
 import glob, sys, zipfile
 wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + "/nvidia_cublas-*.whl")[0])

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests and benchmarks that want a GPU, on a machine that has some, in a few minutes; what they printed is left in a folder.
-# CI has no GPU: the results of this script stand in bench/results. Rests on common.sh, CUDA (nvcc, or a build that is there already)
-# and, for the peers, a python3 with torch, transformers and safetensors.
+# CI has no GPU: the results of this script stand in bench/results. Rests on common.sh, CUDA (nvcc, or a build that is there
+# already) and, for the peers, a python3 with torch, transformers and safetensors.
 #   scripts/gpu-test.sh [PART...]      parts: ops engine sanitizer types model attention (all of them)
 #   LARIAT_BUILD=FOLDER                a build with CUDA and tests; made in build-gpu if not given
 #   OUT=FOLDER                         where reports go; build-gpu/report if not given

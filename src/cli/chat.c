@@ -124,7 +124,8 @@ static int chat(run *r)
     text document = {0};
     int64_t capacity = o->context;
     if (o->file && strcmp(o->file, "-") == 0 && !o->prompt) {
-        return complain_usage("-f: the document takes standard input, so there are no turns left: say one with -p, or name a file");
+        return complain_usage("-f: the document takes standard input, so there are no turns left: say one with -p, or "
+                              "name a file");
     }
     int rc = o->file ? read_document(o->file, &document) : 0;
     if (rc == 0 && capacity == 0) {

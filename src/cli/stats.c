@@ -40,11 +40,15 @@ static void print_phase(const char *name, int64_t tokens, double seconds)
     }
 }
 
-static void print_ring(const lariat_stats *s)
+/* Hops are of passes by tokens: where all went by slices, nothing but short rows travelled, and what they cost is the wait. */
+static void print_ring(const lariat_stats *s, int32_t ranks)
 {
     char bytes[24];
     if (s->hops > 0) {
-        fprintf(stderr, " | hop %s, waited %.2f s", bytes_text(s->hop_bytes, bytes), s->wait_s);
+        fprintf(stderr, " | hop %s", bytes_text(s->hop_bytes, bytes));
+    }
+    if (ranks > 1) {
+        fprintf(stderr, "%swaited %.2f s", s->hops > 0 ? ", " : " | ", s->wait_s);
     }
 }
 
@@ -61,7 +65,7 @@ void stats_print(const run *r)
     if (f->decode_weight_bytes > 0) {
         fprintf(stderr, ", weights %.1f GB/s", rate(f->decode_weight_bytes, f->decode_s) / 1e9);
     }
-    print_ring(&r->seen);
+    print_ring(&r->seen, lariat_engine_plan(r->engine)->ranks);
     if (s.prefill > 0) {
         fprintf(stderr, " | prefill %.0f %% of the multiply-add peak", 100 * s.prefill);
     }

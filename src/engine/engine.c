@@ -2,7 +2,8 @@
    Rests on machine.h (devices), model/place.h and model/transformer.h (what a rank does). See internal.h; sessions are in
    session.c.
 
-   A rank is a thread that carries out commands: open, prepare, pass after pass, stop. The caller's thread only hands them out. */
+   A rank is a thread that carries out commands: open, prepare, pass after pass, stop. The caller's thread only hands them
+   out. */
 #include "engine/internal.h"
 
 #include "engine/info.h"

@@ -1,6 +1,6 @@
 /* Writes a safetensors file piece by piece, so that results of any size never lie in memory.
-   Rests on base/ and jansson. A regular file is written beside its place and moved into it when it is whole; anything else that is
-   already there (a pipe, /dev/null) is written to as it is. See tensors.h. */
+   Rests on base/ and jansson. A regular file is written beside its place and moved into it when it is whole; anything else that
+   is already there (a pipe, /dev/null) is written to as it is. See tensors.h. */
 #include "format/tensors.h"
 
 #include <errno.h>

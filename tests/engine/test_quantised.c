@@ -107,30 +107,6 @@ static void the_demo_model_reads_the_gpl_as_the_oracle_does(void **state)
     free(path);
 }
 
-static void tmp(void **state)
-{
-    (void)state;
-    char *expected = reference_path("reference/smollm2/expected.safetensors"), *path = demo_model_path();
-    static const int rings[] = {1,2,5,8};
-    oracle o;
-    oracle_open(&o, expected, "");
-    float *last = malloc((size_t)o.vocab * sizeof *last);
-    double nll;
-    for (int k = 0; k < 2; k++) for (int r = 0; r < 4; r++) {
-        lariat_engine *e = open_or_fail(path, (lariat_options){.ranks = rings[r], .kv = k ? LARIAT_KV_BF16 : LARIAT_KV_F16, .context = 7700});
-        for (int i = 0; i < o.n; i++) {
-            const oracle_case *c = &o.cases[i];
-            lariat_session *s;
-            if (c->length > 1000 && !getenv("LONG")) continue;
-            if (c->length <= 1000 && getenv("LONG")) continue;
-            assert_int_equal(lariat_session_open(e, c->length, &s), LARIAT_OK);
-            double error = oracle_prefill(&o, c, e, s, last, &nll);
-            printf("%s N %d len %d: %.2e nll %.1e\n", k ? "bf16" : "f16", rings[r], (int)c->length, error, nll); fflush(stdout);
-            lariat_session_close(s);
-        }
-        lariat_engine_close(e);
-    }
-}
 /* The largest error of any text of up to 1,000 tokens. */
 static double worst_of_short_texts(const oracle *o, const char *path, lariat_options options)
 {
@@ -194,8 +170,6 @@ static void sixteen_bit_caches_of_the_demo_model_do_not_get_worse_with_the_ring(
 
 int main(void)
 {
-    if (getenv("TMP16")) { const struct CMUnitTest t[] = {cmocka_unit_test(tmp)}; return cmocka_run_group_tests(t, NULL, NULL); }
-
     char *there = reference_path("reference/gguf");
 
     if (!there) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# clang-tidy, as .clang-tidy says, over every C file of src/ that the build compiles (of CUDA it knows too little). What it found to be clean is not looked at
-# again until the file, a header or the settings change.
+# clang-tidy, as .clang-tidy says, over every C file of src/ that the build compiles (of CUDA it knows too little). What it found
+# to be clean is not looked at again until the file, a header or the settings change.
 #   clang_tidy.sh CHECKOUT BUILD [FILE...]
 set -euo pipefail
 cd "$1"

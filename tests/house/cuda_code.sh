@@ -9,7 +9,7 @@ PATH=$PATH:$3
 shift 3
 command -v cuobjdump >/dev/null || { echo "no cuobjdump here: skipped"; exit 77; }
 
-want=$(for file in src/device/cuda/*.cu; do
+want=$(find src -name '*.cu' | while read -r file; do
     for target in "$@"; do
         case $target in
         *-real) echo "$(basename "$file" .cu).sm_${target%-real}.cubin" ;;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a reader may rely on in every file: a noun of at most 900 lines that says what it is, functions that fit a screen or
-# two, nothing unfinished, nothing that is true of one machine only.
+# What a reader may rely on in every file: a noun of at most 900 lines that says what it is, functions that fit a
+# screen, nothing unfinished, nothing that is true of one machine only.
 # Rests on awk and grep; looks at tracked files, or at all of them where there is no git.
 #   style.sh CHECKOUT
 set -euo pipefail
@@ -25,12 +25,14 @@ complain 'left behind by an editor, a merge or a patch' "$(printf '%s\n' "${file
 complain 'over 900 lines' "$(wc -l "${code[@]}" | awk '$2 != "total" && $1 > 900 { print $2 ": " $1 }')"
 complain 'does not begin with a comment that says what it is' \
     "$(for f in "${code[@]}"; do head -n 1 "$f" | grep -qE '^/[*/] ' || echo "$f"; done)"
-complain 'functions over 100 lines' "$(awk '
+complain 'functions over 64 lines' "$(awk '
     FNR == 1 { open = 0 }
     /^[a-z].*\)[^;]*$/ { name = $0 }
     /^\{/ { start = FNR; open = 1 }
-    /^\}/ { if (open && FNR - start > 100) print FILENAME ":" start ": " FNR - start " lines: " name; open = 0 }
+    /^\}/ { if (open && FNR - start > 64) print FILENAME ":" start ": " FNR - start " lines: " name; open = 0 }
     ' "${code[@]}")"
+mapfile -t texts < <(printf '%s\n' "${files[@]}" | grep -E '\.md$')
+complain 'over 128 columns in a text (tables may be)' "$(grep -nE '^[^|].{128}' "${texts[@]}" | cut -c 1-160)"
 complain 'the brace of a function on its line: it has one of its own' "$(grep -nE '^[a-zA-Z_][^=]*\) \{$' "${code[@]}" | cut -c 1-160)"
 # The words stand apart from themselves here, so that this file is not among what it finds.
 complain 'unfinished' "$(grep -nE '\b(TO''DO|FIX''ME|XX''X|HA''CK)\b|[Nn]ot (yet )?imple''mented' "${files[@]}" | cut -c 1-160)"

@@ -180,7 +180,8 @@ double reference_run(const reference *r, lariat_options options, int64_t longest
         if (exact) {
             /* The mean over many tokens; a single one's loss may be off by twice what its logits are. */
             if (!(nll_error < 1e-5 + 2 * error * c->deviation)) {
-                fail_msg("%s, %d ranks, chunk %d, case of %lld tokens: the mean loss is off by %.1e, logits by %.1e of the deviation",
+                fail_msg("%s, %d ranks, chunk %d, case of %lld tokens: the mean loss is off by %.1e, logits by %.1e of the "
+                         "deviation",
                          r->folder, options.ranks, options.chunk, (long long)c->length, nll_error, error);
             }
             oracle_greedy(o, c, e, s, last, 1e-3f);
