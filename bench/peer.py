@@ -3,14 +3,15 @@
 
   bench/peer.py --peer FOLDER [--lariat PROGRAM] [--model FILE.gguf] [PART ...]
 
-FOLDER holds llama.cpp's llama-bench and llama-quantize (PyPI's source package llama-cpp-python 0.3.36 carries it; build it outside
-the tree). The model is the demo's unless named (scripts/fetch-model.sh). Parts, all by default:
+FOLDER holds llama.cpp's llama-bench and llama-quantize (PyPI's source package llama-cpp-python 0.3.36 carries it; build it
+outside the tree); ring and start run without it too. The model is the demo's unless named (scripts/fetch-model.sh). Parts, all by default:
 
   types      prefill of 512 and decode for the types of TYPES (made from the model by llama-quantize; the others: bench_linear)
   long       prefill of 4,096 of the model as it is
-  ring       two ranks of one thread against one rank of two (no peer)
+  ring       two ranks of one thread against one rank of two; the peer has no ring of CPUs in one machine
   neighbour  decode while another process keeps one core busy, 2 threads and 1
-  start      seconds to the first token of a short prompt, and resident memory beyond file and cache (no peer)
+  start      a process from its start over one token read to its end, and its resident memory beyond the file; the peer is
+             llama-bench -p 1 -n 0 -r 1 --no-warmup, which reads one token too, into a cache no larger than that (ours: 2,048)
 
 Every figure is the median of --reps rounds in which all contenders take turns; ratios are of medians. A table goes to standard
 output, the same as JSON to --out.
@@ -85,7 +86,7 @@ class Bench:
         for what, prompt, gen in (("prefill 4096", 4096, 0), ("decode", 0, 128)):
             got = self.take_turns({f"ranks{n}": lambda n=n: self.lariat(self.args.model, prompt, gen, 2, n) for n in (1, 2)})
             self.report("ring", f"{what}, 2 ranks of 1 thread over 1 rank of 2", two=got["ranks2"], one=got["ranks1"],
-                        ratio=got["ranks2"] / got["ranks1"])
+                        ratio=got["ranks2"] / got["ranks1"], peer="has no ring")
 
     def neighbour(self):
         busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
@@ -101,20 +102,26 @@ class Bench:
                     ratio=got["lariat2"] / got["lariat1"], peer_ratio=got["peer2"] / got["peer1"])
 
     def start(self):
-        with tempfile.TemporaryDirectory() as folder:
-            stats = os.path.join(folder, "stats.json")
-            seconds, beyond = [], []
-            for _ in range(self.args.reps):
-                begin = time.monotonic()
-                child = subprocess.Popen([self.args.lariat, "generate", "-m", self.args.model, "-p", "Hello", "-n", "1", "-t", "2",
-                                          "-c", "2048", "--stats", stats], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                _, status, usage = os.wait4(child.pid, 0)
-                seconds.append(time.monotonic() - begin)
-                if status:
-                    sys.exit("peer.py: lariat generate failed")
-                beyond.append(usage.ru_maxrss * 1024 - os.path.getsize(self.args.model))
-            self.report("start", "short prompt, first token and exit", seconds=statistics.median(seconds),
-                        resident_beyond_file_mb=statistics.median(beyond) / 1e6)
+        model, resident = self.args.model, {"lariat": [], "peer": []}
+
+        def whole(name, command):
+            begin = time.monotonic()
+            child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            _, status, usage = os.wait4(child.pid, 0)
+            if status:
+                sys.exit(f"peer.py: {' '.join(command)}: ended with status {status}")
+            resident[name].append((usage.ru_maxrss * 1024 - os.path.getsize(model)) / 1e6)
+            return time.monotonic() - begin
+
+        contenders = {"lariat": lambda: whole("lariat", [self.args.lariat, "generate", "-m", model, "-p", "Hello", "-n", "1",
+                                                         "-t", "2", "-c", "2048"])}
+        if self.peer:
+            contenders["peer"] = lambda: whole("peer", [self.peer, "-m", model, "-p", "1", "-n", "0", "-r", "1", "--no-warmup",
+                                                        "-t", "2"])
+        got = self.take_turns(contenders)
+        figures = {f"{name}_s": seconds for name, seconds in got.items()}
+        figures.update({f"{name}_resident_beyond_file_mb": statistics.median(resident[name]) for name in got})
+        self.report("start", "one token read, start and exit included", **figures)
 
 
 def machine():
