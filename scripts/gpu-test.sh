@@ -59,6 +59,7 @@ run_part() {
         part ops-memory "$build/tests/cuda_test_memory"
         part ops-attention "$build/tests/cuda_test_attention"
         part record "$build/tests/cuda_test_record"
+        part comm "$build/tests/cuda_test_comm"
         ;;
     engine)
         part engine "$build/tests/cuda_test_engine"

@@ -32,7 +32,8 @@
 enum {
     SLOTS = 2,       /* hops between ask and release: the one that is used and the one that travels */
     SETS = 3,        /* of blocks that were pushed: the first of a pass, then in turn */
-    WORD_STRIDE = 64 /* bytes: a cache line a word */
+    WORD_STRIDE = 64, /* bytes: a cache line a word */
+    UNWRITTEN = 0xFF  /* fresh memory holds NaN: whoever reads what nobody brought shows it */
 };
 
 /* A word that a rank's stream writes and others' streams wait on, and how far it has been queued. */
@@ -282,7 +283,11 @@ static lariat_status take_bytes(cuda_comm *c, size_t bytes, bool on_host, unsign
     TRY(checked(on_host ? cudaHostAlloc(&block, bytes, cudaHostAllocPortable | cudaHostAllocMapped) : cudaMalloc(&block, bytes),
                 c->base.rank, on_host ? "pinned memory for hops" : "memory for hops; use a shorter context (-c) or more ranks"));
     *out = block;
-    return LARIAT_OK;
+    if (on_host) {
+        memset(block, UNWRITTEN, bytes);
+        return LARIAT_OK;
+    }
+    return checked(cudaMemsetAsync(block, UNWRITTEN, bytes, c->stream), c->base.rank, "memory for hops");
 }
 
 static lariat_status new_event(cuda_comm *c, cudaEvent_t *event)
@@ -370,7 +375,8 @@ static lariat_status cuda_attach(comm *base, device *dev)
         }
     }
     TRY(g->through_host ? open_fetching(c) : reach_peers(c));
-    return g->pushes ? open_inbox(c) : LARIAT_OK;
+    TRY(g->pushes ? open_inbox(c) : LARIAT_OK);
+    return checked(cudaStreamSynchronize(c->stream), base->rank, "memory for hops"); /* others may write there from now on */
 }
 
 /* --- order --- */

@@ -94,7 +94,7 @@ typedef struct device_ops {
 
     /* --- memory --- */
 
-    /* A block of the device's memory, zeroed; `what` names the purpose where there is none. NULL is allowed for release. */
+    /* A block of the device's memory, which holds nothing yet that may be relied on; `what` names the purpose where there is none. NULL is allowed for release. */
     lariat_status (*reserve)(device *dev, size_t bytes, const char *what, void **out);
     void (*release)(device *dev, void *block, size_t bytes);
 

@@ -69,7 +69,7 @@ static lariat_status op_reserve(device *dev, size_t bytes, const char *what, voi
                     d->ordinal, d->name, what, gib(bytes), gib(free), gib(total));
     }
     if (status == cudaSuccess) {
-        status = cudaMemsetAsync(*out, 0, bytes, d->stream);
+        status = cudaMemsetAsync(*out, CUDA_UNWRITTEN, bytes, d->stream);
     }
     return status == cudaSuccess ? LARIAT_OK : cuda_failure(d->ordinal, d->name, what, status);
 }

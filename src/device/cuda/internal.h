@@ -41,6 +41,10 @@ typedef struct cuda_device {
     const char *failed_at;
 } cuda_device;
 
+/* What fresh memory is filled with: NaN in every type of a run, so that what is read before it was written shows in every test and is
+   never taken for a result. */
+enum { CUDA_UNWRITTEN = 0xFF };
+
 /* Keeps the first failure; `op` is a literal. What every launch, copy or call of the runtime returns goes through this. */
 static inline void cuda_note(cuda_device *dev, cudaError_t status, const char *op)
 {

@@ -1,0 +1,373 @@
+/* Ranks with GPUs: what each pushed or laid out is what every other finds, pass after pass, queued directly and repeated; pieces of
+   regions come as they were when they were ready; and whoever waits for a rank that never comes is let go, on the host and on the card.
+   Rests on comm/gpu.h and device/gpu.h. All cards are used, ranks are dealt over them; skipped where there is no GPU. */
+#include "comm/gpu.h"
+#include "device/gpu.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum {
+    RANKS_MOST = 5,
+    PASSES = 40,
+    GATHERS = 5,        /* of a pass */
+    BLOCK = 1000,       /* floats of a rank's block; the last rank has fewer */
+    SHORT = 37,
+    ROWS = 6,           /* of a region, each of ROW bytes of which PIECE travel */
+    ROW = 512,
+    PIECE = 400,
+    HANGS_AFTER_S = 60, /* the test ends itself */
+};
+
+static const cuda_module *module;
+static const comm_gpu *transport;
+static int n_cards;
+
+typedef struct worker {
+    comm *c;
+    comm_group *group;
+    pthread_barrier_t *all;
+    int rank, n, ordinal, wrong;
+    bool absent; /* gathers less often than the others */
+    lariat_status status;
+    device *dev;
+} worker;
+
+static int64_t block_of(int rank, int n)
+{
+    return rank == n - 1 ? SHORT : BLOCK;
+}
+
+static float value(int rank, int pass, int gather, int64_t i)
+{
+    return (float)(rank * 1000003 + pass * 977 + gather * 131 + (int)i);
+}
+
+static bool must(worker *w, lariat_status status)
+{
+    if (status != LARIAT_OK) {
+        printf("rank %d: %s\n", w->rank, lariat_error());
+        w->status = status;
+    }
+    return status == LARIAT_OK;
+}
+
+/* --- all-gathers --- */
+
+typedef struct gatherer {
+    float *mine;  /* [GATHERS, BLOCK] of this rank */
+    float *block; /* what is gathered: always the same memory */
+    float *out;   /* [GATHERS, n, BLOCK] */
+} gatherer;
+
+static lariat_status gather_all(worker *w, const gatherer *g)
+{
+    const device_ops *ops = w->dev->ops;
+
+    for (int k = 0; k < GATHERS; k++) {
+        const void *theirs[RANKS_MOST];
+        int64_t n = block_of(w->rank, w->n);
+        place_part own = {.from = g->mine + k * BLOCK, .width = n};
+        ops->place(w->dev, DTYPE_F32, g->block, BLOCK, &own, 1, 1, false);
+        TRY(comm_all_gather(w->c, g->block, (size_t)n * sizeof(float), theirs));
+        for (int r = 0; r < w->n; r++) {
+            place_part part = {.from = theirs[r], .column = r * BLOCK, .width = block_of(r, w->n)};
+            ops->place(w->dev, DTYPE_F32, g->out + (int64_t)k * w->n * BLOCK, w->n * BLOCK, &part, 1, 1, false);
+        }
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status gather_pass(worker *w, const gatherer *g, int pass, bool repeats)
+{
+    const device_ops *ops = w->dev->ops;
+    float mine[GATHERS * BLOCK];
+
+    for (int64_t i = 0; i < GATHERS * BLOCK; i++) {
+        mine[i] = value(w->rank, pass, (int)(i / BLOCK), i % BLOCK);
+    }
+    ops->upload(w->dev, g->mine, mine, sizeof mine);
+    do {
+        if (repeats) {
+            ops->listen(w->dev);
+        }
+        comm_begin(w->c, repeats);
+        TRY(gather_all(w, g));
+    } while (repeats && ops->again(w->dev));
+    return LARIAT_OK;
+}
+
+static void count_wrong(worker *w, const float *got, int pass)
+{
+    for (int k = 0; k < GATHERS; k++) {
+        for (int r = 0; r < w->n; r++) {
+            for (int64_t i = 0; i < block_of(r, w->n); i++) {
+                w->wrong += got[((int64_t)k * w->n + r) * BLOCK + i] != value(r, pass, k, i);
+            }
+        }
+    }
+}
+
+static lariat_status open_gatherer(worker *w, gatherer *g)
+{
+    void *block[3];
+    size_t bytes[] = {GATHERS * BLOCK, BLOCK, (size_t)GATHERS * (size_t)w->n * BLOCK};
+
+    for (int i = 0; i < 3; i++) {
+        TRY(w->dev->ops->reserve(w->dev, bytes[i] * sizeof(float), "a test", &block[i]));
+    }
+    *g = (gatherer){block[0], block[1], block[2]};
+    return LARIAT_OK;
+}
+
+static void close_gatherer(worker *w, gatherer *g)
+{
+    w->dev->ops->release(w->dev, g->mine, 0);
+    w->dev->ops->release(w->dev, g->block, 0);
+    w->dev->ops->release(w->dev, g->out, 0);
+}
+
+static void *gather(void *user)
+{
+    worker *w = user;
+    size_t bytes = (size_t)GATHERS * (size_t)w->n * BLOCK * sizeof(float);
+    float *got = malloc(bytes);
+    gatherer g = {0};
+
+    if (!got || !must(w, open_gatherer(w, &g))) {
+        w->wrong++;
+    }
+    for (int pass = 0; pass < PASSES && w->status == LARIAT_OK; pass++) {
+        /* Directly, then listened to, recorded and repeated where that can be; now and then directly again. */
+        bool repeats = comm_repeats(w->c) && pass % 8 > 1;
+        if (must(w, gather_pass(w, &g, pass, repeats))) {
+            w->dev->ops->download(w->dev, got, g.out, bytes);
+            must(w, w->dev->ops->finish(w->dev));
+            count_wrong(w, got, pass);
+        }
+    }
+    close_gatherer(w, &g);
+    free(got);
+    return NULL;
+}
+
+/* --- pieces --- */
+
+static unsigned char byte_of(int rank, int step, size_t i)
+{
+    return (unsigned char)((unsigned)rank * 31 + (unsigned)step * 17 + (unsigned)i * 7 + 1);
+}
+
+/* Brings all rows of an owner's region at a step, and counts what is wrong. */
+static lariat_status bring(worker *w, int owner, int step)
+{
+    comm_piece piece = {.offset = 0, .bytes = PIECE, .stride = ROW, .rows = ROWS};
+    comm_view view;
+    comm_hop hop = {.region = COMM_KV, .owner = owner, .step = (uint32_t)step + 1, .pieces = &piece, .n_pieces = 1, .views = &view};
+    unsigned char got[ROWS * ROW] = {0};
+
+    TRY(comm_ask(w->c, &hop));
+    TRY(comm_take(w->c, &hop));
+    for (size_t r = 0; r < ROWS; r++) {
+        w->dev->ops->download(w->dev, got + r * ROW, (const unsigned char *)view.at + r * view.stride, PIECE);
+    }
+    comm_release(w->c, &hop);
+    TRY(w->dev->ops->finish(w->dev));
+    for (size_t i = 0; i < sizeof got; i++) {
+        w->wrong += i % ROW < PIECE && got[i] != byte_of(owner, step, i);
+    }
+    return LARIAT_OK;
+}
+
+static void *hop(void *user)
+{
+    worker *w = user;
+    unsigned char bytes[ROWS * ROW];
+    void *region = NULL;
+
+    if (must(w, w->dev->ops->reserve(w->dev, sizeof bytes, "a test", &region))) {
+        comm_expose(w->c, COMM_KV, region, sizeof bytes);
+    }
+    pthread_barrier_wait(w->all); /* all have exposed */
+    for (int step = 0; step < PASSES && w->status == LARIAT_OK; step++) {
+        for (size_t i = 0; i < sizeof bytes; i++) {
+            bytes[i] = byte_of(w->rank, step, i);
+        }
+        w->dev->ops->upload(w->dev, region, bytes, sizeof bytes);
+        comm_ready(w->c, COMM_KV, (uint32_t)step + 1);
+        for (int k = 0; k < w->n; k++) {
+            must(w, bring(w, (w->rank + k) % w->n, step));
+        }
+        pthread_barrier_wait(w->all); /* nobody reads any more */
+    }
+    w->dev->ops->release(w->dev, region, sizeof bytes);
+    return NULL;
+}
+
+/* --- a rank that never comes --- */
+
+static void *wait_in_vain(void *user)
+{
+    worker *w = user;
+    gatherer g = {0};
+
+    if (!must(w, open_gatherer(w, &g))) {
+        return NULL;
+    }
+    for (int pass = 0; pass < (w->absent ? 3 : 4) && w->status == LARIAT_OK; pass++) {
+        w->status = gather_pass(w, &g, pass, comm_repeats(w->c));
+        /* Where the host does not wait, the card does. */
+        w->status = w->status ? w->status : w->dev->ops->finish(w->dev);
+    }
+    (void)w->dev->ops->finish(w->dev);
+    close_gatherer(w, &g);
+    return NULL;
+}
+
+/* --- running --- */
+
+typedef void *work(void *user);
+
+static void *open_rank(void *user)
+{
+    worker *w = user;
+
+    w->status = module->open(w->ordinal, DTYPE_F32, &w->dev);
+    if (w->status == LARIAT_OK) {
+        must(w, comm_attach(w->c, w->dev));
+    }
+    return NULL;
+}
+
+static void on_threads(worker workers[], int n, work *what)
+{
+    pthread_t threads[RANKS_MOST];
+
+    for (int r = 0; r < n; r++) {
+        assert_int_equal(pthread_create(&threads[r], NULL, what, &workers[r]), 0);
+    }
+    for (int r = 0; r < n; r++) {
+        pthread_join(threads[r], NULL);
+    }
+}
+
+static comm_group *open_workers(worker workers[], int n, bool through_host, pthread_barrier_t *all)
+{
+    comm_setup s = {.n_ranks = n, .message_bytes = BLOCK * sizeof(float), .hop_bytes = ROWS * ROW};
+    int32_t ordinals[RANKS_MOST];
+    comm_group *g = NULL;
+
+    for (int r = 0; r < n; r++) {
+        ordinals[r] = r * n_cards / n;
+    }
+    assert_int_equal(transport->open(&s, ordinals, through_host, &g), LARIAT_OK);
+    assert_int_equal(pthread_barrier_init(all, NULL, (unsigned)n), 0);
+    for (int r = 0; r < n; r++) {
+        workers[r] = (worker){.c = comm_endpoint(g, r), .group = g, .all = all, .rank = r, .n = n, .ordinal = ordinals[r]};
+    }
+    on_threads(workers, n, open_rank);
+    for (int r = 0; r < n; r++) {
+        assert_int_equal(workers[r].status, LARIAT_OK);
+    }
+    return g;
+}
+
+static void close_workers(worker workers[], int n, comm_group *g, pthread_barrier_t *all)
+{
+    for (int r = 0; r < n; r++) {
+        workers[r].dev->ops->close(workers[r].dev);
+    }
+    comm_group_close(g);
+    pthread_barrier_destroy(all);
+}
+
+static void check(work *what)
+{
+    for (int n = 1; n <= RANKS_MOST; n++) {
+        for (int through_host = 0; through_host <= (n > 1); through_host++) {
+            worker workers[RANKS_MOST];
+            pthread_barrier_t all;
+            comm_group *g = open_workers(workers, n, through_host != 0, &all);
+            on_threads(workers, n, what);
+            for (int r = 0; r < n; r++) {
+                assert_int_equal(workers[r].status, LARIAT_OK);
+                assert_int_equal(workers[r].wrong, 0);
+            }
+            close_workers(workers, n, g, &all);
+        }
+    }
+}
+
+static void every_rank_finds_every_block(void **state)
+{
+    (void)state;
+    check(gather);
+}
+
+static void pieces_come_as_they_were_when_ready(void **state)
+{
+    (void)state;
+    check(hop);
+}
+
+static void *cancel_soon(void *user)
+{
+    const struct timespec while_they_wait = {.tv_nsec = 200000000};
+
+    nanosleep(&while_they_wait, NULL);
+    comm_cancel(user);
+    return NULL;
+}
+
+static void who_waits_in_vain_is_let_go_and_the_group_works_again(void **state)
+{
+    (void)state;
+    for (int n = 2; n <= RANKS_MOST; n++) {
+        worker workers[RANKS_MOST];
+        pthread_barrier_t all;
+        pthread_t canceller;
+        comm_group *g = open_workers(workers, n, false, &all);
+
+        workers[n - 1].absent = true;
+        assert_int_equal(pthread_create(&canceller, NULL, cancel_soon, g), 0);
+        on_threads(workers, n, wait_in_vain);
+        pthread_join(canceller, NULL);
+        comm_reset(g);
+        for (int r = 0; r < n; r++) {
+            assert_true(workers[r].status == LARIAT_OK || workers[r].status == LARIAT_CANCELLED);
+            workers[r].status = LARIAT_OK;
+        }
+        on_threads(workers, n, gather);
+        for (int r = 0; r < n; r++) {
+            assert_int_equal(workers[r].status, LARIAT_OK);
+            assert_int_equal(workers[r].wrong, 0);
+        }
+        close_workers(workers, n, g, &all);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_rank_finds_every_block),
+        cmocka_unit_test(pieces_come_as_they_were_when_ready),
+        cmocka_unit_test(who_waits_in_vain_is_let_go_and_the_group_works_again),
+    };
+
+    if (gpu_module(&module) != LARIAT_OK || module->count(&n_cards) != LARIAT_OK || comm_gpu_find(&transport) != LARIAT_OK) {
+        printf("skipped: %s\n", lariat_error());
+        return 77;
+    }
+    n_cards = n_cards < RANKS_MOST ? n_cards : RANKS_MOST;
+    (void)alarm(HANGS_AFTER_S);
+    return cmocka_run_group_tests_name("cuda_comm", tests, NULL, NULL);
+}
