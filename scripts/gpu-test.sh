@@ -63,6 +63,7 @@ run_part() {
         ;;
     engine)
         part engine "$build/tests/cuda_test_engine"
+        part gguf "$build/tests/cuda_test_gguf"
         # One hardware queue for all streams: whatever waits has what it waits for in front of it.
         CUDA_DEVICE_MAX_CONNECTIONS=1 part engine-one-queue "$build/tests/cuda_test_engine"
         ;;

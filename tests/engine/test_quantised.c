@@ -12,38 +12,6 @@
 
 #include <cmocka.h>
 
-/* Expected logits of the demo's model are fp64 over dequantised weights; fp32 is within 1.3e-5 (REFERENCE). */
-#define DEMO_GAP 5e-5f
-
-static const char *const types[] = {"F32",  "F16",  "BF16", "Q8_0",   "Q4_0",   "Q4_1",   "Q5_0",
-                                    "Q5_1", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S", "Q6_K"};
-
-/* All cases of an oracle of up to `longest` tokens over a file; fails beyond the bound. */
-static void check_file(const oracle *o, const char *path, lariat_options options, float gap, int64_t longest)
-{
-    float *last = malloc((size_t)o->vocab * sizeof *last);
-    double nll_error;
-
-    lariat_engine *e = open_or_fail(path, options);
-    for (int i = 0; i < o->n; i++) {
-        const oracle_case *c = &o->cases[i];
-        lariat_session *s;
-        if (c->length > longest || (TEST_QUICK && c->length > 500)) {
-            continue;
-        }
-        assert_int_equal(lariat_session_open(e, c->length + c->n_greedy, &s), LARIAT_OK);
-        double error = oracle_prefill(o, c, e, s, last, &nll_error);
-        print_message("%s, %d ranks, chunk %d, case %d: %.1e of the deviation\n", lariat_engine_model(e)->weight_type,
-                      options.ranks, options.chunk, i, error);
-        assert_true(error <= BOUND_F32);
-        assert_true(nll_error < 1e-5);
-        oracle_greedy(o, c, e, s, last, gap);
-        lariat_session_close(s);
-    }
-    free(last);
-    lariat_engine_close(e);
-}
-
 static void every_block_type_agrees_with_its_dequantised_values(void **state)
 {
     (void)state;
@@ -52,11 +20,11 @@ static void every_block_type_agrees_with_its_dequantised_values(void **state)
     static const int32_t chunks[] = {0, 1, 7, 64};
 
     assert_non_null(expected);
-    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+    for (size_t t = 0; t < ORACLE_GGUF_TYPES; t++) {
         char name[64], prefix[16];
         oracle o;
-        snprintf(name, sizeof name, "reference/gguf/%s.gguf", types[t]);
-        snprintf(prefix, sizeof prefix, "%s.", types[t]);
+        snprintf(name, sizeof name, "reference/gguf/%s.gguf", oracle_gguf_types[t]);
+        snprintf(prefix, sizeof prefix, "%s.", oracle_gguf_types[t]);
         char *path = reference_path(name);
         if (!path) {
             print_message("skipped: %s is not on this machine\n", name); /* the repository carries the block types only */
@@ -70,7 +38,7 @@ static void every_block_type_agrees_with_its_dequantised_values(void **state)
                 }
                 lariat_options options = {
                     .ranks = ranks, .threads = 2, .chunk = chunks[c], .kv = LARIAT_KV_F32, .context = 1200};
-                check_file(&o, path, options, 1e-3f, INT64_MAX);
+                oracle_check_file(&o, path, options, 1e-3f, INT64_MAX);
             }
         }
         oracle_close(&o);
@@ -96,10 +64,10 @@ static void the_demo_model_reads_the_gpl_as_the_oracle_does(void **state)
     for (int32_t ranks = 1; ranks <= 8; ranks++) {
         /* The whole licence, 7,639 tokens, takes half a minute: on the rings whose divisions differ most. */
         int64_t longest = ranks <= 2 || ranks == 5 || ranks == 8 ? INT64_MAX : 1000;
-        check_file(&o, path, (lariat_options){.ranks = ranks, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, longest);
-        check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 1, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, 100);
-        check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 7, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, 100);
-        check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 64, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP,
+        oracle_check_file(&o, path, (lariat_options){.ranks = ranks, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, longest);
+        oracle_check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 1, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, 100);
+        oracle_check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 7, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, 100);
+        oracle_check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 64, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP,
                    1000);
     }
     oracle_close(&o);

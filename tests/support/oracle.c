@@ -192,3 +192,31 @@ double reference_run(const reference *r, lariat_options options, int64_t longest
     lariat_engine_close(e);
     return worst;
 }
+
+const char *const oracle_gguf_types[ORACLE_GGUF_TYPES] = {"F32",  "F16",  "BF16",   "Q8_0",   "Q4_0",   "Q4_1", "Q5_0",
+                                                          "Q5_1", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S", "Q6_K"};
+
+void oracle_check_file(const oracle *o, const char *path, lariat_options options, float gap, int64_t longest)
+{
+    float *last = malloc((size_t)o->vocab * sizeof *last);
+    double nll_error;
+
+    lariat_engine *e = open_or_fail(path, options);
+    for (int i = 0; i < o->n; i++) {
+        const oracle_case *c = &o->cases[i];
+        lariat_session *s;
+        if (c->length > longest || (TEST_QUICK && c->length > 500)) {
+            continue;
+        }
+        assert_int_equal(lariat_session_open(e, c->length + c->n_greedy, &s), LARIAT_OK);
+        double error = oracle_prefill(o, c, e, s, last, &nll_error);
+        print_message("%s, %d ranks, chunk %d, case %d: %.1e of the deviation\n", lariat_engine_model(e)->weight_type,
+                      options.ranks, options.chunk, i, error);
+        assert_true(error <= BOUND_F32);
+        assert_true(nll_error < 1e-5);
+        oracle_greedy(o, c, e, s, last, gap);
+        lariat_session_close(s);
+    }
+    free(last);
+    lariat_engine_close(e);
+}

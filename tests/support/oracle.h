@@ -58,6 +58,18 @@ void reference_close(reference *r);
    holds the mean loss and the greedy text against what was said. */
 double reference_run(const reference *r, lariat_options options, int64_t longest, bool exact);
 
+/* Types of the tiny files reference/gguf/TYPE.gguf; what is expected of them is called "TYPE.caseI...". */
+enum { ORACLE_GGUF_TYPES = 13 };
+extern const char *const oracle_gguf_types[ORACLE_GGUF_TYPES];
+
+/* Expected logits of the demo's model are fp64 over dequantised weights; fp32 is within 1.3e-5 (REFERENCE): closer calls than
+   this may go another way. */
+#define DEMO_GAP 5e-5f
+
+/* All cases of an oracle of up to `longest` tokens over a file on a ring with these options: logits within BOUND_F32, the mean
+   loss, and the greedy text as far as no call was closer than `gap`. Fails the test otherwise. */
+void oracle_check_file(const oracle *o, const char *path, lariat_options options, float gap, int64_t longest);
+
 /* Opens an engine or fails the test with the reason. */
 lariat_engine *open_or_fail(const char *path, lariat_options options);
 
