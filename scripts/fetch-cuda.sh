@@ -8,7 +8,7 @@ set -euo pipefail
 
 [ $# = 1 ] || die "say where: fetch-cuda.sh FOLDER"
 wanted=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96
-    nvidia-cuda-cccl==13.0.85 nvidia-cuda-cuobjdump==13.2.51)
+    nvidia-cuda-cccl==13.0.85 nvidia-nvtx==13.0.85 nvidia-cuda-cuobjdump==13.2.51)
 headers=nvidia-cublas==13.1.0.3 # of which the library, 540 MB, is not kept
 
 mkdir -p "$1" 2>/dev/null || die "cannot write to $1: choose another folder"
