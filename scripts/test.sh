@@ -42,7 +42,7 @@ build() {
 
 # The module for GPUs is compiled for every card that it supports, by whatever nvcc CMake would find, else by one of our own.
 cuda=(-DLARIAT_CUDA=ON "-DLARIAT_CUDA_ARCHS=80-real;90a-real;90-virtual")
-if ! command -v nvcc "${CUDA_HOME:-}/bin/nvcc" "${CUDA_PATH:-}/bin/nvcc" /usr/local/cuda/bin/nvcc >/dev/null; then
+if ! command -v "${CUDACXX:-nvcc}" "${CUDA_HOME:-}/bin/nvcc" "${CUDA_PATH:-}/bin/nvcc" /usr/local/cuda/bin/nvcc >/dev/null; then
     case $(uname -m) in
     x86_64 | aarch64)
         CUDA_HOME=$(scripts/fetch-cuda.sh "$folder")

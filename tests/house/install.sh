@@ -24,6 +24,8 @@ for file in 'lib*/liblariat.a' 'lib*/liblariat.so' 'lib*/liblariat.so.0' 'lib*/l
     have "$file" >/dev/null
 done
 
+[ ! -e "$build/liblariat_cuda.so" ] || have lib/lariat/liblariat_cuda.so >/dev/null # where the program looks for it
+
 # The library by pkg-config, and a program by the library, agree on the version.
 export PKG_CONFIG_PATH=$PWD/${pc%/*}
 version=$(pkg-config --modversion lariat)
