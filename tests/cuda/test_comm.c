@@ -293,7 +293,7 @@ static void close_workers(worker workers[], int n, comm_group *g, pthread_barrie
 static void check(work *what)
 {
     for (int n = 1; n <= RANKS_MOST; n++) {
-        for (int through_host = 0; through_host <= (n > 1); through_host++) {
+        for (int through_host = 0; through_host < (n > 1 ? 2 : 1); through_host++) {
             worker workers[RANKS_MOST];
             pthread_barrier_t all;
             comm_group *g = open_workers(workers, n, through_host != 0, &all);
