@@ -117,9 +117,12 @@ template <int D> __device__ __forceinline__ void soften(float *scores, sums<D> &
     }
 }
 
+// The values of a step have sums of their own before they join the others: thousands of light keys that are added one by one to what
+// heavy ones have made large would lose a little each, all in the same direction.
 template <int D> __device__ __forceinline__ void add_values(const float *p, const float *v, sums<D> &sum)
 {
     const int line = (int)threadIdx.x / LINE, place = (int)threadIdx.x % LINE;
+    float step[plain<D>::ROWS][plain<D>::COLUMNS] = {};
 
     for (int key = 0; key < STEP; key++) {
         float w[plain<D>::ROWS];
@@ -132,45 +135,72 @@ template <int D> __device__ __forceinline__ void add_values(const float *p, cons
             float4 x = *(const float4 *)(v + key * plain<D>::LD + j * 64 + place * 4);
 #pragma unroll
             for (int r = 0; r < plain<D>::ROWS; r++) {
-                sum.o[r][4 * j] = fmaf(w[r], x.x, sum.o[r][4 * j]);
-                sum.o[r][4 * j + 1] = fmaf(w[r], x.y, sum.o[r][4 * j + 1]);
-                sum.o[r][4 * j + 2] = fmaf(w[r], x.z, sum.o[r][4 * j + 2]);
-                sum.o[r][4 * j + 3] = fmaf(w[r], x.w, sum.o[r][4 * j + 3]);
+                step[r][4 * j] = fmaf(w[r], x.x, step[r][4 * j]);
+                step[r][4 * j + 1] = fmaf(w[r], x.y, step[r][4 * j + 1]);
+                step[r][4 * j + 2] = fmaf(w[r], x.z, step[r][4 * j + 2]);
+                step[r][4 * j + 3] = fmaf(w[r], x.w, step[r][4 * j + 3]);
+            }
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < plain<D>::ROWS * plain<D>::COLUMNS; i++) {
+        sum.o[i / plain<D>::COLUMNS][i % plain<D>::COLUMNS] += step[i / plain<D>::COLUMNS][i % plain<D>::COLUMNS];
+    }
+}
+
+// What a thread's column i is.
+__device__ __forceinline__ int column_of(int i)
+{
+    return i / 4 * 64 + (int)threadIdx.x % LINE * 4 + i % 4;
+}
+
+// A piece's sums, to be merged later. An o that has seen nothing is not written.
+template <int D> __device__ __forceinline__ void store_partial(const attention_launch &a, const block_task &t, const sums<D> &sum)
+{
+    const int line = (int)threadIdx.x / LINE;
+
+#pragma unroll
+    for (int r = 0; r < plain<D>::ROWS; r++) {
+        int row = line * plain<D>::ROWS + r;
+        if (row >= t.rows) {
+            continue;
+        }
+        if (threadIdx.x % LINE == 0) {
+            t.partial[t.part->rows * a.head_dim + row] = sum.m[r];
+            t.partial[t.part->rows * (a.head_dim + 1) + row] = sum.l[r];
+        }
+#pragma unroll
+        for (int i = 0; i < plain<D>::COLUMNS; i++) {
+            if (sum.m[r] > -INFINITY && column_of(i) < a.head_dim) {
+                t.partial[row * a.head_dim + column_of(i)] = sum.o[r][i];
             }
         }
     }
 }
 
-// Loads the carry of a block's rows, or with `store` puts it back; what has seen nothing is neither read nor written.
-template <int D>
-__device__ __forceinline__ void move_carry(const attention_launch &a, const block_task &t, sums<D> &sum, bool store)
+// Takes the block's sums into the carry, as carry_merge would: all keys of a launch have a sum of their own. What has seen nothing is
+// neither read nor written.
+template <int D> __device__ __forceinline__ void merge_into_carry(const attention_launch &a, const block_task &t, const sums<D> &sum)
 {
-    const int line = (int)threadIdx.x / LINE, place = (int)threadIdx.x % LINE;
+    const int line = (int)threadIdx.x / LINE;
 
 #pragma unroll
     for (int r = 0; r < plain<D>::ROWS; r++) {
         int row = line * plain<D>::ROWS + r;
-        bool real = row < t.rows;
+        bool real = row < t.rows && sum.m[r] > -INFINITY;
         int64_t at = real ? head_row(a, t, row) : 0;
-        float *o = t.partial ? t.partial + row * a.head_dim : a.c.o + at * a.head_dim;
-        float *m = t.partial ? t.partial + t.part->rows * a.head_dim + row : a.c.m + at;
-        float *l = t.partial ? t.partial + t.part->rows * (a.head_dim + 1) + row : a.c.l + at;
-        if (!store) {
-            sum.m[r] = real && !t.partial ? *m : -INFINITY;
-            sum.l[r] = real && !t.partial ? *l : 0;
-        } else if (real && place == 0) {
-            *m = sum.m[r];
-            *l = sum.l[r];
+        float before_m = real ? a.c.m[at] : -INFINITY, before_l = real ? a.c.l[at] : 0, m = fmaxf(before_m, sum.m[r]);
+        float before = before_m == -INFINITY ? 0 : expf(before_m - m), now = real ? expf(sum.m[r] - m) : 0;
+        __syncwarp(); // the line has read m and l
+        if (real && threadIdx.x % LINE == 0) {
+            a.c.m[at] = m;
+            a.c.l[at] = (before > 0 ? before_l * before : 0) + sum.l[r] * now;
         }
-        real = real && sum.m[r] > -INFINITY;
 #pragma unroll
         for (int i = 0; i < plain<D>::COLUMNS; i++) {
-            int column = i / 4 * 64 + place * 4 + i % 4;
-            bool inside = real && column < a.head_dim;
-            if (!store) {
-                sum.o[r][i] = inside ? o[column] : 0;
-            } else if (inside) {
-                o[column] = sum.o[r][i];
+            if (real && column_of(i) < a.head_dim) {
+                float *o = a.c.o + at * a.head_dim + column_of(i);
+                *o = (before > 0 ? *o * before : 0) + sum.o[r][i] * now;
             }
         }
     }
@@ -185,12 +215,14 @@ template <int D> __global__ void __launch_bounds__(THREADS)
     extern __shared__ __align__(16) float floats[];
     float *q = floats, *slots = q + plain<D>::TILE_ROWS * plain<D>::LD, *scores = slots + STEP * plain<D>::LD;
     const block_task t = task_of_block(a, *lists, plain<D>::TILE_ROWS);
-    sums<D> sum;
+    sums<D> sum = {};
     key_walk walk;
 
+    for (int r = 0; r < plain<D>::ROWS; r++) {
+        sum.m[r] = -INFINITY;
+    }
     walk_start(walk, t);
     load_q<D>(a, t, q);
-    move_carry<D>(a, t, sum, false);
     for (key_tile tile = walk_next(walk, a, t); tile.count; tile = walk_next(walk, a, t)) {
         for (int from = 0; from < tile.count; from += STEP) {
             const int64_t offset = (int64_t)from * a.slot_bytes;
@@ -206,7 +238,11 @@ template <int D> __global__ void __launch_bounds__(THREADS)
             add_values<D>(scores, slots, sum);
         }
     }
-    move_carry<D>(a, t, sum, true);
+    if (t.partial) {
+        store_partial<D>(a, t, sum);
+    } else {
+        merge_into_carry<D>(a, t, sum);
+    }
 }
 
 template <int D> cudaError_t load_kernel()
