@@ -274,13 +274,19 @@ static bool call_aligned(const attention_launch *a)
     return aligned(a->q) && a->ldq % 8 == 0 && aligned(a->c.o);
 }
 
+static bool same_shape(const attention_shape *a, const attention_shape *b)
+{
+    return a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads && a->head_dim == b->head_dim && a->scale == b->scale &&
+           a->kv_type == b->kv_type;
+}
+
 /* Whether this call is the last one over keys and values that lie elsewhere, all of them *shift bytes further. */
 static bool same_call(const attention_memo *m, const attention_launch *a, const attention_shape *s, const attention_item items[],
                       int n_items, int64_t *shift)
 {
     const kv_segment *known = m->segments;
     bool same = m->valid && m->n_items == n_items && m->ldq == a->ldq && m->aligned == call_aligned(a) &&
-                memcmp(&m->shape, s, sizeof *s) == 0;
+                same_shape(&m->shape, s);
 
     *shift = 0;
     for (int i = 0; same && i < n_items; i++) {
