@@ -1,4 +1,4 @@
-/* Continues a text: a model opened on a ring of two ranks, one session, one token after the other.
+/* Continues a text: a model opened on a ring of two ranks, one session, one token after the other by lariat_generate.
    Rests on the public interface alone; read on in include/lariat/lariat.h.
 
        cc generate.c -o generate $(pkg-config --cflags --libs lariat)
@@ -6,12 +6,10 @@
 
    MODEL is whatever `lariat -m` takes: a Hugging Face directory, a .gguf file. */
 #include <lariat/lariat.h>
-#include <lariat/sample.h>
 #include <lariat/text.h>
 
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { RANKS = 2, REPLY = 64 }; /* REPLY: most tokens */
@@ -25,7 +23,7 @@ typedef struct writer {
     lariat_engine *engine;
     lariat_session *session;
     lariat_sampler *sampler;
-    float *logits; /* [vocab] */
+    bool failed; /* while a token was written */
 } writer;
 
 static bool ok(lariat_status status)
@@ -56,37 +54,37 @@ static bool open_ring(writer *w, const char *model)
     if (!ok(lariat_engine_open(model, &options, &w->engine)) || !ok(lariat_session_open(w->engine, 0, &w->session))) {
         return false;
     }
-    int32_t vocab = lariat_engine_model(w->engine)->vocab;
-    w->logits = malloc((size_t)vocab * sizeof *w->logits);
-    if (!w->logits) {
-        perror("generate");
+    return ok(lariat_sampler_open(&likeliest, lariat_engine_model(w->engine)->vocab, &w->sampler));
+}
+
+/* Called with every token as it comes. False: it was the last one. */
+static bool write_token(void *user, int32_t item, int32_t id)
+{
+    writer *w = user;
+    const char *piece;
+    size_t size;
+
+    (void)item; /* the only one */
+    if (lariat_tokenizer_is_end(w->tokenizer, id)) {
+        return false;
     }
-    return w->logits && ok(lariat_sampler_open(&likeliest, vocab, &w->sampler));
+    w->failed = !ok(lariat_stream_put(w->stream, id, &piece, &size));
+    if (w->failed) {
+        return false;
+    }
+    fwrite(piece, 1, size, stdout);
+    fflush(stdout);
+    return true;
 }
 
 static bool write_reply(writer *w)
 {
-    const int32_t *next = w->prompt; /* first the whole prompt, then the token that was made last */
-    int64_t count = w->n_prompt;
+    lariat_reply reply = {.session = w->session, .tokens = w->prompt, .count = w->n_prompt, .sampler = w->sampler, .most = REPLY};
     const char *piece;
     size_t size;
-    int32_t id;
 
-    for (int i = 0; i < REPLY; i++) {
-        lariat_item item = {.session = w->session, .tokens = next, .count = count, .n_logits = 1, .logits = w->logits};
-        if (!ok(lariat_step(w->engine, &item, 1)) || !ok(lariat_sample(w->sampler, w->logits, &id))) {
-            return false;
-        }
-        if (lariat_tokenizer_is_end(w->tokenizer, id)) {
-            break;
-        }
-        if (!ok(lariat_stream_put(w->stream, id, &piece, &size))) {
-            return false;
-        }
-        fwrite(piece, 1, size, stdout);
-        fflush(stdout);
-        next = &id;
-        count = 1;
+    if (!ok(lariat_generate(w->engine, &reply, 1, write_token, w)) || w->failed) {
+        return false;
     }
     if (!ok(lariat_stream_flush(w->stream, &piece, &size))) {
         return false;
@@ -104,7 +102,6 @@ int main(int argc, char **argv)
         return 2;
     }
     bool done = open_text(&w, argv[1], argv[2]) && open_ring(&w, argv[1]) && write_reply(&w);
-    free(w.logits);
     lariat_sampler_close(w.sampler);
     lariat_session_close(w.session);
     lariat_engine_close(w.engine);

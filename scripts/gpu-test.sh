@@ -59,10 +59,12 @@ run_part() {
         part ops-memory "$build/tests/cuda_test_memory"
         part ops-attention "$build/tests/cuda_test_attention"
         part record "$build/tests/cuda_test_record"
+        part sample "$build/tests/cuda_test_sample"
         part comm "$build/tests/cuda_test_comm"
         ;;
     engine)
         part engine "$build/tests/cuda_test_engine"
+        part generate "$build/tests/cuda_test_generate"
         part gguf "$build/tests/cuda_test_gguf"
         # One hardware queue for all streams: whatever waits has what it waits for in front of it.
         CUDA_DEVICE_MAX_CONNECTIONS=1 part engine-one-queue "$build/tests/cuda_test_engine"

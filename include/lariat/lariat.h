@@ -3,15 +3,17 @@
    - an engine is a model opened on a ring of ranks (Liu et al. 2023, "Ring Attention with Blockwise Transformers");
    - a session is one sequence: its positions, and its slots in every rank's shard of the KV cache.
 
-   lariat_step takes any number of sessions forward by any number of tokens each. That the ring spans threads or GPUs (later:
-   processes, hosts) is a property of the engine: this interface does not change with it.
+   lariat_step takes any number of sessions forward by any number of tokens each and gives logits; lariat_generate goes on from
+   there by itself, token after token. That the ring spans threads or GPUs (later: processes, hosts) is a property of the engine:
+   this interface does not change with it.
 
    Calls on one engine and its sessions come from one thread at a time (lariat_engine_cancel excepted). Functions that can
    fail return lariat_status and leave the reason in lariat_error(); what they would have opened is NULL then. Text: see text.h;
-   sampling: sample.h. */
+   samplers: sample.h. */
 #ifndef LARIAT_LARIAT_H
 #define LARIAT_LARIAT_H
 
+#include "lariat/sample.h"
 #include "lariat/status.h"
 
 #include <stdbool.h>
@@ -114,8 +116,8 @@ LARIAT_API lariat_status lariat_engine_open(const char *model, const lariat_opti
 /* Ends the ranks and frees all; sessions must be closed before. NULL is allowed. */
 LARIAT_API void lariat_engine_close(lariat_engine *engine);
 
-/* Lets a running lariat_step return LARIAT_CANCELLED soon, no session moved. From any thread or signal handler. The next step
-   is not affected. */
+/* Lets a running lariat_step return LARIAT_CANCELLED soon, no session moved, or lariat_generate after the tokens that it has
+   given out. From any thread or signal handler. The next call is not affected. */
 LARIAT_API void lariat_engine_cancel(lariat_engine *engine);
 
 typedef struct lariat_model_info {
@@ -170,6 +172,27 @@ LARIAT_API void lariat_engine_on_progress(lariat_engine *engine, lariat_progress
 /* Takes every session forward by its tokens, in as many passes as memory asks for. Items' logits follow from their own
    tokens alone; their mates change rounding at most. Returns LARIAT_OK, or an error after which no session has moved. */
 LARIAT_API lariat_status lariat_step(lariat_engine *engine, lariat_item items[], int32_t n);
+
+typedef struct lariat_reply {
+    lariat_session *session; /* each session in one item only */
+    const int32_t *tokens;   /* [count], to be read first: a prompt, or the token that came last */
+    int64_t count;           /* at least one */
+    lariat_sampler *sampler; /* one for each item, for the model's vocabulary */
+    int64_t most;            /* tokens to make; 0: only reads */
+} lariat_reply;
+
+/* Called with each token that is made, from the thread that called lariat_generate: `item` is its index. False: this item stops
+   with that token. It may call lariat_engine_cancel, and nothing else that takes the engine or a session of the items. */
+typedef bool (*lariat_token_fn)(void *user, int32_t item, int32_t token);
+
+/* Reads what the items name, as lariat_step does, then makes token after token for all of them together, each chosen by its own
+   sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session full.
+   All items have got the same number of tokens then; those that did not stop go on with the next call. A session then holds all
+   that was read and made but the token that came last, which the next call reads. On GPUs the host is one pass ahead of them; what
+   that began for an item that stopped is taken back, its sampler's numbers too. After an error, and when cancelled, a session
+   holds all but the token that it gave out last, or, before the first one, what it held before. */
+LARIAT_API lariat_status lariat_generate(lariat_engine *engine, const lariat_reply items[], int32_t n, lariat_token_fn on_token,
+                                         void *user);
 
 /* --- what happened --- */
 

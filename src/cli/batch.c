@@ -1,5 +1,5 @@
-/* Continuous batching: sequences enter as others end, every step takes all open ones forward, results leave in the order of
-   input. Rests on reply.c for what a step does. */
+/* Continuous batching: sequences enter as others end, all open ones go on together, results leave in the order of input.
+   Rests on reply.c for how they go on. */
 #include "cli/batch.h"
 #include "cli/message.h"
 #include "cli/output.h"
@@ -32,7 +32,7 @@ typedef struct batch {
     int64_t entered, written; /* entries that have begun, and whose line is out */
     int width;                /* sequences at once */
     int active;
-    reply *open[REPLIES_MOST];   /* [active] the replies of a step */
+    reply *open[REPLIES_MOST];   /* [active] the replies that go on */
     entry *whose[REPLIES_MOST];  /* [active] */
     reply replies[REPLIES_MOST]; /* where they lie; a free one has no session */
 } batch;
@@ -301,9 +301,9 @@ static int write_results(batch *b)
     return rc;
 }
 
-static int step_all(batch *b)
+static int go_on(batch *b)
 {
-    int rc = replies_step(b->run, b->open, b->active);
+    int rc = replies_go_on(b->run, b->open, b->active);
     bool interrupted = false;
     for (int i = b->active - 1; rc == 0 && i >= 0; i--) {
         if (b->open[i]->stop == STOP_INTERRUPTED) {
@@ -337,7 +337,7 @@ int generate_batch(run *r)
     rc = rc ? rc : open_engine(&b);
     while (rc == 0 && r->engine && b.written < b.n) {
         rc = enter_all(&b);
-        rc = rc ? rc : step_all(&b);
+        rc = rc ? rc : go_on(&b);
     }
     release(&b);
     return rc;

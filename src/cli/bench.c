@@ -59,29 +59,39 @@ static double median(double *values, int64_t n)
 typedef struct bench {
     run *run;
     lariat_session *session;
-    int32_t *ids; /* [n_prompt + n_gen], at least one */
-    float *logits;
+    lariat_sampler *sampler;
+    int32_t *ids;  /* [n_prompt], at least one */
+    int32_t token; /* that came last */
 } bench;
 
-static int step(bench *b, const int32_t *ids, int64_t n, phase what)
+static bool on_token(void *user, int32_t item, int32_t id)
 {
-    lariat_item item = {.session = b->session, .tokens = ids, .count = n, .n_logits = 1, .logits = b->logits};
+    bench *b = user;
+    (void)item;
+    b->token = id;
+    return true;
+}
+
+static int generate(bench *b, const int32_t *ids, int64_t n, int64_t most, phase what)
+{
+    lariat_reply item = {.session = b->session, .tokens = ids, .count = n, .sampler = b->sampler, .most = most};
     bool cancelled;
-    int rc = run_step(b->run, &item, 1, what, &cancelled);
+    int rc = run_generate(b->run, &item, 1, what, on_token, b, &cancelled);
     return rc ? rc : cancelled || signals_interrupted() ? EXIT_INTERRUPTED : 0;
 }
 
-/* A prompt of n_prompt tokens, then n_gen tokens after it; the times are added to the run's figures. */
+/* A prompt of n_prompt tokens to the first token of its reply, then n_gen tokens after that; the times are added to the run's
+   figures. */
 static int measure_once(bench *b, int64_t n_prompt, int64_t n_gen)
 {
     int rc = lariat_session_rewind(b->session, 0) == LARIAT_OK ? 0 : complain_library();
     if (rc == 0 && n_prompt > 0) {
         progress_begin(&b->run->progress, "reading", n_prompt);
-        rc = step(b, b->ids, n_prompt, PREFILL);
+        rc = generate(b, b->ids, n_prompt, 1, PREFILL);
         progress_end(&b->run->progress);
     }
-    for (int64_t i = 0; rc == 0 && i < n_gen; i++) {
-        rc = step(b, b->ids + n_prompt + i, 1, DECODE);
+    if (rc == 0 && n_gen > 0) {
+        rc = generate(b, n_prompt > 0 ? &b->token : b->ids, 1, n_gen, DECODE);
     }
     return rc;
 }
@@ -136,14 +146,17 @@ static int measure_row(run *r, row *out)
     out->threads = plan->threads;
     out->chunk = plan->chunk;
     out->kv = plan->kv;
-    int64_t n = out->n_prompt + out->n_gen;
+    int64_t n = out->n_prompt > 0 ? out->n_prompt : 1;
+    lariat_sampling likeliest = {.top_p = 1}; /* temperature 0 */
     bench b = {.run = r};
-    if (lariat_session_open(r->engine, n, &b.session) != LARIAT_OK) {
+    if (lariat_session_open(r->engine, out->n_prompt + out->n_gen, &b.session) != LARIAT_OK) {
         return complain_library();
     }
     b.ids = malloc((size_t)n * sizeof *b.ids);
-    b.logits = malloc((size_t)r->model->vocab * sizeof *b.logits);
-    int rc = b.ids && b.logits ? 0 : complain_memory("bench");
+    int rc = b.ids ? 0 : complain_memory("bench");
+    if (rc == 0 && lariat_sampler_open(&likeliest, r->model->vocab, &b.sampler) != LARIAT_OK) {
+        rc = complain_library();
+    }
     if (rc == 0) {
         fill_tokens(b.ids, n, r->model->vocab);
         /* The first pass of each kind pays for pages and for threads that start. */
@@ -152,7 +165,7 @@ static int measure_row(run *r, row *out)
     }
     rc = rc ? rc : measure_reps(&b, out);
     free(b.ids);
-    free(b.logits);
+    lariat_sampler_close(b.sampler);
     lariat_session_close(b.session);
     return rc;
 }

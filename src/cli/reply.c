@@ -1,5 +1,5 @@
 /* The loop of generation, once for all subcommands.
-   Rests on lariat_step and lariat_sample. */
+   Rests on lariat_generate. */
 #include "cli/reply.h"
 #include "cli/message.h"
 #include "cli/output.h"
@@ -18,10 +18,6 @@ int reply_open(reply *r, run *owner, lariat_session *session, int64_t capacity, 
                                 .top_p = (float)o->top_p,
                                 .min_p = (float)o->min_p,
                                 .seed = o->seed};
-    r->logits = malloc((size_t)owner->model->vocab * sizeof *r->logits);
-    if (!r->logits) {
-        return complain_memory("reply");
-    }
     bool as_text = shown && owner->tokenizer;
     if (lariat_sampler_open(&settings, owner->model->vocab, &r->sampler) != LARIAT_OK ||
         (as_text && lariat_stream_open(owner->tokenizer, o->special, &r->stream) != LARIAT_OK)) {
@@ -35,7 +31,6 @@ void reply_close(reply *r)
     lariat_sampler_close(r->sampler);
     lariat_stream_close(r->stream);
     free(r->ids);
-    free(r->logits);
     *r = (reply){0};
 }
 
@@ -88,17 +83,9 @@ static int keep(reply *r, int32_t id)
     return 0;
 }
 
-/* Takes the next token from the logits of a step. */
-static int take(reply *r)
+/* Takes a token that was made. */
+static int take(reply *r, int32_t id)
 {
-    if (r->most == 0) {
-        r->stop = STOP_LENGTH;
-        return 0;
-    }
-    int32_t id;
-    if (lariat_sample(r->sampler, r->logits, &id) != LARIAT_OK) {
-        return complain_library();
-    }
     figures *f = &r->run->figures;
     if (r->n == 0 && f->first_s == 0) {
         f->first_s = now_s() - r->began_s;
@@ -111,42 +98,71 @@ static int take(reply *r)
     if (rc == 0 && r->shown) {
         rc = show(r, id);
     }
-    if (r->n == r->most) {
-        r->stop = STOP_LENGTH;
-    } else if (lariat_session_length(r->session) >= r->capacity) {
-        r->stop = STOP_CONTEXT;
-    }
     r->next = &r->ids[r->n - 1];
     r->n_next = 1;
     return rc;
 }
 
-int replies_step(run *owner, reply *const list[], int n)
+typedef struct round {
+    reply *const *list;
+    int rc;
+} round;
+
+static bool on_token(void *user, int32_t item, int32_t id)
 {
-    lariat_item items[REPLIES_MOST];
+    round *now = user;
+    reply *r = now->list[item];
+    progress_end(&r->run->progress);
+    if (now->rc || signals_interrupted()) {
+        return false;
+    }
+    now->rc = take(r, id);
+    return now->rc == 0 && r->stop == STOP_NOT_YET;
+}
+
+/* Why a reply stops that did not end by itself. */
+static void note_stop(reply *r, bool interrupted)
+{
+    if (r->stop != STOP_NOT_YET) {
+        return;
+    }
+    if (interrupted) {
+        r->stop = STOP_INTERRUPTED;
+    } else if (r->n == r->most) {
+        r->stop = STOP_LENGTH;
+    } else if (r->n > 0 && lariat_session_length(r->session) >= r->capacity) {
+        r->stop = STOP_CONTEXT;
+    }
+}
+
+int replies_go_on(run *owner, reply *const list[], int n)
+{
+    lariat_reply items[REPLIES_MOST] = {0};
     int64_t tokens = 0;
-    bool prompts = false;
+    bool prompts = false, cancelled;
     for (int i = 0; i < n; i++) {
-        reply *r = list[i];
-        items[i] =
-            (lariat_item){.session = r->session, .tokens = r->next, .count = r->n_next, .n_logits = 1, .logits = r->logits};
-        tokens += r->n_next;
-        prompts = prompts || r->n == 0;
+        tokens += list[i]->n_next;
+        prompts = prompts || list[i]->n == 0;
+    }
+    for (int i = 0; i < n; i++) {
+        const reply *r = list[i];
+        int64_t left = r->most == UNTIL_THE_END ? INT64_MAX : r->most - r->n;
+        items[i] = (lariat_reply){.session = r->session,
+                                  .tokens = r->next,
+                                  .count = r->n_next,
+                                  .sampler = r->sampler,
+                                  .most = prompts && left > 1 ? 1 : left};
     }
     if (prompts) {
         progress_begin(&owner->progress, "reading", tokens);
     }
-    bool cancelled;
-    int rc = run_step(owner, items, n, prompts ? PREFILL : DECODE, &cancelled);
+    round now = {list, 0};
+    int rc = run_generate(owner, items, n, prompts ? PREFILL : DECODE, on_token, &now, &cancelled);
     progress_end(&owner->progress);
-    for (int i = 0; i < n && rc == 0; i++) {
-        if (cancelled || signals_interrupted()) {
-            list[i]->stop = STOP_INTERRUPTED;
-        } else {
-            rc = take(list[i]);
-        }
+    for (int i = 0; i < n; i++) {
+        note_stop(list[i], cancelled || signals_interrupted());
     }
-    return rc;
+    return rc ? rc : now.rc;
 }
 
 static int end_shown(reply *r)
@@ -167,7 +183,7 @@ int reply_finish(reply *r)
 {
     int rc = 0;
     while (rc == 0 && r->stop == STOP_NOT_YET) {
-        rc = replies_step(r->run, &r, 1);
+        rc = replies_go_on(r->run, &r, 1);
     }
     return rc == 0 && r->shown ? end_shown(r) : rc;
 }

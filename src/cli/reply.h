@@ -1,10 +1,9 @@
 /* One sequence being continued: its prompt goes in, then a token at a time comes out. generate runs one reply, a batch several
-   at once, chat one after the other. Rests on run.h, sample.h and the tokenizer's stream. */
+   at once, chat one after the other. Rests on run.h and the tokenizer's stream. */
 #ifndef CLI_REPLY_H
 #define CLI_REPLY_H
 
 #include "cli/run.h"
-#include "lariat/sample.h"
 
 enum { REPLIES_MOST = 16 }; /* sequences in one step: decode of 16 reads the weights as often as decode of one */
 
@@ -29,7 +28,6 @@ typedef struct reply {
     int64_t n_next;
     int32_t *ids; /* [room] the reply, without the end id */
     int64_t n, room;
-    float *logits; /* [vocab] */
     double began_s;
     stop_reason stop;
 } reply;
@@ -38,11 +36,11 @@ typedef struct reply {
 int reply_open(reply *r, run *owner, lariat_session *session, int64_t capacity, bool shown);
 void reply_close(reply *r);
 
-/* Gives it what to go on from: the tokens that the session does not hold yet, at least one. They live until the next step. */
+/* Gives it what to go on from: the tokens that the session does not hold yet, at least one. They live until it has gone on. */
 void reply_begin(reply *r, const int32_t *tokens, int64_t n);
 
-/* One step for all of them; each gets its next token, or a reason to stop. */
-int replies_step(run *owner, reply *const list[], int n);
+/* Takes all of them on, until one has a reason to stop; where a prompt is to be read, to the first token. */
+int replies_go_on(run *owner, reply *const list[], int n);
 
 /* Until it stops; shows what is to be shown and ends the line. */
 int reply_finish(reply *r);

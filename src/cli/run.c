@@ -128,28 +128,22 @@ int run_open_engine(run *r, slot_wish wanted)
     return 0;
 }
 
-int run_step(run *r, lariat_item items[], int32_t n, phase what, bool *cancelled)
+/* A Ctrl-C between two calls of the library would otherwise wait for the end of the next one. */
+static bool interrupted_before(run *r)
 {
-    *cancelled = signals_interrupted(); /* a Ctrl-C between two steps would otherwise wait for the end of this one */
-    if (*cancelled) {
+    if (signals_interrupted()) {
         progress_end(&r->progress);
-        return 0;
+        return true;
     }
-    int64_t tokens = 0;
-    for (int32_t i = 0; i < n; i++) {
-        tokens += items[i].count;
-    }
-    double began = now_s();
-    lariat_status status = lariat_step(r->engine, items, n);
-    double spent = now_s() - began;
-    *cancelled = status == LARIAT_CANCELLED;
-    if (status != LARIAT_OK) {
-        progress_end(&r->progress);
-        return *cancelled ? 0 : complain_library();
-    }
+    return false;
+}
+
+/* Adds what a call took to the figures. */
+static void note(run *r, phase what, int64_t tokens, double spent)
+{
     lariat_stats now;
-    lariat_engine_stats(r->engine, &now);
     figures *f = &r->figures;
+    lariat_engine_stats(r->engine, &now);
     if (what == PREFILL) {
         f->prefill_s += spent;
         f->prefill_tokens += tokens;
@@ -160,7 +154,65 @@ int run_step(run *r, lariat_item items[], int32_t n, phase what, bool *cancelled
         f->decode_weight_bytes += now.weight_bytes_read - r->seen.weight_bytes_read;
     }
     r->seen = now;
+}
+
+int run_step(run *r, lariat_item items[], int32_t n, bool *cancelled)
+{
+    *cancelled = interrupted_before(r);
+    if (*cancelled) {
+        return 0;
+    }
+    int64_t tokens = 0;
+    for (int32_t i = 0; i < n; i++) {
+        tokens += items[i].count;
+    }
+    double began = now_s();
+    lariat_status status = lariat_step(r->engine, items, n);
+    *cancelled = status == LARIAT_CANCELLED;
+    if (status != LARIAT_OK) {
+        progress_end(&r->progress);
+        return *cancelled ? 0 : complain_library();
+    }
+    note(r, PREFILL, tokens, now_s() - began);
     return 0;
+}
+
+/* Tokens on their way to the caller, counted. */
+typedef struct counted {
+    lariat_token_fn on_token;
+    void *user;
+    int64_t n;
+} counted;
+
+static bool count_token(void *user, int32_t item, int32_t id)
+{
+    counted *c = user;
+    c->n++;
+    return c->on_token(c->user, item, id);
+}
+
+int run_generate(run *r, const lariat_reply items[], int32_t n, phase what, lariat_token_fn on_token, void *user,
+                 bool *cancelled)
+{
+    *cancelled = interrupted_before(r);
+    if (*cancelled) {
+        return 0;
+    }
+    int64_t read = 0;
+    for (int32_t i = 0; i < n; i++) {
+        read += items[i].count;
+    }
+    counted tokens = {on_token, user, 0};
+    double began = now_s();
+    lariat_status status = lariat_generate(r->engine, items, n, count_token, &tokens);
+    *cancelled = status == LARIAT_CANCELLED;
+    if (status != LARIAT_OK) {
+        progress_end(&r->progress);
+    }
+    if (status == LARIAT_OK || (*cancelled && what == DECODE)) {
+        note(r, what, what == PREFILL ? read : tokens.n, now_s() - began); /* each token made has read the one before */
+    }
+    return status == LARIAT_OK || *cancelled ? 0 : complain_library();
 }
 
 void run_note_shards(run *r, const lariat_session *session)

@@ -9,7 +9,7 @@
 #include "lariat/lariat.h"
 #include "lariat/text.h"
 
-/* Steps that take prompts forward are prefill; steps of one token a session are decode. */
+/* What takes prompts forward, to the first token of a reply, is prefill; the tokens after it are decode. */
 typedef struct figures {
     double load_s;
     double first_s; /* from a prompt's tokens to the first token of its reply; 0: none yet */
@@ -46,9 +46,14 @@ typedef struct slot_wish {
 /* Plans, says so, opens. Under --plan it prints the plan and leaves r->engine NULL: the caller has nothing more to do. */
 int run_open_engine(run *r, slot_wish wanted);
 
-/* One step with times and counters. *cancelled is set where Ctrl-C ended it; then no session has moved. */
+/* One step with times and counters, as prefill. *cancelled is set where Ctrl-C ended it; then no session has moved. */
+int run_step(run *r, lariat_item items[], int32_t n, bool *cancelled);
+
+/* The same for lariat_generate: as PREFILL it reads prompts and makes a token for each at most, as DECODE it goes on from one
+   token each. *cancelled is set where Ctrl-C ended it; what was given out by then stays. */
 typedef enum phase { PREFILL, DECODE } phase;
-int run_step(run *r, lariat_item items[], int32_t n, phase what, bool *cancelled);
+int run_generate(run *r, const lariat_reply items[], int32_t n, phase what, lariat_token_fn on_token, void *user,
+                 bool *cancelled);
 
 /* Remembers the shards of a session that is about to be closed. */
 void run_note_shards(run *r, const lariat_session *session);

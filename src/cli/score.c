@@ -61,7 +61,7 @@ int score_tokens(run *r, lariat_session *session, const int32_t *ids, int64_t n,
         int64_t count = n - first < piece ? n - first : piece;
         lariat_item item = {.session = session, .tokens = ids + first, .count = count, .n_logits = count, .logits = logits};
         bool cancelled;
-        rc = run_step(r, &item, 1, PREFILL, &cancelled);
+        rc = run_step(r, &item, 1, &cancelled);
         rc = rc == 0 && (cancelled || signals_interrupted()) ? EXIT_INTERRUPTED : rc;
         rc = rc ? rc : add_rows(s, logits, vocab, ids, n, first, count);
         rc = rc || !rows ? rc : rows(user, logits, first, count);

@@ -146,7 +146,7 @@ int talk_read_document(talk *t, const char *name)
     if (rc == 0) {
         lariat_item item = {.session = t->session, .tokens = ids + common, .count = n - common};
         progress_begin(&t->run->progress, "reading", n - common);
-        rc = run_step(t->run, &item, 1, PREFILL, &cancelled);
+        rc = run_step(t->run, &item, 1, &cancelled);
         progress_end(&t->run->progress);
         hold(t, ids + common, n - common);
     }

@@ -110,11 +110,17 @@ typedef struct device_ops {
     /* Waits until all that was queued is done, and tells whether the device failed meanwhile. */
     lariat_status (*finish)(device *dev);
 
+    /* A mark behind all that was queued so far; and waits for the oldest mark that was not waited for: what was downloaded before
+       it is in the host's memory then. Tells whether the device failed meanwhile. Up to two marks may stand before they are
+       waited for; finish() is a wait for all. NULL on a device without streams. */
+    void (*mark)(device *dev);
+    lariat_status (*reach)(device *dev);
+
     /* Work that comes again, token after token. From listen() to again() a device may take note of the operations only (none
        of the above may be among them); again() then either starts all of them at once, recorded when the same ones came before,
        and returns false; or it returns true, and everything must be asked for once more, listen() and again() included.
        "The same" are operations with the same arguments, but for the items and segments of attention; and what lies in
-       memory (tokens, positions, slots) may differ. A device that does what it is asked at once returns false. */
+       memory (tokens, positions, slots, settings) may differ. A device that does what it is asked at once returns false. */
     void (*listen)(device *dev);
     bool (*again)(device *dev);
     /* For a transport, before it queues anything on the device's stream: the words are all that it depends on; true: it must
@@ -123,8 +129,10 @@ typedef struct device_ops {
 
     /* --- operations --- */
 
-    /* x[t, :] = table[tokens[t], :] for t in [0, n); x is [n, table->cols], dense; tokens [n] in the device's memory. */
-    void (*embed)(device *dev, float *x, const matrix *table, const int32_t *tokens, int64_t n);
+    /* x[t, :] = table[id, :] for t in [0, n); x is [n, table->cols], dense. The id is tokens[t], or, where that is negative,
+       made[-1 - tokens[t]]: one that `sample` chose and the host has not seen yet. If none could be chosen (-1) it is 0: what
+       follows from it is not used. Both lists in the device's memory. */
+    void (*embed)(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *made, int64_t n);
 
     /* out[t, i] = x[t, i] / sqrt(mean_i(x[t, i]^2) + eps) * weight[i]; [n, d], dense. out is of the activation type. */
     void (*rms_norm)(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t d);

@@ -62,6 +62,10 @@ static lariat_status rank_obey(engine_rank *r)
         return rank_prepare(r);
     case RANK_PASS:
         return transformer_pass(&r->transformer, &r->engine->input);
+    case RANK_REACH:
+        return r->dev->ops->reach(r->dev);
+    case RANK_SETTLE:
+        return r->dev ? r->dev->ops->finish(r->dev) : LARIAT_OK;
     case RANK_STOP:
         rank_close(r);
         break;
@@ -90,9 +94,11 @@ static void *rank_main(void *arg)
     for (uint32_t number = 1;; number++) {
         epoch_wait(&e->go, number);
         bool stop = e->command == RANK_STOP;
-        r->status = rank_obey(r);
-        if (r->status != LARIAT_OK) {
-            rank_give_up(r);
+        if (e->command != RANK_SETTLE || r->status == LARIAT_OK) { /* one that has given up is idle, and keeps its reason */
+            r->status = rank_obey(r);
+            if (r->status != LARIAT_OK) {
+                rank_give_up(r);
+            }
         }
         epoch_set(&r->done, number); /* the last touch: after RANK_STOP the engine may be gone */
         if (stop) {
@@ -101,8 +107,8 @@ static void *rank_main(void *arg)
     }
 }
 
-/* The failure that explains the others: a rank that was let go says only that. */
-static lariat_status first_failure(lariat_engine *e)
+/* The failure that explains the others, NULL if there is none: a rank that was let go says only that. */
+static const engine_rank *first_failure(const lariat_engine *e)
 {
     const engine_rank *worst = NULL;
 
@@ -112,17 +118,11 @@ static lariat_status first_failure(lariat_engine *e)
             worst = r;
         }
     }
-    if (!worst) {
-        return LARIAT_OK;
-    }
-    comm_reset(e->comm);
-    if (worst->status == LARIAT_CANCELLED) {
-        return fail(LARIAT_CANCELLED, "stopped");
-    }
-    return fail(worst->status, "rank %d: %s", worst->rank, worst->reason);
+    return worst;
 }
 
-lariat_status engine_run(lariat_engine *e, rank_command command)
+/* Lets every rank carry out a command; returns when all have. */
+static void give_command(lariat_engine *e, rank_command command)
 {
     uint32_t number = atomic_load_explicit(&e->go.value, memory_order_relaxed) + 1;
 
@@ -133,7 +133,22 @@ lariat_status engine_run(lariat_engine *e, rank_command command)
             epoch_wait(&e->ranks[i].done, number);
         }
     }
-    return first_failure(e);
+}
+
+lariat_status engine_run(lariat_engine *e, rank_command command)
+{
+    give_command(e, command);
+    if (!first_failure(e)) {
+        return LARIAT_OK;
+    }
+    give_command(e, RANK_SETTLE); /* those that did not fail may have passes ahead */
+    comm_reset(e->comm);
+    e->n_landed = e->n_flights;
+    const engine_rank *failed = first_failure(e);
+    if (failed->status == LARIAT_CANCELLED) {
+        return fail(LARIAT_CANCELLED, "stopped");
+    }
+    return fail(failed->status, "rank %d: %s", failed->rank, failed->reason);
 }
 
 static lariat_status start_ranks(lariat_engine *e)
@@ -200,7 +215,7 @@ static lariat_status refuse_what_does_not_fit(const char *path, const lariat_pla
 static lariat_status open_parts(lariat_engine *e)
 {
     const lariat_plan *p = &e->plan.shown;
-    size_t sessions = (size_t)e->plan.sessions, chunk = (size_t)p->chunk;
+    size_t sessions = (size_t)e->plan.sessions, chunk = (size_t)p->chunk, parts = (size_t)e->plan.limits.parts;
 
     TRY(model_load(e->model, e->plan.machine.n_cards > 0));
     model_info_fill(e->model, &e->info);
@@ -211,7 +226,15 @@ static lariat_status open_parts(lariat_engine *e)
     e->outputs = calloc(chunk, sizeof *e->outputs);
     e->requests = calloc(sessions, sizeof *e->requests);
     e->request_items = calloc(sessions, sizeof *e->request_items);
-    if (!e->tokens || !e->outputs || !e->requests || !e->request_items) {
+    e->items = calloc(sessions, sizeof *e->items);
+    e->settings = calloc(parts, sizeof *e->settings);
+    bool flights = true;
+    for (int i = 0; i < 2; i++) {
+        e->flights[i].whose = calloc(parts, sizeof *e->flights[i].whose);
+        e->flights[i].made = calloc(parts, sizeof *e->flights[i].made);
+        flights = flights && e->flights[i].whose && e->flights[i].made;
+    }
+    if (!e->tokens || !e->outputs || !e->requests || !e->request_items || !e->items || !e->settings || !flights) {
         return fail(LARIAT_NO_MEMORY, "engine: no memory for chunks of %d tokens" FREE_MEMORY, p->chunk);
     }
     return start_ranks(e);
@@ -261,6 +284,12 @@ void lariat_engine_close(lariat_engine *e)
     free(e->outputs);
     free(e->requests);
     free(e->request_items);
+    free(e->items);
+    free(e->settings);
+    for (int i = 0; i < 2; i++) {
+        free(e->flights[i].whose);
+        free(e->flights[i].made);
+    }
     pass_close(&e->pass);
     cache_close(&e->cache);
     comm_group_close(e->comm);

@@ -110,7 +110,8 @@ static size_t host_bytes(const model *m, const engine_plan *e)
         cache_table_bytes(p->ranks, e->setup.slots, e->sessions),
         pass_bytes(p->ranks, &e->limits),
         bytes_of(p->chunk, 1, sizeof(int32_t) + sizeof(pass_output)),
-        bytes_of(e->sessions, 1, sizeof(lariat_session) + sizeof(pass_request) + sizeof(int32_t)),
+        bytes_of(e->sessions, 1, sizeof(lariat_session) + sizeof(pass_request) + sizeof(int32_t) + sizeof(lariat_item)),
+        bytes_of(e->limits.parts, 1, sizeof(sample_setting) + 2 * (sizeof(lariat_session *) + sizeof(int32_t))),
         bytes_of(p->ranks, 1, sizeof(engine_rank)),
     };
 

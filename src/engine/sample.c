@@ -6,6 +6,7 @@
 #include "lariat/sample.h"
 
 #include "device/cpu/cpu.h"
+#include "engine/internal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -19,9 +20,11 @@ struct lariat_sampler {
 /* --- the random stream: a counter stepped by the golden ratio, each value mixed by two xor-shift-multiplies (splitmix64) ---
  */
 
+static const uint64_t STEP = 0x9E3779B97F4A7C15u;
+
 static uint64_t next_bits(uint64_t *state)
 {
-    *state += 0x9E3779B97F4A7C15u;
+    *state += STEP;
     uint64_t z = *state;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
@@ -72,8 +75,12 @@ void lariat_sampler_close(lariat_sampler *s)
     free(s);
 }
 
-/* What the next token is chosen by. */
-static sample_setting next_setting(lariat_sampler *s)
+int32_t sampler_vocab(const lariat_sampler *s)
+{
+    return s->vocab;
+}
+
+sample_setting sampler_next(lariat_sampler *s)
 {
     const lariat_sampling *settings = &s->settings;
 
@@ -84,13 +91,23 @@ static sample_setting next_setting(lariat_sampler *s)
                             .uniform = next_uniform(&s->state)};
 }
 
+void sampler_take_back(lariat_sampler *s, int32_t n)
+{
+    s->state -= (uint64_t)n * STEP;
+}
+
+lariat_status sample_failed(void)
+{
+    return fail(LARIAT_FAILED, "logits: not finite, the model or its weights are broken, fetch them again");
+}
+
 lariat_status lariat_sample(lariat_sampler *s, const float *logits, int32_t *token)
 {
-    sample_setting setting = next_setting(s);
+    sample_setting setting = sampler_next(s);
     int32_t chosen = cpu_sample_row(logits, s->vocab, &setting);
 
     if (chosen < 0) {
-        return fail(LARIAT_FAILED, "logits: not finite, the model or its weights are broken, fetch them again");
+        return sample_failed();
     }
     *token = chosen;
     return LARIAT_OK;

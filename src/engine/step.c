@@ -1,5 +1,6 @@
 /* lariat_step: any number of sessions forward by any number of tokens, pass after pass.
-   Rests on ring/cache.h (the plan of a pass) and the ranks (engine.c), which take it through the transformer. */
+   Rests on ring/cache.h (the plan of a pass) and the ranks (engine.c), which take it through the transformer. generate.c goes on
+   from here. */
 #include "engine/internal.h"
 
 static lariat_status check_item(const lariat_engine *e, const lariat_item *item, int32_t index)
@@ -15,7 +16,7 @@ static lariat_status check_item(const lariat_engine *e, const lariat_item *item,
         return fail(LARIAT_BAD_ARGUMENT, "step: item %d has %lld tokens, which makes no sense, give 0 or more and their ids",
                     index, (long long)item->count);
     }
-    if (item->n_logits < 0 || item->n_logits > item->count || (item->n_logits && !item->logits)) {
+    if (item->n_logits < 0 || item->n_logits > item->count || (item->n_logits && !item->logits && !item->session->sampler)) {
         return fail(LARIAT_BAD_ARGUMENT,
                     "step: item %d wants %lld rows of logits of its %lld tokens, ask for that many at most", index,
                     (long long)item->n_logits, (long long)item->count);
@@ -37,7 +38,7 @@ static lariat_status check_item(const lariat_engine *e, const lariat_item *item,
 }
 
 /* Marks the sessions of all items as in the step, so that one named twice is found. */
-static lariat_status begin_step(lariat_engine *e, lariat_item items[], int32_t n, int64_t *total)
+lariat_status step_begin(lariat_engine *e, const lariat_item items[], int32_t n, int64_t *total)
 {
     lariat_status status = LARIAT_OK;
     int32_t marked = 0;
@@ -84,14 +85,30 @@ static void list_tokens(lariat_engine *e, const lariat_item items[])
     }
 }
 
+/* Notes that output `row` of the pass chooses the session's next token. */
+static void add_choice(lariat_engine *e, lariat_session *s, int32_t row)
+{
+    flight *f = &e->flights[e->n_flights % 2];
+
+    e->settings[row] = sampler_next(s->sampler);
+    f->whose[row] = s;
+    s->row = row;
+    s->pending++;
+}
+
 /* Adds the rows [row, row + count) of a part, from index `from` of the item on, as far as their logits are wanted. */
 static void add_outputs(lariat_engine *e, const lariat_item *item, int32_t rank, int64_t row, int64_t from, int64_t count)
 {
     int64_t vocab = e->model->config.vocab, first_wanted = item->count - item->n_logits;
 
     for (int64_t k = from < first_wanted ? first_wanted - from : 0; k < count; k++) {
-        e->outputs[e->input.n_outputs++] =
-            (pass_output){.rank = rank, .row = row + k, .logits = item->logits + (from + k - first_wanted) * vocab};
+        pass_output *out = &e->outputs[e->input.n_outputs++];
+        *out = (pass_output){.rank = rank, .row = row + k};
+        if (item->session->sampler) {
+            add_choice(e, item->session, (int32_t)(out - e->outputs));
+        } else {
+            out->logits = item->logits + (from + k - first_wanted) * vocab;
+        }
     }
 }
 
@@ -155,8 +172,40 @@ static pass_side side_of(const lariat_engine *e)
     return plan_side(&e->plan.costs, e->pass.n_tokens, prefix);
 }
 
-/* One pass of about `size` tokens; *taken is how many it took. */
-static lariat_status one_pass(lariat_engine *e, const lariat_item items[], int32_t n, int64_t size, int64_t *taken)
+void flight_land(lariat_engine *e)
+{
+    const flight *f = &e->flights[e->n_landed++ % 2];
+
+    for (int64_t i = 0; i < f->n; i++) {
+        lariat_session *s = f->whose[i];
+        if (!s->stopped) {
+            s->token = f->made[i];
+            s->fresh = true;
+        }
+    }
+}
+
+/* Lets the ranks take the planned pass; its tokens, if it chooses some, come into the next flight. */
+static lariat_status run_pass(lariat_engine *e, bool chooses, bool ahead)
+{
+    flight *f = &e->flights[e->n_flights % 2];
+
+    e->input.settings = chooses ? e->settings : NULL;
+    e->input.made = chooses ? f->made : NULL;
+    e->input.ahead = ahead;
+    TRY(engine_run(e, RANK_PASS));
+    count_pass(e);
+    if (chooses) {
+        f->n = e->input.n_outputs;
+        e->n_flights++;
+    }
+    if (chooses && !ahead) {
+        flight_land(e);
+    }
+    return LARIAT_OK;
+}
+
+lariat_status step_pass(lariat_engine *e, const lariat_item items[], int32_t n, int64_t size, bool ahead, int64_t *taken)
 {
     int32_t count = make_requests(e, items, n, size);
     pass_layout layout = size <= e->plan.shown.slices_up_to ? PASS_BY_SLICES : PASS_BY_TOKENS;
@@ -168,8 +217,7 @@ static lariat_status one_pass(lariat_engine *e, const lariat_item items[], int32
     e->input.outputs = e->outputs;
     list_tokens(e, items);
     list_outputs(e, items);
-    TRY(engine_run(e, RANK_PASS));
-    count_pass(e);
+    TRY(run_pass(e, e->input.n_outputs && items[0].session->sampler, ahead));
     for (int32_t i = 0; i < count; i++) {
         items[e->request_items[i]].session->taken += e->requests[i].count;
     }
@@ -177,27 +225,31 @@ static lariat_status one_pass(lariat_engine *e, const lariat_item items[], int32
     return *taken ? LARIAT_OK : fail(LARIAT_FAILED, "step: a pass found no room for any token, please report this");
 }
 
-lariat_status lariat_step(lariat_engine *e, lariat_item items[], int32_t n)
+lariat_status step_passes(lariat_engine *e, const lariat_item items[], int32_t n, int64_t total)
 {
-    lariat_status status;
-    int64_t total, done = 0, taken;
+    int64_t done = 0, taken;
 
-    TRY(begin_step(e, items, n, &total));
-    atomic_store(&e->cancel, false);
     while (done < total) {
         /* Passes of even size: a short last one would read all weights for a few tokens. */
         int64_t left = total - done, passes = (left + e->plan.shown.chunk - 1) / e->plan.shown.chunk;
-        status = one_pass(e, items, n, (left + passes - 1) / passes, &taken);
-        if (status != LARIAT_OK) {
-            for (int32_t i = 0; i < n; i++) {
-                sequence_rewind(&items[i].session->seq, e->plan.shown.ranks, items[i].session->before);
-            }
-            return status;
-        }
+        TRY(step_pass(e, items, n, (left + passes - 1) / passes, false, &taken));
         done += taken;
         if (e->progress) {
             e->progress(e->progress_user, done, total);
         }
     }
     return LARIAT_OK;
+}
+
+lariat_status lariat_step(lariat_engine *e, lariat_item items[], int32_t n)
+{
+    int64_t total;
+
+    TRY(step_begin(e, items, n, &total));
+    atomic_store(&e->cancel, false);
+    lariat_status status = step_passes(e, items, n, total);
+    for (int32_t i = 0; status != LARIAT_OK && i < n; i++) {
+        sequence_rewind(&items[i].session->seq, e->plan.shown.ranks, items[i].session->before);
+    }
+    return status;
 }

@@ -4,7 +4,9 @@
 
 enum {
     /* Rows whose logits are computed at once: unpacking the head is spread over so many. */
-    LOGIT_ROWS = 128
+    LOGIT_ROWS = 128,
+    /* Rows from which tokens are chosen at once: every rank has all of their logits then. */
+    SAMPLE_ROWS = 16
 };
 
 static int64_t least(int64_t a, int64_t b)
@@ -39,7 +41,10 @@ size_t transformer_message(const model_config *c, const transformer_setup *s)
     int64_t widest = most(most(qkv_width(c), c->d_ff), c->d_model);
     size_t slices = bytes_of(s->max_slices, linear_slice_width(widest, s->n_ranks), sizeof(float));
     size_t rows = bytes_of(LOGIT_ROWS, c->d_model, sizeof(float)), partial = ring_message(&ring);
+    size_t logits = bytes_of(SAMPLE_ROWS, linear_slice_width(c->vocab, s->n_ranks), s->n_ranks > 1 ? sizeof(float) : 0);
     size_t larger = slices > rows ? slices : rows;
+
+    larger = larger > logits ? larger : logits;
 
     return larger > partial ? larger : partial;
 }
@@ -53,7 +58,7 @@ size_t transformer_hop(const model_config *c, const transformer_setup *s)
 
 /* The pieces of a rank's memory, in one place for adding up and for handing out. */
 typedef struct transformer_sizes {
-    size_t x, h, qkv, o, ffn, inv_freq, angles, last, logits, tokens, positions, slice;
+    size_t x, h, qkv, o, ffn, inv_freq, angles, last, logits, choice, made, settings, tokens, positions, slice;
     size_t theirs, parts; /* on the host, as are tokens and positions once more */
 } transformer_sizes;
 
@@ -73,6 +78,9 @@ static transformer_sizes sizes_of(const model_config *c, const transformer_setup
         .angles = bytes_of(rows, c->head_dim / 2, sizeof(float)),
         .last = bytes_of(LOGIT_ROWS, c->d_model, sizeof(float)),
         .logits = bytes_of(LOGIT_ROWS, linear_slice_width(c->vocab, s->n_ranks), sizeof(float)),
+        .choice = s->n_ranks > 1 ? bytes_of(SAMPLE_ROWS, c->vocab, sizeof(float)) : 0,
+        .made = bytes_of(s->max_parts, 1, sizeof(int32_t)),
+        .settings = bytes_of(s->max_parts, 1, sizeof(sample_setting)),
         .tokens = bytes_of(rows, 1, sizeof(int32_t)),
         .positions = bytes_of(rows, 1, sizeof(int64_t)),
         .slice = transformer_message(c, s),
@@ -84,7 +92,7 @@ static transformer_sizes sizes_of(const model_config *c, const transformer_setup
 static size_t device_bytes(const transformer_sizes *z)
 {
     const size_t pieces[] = {z->x, z->h, z->qkv, z->o, z->ffn, z->ffn, z->inv_freq, z->angles, z->angles, z->last, z->logits,
-                             z->tokens, z->positions, z->slice};
+                             z->choice, z->made, z->settings, z->tokens, z->positions, z->slice};
 
     return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
@@ -120,6 +128,9 @@ static void take_pieces(transformer *t, const transformer_sizes *z)
     t->sin = arena_take(a, z->angles);
     t->last = arena_take(a, z->last);
     t->logits = arena_take(a, z->logits);
+    t->choice = arena_take(a, z->choice);
+    t->made = arena_take(a, z->made);
+    t->settings = arena_take(a, z->settings);
     t->tokens = arena_take(a, z->tokens);
     t->positions = arena_take(a, z->positions);
     t->linear = (linear_context){.dev = t->dev, .comm = t->comm, .slice = arena_take(a, z->slice)};
@@ -259,7 +270,29 @@ static lariat_status gather_outputs(transformer *t, const pass_output out[], int
     return LARIAT_OK;
 }
 
-/* Logits of n of the rows that are wanted: every rank its slice of the vocabulary, in either layout. */
+/* Tokens of outputs [at, at + n) from their logits, of which this rank has `width` columns. Every rank chooses alike, and has
+   the tokens for the next pass. */
+static lariat_status sample(transformer *t, int64_t at, int64_t n, int64_t width)
+{
+    const float *logits = t->logits;
+    int64_t vocab = t->config->vocab, begin, end;
+    int ranks = comm_size(t->comm);
+
+    if (ranks > 1) {
+        TRY(comm_all_gather(t->comm, t->logits, (size_t)(n * width) * sizeof(float), t->linear.theirs));
+        for (int r = 0; r < ranks; r++) {
+            linear_slice(vocab, r, ranks, &begin, &end);
+            t->linear.parts[r] = (place_part){.from = t->linear.theirs[r], .column = begin, .width = end - begin};
+        }
+        t->dev->ops->place(t->dev, DTYPE_F32, t->choice, vocab, t->linear.parts, ranks, n, false);
+        logits = t->choice;
+    }
+    t->dev->ops->sample(t->dev, t->made + at, logits, vocab, n, vocab, t->settings + at);
+    return LARIAT_OK;
+}
+
+/* Logits of n of the rows that are wanted, every rank its slice of the vocabulary, in either layout; and the tokens, where they
+   are chosen. */
 static lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
 {
     const model_config *c = t->config;
@@ -271,7 +304,7 @@ static lariat_status head(transformer *t, const pass_input *in, int64_t at, int6
     TRY(gather_outputs(t, in->outputs + at, n, in->plan->layout == PASS_BY_SLICES));
     t->dev->ops->rms_norm(t->dev, t->h, t->last, w->final_norm, c->rms_eps, n, c->d_model); /* h [n, d] */
     t->dev->ops->linear(t->dev, t->h, c->d_model, n, &job, end > begin);                    /* logits [n, slice] */
-    return LARIAT_OK;
+    return in->settings ? sample(t, at, n, end - begin) : LARIAT_OK;
 }
 
 /* Brings this rank's slice of n rows of logits to the host. */
@@ -285,13 +318,19 @@ static void deliver(transformer *t, const pass_output out[], int64_t n)
     }
 }
 
-/* The pass from tokens to the first logits: on the device from end to end. */
+/* Outputs whose logits are there at once. */
+static int64_t block_rows(const pass_input *in, int64_t at)
+{
+    return least(in->n_outputs - at, in->settings ? SAMPLE_ROWS : LOGIT_ROWS);
+}
+
+/* The pass from tokens to the first logits, or to the tokens chosen from them: on the device from end to end. */
 static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
 {
     const model_config *c = t->config;
     const device_ops *ops = t->dev->ops;
 
-    ops->embed(t->dev, t->x, &t->weights->embedding, t->tokens, rows); /* x [rows, d] */
+    ops->embed(t->dev, t->x, &t->weights->embedding, t->tokens, t->made, rows); /* x [rows, d] */
     ops->rope_angles(t->dev, t->cos, t->sin, t->positions, rows, t->inv_freq, c->head_dim / 2, c->rope_factor);
     for (int32_t l = 0; l < c->n_layers; l++) {
         if (atomic_load_explicit(t->cancel, memory_order_relaxed)) {
@@ -300,7 +339,7 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
         TRY(attention_block(t, l, rows));
         TRY(feed_forward(t, l, rows));
     }
-    return in->n_outputs ? head(t, in, 0, least(in->n_outputs, LOGIT_ROWS)) : LARIAT_OK;
+    return in->n_outputs ? head(t, in, 0, block_rows(in, 0)) : LARIAT_OK;
 }
 
 lariat_status transformer_pass(transformer *t, const pass_input *in)
@@ -313,6 +352,9 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     ring_begin(&t->ring, in->plan);
     ops->upload(t->dev, t->tokens, t->host_tokens, (size_t)rows * sizeof *t->tokens);
     ops->upload(t->dev, t->positions, t->host_positions, (size_t)rows * sizeof *t->positions);
+    if (in->settings) {
+        ops->upload(t->dev, t->settings, in->settings, (size_t)in->n_outputs * sizeof *t->settings);
+    }
     do {
         if (repeats) {
             ops->listen(t->dev);
@@ -320,12 +362,21 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
         comm_begin(t->comm, repeats);
         TRY(compute(t, in, rows));
     } while (repeats && ops->again(t->dev));
-    for (int64_t at = 0; at < in->n_outputs; at += LOGIT_ROWS) {
-        int64_t n = least(in->n_outputs - at, LOGIT_ROWS);
+    for (int64_t at = 0, n; at < in->n_outputs; at += n) {
+        n = block_rows(in, at);
         if (at > 0) {
             TRY(head(t, in, at, n));
         }
-        deliver(t, in->outputs + at, n);
+        if (!in->settings) {
+            deliver(t, in->outputs + at, n);
+        }
     }
-    return ops->finish(t->dev);
+    if (in->settings && comm_rank(t->comm) == 0) {
+        ops->download(t->dev, in->made, t->made, (size_t)in->n_outputs * sizeof *in->made);
+    }
+    if (!in->ahead) {
+        return ops->finish(t->dev);
+    }
+    ops->mark(t->dev);
+    return LARIAT_OK;
 }

@@ -28,14 +28,19 @@ typedef struct transformer_setup {
 typedef struct pass_output {
     int32_t rank;
     int64_t row;
-    float *logits; /* [vocab], the host's; each rank writes its slice */
+    float *logits; /* [vocab], the host's; each rank writes its slice. NULL where a token is chosen */
 } pass_output;
 
 typedef struct pass_input {
     const pass *plan;
-    const int32_t *tokens; /* [plan->n_tokens], flat */
+    const int32_t *tokens; /* [plan->n_tokens], flat; -1 - i: the token of output i of the last pass that chose tokens */
     const pass_output *outputs; /* [n_outputs], by rank */
     int64_t n_outputs;
+    /* Where tokens are chosen: how (by the device's op `sample`), NULL where logits are wanted; and the host's place for them,
+       written by rank 0. There are no more of them than sequences. */
+    const sample_setting *settings; /* [n_outputs] */
+    int32_t *made;                  /* [n_outputs] */
+    bool ahead; /* the pass ends with a mark, where tokens are on their way; not with all of it done */
 } pass_input;
 
 typedef struct transformer {
@@ -57,6 +62,9 @@ typedef struct transformer {
     float *cos, *sin;    /* [rows, head_dim / 2] */
     float *last;         /* [rows of a block, d_model]: residuals whose logits are wanted */
     float *logits;       /* [rows of a block, this rank's slice of the vocabulary] */
+    float *choice;       /* [rows of a block, vocab]: all slices, where tokens are chosen; NULL in a ring of one */
+    int32_t *made;       /* [parts]: the tokens that were chosen last */
+    sample_setting *settings; /* [parts] */
     int32_t *tokens;     /* [rows] */
     int64_t *positions;  /* [rows] */
     int32_t *host_tokens; /* [rows]: on the host, to be uploaded */

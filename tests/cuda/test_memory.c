@@ -225,7 +225,7 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
     void *far_slots = sent(dev, slots, sizeof slots);
     dev->ops->kv_store(dev, block, DTYPE_BF16, FAR_ROWS, far_slots, near.data, FAR_COLS, 64, 1, FAR_COLS);
     memcpy(x.host, near.host + 63 * FAR_COLS, FAR_COLS * sizeof(float));
-    dev->ops->embed(dev, x.data, &w, last, 1);
+    dev->ops->embed(dev, x.data, &w, last, NULL, 1);
     assert_buffer(&x, 0, NULL, "embed, far away");
     for (int64_t n = 8; n <= 40; n += 32) {
         linear_job far_job = {.w = &w, .row0 = FAR_ROWS - 64, .rows = 64, .type = DTYPE_F32, .y = a.data, .ldy = 64};
@@ -241,7 +241,7 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
     const place_part two = {.from = near.data, .width = FAR_COLS};
     dev->ops->place(dev, DTYPE_BF16, block, (int64_t)(FAR_ROWS - 1) * FAR_COLS, &two, 1, 2, false);
     memcpy(x.host, near.host + FAR_COLS, FAR_COLS * sizeof(float));
-    dev->ops->embed(dev, x.data, &w, last, 1);
+    dev->ops->embed(dev, x.data, &w, last, NULL, 1);
     assert_buffer(&x, 0, NULL, "place, far away");
     dev->ops->release(dev, block, (size_t)FAR_ROWS * w.row_bytes);
     dev->ops->release(dev, last, sizeof(int32_t));
@@ -272,11 +272,41 @@ static void a_card_tells_what_it_is(void **state)
     assert_int_equal(module->describe(n, &card), LARIAT_BAD_ARGUMENT);
 }
 
+/* Two marks ahead, as decoding has them: each brings what was downloaded before it, and finish() the rest. */
+static void a_mark_brings_what_was_downloaded_before_it(void **state)
+{
+    enum { STEPS = 300 };
+    device *dev = cards[1];
+    int32_t got[STEPS], sent_now = 0;
+    void *block;
+
+    (void)state;
+    memset(got, 0x55, sizeof got);
+    must(dev->ops->reserve(dev, sizeof sent_now, "a test", &block));
+    for (int i = 0; i < STEPS; i++) {
+        sent_now = 3 * i;
+        dev->ops->upload(dev, block, &sent_now, sizeof sent_now);
+        dev->ops->download(dev, &got[i], block, sizeof sent_now);
+        dev->ops->mark(dev);
+        if (i > 0) {
+            must(dev->ops->reach(dev));
+            assert_int_equal(got[i - 1], 3 * (i - 1));
+            assert_int_equal(got[i], 0x55555555); /* it lands when it is waited for */
+        }
+    }
+    dev->ops->download(dev, &sent_now, block, sizeof sent_now);
+    must(dev->ops->finish(dev));
+    assert_int_equal(got[STEPS - 1], 3 * (STEPS - 1));
+    assert_int_equal(sent_now, 3 * (STEPS - 1));
+    dev->ops->release(dev, block, sizeof sent_now);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_come_back_as_they_went),
         cmocka_unit_test(many_small_transfers_keep_their_order),
+        cmocka_unit_test(a_mark_brings_what_was_downloaded_before_it),
         cmocka_unit_test(more_memory_than_there_is_says_how_much),
         cmocka_unit_test(weights_of_every_type_are_unpacked_to_the_bit),
         cmocka_unit_test(random_weights_have_the_bits_of_the_host),

@@ -21,15 +21,19 @@ static void check_embed(device *dev)
         matrix w = {.type = dev->act, .rows = vocab, .cols = d, .data = table.data, .row_bytes = (size_t)d * size_of(dev->act)};
 
         assert_non_null(tokens);
-        for (int64_t t = 0; t < n; t++) {
-            tokens[t] = (int32_t)(random_bits() % (uint32_t)vocab);
-            memcpy(x.host + t * d, table.host + tokens[t] * d, (size_t)d * sizeof(float));
+        static const int32_t chosen[] = {5, 36, -1};
+        for (int64_t t = 0; t < n; t++) { /* every fifth is one that the card has chosen, or could not choose */
+            int32_t id = (int32_t)(random_bits() % (uint32_t)vocab), place = id % 3;
+            tokens[t] = t % 5 ? id : -1 - place;
+            id = t % 5 ? id : place == 2 ? 0 : chosen[place];
+            memcpy(x.host + t * d, table.host + id * d, (size_t)d * sizeof(float));
         }
-        void *ids = sent(dev, tokens, (size_t)n * sizeof *tokens);
-        dev->ops->embed(dev, x.data, &w, ids, n);
+        void *ids = sent(dev, tokens, (size_t)n * sizeof *tokens), *made = sent(dev, chosen, sizeof chosen);
+        dev->ops->embed(dev, x.data, &w, ids, made, n);
         free(tokens); /* read by now */
         assert_buffer(&x, 0, NULL, "embed");
         dev->ops->release(dev, ids, (size_t)n * sizeof *tokens);
+        dev->ops->release(dev, made, sizeof chosen);
         buffer_free(&x);
         buffer_free(&table);
     }
@@ -497,7 +501,7 @@ static void check_nothing(device *dev)
     int32_t token = 0;
     int64_t position = 0;
 
-    dev->ops->embed(dev, x.data, &w, &token, 0);
+    dev->ops->embed(dev, x.data, &w, &token, NULL, 0);
     dev->ops->rms_norm(dev, x.data, x.data, x.data, 1, 0, 8);
     dev->ops->linear(dev, x.data, 8, 4, &job, 1);
     dev->ops->linear(dev, x.data, 8, 40, &job, 1);

@@ -76,7 +76,7 @@ static void compute(layer *l, int64_t length)
     attention_item item = {.count = 1, .first = length, .segments = seen, .n_segments = 2};
     carry c = carry_at(l->carries.data, &s, 1);
 
-    ops->embed(dev, l->x.data, &l->embedding, l->tokens, 1);
+    ops->embed(dev, l->x.data, &l->embedding, l->tokens, NULL, 1);
     ops->rope_angles(dev, l->cos.data, l->sin.data, l->positions, 1, l->inv_freq.data, l->head_dim / 2, 1);
     for (int i = 0; i < 2; i++) {
         ops->rms_norm(dev, l->h.data, l->x.data, l->norm.data, 1e-5f, 1, D);

@@ -10,11 +10,10 @@ enum { VOCABS = sizeof vocabs / sizeof *vocabs, ROWS = 5, ROUNDS = 90 };
 
 static void check_rows(device *dev, int64_t vocab, int64_t ld, const float *logits, const sample_setting *settings)
 {
-    int32_t *tokens = NULL, got[ROWS + 1];
+    int32_t got[ROWS + 1] = {[ROWS] = 77}, *tokens = sent(dev, got, sizeof got);
     void *on_card = sent(dev, logits, (size_t)(ROWS * ld) * sizeof *logits);
     void *with = sent(dev, settings, ROWS * sizeof *settings);
 
-    must(dev->ops->reserve(dev, sizeof got, "a test", (void **)&tokens));
     dev->ops->sample(dev, tokens, on_card, ld, ROWS, vocab, with);
     dev->ops->download(dev, got, tokens, sizeof got);
     must(dev->ops->finish(dev));
@@ -27,7 +26,7 @@ static void check_rows(device *dev, int64_t vocab, int64_t ld, const float *logi
                      got[t], want);
         }
     }
-    assert_int_equal(got[ROWS], 0); /* as it was reserved */
+    assert_int_equal(got[ROWS], 77); /* as it was */
     dev->ops->release(dev, tokens, sizeof got);
     dev->ops->release(dev, with, ROWS * sizeof *settings);
     dev->ops->release(dev, on_card, (size_t)(ROWS * ld) * sizeof *logits);

@@ -80,9 +80,33 @@ static void random_step(lariat_engine *e, lariat_session *sessions[], const int3
     assert_int_equal(status, LARIAT_OK);
 }
 
+static bool keep_on(void *user, int32_t item, int32_t token)
+{
+    (void)user;
+    (void)item;
+    return token % 7 != 0;
+}
+
+/* All of the sessions from empty to some length, or until one stops. */
+static void generate(lariat_engine *e, lariat_session *sessions[], lariat_sampler *samplers[], const int32_t *tokens)
+{
+    lariat_reply items[SESSIONS];
+
+    for (int i = 0; i < SESSIONS; i++) {
+        assert_int_equal(lariat_session_rewind(sessions[i], 0), LARIAT_OK);
+        items[i] = (lariat_reply){.session = sessions[i], .tokens = tokens, .count = 1 + rand() % 20, .sampler = samplers[i],
+                                  .most = 1 + rand() % 20};
+    }
+    atomic_store(&counting, true);
+    lariat_status status = lariat_generate(e, items, SESSIONS, keep_on, NULL);
+    atomic_store(&counting, false);
+    assert_int_equal(status, LARIAT_OK);
+}
+
 static void check(const char *path, lariat_options o)
 {
     static int32_t tokens[CAPACITY];
+    lariat_sampler *samplers[SESSIONS];
     lariat_session *sessions[SESSIONS];
 
     o.threads = 3;
@@ -94,6 +118,10 @@ static void check(const char *path, lariat_options o)
     for (int i = 0; i < CAPACITY; i++) {
         tokens[i] = rand() % vocab;
     }
+    for (int i = 0; i < SESSIONS; i++) {
+        lariat_sampling settings = {.temperature = 0.5f * (float)i, .top_p = 0.9f, .top_k = 20 * i, .seed = 1};
+        assert_int_equal(lariat_sampler_open(&settings, vocab, &samplers[i]), LARIAT_OK);
+    }
     for (int round = 0; round < 3; round++) { /* sessions that close leave gaps between those that stay */
         for (int i = 0; i < SESSIONS; i++) {
             if (round == 0 || i != 1) {
@@ -103,6 +131,9 @@ static void check(const char *path, lariat_options o)
         for (int i = 0; i < STEPS; i++) {
             random_step(e, sessions, tokens, logits);
         }
+        for (int i = 0; i < STEPS / 10; i++) {
+            generate(e, sessions, samplers, tokens);
+        }
         for (int i = 0; i < SESSIONS; i++) {
             if (round == 2 || i != 1) {
                 lariat_session_close(sessions[i]);
@@ -110,6 +141,9 @@ static void check(const char *path, lariat_options o)
         }
     }
     assert_int_equal(atomic_load(&taken), 0);
+    for (int i = 0; i < SESSIONS; i++) {
+        lariat_sampler_close(samplers[i]);
+    }
     free(logits);
     lariat_engine_close(e);
 }

@@ -115,6 +115,15 @@ static lariat_status op_make_random(device *dev, const matrix *to, dtype type, u
     return LARIAT_OK;
 }
 
+/* Tells the first failure, and forgets it. */
+static lariat_status told(cuda_device *d)
+{
+    cudaError_t status = d->failed;
+
+    d->failed = cudaSuccess;
+    return status == cudaSuccess ? LARIAT_OK : cuda_failure(d->ordinal, d->name, d->failed_at, status);
+}
+
 static lariat_status op_finish(device *dev)
 {
     cuda_device *d = enter(dev, "finish");
@@ -122,10 +131,22 @@ static lariat_status op_finish(device *dev)
     cuda_record_stop(d);
     cuda_note(d, cudaStreamSynchronize(d->stream), "work of the card");
     cuda_land(d);
-    cudaError_t status = d->failed;
-    d->failed = cudaSuccess;
     leave();
-    return status == cudaSuccess ? LARIAT_OK : cuda_failure(d->ordinal, d->name, d->failed_at, status);
+    return told(d);
+}
+
+static void op_mark(device *dev)
+{
+    cuda_mark(of(dev));
+}
+
+static lariat_status op_reach(device *dev)
+{
+    cuda_device *d = enter(dev, "reach");
+
+    cuda_reach(d);
+    leave();
+    return told(d);
 }
 
 static void op_listen(device *dev)
@@ -145,13 +166,13 @@ static bool op_heard(device *dev, const uint64_t words[], int n)
 
 /* --- operations --- */
 
-static void op_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, int64_t n)
+static void op_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *made, int64_t n)
 {
     static const char op[] = "embed";
     cuda_device *d = enter(dev, op);
 
-    if (!HEARD(d, WORD(op), WORD(x), WORD(table->data), WORD(tokens), WORD(n))) {
-        cuda_note(d, cuda_embed(d->stream, x, table, tokens, n), op);
+    if (!HEARD(d, WORD(op), WORD(x), WORD(table->data), WORD(tokens), WORD(made), WORD(n))) {
+        cuda_note(d, cuda_embed(d->stream, x, table, tokens, made, n), op);
     }
     leave();
 }
@@ -351,6 +372,8 @@ static const device_ops cuda_ops = {
     .load = cuda_load_matrix,
     .make_random = op_make_random,
     .finish = op_finish,
+    .mark = op_mark,
+    .reach = op_reach,
     .listen = op_listen,
     .again = op_again,
     .heard = op_heard,

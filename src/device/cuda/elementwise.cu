@@ -21,12 +21,13 @@ dim3 grid_of(int64_t items, int64_t rows)
 
 template <int V>
 __global__ void embed_rows(float *x, dtype type, const char *table, size_t row_bytes, int64_t cols, int64_t n,
-                           const int32_t *tokens)
+                           const int32_t *tokens, const int32_t *made)
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
 
     for (int64_t t = blockIdx.y; i < cols && t < n; t += gridDim.y) {
-        numbers<V> f = load_numbers<V>(type, table + (size_t)tokens[t] * row_bytes, i);
+        int32_t token = tokens[t], id = max(token < 0 ? made[-1 - token] : token, 0);
+        numbers<V> f = load_numbers<V>(type, table + (size_t)id * row_bytes, i);
         store_numbers<V>(DTYPE_F32, x + t * cols, i, f);
     }
 }
@@ -266,7 +267,8 @@ cudaError_t cuda_elementwise_load(void)
     return load_kernels(kernels, sizeof kernels / sizeof *kernels);
 }
 
-cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, int64_t n)
+cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *made,
+                       int64_t n)
 {
     const char *data = static_cast<const char *>(table->data);
     int64_t cols = table->cols, ld = (int64_t)(table->row_bytes / (table->type == DTYPE_F32 ? 4 : 2));
@@ -276,9 +278,11 @@ cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const
         return cudaSuccess;
     }
     if (four) {
-        embed_rows<4><<<grid_of(cols / 4, n), THREADS, 0, stream>>>(x, table->type, data, table->row_bytes, cols, n, tokens);
+        embed_rows<4><<<grid_of(cols / 4, n), THREADS, 0, stream>>>(x, table->type, data, table->row_bytes, cols, n, tokens,
+                                                            made);
     } else {
-        embed_rows<1><<<grid_of(cols, n), THREADS, 0, stream>>>(x, table->type, data, table->row_bytes, cols, n, tokens);
+        embed_rows<1><<<grid_of(cols, n), THREADS, 0, stream>>>(x, table->type, data, table->row_bytes, cols, n, tokens,
+                                                            made);
     }
     return cudaGetLastError();
 }

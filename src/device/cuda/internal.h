@@ -76,8 +76,11 @@ lariat_status cuda_staging_open(cuda_device *dev);
 void cuda_staging_close(cuda_device *dev);
 void cuda_upload(cuda_device *dev, void *to, const void *from, size_t bytes);
 void cuda_download(cuda_device *dev, void *to, const void *from, size_t bytes);
-/* Downloads reach the host's memory: the stream is idle. */
+/* Downloads reach the host's memory: the stream is idle, no mark stands any more. */
 void cuda_land(cuda_device *dev);
+/* Marks, as in device.h; reach brings what was downloaded before the oldest one to the host's memory. */
+void cuda_mark(cuda_device *dev);
+void cuda_reach(cuda_device *dev);
 lariat_status cuda_load_matrix(device *dev, const matrix *to, const matrix *from);
 
 /* --- record.c: operations that come again are recorded and repeated --- */

@@ -16,7 +16,8 @@ extern "C" {
 /* --- elementwise.cu --- */
 
 cudaError_t cuda_elementwise_load(void);
-cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, int64_t n);
+cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *made,
+                       int64_t n);
 cudaError_t cuda_rms_norm(cudaStream_t stream, dtype act, void *out, const float *x, const float *weight, float eps, int64_t n,
                           int64_t d);
 cudaError_t cuda_rope_angles(cudaStream_t stream, float *cos, float *sin, const int64_t *positions, int64_t n,
