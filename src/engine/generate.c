@@ -103,7 +103,8 @@ static int32_t list_round(lariat_engine *e, const audience *a)
         if (!a->ended && s->made + s->pending < a->replies[i].most && s->seq.length < s->seq.capacity) {
             s->token = s->pending ? -1 - s->row : s->token;
             s->taken = 0;
-            e->items[count++] = (lariat_item){.session = s, .tokens = &s->token, .count = 1, .n_logits = 1};
+            e->items[count] = (lariat_item){.session = s, .tokens = &s->token, .count = 1, .n_logits = 1};
+            count++;
         }
     }
     return count;
