@@ -1,6 +1,8 @@
 /* Files in memory.
-   Rests on mmap. See file.h. */
+   Rests on mmap, and on the pool of threads for copying. See file.h. */
 #include "base/file.h"
+
+#include "base/threads.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +13,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { HUGE_PAGE = 2 << 20 };
 
 static lariat_status map_descriptor(const char *path, int fd, mapped_file *out)
 {
@@ -56,6 +60,73 @@ lariat_status map_file(const char *path, mapped_file *out)
         unmap_file(out);
         return fail(LARIAT_NO_MEMORY, "%s: no memory for its name" FREE_MEMORY, path);
     }
+    return LARIAT_OK;
+}
+
+typedef struct copying {
+    const mapped_file *file;
+    unsigned char *to;
+} copying;
+
+static void copy_piece(void *arg, int64_t piece, int thread)
+{
+    const copying *c = arg;
+    size_t at = (size_t)piece * HUGE_PAGE, bytes = c->file->size - at < HUGE_PAGE ? c->file->size - at : HUGE_PAGE;
+    unsigned char *from = (unsigned char *)(uintptr_t)c->file->data + at;
+
+    (void)thread;
+    memcpy(c->to + at, from, bytes);
+    (void)madvise(from, bytes, MADV_DONTNEED); /* only a hint: no byte lies in this process's memory twice */
+}
+
+static lariat_status copy_file(const mapped_file *f, unsigned char *to)
+{
+    copying c = {f, to};
+    pool *p;
+
+    TRY(pool_open(cpus_available(), &p));
+    pool_run(p, (int64_t)((f->size + HUGE_PAGE - 1) / HUGE_PAGE), copy_piece, &c);
+    pool_close(p);
+    return LARIAT_OK;
+}
+
+/* The copy takes the place of the mapping. */
+static lariat_status move_pages(unsigned char *from, const mapped_file *f)
+{
+    void *to = (void *)(uintptr_t)f->data;
+
+    if (mprotect(from, f->size, PROT_READ) != 0 || mremap(from, f->size, f->size, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to) {
+        return fail(LARIAT_NO_MEMORY, "%s: its %.1f MB cannot be moved: %s" FREE_MEMORY, f->path, (double)f->size / 1e6,
+                    strerror(errno));
+    }
+    return LARIAT_OK;
+}
+
+lariat_status file_to_huge_pages(const mapped_file *f)
+{
+    if (f->size < HUGE_PAGE) {
+        return LARIAT_OK;
+    }
+    size_t room = f->size + 2 * HUGE_PAGE;
+    unsigned char *memory = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (memory == MAP_FAILED) {
+        return fail(LARIAT_NO_MEMORY, "%s: no memory for its %.1f MB" FREE_MEMORY, f->path, (double)f->size / 1e6);
+    }
+    (void)madvise(memory, room, MADV_HUGEPAGE);
+    /* As far behind the beginning of a huge page as the mapping is, so that whole ones can be moved there. */
+    size_t before = ((uintptr_t)f->data - (uintptr_t)memory) % HUGE_PAGE;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), end = (before + f->size + page - 1) / page * page;
+    lariat_status status = copy_file(f, memory + before);
+    if (status == LARIAT_OK) {
+        status = move_pages(memory + before, f);
+    }
+    if (status != LARIAT_OK) {
+        munmap(memory, room);
+        return status;
+    }
+    munmap(memory, before);
+    munmap(memory + end, room - end);
     return LARIAT_OK;
 }
 

@@ -1,6 +1,7 @@
 /* Finds out what a path names, opens it, and gives back a model.
    Rests on format/, config.c, config_gguf.c, random.c and weights.c. See weights.h. */
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "model/random.h"
 #include "model/weights.h"
@@ -217,10 +218,29 @@ lariat_status model_describe(const char *path, model **out)
     return LARIAT_OK;
 }
 
+/* A quarter of the memory that is free: the system may keep the file as well, and other processes may do the same. */
+static bool files_are_small(const tensors *table)
+{
+    int64_t most = memory_available() / 4;
+
+    for (int32_t i = 0; i < table->n_files; i++) {
+        if (table->files[i].size > (size_t)most) {
+            return false;
+        }
+        most -= (int64_t)table->files[i].size;
+    }
+    return true;
+}
+
 lariat_status model_load(model *m, bool device_makes)
 {
+    bool in_place = device_makes || !files_are_small(m->table);
+
     if (random_named(m->path) && !(device_makes && random_plain(&m->own_table))) {
         TRY(random_fill(m->path, &m->own_table, &m->random));
+    }
+    for (int32_t i = 0; !in_place && i < m->table->n_files; i++) {
+        TRY(file_to_huge_pages(&m->table->files[i]));
     }
     return weights_load(m);
 }
