@@ -2,8 +2,9 @@
    Rests on machine.h (devices), model/place.h and model/transformer.h (what a rank does). See internal.h; sessions are in
    session.c.
 
-   A rank is a thread that carries out commands: open, prepare, pass after pass, stop. The caller's thread only hands them
-   out. */
+   A rank is a thread that carries out commands: open, prepare, pass after pass, stop. Rank 0 of a ring of CPUs is the
+   caller's own thread: waking another one and being woken by it would take 0.1 ms and more a token. On GPUs the caller's
+   thread only hands commands out, so that none of its calls changes which card is the current one there. */
 #include "engine/internal.h"
 
 #include "engine/info.h"
@@ -86,6 +87,17 @@ static void rank_give_up(engine_rank *r)
     }
 }
 
+static void rank_turn(engine_rank *r)
+{
+    if (r->engine->command == RANK_SETTLE && r->status != LARIAT_OK) {
+        return; /* one that has given up is idle, and keeps its reason */
+    }
+    r->status = rank_obey(r);
+    if (r->status != LARIAT_OK) {
+        rank_give_up(r);
+    }
+}
+
 static void *rank_main(void *arg)
 {
     engine_rank *r = arg;
@@ -94,12 +106,7 @@ static void *rank_main(void *arg)
     for (uint32_t number = 1;; number++) {
         epoch_wait(&e->go, number);
         bool stop = e->command == RANK_STOP;
-        if (e->command != RANK_SETTLE || r->status == LARIAT_OK) { /* one that has given up is idle, and keeps its reason */
-            r->status = rank_obey(r);
-            if (r->status != LARIAT_OK) {
-                rank_give_up(r);
-            }
-        }
+        rank_turn(r);
         epoch_set(&r->done, number); /* the last touch: after RANK_STOP the engine may be gone */
         if (stop) {
             return NULL;
@@ -128,6 +135,9 @@ static void give_command(lariat_engine *e, rank_command command)
 
     e->command = command;
     epoch_set(&e->go, number);
+    if (e->plan.shown.cards == 0) {
+        rank_turn(&e->ranks[0]);
+    }
     for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
         if (e->ranks[i].started) {
             epoch_wait(&e->ranks[i].done, number);
@@ -166,7 +176,7 @@ static lariat_status start_ranks(lariat_engine *e)
         r->rank = i;
         r->threads = threads * (i + 1) / n - threads * i / n; /* shared out */
     }
-    for (int32_t i = 0; i < n; i++) {
+    for (int32_t i = e->plan.shown.cards == 0; i < n; i++) {
         int error = thread_start(&e->ranks[i].thread, rank_main, &e->ranks[i]);
         if (error) {
             return fail(LARIAT_NO_MEMORY, "engine: cannot start rank %d of %d: %s; use fewer ranks", i, n, strerror(error));
