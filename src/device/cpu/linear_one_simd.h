@@ -22,6 +22,8 @@ enum { UNITS = LANES / 4, QUAD = 16 * UNITS, QUADS = SPAN / QUAD, ROWS = LANES =
 
 /* Bytes to ask for ahead of reading, at least: what memory brings in the time that it takes to answer. */
 enum { AHEAD = 4096 };
+/* Where bytes are taken in order it is enough to go before the hardware, which then reads ahead by itself, and faster. */
+enum { AHEAD_IN_ORDER = 512 };
 
 /* ROWS rows of weights from w on, `stride` bytes apart, and how far ahead of them memory is asked for what comes later. */
 typedef struct some_rows {
@@ -324,6 +326,15 @@ INLINE void ask_for(const some_rows *w, size_t at, size_t bytes)
     }
 }
 
+/* The same where bytes are taken in order. */
+INLINE void ask_in_order(const unsigned char *w, size_t bytes)
+{
+    UNROLL
+    for (size_t i = 0; i < bytes; i += 64) {
+        _mm_prefetch((const char *)((uintptr_t)w + AHEAD_IN_ORDER + i), _MM_HINT_T1);
+    }
+}
+
 INLINE void dot1_blocks(dtype type, const dot_task *a, const some_rows *w, vf sum[ROWS])
 {
     size_t bytes = block_bytes(type);
@@ -456,87 +467,80 @@ INLINE void dot1_super_blocks(dtype type, const dot_task *a, const some_rows *w,
 
 /* --- in order: Q8_0 and plain types --- */
 
-INLINE void dot1_byte_groups(const dot_task *a, const some_rows *w, size_t at, int64_t col, int groups, vf sum[ROWS])
+/* `groups` (constant) blocks of Q8_0, to two sums in turn. */
+INLINE void dot1_byte_groups(const unsigned char *w, const float *x, int groups, vf sum[2])
 {
-    factors f[ROWS];
+    factors f;
 
+    get_factors(DTYPE_Q8_0, w, groups, &f);
+    /* Factors are taken from memory, by loads that fill a vector with one: left alone, a compiler keeps them in a register
+       and shuffles each out of it, on the very units that expand the codes. */
+    __asm__("" : "+m"(f));
     UNROLL
-    for (int r = 0; r < ROWS; r++) {
-        get_factors(DTYPE_Q8_0, row_of(w, r, at), groups, &f[r]);
-        /* Factors are taken from memory, by loads that fill a vector with one: left alone, a compiler keeps them in a register
-           and shuffles each out of it, on the very units that expand the codes. */
-        __asm__("" : "+m"(f[r]));
-    }
     for (int k = 0; k < groups; k++) {
-        vf p[ROWS];
+        vf p = vf_zero();
         UNROLL
         for (int v = 0; v < VECTORS; v++) {
-            vf x = vf_load(a->x + col + k * GROUP + v * LANES);
-            UNROLL
-            for (int r = 0; r < ROWS; r++) {
-                const unsigned char *q = row_of(w, r, at) + (size_t)k * sizeof(block_q8_0) + 2 + v * LANES;
-                vf c = vf_of_ints(vi_of_signed_bytes(q));
-                p[r] = v == 0 ? vf_mul(c, x) : vf_fma(c, x, p[r]);
-            }
+            vf xv = vf_load(x + k * GROUP + v * LANES);
+            vf c = vf_of_ints(vi_of_signed_bytes(w + (size_t)k * sizeof(block_q8_0) + 2 + v * LANES));
+            p = v == 0 ? vf_mul(c, xv) : vf_fma(c, xv, p);
         }
-        UNROLL
-        for (int r = 0; r < ROWS; r++) {
-            sum[r] = vf_fma(p[r], vf_set(f[r].scale[k]), sum[r]);
-        }
+        sum[k % 2] = vf_fma(p, vf_set(f.scale[k]), sum[k % 2]);
     }
+}
+
+INLINE vf dot1_bytes_row(const dot_task *a, const unsigned char *w)
+{
+    vf sum[2] = {vf_zero(), vf_zero()};
+    int64_t col = 0;
+
+    for (; a->cols - col >= SPAN; col += SPAN, w += span_bytes(DTYPE_Q8_0)) {
+        dot1_byte_groups(w, a->x + col, GROUPS, sum);
+    }
+    for (; col < a->cols; col += GROUP, w += sizeof(block_q8_0)) {
+        dot1_byte_groups(w, a->x + col, 1, sum);
+    }
+    return vf_add(sum[0], sum[1]);
 }
 
 INLINE void dot1_bytes(const dot_task *a, const some_rows *w, vf sum[ROWS])
 {
-    size_t at = 0;
-
-    for (int64_t col = 0; col < a->cols; col += SPAN, at += span_bytes(DTYPE_Q8_0)) {
-        int64_t rest = a->cols - col;
-        ask_for(w, at, span_bytes(DTYPE_Q8_0));
-        if (rest >= SPAN) {
-            dot1_byte_groups(a, w, at, col, GROUPS, sum);
-        } else {
-            dot1_byte_groups(a, w, at, col, (int)(rest / GROUP), sum);
-        }
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        sum[r] = dot1_bytes_row(a, row_of(w, r, 0));
     }
 }
 
-INLINE void dot1_plain(dtype type, const dot_task *a, const some_rows *w, vf sum[ROWS])
+/* One row: weights of these types take so little arithmetic that memory binds, and it is fastest in order. */
+INLINE vf dot1_plain_row(dtype type, const dot_task *a, const unsigned char *w)
 {
     enum { STEP = 4 * LANES };
     size_t bytes = block_bytes(type);
-    vf odd[ROWS];
+    vf sum[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
     int64_t col = 0;
 
-    UNROLL
-    for (int r = 0; r < ROWS; r++) {
-        odd[r] = vf_zero();
-    }
     for (; a->cols - col >= STEP; col += STEP) {
-        ask_for(w, (size_t)col * bytes, STEP * bytes);
+        ask_in_order(w + (size_t)col * bytes, STEP * bytes);
         UNROLL
         for (int v = 0; v < 4; v++) {
             vf x = vf_load(a->x + col + v * LANES);
-            UNROLL
-            for (int r = 0; r < ROWS; r++) {
-                vf *s = v % 2 ? &odd[r] : &sum[r];
-                *s = vf_fma(plain_weights(type, row_of(w, r, (size_t)(col + v * LANES) * bytes)), x, *s);
-            }
+            sum[v] = vf_fma(plain_weights(type, w + (size_t)(col + v * LANES) * bytes), x, sum[v]);
         }
     }
     for (; col < a->cols; col += LANES) { /* a vector with zeros behind the last elements */
         int rest = (int)(a->cols - col < LANES ? a->cols - col : LANES);
-        vf x = vf_load_first(a->x + col, rest);
-        UNROLL
-        for (int r = 0; r < ROWS; r++) {
-            unsigned char last[LANES * sizeof(float)] = {0};
-            memcpy(last, row_of(w, r, (size_t)col * bytes), (size_t)rest * bytes);
-            sum[r] = vf_fma(plain_weights(type, last), x, sum[r]);
-        }
+        unsigned char last[LANES * sizeof(float)] = {0};
+        memcpy(last, w + (size_t)col * bytes, (size_t)rest * bytes);
+        sum[0] = vf_fma(plain_weights(type, last), vf_load_first(a->x + col, rest), sum[0]);
     }
+    return vf_add(vf_add(sum[0], sum[1]), vf_add(sum[2], sum[3]));
+}
+
+INLINE void dot1_plain(dtype type, const dot_task *a, const some_rows *w, vf sum[ROWS])
+{
     UNROLL
     for (int r = 0; r < ROWS; r++) {
-        sum[r] = vf_add(sum[r], odd[r]);
+        sum[r] = dot1_plain_row(type, a, row_of(w, r, 0));
     }
 }
 
