@@ -45,10 +45,10 @@ typedef struct model {
    values (but rope_freqs). */
 lariat_status model_describe(const char *path, model **out);
 
-/* Adds the values to a described model, once: norms and biases are converted and checked to be finite; random weights are made,
-   by all CPUs. Files that are small beside the free memory are copied into huge pages, which CPUs read faster. With `device_makes`
-   this is left out, and a random model's matrices of plain types are left without data: the device makes them itself.
-   After a failure the model can only be closed. */
+/* Adds the values to a described model, once: norms and biases are converted and checked to be finite; random weights are
+   made, by all CPUs; files that are small beside the free memory are copied into huge pages, which CPUs read faster. With
+   `device_makes` files stay where they are, and a random model's matrices of plain types are left without data: the device
+   makes them itself. After a failure the model can only be closed. */
 lariat_status model_load(model *m, bool device_makes);
 
 /* NULL is allowed. */
