@@ -117,7 +117,8 @@ LARIAT_API lariat_status lariat_engine_open(const char *model, const lariat_opti
 LARIAT_API void lariat_engine_close(lariat_engine *engine);
 
 /* Lets a running lariat_step return LARIAT_CANCELLED soon, no session moved, or lariat_generate after the tokens that it has
-   given out. From any thread or signal handler. The next call is not affected. */
+   given out; GPUs end what is in their queues first, a pass at most. From any thread or signal handler. The next call is not
+   affected. */
 LARIAT_API void lariat_engine_cancel(lariat_engine *engine);
 
 typedef struct lariat_model_info {
@@ -189,7 +190,7 @@ typedef bool (*lariat_token_fn)(void *user, int32_t item, int32_t token);
    sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session full.
    All items have got the same number of tokens then; those that did not stop go on with the next call. A session then holds all
    that was read and made but the token that came last, which the next call reads. On GPUs the host is one pass ahead of them; what
-   that began for an item that stopped is taken back, its sampler's numbers too. After an error, and when cancelled, a session
+   that began when one stopped is taken back, the samplers' numbers too. After an error, and when cancelled, a session
    holds all but the token that it gave out last, or, before the first one, what it held before. */
 LARIAT_API lariat_status lariat_generate(lariat_engine *engine, const lariat_reply items[], int32_t n, lariat_token_fn on_token,
                                          void *user);

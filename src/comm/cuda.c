@@ -10,7 +10,7 @@
      card may never come to write.
    The first order makes the second one safe: whatever waits on a stream, the write that ends the wait is already queued, and in front of
    it. So nothing can hang: not with ranks that share a card, nor with fewer hardware queues than streams (work of several streams
-   then runs in the order of queueing), nor when a rank fails, whose readers are let go on the host and queue nothing more.
+   then runs in the order of queueing), nor when a rank fails: its readers are let go on the host, and words are raised to whatever they wait for.
    Words lie in pinned memory of the host, which every card can wait on, with or without peer access.
 
    Passes that repeat, where each rank has a card of its own, gather by a kernel that waits itself (gather.cu): nothing else has to
@@ -64,6 +64,7 @@ typedef struct cuda_comm {
     unsigned char *inbox;   /* on its card: [SETS, n, message_bytes]: where others push their blocks, ... */
     unsigned char *counts;  /* ... and [n + 1] words: how many blocks of each rank have come; how many this rank has pushed */
     bool pushing;           /* the pass repeats */
+    bool lost;              /* its stream took no more work where nobody could be told */
     uint32_t pushed;        /* blocks of this pass */
     slot slots[SLOTS];
     uint64_t asked, taken, released; /* hops so far */
@@ -90,7 +91,11 @@ static const comm_ops cuda_ops;
 
 static lariat_status checked(cudaError_t error, int rank, const char *what)
 {
-    return error == cudaSuccess ? LARIAT_OK : fail(LARIAT_FAILED, "rank %d: %s: %s", rank, what, cudaGetErrorString(error));
+    if (error == cudaSuccess) {
+        return LARIAT_OK;
+    }
+    (void)cudaGetLastError(); /* what is told is not told again by the next launch */
+    return fail(LARIAT_FAILED, "rank %d: %s: %s", rank, what, cudaGetErrorString(error));
 }
 
 /* --- opening --- */
@@ -278,10 +283,16 @@ static comm *cuda_endpoint(comm_group *base, int rank)
 
 static lariat_status take_bytes(cuda_comm *c, size_t bytes, bool on_host, unsigned char **out)
 {
+    const char *what = on_host ? "pinned memory for hops" : "memory for hops";
     void *block = NULL;
+    cudaError_t status = on_host ? cudaHostAlloc(&block, bytes, cudaHostAllocPortable | cudaHostAllocMapped) : cudaMalloc(&block, bytes);
 
-    TRY(checked(on_host ? cudaHostAlloc(&block, bytes, cudaHostAllocPortable | cudaHostAllocMapped) : cudaMalloc(&block, bytes),
-                c->base.rank, on_host ? "pinned memory for hops" : "memory for hops; use a shorter context (-c) or more ranks"));
+    if (status == cudaErrorMemoryAllocation) {
+        (void)cudaGetLastError();
+        return fail(LARIAT_NO_MEMORY, "rank %d: no %.2f GiB of %s; use a shorter context (-c) or fewer ranks a card", c->base.rank,
+                    (double)bytes / (double)(1 << 30), what);
+    }
+    TRY(checked(status, c->base.rank, what));
     *out = block;
     if (on_host) {
         memset(block, UNWRITTEN, bytes);
@@ -381,10 +392,15 @@ static lariat_status cuda_attach(comm *base, device *dev)
 
 /* --- order --- */
 
-/* Lets the streams go on that wait for what was queued: a card that has failed never writes its words. */
+/* Lets the streams go on that wait for what was queued: a card that has failed never writes its words. Several ranks may do so at
+   once, with numbers that they read at different times: a word only grows. */
 static void release_word(mark *m, uint32_t value)
 {
-    __atomic_store_n((uint32_t *)(uintptr_t)m->word, value, __ATOMIC_SEQ_CST);
+    uint32_t *word = (uint32_t *)(uintptr_t)m->word, old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+
+    while ((int32_t)(value - old) > 0 &&
+           !__atomic_compare_exchange_n(word, &old, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    }
 }
 
 static void cuda_cancel(comm_group *base)
@@ -419,12 +435,19 @@ static void cuda_reset(comm_group *base)
         cuda_comm *c = &g->ranks[r];
         c->asked = c->taken = c->released = 0;
         c->gathers = 0;
+        c->lost = false;
         atomic_store(&c->gathered.queued.value, 0);
         memset((void *)(uintptr_t)c->gathered.word, 0, sizeof(uint32_t)); /* no card is at work */
         reset_counts(c);
     }
     __atomic_store_n(g->stop, 0, __ATOMIC_SEQ_CST);
     atomic_store(&g->cancelled, false);
+}
+
+/* A failure that its call could not tell. */
+static lariat_status check_lost(const cuda_comm *c)
+{
+    return c->lost ? fail(LARIAT_FAILED, "rank %d: its stream takes no more work", c->base.rank) : LARIAT_OK;
 }
 
 static lariat_status set_mark(cuda_comm *c, mark *m, uint32_t value)
@@ -507,6 +530,7 @@ static lariat_status gather(comm *base, const void *mine, size_t bytes, const vo
         theirs[0] = mine;
         return LARIAT_OK;
     }
+    TRY(check_lost(c));
     if (bytes > g->message_bytes) {
         return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu, please report this", base->rank, bytes, g->message_bytes);
     }
@@ -552,6 +576,7 @@ static void cuda_ready(comm *base, comm_region region, uint32_t step)
     cuda_comm *c = (cuda_comm *)base;
 
     if (base->n > 1 && set_mark(c, &c->ready[region], step) != LARIAT_OK) {
+        c->lost = true;
         cuda_cancel(&c->group->base); /* nobody waits for what was not queued */
     }
 }
@@ -566,6 +591,22 @@ static lariat_status check_piece(const cuda_comm *c, const cuda_comm *owner, con
     return LARIAT_OK;
 }
 
+/* Rows as one copy; one by one where they lie further apart than that can be told. */
+static lariat_status copy_rows(const cuda_comm *c, unsigned char *to, const unsigned char *from, const comm_piece *p,
+                               cudaStream_t stream)
+{
+    cudaError_t status = cudaSuccess;
+
+    if (p->stride <= INT32_MAX) {
+        status = cudaMemcpy2DAsync(to, p->bytes, from, p->stride, p->bytes, (size_t)p->rows, cudaMemcpyDefault, stream);
+        return checked(status, c->base.rank, "a hop");
+    }
+    for (size_t r = 0; r < (size_t)p->rows && status == cudaSuccess; r++) {
+        status = cudaMemcpyAsync(to + r * p->bytes, from + r * p->stride, p->bytes, cudaMemcpyDefault, stream);
+    }
+    return checked(status, c->base.rank, "a hop");
+}
+
 /* Queues the copies of a hop's pieces, packed one behind the other from `to` on. *packed: bytes in all. */
 static lariat_status copy_pieces(cuda_comm *c, const cuda_comm *owner, const comm_hop *hop, unsigned char *to, cudaStream_t stream,
                                  size_t *packed)
@@ -576,8 +617,7 @@ static lariat_status copy_pieces(cuda_comm *c, const cuda_comm *owner, const com
         TRY(check_piece(c, owner, hop, p, *packed));
         if (p->rows && p->bytes) {
             const unsigned char *from = owner->region[hop->region] + p->offset;
-            TRY(checked(cudaMemcpy2DAsync(to + *packed, p->bytes, from, p->stride, p->bytes, (size_t)p->rows, cudaMemcpyDefault, stream),
-                        c->base.rank, "a hop"));
+            TRY(copy_rows(c, to + *packed, from, p, stream));
         }
         *packed += p->bytes * (size_t)p->rows;
     }
@@ -626,6 +666,7 @@ static lariat_status cuda_ask(comm *base, const comm_hop *hop)
     if (c->asked - c->released == SLOTS) {
         return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one", base->rank, hop->owner);
     }
+    TRY(check_lost(c));
     c->asked++;
     if (owner == c) { /* lies where it is */
         return LARIAT_OK;
@@ -668,6 +709,8 @@ static void cuda_release(comm *base, const comm_hop *hop)
 
     c->released++;
     if (hop->owner != base->rank && cudaEventRecord(s->freed, c->stream) != cudaSuccess) {
+        (void)cudaGetLastError();
+        c->lost = true;
         cuda_cancel(&c->group->base); /* the stream is lost: its rank finds out when it finishes */
     }
 }
@@ -690,6 +733,7 @@ static const comm_ops cuda_ops = {
 /* What the program finds by name: see gpu.h. */
 __attribute__((visibility("default"))) extern const comm_gpu lariat_cuda_transport;
 const comm_gpu lariat_cuda_transport = {
+    .tables = COMM_GPU_TABLES,
     .open = cuda_open,
     .memory = cuda_memory,
     .pinned = cuda_pinned,

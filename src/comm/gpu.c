@@ -10,5 +10,7 @@ lariat_status comm_gpu_find(const comm_gpu **out)
 
     TRY(gpu_symbol(COMM_GPU_ENTRY, &entry));
     *out = entry;
-    return LARIAT_OK;
+    return (*out)->tables == COMM_GPU_TABLES
+               ? LARIAT_OK
+               : fail(LARIAT_UNSUPPORTED, "CUDA: the module's transport is of another build of Lariat: install both from one build");
 }

@@ -7,6 +7,7 @@
 
 /* What the module offers. */
 typedef struct comm_gpu {
+    size_t tables; /* COMM_GPU_TABLES of its build */
     /* Rank r has card ordinals[r]; several ranks may share one. through_host: blocks and hops go through pinned memory of the host, for
        cards that cannot read one another's memory. The ordinals are copied. */
     lariat_status (*open)(const comm_setup *s, const int32_t ordinals[], bool through_host, comm_group **out);
@@ -15,6 +16,9 @@ typedef struct comm_gpu {
     size_t (*pinned)(const comm_setup *s, bool through_host);
     comm_speed (*speed)(bool through_host);
 } comm_gpu;
+
+/* A module whose tables have another size is of another build, and refused. */
+#define COMM_GPU_TABLES (sizeof(comm_gpu) + sizeof(comm_ops) + sizeof(comm))
 
 #define COMM_GPU_ENTRY "lariat_cuda_transport" /* of the type comm_gpu */
 

@@ -113,7 +113,7 @@ typedef struct device_ops {
     /* A mark behind all that was queued so far; and waits for the oldest mark that was not waited for: what was downloaded before
        it is in the host's memory then. Tells whether the device failed meanwhile. Up to two marks may stand before they are
        waited for; finish() is a wait for all. NULL on a device without streams. */
-    void (*mark)(device *dev);
+    lariat_status (*mark)(device *dev);
     lariat_status (*reach)(device *dev);
 
     /* Work that comes again, token after token. From listen() to again() a device may take note of the operations only (none

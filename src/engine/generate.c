@@ -35,14 +35,17 @@ static lariat_status begin(lariat_engine *e, const lariat_reply replies[], int32
     }
     for (int32_t i = 0; i < n; i++) {
         const lariat_reply *r = &replies[i];
-        lariat_session *s = r->session;
-        e->items[i] = (lariat_item){.session = s, .tokens = r->tokens, .count = r->count, .n_logits = r->most > 0};
-        s->sampler = r->sampler;
+        e->items[i] = (lariat_item){.session = r->session, .tokens = r->tokens, .count = r->count, .n_logits = r->most > 0};
+    }
+    TRY(step_begin(e, e->items, n, true, total));
+    for (int32_t i = 0; i < n; i++) { /* they are this engine's, and nobody else's */
+        lariat_session *s = replies[i].session;
+        s->sampler = replies[i].sampler;
         s->made = 0;
         s->pending = 0;
         s->fresh = s->stopped = false;
     }
-    return step_begin(e, e->items, n, total);
+    return LARIAT_OK;
 }
 
 /* Takes back what was begun beyond the last token that was given out. */
@@ -100,7 +103,7 @@ static int32_t list_round(lariat_engine *e, const audience *a)
 
     for (int32_t i = 0; i < a->n; i++) {
         lariat_session *s = a->replies[i].session;
-        if (!a->ended && s->made + s->pending < a->replies[i].most && s->seq.length < s->seq.capacity) {
+        if (s->made + s->pending < a->replies[i].most && s->seq.length < s->seq.capacity) {
             s->token = s->pending ? -1 - s->row : s->token;
             s->taken = 0;
             e->items[count] = (lariat_item){.session = s, .tokens = &s->token, .count = 1, .n_logits = 1};
@@ -110,9 +113,23 @@ static int32_t list_round(lariat_engine *e, const audience *a)
     return count;
 }
 
+/* Once one has stopped: a pass that is under way is waited for, and taken back for all. */
+static lariat_status drop_flight(lariat_engine *e, const audience *a)
+{
+    if (e->n_landed == e->n_flights) {
+        return LARIAT_OK;
+    }
+    TRY(engine_run(e, RANK_REACH));
+    e->n_landed++;
+    for (int32_t i = 0; i < a->n; i++) {
+        take_back(e, a->replies[i].session);
+    }
+    return LARIAT_OK;
+}
+
 static lariat_status decode(lariat_engine *e, audience *a)
 {
-    for (;;) {
+    while (!a->ended) {
         int32_t count = list_round(e, a);
         bool ahead = e->plan.shown.cards > 0 && count <= e->plan.shown.slices_up_to;
         if (atomic_load(&e->cancel)) {
@@ -133,6 +150,7 @@ static lariat_status decode(lariat_engine *e, audience *a)
         }
         TRY(give_out(e, a));
     }
+    return drop_flight(e, a);
 }
 
 static lariat_status read_and_decode(lariat_engine *e, audience *a, int64_t total)
@@ -163,12 +181,12 @@ lariat_status lariat_generate(lariat_engine *e, const lariat_reply replies[], in
             status = settled == LARIAT_OK ? status : settled;
             e->n_landed = e->n_flights;
         }
-        for (int32_t i = 0; status != LARIAT_OK && i < n; i++) {
-            take_back(e, replies[i].session);
+        for (int32_t i = 0; i < n; i++) {
+            if (status != LARIAT_OK) {
+                take_back(e, replies[i].session);
+            }
+            replies[i].session->sampler = NULL;
         }
-    }
-    for (int32_t i = 0; i < n; i++) {
-        replies[i].session->sampler = NULL;
     }
     return status;
 }

@@ -100,7 +100,7 @@ lariat_status engine_run(lariat_engine *e, rank_command command);
 /* --- step.c --- */
 
 /* Checks the items and marks where their sessions stand; *total is how many tokens they have. */
-lariat_status step_begin(lariat_engine *e, const lariat_item items[], int32_t n, int64_t *total);
+lariat_status step_begin(lariat_engine *e, const lariat_item items[], int32_t n, bool chooses, int64_t *total);
 /* One pass of about `size` of the tokens that are left; *taken is how many it took. `ahead`: see pass_input. */
 lariat_status step_pass(lariat_engine *e, const lariat_item items[], int32_t n, int64_t size, bool ahead, int64_t *taken);
 /* All of them, pass after pass. */

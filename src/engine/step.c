@@ -3,7 +3,8 @@
    from here. */
 #include "engine/internal.h"
 
-static lariat_status check_item(const lariat_engine *e, const lariat_item *item, int32_t index)
+/* chooses: tokens are chosen where logits are wanted, which stay on the device. */
+static lariat_status check_item(const lariat_engine *e, const lariat_item *item, int32_t index, bool chooses)
 {
     const sequence *seq = &item->session->seq;
 
@@ -16,7 +17,7 @@ static lariat_status check_item(const lariat_engine *e, const lariat_item *item,
         return fail(LARIAT_BAD_ARGUMENT, "step: item %d has %lld tokens, which makes no sense, give 0 or more and their ids",
                     index, (long long)item->count);
     }
-    if (item->n_logits < 0 || item->n_logits > item->count || (item->n_logits && !item->logits && !item->session->sampler)) {
+    if (item->n_logits < 0 || item->n_logits > item->count || (item->n_logits && !item->logits && !chooses)) {
         return fail(LARIAT_BAD_ARGUMENT,
                     "step: item %d wants %lld rows of logits of its %lld tokens, ask for that many at most", index,
                     (long long)item->n_logits, (long long)item->count);
@@ -38,13 +39,13 @@ static lariat_status check_item(const lariat_engine *e, const lariat_item *item,
 }
 
 /* Marks the sessions of all items as in the step, so that one named twice is found. */
-lariat_status step_begin(lariat_engine *e, const lariat_item items[], int32_t n, int64_t *total)
+lariat_status step_begin(lariat_engine *e, const lariat_item items[], int32_t n, bool chooses, int64_t *total)
 {
     lariat_status status = LARIAT_OK;
     int32_t marked = 0;
 
     *total = 0;
-    while (marked < n && (status = check_item(e, &items[marked], marked)) == LARIAT_OK) {
+    while (marked < n && (status = check_item(e, &items[marked], marked, chooses)) == LARIAT_OK) {
         lariat_session *s = items[marked].session;
         s->in_step = true;
         s->before = s->seq.length;
@@ -245,7 +246,7 @@ lariat_status lariat_step(lariat_engine *e, lariat_item items[], int32_t n)
 {
     int64_t total;
 
-    TRY(step_begin(e, items, n, &total));
+    TRY(step_begin(e, items, n, false, &total));
     atomic_store(&e->cancel, false);
     lariat_status status = step_passes(e, items, n, total);
     for (int32_t i = 0; status != LARIAT_OK && i < n; i++) {

@@ -377,6 +377,5 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     if (!in->ahead) {
         return ops->finish(t->dev);
     }
-    ops->mark(t->dev);
-    return LARIAT_OK;
+    return ops->mark(t->dev);
 }

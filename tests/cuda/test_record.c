@@ -165,9 +165,9 @@ static void a_repeated_step_gives_the_bits_of_a_direct_one(void **state)
 
 static void check_given_up(device *dev)
 {
-    layer l = open_layer(dev, 64);
+    layer l = open_layer(dev, 64), other = open_layer(dev, 64);
 
-    for (int i = 0; i < 3; i++) { /* while it listens, and while it records */
+    for (int i = 0; i < 3; i++) { /* while it listens, and while it records; then directly, where no list was ever sent */
         send_step(&l, 100);
         dev->ops->listen(dev);
         compute(&l, 100);
@@ -177,10 +177,17 @@ static void check_given_up(device *dev)
             compute(&l, 100);
         }
         must(dev->ops->finish(dev));
+        compute(&l, 100);
+        send_step(&other, 100);
+        compute(&other, 100);
+        assert_same(&l.o, &other.o);
         (void)repeat_step(&l, 101);
+        (void)repeat_step(&other, 101);
+        assert_same(&l.o, &other.o);
     }
     must(dev->ops->finish(dev));
     close_layer(&l);
+    close_layer(&other);
 }
 
 static void a_step_that_is_given_up_leaves_nothing_behind(void **state)

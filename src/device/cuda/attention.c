@@ -25,7 +25,7 @@ typedef enum attention_kernel { PREFILL, DECODE, PLAIN, N_KERNELS } attention_ke
 /* What is queued: the list of one launch, and the grids. */
 typedef struct attention_work {
     attention_kernel kernel;
-    const attention_lists *on_card; /* NULL: not needed */
+    const attention_lists *on_card; /* NULL: not needed. In a pass that repeats it lies there from again() on */
     int32_t blocks, merge_blocks;   /* merge_blocks 0: nothing was split */
     int32_t tile_rows;
 } attention_work;
@@ -97,10 +97,12 @@ void cuda_attention_forget(cuda_device *dev)
 static void queue(cuda_device *dev, const attention_launch *a, const attention_work *w)
 {
     const char *name = w->kernel == DECODE ? "attention, few rows" : "attention in fp32";
+    uint32_t scale;
 
+    memcpy(&scale, &a->scale, sizeof scale);
     if (HEARD(dev, (uintptr_t)name, (uintptr_t)w->on_card, (uint64_t)w->blocks, (uint64_t)w->merge_blocks, (uintptr_t)a->q,
               (uint64_t)a->ldq, (uintptr_t)a->c.o, (uint64_t)a->shift, (uint64_t)a->head_dim, (uint64_t)a->group,
-              (uint64_t)a->n_kv_heads)) {
+              (uint64_t)a->n_kv_heads, scale, (uint64_t)a->kv_type)) {
         return;
     }
     cuda_note(dev, w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->on_card, w->blocks)

@@ -135,9 +135,13 @@ static lariat_status op_finish(device *dev)
     return told(d);
 }
 
-static void op_mark(device *dev)
+/* What could not be queued is told here: nobody shall wait for it. */
+static lariat_status op_mark(device *dev)
 {
-    cuda_mark(of(dev));
+    cuda_device *d = of(dev);
+
+    cuda_mark(d);
+    return told(d);
 }
 
 static lariat_status op_reach(device *dev)

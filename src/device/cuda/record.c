@@ -6,9 +6,10 @@
    - direct: an operation is queued when it is called;
    - listening: its arguments are only mixed into a number. Where the number has a recording, again() launches that;
    - recording: it is queued on a stream that is captured, and again() launches what was recorded.
-   What differs from token to token lies in device memory: tokens, positions, slots, and the lists of attention, which go to a table
-   of this file and reach the card in one copy before the launch. All else is part of the number, so that a recording can only
-   stand for the very operations that it was made of. */
+   What differs from token to token lies in device memory: tokens, positions, slots, and the lists of attention, which go to a
+   table of this file and reach the card in one copy before the launch. All else is part of the number, so that a recording can
+   only stand for the very operations that it was made of. Graphs take memory that no plan counts, a few MB each: where there is
+   none left, passes go directly. */
 #include "device/cuda/internal.h"
 
 #include <stdlib.h>
@@ -17,6 +18,8 @@
 enum {
     RECORDINGS = 16, /* batches of different sizes, and steps of attention's split over the keys */
     SEEN = 32,       /* numbers that came once: what may never come again is not worth recording */
+    MISSES = 4,      /* passes in turn that cannot be repeated, before ... */
+    REST = 60,       /* ... so many go directly, as the next ones hardly can */
     TABLE_SLOTS = 32
 };
 
@@ -31,6 +34,8 @@ struct cuda_record {
     record_state state, next; /* next: what listen() begins */
     uint64_t number, wanted;  /* of the operations so far; of those that are being recorded */
     bool possible;
+    bool given_up; /* the card or the driver has refused a recording: no more are made */
+    int misses, rest; /* passes in turn that could not be repeated; passes that are not listened to */
     uint64_t clock;
     recording kept[RECORDINGS];
     uint64_t seen[SEEN];
@@ -98,7 +103,7 @@ bool cuda_heard(cuda_device *dev, const uint64_t words[], int n)
     if (r->state == DIRECT) {
         return false;
     }
-    for (int i = 0; i < n; i++) { /* a round of multiplying and folding for each: numbers of different lists differ */
+    for (int i = 0; i < n; i++) { /* a round of multiplying and folding for each */
         uint64_t x = (r->number ^ words[i]) * 0x9E3779B97F4A7C15u;
         r->number = (x ^ x >> 29) * 0xBF58476D1CE4E5B9u;
         r->number ^= r->number >> 32;
@@ -141,12 +146,18 @@ void cuda_listen(cuda_device *dev)
 
     r->state = r->next;
     r->next = LISTENING;
+    if (r->state == LISTENING && (r->given_up || r->rest > 0)) {
+        r->rest -= r->rest > 0;
+        r->state = DIRECT;
+    }
     r->number = 0;
     r->possible = true;
     r->n_slots = 0;
     cuda_attention_forget(dev); /* its list may lie in a slot that is used anew */
-    if (r->state == RECORDING) {
-        cuda_note(dev, cudaStreamBeginCapture(dev->stream, cudaStreamCaptureModeThreadLocal), "recording");
+    if (r->state == RECORDING && cudaStreamBeginCapture(dev->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
+        (void)cudaGetLastError();
+        r->given_up = true;
+        r->state = DIRECT;
     }
 }
 
@@ -183,17 +194,16 @@ static void launch(cuda_device *dev, recording *what)
     cuda_note(dev, cudaGraphLaunch(what->graph, dev->stream), "a recorded pass");
 }
 
-/* Ends what is being captured. NULL where that failed, or was called off. */
+/* Ends what is being captured. NULL where that failed. */
 static cudaGraph_t end_capture(cuda_device *dev)
 {
     cudaGraph_t graph = NULL;
-    cudaError_t status = cudaStreamEndCapture(dev->stream, &graph);
 
-    if (status != cudaSuccess) {
+    if (cudaStreamEndCapture(dev->stream, &graph) != cudaSuccess) {
         (void)cudaGetLastError();
+        return NULL;
     }
-    cuda_note(dev, status, "recording");
-    return status == cudaSuccess ? graph : NULL;
+    return graph;
 }
 
 /* Keeps what was recorded, in place of the recording that was not wanted for longest. */
@@ -209,28 +219,31 @@ static recording *keep(cuda_device *dev, cudaGraph_t graph)
         cuda_note(dev, cudaStreamSynchronize(dev->stream), "recording"); /* it may be at work */
     }
     forget(to);
-    cudaError_t status = cudaGraphInstantiate(&to->graph, graph, 0);
-    cuda_note(dev, status, "recording");
+    if (cudaGraphInstantiate(&to->graph, graph, 0) != cudaSuccess) {
+        (void)cudaGetLastError();
+        to->graph = NULL;
+        return NULL;
+    }
     to->number = r->wanted;
-    return status == cudaSuccess ? to : NULL;
+    return to;
 }
 
-static void finish_recording(cuda_device *dev)
+/* Launches what was recorded. Where there was no recording it, for want of memory, say, the pass goes directly, and so do all that
+   follow: false. */
+static bool finish_recording(cuda_device *dev)
 {
     cuda_record *r = dev->record;
     cudaGraph_t graph = end_capture(dev);
+    recording *made = graph && r->number == r->wanted ? keep(dev, graph) : NULL;
 
-    if (graph && r->number != r->wanted) { /* listening and recording heard different things: a defect */
-        cuda_note(dev, cudaErrorUnknown, "recording");
-    } else if (graph) {
-        recording *made = keep(dev, graph);
-        if (made) {
-            launch(dev, made);
-        }
+    if (made) {
+        launch(dev, made);
     }
     if (graph) {
         (void)cudaGraphDestroy(graph);
     }
+    r->given_up = !made;
+    return made != NULL;
 }
 
 bool cuda_again(cuda_device *dev)
@@ -242,12 +255,18 @@ bool cuda_again(cuda_device *dev)
     r->state = DIRECT;
     cuda_attention_forget(dev);
     if (ended == RECORDING) {
-        finish_recording(dev);
+        r->next = DIRECT;
+        if (!finish_recording(dev)) {
+            return true;
+        }
+        r->next = LISTENING;
     } else if (known) {
         launch(dev, known);
     } else if (ended == LISTENING) {
         r->wanted = r->number;
         r->next = r->possible && seen(r, r->number) ? RECORDING : DIRECT;
+        r->misses = r->possible ? 0 : r->misses + 1;
+        r->rest = r->misses >= MISSES ? REST : 0;
         return true;
     }
     return false;
@@ -263,8 +282,11 @@ void cuda_record_stop(cuda_device *dev)
             (void)cudaGraphDestroy(graph);
         }
     }
-    if (r) {
+    if (r && r->state != DIRECT) {
+        cuda_attention_forget(dev); /* its list was never sent */
         r->state = DIRECT;
+    }
+    if (r) {
         r->next = LISTENING;
     }
 }
