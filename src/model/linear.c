@@ -28,22 +28,14 @@ int64_t linear_slice_width(int64_t rows, int n)
     return widest;
 }
 
-/* Where a result goes: y [n, ...] of `type`, row t at y + t * ld elements. */
-typedef struct target {
-    dtype type;
-    void *y;
-    int64_t ld;
-    bool add;
-} target;
-
-static void *element(const target *to, int64_t i)
+static void *element(const linear_target *to, int64_t i)
 {
     return (char *)to->y + i * (int64_t)dtype_block_bytes(to->type);
 }
 
 /* The rows [begin, end) of the projections stacked one on another, as jobs that write to columns [0, end - begin) of the
    target. */
-static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts, int64_t begin, int64_t end, const target *to)
+static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts, int64_t begin, int64_t end, const linear_target *to)
 {
     int64_t base = 0;
     int n = 0;
@@ -66,14 +58,13 @@ static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts
     return n;
 }
 
-/* Brings the slices of all ranks together in the target, [n, rows]. */
-static lariat_status gather_slices(const linear_context *c, const target *to, int64_t n, int64_t rows)
+lariat_status linear_gather(const linear_context *c, const void *slice, const linear_target *to, int64_t n, int64_t rows)
 {
     int64_t begin, end;
     int ranks = comm_size(c->comm);
 
     linear_slice(rows, comm_rank(c->comm), ranks, &begin, &end);
-    TRY(comm_all_gather(c->comm, c->slice, (size_t)(n * (end - begin)) * dtype_block_bytes(to->type), c->theirs));
+    TRY(comm_all_gather(c->comm, slice, (size_t)(n * (end - begin)) * dtype_block_bytes(to->type), c->theirs));
     for (int r = 0; r < ranks; r++) {
         linear_slice(rows, r, ranks, &begin, &end);
         c->parts[r] = (place_part){.from = c->theirs[r], .column = begin, .width = end - begin};
@@ -93,7 +84,7 @@ static int64_t rows_of(const projection parts[], int n_parts)
 }
 
 /* The projections of x [n, cols] side by side, whole or by slices. */
-static lariat_status project(const linear_context *c, const target *to, const void *x, int64_t n, const projection parts[],
+static lariat_status project(const linear_context *c, const linear_target *to, const void *x, int64_t n, const projection parts[],
                              int n_parts)
 {
     linear_job jobs[MAX_PARTS];
@@ -104,20 +95,20 @@ static lariat_status project(const linear_context *c, const target *to, const vo
         return LARIAT_OK;
     }
     linear_slice(rows, comm_rank(c->comm), comm_size(c->comm), &begin, &end);
-    target slice = {.type = to->type, .y = c->slice, .ld = end - begin};
+    linear_target slice = {.type = to->type, .y = c->slice, .ld = end - begin};
     c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, parts, n_parts, begin, end, &slice));
-    return gather_slices(c, to, n, rows);
+    return linear_gather(c, c->slice, to, n, rows);
 }
 
 lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[],
                      int n_parts)
 {
-    return project(c, &(target){.type = c->dev->act, .y = y, .ld = ldy}, x, n, parts, n_parts);
+    return project(c, &(linear_target){.type = c->dev->act, .y = y, .ld = ldy}, x, n, parts, n_parts);
 }
 
 lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection part)
 {
-    return project(c, &(target){.type = DTYPE_F32, .y = x, .ld = part.w->rows, .add = true}, h, n, &part, 1);
+    return project(c, &(linear_target){.type = DTYPE_F32, .y = x, .ld = part.w->rows, .add = true}, h, n, &part, 1);
 }
 
 lariat_status linear_gated(const linear_context *c, void *g, void *u, const void *x, int64_t n, projection gate, projection up)
@@ -129,11 +120,12 @@ lariat_status linear_gated(const linear_context *c, void *g, void *u, const void
         linear_slice(rows, comm_rank(c->comm), comm_size(c->comm), &begin, &end);
     }
     int64_t width = end - begin;
-    target to_g = {.type = c->dev->act, .y = c->by_slices ? c->slice : g, .ld = width};
-    target to_u = {.type = c->dev->act, .y = u, .ld = width};
+    linear_target to_g = {.type = c->dev->act, .y = c->by_slices ? c->slice : g, .ld = width};
+    linear_target to_u = {.type = c->dev->act, .y = u, .ld = width};
     int n_jobs = stacked_jobs(jobs, &gate, 1, begin, end, &to_g);
     n_jobs += stacked_jobs(jobs + n_jobs, &up, 1, begin, end, &to_u);
     c->dev->ops->linear(c->dev, x, cols, n, jobs, n_jobs);
     c->dev->ops->silu_mul(c->dev, to_g.y, width, u, width, n, width);
-    return c->by_slices ? gather_slices(c, &(target){.type = c->dev->act, .y = g, .ld = rows}, n, rows) : LARIAT_OK;
+    linear_target whole = {.type = c->dev->act, .y = g, .ld = rows};
+    return c->by_slices ? linear_gather(c, c->slice, &whole, n, rows) : LARIAT_OK;
 }

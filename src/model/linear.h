@@ -26,10 +26,21 @@ typedef struct projection {
     const float *bias;
 } projection;
 
+/* Where a result goes: y [n, ...] of `type`, row t at y + t * ld elements; added to what is there, or in its place. */
+typedef struct linear_target {
+    dtype type;
+    void *y;
+    int64_t ld;
+    bool add;
+} linear_target;
+
 /* Rows [*begin, *end) of `rows` that `rank` of n takes: whole vectors, so that ranks write no cache line in common. */
 void linear_slice(int64_t rows, int rank, int n, int64_t *begin, int64_t *end);
 /* The widest slice. */
 int64_t linear_slice_width(int64_t rows, int n);
+
+/* Brings the slices of all ranks together in the target, [n, rows]; `slice` is this rank's: its columns of them, dense. */
+lariat_status linear_gather(const linear_context *c, const void *slice, const linear_target *to, int64_t n, int64_t rows);
 
 /* y[t] = the results of all projections side by side: y [n, sum of rows], row t at y + t * ldy; x [n, cols], dense. */
 lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[],

@@ -270,21 +270,15 @@ static lariat_status gather_outputs(transformer *t, const pass_output out[], int
     return LARIAT_OK;
 }
 
-/* Tokens of outputs [at, at + n) from their logits, of which this rank has `width` columns. Every rank chooses alike, and has
-   the tokens for the next pass. */
-static lariat_status sample(transformer *t, int64_t at, int64_t n, int64_t width)
+/* Tokens of outputs [at, at + n) from their logits, of which this rank has its slice. Every rank chooses alike, and has the
+   tokens for the next pass. */
+static lariat_status sample(transformer *t, int64_t at, int64_t n)
 {
     const float *logits = t->logits;
-    int64_t vocab = t->config->vocab, begin, end;
-    int ranks = comm_size(t->comm);
+    int64_t vocab = t->config->vocab;
 
-    if (ranks > 1) {
-        TRY(comm_all_gather(t->comm, t->logits, (size_t)(n * width) * sizeof(float), t->linear.theirs));
-        for (int r = 0; r < ranks; r++) {
-            linear_slice(vocab, r, ranks, &begin, &end);
-            t->linear.parts[r] = (place_part){.from = t->linear.theirs[r], .column = begin, .width = end - begin};
-        }
-        t->dev->ops->place(t->dev, DTYPE_F32, t->choice, vocab, t->linear.parts, ranks, n, false);
+    if (comm_size(t->comm) > 1) {
+        TRY(linear_gather(&t->linear, t->logits, &(linear_target){.type = DTYPE_F32, .y = t->choice, .ld = vocab}, n, vocab));
         logits = t->choice;
     }
     t->dev->ops->sample(t->dev, t->made + at, logits, vocab, n, vocab, t->settings + at);
@@ -304,7 +298,7 @@ static lariat_status head(transformer *t, const pass_input *in, int64_t at, int6
     TRY(gather_outputs(t, in->outputs + at, n, in->plan->layout == PASS_BY_SLICES));
     t->dev->ops->rms_norm(t->dev, t->h, t->last, w->final_norm, c->rms_eps, n, c->d_model); /* h [n, d] */
     t->dev->ops->linear(t->dev, t->h, c->d_model, n, &job, end > begin);                    /* logits [n, slice] */
-    return in->settings ? sample(t, at, n, end - begin) : LARIAT_OK;
+    return in->settings ? sample(t, at, n) : LARIAT_OK;
 }
 
 /* Brings this rank's slice of n rows of logits to the host. */
