@@ -98,13 +98,14 @@ typedef struct lariat_plan {
     int64_t weight_bytes;         /* on CPUs mapped once for all ranks of a process; on GPUs the copy that each card has */
     int64_t kv_bytes_per_rank;
     int64_t activation_bytes_per_rank;
-    int64_t shared_bytes;         /* on the host, once: transport, norms, tables, lists */
+    int64_t shared_bytes;         /* on the host, once: transport, norms, tables, lists; of GPUs also what transfers pin */
     int64_t total_bytes;          /* of this process; on GPUs of the card that needs most */
     int64_t available_bytes;      /* of this machine, now; on GPUs of the card that has least */
     int64_t fits_context;         /* the largest context that would fit, 0 if not even the weights do */
 } lariat_plan;
 
-/* Reads the model's description only. Returns LARIAT_OK also where total_bytes exceeds available_bytes: the caller decides. */
+/* Reads the model's description only. Returns LARIAT_OK also where total_bytes exceeds available_bytes: the caller decides.
+   LARIAT_NO_MEMORY where ranks on GPUs would pin more of the host's memory than is free. */
 LARIAT_API lariat_status lariat_plan_make(const char *model, const lariat_options *options, lariat_plan *out);
 
 /* --- the engine --- */

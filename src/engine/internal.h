@@ -18,6 +18,7 @@
 typedef struct engine_plan {
     lariat_plan shown;
     int32_t sessions;
+    int64_t host_free; /* the host's memory, also where ranks are on GPUs: they pin some of it */
     plan_costs costs;
     transformer_setup setup;
     pass_limits limits;

@@ -52,27 +52,16 @@ static lariat_status check_kv(const lariat_options *o, dtype act)
                 dtype_name(act));
 }
 
-/* All but those that the kernels are not made for: an old card beside a good one is no reason to stop. */
-static lariat_status list_usable_cards(int n, machine *out)
+/* With more ranks than cards several share one; with fewer, the last cards stay out. */
+static int32_t cards_used(const lariat_options *o, int32_t n)
 {
-    cuda_card card;
-
-    for (int i = 0; i < n && out->n_cards < LARIAT_CARDS_MAX; i++) {
-        TRY(out->cuda->describe(i, &card));
-        if (card.sm >= CUDA_SM_LEAST) {
-            out->cards[out->n_cards++] = i;
-        }
-    }
-    return LARIAT_OK;
+    return o->ranks && o->ranks < n ? o->ranks : n;
 }
 
-static lariat_status list_cards(const lariat_options *o, int n, machine *out)
+/* Those that are named, all of which must be there: what they are comes into `seen`. */
+static lariat_status take_named_cards(const lariat_options *o, int n, machine *out, cuda_card seen[])
 {
-    if (!o->n_cards) {
-        return list_usable_cards(n, out);
-    }
-    out->n_cards = o->n_cards;
-    for (int32_t i = 0; i < out->n_cards; i++) {
+    for (int32_t i = 0; i < o->n_cards; i++) {
         out->cards[i] = o->cards[i];
         if (out->cards[i] < 0 || out->cards[i] >= n) {
             return fail(LARIAT_BAD_ARGUMENT,
@@ -86,34 +75,51 @@ static lariat_status list_cards(const lariat_options *o, int n, machine *out)
             }
         }
     }
-    return LARIAT_OK;
-}
-
-/* With more ranks than cards several share one; with fewer, the last cards stay out. */
-static int32_t cards_used(const lariat_options *o, const machine *m)
-{
-    return o->ranks && o->ranks < m->n_cards ? o->ranks : m->n_cards;
-}
-
-static lariat_status look_at_cards(machine *m)
-{
-    cuda_card card;
-
-    for (int32_t i = 0; i < m->n_cards; i++) {
-        TRY(m->cuda->describe(m->cards[i], &card));
-        m->card_free[i] = (int64_t)card.free;
-        for (int32_t k = 0; k < m->n_cards; k++) {
-            m->through_host = m->through_host || (k != i && !card.can_peer[m->cards[k]]);
-        }
-        if (i == 0) {
-            snprintf(m->name, sizeof m->name, "%s", card.name);
-        }
+    out->n_cards = cards_used(o, o->n_cards);
+    for (int32_t i = 0; i < out->n_cards; i++) {
+        TRY(out->cuda->describe(out->cards[i], &seen[i]));
     }
     return LARIAT_OK;
 }
 
+/* The first that can be used: neither an old card beside a good one nor one that another process holds is a reason to stop.
+   Cards that no rank needs are not looked at, since that opens a context on them. */
+static lariat_status take_usable_cards(const lariat_options *o, int n, machine *out, cuda_card seen[])
+{
+    int32_t wanted = cards_used(o, LARIAT_CARDS_MAX);
+    lariat_status refused = LARIAT_OK;
+    char reason[512] = "";
+
+    for (int i = 0; i < n && out->n_cards < wanted; i++) {
+        if (out->cuda->capability(i) < CUDA_SM_LEAST) {
+            continue;
+        }
+        lariat_status status = out->cuda->describe(i, &seen[out->n_cards]);
+        if (status == LARIAT_OK) {
+            out->cards[out->n_cards++] = i;
+        } else if (refused == LARIAT_OK) {
+            refused = status;
+            snprintf(reason, sizeof reason, "%s", lariat_error());
+        }
+    }
+    return out->n_cards ? LARIAT_OK : fail(refused, "%s", reason);
+}
+
+/* Their free memory, and whether they can read one another's. */
+static void note_cards(machine *m, const cuda_card seen[])
+{
+    for (int32_t i = 0; i < m->n_cards; i++) {
+        m->card_free[i] = (int64_t)seen[i].free;
+        for (int32_t k = 0; k < m->n_cards; k++) {
+            m->through_host = m->through_host || (k != i && !seen[i].can_peer[m->cards[k]]);
+        }
+    }
+    snprintf(m->name, sizeof m->name, "%s", seen[0].name);
+}
+
 static lariat_status choose_gpus(const lariat_options *o, dtype weight_type, machine *out)
 {
+    cuda_card seen[LARIAT_CARDS_MAX];
     int n;
 
     *out =
@@ -122,9 +128,9 @@ static lariat_status choose_gpus(const lariat_options *o, dtype weight_type, mac
     TRY(comm_gpu_find(&out->transport));
     TRY(out->cuda->count(&n));
     TRY(check_kv(o, out->act));
-    TRY(list_cards(o, n, out));
-    out->n_cards = cards_used(o, out);
-    return look_at_cards(out);
+    TRY(o->n_cards ? take_named_cards(o, n, out, seen) : take_usable_cards(o, n, out, seen));
+    note_cards(out, seen);
+    return LARIAT_OK;
 }
 
 lariat_status machine_choose(const lariat_options *o, dtype weight_type, machine *out)
@@ -174,8 +180,11 @@ size_t machine_endpoint_bytes(const machine *m, const comm_setup *s)
 
 size_t machine_shared_bytes(const machine *m, const comm_setup *s)
 {
-    return m->kind == LARIAT_DEVICE_CUDA ? bytes_of(s->n_ranks, 1, m->transport->pinned(s, m->through_host))
-                                         : comm_threads_memory(s);
+    if (m->kind != LARIAT_DEVICE_CUDA) {
+        return comm_threads_memory(s);
+    }
+    const size_t a_rank[] = {m->transport->pinned(s, m->through_host), m->cuda->pinned()};
+    return bytes_of(s->n_ranks, 1, arena_sum(a_rank, sizeof a_rank / sizeof *a_rank));
 }
 
 /* --- opening --- */

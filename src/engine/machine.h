@@ -33,7 +33,8 @@ double machine_read_rate(const machine *m);
 double machine_flops(const machine *m);
 comm_speed machine_speed(const machine *m);
 
-/* Bytes that a rank's device takes for itself, and its end of the transport; bytes that the transport takes once. */
+/* Bytes that a rank's device takes for itself, and its end of the transport; bytes that all of them share on the host, which on
+   GPUs are pinned. */
 size_t machine_device_bytes(const machine *m, int32_t threads);
 size_t machine_endpoint_bytes(const machine *m, const comm_setup *s);
 size_t machine_shared_bytes(const machine *m, const comm_setup *s);

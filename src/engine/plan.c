@@ -146,7 +146,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     return p->total_bytes;
 }
 
-/* The largest context that fits into what the machine has. */
+/* The largest context that fits into what the machine has, and on GPUs its host as well. */
 static int64_t largest_context(const model *m, const engine_plan *plan)
 {
     int64_t low = 0, high = LARIAT_CONTEXT_MAX;
@@ -154,7 +154,7 @@ static int64_t largest_context(const model *m, const engine_plan *plan)
     while (low < high) {
         engine_plan trial = *plan;
         int64_t middle = low + (high - low + 1) / 2;
-        if (add_up(m, &trial, middle) <= plan->shown.available_bytes) {
+        if (add_up(m, &trial, middle) <= plan->shown.available_bytes && trial.shown.shared_bytes <= plan->host_free) {
             low = middle;
         } else {
             high = middle - 1;
@@ -182,6 +182,7 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
     const machine *on = &out->machine;
 
     TRY(machine_choose(o, m->weight_type, &out->machine));
+    out->host_free = memory_available();
     p->device = on->kind;
     snprintf(p->device_name, sizeof p->device_name, "%s", on->name);
     p->cards = on->n_cards;
@@ -193,7 +194,7 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
     p->threads = o->threads ? o->threads : p->cpus;
     p->threads = p->threads < p->ranks ? p->ranks : p->threads;
     p->chunk = o->chunk ? o->chunk : (on->n_cards ? GPU_ROWS : CHUNK_ROWS) * p->ranks;
-    p->available_bytes = on->n_cards ? on->card_free[0] : memory_available();
+    p->available_bytes = on->n_cards ? on->card_free[0] : out->host_free;
     for (int32_t i = 1; i < on->n_cards; i++) {
         p->available_bytes = on->card_free[i] < p->available_bytes ? on->card_free[i] : p->available_bytes;
     }
@@ -220,6 +221,22 @@ static void plan_layouts(const lariat_options *o, int64_t context, engine_plan *
                                                  : plan_q_from(&out->costs, p->chunk, context);
 }
 
+/* What ranks on GPUs pin cannot be taken back: a machine that lacks it would give it by ending programs. */
+static lariat_status check_host(const model *m, const lariat_options *o, const engine_plan *e)
+{
+    const lariat_plan *p = &e->shown;
+    double need = (double)p->shared_bytes / 1e9, have = (double)e->host_free / 1e9;
+
+    if (!p->cards || p->shared_bytes <= e->host_free) {
+        return LARIAT_OK;
+    }
+    const char *others = !p->through_host             ? ""
+                         : o->hops == LARIAT_HOPS_HOST ? ", a shorter context (-c), or leave --hops host out"
+                                                       : " or a shorter context (-c)";
+    return fail(LARIAT_NO_MEMORY, "%s: %d rank%s on GPUs pin %.2f GB of the host's memory, of which %.2f GB are free; use fewer "
+                "ranks%s", m->path, p->ranks, p->ranks == 1 ? "" : "s", need, have, others);
+}
+
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out)
 {
     *out = (engine_plan){.sessions = o->sessions ? o->sessions : 1};
@@ -244,6 +261,7 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
                     "or --chunk",
                     m->path, (long long)context, p->chunk);
     }
+    TRY(check_host(m, o, out));
     p->fits_context = largest_context(m, out);
     return LARIAT_OK;
 }

@@ -74,6 +74,8 @@ size_t cuda_device_memory(void);
 
 lariat_status cuda_staging_open(cuda_device *dev);
 void cuda_staging_close(cuda_device *dev);
+/* Pinned memory that it takes. */
+size_t cuda_staging_pinned(void);
 void cuda_upload(cuda_device *dev, void *to, const void *from, size_t bytes);
 void cuda_download(cuda_device *dev, void *to, const void *from, size_t bytes);
 /* Downloads reach the host's memory: the stream is idle, no mark stands any more. */

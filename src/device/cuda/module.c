@@ -146,8 +146,10 @@ static lariat_status describe(int ordinal, cuda_card *out)
 static const cuda_module module = {
     .abi = CUDA_MODULE_ABI,
     .count = count,
+    .capability = capability,
     .describe = describe,
     .memory = cuda_device_memory,
+    .pinned = cuda_staging_pinned,
     .open = cuda_device_open,
 };
 

@@ -7,7 +7,7 @@
 
 /* A module of another build is refused: the number grows with every change of what stands here or in device.h, and where that was
    forgotten the size of the table may tell. comm/gpu.h has the like for the transport. */
-enum { CUDA_MODULE_ABI = 3 << 16 | (int)sizeof(device_ops) };
+enum { CUDA_MODULE_ABI = 4 << 16 | (int)sizeof(device_ops) };
 
 enum {
     CUDA_CARDS_MAX = 32,
@@ -34,10 +34,14 @@ typedef struct cuda_module {
     /* Cards of this machine, numbered from 0, of which one at least can be used: CUDA_SM_LEAST. Otherwise LARIAT_UNSUPPORTED,
        with what is wrong and what to install. */
     lariat_status (*count)(int *n);
+    /* Compute capability, 90 for 9.0, of a card that is there; its context stays closed. */
+    int (*capability)(int ordinal);
     /* Opens the card's context, as the free bytes can be told only from there. */
     lariat_status (*describe)(int ordinal, cuda_card *out);
     /* Device memory that an open device takes, beside the context that the driver keeps. */
     size_t (*memory)(void);
+    /* Pinned memory of the host that it takes. */
+    size_t (*pinned)(void);
     /* `act` is the type of weights and activations: BF16, F16 or F32. All kernels are loaded when it returns. */
     lariat_status (*open)(int ordinal, dtype act, device **out);
 } cuda_module;

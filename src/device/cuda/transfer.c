@@ -46,6 +46,11 @@ struct cuda_staging {
     pool *copiers;
 };
 
+size_t cuda_staging_pinned(void)
+{
+    return SLOTS * SLOT_BYTES + ZONES * ZONE_BYTES;
+}
+
 lariat_status cuda_staging_open(cuda_device *dev)
 {
     cuda_staging *s = calloc(1, sizeof *s);

@@ -1,0 +1,265 @@
+/* Which GPUs are chosen, and that the host has what their ranks pin, on a machine that is made up: this program is its own
+   CUDA module. Rests on the tables of device/cuda/module.h and comm/gpu.h, and on lariat_plan_make(), which opens nothing. */
+#include "comm/gpu.h"
+#include "device/gpu.h"
+#include "lariat/lariat.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { CARDS = 6 };
+
+/* A card that is made up. */
+typedef struct card_here {
+    int sm;
+    bool held, alone; /* by another process; its memory cannot be read from others */
+    int looked_at;
+} card_here;
+
+/* As fail() does, a name that cmocka has taken. */
+static lariat_status refusal(const char *what, int ordinal)
+{
+    give_reason("card %d %s", ordinal, what);
+    return LARIAT_FAILED;
+}
+
+static card_here cards[CARDS];
+static size_t pinned_bytes;
+
+static lariat_status count(int *n)
+{
+    *n = CARDS;
+    return LARIAT_OK;
+}
+
+static int capability(int ordinal)
+{
+    return cards[ordinal].sm;
+}
+
+static lariat_status describe(int ordinal, cuda_card *out)
+{
+    cards[ordinal].looked_at++;
+    if (cards[ordinal].held) {
+        return refusal("is held", ordinal);
+    }
+    *out = (cuda_card){.name = "made up", .sm = cards[ordinal].sm, .free = (size_t)(100 - ordinal) << 30};
+    for (int i = 0; i < CARDS; i++) {
+        out->can_peer[i] = i != ordinal && !cards[i].alone;
+    }
+    return LARIAT_OK;
+}
+
+static size_t no_bytes(void)
+{
+    return 0;
+}
+
+static size_t pinned(void)
+{
+    return pinned_bytes;
+}
+
+static lariat_status open_card(int ordinal, dtype act, device **out)
+{
+    (void)act;
+    *out = NULL;
+    return refusal("is made up", ordinal);
+}
+
+static const cuda_module module = {.abi = CUDA_MODULE_ABI, .count = count, .capability = capability, .describe = describe,
+                                   .memory = no_bytes, .pinned = pinned, .open = open_card};
+
+LARIAT_API const cuda_module *lariat_cuda_module(const cuda_host *host, int abi);
+
+const cuda_module *lariat_cuda_module(const cuda_host *host, int abi)
+{
+    (void)host;
+    return abi == CUDA_MODULE_ABI ? &module : NULL;
+}
+
+static lariat_status open_transport(const comm_setup *s, const int32_t ordinals[], bool through_host, comm_group **out)
+{
+    (void)s;
+    (void)through_host;
+    *out = NULL;
+    return refusal("is made up", ordinals[0]);
+}
+
+static size_t transport_memory(const comm_setup *s, bool through_host)
+{
+    (void)s;
+    (void)through_host;
+    return 0;
+}
+
+static comm_speed transport_speed(bool through_host)
+{
+    (void)through_host;
+    return (comm_speed){.bytes_per_s = 1e9, .latency_s = 1e-6};
+}
+
+LARIAT_API extern const comm_gpu lariat_cuda_transport;
+
+const comm_gpu lariat_cuda_transport = {.tables = COMM_GPU_TABLES, .open = open_transport, .memory = transport_memory,
+                                        .pinned = transport_memory, .speed = transport_speed};
+
+/* --- the tests --- */
+
+static int all_are_good(void **state)
+{
+    (void)state;
+    pinned_bytes = 0;
+    for (int i = 0; i < CARDS; i++) {
+        cards[i] = (card_here){.sm = 90};
+    }
+    return 0;
+}
+
+static lariat_status plan_for(int32_t ranks, const int32_t *named, int32_t n_named, lariat_plan *plan)
+{
+    lariat_options o;
+
+    lariat_options_default(&o);
+    o.device = LARIAT_DEVICE_CUDA;
+    o.ranks = ranks;
+    o.context = 512;
+    o.n_cards = n_named;
+    for (int32_t i = 0; i < n_named; i++) {
+        o.cards[i] = named[i];
+    }
+    return lariat_plan_make("random:smollm2-135m", &o, plan);
+}
+
+static void must_plan(int32_t ranks, const int32_t *named, int32_t n_named, lariat_plan *plan)
+{
+    if (plan_for(ranks, named, n_named, plan) != LARIAT_OK) {
+        fail_msg("%s", lariat_error());
+    }
+}
+
+static void assert_looked_at(const char *expected)
+{
+    for (int i = 0; i < CARDS; i++) {
+        if (cards[i].looked_at != (expected[i] == 'x')) {
+            fail_msg("card %d was looked at %d times, expected %s", i, cards[i].looked_at, expected);
+        }
+    }
+}
+
+static void each_card_gets_a_rank(void **state)
+{
+    lariat_plan plan;
+
+    (void)state;
+    must_plan(0, NULL, 0, &plan);
+    assert_int_equal(plan.cards, CARDS);
+    assert_int_equal(plan.ranks, CARDS);
+    assert_int_equal(plan.available_bytes, (int64_t)(100 - (CARDS - 1)) << 30);
+    assert_false(plan.through_host);
+    assert_looked_at("xxxxxx");
+}
+
+static void cards_that_no_rank_needs_are_not_opened(void **state)
+{
+    static const int32_t named[] = {4, 1, 2};
+    lariat_plan plan;
+
+    must_plan(2, NULL, 0, &plan);
+    assert_int_equal(plan.cards, 2);
+    assert_looked_at("xx----");
+    (void)all_are_good(state);
+    must_plan(2, named, 3, &plan);
+    assert_int_equal(plan.cards, 2);
+    assert_looked_at("-x--x-");
+}
+
+static void cards_that_cannot_be_used_are_left_out(void **state)
+{
+    lariat_plan plan;
+
+    (void)state;
+    cards[0].sm = CUDA_SM_LEAST - 5;
+    cards[1].held = true;
+    cards[0].alone = cards[1].alone = true; /* which is nothing to those that are left */
+    must_plan(3, NULL, 0, &plan);
+    assert_int_equal(plan.cards, 3);
+    assert_int_equal(plan.available_bytes, (int64_t)(100 - 4) << 30);
+    assert_false(plan.through_host);
+    assert_looked_at("-xxxx-");
+}
+
+static void where_none_is_left_the_first_says_why(void **state)
+{
+    lariat_plan plan;
+
+    (void)state;
+    cards[0].sm = CUDA_SM_LEAST - 5;
+    for (int i = 1; i < CARDS; i++) {
+        cards[i].held = true;
+    }
+    assert_int_equal(plan_for(0, NULL, 0, &plan), LARIAT_FAILED);
+    assert_string_equal(lariat_error(), "card 1 is held");
+}
+
+static void a_named_card_must_be_usable(void **state)
+{
+    static const int32_t named[] = {2, 3}, absent[] = {0, CARDS}, twice[] = {1, 1};
+    lariat_plan plan;
+
+    (void)state;
+    cards[3].held = true;
+    assert_int_equal(plan_for(0, named, 2, &plan), LARIAT_FAILED);
+    assert_string_equal(lariat_error(), "card 3 is held");
+    assert_int_equal(plan_for(0, absent, 2, &plan), LARIAT_BAD_ARGUMENT);
+    assert_int_equal(plan_for(0, twice, 2, &plan), LARIAT_BAD_ARGUMENT);
+}
+
+static void hops_go_through_the_host_where_one_card_cannot_be_read(void **state)
+{
+    lariat_plan plan;
+
+    (void)state;
+    cards[2].alone = true;
+    must_plan(2, NULL, 0, &plan);
+    assert_false(plan.through_host);
+    must_plan(3, NULL, 0, &plan);
+    assert_true(plan.through_host);
+}
+
+static void what_ranks_pin_must_fit_the_host(void **state)
+{
+    static const size_t more_than_any_host_has = (size_t)1 << 50;
+    lariat_plan plan, with;
+
+    (void)state;
+    must_plan(2, NULL, 0, &plan);
+    pinned_bytes = 1 << 20;
+    must_plan(2, NULL, 0, &with);
+    assert_int_equal(with.shared_bytes - plan.shared_bytes, 2 << 20);
+    assert_int_equal(with.total_bytes, plan.total_bytes); /* the card's */
+    pinned_bytes = more_than_any_host_has;
+    assert_int_equal(plan_for(2, NULL, 0, &plan), LARIAT_NO_MEMORY);
+    assert_non_null(strstr(lariat_error(), "2 ranks on GPUs pin"));
+    assert_non_null(strstr(lariat_error(), "use fewer ranks"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(each_card_gets_a_rank, all_are_good),
+        cmocka_unit_test_setup(cards_that_no_rank_needs_are_not_opened, all_are_good),
+        cmocka_unit_test_setup(cards_that_cannot_be_used_are_left_out, all_are_good),
+        cmocka_unit_test_setup(where_none_is_left_the_first_says_why, all_are_good),
+        cmocka_unit_test_setup(a_named_card_must_be_usable, all_are_good),
+        cmocka_unit_test_setup(hops_go_through_the_host_where_one_card_cannot_be_read, all_are_good),
+        cmocka_unit_test_setup(what_ranks_pin_must_fit_the_host, all_are_good),
+    };
+
+    setenv("LARIAT_CUDA_MODULE", "", 1); /* which dlopen() takes for the program */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
