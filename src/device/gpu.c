@@ -1,5 +1,5 @@
-/* Finding the CUDA module: named by LARIAT_CUDA_MODULE, beside the program or library that this code is in, or in its lib
-   folder.
+/* Finding the CUDA module: named by LARIAT_CUDA_MODULE, beside the program or library that this code is in, or in the lib
+   folder that belongs to it, which may be one above: libraries of a machine's own lie in lib/MACHINE on Debian.
    Rests on dlopen and dladdr. See gpu.h. */
 #include "device/gpu.h"
 
@@ -58,7 +58,7 @@ static bool own_folder(char *out, size_t size)
 
 static void *open_beside(void)
 {
-    static const char *const places[] = {"", "/..", "/lariat", "/../lib/lariat"};
+    static const char *const places[] = {"", "/..", "/lariat", "/../lariat", "/../lib/lariat"};
     char folder[PATH_MAX], path[PATH_MAX + 64];
 
     if (!own_folder(folder, sizeof folder)) {

@@ -42,6 +42,31 @@ read -ra shared < <(pkg-config --cflags --libs lariat)
 cc "$stage/version.c" -o "$stage/version" "${shared[@]}"
 [ "$(LD_LIBRARY_PATH=$(pkg-config --variable=libdir lariat) "$stage/version")" = "$version" ]
 
+# The module for GPUs is found in lib/lariat from where the program lies, and from where the library lies, on Debian perhaps
+# lib/MACHINE: one that is none is found, and refused.
+mkdir -p lib/lariat lib/some-machine
+echo 'int unused_in_a_module_that_is_none;' | cc -shared -fPIC -x c - -o lib/lariat/liblariat_cuda.so
+cat >"$stage/gpus.c" <<'END'
+#include <lariat/lariat.h>
+#include <stdio.h>
+int main(void)
+{
+    lariat_options options;
+    lariat_plan plan;
+    lariat_options_default(&options);
+    options.device = LARIAT_DEVICE_CUDA;
+    return lariat_plan_make("random:smollm2-135m", &options, &plan) != LARIAT_UNSUPPORTED || puts(lariat_error()) < 0;
+}
+END
+cc "$stage/gpus.c" -o "$stage/gpus" "${shared[@]}"
+unset LARIAT_CUDA_MODULE
+libraries=$(pkg-config --variable=libdir lariat)
+mv "$libraries"/liblariat.so.* lib/some-machine
+LD_LIBRARY_PATH=$PWD/lib/some-machine "$stage/gpus" | grep -q 'of another build'
+mv lib/some-machine/* "$libraries"
+LD_LIBRARY_PATH=$libraries "$stage/gpus" | grep -q 'of another build'
+("$program" inspect random:smollm2-135m --device cuda 2>&1 || true) | grep -q 'of another build'
+
 # The static library needs what its pkg-config file says, and nothing else.
 cat >"$stage/static.c" <<'END'
 #include <lariat/lariat.h>
