@@ -83,7 +83,11 @@ static void print_environment(FILE *to)
             fputs("\\fR, which overrides it\n", to);
         }
     }
-    fputs(".TP\n.B NO_COLOR\nif set, messages are not coloured\n", to);
+    fputs(".TP\n.B LARIAT_CUDA_MODULE\nthe module for GPUs, liblariat_cuda.so, in place of the one beside the program or in "
+          "its lib folder\n"
+          ".TP\n.B LARIAT_CUBLASLT\na folder to look for libcublasLt in, where the loader finds none\n"
+          ".TP\n.B NO_COLOR\nif set, messages are not coloured\n",
+          to);
 }
 
 static const char tail[] =
