@@ -95,7 +95,7 @@ typedef struct lariat_plan {
     int64_t pass_q_from;          /* under AUTO: first prefix length from which queries travel; -1: never */
     int64_t context;              /* slots in all */
     int64_t slots_per_rank;
-    int64_t weight_bytes;         /* on CPUs mapped once for all ranks of a process; on GPUs the copy that each card has */
+    int64_t weight_bytes;         /* on CPUs once for all ranks, mapped or copied; on GPUs the copy that each card has */
     int64_t kv_bytes_per_rank;
     int64_t activation_bytes_per_rank;
     int64_t shared_bytes;         /* on the host, once: transport, norms, tables, lists; of GPUs also what transfers pin */

@@ -4,9 +4,9 @@
 
    Activations are rows of elements of the device's activation type, `act` (F32 on the CPU; the type of the run on a GPU), row t
    at x + t * ld elements; the residual and the logits are F32 everywhere. All memory that an op is given is the device's own,
-   but for its lists (jobs, items, segments), which are the host's. On a device with streams the calls return when the work is queued, in order; on the
-   CPU when it is done. What is queued cannot fail on the spot: finish() tells. All memory is taken before, when the engine
-   opens. */
+   but for its lists (jobs, items, segments), which are the host's. On a device with streams the calls return when the work is
+   queued, in order; on the CPU when it is done. What is queued cannot fail on the spot: finish() tells. All memory is taken
+   before, when the engine opens, but for what CUDA takes for graphs and cublasLt for descriptors, in steps and not planned. */
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
 
