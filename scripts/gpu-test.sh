@@ -52,6 +52,13 @@ small_ring() {
         --dtype "$2" --ranks 3 --chunk 24
 }
 
+# The kernels of 16-bit types at a head_dim of 64, few rows and many: a prompt, then a reply whose steps are recorded.
+# shellcheck disable=SC2317
+small_reply() {
+    seq 1 150 >"$out/ids"
+    checked "$1" "$lariat" generate -q -m random:smollm2-135m --tokens "$out/ids" -n 6 --device cuda --devices 0
+}
+
 run_part() {
     case $1 in
     ops)
@@ -68,11 +75,16 @@ run_part() {
         part gguf "$build/tests/cuda_test_gguf"
         # One hardware queue for all streams: whatever waits has what it waits for in front of it.
         CUDA_DEVICE_MAX_CONNECTIONS=1 part engine-one-queue "$build/tests/cuda_test_engine"
+        CUDA_DEVICE_MAX_CONNECTIONS=1 part comm-one-queue "$build/tests/cuda_test_comm"
+        CUDA_DEVICE_MAX_CONNECTIONS=1 part generate-one-queue "$build/tests/cuda_test_generate"
         ;;
     sanitizer)
+        part memcheck-record checked memcheck "$build/tests/cuda_test_record"
+        part racecheck-record checked racecheck "$build/tests/cuda_test_record"
         for tool in memcheck racecheck synccheck; do
             part "$tool-ring-bf16" small_ring $tool bf16
             part "$tool-ring-f32" small_ring $tool f32
+            [ $tool = racecheck ] || part "$tool-reply" small_reply $tool # racecheck takes minutes over it
         done
         ;;
     types) part types python3 tests/cuda/sixteen_bit.py "$lariat" "$models" ;;

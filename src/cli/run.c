@@ -90,6 +90,13 @@ static void warn_of_threads(const options *o, const lariat_plan *plan)
     }
 }
 
+static void warn_of_hops(const options *o, const lariat_plan *plan)
+{
+    if (plan->through_host && plan->ranks > 1 && o->hops != LARIAT_HOPS_HOST) {
+        warn("--devices: the cards cannot read one another's memory, hops go through the host's, which takes longer");
+    }
+}
+
 static void describe_model(const lariat_model_info *m)
 {
     fprintf(stderr,
@@ -112,6 +119,7 @@ int run_open_engine(run *r, slot_wish wanted)
         return output_flush();
     }
     announce(r, &plan);
+    warn_of_hops(o, &plan);
     int rc = load(r, &library);
     if (rc) {
         return rc;

@@ -142,7 +142,7 @@ lariat_status cuda_gemm_open(cuda_device *dev)
     if (!g->library) {
         return fail(LARIAT_UNSUPPORTED,
                     "CUDA: no " LIBRARY " in the loader's path, CUDA's folder or PyTorch's: install CUDA %d's cuBLAS "
-                    "(the package nvidia-cublas), or say where with LARIAT_CUBLASLT=FOLDER",
+                    "(the package nvidia-cublas), say where with LARIAT_CUBLASLT=FOLDER, or use --device cpu",
                     CUBLAS_VER_MAJOR);
     }
     if (!find_all(g)) {
