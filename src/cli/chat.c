@@ -36,6 +36,13 @@ static what_next obey(talk *t, const char *line)
     return NEXT_LINE;
 }
 
+/* A turn of which nobody sees how it went: one that was not said, or stopped, ends the talk. */
+static int only_turn(talk *t, const char *line)
+{
+    int rc = talk_turn(t, line, false);
+    return rc == 0 && t->answer.stop == STOP_INTERRUPTED ? EXIT_INTERRUPTED : rc;
+}
+
 /* One line. *ends is set where the talk is over after it. */
 static int take_line(talk *t, const char *line, bool interactive, bool *ends)
 {
@@ -46,11 +53,7 @@ static int take_line(talk *t, const char *line, bool interactive, bool *ends)
     if (is_blank(line, strlen(line))) {
         return 0;
     }
-    bool full;
-    int rc = talk_turn(t, line, &full);
-    bool stopped = rc == 0 && !full && t->answer.stop == STOP_INTERRUPTED;
-    *ends = !interactive && (full || stopped);
-    return stopped && !interactive ? EXIT_INTERRUPTED : rc;
+    return interactive ? talk_turn(t, line, true) : only_turn(t, line);
 }
 
 static int take_lines(talk *t, editor *e)
@@ -96,26 +99,17 @@ static int talk_by_lines(talk *t)
     return rc;
 }
 
-static int one_turn(talk *t, const char *line)
+/* Refuses what says nothing. */
+static int check_said(const char *input, const char *data, size_t size)
 {
-    bool full;
-    int rc = talk_turn(t, line, &full);
-    if (rc == 0 && full) {
-        return EXIT_FAILURE; /* the only turn was not said: that is no answer */
-    }
-    return rc == 0 && t->answer.stop == STOP_INTERRUPTED ? EXIT_INTERRUPTED : rc;
+    return is_blank(data, size) ? complain("%s: holds nothing to say, give some text", input) : 0;
 }
 
-/* A document as a message: without zeros, which would end it. */
 static int read_document(const char *path, text *out)
 {
     int rc = read_file(path, out);
-    if (rc == 0 && memchr(out->data, 0, out->size)) {
-        free(out->data);
-        out->data = NULL;
-        rc = complain("%s: holds zero bytes, so it is not a text, convert it to text first", input_name(path));
-    }
-    return rc;
+    rc = rc ? rc : check_text(input_name(path), out->data, out->size);
+    return rc ? rc : check_said(input_name(path), out->data, out->size);
 }
 
 static int chat(run *r)
@@ -127,7 +121,8 @@ static int chat(run *r)
         return complain_usage("-f: the document takes standard input, so there are no turns left: say one with -p, or "
                               "name a file");
     }
-    int rc = o->file ? read_document(o->file, &document) : 0;
+    int rc = o->prompt ? check_said("-p", o->prompt, strlen(o->prompt)) : 0;
+    rc = rc || !o->file ? rc : read_document(o->file, &document);
     if (rc == 0 && capacity == 0) {
         rc = run_default_context(o, 0, &capacity);
     }
@@ -136,7 +131,7 @@ static int chat(run *r)
         talk t;
         rc = talk_open(&t, r, capacity, document.data);
         if (rc == 0) {
-            rc = o->prompt ? one_turn(&t, o->prompt) : talk_by_lines(&t);
+            rc = o->prompt ? only_turn(&t, o->prompt) : talk_by_lines(&t);
         }
         talk_close(&t);
     }

@@ -2,6 +2,7 @@
    Rests on libedit taking each character from a function of ours, so that Ctrl-C ends a line without a handler of its own. */
 #include "cli/editor.h"
 #include "cli/folders.h"
+#include "cli/input.h"
 #include "cli/message.h"
 #include "cli/signals.h"
 
@@ -26,8 +27,8 @@ struct editor {
 static char *prompt(EditLine *edit)
 {
     (void)edit;
-    static char text[] = "> ";
-    return text;
+    static char sign[] = "> ";
+    return sign;
 }
 
 /* One character from the terminal; -1 where a signal came, which ends the line. Bytes that are no character are skipped. */
@@ -154,6 +155,9 @@ line_end editor_read(editor *e, const char **line)
     }
     if (size < 0) {
         return feof(stdin) ? LINE_LAST : failed_read();
+    }
+    if (check_text("standard input", e->line, (size_t)size)) {
+        return LINE_FAILED;
     }
     e->line[strcspn(e->line, "\n")] = 0;
     *line = e->line;

@@ -102,6 +102,11 @@ int read_file(const char *path, text *out)
     return rc;
 }
 
+int check_text(const char *input, const char *data, size_t size)
+{
+    return memchr(data, 0, size) ? complain("%s: holds zero bytes, so it is not a text, convert it to text first", input) : 0;
+}
+
 int read_prompt(const options *o, text *out, const char **input)
 {
     *out = (text){0};
@@ -169,8 +174,14 @@ int parse_tokens(const char *input, const text *from, token_list *out)
     token_list list = {0};
     int64_t room = 0;
     for (size_t at = 0;;) {
-        while (at < from->size && is_separator(from->data[at])) {
-            at++;
+        int commas = 0;
+        for (; at < from->size && is_separator(from->data[at]); at++) {
+            commas += from->data[at] == ',' && commas < 2;
+        }
+        if (commas > 1) {
+            free(list.ids);
+            return complain("%s: number %lld is missing between two commas, write it or leave one of them out", input,
+                            (long long)list.n + 1);
         }
         if (at >= from->size) {
             break;

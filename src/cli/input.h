@@ -46,6 +46,8 @@ int next_line(FILE *lines, const char *input, line_buffer *line, bool *more);
 /* How messages call that path. */
 const char *input_name(const char *path);
 
+/* Refuses a text with zeros in it, which would end what is said. */
+int check_text(const char *input, const char *data, size_t size);
 /* Is `data` blank? */
 bool is_blank(const char *data, size_t size);
 

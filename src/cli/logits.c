@@ -28,7 +28,7 @@ static int write_rows(void *user, const float *logits, int64_t first, int64_t ro
 static int create(const run *r, int64_t n, logit_file *out)
 {
     const options *o = r->options;
-    int64_t rows = o->last > 0 && o->last < n ? o->last : n;
+    int64_t rows = o->last ? o->last : n;
     *out = (logit_file){.first_row = n - rows, .vocab = r->model->vocab};
     lariat_tensor_spec specs[] = {{.name = "logits", .type = "F32", .n_dims = 2, .dims = {rows, r->model->vocab}},
                                   {.name = "nll", .type = "F64", .n_dims = 1, .dims = {1}}};
@@ -84,6 +84,10 @@ int command_logits(const options *o)
     if (rc == 0 && o->context > 0 && ids.n > o->context) {
         rc = complain("%s: %lld ids, the context is %lld: ask for more with -c", input_name(o->tokens), (long long)ids.n,
                       (long long)o->context);
+    }
+    if (rc == 0 && o->last > ids.n) {
+        rc = complain_usage("--last: %lld rows of %lld ids, ask for fewer or leave it out for all", (long long)o->last,
+                            (long long)ids.n);
     }
     rc =
         rc ? rc : run_open_engine(&r, (slot_wish){.context = o->context ? o->context : ids.n, .sessions = 1, .longest = ids.n});

@@ -41,8 +41,7 @@ const option option_table[] = {
      "read token ids, separated by white space or commas, instead of text; - is standard input"},
     {0, "prompts", "FILE.jsonl", GENERATE, OPTION_PATH, FIELD(prompts), 0, 0, NULL, NULL,
      "run a batch: one {\"id\", \"prompt\" or \"tokens\"} a line in, one {\"id\", \"text\", \"tokens\", \"stop\"} a line out, "
-     "in the "
-     "order of the input; - is standard input"},
+     "in the order of the input; a line without \"id\" gets its number in the file; - is standard input"},
 
     {'n', "predict", "N", REPLIES, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, NULL, NULL,
      "at most N tokens a reply (default: until the model ends it or the context is full)"},
@@ -137,6 +136,7 @@ const option option_table[] = {
      "write the completions for a shell"},
 };
 
+_Static_assert(sizeof option_table / sizeof option_table[0] <= 64, "parse.c has a bit for each");
 const int option_count = (int)(sizeof option_table / sizeof option_table[0]);
 
 const command_text command_texts[COMMAND_COUNT] = {

@@ -71,21 +71,63 @@ static int write_direct(const char *path, const char *text)
     return rc;
 }
 
-int write_file(const char *path, const char *text)
+/* Is there something of that name that no file can take the place of? */
+static bool is_special(const char *path, mode_t *mode)
 {
     struct stat now;
-    if (stat(path, &now) == 0 && !S_ISREG(now.st_mode)) {
-        return write_direct(path, text);
-    }
-    char *beside = NULL;
+    bool special = stat(path, &now) == 0 && !S_ISREG(now.st_mode);
+    *mode = special ? now.st_mode : 0;
+    return special;
+}
+
+/* A new file in the same folder, for the caller to unlink or to move to `path`; its name is for free(). -1: said why not. */
+static int create_beside(const char *path, char **name)
+{
+    char *beside;
     if (asprintf(&beside, "%s.XXXXXX", path) < 0) {
-        return complain_memory(path);
+        complain_memory(path);
+        return -1;
     }
     int file = mkostemp(beside, O_CLOEXEC);
     if (file < 0) {
-        int rc = complain("%s: cannot create: %s, choose another place", path, strerror(errno));
+        complain("%s: cannot create: %s, choose another place", path, strerror(errno));
         free(beside);
-        return rc;
+        return -1;
+    }
+    *name = beside;
+    return file;
+}
+
+int check_place(const char *path)
+{
+    mode_t mode;
+    if (is_special(path, &mode)) {
+        if (!S_ISDIR(mode) && access(path, W_OK) == 0) { /* not opened: a pipe would wait for its reader */
+            return 0;
+        }
+        return complain("%s: cannot write: %s, choose another file", path, strerror(S_ISDIR(mode) ? EISDIR : errno));
+    }
+    char *beside = NULL;
+    int file = create_beside(path, &beside);
+    if (file < 0) {
+        return EXIT_FAILURE;
+    }
+    close(file);
+    unlink(beside);
+    free(beside);
+    return 0;
+}
+
+int write_file(const char *path, const char *text)
+{
+    mode_t kind;
+    if (is_special(path, &kind)) {
+        return write_direct(path, text);
+    }
+    char *beside = NULL;
+    int file = create_beside(path, &beside);
+    if (file < 0) {
+        return EXIT_FAILURE;
     }
     int rc = write_all(file, path, text);
     mode_t mask = umask(0); /* mkostemp gives 0600; a result gets what any new file gets */

@@ -11,6 +11,8 @@ int output_format(const char *format, ...) __attribute__((format(printf, 1, 2)))
 /* Hands on what is buffered: after each piece of a reply, and at the end of a run. */
 int output_flush(void);
 
+/* Can write_file make that file, as far as one can tell before? Said at the start of a run, not after it. */
+int check_place(const char *path);
 /* A file that appears, with this text in it, only when it is whole; what is not a regular file (/dev/stdout) is written
  * directly. */
 int write_file(const char *path, const char *text);

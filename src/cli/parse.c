@@ -269,7 +269,8 @@ static bool is_named(const option *o, const char *name, size_t size, bool by_let
     return by_letter ? size == 1 && o->letter == name[0] : strlen(o->name) == size && strncmp(o->name, name, size) == 0;
 }
 
-/* The option typed as name[0..size), and, if none applies, one of another subcommand. */
+/* The option typed as name[0..size), and, if none applies, the first of other subcommands: bench, where letters mean something
+   else, stands behind them in the table. */
 static const option *find(command c, const char *name, size_t size, bool by_letter, const option **elsewhere)
 {
     *elsewhere = NULL;
@@ -279,15 +280,31 @@ static const option *find(command c, const char *name, size_t size, bool by_lett
             if (option_applies(o, c)) {
                 return o;
             }
-            *elsewhere = o;
+            *elsewhere = *elsewhere ? *elsewhere : o;
         }
     }
     return NULL;
 }
 
+/* Are these flags, written behind one dash? */
+static bool is_joined_flags(command c, const char *typed, int size)
+{
+    for (int i = 1; i < size; i++) {
+        const option *elsewhere, *o = find(c, typed + i, 1, true, &elsewhere);
+        if (!o || o->kind != OPTION_FLAG) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int refuse_unknown(command c, const char *typed, int size)
 {
     const char *name = command_texts[c].name;
+    if (is_joined_flags(c, typed, size)) {
+        return complain_usage("%.*s: no such option, give each letter a dash of its own: -%c -%c", size, typed, typed[1],
+                              typed[2]);
+    }
     const option *near = nearest_option(c, typed, size);
     if (near) {
         return complain_usage("%.*s: no such option, the nearest of lariat %s is --%s (all: lariat %s --help)", size, typed,
@@ -313,8 +330,8 @@ static int refuse_elsewhere(command c, const char *typed, int size, const option
                           name, command_texts[other].name, name);
 }
 
-/* Reads the option at argv[*at] and moves *at to its last word. */
-static int read_option(int argc, char **argv, int *at, options *values)
+/* Reads the option at argv[*at] and moves *at to its last word. `given` has a bit for each that had a value before. */
+static int read_option(int argc, char **argv, int *at, options *values, uint64_t *given)
 {
     const char *typed = argv[*at];
     bool by_letter = typed[1] != '-';
@@ -335,6 +352,11 @@ static int read_option(int argc, char **argv, int *at, options *values)
     if (!equals && *at + 1 >= argc) {
         return complain_usage("%.*s: no value, give one: %s", shown, typed, o->value);
     }
+    uint64_t bit = UINT64_C(1) << (o - option_table);
+    if (*given & bit) {
+        return complain_usage("%.*s: given twice, leave one out", shown, typed);
+    }
+    *given |= bit;
     const char *text = equals ? equals + 1 : argv[++*at];
     char where[NAME_MOST];
     snprintf(where, sizeof where, "%.*s", shown, typed);
@@ -344,10 +366,11 @@ static int read_option(int argc, char **argv, int *at, options *values)
 static int read_words(int argc, char **argv, options *values)
 {
     bool takes_subject = values->command == COMMAND_INSPECT || values->command == COMMAND_HELP;
+    uint64_t given = 0;
     for (int at = 2; at < argc; at++) {
         int rc = 0;
         if (argv[at][0] == '-' && argv[at][1]) {
-            rc = read_option(argc, argv, &at, values);
+            rc = read_option(argc, argv, &at, values, &given);
         } else if (takes_subject && !values->subject) {
             values->subject = argv[at];
         } else {
@@ -404,8 +427,19 @@ static int check_inputs(const options *v)
     if (v->decode && v->bos) {
         return complain_usage("--bos: goes with text only, leave out --decode");
     }
+    return 0;
+}
+
+static int check_help(const options *v)
+{
     if (v->man && v->completion) {
         return complain_usage("--man: goes alone, leave out --completion");
+    }
+    if (v->subject && (v->man || v->completion)) {
+        return complain_usage("%s: is about all subcommands, leave out '%s'", v->man ? "--man" : "--completion", v->subject);
+    }
+    if (v->subject && command_from_name(v->subject) == COMMAND_HELP) {
+        return complain_usage("'%s': lariat help alone describes it, leave it out", v->subject);
     }
     return 0;
 }
@@ -435,7 +469,10 @@ int options_parse(int argc, char **argv, options *out)
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         out->version = strcmp(argv[1], "--version") == 0;
         out->help = !out->version;
-        return 0;
+        return argc == 2 ? 0
+                         : complain_usage("'%s': nothing goes behind lariat %s, leave it out (lariat SUBCOMMAND --help describes "
+                                          "one)",
+                                          argv[2], argv[1]);
     }
     out->command = command_from_name(argv[1]);
     if (out->command == COMMAND_COUNT) {
@@ -454,5 +491,6 @@ int options_parse(int argc, char **argv, options *out)
     }
     rc = check_model(out);
     rc = rc ? rc : check_inputs(out);
+    rc = rc || out->command != COMMAND_HELP ? rc : check_help(out);
     return rc || out->command != COMMAND_BENCH ? rc : check_bench(out);
 }

@@ -118,9 +118,13 @@ int run_open_engine(run *r, slot_wish wanted)
         plan_describe(&plan, "", stdout);
         return output_flush();
     }
+    int rc = o->stats ? check_place(o->stats) : 0;
+    if (rc) {
+        return rc;
+    }
     announce(r, &plan);
     warn_of_hops(o, &plan);
-    int rc = load(r, &library);
+    rc = load(r, &library);
     if (rc) {
         return rc;
     }

@@ -188,21 +188,30 @@ static int answer(talk *t, const int32_t *ids, int64_t n, int64_t common)
     return add_answer(t);
 }
 
-int talk_turn(talk *t, const char *line, bool *full)
+/* What was added last is one too many. */
+static int refuse_turn(talk *t, int64_t n, bool goes_on)
+{
+    static const char why[] = "context: with this the talk has %lld tokens and the context %lld, so it was not said; -c makes "
+                              "room for more";
+    drop_message(t);
+    if (!goes_on) {
+        return complain(why, (long long)n, (long long)t->capacity);
+    }
+    warn(why, (long long)n, (long long)t->capacity);
+    return 0;
+}
+
+int talk_turn(talk *t, const char *line, bool goes_on)
 {
     int32_t *ids;
     int64_t n = 0, common = 0;
-    *full = false;
     int rc = add_user(t, line);
     if (rc) {
         return rc;
     }
     rc = encode(t, true, &ids, &n, &common);
     if (rc == 0 && n > t->capacity) {
-        *full = true;
-        warn("context: with this the talk has %lld tokens and the context %lld, so it was not said; -c makes room for more",
-             (long long)n, (long long)t->capacity);
-        drop_message(t);
+        rc = refuse_turn(t, n, goes_on);
     } else if (rc == 0) {
         rc = answer(t, ids, n, common);
     }

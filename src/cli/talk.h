@@ -25,8 +25,9 @@ void talk_close(talk *t);
 /* Takes the document into the session, so that the first turn need not wait for it. `name` is for messages. */
 int talk_read_document(talk *t, const char *name);
 
-/* Says something and shows the answer. *full is set where the context has no room for it: then nothing was said. */
-int talk_turn(talk *t, const char *line, bool *full);
+/* Says something and shows the answer. What the context has no room for is not said: a warning where the talk `goes_on`,
+   otherwise a failure. */
+int talk_turn(talk *t, const char *line, bool goes_on);
 
 /* Forgets all but the system message and the document. */
 void talk_reset(talk *t);

@@ -111,7 +111,10 @@ static lariat_status read_token(reader *r, int64_t id, buffer *bytes)
            : type == TYPE_UNKNOWN              ? TOKEN_UNKNOWN
            : type == TYPE_NORMAL               ? kind
                                                : TOKEN_CONTROL;
-    TRY(vocabulary_set(r->v, id, all ? bytes->data : text, all ? bytes->size : size, kind));
+    lariat_status status = vocabulary_set(r->v, id, all ? bytes->data : text, all ? bytes->size : size, kind);
+    if (status != LARIAT_OK) {
+        return fail_within(status, "%s", gguf_path(r->g));
+    }
     r->v->tokens[id].score = (float)score;
     if (kind == TOKEN_BYTE) {
         return read_byte(r, id);

@@ -41,6 +41,8 @@ bool random_named(const char *path)
 
 /* --- description --- */
 
+#define TYPES "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K and IQ4_NL"
+
 static lariat_status parse_name(const char *path, const shape **out, dtype *type)
 {
     const char *name = path + sizeof PREFIX - 1;
@@ -48,11 +50,12 @@ static lariat_status parse_name(const char *path, const shape **out, dtype *type
     size_t length = colon ? (size_t)(colon - name) : strlen(name);
 
     *type = colon ? dtype_from_name(colon + 1) : DTYPE_BF16;
+    if (colon && !colon[1]) {
+        return fail(LARIAT_BAD_ARGUMENT, "'%s': no type behind the last colon, leave it out for BF16 or choose from " TYPES,
+                    path);
+    }
     if (*type > DTYPE_IQ4_NL) {
-        return fail(LARIAT_BAD_ARGUMENT,
-                    "%s: %s is no type of weights, choose from F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, "
-                    "Q4_K, Q5_K, Q6_K and IQ4_NL",
-                    path, colon + 1);
+        return fail(LARIAT_BAD_ARGUMENT, "%s: %s is no type of weights, choose from " TYPES, path, colon + 1);
     }
     for (int i = 0; i < SHAPES; i++) {
         if (strlen(shapes[i].name) == length && strncmp(shapes[i].name, name, length) == 0) {

@@ -165,7 +165,10 @@ static lariat_status set_piece(const message *m, vocabulary *v, const field *tex
         return fail(LARIAT_UNSUPPORTED, "%s: piece %lld is of type %llu (unused or unknown), which is not supported", m->path,
                     (long long)id, (unsigned long long)type);
     }
-    TRY(vocabulary_set(v, id, bytes, text->size, kinds[type]));
+    lariat_status status = vocabulary_set(v, id, bytes, text->size, kinds[type]);
+    if (status != LARIAT_OK) {
+        return fail_within(status, "%s", m->path);
+    }
     v->tokens[id].score = score;
     if (type == PIECE_BYTE) {
         int byte = byte_of_text(bytes, text->size);

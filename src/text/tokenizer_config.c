@@ -93,7 +93,10 @@ static lariat_status add_token(vocabulary *v, const char *path, int64_t id, cons
     }
     a.normalized = a.normalized && !v->by_score; /* SentencePiece normalizes for itself */
     if (!known) {
-        TRY(vocabulary_set(v, id, content, a.size, TOKEN_CONTROL));
+        lariat_status status = vocabulary_set(v, id, content, a.size, TOKEN_CONTROL);
+        if (status != LARIAT_OK) {
+            return fail_within(status, "%s", path);
+        }
     }
     v->tokens[id].special = v->tokens[id].special || a.special;
     TRY(vocabulary_text(v, content, a.size, &a.text));

@@ -283,6 +283,13 @@ static lariat_status one_decoder(reader *r, const json_t *o)
 
 /* --- model --- */
 
+static lariat_status set_token(reader *r, int64_t id, const char *text, size_t size, token_kind kind)
+{
+    lariat_status status = vocabulary_set(r->v, id, text, size, kind);
+
+    return status == LARIAT_OK ? status : fail_within(status, "%s", r->path);
+}
+
 static lariat_status read_vocab(reader *r, const json_t *vocab)
 {
     buffer bytes = { 0 };
@@ -300,8 +307,8 @@ static lariat_status read_vocab(reader *r, const json_t *vocab)
         }
         if (status == LARIAT_OK) {
             /* In a byte-level vocabulary a token with other characters than the alphabet's comes of no text. */
-            status = vocabulary_set(r->v, json_integer_value(id), all ? bytes.data : text, all ? bytes.size : strlen(text),
-                                    all || !r->v->byte_level ? TOKEN_NORMAL : TOKEN_CONTROL);
+            status = set_token(r, json_integer_value(id), all ? bytes.data : text, all ? bytes.size : strlen(text),
+                               all || !r->v->byte_level ? TOKEN_NORMAL : TOKEN_CONTROL);
         }
         if (status != LARIAT_OK) {
             break;
@@ -487,7 +494,7 @@ static lariat_status read_added(reader *r, const json_t *o, const json_t *vocab,
         }
         status = r->v->byte_level ? append_alphabet_bytes(&bytes, content, strlen(content), &all) : LARIAT_OK;
         if (status == LARIAT_OK) {
-            status = vocabulary_set(r->v, id, all ? bytes.data : content, all ? bytes.size : strlen(content), TOKEN_CONTROL);
+            status = set_token(r, id, all ? bytes.data : content, all ? bytes.size : strlen(content), TOKEN_CONTROL);
         }
         buffer_free(&bytes);
         TRY(status);

@@ -47,6 +47,10 @@ show $?
 run chat -q -m letters -p 'hello' -c 48
 run chat -q -m letters -p 'hello hello hello hello hello hello hello' -c 24
 run chat -q -m letters -f document -c 8
+say '$ lariat chat <hello and a line that is too long'
+printf 'hello\nhello hello hello hello hello hello hello\nnever said\n' |
+    "$lariat" chat -q -m letters -n 1 -c 48 >"$work.seen/out" 2>"$work.seen/err"
+show $?
 
 # What is refused.
 run chat -m mha-bf16 -p x
@@ -54,4 +58,9 @@ run chat -m letters -p x --template alpaca
 sed 's/im_start/turn/g' letters/tokenizer_config.json >changed && mv changed letters/tokenizer_config.json
 run chat -m letters -p x
 printf 'a\0b' >document && cp "$here/letters/tokenizer_config.json" letters && run chat -m letters -f document -p x
+say '$ lariat chat <a zero'
+printf 'hi\0there\n' | "$lariat" chat -q -m letters -c 128 >"$work.seen/out" 2>"$work.seen/err"
+show $?
+run chat -m letters -p ''
+printf ' \n' >document && run chat -m letters -f document -p x
 finish

@@ -8,7 +8,7 @@ talk() {
     for keys in "$@"; do
         sleep 0.5
         printf '%b' "$keys"
-    done | script -qec "exec '$lariat' chat -q -m letters -n 4 -c 256" /dev/null >"$work.seen/out" 2>&1
+    done | script -qec "exec '$lariat' chat -q -m letters -n 4 -c 48" /dev/null >"$work.seen/out" 2>&1
     echo "status $?" >>"$work.seen/out" # of the program: exec leaves no shell between, which Ctrl-C might end before it
 }
 
@@ -19,6 +19,9 @@ must "only its owner may read the history" test "$(stat -c %a state/lariat/histo
 talk '\x1b[A\x1b[A\n' '\x04' # up, up: the line of the last time
 must "Ctrl-D ends it" grep -q 'status 0' "$work.seen/out"
 must "the history is there again" grep -q 'hello' "$work.seen/out"
+talk 'hello hello hello hello hello hello hello hello hello hello\n' '/exit\n'
+must "what has no room is not said" grep -q 'warning: context: with this the talk has .* so it was not said' "$work.seen/out"
+must "and the talk goes on" grep -q 'status 0' "$work.seen/out"
 talk '\x03' '/exit\n'
 must "Ctrl-C at the prompt does not end it" grep -q 'Ctrl-D or /exit ends the talk' "$work.seen/out"
 must "and what follows is understood" grep -q 'status 0' "$work.seen/out"

@@ -79,9 +79,21 @@ echo 1 512 >bad && run generate -m mha-bf16 --tokens bad
 echo 1 -2 >bad && run generate -m mha-bf16 --tokens bad
 echo 1 2x 3 >bad && run generate -m mha-bf16 --tokens bad
 echo 99999999999999999999 >bad && run generate -m mha-bf16 --tokens bad
+echo 1,,2 >bad && run generate -m mha-bf16 --tokens bad
 printf ' \n, ' >bad && run generate -m mha-bf16 --tokens bad
 echo 1 2 3 >bad && run generate -m mha-bf16 --tokens bad -n 30000000
 "$lariat" generate -m random:70b --tokens ids -c 16m 2>"$work.seen/err"
 must "what does not fit is refused" test $? = 1
 must "by how much" grep -qE '^lariat: random:70b: .*needs [0-9.]+ GB, .* [0-9.]+ GB too little' "$work.seen/err"
+# fits [MODEL CONTEXT]: half of it, as others take memory meanwhile; nothing is named where no type would do, or the weights do fit
+fits() {
+    [ $# = 0 ] || { "$lariat" generate -m "$1" -c $((($2 + 1) / 2)) --plan >plan && ! grep 'does not fit' plan; }
+}
+"$lariat" generate -m random:13b --tokens ids -c 16m 2>"$work.seen/err"
+fitting=$(grep -oE 'random:13b:[A-Z0-9_]+, with which a context of [0-9]+' "$work.seen/err" | tr -d ,)
+# shellcheck disable=SC2086 # two words: the model and its context
+must "and what it says would fit does" fits ${fitting%% *} ${fitting##* }
+run generate -m random:7b: --tokens ids
+sed 's/"vocab":{/"vocab":{"none":-1,/' "$here/letters/tokenizer.json" >letters/tokenizer.json
+run generate -m letters -p hello
 finish

@@ -24,6 +24,7 @@ run logits -m mha-bf16 --tokens nothing --out x
 echo 600 >bad && run logits -m mha-bf16 --tokens bad --out x
 run logits -m mha-bf16 --tokens ids --out x -c 100
 run logits -m mha-bf16 --tokens ids --out nowhere/x
+run logits -m mha-bf16 --tokens ids --out x --last 258
 run logits -q -m mha-bf16 --tokens ids --out /dev/full
 must "no file is left behind" test ! -e x
 finish

@@ -16,6 +16,15 @@ run generate -m x --temperature 1
 run generate -m x -z
 run generate -m x --bogus
 run generate -m x -phello
+run generate -m x -qv
+run generate -m x -p a -p b
+run generate -m x -n 1 --predict=2
+run --version foo
+run --help generate
+run help help
+run help generate --man
+run perplexity -m x -p foo
+run tokenize -m x --ranks 2
 run sing
 run -m x
 run chat -m x --jsonl
