@@ -41,7 +41,7 @@ static void unknown_names_and_types_are_refused_with_the_known_ones(void **state
     assert_refused(model_describe("random:8b", &m), LARIAT_BAD_ARGUMENT, "there is no shape \"8b\", choose from 7b,");
     assert_refused(model_describe("random:", &m), LARIAT_BAD_ARGUMENT, "there is no shape \"\"");
     assert_refused(model_describe("random:7b:F64", &m), LARIAT_BAD_ARGUMENT, "F64 is no type of weights");
-    assert_refused(model_describe("random:7b:", &m), LARIAT_BAD_ARGUMENT, "is no type of weights");
+    assert_refused(model_describe("random:7b:", &m), LARIAT_BAD_ARGUMENT, "no type behind the last colon");
     assert_refused(model_describe("random:7b:Q4_0:x", &m), LARIAT_BAD_ARGUMENT, "is no type of weights");
 }
 
