@@ -86,23 +86,24 @@ static lariat_status take_named_cards(const lariat_options *o, int n, machine *o
    Cards that no rank needs are not looked at, since that opens a context on them. */
 static lariat_status take_usable_cards(const lariat_options *o, int n, machine *out, cuda_card seen[])
 {
-    int32_t wanted = cards_used(o, LARIAT_CARDS_MAX);
+    int32_t wanted = cards_used(o, LARIAT_CARDS_MAX), found = 0;
     lariat_status refused = LARIAT_OK;
     char reason[512] = "";
 
-    for (int i = 0; i < n && out->n_cards < wanted; i++) {
+    for (int i = 0; i < n && found < wanted; i++) {
         if (out->cuda->capability(i) < CUDA_SM_LEAST) {
             continue;
         }
-        lariat_status status = out->cuda->describe(i, &seen[out->n_cards]);
+        lariat_status status = out->cuda->describe(i, &seen[found]);
         if (status == LARIAT_OK) {
-            out->cards[out->n_cards++] = i;
+            out->cards[found++] = i;
         } else if (refused == LARIAT_OK) {
             refused = status;
             snprintf(reason, sizeof reason, "%s", lariat_error());
         }
     }
-    return out->n_cards ? LARIAT_OK : fail(refused, "%s", reason);
+    out->n_cards = found;
+    return found ? LARIAT_OK : fail(refused, "%s", reason);
 }
 
 /* Their free memory, and whether they can read one another's. */
