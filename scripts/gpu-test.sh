@@ -80,11 +80,10 @@ run_part() {
         ;;
     sanitizer)
         part memcheck-record checked memcheck "$build/tests/cuda_test_record"
-        part racecheck-record checked racecheck "$build/tests/cuda_test_record"
         for tool in memcheck racecheck synccheck; do
             part "$tool-ring-bf16" small_ring $tool bf16
             part "$tool-ring-f32" small_ring $tool f32
-            [ $tool = racecheck ] || part "$tool-reply" small_reply $tool # racecheck takes minutes over it
+            [ $tool = racecheck ] || part "$tool-reply" small_reply $tool # racecheck takes minutes over it, as over cuda_test_record
         done
         ;;
     types) part types python3 tests/cuda/sixteen_bit.py "$lariat" "$models" ;;

@@ -87,7 +87,7 @@ static lariat_status take_named_cards(const lariat_options *o, int n, machine *o
 static lariat_status take_usable_cards(const lariat_options *o, int n, machine *out, cuda_card seen[])
 {
     int32_t wanted = cards_used(o, LARIAT_CARDS_MAX), found = 0;
-    lariat_status refused = LARIAT_OK;
+    lariat_status refused = LARIAT_UNSUPPORTED; /* of the first that was */
     char reason[512] = "";
 
     for (int i = 0; i < n && found < wanted; i++) {
@@ -97,7 +97,7 @@ static lariat_status take_usable_cards(const lariat_options *o, int n, machine *
         lariat_status status = out->cuda->describe(i, &seen[found]);
         if (status == LARIAT_OK) {
             out->cards[found++] = i;
-        } else if (refused == LARIAT_OK) {
+        } else if (!*reason) {
             refused = status;
             snprintf(reason, sizeof reason, "%s", lariat_error());
         }

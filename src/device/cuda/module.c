@@ -45,7 +45,7 @@ lariat_status cuda_failure(int ordinal, const char *name, const char *what, cuda
     if (status == cudaErrorNoKernelImageForDevice || status == cudaErrorUnsupportedPtxVersion) {
         advice = "; build with -DLARIAT_CUDA_ARCHS for this card";
     } else if (status == cudaErrorDevicesUnavailable) {
-        advice = "; another process holds it";
+        advice = "; another process holds it, name others with --devices or use --device cpu";
     }
     (void)cudaGetLastError(); /* what is told is not told again by the next launch */
     return fail(code, "CUDA: card %d%s%s%s: %s: %s%s", ordinal, *name ? " (" : "", name, *name ? ")" : "", what,
