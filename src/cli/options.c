@@ -114,9 +114,9 @@ const option option_table[] = {
     {0, "dtype", "auto|bf16|f16|f32", PLANS, OPTION_CHOICE, FIELD(dtype), 0, 0, "auto", "LARIAT_DTYPE",
      "type of weights and activations on GPUs; auto is f16 for a model stored so, otherwise bf16; f32 is exact and slow. CPUs "
      "compute in f32"},
-    {0, "hops", "auto|host", PLANS, OPTION_CHOICE, FIELD(hops), 0, 0, "auto", "LARIAT_HOPS",
-     "how keys travel between GPUs; auto goes from card to card where the machine allows it, otherwise through the host's "
-     "memory"},
+    {0, "via", "auto|host", PLANS, OPTION_CHOICE, FIELD(via), 0, 0, "auto", "LARIAT_VIA",
+     "the way of hops between GPUs; auto goes from card to card where the machine allows it, otherwise through the host's "
+     "memory; host takes that way always"},
     {0, "layout", "auto|tokens|slices", PLANS, OPTION_CHOICE, FIELD(layout), 0, 0, "auto", "LARIAT_LAYOUT",
      "how a pass lies on the ring: each rank its tokens, or each rank its slice of every matrix; auto takes slices for short "
      "passes"},

@@ -65,7 +65,7 @@ typedef struct options {
 
     int64_t ranks, threads, chunk; /* 0: the library chooses */
     int kv, layout, pass;          /* lariat_kv, lariat_layout, lariat_pass */
-    int device, dtype, hops;       /* lariat_device, lariat_dtype, lariat_hops */
+    int device, dtype, via;        /* lariat_device, lariat_dtype, lariat_hops */
     count_list cards;              /* none: all */
     bool plan;
     const char *stats;

@@ -16,7 +16,7 @@ lariat_options plan_options(const options *o, int64_t context, int32_t sessions)
     result.kv = (lariat_kv)o->kv;
     result.device = (lariat_device)o->device;
     result.dtype = (lariat_dtype)o->dtype;
-    result.hops = (lariat_hops)o->hops;
+    result.hops = (lariat_hops)o->via;
     result.n_cards = o->cards.n;
     for (int i = 0; i < o->cards.n; i++) {
         result.cards[i] = (int32_t)o->cards.values[i];

@@ -92,7 +92,7 @@ static void warn_of_threads(const options *o, const lariat_plan *plan)
 
 static void warn_of_hops(const options *o, const lariat_plan *plan)
 {
-    if (plan->through_host && plan->ranks > 1 && o->hops != LARIAT_HOPS_HOST) {
+    if (plan->through_host && plan->ranks > 1 && o->via != LARIAT_HOPS_HOST) {
         warn("--devices: the cards cannot read one another's memory, hops go through the host's, which takes longer");
     }
 }

@@ -322,7 +322,7 @@ static lariat_status reach_peers(cuda_comm *c)
         }
         cudaError_t error = cudaDeviceEnablePeerAccess(g->ordinals[r], 0);
         if (error != cudaErrorPeerAccessAlreadyEnabled) {
-            TRY(checked(error, c->base.rank, "no access to the memory of another rank's card; use --hops host"));
+            TRY(checked(error, c->base.rank, "no access to the memory of another rank's card; use --via host"));
         }
         (void)cudaGetLastError(); /* "already enabled" is kept there */
     }
