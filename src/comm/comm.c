@@ -44,6 +44,11 @@ comm_counters comm_counted(const comm *c)
     return c->counted;
 }
 
+void comm_trace(comm *c, trace *where)
+{
+    c->trace = where;
+}
+
 bool comm_repeats(const comm *c)
 {
     return c->repeats;

@@ -14,6 +14,7 @@
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
+#include "base/trace.h"
 #include "device/device.h"
 
 #include <stddef.h>
@@ -57,13 +58,18 @@ void comm_cancel(comm_group *g);
 void comm_reset(comm_group *g);
 
 /* What this endpoint has seen so far: seconds of waiting for others, pieces taken from others, and the largest bytes of one
-   take. */
+   take. Where pieces come without a device's queue: seconds that hops took, from asking to the pieces' being there, and how much of
+   that the rank waited; otherwise 0. */
 typedef struct comm_counters {
     double wait_s;
     int64_t hops;
     int64_t hop_bytes;
+    double hop_s, hop_wait_s;
 } comm_counters;
 comm_counters comm_counted(const comm *c);
+
+/* From now on waits and hops are written down here too, where their times are known; NULL: nowhere. */
+void comm_trace(comm *c, trace *where);
 
 /* A pass begins here, or another attempt at it, whose all-gathers the device may note and record (`repeats`: between its listen()
    and again(); only where comm_repeats). The same on all ranks. */
@@ -142,6 +148,7 @@ struct comm {
     int rank, n;
     bool repeats; /* all-gathers may be recorded; set by attach */
     comm_counters counted;
+    trace *trace; /* NULL: off */
 };
 
 #endif

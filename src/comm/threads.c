@@ -21,10 +21,14 @@ typedef struct threads_comm {
     comm base;
     threads_group *group;
     uint32_t gathers; /* collectives so far */
-    int asked, taken; /* hops asked for and not yet taken, taken and not yet released */
+    uint64_t asked, taken, released; /* hops so far */
+    double asked_at[MAX_HOPS_OPEN];  /* when, by turns */
     const unsigned char *region[COMM_REGIONS];
     size_t bytes[COMM_REGIONS];
     epoch ready[COMM_REGIONS]; /* the newest step that may be read */
+    /* When the two newest steps became ready, by turns. A reader may find the time of a later step than its own: then its own was
+       there when it looked. */
+    _Atomic double ready_at[COMM_REGIONS][2];
 } threads_comm;
 
 struct threads_group {
@@ -108,18 +112,23 @@ static void threads_reset(comm_group *base)
     atomic_store(&g->gathered.value, 0);
     for (int r = 0; r < g->base.n; r++) {
         g->ranks[r].gathers = 0;
-        g->ranks[r].asked = g->ranks[r].taken = 0;
+        g->ranks[r].asked = g->ranks[r].taken = g->ranks[r].released = 0;
     }
 }
 
-/* Waits and counts the time; a cancelled group lets go. */
-static lariat_status wait_for(threads_comm *c, epoch *e, uint32_t value)
+/* Waits and counts the time, which is left in `wait`; a cancelled group lets go. */
+static lariat_status wait_for(threads_comm *c, epoch *e, uint32_t value, lariat_span *wait)
 {
     threads_group *g = c->group;
-    double from = clock_now();
-    bool reached = epoch_wait_unless(e, value, &g->cancelled);
 
-    c->base.counted.wait_s += clock_now() - from;
+    wait->kind = LARIAT_SPAN_WAIT;
+    wait->begin = clock_now();
+    bool reached = epoch_wait_unless(e, value, &g->cancelled);
+    wait->end = clock_now();
+    c->base.counted.wait_s += wait->end - wait->begin;
+    if (c->base.trace) {
+        trace_take(c->base.trace, *wait);
+    }
     return reached ? LARIAT_OK : fail(LARIAT_CANCELLED, "rank %d: another rank stopped", c->base.rank);
 }
 
@@ -146,7 +155,7 @@ static lariat_status threads_all_gather(comm *base, const void *mine, size_t byt
         epoch_set(&g->gathered, number);
         return LARIAT_OK;
     }
-    return wait_for(c, &g->gathered, number);
+    return wait_for(c, &g->gathered, number, &(lariat_span){.owner = -1});
 }
 
 static void threads_expose(comm *base, comm_region region, const void *at, size_t bytes)
@@ -159,7 +168,10 @@ static void threads_expose(comm *base, comm_region region, const void *at, size_
 
 static void threads_ready(comm *base, comm_region region, uint32_t step)
 {
-    epoch_set(&((threads_comm *)base)->ready[region], step);
+    threads_comm *c = (threads_comm *)base;
+
+    atomic_store_explicit(&c->ready_at[region][step & 1], clock_now(), memory_order_relaxed); /* epoch_set makes it seen */
+    epoch_set(&c->ready[region], step);
 }
 
 /* Nothing has to travel; asking, taking and releasing in any other order is refused here too, so that a schedule which runs on
@@ -168,12 +180,36 @@ static lariat_status threads_ask(comm *base, const comm_hop *hop)
 {
     threads_comm *c = (threads_comm *)base;
 
-    if (c->asked + c->taken == MAX_HOPS_OPEN) {
+    if (c->asked - c->released == MAX_HOPS_OPEN) {
         return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this",
                     c->base.rank, hop->owner);
     }
-    c->asked++;
+    c->asked_at[c->asked++ % MAX_HOPS_OPEN] = clock_now();
     return LARIAT_OK;
+}
+
+/* Counts a hop that was waited for, or not. Its pieces were there when their owner had made them ready, or, if that had to be
+   waited for, when the wait was over. */
+static void count_hop(threads_comm *c, const comm_hop *hop, const lariat_span *wait, int64_t bytes)
+{
+    const threads_comm *owner = &c->group->ranks[hop->owner];
+    double asked = c->asked_at[c->taken % MAX_HOPS_OPEN], there = asked;
+    double ready = atomic_load_explicit(&owner->ready_at[hop->region][hop->step & 1], memory_order_relaxed);
+    comm_counters *counted = &c->base.counted;
+
+    if (ready > wait->begin) {
+        there = wait->end;
+        counted->hop_wait_s += wait->end - wait->begin;
+    } else if (ready > asked) {
+        there = ready;
+    }
+    counted->hop_s += there - asked;
+    counted->hops++;
+    counted->hop_bytes = bytes > counted->hop_bytes ? bytes : counted->hop_bytes;
+    if (c->base.trace) {
+        lariat_span span = {.kind = LARIAT_SPAN_HOP, .begin = asked, .end = there, .owner = hop->owner, .bytes = bytes};
+        trace_take(c->base.trace, span);
+    }
 }
 
 static lariat_status threads_take(comm *base, comm_hop *hop)
@@ -181,13 +217,12 @@ static lariat_status threads_take(comm *base, comm_hop *hop)
     threads_comm *c = (threads_comm *)base, *owner = &c->group->ranks[hop->owner];
     int64_t bytes = 0;
 
-    if (c->asked == 0) {
+    if (c->asked == c->taken) {
         return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", c->base.rank,
                     hop->owner);
     }
-    TRY(wait_for(c, &owner->ready[hop->region], hop->step));
-    c->asked--;
-    c->taken++;
+    lariat_span wait = {.owner = hop->owner};
+    TRY(wait_for(c, &owner->ready[hop->region], hop->step, &wait));
     for (int i = 0; i < hop->n_pieces; i++) {
         const comm_piece *p = &hop->pieces[i];
         if (p->rows > 0 && p->offset + (size_t)(p->rows - 1) * p->stride + p->bytes > owner->bytes[hop->region]) {
@@ -198,16 +233,16 @@ static lariat_status threads_take(comm *base, comm_hop *hop)
         bytes += p->rows * (int64_t)p->bytes;
     }
     if (owner != c) { /* what a rank takes from itself does not travel */
-        c->base.counted.hops++;
-        c->base.counted.hop_bytes = bytes > c->base.counted.hop_bytes ? bytes : c->base.counted.hop_bytes;
+        count_hop(c, hop, &wait, bytes);
     }
+    c->taken++;
     return LARIAT_OK;
 }
 
 static void threads_release(comm *base, const comm_hop *hop)
 {
     (void)hop; /* the owner's own memory: it does not write there again while the pass lasts */
-    ((threads_comm *)base)->taken--;
+    ((threads_comm *)base)->released++;
 }
 
 static void threads_begin(comm *c, bool repeats)

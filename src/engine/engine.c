@@ -48,6 +48,7 @@ static lariat_status rank_prepare(engine_rank *r)
 static void rank_close(engine_rank *r)
 {
     transformer_close(&r->transformer);
+    trace_close(&r->trace);
     placed_close(&r->placed);
     if (r->dev) {
         r->dev->ops->close(r->dev);
@@ -417,7 +418,10 @@ void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
         out->hops += c.hops;
         out->hop_bytes = c.hop_bytes > out->hop_bytes ? c.hop_bytes : out->hop_bytes;
         out->wait_s = c.wait_s > out->wait_s ? c.wait_s : out->wait_s;
+        out->hop_s += c.hop_s;
+        out->hop_wait_s += c.hop_wait_s;
     }
+    out->hops_hidden = e->plan.shown.cards || out->hops == 0 ? -1 : out->hop_s > 0 ? 1 - out->hop_wait_s / out->hop_s : 1;
     for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
         const transformer *t = &e->ranks[i].transformer;
         int64_t held = (int64_t)t->ring.shard.memory.size;

@@ -44,6 +44,7 @@ typedef struct engine_rank {
     device *dev;
     placed_weights placed; /* of this rank's card, if it is the first one there */
     transformer transformer;
+    trace trace; /* see lariat_trace_start */
 } engine_rank;
 
 /* A pass that chooses tokens, until they are on the host. */

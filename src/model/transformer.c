@@ -169,6 +169,13 @@ void transformer_close(transformer *t)
     *t = (transformer){0};
 }
 
+void transformer_trace(transformer *t, trace *where)
+{
+    t->trace = where;
+    t->ring.trace = where;
+    comm_trace(t->comm, where);
+}
+
 /* Lists this rank's rows: their tokens and positions. Returns how many. */
 static int64_t list_rows(transformer *t, const pass_input *in)
 {
@@ -208,12 +215,17 @@ static lariat_status attention_block(transformer *t, int32_t l, int64_t rows)
     void *q = t->qkv, *k = act_at(t->dev, q, q_width), *v = act_at(t->dev, k, kv_width);
     const projection qkv[] = {{&w->q, w->bias_q}, {&w->k, w->bias_k}, {&w->v, w->bias_v}}, o = {&w->o, w->bias_o};
 
+    int64_t span = trace_begin(t->trace, LARIAT_SPAN_PROJECTIONS);
     ops->rms_norm(t->dev, t->h, t->x, w->attn_norm, c->rms_eps, rows, c->d_model);
     TRY(linear(&t->linear, t->qkv, ld, t->h, rows, qkv, 3));
     ops->rope(t->dev, q, ld, rows, c->n_heads + c->n_kv_heads, c->head_dim, t->cos, t->sin, c->rope); /* k lies behind q */
     ring_append(&t->ring, l, k, v, ld);
+    trace_end(t->trace, span);
     TRY(ring_attend(&t->ring, l, q, ld, t->o, q_width));
-    return linear_add(&t->linear, t->x, t->o, rows, o);
+    span = trace_begin(t->trace, LARIAT_SPAN_PROJECTIONS);
+    TRY(linear_add(&t->linear, t->x, t->o, rows, o));
+    trace_end(t->trace, span);
+    return LARIAT_OK;
 }
 
 /* x [rows, d] += feed-forward of its normalised rows, block by block (Liu & Abbeel 2023, "Blockwise Parallel Transformer"). */
@@ -222,7 +234,7 @@ static lariat_status feed_forward(transformer *t, int32_t l, int64_t rows)
     const model_config *c = t->config;
     const layer_weights *w = &t->weights->layers[l];
     const projection gate = {&w->gate, w->bias_gate}, up = {&w->up, w->bias_up}, down = {&w->down, w->bias_down};
-    int64_t blocks = (rows + t->ffn_rows - 1) / t->ffn_rows;
+    int64_t blocks = (rows + t->ffn_rows - 1) / t->ffn_rows, span = trace_begin(t->trace, LARIAT_SPAN_FEED_FORWARD);
 
     for (int64_t b = 0; b < blocks; b++) {
         int64_t begin = rows * b / blocks, n = rows * (b + 1) / blocks - begin;
@@ -232,6 +244,7 @@ static lariat_status feed_forward(transformer *t, int32_t l, int64_t rows)
         TRY(linear_gated(&t->linear, t->g, t->u, t->h, n, gate, up)); /* g [n, d_ff] */
         TRY(linear_add(&t->linear, x, t->g, n, down));
     }
+    trace_end(t->trace, span);
     return LARIAT_OK;
 }
 
@@ -291,14 +304,16 @@ static lariat_status head(transformer *t, const pass_input *in, int64_t at, int6
 {
     const model_config *c = t->config;
     const model_weights *w = t->weights;
-    int64_t begin, end;
+    int64_t begin, end, span = trace_begin(t->trace, LARIAT_SPAN_HEAD);
 
     linear_slice(c->vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
     linear_job job = {.w = &w->head, .row0 = begin, .rows = end - begin, .type = DTYPE_F32, .y = t->logits, .ldy = end - begin};
     TRY(gather_outputs(t, in->outputs + at, n, in->plan->layout == PASS_BY_SLICES));
     t->dev->ops->rms_norm(t->dev, t->h, t->last, w->final_norm, c->rms_eps, n, c->d_model); /* h [n, d] */
     t->dev->ops->linear(t->dev, t->h, c->d_model, n, &job, end > begin);                    /* logits [n, slice] */
-    return in->settings ? sample(t, at, n) : LARIAT_OK;
+    TRY(in->settings ? sample(t, at, n) : LARIAT_OK);
+    trace_end(t->trace, span);
+    return LARIAT_OK;
 }
 
 /* Brings this rank's slice of n rows of logits to the host. */
@@ -324,15 +339,21 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
     const model_config *c = t->config;
     const device_ops *ops = t->dev->ops;
 
+    int64_t span = trace_begin(t->trace, LARIAT_SPAN_EMBEDDING);
     ops->embed(t->dev, t->x, &t->weights->embedding, t->tokens, t->made, rows); /* x [rows, d] */
     ops->rope_angles(t->dev, t->cos, t->sin, t->positions, rows, t->inv_freq, c->head_dim / 2, c->rope_factor);
+    trace_end(t->trace, span);
     for (int32_t l = 0; l < c->n_layers; l++) {
         if (atomic_load_explicit(t->cancel, memory_order_relaxed)) {
             return fail(LARIAT_CANCELLED, "stopped");
         }
+        trace_layer(t->trace, l);
+        span = trace_begin(t->trace, LARIAT_SPAN_LAYER);
         TRY(attention_block(t, l, rows));
         TRY(feed_forward(t, l, rows));
+        trace_end(t->trace, span);
     }
+    trace_layer(t->trace, -1);
     return in->n_outputs ? head(t, in, 0, block_rows(in, 0)) : LARIAT_OK;
 }
 
@@ -340,7 +361,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
 {
     const device_ops *ops = t->dev->ops;
     bool by_slices = in->plan->layout == PASS_BY_SLICES, repeats = by_slices && comm_repeats(t->comm);
-    int64_t rows = list_rows(t, in);
+    int64_t span = trace_pass(t->trace, in->plan->number), rows = list_rows(t, in);
 
     t->linear.by_slices = by_slices && comm_size(t->comm) > 1;
     ring_begin(&t->ring, in->plan);
@@ -368,8 +389,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     if (in->settings && comm_rank(t->comm) == 0) {
         ops->download(t->dev, in->made, t->made, (size_t)in->n_outputs * sizeof *in->made);
     }
-    if (!in->ahead) {
-        return ops->finish(t->dev);
-    }
-    return ops->mark(t->dev);
+    TRY(in->ahead ? ops->mark(t->dev) : ops->finish(t->dev));
+    trace_pass_end(t->trace, span);
+    return LARIAT_OK;
 }

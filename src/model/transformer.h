@@ -3,6 +3,7 @@
 #ifndef MODEL_TRANSFORMER_H
 #define MODEL_TRANSFORMER_H
 
+#include "base/trace.h"
 #include "model/linear.h"
 #include "model/weights.h"
 #include "ring/attention.h"
@@ -50,6 +51,7 @@ typedef struct transformer {
     comm *comm;
     ring_rank ring;
     linear_context linear;
+    trace *trace; /* NULL: off */
     int64_t ffn_rows;
     arena memory, lists; /* the device's; the host's */
     /* On the device: the residual, angles and logits in F32, activations in its own type. */
@@ -82,6 +84,9 @@ size_t transformer_hop(const model_config *c, const transformer_setup *s);
 lariat_status transformer_open(transformer *t, const model_config *config, const model_weights *weights, device *dev, comm *c,
                                const transformer_setup *s, const _Atomic bool *cancel);
 void transformer_close(transformer *t);
+
+/* From the next pass on, what this rank does is written down here; NULL: nowhere. */
+void transformer_trace(transformer *t, trace *where);
 
 /* Takes the tokens of a pass through the model. Collective: all ranks call it with the same input. */
 lariat_status transformer_pass(transformer *t, const pass_input *in);

@@ -277,6 +277,7 @@ static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const void *q, in
     int n = r->n_ranks;
 
     for (int hop = 0; hop < n; hop++) {
+        int owner = (r->rank + hop) % n;
         hop_set *now = &r->hops[hop & 1], *next = &r->hops[(hop + 1) & 1];
         if (hop == 0) {
             take_own(r, now, layer);
@@ -285,10 +286,12 @@ static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const void *q, in
             place_segments(r, now);
         }
         if (hop + 1 < n) { /* travels while `now` is used */
-            list_sources(r, next, layer, (r->rank + hop + 1) % n);
+            list_sources(r, next, layer, (owner + 1) % n);
             TRY(comm_ask(r->comm, &next->hop));
         }
+        int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, owner);
         r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_tokens(r, now, r->rank), c);
+        trace_end(r->trace, span);
         if (hop > 0) {
             comm_release(r->comm, &now->hop);
         }
@@ -323,9 +326,11 @@ static lariat_status serve_queries(ring_rank *r, int32_t layer, int64_t ldq)
 
         TRY(comm_ask(r->comm, &queries));
         TRY(comm_take(r->comm, &queries));
+        int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, owner);
         r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
         r->dev->ops->attention(r->dev, &r->shape, view.at, (int64_t)(view.stride / element), r->items,
                                items_by_tokens(r, own, owner), &c);
+        trace_end(r->trace, span);
         comm_release(r->comm, &queries);
         comm_ready(r->comm, COMM_PARTIALS, partial_step(r, layer, r->rank, owner));
     }
@@ -348,8 +353,10 @@ static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const
 
         TRY(comm_ask(r->comm, &partial));
         TRY(comm_take(r->comm, &partial));
+        int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_MERGE, from);
         carry theirs = carry_at((void *)(uintptr_t)view.at, &r->shape, rows);
         r->dev->ops->carry_merge(r->dev, c, &theirs, &r->shape, rows);
+        trace_end(r->trace, span);
         comm_release(r->comm, &partial);
     }
     return LARIAT_OK;
@@ -363,17 +370,22 @@ static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const void *q
     carry c = carry_at(r->own, &r->shape, rows);
 
     take_own(r, own, layer);
+    if (r->n_ranks > 1) {
+        r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
+    }
+    int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, r->rank);
+    r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, own), r->n_ranks > 1 ? &c : merged);
+    trace_end(r->trace, span);
     if (r->n_ranks == 1) { /* there is nothing to merge */
-        r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, own), merged);
         return LARIAT_OK;
     }
-    r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
-    r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, own), &c);
+    span = trace_begin(r->trace, LARIAT_SPAN_MERGE);
     TRY(comm_all_gather(r->comm, r->own, carry_bytes(&r->shape, rows), r->theirs));
     for (int from = 0; from < r->n_ranks; from++) {
         carry part = carry_at((void *)(uintptr_t)r->theirs[from], &r->shape, rows);
         r->dev->ops->carry_merge(r->dev, merged, &part, &r->shape, rows);
     }
+    trace_end(r->trace, span);
     return LARIAT_OK;
 }
 
@@ -390,7 +402,9 @@ lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ld
     } else {
         TRY(attend_by_kv(r, layer, q, ldq, &c));
     }
+    int64_t span = trace_begin(r->trace, LARIAT_SPAN_MERGE);
     r->dev->ops->carry_finish(r->dev, &c, &r->shape, rows, o, ldo);
+    trace_end(r->trace, span);
     return LARIAT_OK;
 }
 

@@ -3,6 +3,7 @@
 #ifndef RING_ATTENTION_H
 #define RING_ATTENTION_H
 
+#include "base/trace.h"
 #include "comm/comm.h"
 #include "device/device.h"
 #include "ring/cache.h"
@@ -34,6 +35,7 @@ typedef struct ring_rank {
     hop_set hops[2];         /* the one that is used and the one that travels */
     attention_item *items;
     const pass *pass;
+    trace *trace;            /* NULL: off */
 } ring_rank;
 
 typedef struct ring_setup {
