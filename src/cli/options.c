@@ -125,6 +125,8 @@ const option option_table[] = {
     {0, "plan", NULL, RINGS, OPTION_FLAG, FIELD(plan), 0, 0, NULL, NULL,
      "print what the run would take, in memory and layout, and stop"},
     {0, "stats", "FILE.json", RUNS, OPTION_PATH, FIELD(stats), 0, 0, NULL, NULL, "write the figures of the run to a file"},
+    {0, "trace", "FILE.json", GENERATE, OPTION_PATH, FIELD(trace), 0, 0, NULL, NULL,
+     "write what each rank did when, for Perfetto or chrome://tracing; of ranks on CPUs"},
     {'q', "quiet", NULL, ALL, OPTION_FLAG, FIELD(quiet), 0, 0, NULL, NULL, "no progress and no figures on standard error"},
     {'v', "verbose", NULL, ALL, OPTION_FLAG, FIELD(verbose), 0, 0, NULL, NULL,
      "say more on standard error: the model and the plan"},

@@ -68,7 +68,7 @@ typedef struct options {
     int device, dtype, via;        /* lariat_device, lariat_dtype, lariat_hops */
     count_list cards;              /* none: all */
     bool plan;
-    const char *stats;
+    const char *stats, *trace;
     bool quiet, verbose;
 
     bool man;

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { LINE_MOST = 1024 }; /* bytes that new_file_format puts at once */
+
 static int refused(void)
 {
     if (errno == EPIPE) {
@@ -41,34 +43,25 @@ int output_flush(void)
     return fflush(stdout) == 0 && !ferror(stdout) ? 0 : refused();
 }
 
-static int write_all(int file, const char *path, const char *text)
+static int cannot_write(const char *path)
 {
-    size_t size = strlen(text);
+    return complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
+}
+
+static int write_all(int file, const char *path, const char *text, size_t size)
+{
     while (size > 0) {
         ssize_t n = write(file, text, size);
         if (n < 0 && errno == EINTR) {
             continue;
         }
         if (n < 0) {
-            return complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
+            return cannot_write(path);
         }
         text += n;
         size -= (size_t)n;
     }
     return 0;
-}
-
-static int write_direct(const char *path, const char *text)
-{
-    int file = open(path, O_WRONLY | O_CLOEXEC);
-    if (file < 0) {
-        return complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
-    }
-    int rc = write_all(file, path, text);
-    if (close(file) != 0 && rc == 0) {
-        rc = complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
-    }
-    return rc;
 }
 
 /* Is there something of that name that no file can take the place of? */
@@ -118,29 +111,79 @@ int check_place(const char *path)
     return 0;
 }
 
-int write_file(const char *path, const char *text)
+int new_file_open(new_file *f, const char *path)
 {
     mode_t kind;
+    f->path = path;
+    f->beside = NULL;
+    f->rc = 0;
+    f->used = 0;
     if (is_special(path, &kind)) {
-        return write_direct(path, text);
+        f->file = open(path, O_WRONLY | O_CLOEXEC);
+        return f->file < 0 ? cannot_write(path) : 0;
     }
-    char *beside = NULL;
-    int file = create_beside(path, &beside);
-    if (file < 0) {
-        return EXIT_FAILURE;
+    f->file = create_beside(path, &f->beside);
+    return f->file < 0 ? EXIT_FAILURE : 0;
+}
+
+void new_file_bytes(new_file *f, const char *data, size_t size)
+{
+    if (f->rc == 0 && size > sizeof f->buffer - f->used) {
+        f->rc = write_all(f->file, f->path, f->buffer, f->used);
+        f->used = 0;
     }
-    int rc = write_all(file, path, text);
+    if (f->rc == 0 && size > sizeof f->buffer) {
+        f->rc = write_all(f->file, f->path, data, size);
+    } else if (f->rc == 0) {
+        memcpy(f->buffer + f->used, data, size);
+        f->used += size;
+    }
+}
+
+void new_file_format(new_file *f, const char *format, ...)
+{
+    char line[LINE_MOST];
+    va_list arguments;
+    va_start(arguments, format);
+    int n = vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    new_file_bytes(f, line, n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
+}
+
+/* Gives the file, which is whole, its name. */
+static int name_file(const new_file *f)
+{
     mode_t mask = umask(0); /* mkostemp gives 0600; a result gets what any new file gets */
     umask(mask);
-    bool moved = false;
+    return fchmod(f->file, 0666 & ~mask) == 0 && fsync(f->file) == 0 && rename(f->beside, f->path) == 0 ? 0
+                                                                                                       : cannot_write(f->path);
+}
+
+int new_file_close(new_file *f)
+{
+    if (f->rc == 0) {
+        f->rc = write_all(f->file, f->path, f->buffer, f->used);
+    }
+    if (f->rc == 0 && f->beside) {
+        f->rc = name_file(f);
+    }
+    if (close(f->file) != 0 && f->rc == 0) {
+        f->rc = cannot_write(f->path);
+    }
+    if (f->rc != 0 && f->beside) {
+        unlink(f->beside);
+    }
+    free(f->beside);
+    return f->rc;
+}
+
+int write_file(const char *path, const char *text)
+{
+    new_file f;
+    int rc = new_file_open(&f, path);
     if (rc == 0) {
-        moved = fchmod(file, 0666 & ~mask) == 0 && fsync(file) == 0 && rename(beside, path) == 0;
-        rc = moved ? 0 : complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
+        new_file_bytes(&f, text, strlen(text));
+        rc = new_file_close(&f);
     }
-    close(file);
-    if (!moved) {
-        unlink(beside);
-    }
-    free(beside);
     return rc;
 }

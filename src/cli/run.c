@@ -6,6 +6,8 @@
 #include "cli/plan.h"
 #include "cli/signals.h"
 #include "cli/stats.h"
+#include "cli/trace.h"
+#include "lariat/trace.h"
 
 #include <stdlib.h>
 
@@ -60,6 +62,9 @@ static int load(run *r, const lariat_options *library)
         return complain_library();
     }
     r->figures.load_s = now_s() - began;
+    if (r->options->trace && lariat_trace_start(r->engine, 0) != LARIAT_OK) {
+        return complain_library();
+    }
     r->model = lariat_engine_model(r->engine);
     r->shards = calloc((size_t)lariat_engine_plan(r->engine)->ranks, sizeof *r->shards);
     if (!r->shards) {
@@ -97,6 +102,16 @@ static void warn_of_hops(const options *o, const lariat_plan *plan)
     }
 }
 
+/* What the run will write, tried before it. */
+static int check_places(const options *o, const lariat_plan *plan)
+{
+    if (o->trace && plan->cards) {
+        return complain("--trace: ranks on GPUs are not traced, run on CPUs (--device cpu), or under nsys");
+    }
+    int rc = o->stats ? check_place(o->stats) : 0;
+    return rc || !o->trace ? rc : check_place(o->trace);
+}
+
 static void describe_model(const lariat_model_info *m)
 {
     fprintf(stderr,
@@ -118,7 +133,7 @@ int run_open_engine(run *r, slot_wish wanted)
         plan_describe(&plan, "", stdout);
         return output_flush();
     }
-    int rc = o->stats ? check_place(o->stats) : 0;
+    int rc = check_places(o, &plan);
     if (rc) {
         return rc;
     }
@@ -240,8 +255,8 @@ int run_close(run *r, int rc)
 {
     progress_end(&r->progress);
     if (r->engine && r->shards && (rc == 0 || rc == EXIT_INTERRUPTED)) {
-        int written = stats_finish(r);
-        rc = rc ? rc : written;
+        int written = stats_finish(r), traced = r->options->trace ? trace_write(r->engine, r->options->trace) : 0;
+        rc = rc ? rc : written ? written : traced;
     }
     signals_cancel(NULL, false);
     lariat_engine_close(r->engine);

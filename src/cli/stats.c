@@ -47,6 +47,9 @@ static void print_ring(const lariat_stats *s, int32_t ranks)
     if (s->hops > 0) {
         fprintf(stderr, " | hop %s", bytes_text(s->hop_bytes, bytes));
     }
+    if (s->hops_hidden >= 0) {
+        fprintf(stderr, ", hops %.0f %% hidden", 100 * s->hops_hidden);
+    }
     if (ranks > 1) {
         fprintf(stderr, "%swaited %.2f s", s->hops > 0 ? ", " : " | ", s->wait_s);
     }
@@ -95,11 +98,11 @@ static json_t *shards_json(const run *r)
 
 static json_t *ring_json(const lariat_stats *s)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "passes_tokens", (json_int_t)s->passes_tokens,
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:o?, s:f, s:f}", "passes_tokens", (json_int_t)s->passes_tokens,
                      "passes_slices", (json_int_t)s->passes_slices, "passes_kv", (json_int_t)s->passes_kv, "passes_q",
                      (json_int_t)s->passes_q, "hop_bytes", (json_int_t)s->hop_bytes, "hops", (json_int_t)s->hops, "shard_bytes",
                      (json_int_t)s->shard_bytes, "activation_bytes", (json_int_t)s->activation_bytes, "wait_s", s->wait_s,
-                     "flops", s->flops, "weight_bytes_read", s->weight_bytes_read);
+                     "hops_hidden", s->hops_hidden < 0 ? json_null() : json_real(s->hops_hidden), "flops", s->flops, "weight_bytes_read", s->weight_bytes_read);
 }
 
 /* A share as a number, null where it is not known. */
