@@ -1,5 +1,5 @@
 /* lariat bench: the speed of prefill and decode, for several ring sizes and prompt lengths.
-   Rests on run.h for steps with a clock beside, and on ceilings.h. */
+   Rests on run.h for steps with a clock beside, on ceilings.h and table.h. */
 #include "cli/ceilings.h"
 #include "cli/commands.h"
 #include "cli/message.h"
@@ -7,13 +7,15 @@
 #include "cli/plan.h"
 #include "cli/run.h"
 #include "cli/signals.h"
+#include "cli/table.h"
 #include "cli/utf8.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARM_UP_DECODES = 4, CELL_MOST = 32 };
+enum { WARM_UP_DECODES = 4 };
 
 /* One row of the table. */
 typedef struct row {
@@ -24,12 +26,12 @@ typedef struct row {
     double share;               /* of the ceilings; 0: not known */
 } row;
 
-typedef struct table {
+/* What is written, and of what. */
+typedef struct bench_table {
     const options *options;
     char *model; /* its name, fit for JSON */
-    row *rows;
-    int n;
-} table;
+    table table;
+} bench_table;
 
 /* --- measuring --- */
 
@@ -177,89 +179,23 @@ static double rate(int64_t amount, double seconds)
     return seconds > 0 ? (double)amount / seconds : 0;
 }
 
-static json_t *row_json(const table *t, const row *r)
+static int print_row(bench_table *t, const row *r)
 {
-    return json_pack("{s:s, s:i, s:i, s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "model", t->model, "ranks", r->ranks,
-                     "threads", r->threads, "chunk", r->chunk, "kv", r->kv, "n_prompt",
-                     (json_int_t)r->n_prompt, "n_gen", (json_int_t)r->n_gen, "prefill_s", r->prefill_s, "prefill_tps",
-                     rate(r->n_prompt, r->prefill_s), "decode_s", r->decode_s, "decode_tps", rate(r->n_gen, r->decode_s),
-                     "ceiling_share", r->share > 0 ? json_real(r->share) : json_null());
-}
-
-static int print_json_row(const table *t, const row *r, const char *before, const char *after)
-{
-    json_t *object = row_json(t, r);
-    char *line = object ? json_dumps(object, JSON_REAL_PRECISION(6)) : NULL;
-    int rc = line ? output_format("%s%s%s", before, line, after) : complain_memory("bench");
-    free(line);
-    json_decref(object);
-    return rc;
-}
-
-/* A name as a cell of a table: what would end the cell is replaced. */
-static char *cell_name(const char *model, const char *forbidden)
-{
-    char *name = strdup(model);
-    for (char *c = name; c && *c; c++) {
-        *c = strchr(forbidden, *c) ? '_' : *c;
-    }
-    return name;
-}
-
-static int print_cells(const table *t, const row *r, const char *open, const char *between, const char *close)
-{
-    char share[CELL_MOST] = "";
-    if (r->share > 0) {
-        snprintf(share, sizeof share, "%.3f", r->share);
-    }
-    char *name = cell_name(t->model, "|,\"\n\r");
-    int rc = name ? output_format("%s%s%s%d%s%d%s%d%s%s%s%lld%s%lld%s%.4f%s%.1f%s%.4f%s%.1f%s%s%s\n", open, name, between,
-                                  r->ranks, between, r->threads, between, r->chunk, between, r->kv, between,
-                                  (long long)r->n_prompt, between, (long long)r->n_gen, between, r->prefill_s, between,
-                                  rate(r->n_prompt, r->prefill_s), between, r->decode_s, between, rate(r->n_gen, r->decode_s),
-                                  between, share, close)
-                  : complain_memory("bench");
-    free(name);
-    return rc;
-}
-
-static int print_head(const table *t)
-{
-    switch ((table_format)t->options->format) {
-    case FORMAT_MD:
-        return output_format(
-            "| model | ranks | threads | chunk | kv | n_prompt | n_gen | prefill_s | prefill_tps | decode_s | decode_tps | "
-            "ceiling_share |\n|---|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|\n");
-    case FORMAT_CSV:
-        return output_format(
-            "model,ranks,threads,chunk,kv,n_prompt,n_gen,prefill_s,prefill_tps,decode_s,decode_tps,ceiling_share\n");
-    case FORMAT_JSON:
-        return output_format("[");
-    case FORMAT_JSONL:
-        return 0;
-    }
-    return 0;
-}
-
-/* A row is written as soon as it is measured. */
-static int print_row(const table *t, const row *r)
-{
-    int rc = 0;
-    switch ((table_format)t->options->format) {
-    case FORMAT_MD:
-        rc = print_cells(t, r, "| ", " | ", " |");
-        break;
-    case FORMAT_CSV:
-        rc = print_cells(t, r, "", ",", "");
-        break;
-    case FORMAT_JSON:
-        rc = print_json_row(t, r, t->n ? ",\n " : "\n ", "");
-        break;
-    case FORMAT_JSONL:
-        rc = print_json_row(t, r, "", "\n");
-        break;
-    }
-    return rc ? rc : output_flush();
+    const cell cells[] = {
+        {"model", CELL_TEXT, .text = t->model},
+        {"ranks", CELL_COUNT, .count = r->ranks},
+        {"threads", CELL_COUNT, .count = r->threads},
+        {"chunk", CELL_COUNT, .count = r->chunk},
+        {"kv", CELL_TEXT, .text = r->kv},
+        {"n_prompt", CELL_COUNT, .count = r->n_prompt},
+        {"n_gen", CELL_COUNT, .count = r->n_gen},
+        {"prefill_s", CELL_REAL, .real = r->prefill_s, .decimals = 4},
+        {"prefill_tps", CELL_REAL, .real = rate(r->n_prompt, r->prefill_s), .decimals = 1},
+        {"decode_s", CELL_REAL, .real = r->decode_s, .decimals = 4},
+        {"decode_tps", CELL_REAL, .real = rate(r->n_gen, r->decode_s), .decimals = 1},
+        {"ceiling_share", CELL_REAL, .real = r->share > 0 ? r->share : NAN, .decimals = 3},
+    };
+    return table_row(&t->table, cells, (int)(sizeof cells / sizeof cells[0]));
 }
 
 /* --- the run --- */
@@ -273,7 +209,7 @@ static int64_t longest_prompt(const options *o)
     return longest;
 }
 
-static int bench_rows(run *r, table *t)
+static int bench_rows(run *r, bench_table *t)
 {
     const options *o = t->options;
     int rc = 0;
@@ -281,13 +217,12 @@ static int bench_rows(run *r, table *t)
         row measured = {.n_prompt = o->prompt_lengths.values[i], .n_gen = o->n};
         rc = measure_row(r, &measured);
         rc = rc ? rc : print_row(t, &measured);
-        t->n++;
     }
     return rc;
 }
 
 /* All rows of one ring size. */
-static int bench_ring(table *t, int64_t ranks)
+static int bench_ring(bench_table *t, int64_t ranks)
 {
     options one = *t->options;
     one.ranks = ranks;
@@ -303,17 +238,17 @@ static int bench_ring(table *t, int64_t ranks)
 
 static int bench_model(const options *o)
 {
-    table t = {.options = o};
+    bench_table t = {.options = o, .table.format = (table_format)o->format};
     const char *slash = strrchr(o->model, '/');
     json_t *name = json_from_text(slash && slash[1] ? slash + 1 : o->model);
     t.model = name ? strdup(json_string_value(name)) : NULL;
     json_decref(name);
-    int rc = !t.model ? complain_memory("bench") : o->plan ? 0 : print_head(&t);
+    int rc = t.model ? 0 : complain_memory("bench");
     for (int i = 0; rc == 0 && i < o->ring_sizes.n; i++) {
         rc = bench_ring(&t, o->ring_sizes.values[i]);
     }
-    if (rc == 0 && !o->plan && o->format == FORMAT_JSON) {
-        rc = output_format("\n]\n");
+    if (rc == 0 && !o->plan) {
+        rc = table_end(&t.table);
     }
     free(t.model);
     return rc ? rc : output_flush();
