@@ -26,6 +26,8 @@ typedef struct engine_plan {
     machine machine;
 } engine_plan;
 
+/* Refuses options of which one alone makes no sense. */
+lariat_status engine_check_options(const lariat_options *o);
 /* From a description to a plan; the model needs no values. Refuses options that make no sense. */
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out);
 

@@ -30,7 +30,7 @@ static lariat_status check_choice(const char *name, int value, int choices)
     return LARIAT_OK;
 }
 
-static lariat_status check_options(const lariat_options *o)
+lariat_status engine_check_options(const lariat_options *o)
 {
     if (o->ranks < 0 || o->ranks > LARIAT_RANKS_MAX) {
         return fail(LARIAT_BAD_ARGUMENT, "ranks: %d is out of range, use 1 to %d", o->ranks, LARIAT_RANKS_MAX);
@@ -243,7 +243,7 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
     lariat_plan *p = &out->shown;
     int64_t context = o->context ? o->context : m->config.trained_context;
 
-    TRY(check_options(o));
+    TRY(engine_check_options(o));
     TRY(plan_machine(m, o, out));
     dtype kv = kv_type_of(o->kv, &out->machine);
     out->costs = costs_of(m, &out->machine, p, kv);

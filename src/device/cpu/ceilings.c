@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/threads.h"
+#include "device/cpu/internal.h"
 
 #include <string.h>
 #ifdef LARIAT_X86_SIMD
@@ -207,4 +208,18 @@ lariat_status cpu_measure_read(int threads, cpu_isa isa, int64_t bytes, double *
     }
     arena_close(&memory);
     return status;
+}
+
+uint64_t cpu_read(device *dev, const void *at, int64_t bytes)
+{
+    const cpu_device *cpu = (const cpu_device *)dev;
+    int64_t whole = bytes / READ_STEP * READ_STEP;
+    _Alignas(64) unsigned char rest[READ_STEP] = {0};
+    measurement m = loops_of(cpu->isa);
+
+    m.data = at;
+    m.bytes = whole;
+    pool_run(cpu->pool, (whole + READ_PIECE - 1) / READ_PIECE, read_piece, &m);
+    memcpy(rest, m.data + whole, (size_t)(bytes - whole));
+    return m.keep ^ m.read(rest, READ_STEP);
 }
