@@ -1,7 +1,8 @@
 /* lariat bench: the speed of prefill and decode, for several ring sizes and prompt lengths.
-   Rests on run.h for steps with a clock beside, on ceilings.h and table.h. */
+   Rests on run.h for steps with a clock beside, on ceilings.h and table.h. --hops is in hops.c. */
 #include "cli/ceilings.h"
 #include "cli/commands.h"
+#include "cli/hops.h"
 #include "cli/message.h"
 #include "cli/output.h"
 #include "cli/plan.h"
@@ -265,7 +266,7 @@ static int measure_ceilings(const options *o)
         }
         weight_bytes = plan.weight_bytes;
     }
-    FILE *report = o->quiet ? NULL : o->model ? stderr : stdout;
+    FILE *report = o->quiet ? NULL : o->model || o->hops ? stderr : stdout;
     int rc = ceilings_measure((int32_t)o->threads, weight_bytes, report);
     return rc ? rc : output_flush();
 }
@@ -273,5 +274,8 @@ static int measure_ceilings(const options *o)
 int command_bench(const options *o)
 {
     int rc = o->ceilings && !o->plan ? measure_ceilings(o) : 0; /* --plan only tells */
+    if (rc == 0 && o->hops) {
+        return hops_table(o);
+    }
     return rc || !o->model ? rc : bench_model(o);
 }

@@ -96,6 +96,8 @@ const option option_table[] = {
      "measure what this machine does at best with -t threads (multiply-adds; reading memory, the cache and, with -m, a buffer "
      "as "
      "large as the weights) and keep it for shares of the ceiling; without -m nothing else is run"},
+    {0, "hops", NULL, BENCH, OPTION_FLAG, FIELD(hops), 0, 0, NULL, NULL,
+     "measure the hops between the ranks instead, each kind by size; without a model"},
 
     {0, "ranks", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(ranks), 1, LARIAT_RANKS_MAX, NULL, "LARIAT_RANKS",
      "ranks of the ring (default: 1, or one for each GPU)"},
@@ -166,11 +168,17 @@ const command_text command_texts[COMMAND_COUNT] = {
          "Invalid UTF-8 is read as U+FFFD."},
     [COMMAND_INSPECT] = {"inspect", "MODEL [options]", "say what a model is, its tensors, and the memory that it needs", NULL},
     [COMMAND_BENCH] =
-        {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T]", "measure prefill and decode",
+        {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T] | --hops --ranks N,N... [options]",
+         "measure prefill and decode, or the hops of a ring",
          "Each row: a prompt of n_prompt random tokens is read (prefill), then n_gen tokens are decoded after it. "
          "ceiling_share is the time that the machine's ceilings would allow (operations of the prefill at the peak of "
          "fp32 multiply-adds, plus weight bytes of the decode at the read rate) over the time taken: with -n 0 the share of "
-         "prefill, with -p 0 that of decode. It is empty until --ceilings has measured this machine for as many threads."},
+         "prefill, with -p 0 that of decode. It is empty until --ceilings has measured this machine for as many threads.\n"
+         "With --hops each row is a kind of hop and a size. keys: every rank takes bytes of the next one's memory, all at once; "
+         "gather: every rank gives a block, and all get all, bytes in all. time_us is of one hop with nothing to hide it, by "
+         "the slowest rank, min_us and max_us are the fastest and the slowest repetition. As in nccl-tests, algbw_gbs is bytes "
+         "over time, and busbw_gbs what of it comes from others: the same for keys, (ranks - 1) / ranks of it for gathers. "
+         "share is busbw over the rate at which one rank's threads alone read as many bytes of their own; empty on GPUs."},
     [COMMAND_HELP] = {"help", "[SUBCOMMAND] [--man | --completion bash|zsh|fish]", "describe a subcommand, or all of them",
                       NULL},
 };

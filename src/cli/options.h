@@ -61,7 +61,7 @@ typedef struct options {
     count_list prompt_lengths, ring_sizes; /* bench */
     int64_t reps;
     int format; /* table_format */
-    bool ceilings;
+    bool ceilings, hops;
 
     int64_t ranks, threads, chunk; /* 0: the library chooses */
     int kv, layout, pass;          /* lariat_kv, lariat_layout, lariat_pass */

@@ -396,7 +396,7 @@ static int check_model(options *values)
             return complain_usage("lariat inspect: an empty name, give one: MODEL");
         }
     }
-    bool wants_model = c != COMMAND_HELP && !(c == COMMAND_BENCH && values->ceilings);
+    bool wants_model = c != COMMAND_HELP && !(c == COMMAND_BENCH && (values->ceilings || values->hops));
     if (wants_model && !values->model) {
         return complain_usage("-m: no model named, give a Hugging Face directory, a .gguf file or random:NAME");
     }
@@ -444,8 +444,21 @@ static int check_help(const options *v)
     return 0;
 }
 
+static int check_hops(const options *v)
+{
+    for (int i = 0; i < v->ring_sizes.n; i++) {
+        if (v->ring_sizes.values[i] == 1) {
+            return complain_usage("--hops: a ring of one has no hops, name larger ones with --ranks");
+        }
+    }
+    return v->plan ? complain_usage("--plan: hops have no plan, leave out --hops") : 0;
+}
+
 static int check_bench(const options *v)
 {
+    if (v->hops) {
+        return check_hops(v);
+    }
     for (int i = 0; v->n == 0 && i < v->prompt_lengths.n; i++) {
         if (v->prompt_lengths.values[i] == 0) {
             return complain_usage("-p: a row of no tokens at all, leave out 0 or -n 0");

@@ -1,0 +1,91 @@
+/* The table of hops: kinds by sizes by rings, and beside each rate that of plain reading.
+   Rests on measure.h, which says what a hop is and what is counted. */
+#include "cli/hops.h"
+#include "cli/message.h"
+#include "cli/plan.h"
+#include "cli/signals.h"
+#include "cli/table.h"
+#include "lariat/measure.h"
+
+#include <math.h>
+
+/* From what one token's row takes, or a short passage's keys, to more than a layer's keys of a long text; in powers of 4. */
+enum { KEYS_LEAST = 4 << 10, GATHER_LEAST = 1 << 10, BYTES_MOST = 64 << 20, STEP = 4 };
+
+static const char *const kind_names[] = {[LARIAT_HOP_KEYS] = "keys", [LARIAT_HOP_GATHER] = "gather"};
+
+/* What the bytes pass through: the memory that the ranks share, the link between cards, or the host's memory. */
+static const char *way_of(const lariat_hop *h)
+{
+    return h->cards == 0 ? "memory" : h->through_host ? "host" : "cards";
+}
+
+/* Of the rate at which the threads of one rank, alone, read a buffer of their own of as many bytes; NAN where there is none to
+   compare with. */
+static double share_of(const lariat_hop *h)
+{
+    double rate;
+    if (h->cards > 0 || lariat_measure_read(h->threads / h->ranks, h->bytes, &rate) != LARIAT_OK || rate <= 0) {
+        return NAN;
+    }
+    return h->busbw / rate;
+}
+
+static int print_hop(table *t, const lariat_hop *h)
+{
+    const cell cells[] = {
+        {"version", CELL_TEXT, .text = lariat_version()},
+        {"machine", CELL_TEXT, .text = h->machine},
+        {"via", CELL_TEXT, .text = way_of(h)},
+        {"threads", CELL_COUNT, .count = h->threads},
+        {"reps", CELL_COUNT, .count = h->reps},
+        {"kind", CELL_TEXT, .text = kind_names[h->kind]},
+        {"ranks", CELL_COUNT, .count = h->ranks},
+        {"bytes", CELL_COUNT, .count = h->bytes},
+        {"time_us", CELL_REAL, .real = h->seconds * 1e6, .decimals = 2},
+        {"min_us", CELL_REAL, .real = h->min_s * 1e6, .decimals = 2},
+        {"max_us", CELL_REAL, .real = h->max_s * 1e6, .decimals = 2},
+        {"algbw_gbs", CELL_REAL, .real = h->algbw / 1e9, .decimals = 3},
+        {"busbw_gbs", CELL_REAL, .real = h->busbw / 1e9, .decimals = 3},
+        {"share", CELL_REAL, .real = share_of(h), .decimals = 3},
+    };
+    return table_row(t, cells, (int)(sizeof cells / sizeof cells[0]));
+}
+
+/* All sizes of one kind on one ring. Where a size does not fit, larger ones do not either. */
+static int measure_sizes(const options *o, const lariat_options *ring, lariat_hop_kind kind, table *t)
+{
+    int64_t least = kind == LARIAT_HOP_KEYS ? KEYS_LEAST : GATHER_LEAST;
+    while (kind == LARIAT_HOP_GATHER && least < ring->ranks * (int64_t)sizeof(float)) {
+        least *= STEP; /* so many ranks want more to share */
+    }
+    for (int64_t bytes = least; bytes <= BYTES_MOST; bytes *= STEP) {
+        lariat_hop hop;
+        if (signals_interrupted()) {
+            return EXIT_INTERRUPTED;
+        }
+        lariat_status status = lariat_measure_hop(ring, kind, bytes, (int32_t)o->reps, &hop);
+        if (status == LARIAT_NO_MEMORY && bytes > least) {
+            warn("%s", lariat_error());
+            return 0;
+        }
+        int rc = status == LARIAT_OK ? print_hop(t, &hop) : complain_library();
+        if (rc) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+int hops_table(const options *o)
+{
+    table t = {.format = (table_format)o->format};
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < o->ring_sizes.n; i++) {
+        lariat_options ring = plan_options(o, 0, 1);
+        ring.ranks = (int32_t)o->ring_sizes.values[i];
+        rc = measure_sizes(o, &ring, LARIAT_HOP_KEYS, &t);
+        rc = rc ? rc : measure_sizes(o, &ring, LARIAT_HOP_GATHER, &t);
+    }
+    return rc ? rc : table_end(&t);
+}
