@@ -64,6 +64,32 @@ must "the figures are JSON" \
 must "the last line tells them" grep -qE \
     '^load [0-9.]+ s \| first token [0-9.]+ s \| prefill 3 tokens, [0-9.]+ tokens/s \| decode 3 tokens, [0-9.]+ tokens/s' "$work.seen/err"
 
+# A trace of it: spans of work nest, and do not overlap otherwise; hops never do. Times are whole nanoseconds.
+"$tensors" ids mha-bf16/expected.safetensors case5.tokens | tr ' ' '\n' >long
+traced=(generate -q -m mha-bf16 --tokens long -n 3 --ranks 3 -t 3 --chunk 40 --layout tokens)
+"$lariat" "${traced[@]}" >plain
+run generate -q -m mha-bf16 --tokens long -n 3 --ranks 3 -t 3 --chunk 40 --layout tokens --trace trace.json --stats stats.json
+must "the same text" cmp "$work.seen/out" plain
+must "the trace is JSON" jq -e '.traceEvents[0].args.name == "mha-bf16"' trace.json
+must "a track for each rank, one for its hops" test "$(jq -r '.traceEvents[] | select(.name == "thread_name").args.name' trace.json |
+    sort | tr '\n' ,)" = "hops to rank 0,hops to rank 1,hops to rank 2,rank 0,rank 1,rank 2,"
+must "with all that a ring does" test "$(jq -r '.traceEvents[] | select(.ph == "X").name' trace.json | sort -u | tr '\n' ' ')" = \
+    "attention embedding feed-forward head hop layer merge pass projections wait "
+must "spans nest and do not overlap" jq -e '[.traceEvents[] | select(.ph == "X") |
+    {tid, b: (.ts * 1000 | round), e: ((.ts + .dur) * 1000 | round)}] | group_by(.tid) | length == 6 and all(
+    reduce .[] as $s ({open: [], ok: true}; .open |= until(length == 0 or .[-1] > $s.b; .[:-1]) |
+    .ok = (.ok and (.open == [] or ($s.tid % 2 == 0 and .open[-1] >= $s.e))) | .open += [$s.e]) | .ok)' trace.json
+must "hops are of other ranks, and bring something" jq -e '[.traceEvents[] | select(.name == "hop")] |
+    all(.tid % 2 == 1 and .args.owner != (.tid - 1) / 2 and .args.bytes > 0 and .args.layer >= 0)' trace.json
+must "the figures have the hidden share" jq -e '.ring.hops > 0 and .ring.hops_hidden >= 0 and .ring.hops_hidden <= 1' stats.json
+"$lariat" generate -m mha-bf16 --tokens long -n 1 --ranks 2 --layout tokens >/dev/null 2>"$work.seen/err"
+must "so has the last line" grep -qE ' \| hop [0-9.]+ kB, hops [0-9]+ % hidden, waited [0-9.]+ s' "$work.seen/err"
+"$lariat" generate -q -m mha-bf16 --tokens long -n 1 --stats stats.json >/dev/null
+must "one rank has none" jq -e '.ring.hops == 0 and .ring.hops_hidden == null' stats.json
+echo '{"prompt": "hello"}' | "$lariat" generate -q -m letters --prompts - -n 2 --trace trace.json >/dev/null
+must "a batch is traced too" jq -e '[.traceEvents[] | select(.name == "pass")] | length > 0' trace.json
+run generate -q -m mha-bf16 --tokens long -n 1 --trace nowhere/trace.json
+
 # What is refused.
 run generate -m nothing -p x
 run generate -m mha-bf16 -p x
