@@ -88,18 +88,20 @@ enum { READ_STEP = 256 }; /* bytes of one turn of the loop: four cache lines */
 /* Something that depends on all bytes; a multiple of READ_STEP. */
 typedef uint64_t read_loop(const unsigned char *p, int64_t bytes);
 
+/* Four names, not an array: an array is kept on the stack, and the loop waits for its own stores instead of for memory. */
 #define DEFINE_READ(NAME, BYTES)                                                             \
     static uint64_t NAME(const unsigned char *p, int64_t bytes)                              \
     {                                                                                        \
-        typedef uint64_t words __attribute__((vector_size((BYTES)), aligned(8), may_alias));   \
-        words x[4] = {{0}};                                                                  \
-        for (int64_t at = 0; at < bytes; at += 4 * (BYTES)) {                                  \
-            for (int i = 0; i < 4; i++) {                                                    \
-                x[i] ^= *(const words *)(const void *)(p + at + i * (BYTES));                  \
-            }                                                                                \
+        typedef uint64_t words __attribute__((vector_size((BYTES)), aligned(8), may_alias)); \
+        words a = {0}, b = {0}, c = {0}, d = {0};                                            \
+        for (int64_t at = 0; at < bytes; at += 4 * (BYTES)) {                                \
+            a ^= *(const words *)(const void *)(p + at);                                     \
+            b ^= *(const words *)(const void *)(p + at + (BYTES));                           \
+            c ^= *(const words *)(const void *)(p + at + 2 * (BYTES));                       \
+            d ^= *(const words *)(const void *)(p + at + 3 * (BYTES));                       \
         }                                                                                    \
-        x[0] ^= x[1] ^ x[2] ^ x[3];                                                          \
-        return x[0][0] ^ x[0][1];                                                            \
+        a ^= b ^ c ^ d;                                                                      \
+        return a[0] ^ a[1];                                                                  \
     }
 DEFINE_READ(read_scalar, 16)
 #ifdef LARIAT_X86_SIMD
