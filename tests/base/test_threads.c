@@ -95,6 +95,25 @@ static void an_epoch_wraps_around(void **state)
     epoch_wait(&e, 2);
 }
 
+static void nothing(void *arg, int64_t piece, int thread)
+{
+    (void)arg;
+    (void)piece;
+    (void)thread;
+}
+
+/* A thread that wakes late for the last job finds the end beside it. */
+static void a_pool_ends_right_behind_its_last_job(void **state)
+{
+    (void)state;
+    for (int round = 0; round < (TEST_QUICK ? 2000 : 20000); round++) {
+        pool *p;
+        assert_int_equal(pool_open(4, &p), LARIAT_OK);
+        pool_run(p, 2, nothing, NULL);
+        pool_close(p);
+    }
+}
+
 static void a_pool_without_threads_is_refused(void **state)
 {
     (void)state;
@@ -109,6 +128,7 @@ int main(void)
         cmocka_unit_test(every_piece_is_called_once),
         cmocka_unit_test(an_epoch_hands_data_from_thread_to_thread),
         cmocka_unit_test(an_epoch_wraps_around),
+        cmocka_unit_test(a_pool_ends_right_behind_its_last_job),
         cmocka_unit_test(a_pool_without_threads_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
