@@ -1,5 +1,13 @@
-/* lariat bench: the speed of prefill and decode, for several ring sizes and prompt lengths.
-   Rests on run.h for steps with a clock beside, on ceilings.h and table.h. --hops is in hops.c. */
+/* lariat bench: the speed of prefill and decode over any axes, and rings beside rings of one.
+   Rests on bench/: cells.h (what is measured), measure.h (a sample), rows.h (what comes of samples), resume.h (a file of them),
+   table.h (the result). ceilings.h keeps what a machine does at best for other runs.
+
+   Samples are taken in rounds over all rows, so that what drifts (clocks, neighbours) falls on all alike; every other round goes
+   backwards, the last one forwards, in which rows are complete in their order. */
+#include "cli/bench/measure.h"
+#include "cli/bench/progress.h"
+#include "cli/bench/resume.h"
+#include "cli/bench/table.h"
 #include "cli/ceilings.h"
 #include "cli/commands.h"
 #include "cli/hops.h"
@@ -8,254 +16,355 @@
 #include "cli/plan.h"
 #include "cli/run.h"
 #include "cli/signals.h"
-#include "cli/table.h"
+#include "cli/terminal.h"
 #include "cli/utf8.h"
+#include "lariat/measure.h"
 
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARM_UP_DECODES = 4 };
-
-/* One row of the table. */
-typedef struct row {
-    int32_t ranks, threads, chunk;
-    const char *kv;
-    int64_t n_prompt, n_gen;
-    double prefill_s, decode_s; /* medians */
-    double share;               /* of the ceilings; 0: not known */
-} row;
-
-/* What is written, and of what. */
-typedef struct bench_table {
-    const options *options;
-    char *model; /* its name, fit for JSON */
-    table table;
-} bench_table;
-
-/* --- measuring --- */
-
-/* Ids that no cache or branch can learn: a fixed linear congruential sequence. */
-static void fill_tokens(int32_t *ids, int64_t n, int32_t vocab)
-{
-    uint64_t state = 1;
-    for (int64_t i = 0; i < n; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        ids[i] = (int32_t)((state >> 33) % (uint64_t)vocab);
-    }
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, int64_t n)
-{
-    qsort(values, (size_t)n, sizeof *values, by_value);
-    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
-/* What one row is measured with. */
 typedef struct bench {
-    run *run;
-    lariat_session *session;
-    lariat_sampler *sampler;
-    int32_t *ids;  /* [n_prompt], at least one */
-    int32_t token; /* that came last */
+    row_list all;
+    lariat_inspection *inspection;
+    keeper keeper;
+    bench_progress progress;
+    table table;
 } bench;
 
-static bool on_token(void *user, int32_t item, int32_t id)
+/* --- before anything is measured --- */
+
+static int name_model(bench *b, const char *model)
 {
-    bench *b = user;
-    (void)item;
-    b->token = id;
-    return true;
+    const char *slash = strrchr(model, '/');
+    json_t *name = json_from_text(slash && slash[1] ? slash + 1 : model);
+    b->all.model_name = name ? strdup(json_string_value(name)) : NULL;
+    json_decref(name);
+    return b->all.model_name ? 0 : complain_memory("bench");
 }
 
-static int generate(bench *b, const int32_t *ids, int64_t n, int64_t most, phase what)
+static int describe_model(bench *b)
 {
-    lariat_reply item = {.session = b->session, .tokens = ids, .count = n, .sampler = b->sampler, .most = most};
-    bool cancelled;
-    int rc = run_generate(b->run, &item, 1, what, on_token, b, &cancelled);
-    return rc ? rc : cancelled || signals_interrupted() ? EXIT_INTERRUPTED : 0;
-}
-
-/* A prompt of n_prompt tokens to the first token of its reply, then n_gen tokens after that; the times are added to the run's
-   figures. */
-static int measure_once(bench *b, int64_t n_prompt, int64_t n_gen)
-{
-    int rc = lariat_session_rewind(b->session, 0) == LARIAT_OK ? 0 : complain_library();
-    if (rc == 0 && n_prompt > 0) {
-        progress_begin(&b->run->progress, "reading", n_prompt);
-        rc = generate(b, b->ids, n_prompt, 1, PREFILL);
-        progress_end(&b->run->progress);
-    }
-    if (rc == 0 && n_gen > 0) {
-        rc = generate(b, n_prompt > 0 ? &b->token : b->ids, 1, n_gen, DECODE);
-    }
-    return rc;
-}
-
-/* Time that the ceilings would allow over the time taken, all repetitions together. */
-static double share_of(const run *r)
-{
-    const figures *f = &r->figures;
-    ceilings best = ceilings_of(lariat_engine_plan(r->engine));
-    double taken = f->prefill_s + f->decode_s;
-    if (!best.known || taken <= 0) {
-        return 0;
-    }
-    return (f->prefill_flops / best.fma_flops + f->decode_weight_bytes / best.read_rate) / taken;
-}
-
-static int measure_reps(bench *b, row *out)
-{
-    int64_t reps = b->run->options->reps;
-    double *prefills = malloc(2 * (size_t)reps * sizeof *prefills);
-    if (!prefills) {
-        return complain_memory("bench");
-    }
-    double *decodes = prefills + reps;
-    int rc = 0;
-    figures total = {0};
-    for (int64_t i = 0; rc == 0 && i < reps; i++) {
-        b->run->figures = (figures){0};
-        rc = measure_once(b, out->n_prompt, out->n_gen);
-        const figures *f = &b->run->figures;
-        prefills[i] = f->prefill_s;
-        decodes[i] = f->decode_s;
-        total.prefill_s += f->prefill_s;
-        total.decode_s += f->decode_s;
-        total.prefill_flops += f->prefill_flops;
-        total.decode_weight_bytes += f->decode_weight_bytes;
-    }
-    if (rc == 0) {
-        out->prefill_s = median(prefills, reps);
-        out->decode_s = median(decodes, reps);
-        b->run->figures = total;
-        out->share = share_of(b->run);
-    }
-    free(prefills);
-    return rc;
-}
-
-static int measure_row(run *r, row *out)
-{
-    const lariat_plan *plan = lariat_engine_plan(r->engine);
-    out->ranks = plan->ranks;
-    out->threads = plan->threads;
-    out->chunk = plan->chunk;
-    out->kv = plan->kv;
-    int64_t n = out->n_prompt > 0 ? out->n_prompt : 1;
-    lariat_sampling likeliest = {.top_p = 1}; /* temperature 0 */
-    bench b = {.run = r};
-    if (lariat_session_open(r->engine, out->n_prompt + out->n_gen, &b.session) != LARIAT_OK) {
+    const options *o = b->all.options;
+    if (lariat_inspect(o->model, &b->inspection) != LARIAT_OK) {
+        b->inspection = NULL;
         return complain_library();
     }
-    b.ids = malloc((size_t)n * sizeof *b.ids);
-    int rc = b.ids ? 0 : complain_memory("bench");
-    if (rc == 0 && lariat_sampler_open(&likeliest, r->model->vocab, &b.sampler) != LARIAT_OK) {
-        rc = complain_library();
-    }
-    if (rc == 0) {
-        fill_tokens(b.ids, n, r->model->vocab);
-        /* The first pass of each kind pays for pages and for threads that start. */
-        int64_t prompt = out->n_prompt < plan->chunk ? out->n_prompt : plan->chunk;
-        rc = measure_once(&b, prompt, out->n_gen < WARM_UP_DECODES ? out->n_gen : WARM_UP_DECODES);
-    }
-    rc = rc ? rc : measure_reps(&b, out);
-    free(b.ids);
-    lariat_sampler_close(b.sampler);
-    lariat_session_close(b.session);
-    return rc;
+    const lariat_model_info *info = lariat_inspection_model(b->inspection);
+    b->all.fingerprint = info->fingerprint;
+    b->all.weight_type = info->weight_type;
+    b->all.vocab = info->vocab;
+    lariat_cpu_name(b->all.cpu, sizeof b->all.cpu);
+    return name_model(b, o->model);
 }
 
-/* --- the table --- */
-
-static double rate(int64_t amount, double seconds)
+static void warn_of_length(const bench *b)
 {
-    return seconds > 0 ? (double)amount / seconds : 0;
-}
-
-static int print_row(bench_table *t, const row *r)
-{
-    const cell cells[] = {
-        {"model", CELL_TEXT, .text = t->model},
-        {"ranks", CELL_COUNT, .count = r->ranks},
-        {"threads", CELL_COUNT, .count = r->threads},
-        {"chunk", CELL_COUNT, .count = r->chunk},
-        {"kv", CELL_TEXT, .text = r->kv},
-        {"n_prompt", CELL_COUNT, .count = r->n_prompt},
-        {"n_gen", CELL_COUNT, .count = r->n_gen},
-        {"prefill_s", CELL_REAL, .real = r->prefill_s, .decimals = 4},
-        {"prefill_tps", CELL_REAL, .real = rate(r->n_prompt, r->prefill_s), .decimals = 1},
-        {"decode_s", CELL_REAL, .real = r->decode_s, .decimals = 4},
-        {"decode_tps", CELL_REAL, .real = rate(r->n_gen, r->decode_s), .decimals = 1},
-        {"ceiling_share", CELL_REAL, .real = r->share > 0 ? r->share : NAN, .decimals = 3},
-    };
-    return table_row(&t->table, cells, (int)(sizeof cells / sizeof cells[0]));
-}
-
-/* --- the run --- */
-
-static int64_t longest_prompt(const options *o)
-{
+    const lariat_model_info *info = lariat_inspection_model(b->inspection);
     int64_t longest = 0;
-    for (int i = 0; i < o->prompt_lengths.n; i++) {
-        longest = o->prompt_lengths.values[i] > longest ? o->prompt_lengths.values[i] : longest;
+    for (int i = 0; i < b->all.n; i++) {
+        int64_t each = cell_context(&b->all.rows[i].cell) / b->all.rows[i].cell.batch;
+        longest = each > longest ? each : longest;
     }
-    return longest;
+    if (longest > info->trained_context) {
+        warn("context: %lld positions are more than the %lld that the model was trained for; speed does not depend on that",
+             (long long)longest, (long long)info->trained_context);
+    }
 }
 
-static int bench_rows(run *r, bench_table *t)
+/* What each row would take; under --plan that is all. */
+static int plan_rows(bench *b)
 {
-    const options *o = t->options;
+    const options *o = b->all.options;
+    for (int i = 0; i < b->all.n; i++) {
+        row *r = &b->all.rows[i];
+        options one = cell_options(o, &r->cell);
+        lariat_options library = plan_options(&one, cell_context(&r->cell), (int32_t)r->cell.batch);
+        lariat_status status = lariat_plan_make(o->model, &library, &r->plan);
+        if (status == LARIAT_NO_MEMORY) {
+            snprintf(r->reason, sizeof r->reason, "%s", lariat_error());
+        } else if (status != LARIAT_OK) {
+            return complain_library();
+        }
+        if (o->plan || o->verbose) {
+            plan_describe(&r->plan, "", o->plan ? stdout : stderr);
+        }
+        if (i == 0) {
+            run_warn_of(&one, &r->plan);
+        }
+    }
+    return 0;
+}
+
+static int make_rows(bench *b)
+{
+    cell_list list;
+    int rc = cells_list(b->all.options, &list);
+    if (rc) {
+        return rc;
+    }
+    b->all.rows = calloc((size_t)list.n, sizeof *b->all.rows);
+    rc = b->all.rows ? 0 : complain_memory("bench");
+    b->all.n = rc ? 0 : list.n;
+    for (int i = 0; rc == 0 && i < list.n; i++) {
+        row *r = &b->all.rows[i];
+        *r = (row){.cell = list.cells[i], .hidden_share = -1, .beside = {.regular = -1}};
+        r->samples = calloc((size_t)b->all.options->reps, sizeof *r->samples);
+        rc = r->samples ? 0 : complain_memory("bench");
+    }
+    cells_free(&list);
+    return rc ? rc : plan_rows(b);
+}
+
+static void bench_close(bench *b)
+{
+    for (int i = 0; i < b->all.n; i++) {
+        free(b->all.rows[i].samples);
+        free(b->all.rows[i].ids);
+        free(b->all.rows[i].logits);
+    }
+    free(b->all.rows);
+    free(b->all.ceilings);
+    free(b->all.model_name);
+    lariat_inspection_close(b->inspection);
+}
+
+/* --- ceilings of the same run --- */
+
+static bool has_ceiling(const row_list *all, int32_t threads)
+{
+    for (int i = 0; i < all->n_ceilings; i++) {
+        if (all->ceilings[i].threads == threads) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A second for each number of threads. More threads than CPUs have no ceiling of their own. */
+static int measure_bounds(row_list *all)
+{
+    enum { LARGE = 1 << 30 }; /* weights beyond this are far from any cache, however many they are */
+    all->ceilings = calloc((size_t)all->n, sizeof *all->ceilings);
+    if (!all->ceilings) {
+        return complain_memory("bench");
+    }
+    for (int i = 0; i < all->n; i++) {
+        const lariat_plan *plan = &all->rows[i].plan;
+        lariat_ceilings best;
+        bench_ceilings *out = &all->ceilings[all->n_ceilings];
+        if (plan->cards > 0 || plan->threads < 1 || plan->threads > plan->cpus || has_ceiling(all, plan->threads)) {
+            continue;
+        }
+        int64_t bytes = plan->weight_bytes < LARGE ? plan->weight_bytes : LARGE;
+        if (lariat_measure_ceilings(plan->threads, &best) != LARIAT_OK ||
+            lariat_measure_read(plan->threads, bytes, &out->read_rate) != LARIAT_OK) {
+            return complain_library();
+        }
+        out->threads = plan->threads;
+        out->fma_flops = best.fma_flops;
+        all->n_ceilings++;
+    }
+    return 0;
+}
+
+/* --- checks of a ring against the ring of one --- */
+
+static const row *regular_of(const row_list *all, const row *ring)
+{
+    for (int i = 0; i < all->n; i++) {
+        if (cell_is_regular_of(&all->rows[i].cell, &ring->cell)) {
+            return &all->rows[i];
+        }
+    }
+    return NULL;
+}
+
+/* Is what this row gives still to be compared, or to compare others with? */
+static bool wants_check(const row_list *all, const row *r)
+{
+    if (!all->options->compare) {
+        return false;
+    }
+    if (r->cell.ranks > 1) {
+        return !r->beside.checked;
+    }
+    for (int i = 0; i < all->n; i++) {
+        const row *ring = &all->rows[i];
+        if (ring->cell.ranks > 1 && !ring->beside.checked && cell_is_regular_of(&r->cell, &ring->cell)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Compares what can be compared by now; what was compared is let go. */
+static int check_rows(bench *b)
+{
+    row_list *all = &b->all;
     int rc = 0;
-    for (int i = 0; rc == 0 && i < o->prompt_lengths.n; i++) {
-        row measured = {.n_prompt = o->prompt_lengths.values[i], .n_gen = o->n};
-        rc = measure_row(r, &measured);
-        rc = rc ? rc : print_row(t, &measured);
+    for (int i = 0; rc == 0 && i < all->n; i++) {
+        row *ring = &all->rows[i];
+        const row *regular = ring->cell.ranks > 1 ? regular_of(all, ring) : NULL;
+        if (regular && !ring->beside.checked && ring->ids && ring->logits && regular->ids && regular->logits) {
+            row_check(regular, ring, all->vocab);
+            rc = keep_check(&b->keeper, all, ring);
+            free(ring->logits);
+            ring->logits = NULL;
+        }
     }
     return rc;
 }
 
-/* All rows of one ring size. */
-static int bench_ring(bench_table *t, int64_t ranks)
+/* --- rounds --- */
+
+static void on_progress(void *user, int64_t done, int64_t total)
 {
-    options one = *t->options;
-    one.ranks = ranks;
-    one.stats = NULL;
-    run r = {.options = &one};
-    int rc = run_open_engine(&r, (slot_wish){.context = longest_prompt(&one) + one.n, .sessions = 1});
-    if (rc == 0 && r.engine) {
-        rc = bench_rows(&r, t);
+    bench_progress_at(user, done, total);
+}
+
+static int take_sample(bench *b, row *r, measurement *m, bool check)
+{
+    sample s;
+    lariat_engine_on_progress(m->engine, on_progress, &b->progress);
+    int rc = measurement_warm_up(m, r, check);
+    rc = rc ? rc : measurement_take(m, r, &s);
+    if (rc == 0 && r->n_samples < b->all.options->reps) {
+        r->samples[r->n_samples++] = s;
+        rc = keep_sample(&b->keeper, &b->all, r, &s);
     }
-    one.quiet = true; /* the table tells the figures; there is no last line */
-    return run_close(&r, rc);
+    return rc;
+}
+
+/* The sample of a round, where the row has none yet. */
+static int visit(bench *b, int64_t round, int at)
+{
+    row *r = &b->all.rows[at];
+    bool check = round == 0 && wants_check(&b->all, r);
+    if (*r->reason || (r->n_samples > round && !check)) {
+        return 0;
+    }
+    b->progress.round = round;
+    b->progress.at = at;
+    bench_progress_begin(&b->progress, progress_cost(b->all.options, &r->cell));
+    measurement m;
+    int rc = measurement_open(b->all.options, r, &m);
+    if (rc == 0 && m.engine) {
+        rc = take_sample(b, r, &m, check);
+    }
+    measurement_close(&m);
+    bench_progress_done(&b->progress);
+    if (rc) {
+        bench_progress_clear(&b->progress);
+    }
+    return rc;
+}
+
+static int write_row(bench *b, row *r)
+{
+    if (r->n_samples == 0 && !*r->reason) {
+        return 0;
+    }
+    bench_progress_clear(&b->progress);
+    row_sum_up(&b->all, r);
+    return bench_row(&b->table, &b->all, r);
+}
+
+/* With --compare a row is complete only when all are. */
+static bool streams(const row_list *all)
+{
+    return !all->options->compare;
+}
+
+static int run_round(bench *b, int64_t round)
+{
+    int64_t rounds = b->all.options->reps;
+    bool forwards = (rounds - 1 - round) % 2 == 0, last = round == rounds - 1;
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < b->all.n; i++) {
+        int at = forwards ? i : b->all.n - 1 - i;
+        rc = visit(b, round, at);
+        if (last && streams(&b->all) && (rc == 0 || rc == EXIT_INTERRUPTED)) {
+            int written = write_row(b, &b->all.rows[at]);
+            rc = rc ? rc : written;
+        }
+    }
+    return rc;
+}
+
+static int run_rounds(bench *b)
+{
+    const options *o = b->all.options;
+    b->progress = (bench_progress){
+        .wanted = terminal_errors() && !o->quiet, .began_s = now_s(), .rounds = o->reps, .rows = b->all.n};
+    for (int i = 0; i < b->all.n; i++) {
+        const row *r = &b->all.rows[i];
+        b->progress.total += (double)(o->reps - r->n_samples) * progress_cost(o, &r->cell);
+    }
+    int rc = 0;
+    for (int64_t round = 0; rc == 0 && round < o->reps; round++) {
+        rc = run_round(b, round);
+        rc = rc || round > 0 ? rc : check_rows(b);
+    }
+    bench_progress_clear(&b->progress);
+    return rc;
+}
+
+/* --- the result --- */
+
+/* Rows that are still to be written: all of a comparison, or after Ctrl-C those that were not reached in the last round. */
+static int write_rest(bench *b)
+{
+    int rc = 0;
+    if (b->all.options->compare) {
+        for (int i = 0; i < b->all.n; i++) {
+            row_sum_up(&b->all, &b->all.rows[i]);
+        }
+        rows_compare(&b->all);
+        if (b->all.options->format == FORMAT_MD) {
+            return bench_compared(&b->all);
+        }
+    }
+    for (int i = (int)b->table.rows; rc == 0 && i < b->all.n; i++) {
+        rc = write_row(b, &b->all.rows[i]);
+    }
+    return rc;
+}
+
+static int write_table(bench *b, int rc)
+{
+    int written = rc == 0 || rc == EXIT_INTERRUPTED ? write_rest(b) : rc;
+    bool md = b->table.format == FORMAT_MD;
+    written = written ? written : md ? bench_conditions(&b->all) : table_end(&b->table);
+    return rc ? rc : written;
+}
+
+static int measure(bench *b)
+{
+    const options *o = b->all.options;
+    warn_of_length(b);
+    int rc = keeper_open(o->resume, &b->all, &b->keeper);
+    rc = rc ? rc : measure_bounds(&b->all);
+    if (rc == 0) {
+        rc = write_table(b, run_rounds(b));
+    }
+    int closed = keeper_close(&b->keeper);
+    return rc ? rc : closed;
 }
 
 static int bench_model(const options *o)
 {
-    bench_table t = {.options = o, .table.format = (table_format)o->format};
-    const char *slash = strrchr(o->model, '/');
-    json_t *name = json_from_text(slash && slash[1] ? slash + 1 : o->model);
-    t.model = name ? strdup(json_string_value(name)) : NULL;
-    json_decref(name);
-    int rc = t.model ? 0 : complain_memory("bench");
-    for (int i = 0; rc == 0 && i < o->ring_sizes.n; i++) {
-        rc = bench_ring(&t, o->ring_sizes.values[i]);
+    bench b = {.all = {.options = o}, .table.format = (table_format)o->format};
+    int rc = describe_model(&b);
+    rc = rc ? rc : make_rows(&b);
+    if (rc == 0) {
+        rc = o->plan ? output_flush() : measure(&b);
     }
-    if (rc == 0 && !o->plan) {
-        rc = table_end(&t.table);
-    }
-    free(t.model);
-    return rc ? rc : output_flush();
+    bench_close(&b);
+    return rc;
 }
 
-static int measure_ceilings(const options *o)
+static int keep_ceilings(const options *o)
 {
     int64_t weight_bytes = 0;
     if (o->model) {
@@ -273,7 +382,7 @@ static int measure_ceilings(const options *o)
 
 int command_bench(const options *o)
 {
-    int rc = o->ceilings && !o->plan ? measure_ceilings(o) : 0; /* --plan only tells */
+    int rc = o->ceilings && !o->plan ? keep_ceilings(o) : 0; /* --plan only tells */
     if (rc == 0 && o->hops) {
         return hops_table(o);
     }

@@ -5,6 +5,7 @@
 #include "cli/plan.h"
 #include "cli/signals.h"
 #include "cli/table.h"
+#include "cli/utf8.h"
 #include "lariat/measure.h"
 
 #include <math.h>
@@ -31,25 +32,20 @@ static double share_of(const lariat_hop *h)
     return h->busbw / rate;
 }
 
+static const table_column columns[] = {
+    {"version", 0},     {"machine", 0},     {"via", 0},    {"threads", 0}, {"reps", 0},      {"kind", 0},      {"ranks", 0},
+    {"bytes", 0},       {"time_us", 2},     {"min_us", 2}, {"max_us", 2},  {"algbw_gbs", 3}, {"busbw_gbs", 3}, {"share", 3},
+};
+
 static int print_hop(table *t, const lariat_hop *h)
 {
-    const cell cells[] = {
-        {"version", CELL_TEXT, .text = lariat_version()},
-        {"machine", CELL_TEXT, .text = h->machine},
-        {"via", CELL_TEXT, .text = way_of(h)},
-        {"threads", CELL_COUNT, .count = h->threads},
-        {"reps", CELL_COUNT, .count = h->reps},
-        {"kind", CELL_TEXT, .text = kind_names[h->kind]},
-        {"ranks", CELL_COUNT, .count = h->ranks},
-        {"bytes", CELL_COUNT, .count = h->bytes},
-        {"time_us", CELL_REAL, .real = h->seconds * 1e6, .decimals = 2},
-        {"min_us", CELL_REAL, .real = h->min_s * 1e6, .decimals = 2},
-        {"max_us", CELL_REAL, .real = h->max_s * 1e6, .decimals = 2},
-        {"algbw_gbs", CELL_REAL, .real = h->algbw / 1e9, .decimals = 3},
-        {"busbw_gbs", CELL_REAL, .real = h->busbw / 1e9, .decimals = 3},
-        {"share", CELL_REAL, .real = share_of(h), .decimals = 3},
-    };
-    return table_row(t, cells, (int)(sizeof cells / sizeof cells[0]));
+    double share = share_of(h);
+    json_t *row = json_pack("{s:s, s:o?, s:s, s:i, s:i, s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "version",
+                            lariat_version(), "machine", json_from_text(h->machine), "via", way_of(h), "threads", h->threads,
+                            "reps", h->reps, "kind", kind_names[h->kind], "ranks", h->ranks, "bytes", (json_int_t)h->bytes,
+                            "time_us", h->seconds * 1e6, "min_us", h->min_s * 1e6, "max_us", h->max_s * 1e6, "algbw_gbs",
+                            h->algbw / 1e9, "busbw_gbs", h->busbw / 1e9, "share", isnan(share) ? json_null() : json_real(share));
+    return table_row(t, row, columns, (int)(sizeof columns / sizeof columns[0]));
 }
 
 /* All sizes of one kind on one ring. Where a size does not fit, larger ones do not either. */

@@ -45,7 +45,8 @@ const option option_table[] = {
 
     {'n', "predict", "N", REPLIES, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, NULL, NULL,
      "at most N tokens a reply (default: until the model ends it or the context is full)"},
-    {'n', "predict", "N", BENCH, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, "64", NULL, "tokens to decode after each prompt"},
+    {'n', "predict", "N,N...", BENCH, OPTION_LIST, FIELD(reply_lengths), 0, TOKENS_MOST, "64", NULL,
+     "tokens to decode after the prompt"},
     {'c', "context", "N", GENERATE, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,
      "positions of a sequence, prompt and reply together (default: prompt plus -n where -n is given, otherwise the trained "
      "length or, with a warning, what fits into memory)"},
@@ -89,8 +90,28 @@ const option option_table[] = {
     {0, "json", NULL, INSPECT, OPTION_FLAG, FIELD(json), 0, 0, NULL, NULL, "write one JSON object instead of text"},
 
     {'p', "prompt", "N,N...", BENCH, OPTION_LIST, FIELD(prompt_lengths), 0, TOKENS_MOST, "512", NULL,
-     "prompt lengths, in tokens"},
-    {'r', "reps", "N", BENCH, OPTION_COUNT, FIELD(reps), 1, 1000, "3", NULL, "repetitions; the medians are reported"},
+     "prompt lengths, in tokens; in lists 1k..64k*2 is 1k and its doubles up to 64k, 1k..8k+1k goes in steps of 1k"},
+    {'d', "depth", "N,N...", BENCH, OPTION_LIST, FIELD(depths), 0, TOKENS_MOST, "0", NULL,
+     "tokens that are in the cache already when the clock starts"},
+    {0, "batch", "N,N...", BENCH, OPTION_LIST, FIELD(batches), 1, LARIAT_SESSIONS_MAX, "1", NULL,
+     "sequences that are read and continued together, each of so many tokens"},
+    {0, "no-cache", NULL, BENCH, OPTION_FLAG, FIELD(no_cache), 0, 0, NULL, NULL,
+     "read the whole text again for every token, as programs without a KV cache do"},
+    {0, "compare", NULL, BENCH, OPTION_FLAG, FIELD(compare), 0, 0, NULL, NULL,
+     "rings against regular attention, a ring of one: times, memory a rank, speed-up, the length from which the ring is faster, "
+     "and whether both give the same tokens"},
+    {0, "block", "N,N...", BENCH, OPTION_LIST, FIELD(blocks), 1, LARIAT_CHUNK_MAX, NULL, NULL,
+     "most tokens of one pass for each rank: --chunk grows with the ring"},
+    {0, "rank-threads", "N", BENCH, OPTION_COUNT, FIELD(rank_threads), 1, LARIAT_THREADS_MAX, NULL, NULL,
+     "threads of each rank, in place of -t: a larger ring has more"},
+    {'r', "reps", "N", BENCH, OPTION_COUNT, FIELD(reps), 1, 1000, "3", NULL,
+     "rounds over all rows; medians are reported, with the least and the most"},
+    {0, "warm-up", "N", BENCH, OPTION_COUNT, FIELD(warm_up), 0, 1000, "1", NULL, "runs before the clock starts, for every row and round"},
+    {0, "resume", "FILE.jsonl", BENCH, OPTION_PATH, FIELD(resume), 0, 0, NULL, NULL,
+     "keep every measurement in this file, and take from it those that an earlier run made of the same rows: go on where it was "
+     "stopped"},
+    {0, "plot", "FOLDER", BENCH, OPTION_PATH, FIELD(plot), 0, 0, NULL, NULL,
+     "draw the rows into this folder, as SVG and PNG (needs gnuplot), with their data beside"},
     {'o', "format", "md|csv|json|jsonl", BENCH, OPTION_CHOICE, FIELD(format), 0, 0, "md", NULL, "how the table is written"},
     {0, "ceilings", NULL, BENCH, OPTION_FLAG, FIELD(ceilings), 0, 0, NULL, NULL,
      "measure what this machine does at best with -t threads (multiply-adds; reading memory, the cache and, with -m, a buffer "
@@ -101,16 +122,22 @@ const option option_table[] = {
 
     {0, "ranks", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(ranks), 1, LARIAT_RANKS_MAX, NULL, "LARIAT_RANKS",
      "ranks of the ring (default: 1, or one for each GPU)"},
-    {0, "ranks", "N,N...", BENCH, OPTION_LIST, FIELD(ring_sizes), 1, LARIAT_RANKS_MAX, "1", "LARIAT_RANKS",
-     "ring sizes, one after the other"},
+    {0, "ranks", "N,N...", BENCH, OPTION_LIST, FIELD(ring_sizes), 1, LARIAT_RANKS_MAX, NULL, "LARIAT_RANKS",
+     "ring sizes (default: 1, with --compare 2)"},
     {'t', "threads", "T", PLANS, OPTION_COUNT, FIELD(threads), 1, LARIAT_THREADS_MAX, NULL, "LARIAT_THREADS",
      "threads in all, shared out over the ranks, at least one for each (default: as many as the process may use CPUs)"},
-    {0, "chunk", "N", PLANS, OPTION_COUNT, FIELD(chunk), 1, LARIAT_CHUNK_MAX, NULL, "LARIAT_CHUNK",
+    {0, "chunk", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(chunk), 1, LARIAT_CHUNK_MAX, NULL, "LARIAT_CHUNK",
      "most tokens of one pass through the model (default: 512 a rank, 4096 on GPUs)"},
-    {0, "kv", "auto|f16|bf16|f32", PLANS, OPTION_CHOICE, FIELD(kv), 0, 0, "auto", "LARIAT_KV",
+    {0, "chunk", "N,N...", BENCH, OPTION_LIST, FIELD(chunks), 1, LARIAT_CHUNK_MAX, NULL, "LARIAT_CHUNK",
+     "most tokens of one pass through the model (default: 512 a rank, 4096 on GPUs)"},
+    {0, "kv", "auto|f16|bf16|f32", PLANS & ~(unsigned)BENCH, OPTION_CHOICE, FIELD(kv), 0, 0, "auto", "LARIAT_KV",
      "element type of the KV cache; auto is f16 on CPUs and the type of the run on GPUs"},
-    {0, "device", "auto|cpu|cuda", PLANS, OPTION_CHOICE, FIELD(device), 0, 0, "auto", "LARIAT_DEVICE",
+    {0, "kv", "auto|f16|bf16|f32", BENCH, OPTION_CHOICES, FIELD(kvs), 0, 0, "auto", "LARIAT_KV",
+     "element types of the KV cache, separated by commas; auto is f16 on CPUs and the type of the run on GPUs"},
+    {0, "device", "auto|cpu|cuda", PLANS & ~(unsigned)BENCH, OPTION_CHOICE, FIELD(device), 0, 0, "auto", "LARIAT_DEVICE",
      "what the ranks compute with; auto takes GPUs if there are any that can be used"},
+    {0, "device", "auto|cpu|cuda", BENCH, OPTION_CHOICES, FIELD(devices), 0, 0, "auto", "LARIAT_DEVICE",
+     "what the ranks compute with, separated by commas; auto takes GPUs if there are any that can be used"},
     {0, "devices", "N,N...", PLANS, OPTION_LIST, FIELD(cards), 0, LARIAT_CARDS_MAX - 1, NULL, "LARIAT_DEVICES",
      "the GPUs to use, by their numbers from 0 (default: all); ranks are dealt out over them in order"},
     {0, "dtype", "auto|bf16|f16|f32", PLANS, OPTION_CHOICE, FIELD(dtype), 0, 0, "auto", "LARIAT_DTYPE",
@@ -140,7 +167,7 @@ const option option_table[] = {
      "write the completions for a shell"},
 };
 
-_Static_assert(sizeof option_table / sizeof option_table[0] <= 64, "parse.c has a bit for each");
+_Static_assert(sizeof option_table / sizeof option_table[0] <= OPTIONS_MOST, "parse.c has a mark for each");
 const int option_count = (int)(sizeof option_table / sizeof option_table[0]);
 
 const command_text command_texts[COMMAND_COUNT] = {

@@ -25,6 +25,7 @@ typedef enum command {
 enum {
     EXIT_BAD_USAGE = 2,     /* the command line makes no sense */
     EXIT_INTERRUPTED = 130, /* Ctrl-C: 128 + SIGINT, as shells report it */
+    OPTIONS_MOST = 96,      /* in the table */
     LIST_MOST = 32,         /* lengths, ring sizes or GPUs that one run may name */
     UNTIL_THE_END = -1      /* options.n: no bound on the reply but its end id and the context */
 };
@@ -58,10 +59,13 @@ typedef struct options {
     bool bos, jsonl, decode;
     bool json;
 
-    count_list prompt_lengths, ring_sizes; /* bench */
-    int64_t reps;
+    /* bench: the axes of its rows, and what is done with them */
+    count_list prompt_lengths, reply_lengths, depths, batches, ring_sizes, chunks, blocks, kvs, devices;
+    int64_t rank_threads; /* 0: not given */
+    int64_t reps, warm_up;
     int format; /* table_format */
-    bool ceilings, hops;
+    bool no_cache, compare, ceilings, hops;
+    const char *resume, *plot;
 
     int64_t ranks, threads, chunk; /* 0: the library chooses */
     int kv, layout, pass;          /* lariat_kv, lariat_layout, lariat_pass */
@@ -86,13 +90,14 @@ typedef enum option_kind {
     OPTION_SEED,   /* uint64_t */
     OPTION_REAL,   /* double */
     OPTION_CHOICE, /* int: which of the names in `value` */
-    OPTION_LIST    /* count_list */
+    OPTION_LIST,   /* count_list: numbers and ranges of them, separated by commas */
+    OPTION_CHOICES /* count_list: which of the names in `value`, separated by commas */
 } option_kind;
 
 typedef struct option {
     char letter;       /* 0: none */
     const char *name;  /* without dashes */
-    const char *value; /* how --help calls the value; for OPTION_CHOICE the names, "a|b|c"; NULL for flags */
+    const char *value; /* how --help calls the value; for OPTION_CHOICE and OPTION_CHOICES the names, "a|b|c"; NULL for flags */
     unsigned commands; /* bit 1 << command */
     option_kind kind;
     size_t field;         /* offset in options */

@@ -1,11 +1,10 @@
 /* From a command line to options: defaults, then the environment, then what was typed.
-   Rests on the table in options.c. Read on in main.c. */
+   Rests on the table in options.c. What a value may be is in values.c. Read on in main.c. */
 #include "cli/message.h"
 #include "cli/options.h"
+#include "cli/values.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,137 +100,6 @@ static const char *nearest_command(const char *typed)
     return best;
 }
 
-/* --- values --- */
-
-/* "128k" is 131072; refuses what is not a whole number. One that leaves int64 becomes the largest, which no range holds. */
-static bool read_count(const char *text, int64_t *out)
-{
-    char *end = NULL;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    if (end == text) {
-        return false;
-    }
-    int64_t unit = 1;
-    if (*end == 'k' || *end == 'K') {
-        unit = 1024;
-        end++;
-    } else if (*end == 'm' || *end == 'M') {
-        unit = 1024 * 1024;
-        end++;
-    }
-    if (errno == ERANGE || __builtin_mul_overflow((int64_t)value, unit, out)) {
-        *out = value < 0 ? INT64_MIN : INT64_MAX;
-    }
-    return *end == 0;
-}
-
-static int set_count(const option *o, const char *where, const char *text, int64_t *out)
-{
-    int64_t value;
-    if (!read_count(text, &value)) {
-        return complain_usage("%s: '%s' is not a whole number, give one such as 512 or 128k", where, text);
-    }
-    if ((double)value < o->low || (double)value > o->high) {
-        return complain_usage("%s: %s is out of range, choose from %.0f to %.0f", where, text, o->low, o->high);
-    }
-    *out = value;
-    return 0;
-}
-
-static int set_real(const option *o, const char *where, const char *text, double *out)
-{
-    char *end = NULL;
-    double value = strtod(text, &end);
-    if (end == text || *end || !isfinite(value)) {
-        return complain_usage("%s: '%s' is not a number, give one such as 0.7", where, text);
-    }
-    if (value < o->low || value > o->high) {
-        return complain_usage("%s: %s is out of range, choose from %g to %g", where, text, o->low, o->high);
-    }
-    *out = value;
-    return 0;
-}
-
-static int set_seed(const char *where, const char *text, uint64_t *out)
-{
-    char *end = NULL;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (end == text || *end || errno || strchr(text, '-')) {
-        return complain_usage("%s: '%s' is no seed, give a whole number from 0 to 18446744073709551615", where, text);
-    }
-    *out = value;
-    return 0;
-}
-
-static int set_choice(const option *o, const char *where, const char *text, int *out)
-{
-    size_t size = strlen(text);
-    int which = 0;
-    for (const char *name = o->value; name; which++) {
-        const char *end = strchr(name, '|');
-        if (size == (end ? (size_t)(end - name) : strlen(name)) && strncmp(name, text, size) == 0) {
-            *out = which;
-            return 0;
-        }
-        name = end ? end + 1 : NULL;
-    }
-    return complain_usage("%s: '%s' is unknown, choose from %s", where, text, o->value);
-}
-
-static int set_list(const option *o, const char *where, const char *text, count_list *out)
-{
-    count_list list = {0};
-    char piece[NAME_MOST];
-    for (const char *at = text;;) {
-        size_t size = strcspn(at, ",");
-        if (list.n == LIST_MOST) {
-            return complain_usage("%s: more than %d values, give fewer", where, LIST_MOST);
-        }
-        snprintf(piece, sizeof piece, "%.*s", (int)(size < sizeof piece ? size : sizeof piece - 1), at);
-        int rc = set_count(o, where, piece, &list.values[list.n]);
-        if (rc) {
-            return rc;
-        }
-        list.n++;
-        if (!at[size]) {
-            break;
-        }
-        at += size + 1;
-    }
-    *out = list;
-    return 0;
-}
-
-/* Sets one option's field; `where` is how the user named it: "-c", "LARIAT_RANKS". */
-static int set(options *values, const option *o, const char *where, const char *text)
-{
-    void *field = (char *)values + o->field;
-    switch (o->kind) {
-    case OPTION_FLAG:
-        *(bool *)field = true;
-        return 0;
-    case OPTION_TEXT:
-        *(const char **)field = text;
-        return 0;
-    case OPTION_PATH:
-        *(const char **)field = text;
-        return *text ? 0 : complain_usage("%s: an empty name, give one: %s", where, o->value);
-    case OPTION_COUNT:
-        return set_count(o, where, text, field);
-    case OPTION_SEED:
-        return set_seed(where, text, field);
-    case OPTION_REAL:
-        return set_real(o, where, text, field);
-    case OPTION_CHOICE:
-        return set_choice(o, where, text, field);
-    case OPTION_LIST:
-        return set_list(o, where, text, field);
-    }
-    return 0;
-}
-
 /* --- the three sources --- */
 
 static int set_defaults(options *values)
@@ -240,7 +108,7 @@ static int set_defaults(options *values)
     for (int i = 0; i < option_count; i++) {
         const option *o = &option_table[i];
         if (o->fallback && option_applies(o, values->command)) {
-            int rc = set(values, o, o->name, o->fallback);
+            int rc = value_set(values, o, o->name, o->fallback);
             if (rc) {
                 return rc;
             }
@@ -255,7 +123,7 @@ static int set_from_environment(options *values)
         const option *o = &option_table[i];
         const char *text = o->env && option_applies(o, values->command) ? getenv(o->env) : NULL;
         if (text && *text) {
-            int rc = set(values, o, o->env, text);
+            int rc = value_set(values, o, o->env, text);
             if (rc) {
                 return rc;
             }
@@ -330,8 +198,8 @@ static int refuse_elsewhere(command c, const char *typed, int size, const option
                           name, command_texts[other].name, name);
 }
 
-/* Reads the option at argv[*at] and moves *at to its last word. `given` has a bit for each that had a value before. */
-static int read_option(int argc, char **argv, int *at, options *values, uint64_t *given)
+/* Reads the option at argv[*at] and moves *at to its last word. `given` marks those that had a value before. */
+static int read_option(int argc, char **argv, int *at, options *values, bool given[OPTIONS_MOST])
 {
     const char *typed = argv[*at];
     bool by_letter = typed[1] != '-';
@@ -347,30 +215,30 @@ static int read_option(int argc, char **argv, int *at, options *values, uint64_t
     }
     if (o->kind == OPTION_FLAG) {
         return equals ? complain_usage("%.*s: takes no value, leave out '%s'", shown, typed, equals)
-                      : set(values, o, typed, NULL);
+                      : value_set(values, o, typed, NULL);
     }
     if (!equals && *at + 1 >= argc) {
         return complain_usage("%.*s: no value, give one: %s", shown, typed, o->value);
     }
-    uint64_t bit = UINT64_C(1) << (o - option_table);
-    if (*given & bit) {
+    bool *had = &given[o - option_table];
+    if (*had) {
         return complain_usage("%.*s: given twice, leave one out", shown, typed);
     }
-    *given |= bit;
+    *had = true;
     const char *text = equals ? equals + 1 : argv[++*at];
     char where[NAME_MOST];
     snprintf(where, sizeof where, "%.*s", shown, typed);
-    return set(values, o, where, text);
+    return value_set(values, o, where, text);
 }
 
 static int read_words(int argc, char **argv, options *values)
 {
     bool takes_subject = values->command == COMMAND_INSPECT || values->command == COMMAND_HELP;
-    uint64_t given = 0;
+    bool given[OPTIONS_MOST] = {false};
     for (int at = 2; at < argc; at++) {
         int rc = 0;
         if (argv[at][0] == '-' && argv[at][1]) {
-            rc = read_option(argc, argv, &at, values, &given);
+            rc = read_option(argc, argv, &at, values, given);
         } else if (takes_subject && !values->subject) {
             values->subject = argv[at];
         } else {
@@ -454,23 +322,63 @@ static int check_hops(const options *v)
     return v->plan ? complain_usage("--plan: hops have no plan, leave out --hops") : 0;
 }
 
-static int check_bench(const options *v)
+static int64_t largest(const count_list *list)
+{
+    int64_t most = 0;
+    for (int i = 0; i < list->n; i++) {
+        most = list->values[i] > most ? list->values[i] : most;
+    }
+    return most;
+}
+
+static bool has_zero(const count_list *list)
+{
+    for (int i = 0; i < list->n; i++) {
+        if (list->values[i] == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int check_axes(const options *v)
+{
+    if (has_zero(&v->prompt_lengths) && has_zero(&v->reply_lengths)) {
+        return complain_usage("-p: a row of no tokens at all, leave out 0 or -n 0");
+    }
+    if (has_zero(&v->prompt_lengths) && (v->compare || v->no_cache)) {
+        return complain_usage("-p: 0: there is no text to read for every token, give prompts of one token or more");
+    }
+    int64_t prompt = largest(&v->prompt_lengths), depth = largest(&v->depths), reply = largest(&v->reply_lengths);
+    if (prompt + depth + reply > LARIAT_CONTEXT_MAX / largest(&v->batches)) {
+        return complain_usage("-p: %lld tokens and -n %lld%s are more than the %d positions of any context, give fewer",
+                              (long long)prompt, (long long)reply,
+                              depth || largest(&v->batches) > 1 ? ", with --depth and --batch," : "", LARIAT_CONTEXT_MAX);
+    }
+    return 0;
+}
+
+static int check_bench(options *v)
 {
     if (v->hops) {
         return check_hops(v);
     }
-    for (int i = 0; v->n == 0 && i < v->prompt_lengths.n; i++) {
-        if (v->prompt_lengths.values[i] == 0) {
-            return complain_usage("-p: a row of no tokens at all, leave out 0 or -n 0");
-        }
+    if (v->blocks.n && v->chunks.n) {
+        return complain_usage("--block: says how many tokens of a pass each rank takes, leave out --chunk");
     }
-    for (int i = 0; i < v->prompt_lengths.n; i++) {
-        if (v->prompt_lengths.values[i] + v->n > LARIAT_CONTEXT_MAX) {
-            return complain_usage("-p: %lld tokens and -n %lld are more than the %d positions of any context, give fewer",
-                                  (long long)v->prompt_lengths.values[i], (long long)v->n, LARIAT_CONTEXT_MAX);
-        }
+    if (v->rank_threads && v->threads) {
+        return complain_usage("--rank-threads: says how many threads each rank has, leave out -t");
     }
-    return 0;
+    if (v->no_cache && largest(&v->depths) > 0) {
+        return complain_usage("--depth: nothing is in a cache with --no-cache, leave one out");
+    }
+    if (v->ring_sizes.n == 0) {
+        v->ring_sizes = (count_list){.n = 1, .values = {v->compare ? 2 : 1}};
+    }
+    if (v->compare && largest(&v->ring_sizes) == 1) {
+        return complain_usage("--ranks: a ring of one is what --compare measures the others against, give a larger one");
+    }
+    return check_axes(v);
 }
 
 int options_parse(int argc, char **argv, options *out)

@@ -112,6 +112,12 @@ static int check_places(const options *o, const lariat_plan *plan)
     return rc || !o->trace ? rc : check_place(o->trace);
 }
 
+void run_warn_of(const options *o, const lariat_plan *plan)
+{
+    warn_of_threads(o, plan);
+    warn_of_hops(o, plan);
+}
+
 static void describe_model(const lariat_model_info *m)
 {
     fprintf(stderr,
@@ -128,7 +134,7 @@ int run_open_engine(run *r, slot_wish wanted)
     if (lariat_plan_make(o->model, &library, &plan) != LARIAT_OK) {
         return complain_library();
     }
-    warn_of_threads(o, &plan);
+    run_warn_of(o, &plan);
     if (o->plan) {
         plan_describe(&plan, "", stdout);
         return output_flush();
@@ -138,7 +144,6 @@ int run_open_engine(run *r, slot_wish wanted)
         return rc;
     }
     announce(r, &plan);
-    warn_of_hops(o, &plan);
     rc = load(r, &library);
     if (rc) {
         return rc;

@@ -36,6 +36,9 @@ int run_open_tokenizer(run *r, const options *o, bool needed);
    warning, what fits into memory. */
 int run_default_context(const options *o, int64_t at_most, int64_t *out);
 
+/* Warns of what in a plan makes a run slow: too many threads for the CPUs, cards that cannot read one another's memory. */
+void run_warn_of(const options *o, const lariat_plan *plan);
+
 /* What KV slots a run asks for. */
 typedef struct slot_wish {
     int64_t context; /* slots of all sessions together */

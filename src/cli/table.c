@@ -4,119 +4,115 @@
 #include "cli/message.h"
 #include "cli/output.h"
 
-#include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- Markdown and CSV --- */
 
-/* What would end a cell is replaced. */
-static int print_text(const char *text)
+int table_text(const char *text)
 {
     int rc = 0;
     for (const char *c = text; rc == 0 && *c; c++) {
-        char plain = strchr("|,\"\n\r", *c) ? '_' : *c;
+        char plain = strchr("|,\"", *c) || (unsigned char)*c < ' ' ? '_' : *c;
         rc = output_bytes(&plain, 1);
     }
     return rc;
 }
 
-static int print_cell(const cell *c)
-{
-    switch (c->kind) {
-    case CELL_TEXT:
-        return print_text(c->text);
-    case CELL_COUNT:
-        return output_format("%lld", (long long)c->count);
-    case CELL_REAL:
-        return isnan(c->real) ? 0 : output_format("%.*f", c->decimals, c->real);
-    }
-    return 0;
-}
-
-static int print_names(const cell cells[], int n, const char *open, const char *between, const char *close)
-{
-    int rc = 0;
-    for (int i = 0; rc == 0 && i < n; i++) {
-        rc = output_format("%s%s", i ? between : open, cells[i].name);
-    }
-    return rc ? rc : output_format("%s\n", close);
-}
-
-static int print_cells(const cell cells[], int n, const char *open, const char *between, const char *close)
-{
-    int rc = 0;
-    for (int i = 0; rc == 0 && i < n; i++) {
-        rc = output_format("%s", i ? between : open);
-        rc = rc ? rc : print_cell(&cells[i]);
-    }
-    return rc ? rc : output_format("%s\n", close);
-}
-
-/* Numbers stand to the right. */
-static int print_rule(const cell cells[], int n)
+static int md_names(const json_t *row, const table_column columns[], int n)
 {
     int rc = output_format("|");
     for (int i = 0; rc == 0 && i < n; i++) {
-        rc = output_format("%s|", cells[i].kind == CELL_TEXT ? "---" : "--:");
+        rc = output_format(" %s |", columns[i].name);
+    }
+    rc = rc ? rc : output_format("\n|");
+    for (int i = 0; rc == 0 && i < n; i++) { /* numbers stand to the right */
+        rc = output_format("%s|", json_is_string(json_object_get(row, columns[i].name)) ? "---" : "--:");
+    }
+    return rc ? rc : output_format("\n");
+}
+
+static int md_cell(const json_t *value, int decimals)
+{
+    if (json_is_string(value)) {
+        return table_text(json_string_value(value));
+    }
+    if (json_is_integer(value)) {
+        return output_format("%lld", (long long)json_integer_value(value));
+    }
+    return json_is_real(value) ? output_format("%.*f", decimals, json_real_value(value)) : 0;
+}
+
+static int md_row(const json_t *row, const table_column columns[], int n)
+{
+    int rc = output_format("|");
+    for (int i = 0; rc == 0 && i < n; i++) {
+        rc = output_format(" ");
+        rc = rc ? rc : md_cell(json_object_get(row, columns[i].name), columns[i].decimals);
+        rc = rc ? rc : output_format(" |");
+    }
+    return rc ? rc : output_format("\n");
+}
+
+static int csv_value(const json_t *value)
+{
+    if (json_is_string(value) || json_is_null(value)) {
+        return json_is_string(value) ? table_text(json_string_value(value)) : 0;
+    }
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+    int rc = text ? output_format("%s", text) : complain_memory("table");
+    free(text);
+    return rc;
+}
+
+static int csv_row(json_t *row, bool names)
+{
+    const char *key, *between = "";
+    json_t *value;
+    int rc = 0;
+    json_object_foreach(row, key, value)
+    {
+        rc = rc ? rc : output_format("%s", between);
+        rc = rc ? rc : names ? output_format("%s", key) : csv_value(value);
+        between = ",";
     }
     return rc ? rc : output_format("\n");
 }
 
 /* --- JSON --- */
 
-static json_t *cell_json(const cell *c)
+static int json_row(const json_t *row, const char *before, const char *after)
 {
-    switch (c->kind) {
-    case CELL_TEXT:
-        return json_string(c->text);
-    case CELL_COUNT:
-        return json_integer((json_int_t)c->count);
-    case CELL_REAL:
-        return isnan(c->real) ? json_null() : json_real(c->real);
-    }
-    return NULL;
-}
-
-static int print_object(const cell cells[], int n, const char *before, const char *after)
-{
-    json_t *object = json_object();
-    bool whole = object != NULL;
-    for (int i = 0; whole && i < n; i++) {
-        whole = json_object_set_new(object, cells[i].name, cell_json(&cells[i])) == 0;
-    }
-    char *line = whole ? json_dumps(object, JSON_REAL_PRECISION(6)) : NULL;
+    char *line = json_dumps(row, JSON_REAL_PRECISION(6));
     int rc = line ? output_format("%s%s%s", before, line, after) : complain_memory("table");
     free(line);
-    json_decref(object);
     return rc;
 }
 
 /* --- the table --- */
 
-int table_row(table *t, const cell cells[], int n)
+static int print_row(const table *t, json_t *row, const table_column columns[], int n)
 {
     int rc = 0;
     switch (t->format) {
     case FORMAT_MD:
-        if (t->rows == 0) {
-            rc = print_names(cells, n, "| ", " | ", " |");
-            rc = rc ? rc : print_rule(cells, n);
-        }
-        rc = rc ? rc : print_cells(cells, n, "| ", " | ", " |");
-        break;
+        rc = t->rows ? 0 : md_names(row, columns, n);
+        return rc ? rc : md_row(row, columns, n);
     case FORMAT_CSV:
-        rc = t->rows ? 0 : print_names(cells, n, "", ",", "");
-        rc = rc ? rc : print_cells(cells, n, "", ",", "");
-        break;
+        rc = t->rows ? 0 : csv_row(row, true);
+        return rc ? rc : csv_row(row, false);
     case FORMAT_JSON:
-        rc = print_object(cells, n, t->rows ? ",\n " : "[\n ", "");
-        break;
+        return json_row(row, t->rows ? ",\n " : "[\n ", "");
     case FORMAT_JSONL:
-        rc = print_object(cells, n, "", "\n");
-        break;
+        return json_row(row, "", "\n");
     }
+    return 0;
+}
+
+int table_row(table *t, json_t *row, const table_column columns[], int n)
+{
+    int rc = row ? print_row(t, row, columns, n) : complain_memory("table");
+    json_decref(row);
     t->rows++;
     return rc ? rc : output_flush();
 }

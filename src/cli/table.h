@@ -5,18 +5,14 @@
 
 #include "cli/options.h"
 
-typedef enum cell_kind { CELL_TEXT, CELL_COUNT, CELL_REAL } cell_kind;
+#include <jansson.h>
 
-/* One value of a row, under the name of its column. A real number has so many decimals, in JSON six digits that count; NAN is one
-   that is not known: an empty cell, JSON null. */
-typedef struct cell {
+/* A column of the Markdown table, which a person reads: the key of its values, and how many decimals a real number has. The other
+   formats have all keys of the rows, in their order. */
+typedef struct table_column {
     const char *name;
-    cell_kind kind;
-    const char *text; /* UTF-8 */
-    int64_t count;
-    double real;
     int decimals;
-} cell;
+} table_column;
 
 /* Begins all zero but for the format. */
 typedef struct table {
@@ -24,9 +20,13 @@ typedef struct table {
     int64_t rows; /* so far */
 } table;
 
-/* Each returns 0, or 1 after saying what went wrong. A row is on its way when the call returns; every row has the same columns. */
-int table_row(table *t, const cell cells[], int n);
+/* Writes a row and takes it over; NULL is one for which there was no memory. It is on its way when the call returns. Every row has
+   the same keys; null is a value that is not known, and an empty cell. Returns 0, or 1 after saying what went wrong. */
+int table_row(table *t, json_t *row, const table_column columns[], int n);
 /* Behind the last row. */
 int table_end(const table *t);
+
+/* Text within a line of the output: what would end the cell of a table is replaced. */
+int table_text(const char *text);
 
 #endif

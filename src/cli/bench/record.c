@@ -1,0 +1,125 @@
+/* Rows as JSON objects.
+   Rests on jansson. See record.h. */
+#include "cli/bench/record.h"
+#include "cli/utf8.h"
+
+#include <math.h>
+#include <string.h>
+
+static double rate(double amount, double seconds)
+{
+    return seconds > 0 ? amount / seconds : 0;
+}
+
+static json_t *known(double value)
+{
+    return isfinite(value) && value > 0 ? json_real(value) : json_null();
+}
+
+/* A plan that came to nothing has no names. */
+static const char *name_of(const char *name)
+{
+    return name ? name : "";
+}
+
+static const char *device_of(const row *r)
+{
+    return r->plan.cards > 0 ? "cuda" : "cpu";
+}
+
+json_t *record_identity(const row_list *all, const row *r)
+{
+    static const char *const layouts[] = {
+        [LARIAT_LAYOUT_AUTO] = "auto", [LARIAT_LAYOUT_TOKENS] = "tokens", [LARIAT_LAYOUT_SLICES] = "slices"};
+    static const char *const passes[] = {[LARIAT_PASS_AUTO] = "auto", [LARIAT_PASS_KV] = "kv", [LARIAT_PASS_Q] = "q"};
+    const options *o = all->options;
+    const cell *c = &r->cell;
+    char fingerprint[17];
+    snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)all->fingerprint);
+    json_t *machine = json_from_text(all->cpu);
+    return json_pack("{s:s, s:s, s:s, s:s, s:o?, s:s, s:s, s:i, s:b, s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, "
+                     "s:b, s:I}",
+                     "version", lariat_version(), "model", all->model_name, "weight_type", all->weight_type, "fingerprint",
+                     fingerprint, "cpu", machine, "device", device_of(r), "device_name", r->plan.device_name, "cards",
+                     r->plan.cards, "through_host", r->plan.through_host, "dtype", name_of(r->plan.dtype), "ranks", r->plan.ranks,
+                     "threads", r->plan.threads, "chunk", r->plan.chunk, "kv", name_of(r->plan.kv), "layout", layouts[o->layout], "pass",
+                     passes[o->pass], "block", (json_int_t)c->block, "depth", (json_int_t)c->depth, "batch",
+                     (json_int_t)c->batch, "n_prompt", (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "cache",
+                     c->cached, "warm_up", (json_int_t)o->warm_up);
+}
+
+/* What a table shows first. */
+static json_t *first_keys(const row_list *all, const row *r)
+{
+    const cell *c = &r->cell;
+    double batch = (double)c->batch;
+    return json_pack("{s:s, s:i, s:i, s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "model", all->model_name, "ranks",
+                     r->plan.ranks, "threads", r->plan.threads, "chunk", r->plan.chunk, "kv", name_of(r->plan.kv), "n_prompt",
+                     (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "prefill_s", r->prefill.median, "prefill_tps",
+                     rate(batch * (double)c->n_prompt, r->prefill.median), "decode_s", r->decode.median, "decode_tps",
+                     rate(batch * (double)c->n_gen, r->decode.median), "ceiling_share", known(r->ceiling_share));
+}
+
+static const bench_ceilings *ceilings_of_row(const row_list *all, const row *r)
+{
+    static const bench_ceilings none = {0};
+    for (int i = 0; r->plan.cards == 0 && i < all->n_ceilings; i++) {
+        if (all->ceilings[i].threads == r->plan.threads) {
+            return &all->ceilings[i];
+        }
+    }
+    return &none;
+}
+
+static json_t *figures_of(const row_list *all, const row *r)
+{
+    const bench_ceilings *best = ceilings_of_row(all, r);
+    int64_t bytes = r->n_samples ? r->samples[r->n_samples - 1].rank_bytes : 0;
+    double each_ms = r->cell.n_gen > 0 ? 1e3 * r->decode.median / (double)r->cell.n_gen : 0;
+    return json_pack("{s:o?, s:I, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "reason",
+                     *r->reason ? json_from_text(r->reason) : json_null(), "reps", (json_int_t)r->n_samples, "prefill_min_s",
+                     r->prefill.least, "prefill_max_s", r->prefill.most, "decode_min_s", r->decode.least, "decode_max_s",
+                     r->decode.most, "token_ms", known(each_ms), "rank_bytes",
+                     bytes > 0 ? json_integer(bytes) : json_null(), "hidden_share",
+                     r->hidden_share >= 0 ? json_real(r->hidden_share) : json_null(), "prefill_share", known(r->prefill_share),
+                     "decode_share", known(r->decode_share), "fma_flops", known(best->fma_flops), "read_rate",
+                     known(best->read_rate));
+}
+
+/* A length from which a ring is faster: a number, "never", or null. */
+static json_t *crossing_json(double crossing)
+{
+    return isnan(crossing) ? json_null() : isinf(crossing) ? json_string("never") : json_integer((json_int_t)ceil(crossing));
+}
+
+static json_t *comparison_of(const row_list *all, const row *r)
+{
+    const comparison *c = &r->beside;
+    const row *regular = c->regular >= 0 ? &all->rows[c->regular] : NULL;
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "regular_prefill_s",
+                     known(regular ? regular->prefill.median : 0), "regular_decode_s",
+                     known(regular ? regular->decode.median : 0), "prefill_speedup", known(c->prefill_speedup),
+                     "decode_speedup", known(c->decode_speedup), "prefill_crossing",
+                     regular ? crossing_json(c->prefill_crossing) : json_null(), "decode_crossing",
+                     regular ? crossing_json(c->decode_crossing) : json_null(), "same_tokens",
+                     c->checked ? json_boolean(c->first_difference < 0) : json_null(), "first_difference",
+                     c->checked && c->first_difference >= 0 ? json_integer(c->first_difference) : json_null(),
+                     "logit_difference", c->checked && isfinite(c->logit_difference) ? json_real(c->logit_difference) : json_null());
+}
+
+json_t *record_row(const row_list *all, const row *r)
+{
+    json_t *object = first_keys(all, r), *figures = figures_of(all, r), *identity = record_identity(all, r);
+    json_t *beside = all->options->compare ? comparison_of(all, r) : json_object();
+    bool whole = object && figures && identity && beside;
+    whole = whole && json_object_update_missing(object, beside) == 0 && json_object_update_missing(object, figures) == 0 &&
+            json_object_update_missing(object, identity) == 0;
+    json_decref(beside);
+    json_decref(figures);
+    json_decref(identity);
+    if (!whole) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}

@@ -1,0 +1,186 @@
+/* Measurements in a file, and from there to the rows.
+   Rests on jansson. See resume.h. */
+#include "cli/bench/resume.h"
+#include "cli/bench/record.h"
+#include "cli/message.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- samples and checks as JSON --- */
+
+static json_t *sample_json(const sample *s)
+{
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "prefill_s", s->prefill_s, "decode_s", s->decode_s,
+                     "prefill_flops", s->prefill_flops, "decode_flops", s->decode_flops, "decode_weight_bytes",
+                     s->decode_weight_bytes, "hop_s", s->hop_s, "hop_wait_s", s->hop_wait_s, "rank_bytes",
+                     (json_int_t)s->rank_bytes);
+}
+
+static bool sample_from(json_t *object, sample *out)
+{
+    json_int_t bytes;
+    if (json_unpack(object, "{s:F, s:F, s:F, s:F, s:F, s:F, s:F, s:I}", "prefill_s", &out->prefill_s, "decode_s", &out->decode_s,
+                    "prefill_flops", &out->prefill_flops, "decode_flops", &out->decode_flops, "decode_weight_bytes",
+                    &out->decode_weight_bytes, "hop_s", &out->hop_s, "hop_wait_s", &out->hop_wait_s, "rank_bytes",
+                    &bytes) != 0) {
+        return false;
+    }
+    out->rank_bytes = bytes;
+    return out->prefill_s >= 0 && out->decode_s >= 0 && bytes >= 0;
+}
+
+/* JSON has no number for a difference that is none. */
+static json_t *check_json(const comparison *c)
+{
+    return json_pack("{s:I, s:o}", "first_difference", (json_int_t)c->first_difference, "logit_difference",
+                     isfinite(c->logit_difference) ? json_real(c->logit_difference) : json_null());
+}
+
+static bool check_from(json_t *object, comparison *out)
+{
+    json_t *difference = json_object_get(object, "logit_difference");
+    json_int_t first;
+    if (json_unpack(object, "{s:I}", "first_difference", &first) != 0 || !(json_is_number(difference) || json_is_null(difference))) {
+        return false;
+    }
+    out->first_difference = first;
+    out->logit_difference = json_is_null(difference) ? NAN : json_number_value(difference);
+    out->checked = true;
+    return true;
+}
+
+/* --- reading --- */
+
+/* Finds the row of a line; NULL: it is none of this run's. */
+static row *row_of(row_list *all, json_t *const identities[], const json_t *identity)
+{
+    for (int i = 0; i < all->n; i++) {
+        if (json_equal(identities[i], identity)) {
+            return &all->rows[i];
+        }
+    }
+    return NULL;
+}
+
+/* Does the line make sense? What it holds goes to its row, if that is one of this run and has room. */
+static bool take_line(row_list *all, json_t *const identities[], json_t *line)
+{
+    json_t *identity = json_object_get(line, "row"), *kept = json_object_get(line, "sample");
+    json_t *check = json_object_get(line, "check");
+    row *r = row_of(all, identities, identity);
+    sample s;
+    comparison c = {0};
+    if (!json_is_object(identity) || !kept == !check || (kept && !sample_from(kept, &s)) || (check && !check_from(check, &c))) {
+        return false;
+    }
+    if (r && kept && r->n_samples < all->options->reps) {
+        r->samples[r->n_samples++] = s;
+    } else if (r && check) {
+        c.regular = -1;
+        r->beside = c;
+    }
+    return true;
+}
+
+static int read_lines(const char *path, FILE *file, row_list *all, json_t *const identities[])
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t size;
+    off_t whole = 0;
+    int number = 0, rc = 0;
+    while (rc == 0 && (size = getline(&line, &room, file)) > 0) {
+        number++;
+        if (line[size - 1] != '\n') { /* a run that was ended while it wrote */
+            rc = ftruncate(fileno(file), whole) == 0 ? 0 : complain("%s: cannot write: %s", path, strerror(errno));
+            break;
+        }
+        whole += size;
+        json_t *object = json_loadb(line, (size_t)size, 0, NULL);
+        if (!take_line(all, identities, object)) {
+            rc = complain("%s: line %d is no measurement of lariat bench, name another file or take the line out", path, number);
+        }
+        json_decref(object);
+    }
+    if (rc == 0 && ferror(file)) {
+        rc = complain("%s: cannot read: %s", path, strerror(errno));
+    }
+    free(line);
+    return rc;
+}
+
+static int read_file_for(row_list *all, const char *path, FILE *file)
+{
+    json_t **identities = calloc((size_t)all->n, sizeof(json_t *)); /* NOLINT(bugprone-sizeof-expression): of pointers */
+    int rc = identities ? 0 : complain_memory(path);
+    for (int i = 0; rc == 0 && i < all->n; i++) {
+        identities[i] = record_identity(all, &all->rows[i]);
+        rc = identities[i] ? 0 : complain_memory(path);
+    }
+    rc = rc ? rc : read_lines(path, file, all, identities);
+    for (int i = 0; identities && i < all->n; i++) {
+        json_decref(identities[i]);
+    }
+    free((void *)identities);
+    return rc;
+}
+
+int keeper_open(const char *path, row_list *all, keeper *k)
+{
+    *k = (keeper){.path = path};
+    if (!path) {
+        return 0;
+    }
+    FILE *file = fopen(path, "a+e");
+    if (!file) {
+        return complain("%s: cannot open: %s, choose another file", path, strerror(errno));
+    }
+    k->file = file;
+    rewind(file);
+    return read_file_for(all, path, file);
+}
+
+int keeper_close(keeper *k)
+{
+    FILE *file = k->file;
+    const char *path = k->path;
+    *k = (keeper){0};
+    return file && fclose(file) != 0 ? complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno))
+                                     : 0;
+}
+
+/* --- writing --- */
+
+static int keep_line(const keeper *k, const row_list *all, const row *r, const char *name, json_t *what)
+{
+    if (!k->file) {
+        json_decref(what);
+        return 0;
+    }
+    json_t *object = json_pack("{s:o?, s:o?}", "row", record_identity(all, r), name, what);
+    char *line = json_is_object(json_object_get(object, "row")) && what ? json_dumps(object, JSON_COMPACT) : NULL;
+    int rc = 0;
+    if (!line) {
+        rc = complain_memory(k->path);
+    } else if (fprintf(k->file, "%s\n", line) < 0 || fflush(k->file) != 0) {
+        rc = complain("%s: cannot write: %s, make room or choose another file", k->path, strerror(errno));
+    }
+    free(line);
+    json_decref(object);
+    return rc;
+}
+
+int keep_sample(const keeper *k, const row_list *all, const row *r, const sample *s)
+{
+    return keep_line(k, all, r, "sample", sample_json(s));
+}
+
+int keep_check(const keeper *k, const row_list *all, const row *r)
+{
+    return keep_line(k, all, r, "check", check_json(&r->beside));
+}

@@ -1,0 +1,200 @@
+/* From samples to what is reported: medians, shares of the ceilings, speed-ups and where they cross one.
+   Rests on math. See rows.h. */
+#include "cli/bench/rows.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* --- one row --- */
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Of values that it puts in order. */
+static spread spread_of(double *values, int64_t n)
+{
+    if (n == 0) {
+        return (spread){0};
+    }
+    qsort(values, (size_t)n, sizeof *values, by_value);
+    double median = n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+    return (spread){.median = median, .least = values[0], .most = values[n - 1]};
+}
+
+static const bench_ceilings *ceilings_for(const row_list *all, const row *r)
+{
+    for (int i = 0; r->plan.cards == 0 && i < all->n_ceilings; i++) {
+        if (all->ceilings[i].threads == r->plan.threads) {
+            return &all->ceilings[i];
+        }
+    }
+    return NULL;
+}
+
+static double share(double ideal_s, double taken_s)
+{
+    return taken_s > 0 ? ideal_s / taken_s : 0;
+}
+
+/* The time that the ceilings would allow over the time taken, all samples together. Decode with a cache is bound by reading
+   weights; without one it is prefill again and again. */
+static void add_shares(const bench_ceilings *best, row *r)
+{
+    sample sum = {0};
+    for (int64_t i = 0; i < r->n_samples; i++) {
+        const sample *s = &r->samples[i];
+        sum.prefill_s += s->prefill_s;
+        sum.decode_s += s->decode_s;
+        sum.prefill_flops += s->prefill_flops;
+        sum.decode_flops += s->decode_flops;
+        sum.decode_weight_bytes += s->decode_weight_bytes;
+    }
+    double prefill = sum.prefill_flops / best->fma_flops;
+    double decode = r->cell.cached ? sum.decode_weight_bytes / best->read_rate : sum.decode_flops / best->fma_flops;
+    r->prefill_share = share(prefill, sum.prefill_s);
+    r->decode_share = share(decode, sum.decode_s);
+    r->ceiling_share = share(prefill + decode, sum.prefill_s + sum.decode_s);
+}
+
+static double hidden_share(const row *r)
+{
+    double took = 0, waited = 0;
+    for (int64_t i = 0; i < r->n_samples; i++) {
+        took += r->samples[i].hop_s;
+        waited += r->samples[i].hop_wait_s;
+    }
+    return took > 0 ? 1 - waited / took : -1;
+}
+
+void row_sum_up(const row_list *all, row *r)
+{
+    const bench_ceilings *best = ceilings_for(all, r);
+    double values[r->n_samples + 1];
+    for (int64_t i = 0; i < r->n_samples; i++) {
+        values[i] = r->samples[i].prefill_s;
+    }
+    r->prefill = spread_of(values, r->n_samples);
+    for (int64_t i = 0; i < r->n_samples; i++) {
+        values[i] = r->samples[i].decode_s;
+    }
+    r->decode = spread_of(values, r->n_samples);
+    r->hidden_share = hidden_share(r);
+    if (best && best->fma_flops > 0 && best->read_rate > 0) {
+        add_shares(best, r);
+    }
+}
+
+/* --- a ring beside the ring of one --- */
+
+static int regular_of(const row_list *all, const row *ring)
+{
+    for (int i = 0; ring->cell.ranks > 1 && i < all->n; i++) {
+        if (all->rows[i].n_samples && cell_is_regular_of(&all->rows[i].cell, &ring->cell)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* Do two rows differ in the length of the prompt only? */
+static bool same_series(const cell *a, const cell *b)
+{
+    return a->device == b->device && a->kv == b->kv && a->ranks == b->ranks && a->threads == b->threads && a->chunk == b->chunk &&
+           a->block == b->block && a->depth == b->depth && a->batch == b->batch && a->n_gen == b->n_gen;
+}
+
+static double speedup_of(const row *r, bool decode)
+{
+    return decode ? r->beside.decode_speedup : r->beside.prefill_speedup;
+}
+
+/* The next longer prompt of the same series whose speed-up is known; NULL: there is none. */
+static const row *longer(const row_list *all, const row *r, int64_t than, bool decode)
+{
+    const row *next = NULL;
+    for (int i = 0; i < all->n; i++) {
+        const row *other = &all->rows[i];
+        if (speedup_of(other, decode) > 0 && same_series(&other->cell, &r->cell) && other->cell.n_prompt > than &&
+            (!next || other->cell.n_prompt < next->cell.n_prompt)) {
+            next = other;
+        }
+    }
+    return next;
+}
+
+/* The length from which on the speed-up stays at one or above: between two lengths that were measured it is taken to go with the
+   logarithm of the length. */
+static double crossing_of(const row_list *all, const row *r, bool decode)
+{
+    double crossing = NAN;
+    const row *before = NULL;
+    for (const row *now = longer(all, r, 0, decode); now; now = longer(all, r, now->cell.n_prompt, decode)) {
+        double s = speedup_of(now, decode), last = before ? speedup_of(before, decode) : 0;
+        if (s < 1) {
+            crossing = INFINITY;
+        } else if (!before) {
+            crossing = 0;
+        } else if (last < 1) {
+            double part = (1 - last) / (s - last);
+            crossing = exp(log((double)before->cell.n_prompt) * (1 - part) + log((double)now->cell.n_prompt) * part);
+        }
+        before = now;
+    }
+    return crossing;
+}
+
+static double speedup(double regular_s, double ring_s)
+{
+    return ring_s > 0 ? regular_s / ring_s : 0;
+}
+
+void rows_compare(row_list *all)
+{
+    for (int i = 0; i < all->n; i++) {
+        row *r = &all->rows[i];
+        r->beside.regular = r->n_samples ? regular_of(all, r) : -1;
+        if (r->beside.regular >= 0) {
+            const row *regular = &all->rows[r->beside.regular];
+            r->beside.prefill_speedup = speedup(regular->prefill.median, r->prefill.median);
+            r->beside.decode_speedup = speedup(regular->decode.median, r->decode.median);
+        }
+    }
+    for (int i = 0; i < all->n; i++) {
+        all->rows[i].beside.prefill_crossing = crossing_of(all, &all->rows[i], false);
+        all->rows[i].beside.decode_crossing = crossing_of(all, &all->rows[i], true);
+    }
+}
+
+/* Largest difference of two rows of logits over the standard deviation of the first. */
+static double logit_difference(const float *a, const float *b, int32_t vocab)
+{
+    double sum = 0, squares = 0, most = 0;
+    for (int32_t i = 0; i < vocab; i++) {
+        double difference = fabs((double)a[i] - b[i]);
+        sum += a[i];
+        squares += (double)a[i] * a[i];
+        most = difference > most || isnan(difference) ? difference : most;
+    }
+    double mean = sum / vocab, deviation = sqrt(fmax(squares / vocab - mean * mean, 0));
+    return most == 0 ? 0 : most / deviation;
+}
+
+void row_check(const row *regular, row *ring, int32_t vocab)
+{
+    comparison *c = &ring->beside;
+    int64_t a_reply = ring->cell.n_gen + 1;
+    c->checked = true;
+    c->first_difference = -1;
+    c->logit_difference = 0;
+    for (int64_t b = 0; b < ring->cell.batch; b++) {
+        double difference = logit_difference(regular->logits + b * vocab, ring->logits + b * vocab, vocab);
+        c->logit_difference = difference > c->logit_difference || isnan(difference) ? difference : c->logit_difference;
+        for (int64_t i = 0; i < a_reply; i++) {
+            bool differs = regular->ids[b * a_reply + i] != ring->ids[b * a_reply + i];
+            c->first_difference = differs && (c->first_difference < 0 || i < c->first_difference) ? i : c->first_difference;
+        }
+    }
+}
