@@ -5,6 +5,7 @@
    Samples are taken in rounds over all rows, so that what drifts (clocks, neighbours) falls on all alike; every other round goes
    backwards, the last one forwards, in which rows are complete in their order. */
 #include "cli/bench/measure.h"
+#include "cli/bench/plot.h"
 #include "cli/bench/progress.h"
 #include "cli/bench/resume.h"
 #include "cli/bench/table.h"
@@ -17,8 +18,11 @@
 #include "cli/run.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
+#include "cli/timeline.h"
+#include "cli/trace.h"
 #include "cli/utf8.h"
 #include "lariat/measure.h"
+#include "lariat/trace.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -310,17 +314,66 @@ static int run_rounds(bench *b)
     return rc;
 }
 
+/* --- what each rank did --- */
+
+/* Places that files go to are tried before anything is measured. */
+static int check_places(const bench *b)
+{
+    const options *o = b->all.options;
+    for (int i = 0; (o->trace || o->timeline) && i < b->all.n; i++) {
+        if (b->all.rows[i].plan.cards > 0) {
+            return complain("%s: ranks on GPUs are not traced, run on CPUs (--device cpu), or under nsys",
+                            o->trace ? "--trace" : "--timeline");
+        }
+    }
+    int rc = o->trace ? check_place(o->trace) : 0;
+    return rc || !o->timeline ? rc : check_place(o->timeline);
+}
+
+static int trace_run(const options *o, row *r, measurement *m)
+{
+    sample traced;
+    int rc = measurement_warm_up(m, r, false);
+    if (rc == 0 && lariat_trace_start(m->engine, 0) != LARIAT_OK) {
+        rc = complain_library();
+    }
+    rc = rc ? rc : measurement_take(m, r, &traced);
+    lariat_trace_stop(m->engine);
+    rc = rc || !o->trace ? rc : trace_write(m->engine, o->trace);
+    return rc || !o->timeline ? rc : timeline_draw(m->engine, o->timeline);
+}
+
+/* One more run of the last row that can be run, beside the samples: those are taken without tracing. */
+static int trace_last(bench *b)
+{
+    const options *o = b->all.options;
+    row *r = NULL;
+    for (int i = 0; (o->trace || o->timeline) && i < b->all.n; i++) {
+        r = *b->all.rows[i].reason ? r : &b->all.rows[i];
+    }
+    if (!r) {
+        return 0;
+    }
+    measurement m;
+    int rc = measurement_open(o, r, &m);
+    if (rc == 0) {
+        rc = m.engine ? trace_run(o, r, &m) : complain("%s", r->reason);
+    }
+    measurement_close(&m);
+    return rc;
+}
+
 /* --- the result --- */
 
 /* Rows that are still to be written: all of a comparison, or after Ctrl-C those that were not reached in the last round. */
 static int write_rest(bench *b)
 {
     int rc = 0;
+    for (int i = 0; i < b->all.n; i++) {
+        row_sum_up(&b->all, &b->all.rows[i]);
+    }
+    rows_compare(&b->all);
     if (b->all.options->compare) {
-        for (int i = 0; i < b->all.n; i++) {
-            row_sum_up(&b->all, &b->all.rows[i]);
-        }
-        rows_compare(&b->all);
         if (b->all.options->format == FORMAT_MD) {
             return bench_compared(&b->all);
         }
@@ -343,10 +396,16 @@ static int measure(bench *b)
 {
     const options *o = b->all.options;
     warn_of_length(b);
-    int rc = keeper_open(o->resume, &b->all, &b->keeper);
+    int rc = check_places(b);
+    rc = rc ? rc : keeper_open(o->resume, &b->all, &b->keeper);
     rc = rc ? rc : measure_bounds(&b->all);
     if (rc == 0) {
         rc = write_table(b, run_rounds(b));
+    }
+    rc = rc ? rc : trace_last(b);
+    if ((rc == 0 || rc == EXIT_INTERRUPTED) && o->plot) {
+        int drawn = plots_draw(&b->all, o->plot);
+        rc = rc ? rc : drawn;
     }
     int closed = keeper_close(&b->keeper);
     return rc ? rc : closed;

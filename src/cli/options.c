@@ -123,7 +123,7 @@ const option option_table[] = {
     {0, "ranks", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(ranks), 1, LARIAT_RANKS_MAX, NULL, "LARIAT_RANKS",
      "ranks of the ring (default: 1, or one for each GPU)"},
     {0, "ranks", "N,N...", BENCH, OPTION_LIST, FIELD(ring_sizes), 1, LARIAT_RANKS_MAX, NULL, "LARIAT_RANKS",
-     "ring sizes (default: 1, with --compare 2)"},
+     "ring sizes (default: 1, with --compare and --hops 2)"},
     {'t', "threads", "T", PLANS, OPTION_COUNT, FIELD(threads), 1, LARIAT_THREADS_MAX, NULL, "LARIAT_THREADS",
      "threads in all, shared out over the ranks, at least one for each (default: as many as the process may use CPUs)"},
     {0, "chunk", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(chunk), 1, LARIAT_CHUNK_MAX, NULL, "LARIAT_CHUNK",
@@ -154,8 +154,10 @@ const option option_table[] = {
     {0, "plan", NULL, RINGS, OPTION_FLAG, FIELD(plan), 0, 0, NULL, NULL,
      "print what the run would take, in memory and layout, and stop"},
     {0, "stats", "FILE.json", RUNS, OPTION_PATH, FIELD(stats), 0, 0, NULL, NULL, "write the figures of the run to a file"},
-    {0, "trace", "FILE.json", GENERATE, OPTION_PATH, FIELD(trace), 0, 0, NULL, NULL,
-     "write what each rank did when, for Perfetto or chrome://tracing; of ranks on CPUs"},
+    {0, "timeline", "FILE.svg", BENCH, OPTION_PATH, FIELD(timeline), 0, 0, NULL, NULL,
+     "draw one layer of the last row: what each rank did, and what travelled to it meanwhile (ranks on CPUs)"},
+    {0, "trace", "FILE.json", GENERATE | BENCH, OPTION_PATH, FIELD(trace), 0, 0, NULL, NULL,
+     "write what each rank did when, for Perfetto or chrome://tracing (ranks on CPUs; bench: of one more run of the last row)"},
     {'q', "quiet", NULL, ALL, OPTION_FLAG, FIELD(quiet), 0, 0, NULL, NULL, "no progress and no figures on standard error"},
     {'v', "verbose", NULL, ALL, OPTION_FLAG, FIELD(verbose), 0, 0, NULL, NULL,
      "say more on standard error: the model and the plan"},
@@ -195,12 +197,17 @@ const command_text command_texts[COMMAND_COUNT] = {
          "Invalid UTF-8 is read as U+FFFD."},
     [COMMAND_INSPECT] = {"inspect", "MODEL [options]", "say what a model is, its tensors, and the memory that it needs", NULL},
     [COMMAND_BENCH] =
-        {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T] | --hops --ranks N,N... [options]",
+        {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T] | --hops [options]",
          "measure prefill and decode, or the hops of a ring",
-         "Each row: a prompt of n_prompt random tokens is read (prefill), then n_gen tokens are decoded after it. "
-         "ceiling_share is the time that the machine's ceilings would allow (operations of the prefill at the peak of "
-         "fp32 multiply-adds, plus weight bytes of the decode at the read rate) over the time taken: with -n 0 the share of "
-         "prefill, with -p 0 that of decode. It is empty until --ceilings has measured this machine for as many threads.\n"
+         "Each row: a prompt of n_prompt random tokens is read (prefill: until the first token of its reply is there), then n_gen "
+         "tokens are decoded after that one. There is a row for every combination of the lists. Rows are measured in rounds, one "
+         "sample each, so that what drifts falls on all alike, and after Ctrl-C what was measured is reported. A row that does "
+         "not fit into memory says so. ceiling_share is the time that the machine's ceilings, measured in the same run, would "
+         "allow (operations of the prefill at the peak of fp32 multiply-adds, plus weight bytes of the decode at the read rate) "
+         "over the time taken; empty on GPUs, and for more threads than CPUs. The table has what one reads first; csv, json and "
+         "jsonl have everything, and what a row is repeated by.\n"
+         "With --compare rings stand beside a ring of one that is regular attention: the same tokens, read at once. A crossing is "
+         "the length of prompt from which on the ring is faster.\n"
          "With --hops each row is a kind of hop and a size. keys: every rank takes bytes of the next one's memory, all at once; "
          "gather: every rank gives a block, and all get all, bytes in all. time_us is of one hop with nothing to hide it, by "
          "the slowest rank, min_us and max_us are the fastest and the slowest repetition. As in nccl-tests, algbw_gbs is bytes "

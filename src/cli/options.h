@@ -65,7 +65,7 @@ typedef struct options {
     int64_t reps, warm_up;
     int format; /* table_format */
     bool no_cache, compare, ceilings, hops;
-    const char *resume, *plot;
+    const char *resume, *plot, *timeline;
 
     int64_t ranks, threads, chunk; /* 0: the library chooses */
     int kv, layout, pass;          /* lariat_kv, lariat_layout, lariat_pass */

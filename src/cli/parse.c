@@ -360,6 +360,9 @@ static int check_axes(const options *v)
 
 static int check_bench(options *v)
 {
+    if (v->ring_sizes.n == 0) {
+        v->ring_sizes = (count_list){.n = 1, .values = {v->compare || v->hops ? 2 : 1}};
+    }
     if (v->hops) {
         return check_hops(v);
     }
@@ -371,9 +374,6 @@ static int check_bench(options *v)
     }
     if (v->no_cache && largest(&v->depths) > 0) {
         return complain_usage("--depth: nothing is in a cache with --no-cache, leave one out");
-    }
-    if (v->ring_sizes.n == 0) {
-        v->ring_sizes = (count_list){.n = 1, .values = {v->compare ? 2 : 1}};
     }
     if (v->compare && largest(&v->ring_sizes) == 1) {
         return complain_usage("--ranks: a ring of one is what --compare measures the others against, give a larger one");

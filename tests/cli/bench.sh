@@ -32,7 +32,7 @@ must "depth, batches, threads of a rank" jq -es 'map([.ranks, .threads, .batch, 
 must "rates of a batch are those of all its sequences" jq -es 'all((.prefill_tps * .prefill_s / .n_prompt / .batch - 1 | fabs)
     < 1e-3)' rows
 "$lariat" bench -q -m random:3-70b -p 4 --depth 16776192 -n 0 -r 1 >table
-must "what does not fit is a row that says so" test "$(grep -c '^| 3-70b .*too little' table)" = 1
+must "what does not fit is a row that says so" test "$(grep -c '^| random:3-70b .*too little' table)" = 1
 
 # Rings beside rings of one.
 compare=(bench -q -m mha-bf16 --compare -p '2,9,30' -n 3 -r 2 --ranks 2,3 --block 4 --rank-threads 1 --kv f32)

@@ -2,7 +2,6 @@
 # lariat bench --hops: the rows and keys of its four formats, and what has no hops. No figure is judged.
 . "$(dirname "$0")/common.sh"
 
-run bench --hops
 run bench --hops --ranks 2,1
 run bench --hops --ranks 2 --plan
 run bench --hops --ranks 2 --dtype bf16
