@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 need_packages gcc=gcc g++=g++ libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev \
     libedit-dev libcmocka-dev clang=clang clang-tidy=clang-tidy llvm-symbolizer=llvm cppcheck=cppcheck shellcheck=shellcheck \
-    mandoc=mandoc aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3=python3 jq=jq
+    mandoc=mandoc gnuplot=gnuplot-nox aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3=python3 jq=jq
 clang_major=$(clang -dumpversion)
 need_packages "libclang-rt-${clang_major%%.*}-dev"
 need_room . 4000 "another folder for the checkout"

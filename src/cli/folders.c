@@ -1,18 +1,19 @@
-/* The user's folders for state and cache.
+/* Folders that are made where they are not there.
    Rests on mkdir. */
 #include "cli/folders.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 /* Makes every folder on the way to a file. What cannot be made shows when the file is opened. */
-static void make_folders(char *path)
+static void make_folders(char *path, mode_t mode)
 {
     for (char *c = path + 1; *c; c++) {
         if (*c == '/') {
             *c = 0;
-            mkdir(path, 0700);
+            mkdir(path, mode);
             *c = '/';
         }
     }
@@ -32,6 +33,16 @@ char *user_file(const char *variable, const char *otherwise, const char *name)
     if (n < 0) {
         return NULL;
     }
-    make_folders(path);
+    make_folders(path, 0700);
     return path;
+}
+
+void make_folder(const char *path)
+{
+    char *copy = strdup(path);
+    if (copy && *copy) {
+        make_folders(copy, 0777);
+        mkdir(copy, 0777);
+    }
+    free(copy);
 }

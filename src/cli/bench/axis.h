@@ -1,0 +1,34 @@
+/* An axis of a picture: from where to where, on which scale, in which unit, with which ticks.
+   Rests on nothing. */
+#ifndef CLI_BENCH_AXIS_H
+#define CLI_BENCH_AXIS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum quantity { OF_TOKENS, OF_RANKS, OF_SECONDS, OF_BYTES, OF_SPEED, OF_RATE } quantity;
+
+enum { AXIS_LABEL_MOST = 32, AXIS_TICKS_MOST = 64 };
+
+typedef struct tick {
+    double at;
+    char label[AXIS_LABEL_MOST]; /* "": a small one */
+} tick;
+
+/* All in units: a value times `scale`. */
+typedef struct axis {
+    bool logarithmic;
+    double low, high;
+    double scale;
+    const char *unit; /* "ms" */
+    tick ticks[AXIS_TICKS_MOST];
+    int n_ticks;
+} axis;
+
+/* Shows values from `least` to `most`, both above 0. */
+axis axis_of(quantity q, double least, double most);
+
+/* 512, 1,000, 1k, 1M: where a number of 1024s is one. */
+void axis_count(int64_t count, char label[AXIS_LABEL_MOST]);
+
+#endif
