@@ -35,7 +35,7 @@ must "rates of a batch are those of all its sequences" jq -es 'all((.prefill_tps
 must "what does not fit is a row that says so" test "$(grep -c '^| random:3-70b .*too little' table)" = 1
 
 # Rings beside rings of one.
-compare=(bench -q -m mha-bf16 --compare -p '2,9,30' -n 3 -r 2 --ranks 2,3 --block 4 --rank-threads 1 --kv f32)
+compare=(bench -q -m mha-bf16 --compare -p '2,9,30' -n 3 -r 2 --ranks '2,3' --block 4 --rank-threads 1 --kv f32)
 "$lariat" "${compare[@]}" -o jsonl >rows
 must "three rings of one and six others" jq -es 'map(.ranks) == [1, 1, 1, 2, 2, 2, 3, 3, 3]' rows
 must "the same tokens, logits that differ by rounding" jq -es '.[3:] | all(.same_tokens and .first_difference == null and
