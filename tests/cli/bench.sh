@@ -23,7 +23,7 @@ must "medians lie between the least and the most" jq -es 'all(.reps == 3 and .pr
 
 # The axes.
 tiny=(bench -q -m mha-bf16 -r 1 -o jsonl)
-"$lariat" "${tiny[@]}" -t 2 -p '1..4*2,5..7+1' -n 0,2 --kv f32,f16 --block 2,3 --ranks 2 >rows
+"$lariat" "${tiny[@]}" -t 2 -p '1..4*2,5..7+1' -n 0,2 --kv 'f32,f16' --block '2,3' --ranks 2 >rows
 must "every combination once" jq -es '(map([.kv, .chunk, .n_prompt, .n_gen]) | unique | length) == 48 and length == 48 and
     ([.[].n_prompt] | unique) == [1, 2, 4, 5, 6, 7] and ([.[].chunk] | unique) == [4, 6]' rows
 "$lariat" "${tiny[@]}" -p 3 -n 2 --depth 0,8 --batch 1,3 --rank-threads 1 --ranks 1,2 >rows
