@@ -11,6 +11,7 @@
 #include "cli/bench/table.h"
 #include "cli/ceilings.h"
 #include "cli/commands.h"
+#include "cli/folders.h"
 #include "cli/hops.h"
 #include "cli/message.h"
 #include "cli/output.h"
@@ -24,9 +25,11 @@
 #include "lariat/measure.h"
 #include "lariat/trace.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct bench {
     row_list all;
@@ -327,7 +330,12 @@ static int check_places(const bench *b)
         }
     }
     int rc = o->trace ? check_place(o->trace) : 0;
-    return rc || !o->timeline ? rc : check_place(o->timeline);
+    rc = rc || !o->timeline ? rc : check_place(o->timeline);
+    if (rc == 0 && o->plot) {
+        make_folder(o->plot);
+        rc = access(o->plot, W_OK | X_OK) == 0 ? 0 : complain("%s: cannot write into it: %s, choose another folder", o->plot, strerror(errno));
+    }
+    return rc;
 }
 
 static int trace_run(const options *o, row *r, measurement *m)

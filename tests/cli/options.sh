@@ -58,6 +58,25 @@ run bench -m x --ranks 1,0
 run bench -m x -p 0 -n 0
 run bench -m x -p 8,16m
 run bench -m x -o xml
+run bench -m x -p 1k..8k
+run bench -m x -p 8k..1k*2
+run bench -m x -p 0..8*2
+run bench -m x -p 1..8*1
+run bench -m x -p 1..8+0
+run bench -m x -p 1..100+1
+run bench -m x -p 1..2..3*2
+run bench -m x -p '1..8*2,'
+run bench -m x -p 9223372036854775807..9223372036854775807*2
+run bench -m x --kv f16,f8
+run bench -m x --kv f16,
+run bench -m x --block 1k --chunk 2k
+run bench -m x --rank-threads 1 -t 2
+run bench -m x --no-cache --depth 4
+run bench -m x --no-cache -p 0,4
+run bench -m x --compare --ranks 1
+run bench -m x --batch 0
+run bench -m x -p 8m --depth 4m --batch 2
+run bench -m x --plot ''
 run tokenize -m x --jsonl --decode
 run inspect
 run inspect one two

@@ -56,11 +56,12 @@ static bool check_from(json_t *object, comparison *out)
 
 /* --- reading --- */
 
-/* Finds the row of a line; NULL: it is none of this run's. */
-static row *row_of(row_list *all, json_t *const identities[], const json_t *identity)
+/* Finds the row of a line, one that takes samples still if it is one (rows may be alike); NULL: there is none. */
+static row *row_of(row_list *all, json_t *const identities[], const json_t *identity, bool takes_samples)
 {
     for (int i = 0; i < all->n; i++) {
-        if (json_equal(identities[i], identity)) {
+        bool full = all->rows[i].n_samples >= all->options->reps;
+        if (json_equal(identities[i], identity) && !(takes_samples && full)) {
             return &all->rows[i];
         }
     }
@@ -72,13 +73,13 @@ static bool take_line(row_list *all, json_t *const identities[], json_t *line)
 {
     json_t *identity = json_object_get(line, "row"), *kept = json_object_get(line, "sample");
     json_t *check = json_object_get(line, "check");
-    row *r = row_of(all, identities, identity);
+    row *r = row_of(all, identities, identity, kept != NULL);
     sample s;
     comparison c = {0};
     if (!json_is_object(identity) || !kept == !check || (kept && !sample_from(kept, &s)) || (check && !check_from(check, &c))) {
         return false;
     }
-    if (r && kept && r->n_samples < all->options->reps) {
+    if (r && kept) {
         r->samples[r->n_samples++] = s;
     } else if (r && check) {
         c.regular = -1;
