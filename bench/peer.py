@@ -62,7 +62,6 @@ class Bench:
 
     def against_peer(self, part, what, model, prompt, gen):
         got = self.take_turns({"lariat": lambda: self.lariat(model, prompt, gen), "peer": lambda: self.llama(model, prompt, gen)})
-        run([self.args.lariat, "bench", "-q", "--ceilings", "-m", model, "-t", "2"])
         self.report(part, what, lariat=got["lariat"], peer=got["peer"], ratio=got["lariat"] / got["peer"],
                     ceiling_share=self.share(model, prompt, gen))
 
@@ -150,8 +149,6 @@ def main():
     bench = Bench(args)
     about = machine()
     print(f"{about['cpu']}, {about['cores']} cores, {' '.join(about['flags'])}; {run([args.lariat, '--version']).strip()}")
-    if set(args.parts) & {"types", "long"}:
-        run([args.lariat, "bench", "-q", "--ceilings", "-t", "2"])
     for part in args.parts:
         getattr(bench, part)()
     if args.out:
