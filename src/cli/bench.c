@@ -111,8 +111,11 @@ static int make_rows(bench *b)
         return rc;
     }
     b->all.rows = calloc((size_t)list.n, sizeof *b->all.rows);
-    rc = b->all.rows ? 0 : complain_memory("bench");
-    b->all.n = rc ? 0 : list.n;
+    if (!b->all.rows) {
+        cells_free(&list);
+        return complain_memory("bench");
+    }
+    b->all.n = list.n;
     for (int i = 0; rc == 0 && i < list.n; i++) {
         row *r = &b->all.rows[i];
         *r = (row){.cell = list.cells[i], .hidden_share = -1, .beside = {.regular = -1}};

@@ -322,9 +322,9 @@ static int check_hops(const options *v)
     return v->plan ? complain_usage("--plan: hops have no plan, leave out --hops") : 0;
 }
 
-static int64_t largest(const count_list *list)
+/* The largest value, at least `most`. */
+static int64_t largest(const count_list *list, int64_t most)
 {
-    int64_t most = 0;
     for (int i = 0; i < list->n; i++) {
         most = list->values[i] > most ? list->values[i] : most;
     }
@@ -349,11 +349,12 @@ static int check_axes(const options *v)
     if (has_zero(&v->prompt_lengths) && (v->compare || v->no_cache)) {
         return complain_usage("-p: 0: there is no text to read for every token, give prompts of one token or more");
     }
-    int64_t prompt = largest(&v->prompt_lengths), depth = largest(&v->depths), reply = largest(&v->reply_lengths);
-    if (prompt + depth + reply > LARIAT_CONTEXT_MAX / largest(&v->batches)) {
+    int64_t prompt = largest(&v->prompt_lengths, 0), depth = largest(&v->depths, 0), reply = largest(&v->reply_lengths, 0);
+    int64_t batch = largest(&v->batches, 1);
+    if (prompt + depth + reply > LARIAT_CONTEXT_MAX / batch) {
         return complain_usage("-p: %lld tokens and -n %lld%s are more than the %d positions of any context, give fewer",
                               (long long)prompt, (long long)reply,
-                              depth || largest(&v->batches) > 1 ? ", with --depth and --batch," : "", LARIAT_CONTEXT_MAX);
+                              depth || batch > 1 ? ", with --depth and --batch," : "", LARIAT_CONTEXT_MAX);
     }
     return 0;
 }
@@ -372,10 +373,10 @@ static int check_bench(options *v)
     if (v->rank_threads && v->threads) {
         return complain_usage("--rank-threads: says how many threads each rank has, leave out -t");
     }
-    if (v->no_cache && largest(&v->depths) > 0) {
+    if (v->no_cache && largest(&v->depths, 0) > 0) {
         return complain_usage("--depth: nothing is in a cache with --no-cache, leave one out");
     }
-    if (v->compare && largest(&v->ring_sizes) == 1) {
+    if (v->compare && largest(&v->ring_sizes, 0) == 1) {
         return complain_usage("--ranks: a ring of one is what --compare measures the others against, give a larger one");
     }
     return check_axes(v);

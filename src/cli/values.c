@@ -110,7 +110,7 @@ static int add_value(const char *where, int64_t value, count_list *list)
 static int add_range(const option *o, const char *where, char *text, char *dots, count_list *list)
 {
     char *last = dots + 2, *sign = strpbrk(last, "*+");
-    int64_t from, to, by;
+    int64_t from = 0, to = 0, by = 0;
     *dots = 0;
     if (!sign) {
         return complain_usage("%s: %s..%s: a range needs its step, give %s..%s*2 or %s..%s+%s", where, text, last, text, last,

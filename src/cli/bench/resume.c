@@ -118,13 +118,16 @@ static int read_lines(const char *path, FILE *file, row_list *all, json_t *const
 static int read_file_for(row_list *all, const char *path, FILE *file)
 {
     json_t **identities = calloc((size_t)all->n, sizeof(json_t *)); /* NOLINT(bugprone-sizeof-expression): of pointers */
-    int rc = identities ? 0 : complain_memory(path);
+    if (!identities) {
+        return complain_memory(path);
+    }
+    int rc = 0;
     for (int i = 0; rc == 0 && i < all->n; i++) {
         identities[i] = record_identity(all, &all->rows[i]);
         rc = identities[i] ? 0 : complain_memory(path);
     }
     rc = rc ? rc : read_lines(path, file, all, identities);
-    for (int i = 0; identities && i < all->n; i++) {
+    for (int i = 0; i < all->n; i++) {
         json_decref(identities[i]);
     }
     free((void *)identities);
