@@ -15,7 +15,7 @@
 enum { LINE_MOST = 1024 };
 
 static _Atomic(lariat_engine *) running;
-static atomic_bool cancels_again, interrupted;
+static atomic_bool cancels_again, held, interrupted;
 static char bus_line[LINE_MOST];
 static bool has_terminal;
 static struct termios terminal_before;
@@ -45,12 +45,14 @@ static void on_interrupt(int signal_number)
 {
     (void)signal_number;
     lariat_engine *engine = atomic_load(&running);
-    if (!engine || (atomic_load(&interrupted) && !atomic_load(&cancels_again))) {
+    if ((!engine && !atomic_load(&held)) || (atomic_load(&interrupted) && !atomic_load(&cancels_again))) {
         restore_terminal();
         _exit(EXIT_INTERRUPTED);
     }
     atomic_store(&interrupted, true);
-    lariat_engine_cancel(engine);
+    if (engine) {
+        lariat_engine_cancel(engine);
+    }
 }
 
 static void handle(int signal_number, void (*handler)(int))
@@ -92,6 +94,11 @@ void signals_cancel(lariat_engine *engine, bool again)
 {
     atomic_store(&cancels_again, again);
     atomic_store(&running, engine);
+}
+
+void signals_hold(bool on)
+{
+    atomic_store(&held, on);
 }
 
 bool signals_interrupted(void)

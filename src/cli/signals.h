@@ -16,6 +16,10 @@ void signals_name_model(const char *model);
    one answer). NULL before the engine is closed. */
 void signals_cancel(lariat_engine *engine, bool again);
 
+/* While on, the first Ctrl-C is noted where there is no engine either, for who looks at signals_interrupted: what was measured is
+   still to be written. The second one ends the program. */
+void signals_hold(bool on);
+
 /* Has Ctrl-C been pressed since the last call of signals_forget? */
 bool signals_interrupted(void);
 void signals_forget(void);
