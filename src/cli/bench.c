@@ -29,6 +29,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 typedef struct bench {
@@ -37,14 +38,22 @@ typedef struct bench {
     keeper keeper;
     bench_progress progress;
     table table;
+    bool mute; /* standard output failed, which was said */
 } bench;
 
 /* --- before anything is measured --- */
 
 static int name_model(bench *b, const char *model)
 {
-    const char *slash = strrchr(model, '/');
-    json_t *name = json_from_text(slash && slash[1] ? slash + 1 : model);
+    size_t size = strlen(model);
+    while (size > 1 && model[size - 1] == '/') {
+        size--;
+    }
+    const char *name_at = model + size;
+    while (name_at > model && name_at[-1] != '/') {
+        name_at--;
+    }
+    json_t *name = json_from_bytes(name_at, (size_t)(model + size - name_at));
     b->all.model_name = name ? strdup(json_string_value(name)) : NULL;
     json_decref(name);
     return b->all.model_name ? 0 : complain_memory("bench");
@@ -62,6 +71,9 @@ static int describe_model(bench *b)
     b->all.weight_type = info->weight_type;
     b->all.vocab = info->vocab;
     lariat_cpu_name(b->all.cpu, sizeof b->all.cpu);
+    struct utsname machine = {0};
+    uname(&machine);
+    snprintf(b->all.host, sizeof b->all.host, "%s", machine.nodename);
     return name_model(b, o->model);
 }
 
@@ -93,6 +105,7 @@ static int plan_rows(bench *b)
         } else if (status != LARIAT_OK) {
             return complain_library();
         }
+        b->all.has_reasons = b->all.has_reasons || *r->reason || r->plan.total_bytes > r->plan.available_bytes;
         if (o->plan || o->verbose) {
             plan_describe(&r->plan, "", o->plan ? stdout : stderr);
         }
@@ -151,7 +164,8 @@ static bool has_ceiling(const row_list *all, int32_t threads)
     return false;
 }
 
-/* A second for each number of threads. More threads than CPUs have no ceiling of their own. */
+/* A second for each number of threads. More threads than CPUs have no ceiling of their own; nor has what there is no memory to
+   measure in. */
 static int measure_bounds(row_list *all)
 {
     enum { LARGE = 1 << 30 }; /* weights beyond this are far from any cache, however many they are */
@@ -163,12 +177,19 @@ static int measure_bounds(row_list *all)
         const lariat_plan *plan = &all->rows[i].plan;
         lariat_ceilings best;
         bench_ceilings *out = &all->ceilings[all->n_ceilings];
-        if (plan->cards > 0 || plan->threads < 1 || plan->threads > plan->cpus || has_ceiling(all, plan->threads)) {
+        bool needless = *all->rows[i].reason || plan->cards > 0 || has_ceiling(all, plan->threads);
+        if (needless || plan->threads < 1 || plan->threads > plan->cpus) {
             continue;
         }
-        int64_t bytes = plan->weight_bytes < LARGE ? plan->weight_bytes : LARGE;
-        if (lariat_measure_ceilings(plan->threads, &best) != LARIAT_OK ||
-            lariat_measure_read(plan->threads, bytes, &out->read_rate) != LARIAT_OK) {
+        int64_t bytes = plan->weight_bytes < LARGE ? plan->weight_bytes : LARGE, most = plan->available_bytes / 4;
+        lariat_status status = lariat_measure_ceilings(plan->threads, &best);
+        if (status == LARIAT_OK) {
+            status = lariat_measure_read(plan->threads, bytes < most ? bytes : most, &out->read_rate);
+        }
+        if (status == LARIAT_NO_MEMORY) {
+            continue;
+        }
+        if (status != LARIAT_OK) {
             return complain_library();
         }
         out->threads = plan->threads;
@@ -180,47 +201,52 @@ static int measure_bounds(row_list *all)
 
 /* --- checks of a ring against the ring of one --- */
 
-static const row *regular_of(const row_list *all, const row *ring)
+/* Is there still to be compared what these two give? */
+static bool pair_wants_check(const row *regular, const row *ring)
 {
-    for (int i = 0; i < all->n; i++) {
-        if (cell_is_regular_of(&all->rows[i].cell, &ring->cell)) {
-            return &all->rows[i];
-        }
-    }
-    return NULL;
+    return !ring->beside.checked && !*ring->reason && !*regular->reason;
 }
 
 /* Is what this row gives still to be compared, or to compare others with? */
 static bool wants_check(const row_list *all, const row *r)
 {
-    if (!all->options->compare) {
-        return false;
-    }
-    if (r->cell.ranks > 1) {
-        return !r->beside.checked;
+    int at = all->options->compare ? rows_regular_of(all, r) : -1;
+    if (!all->options->compare || r->cell.ranks > 1) {
+        return at >= 0 && pair_wants_check(&all->rows[at], r);
     }
     for (int i = 0; i < all->n; i++) {
         const row *ring = &all->rows[i];
-        if (ring->cell.ranks > 1 && !ring->beside.checked && cell_is_regular_of(&r->cell, &ring->cell)) {
+        if (ring->cell.ranks > 1 && pair_wants_check(r, ring) && cell_is_regular_of(&r->cell, &ring->cell)) {
             return true;
         }
     }
     return false;
 }
 
-/* Compares what can be compared by now; what was compared is let go. */
+static void drop_logits(row *r)
+{
+    free(r->logits);
+    r->logits = NULL;
+}
+
+/* Compares what can be compared by now; logits that nobody waits for are let go. */
 static int check_rows(bench *b)
 {
     row_list *all = &b->all;
     int rc = 0;
-    for (int i = 0; rc == 0 && i < all->n; i++) {
+    for (int i = 0; rc == 0 && all->options->compare && i < all->n; i++) {
         row *ring = &all->rows[i];
-        const row *regular = ring->cell.ranks > 1 ? regular_of(all, ring) : NULL;
-        if (regular && !ring->beside.checked && ring->ids && ring->logits && regular->ids && regular->logits) {
+        int at = rows_regular_of(all, ring);
+        const row *regular = at >= 0 ? &all->rows[at] : NULL;
+        if (regular && pair_wants_check(regular, ring) && ring->ids && ring->logits && regular->ids && regular->logits) {
             row_check(regular, ring, all->vocab);
             rc = keep_check(&b->keeper, all, ring);
-            free(ring->logits);
-            ring->logits = NULL;
+            drop_logits(ring);
+        }
+    }
+    for (int i = 0; i < all->n; i++) {
+        if (all->rows[i].logits && !wants_check(all, &all->rows[i])) {
+            drop_logits(&all->rows[i]);
         }
     }
     return rc;
@@ -236,23 +262,41 @@ static void on_progress(void *user, int64_t done, int64_t total)
 static int take_sample(bench *b, row *r, measurement *m, bool check)
 {
     sample s;
+    const bench_ceilings *best = rows_ceilings(&b->all, r);
     lariat_engine_on_progress(m->engine, on_progress, &b->progress);
     int rc = measurement_warm_up(m, r, check);
+    bench_progress_take(&b->progress);
     rc = rc ? rc : measurement_take(m, r, &s);
     if (rc == 0 && r->n_samples < b->all.options->reps) {
+        s.fma_flops = best ? best->fma_flops : 0;
+        s.read_rate = best ? best->read_rate : 0;
         r->samples[r->n_samples++] = s;
         rc = keep_sample(&b->keeper, &b->all, r, &s);
     }
     return rc;
 }
 
+/* Rounds that are left will do nothing for a row that turned out not to fit. */
+static void give_up(bench *b, const row *r, int64_t round)
+{
+    double cost = progress_cost(b->all.options, &r->cell);
+    b->progress.total -= (double)(b->all.options->reps - 1 - round) * cost;
+    if (!b->all.has_reasons && b->table.format == FORMAT_MD) {
+        bench_progress_clear(&b->progress);
+        warn("%s", r->reason);
+    }
+}
+
 /* The sample of a round, where the row has none yet. */
 static int visit(bench *b, int64_t round, int at)
 {
     row *r = &b->all.rows[at];
-    bool check = round == 0 && wants_check(&b->all, r);
+    bool check = wants_check(&b->all, r) && !r->logits;
     if (*r->reason || (r->n_samples > round && !check)) {
         return 0;
+    }
+    if (signals_interrupted()) {
+        return EXIT_INTERRUPTED;
     }
     b->progress.round = round;
     b->progress.at = at;
@@ -261,23 +305,25 @@ static int visit(bench *b, int64_t round, int at)
     int rc = measurement_open(b->all.options, r, &m);
     if (rc == 0 && m.engine) {
         rc = take_sample(b, r, &m, check);
+    } else if (rc == 0) {
+        give_up(b, r, round);
     }
     measurement_close(&m);
     bench_progress_done(&b->progress);
-    if (rc) {
-        bench_progress_clear(&b->progress);
-    }
-    return rc;
+    return rc ? rc : check_rows(b);
 }
 
 static int write_row(bench *b, row *r)
 {
-    if (r->n_samples == 0 && !*r->reason) {
+    if (r->written || (r->n_samples == 0 && !*r->reason)) {
         return 0;
     }
     bench_progress_clear(&b->progress);
-    row_sum_up(&b->all, r);
-    return bench_row(&b->table, &b->all, r);
+    row_sum_up(r);
+    r->written = true;
+    int rc = bench_row(&b->table, &b->all, r);
+    b->mute = b->mute || rc;
+    return rc;
 }
 
 /* With --compare a row is complete only when all are. */
@@ -314,7 +360,6 @@ static int run_rounds(bench *b)
     int rc = 0;
     for (int64_t round = 0; rc == 0 && round < o->reps; round++) {
         rc = run_round(b, round);
-        rc = rc || round > 0 ? rc : check_rows(b);
     }
     bench_progress_clear(&b->progress);
     return rc;
@@ -376,12 +421,12 @@ static int trace_last(bench *b)
 
 /* --- the result --- */
 
-/* Rows that are still to be written: all of a comparison, or after Ctrl-C those that were not reached in the last round. */
+/* Rows that are still to be written: all of a comparison, or those that were not reached in the last round. */
 static int write_rest(bench *b)
 {
     int rc = 0;
     for (int i = 0; i < b->all.n; i++) {
-        row_sum_up(&b->all, &b->all.rows[i]);
+        row_sum_up(&b->all.rows[i]);
     }
     rows_compare(&b->all);
     if (b->all.options->compare) {
@@ -389,15 +434,19 @@ static int write_rest(bench *b)
             return bench_compared(&b->all);
         }
     }
-    for (int i = (int)b->table.rows; rc == 0 && i < b->all.n; i++) {
+    for (int i = 0; rc == 0 && i < b->all.n; i++) {
         rc = write_row(b, &b->all.rows[i]);
     }
     return rc;
 }
 
+/* What was measured is written however the measuring ended. */
 static int write_table(bench *b, int rc)
 {
-    int written = rc == 0 || rc == EXIT_INTERRUPTED ? write_rest(b) : rc;
+    if (b->mute) {
+        return rc;
+    }
+    int written = write_rest(b);
     bool md = b->table.format == FORMAT_MD;
     written = written ? written : md ? bench_conditions(&b->all) : table_end(&b->table);
     return rc ? rc : written;
@@ -412,12 +461,10 @@ static int measure(bench *b)
     rc = rc ? rc : measure_bounds(&b->all);
     if (rc == 0) {
         rc = write_table(b, run_rounds(b));
-    }
-    rc = rc ? rc : trace_last(b);
-    if ((rc == 0 || rc == EXIT_INTERRUPTED) && o->plot) {
-        int drawn = plots_draw(&b->all, o->plot);
+        int drawn = o->plot ? plots_draw(&b->all, o->plot) : 0;
         rc = rc ? rc : drawn;
     }
+    rc = rc ? rc : trace_last(b);
     int closed = keeper_close(&b->keeper);
     return rc ? rc : closed;
 }
@@ -428,7 +475,9 @@ static int bench_model(const options *o)
     int rc = describe_model(&b);
     rc = rc ? rc : make_rows(&b);
     if (rc == 0) {
+        signals_hold(!o->plan);
         rc = o->plan ? output_flush() : measure(&b);
+        signals_hold(false);
     }
     bench_close(&b);
     return rc;
@@ -438,7 +487,9 @@ static int keep_ceilings(const options *o)
 {
     int64_t weight_bytes = 0;
     if (o->model) {
-        lariat_options library = plan_options(o, 1, 1);
+        options one = *o;
+        one.device = (int)o->devices.values[0];
+        lariat_options library = plan_options(&one, 1, 1);
         lariat_plan plan;
         if (lariat_plan_make(o->model, &library, &plan) != LARIAT_OK) {
             return complain_library();

@@ -105,7 +105,7 @@ const option option_table[] = {
     {0, "rank-threads", "N", BENCH, OPTION_COUNT, FIELD(rank_threads), 1, LARIAT_THREADS_MAX, NULL, NULL,
      "threads of each rank, in place of -t: a larger ring has more"},
     {'r', "reps", "N", BENCH, OPTION_COUNT, FIELD(reps), 1, 1000, "3", NULL,
-     "rounds over all rows; medians are reported, with the least and the most"},
+     "rounds over all rows; medians are reported, and but for Markdown the least and the most"},
     {0, "warm-up", "N", BENCH, OPTION_COUNT, FIELD(warm_up), 0, 1000, "1", NULL, "runs before the clock starts, for every row and round"},
     {0, "resume", "FILE.jsonl", BENCH, OPTION_PATH, FIELD(resume), 0, 0, NULL, NULL,
      "keep every measurement in this file, and take from it those that an earlier run made of the same rows: go on where it was "
@@ -116,7 +116,7 @@ const option option_table[] = {
     {0, "ceilings", NULL, BENCH, OPTION_FLAG, FIELD(ceilings), 0, 0, NULL, NULL,
      "measure what this machine does at best with -t threads (multiply-adds; reading memory, the cache and, with -m, a buffer "
      "as "
-     "large as the weights) and keep it for shares of the ceiling; without -m nothing else is run"},
+     "large as the weights) and keep it for the last line of other runs; without a model nothing else is run"},
     {0, "hops", NULL, BENCH, OPTION_FLAG, FIELD(hops), 0, 0, NULL, NULL,
      "measure the hops between the ranks instead, each kind by size; without a model"},
 
@@ -203,11 +203,11 @@ const command_text command_texts[COMMAND_COUNT] = {
          "tokens are decoded after that one. There is a row for every combination of the lists. Rows are measured in rounds, one "
          "sample each, so that what drifts falls on all alike, and after Ctrl-C what was measured is reported. A row that does "
          "not fit into memory says so. ceiling_share is the time that the machine's ceilings, measured in the same run, would "
-         "allow (operations of the prefill at the peak of fp32 multiply-adds, plus weight bytes of the decode at the read rate) "
-         "over the time taken; empty on GPUs, and for more threads than CPUs. The table has what one reads first; csv, json and "
-         "jsonl have everything, and what a row is repeated by.\n"
-         "With --compare rings stand beside a ring of one that is regular attention: the same tokens, read at once. A crossing is "
-         "the length of prompt from which on the ring is faster.\n"
+         "allow (operations of the prefill at the peak of fp32 multiply-adds, plus weight bytes of the decode at the read "
+         "rate, or without a cache its operations) over the time taken; empty on GPUs, and for more threads than CPUs. The table "
+         "has what one reads first; csv, json and jsonl have everything, and what a row is repeated by.\n"
+         "With --compare rings stand beside a ring of one, which is regular attention, in passes of the default length, or of --chunk. "
+         "Below the table stands from which prompt length on a ring is faster.\n"
          "With --hops each row is a kind of hop and a size. keys: every rank takes bytes of the next one's memory, all at once; "
          "gather: every rank gives a block, and all get all, bytes in all. time_us is of one hop with nothing to hide it, by "
          "the slowest rank, min_us and max_us are the fastest and the slowest repetition. As in nccl-tests, algbw_gbs is bytes "

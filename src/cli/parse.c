@@ -351,6 +351,10 @@ static int check_axes(const options *v)
     }
     int64_t prompt = largest(&v->prompt_lengths, 0), depth = largest(&v->depths, 0), reply = largest(&v->reply_lengths, 0);
     int64_t batch = largest(&v->batches, 1);
+    if (largest(&v->blocks, 0) > LARIAT_CHUNK_MAX / largest(&v->ring_sizes, 1)) {
+        return complain_usage("--block: %lld tokens for each of %lld ranks are more than the %d of any pass, give fewer",
+                              (long long)largest(&v->blocks, 0), (long long)largest(&v->ring_sizes, 1), LARIAT_CHUNK_MAX);
+    }
     if (prompt + depth + reply > LARIAT_CONTEXT_MAX / batch) {
         return complain_usage("-p: %lld tokens and -n %lld%s are more than the %d positions of any context, give fewer",
                               (long long)prompt, (long long)reply,
@@ -372,6 +376,9 @@ static int check_bench(options *v)
     }
     if (v->rank_threads && v->threads) {
         return complain_usage("--rank-threads: says how many threads each rank has, leave out -t");
+    }
+    if (v->timeline && v->layout == LARIAT_LAYOUT_SLICES) {
+        return complain_usage("--timeline: is of a pass by tokens, leave out --layout slices");
     }
     if (v->no_cache && largest(&v->depths, 0) > 0) {
         return complain_usage("--depth: nothing is in a cache with --no-cache, leave one out");

@@ -159,7 +159,10 @@ static int set_list(const option *o, const char *where, const char *text, count_
     char piece[PIECE_MOST];
     for (const char *at = text;;) {
         size_t size = strcspn(at, ",");
-        snprintf(piece, sizeof piece, "%.*s", (int)(size < sizeof piece ? size : sizeof piece - 1), at);
+        if (size >= sizeof piece) {
+            return complain_usage("%s: '%.*s...' is no value, give shorter ones", where, PIECE_MOST / 2, at);
+        }
+        snprintf(piece, sizeof piece, "%.*s", (int)size, at);
         int rc = add_piece(o, where, piece, &list);
         if (rc) {
             return rc;

@@ -55,15 +55,47 @@ must "taken from the file" test "$(wc -l <kept) $(jq -c '[.prefill_s, .decode_s,
 head -n 7 kept >begun && printf '{"row": {"ver' >>begun
 "$lariat" "${bench[@]}" -o jsonl --resume begun >again
 must "a torn line is dropped, what is missing is measured" jq -es 'length == 12' begun
-"$lariat" "${compare[@]}" -o jsonl --resume compared >rows && "$lariat" "${compare[@]}" -o jsonl --resume compared >again
-must "checks are kept as well" test "$(jq -c '[.same_tokens, .logit_difference]' rows)" = "$(jq -c '[.same_tokens, .logit_difference]' again)"
+"$lariat" "${compare[@]}" -o jsonl --resume compared >rows
+must "a line for each sample and each check" test "$(grep -c '"sample"' compared) $(grep -c '"check"' compared)" = "18 6"
+"$lariat" "${compare[@]}" -o jsonl --resume compared >again
+must "nothing is measured or checked again" test "$(wc -l <compared)" = 24
+must "and all is the same" test "$(jq -c '[.same_tokens, .logit_difference]' rows)" = "$(jq -c '[.same_tokens, .logit_difference]' again)"
+"$lariat" bench -q -m mha-bf16 --compare -p 4 -n 1 -r 1 --ranks '2,2' --resume twins >table && "$lariat" bench -q -m mha-bf16 --compare \
+    -p 4 -n 1 -r 1 --ranks '2,2' --resume twins >table
+must "rows that are alike have a check each" test "$(wc -l <twins)" = 5
 echo '{"row": {}}' >>kept
 run "${bench[@]}" --resume kept
 
+run bench -q -m mha-bf16 --resume /dev/null
+
+# Ctrl-C, also between two samples: what was measured is written.
+set -m
+"$lariat" bench -q -m mha-bf16 -p '4,5' -n 1 -r 1000 -o json --resume stopped >rows &
+until_it grep -q sample stopped
+kill -INT $!
+wait $!
+must "Ctrl-C ends with 130" test $? = 130
+must "and a whole list of what there is" jq -e 'length >= 1 and .[0].reps >= 1' rows
+must "no sample more than were kept" test "$(jq 'map(.reps) | add' rows)" = "$(wc -l <stopped)"
+(ulimit -f 1 && "$lariat" bench -q -m mha-bf16 -p '4,5' -n 1 -r 3 -o json --resume full 2>why) | cat >rows
+must "a file that is full loses nothing of the table" jq -e 'length >= 1 and .[0].reps >= 1' rows
+must "and is named" grep -q '^lariat: full: cannot write' why
+
+# Pictures, a trace, a layer.
+"$lariat" bench -q -m mha-bf16 --ranks '1,2' --rank-threads 1 -p '16,32' -n 2 -r 2 --layout tokens --chunk 16 --trace trace.json --timeline layer.svg \
+    --plot pictures >table 2>why
+must "a trace of the last row's ranks" jq -e '[.traceEvents[] | select(.ph == "X") | .tid] | unique | length >= 3' trace.json
+must "a picture of a layer" grep -q 'keys of\|>1<\|from 1' layer.svg
+if command -v gnuplot >gnuplot.path; then
+    must "pictures with their data" test -s pictures/first-token.svg -a -s pictures/token.png -a -s pictures/speedup.tsv
+else
+    say "pictures with their data"
+fi
+
 "$lariat" bench -q -m mha-bf16 -p 0 -n 2 -r 1 -o jsonl >rows &&
-    must "decode alone" jq -e '.prefill_s == 0 and .decode_tps > 0' rows
+    must "decode alone" jq -e '.prefill_s == null and .decode_tps > 0' rows
 "$lariat" bench -q -m mha-bf16 -p 5 -n 0 -r 2 -o jsonl >rows &&
-    must "prefill alone" jq -e '.decode_s == 0 and .prefill_tps > 0' rows
+    must "prefill alone" jq -e '.decode_s == null and .prefill_tps > 0' rows
 
 "$lariat" bench -q --ceilings -t 1 && must "ceilings are kept" jq -e '.threads."1".fma_flops > 0' cache/lariat/ceilings-*.json
 "$lariat" bench -q --ceilings -m mha-bf16 -t 1 -p 4 -n 2 -r 1 -o jsonl >rows

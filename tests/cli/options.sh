@@ -74,6 +74,9 @@ run bench -m x --rank-threads 1 -t 2
 run bench -m x --no-cache --depth 4
 run bench -m x --no-cache -p 0,4
 run bench -m x --compare --ranks 1
+run bench -m x --block 1m --ranks 4096
+run bench -m x -p 00000000000000000000000000000000000000000000000000000000000000512
+run bench -m x --timeline x.svg --layout slices
 run bench -m x --batch 0
 run bench -m x -p 8m --depth 4m --batch 2
 run bench -m x --plot ''

@@ -29,6 +29,9 @@ options cell_options(const options *o, const cell *c);
 /* KV slots that it takes, all sequences together. */
 int64_t cell_context(const cell *c);
 
+/* Do two cells differ in the length of the prompt only? */
+bool cell_same_series(const cell *a, const cell *b);
+
 /* Is this the ring of one that `ring` is compared with? */
 bool cell_is_regular_of(const cell *c, const cell *ring);
 

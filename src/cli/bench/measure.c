@@ -133,6 +133,9 @@ static int generate(measurement *m, int64_t from, int64_t count, int64_t most, d
                                        .sampler = m->samplers[b],
                                        .most = most};
     }
+    if (signals_interrupted()) { /* between two calls: the next one would go through */
+        return EXIT_INTERRUPTED;
+    }
     lariat_engine_stats(m->engine, &before);
     double began = now_s();
     lariat_status status = lariat_generate(m->engine, m->replies, (int32_t)m->cell.batch, on_token, m);
@@ -245,6 +248,7 @@ int measurement_take(measurement *m, row *r, sample *out)
     int rc = run(m, m->cell.n_prompt, m->cell.n_gen, out);
     lariat_engine_stats(m->engine, &after);
     out->rank_bytes = rank_bytes(m, &after);
+    out->hops = after.hops - before.hops;
     out->hop_s = after.hop_s - before.hop_s;
     out->hop_wait_s = after.hop_wait_s - before.hop_wait_s;
     return rc ? rc : keep_ids(m, r);

@@ -18,9 +18,9 @@ double progress_cost(const options *o, const cell *c)
     return batch * ((double)c->depth + once + (double)o->warm_up * warm_up);
 }
 
-static void draw(bench_progress *p, double part)
+static void draw(bench_progress *p)
 {
-    double now = now_s(), spent = now - p->began_s, done = p->done + part * p->now;
+    double now = now_s(), spent = now - p->began_s, done = p->done + p->part * p->now;
     if (!p->wanted || spent < quiet_s || now - p->drawn_s < between_s || done <= 0) {
         return;
     }
@@ -35,12 +35,21 @@ static void draw(bench_progress *p, double part)
 void bench_progress_begin(bench_progress *p, double cost)
 {
     p->now = cost;
-    draw(p, 0);
+    p->part = 0;
+    p->taking = false;
+    draw(p);
+}
+
+void bench_progress_take(bench_progress *p)
+{
+    p->taking = true;
 }
 
 void bench_progress_at(bench_progress *p, int64_t done, int64_t total)
 {
-    draw(p, total > 0 ? (double)done / (double)total : 0);
+    double part = p->taking && total > 1 ? (double)done / (double)total : 0; /* of the prompt: a token made is a step of one */
+    p->part = part > p->part ? part : p->part;
+    draw(p);
 }
 
 void bench_progress_done(bench_progress *p)

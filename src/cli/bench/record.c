@@ -36,11 +36,10 @@ json_t *record_identity(const row_list *all, const row *r)
     const cell *c = &r->cell;
     char fingerprint[17];
     snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)all->fingerprint);
-    json_t *machine = json_from_text(all->cpu);
-    return json_pack("{s:s, s:s, s:s, s:s, s:o?, s:s, s:s, s:i, s:b, s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, "
+    return json_pack("{s:s, s:s, s:s, s:s, s:o?, s:o?, s:s, s:s, s:i, s:b, s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, "
                      "s:b, s:I}",
                      "version", lariat_version(), "model", all->model_name, "weight_type", all->weight_type, "fingerprint",
-                     fingerprint, "cpu", machine, "device", device_of(r), "device_name", r->plan.device_name, "cards",
+                     fingerprint, "cpu", json_from_text(all->cpu), "host", json_from_text(all->host), "device", device_of(r), "device_name", r->plan.device_name, "cards",
                      r->plan.cards, "through_host", r->plan.through_host, "dtype", name_of(r->plan.dtype), "ranks", r->plan.ranks,
                      "threads", r->plan.threads, "chunk", r->plan.chunk, "kv", name_of(r->plan.kv), "layout", layouts[o->layout], "pass",
                      passes[o->pass], "block", (json_int_t)c->block, "depth", (json_int_t)c->depth, "batch",
@@ -53,37 +52,25 @@ static json_t *first_keys(const row_list *all, const row *r)
 {
     const cell *c = &r->cell;
     double batch = (double)c->batch;
-    return json_pack("{s:s, s:i, s:i, s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "model", all->model_name, "ranks",
+    return json_pack("{s:s, s:i, s:i, s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "model", all->model_name, "ranks",
                      r->plan.ranks, "threads", r->plan.threads, "chunk", r->plan.chunk, "kv", name_of(r->plan.kv), "n_prompt",
-                     (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "prefill_s", r->prefill.median, "prefill_tps",
-                     rate(batch * (double)c->n_prompt, r->prefill.median), "decode_s", r->decode.median, "decode_tps",
-                     rate(batch * (double)c->n_gen, r->decode.median), "ceiling_share", known(r->ceiling_share));
+                     (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "prefill_s", known(r->prefill.median), "prefill_tps",
+                     known(rate(batch * (double)c->n_prompt, r->prefill.median)), "decode_s", known(r->decode.median),
+                     "decode_tps", known(rate(batch * (double)c->n_gen, r->decode.median)), "ceiling_share", known(r->ceiling_share));
 }
 
-static const bench_ceilings *ceilings_of_row(const row_list *all, const row *r)
+static json_t *figures_of(const row *r)
 {
-    static const bench_ceilings none = {0};
-    for (int i = 0; r->plan.cards == 0 && i < all->n_ceilings; i++) {
-        if (all->ceilings[i].threads == r->plan.threads) {
-            return &all->ceilings[i];
-        }
-    }
-    return &none;
-}
-
-static json_t *figures_of(const row_list *all, const row *r)
-{
-    const bench_ceilings *best = ceilings_of_row(all, r);
-    int64_t bytes = r->n_samples ? r->samples[r->n_samples - 1].rank_bytes : 0;
-    double each_ms = r->cell.n_gen > 0 ? 1e3 * r->decode.median / (double)r->cell.n_gen : 0;
-    return json_pack("{s:o?, s:I, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "reason",
+    static const sample none = {0};
+    const sample *last = r->n_samples ? &r->samples[r->n_samples - 1] : &none;
+    return json_pack("{s:o?, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "reason",
                      *r->reason ? json_from_text(r->reason) : json_null(), "reps", (json_int_t)r->n_samples, "prefill_min_s",
-                     r->prefill.least, "prefill_max_s", r->prefill.most, "decode_min_s", r->decode.least, "decode_max_s",
-                     r->decode.most, "token_ms", known(each_ms), "rank_bytes",
-                     bytes > 0 ? json_integer(bytes) : json_null(), "hidden_share",
+                     known(r->prefill.least), "prefill_max_s", known(r->prefill.most), "decode_min_s", known(r->decode.least),
+                     "decode_max_s", known(r->decode.most), "token_ms", known(row_token_ms(r)), "rank_bytes",
+                     last->rank_bytes > 0 ? json_integer(last->rank_bytes) : json_null(), "hidden_share",
                      r->hidden_share >= 0 ? json_real(r->hidden_share) : json_null(), "prefill_share", known(r->prefill_share),
-                     "decode_share", known(r->decode_share), "fma_flops", known(best->fma_flops), "read_rate",
-                     known(best->read_rate));
+                     "decode_share", known(r->decode_share), "fma_flops", known(last->fma_flops), "read_rate",
+                     known(last->read_rate));
 }
 
 /* A length from which a ring is faster: a number, "never", or null. */
@@ -109,7 +96,7 @@ static json_t *comparison_of(const row_list *all, const row *r)
 
 json_t *record_row(const row_list *all, const row *r)
 {
-    json_t *object = first_keys(all, r), *figures = figures_of(all, r), *identity = record_identity(all, r);
+    json_t *object = first_keys(all, r), *figures = figures_of(r), *identity = record_identity(all, r);
     json_t *beside = all->options->compare ? comparison_of(all, r) : json_object();
     bool whole = object && figures && identity && beside;
     whole = whole && json_object_update_missing(object, beside) == 0 && json_object_update_missing(object, figures) == 0 &&

@@ -9,28 +9,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* --- samples and checks as JSON --- */
 
 static json_t *sample_json(const sample *s)
 {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "prefill_s", s->prefill_s, "decode_s", s->decode_s,
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "prefill_s", s->prefill_s, "decode_s", s->decode_s,
                      "prefill_flops", s->prefill_flops, "decode_flops", s->decode_flops, "decode_weight_bytes",
-                     s->decode_weight_bytes, "hop_s", s->hop_s, "hop_wait_s", s->hop_wait_s, "rank_bytes",
-                     (json_int_t)s->rank_bytes);
+                     s->decode_weight_bytes, "hops", (json_int_t)s->hops, "hop_s", s->hop_s, "hop_wait_s", s->hop_wait_s,
+                     "fma_flops", s->fma_flops, "read_rate", s->read_rate, "rank_bytes", (json_int_t)s->rank_bytes);
 }
 
 static bool sample_from(json_t *object, sample *out)
 {
-    json_int_t bytes;
-    if (json_unpack(object, "{s:F, s:F, s:F, s:F, s:F, s:F, s:F, s:I}", "prefill_s", &out->prefill_s, "decode_s", &out->decode_s,
+    json_int_t bytes, hops;
+    if (json_unpack(object, "{s:F, s:F, s:F, s:F, s:F, s:I, s:F, s:F, s:F, s:F, s:I}", "prefill_s", &out->prefill_s, "decode_s", &out->decode_s,
                     "prefill_flops", &out->prefill_flops, "decode_flops", &out->decode_flops, "decode_weight_bytes",
-                    &out->decode_weight_bytes, "hop_s", &out->hop_s, "hop_wait_s", &out->hop_wait_s, "rank_bytes",
-                    &bytes) != 0) {
+                    &out->decode_weight_bytes, "hops", &hops, "hop_s", &out->hop_s, "hop_wait_s", &out->hop_wait_s, "fma_flops",
+                    &out->fma_flops, "read_rate", &out->read_rate, "rank_bytes", &bytes) != 0) {
         return false;
     }
     out->rank_bytes = bytes;
+    out->hops = hops;
     return out->prefill_s >= 0 && out->decode_s >= 0 && bytes >= 0;
 }
 
@@ -56,13 +58,14 @@ static bool check_from(json_t *object, comparison *out)
 
 /* --- reading --- */
 
-/* Finds the row of a line, one that takes samples still if it is one (rows may be alike); NULL: there is none. */
+/* Finds the row that a line is for: rows may be alike, then one that still wants a sample or a check. NULL: there is none. */
 static row *row_of(row_list *all, json_t *const identities[], const json_t *identity, bool takes_samples)
 {
     for (int i = 0; i < all->n; i++) {
-        bool full = all->rows[i].n_samples >= all->options->reps;
-        if (json_equal(identities[i], identity) && !(takes_samples && full)) {
-            return &all->rows[i];
+        row *r = &all->rows[i];
+        bool wants = takes_samples ? r->n_samples < all->options->reps : !r->beside.checked;
+        if (wants && json_equal(identities[i], identity)) {
+            return r;
         }
     }
     return NULL;
@@ -145,6 +148,10 @@ int keeper_open(const char *path, row_list *all, keeper *k)
         return complain("%s: cannot open: %s, choose another file", path, strerror(errno));
     }
     k->file = file;
+    struct stat now;
+    if (fstat(fileno(file), &now) != 0 || !S_ISREG(now.st_mode)) {
+        return complain("%s: measurements are kept in a regular file, name one", path);
+    }
     rewind(file);
     return read_file_for(all, path, file);
 }

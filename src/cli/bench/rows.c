@@ -24,7 +24,7 @@ static spread spread_of(double *values, int64_t n)
     return (spread){.median = median, .least = values[0], .most = values[n - 1]};
 }
 
-static const bench_ceilings *ceilings_for(const row_list *all, const row *r)
+const bench_ceilings *rows_ceilings(const row_list *all, const row *r)
 {
     for (int i = 0; r->plan.cards == 0 && i < all->n_ceilings; i++) {
         if (all->ceilings[i].threads == r->plan.threads) {
@@ -39,39 +39,40 @@ static double share(double ideal_s, double taken_s)
     return taken_s > 0 ? ideal_s / taken_s : 0;
 }
 
-/* The time that the ceilings would allow over the time taken, all samples together. Decode with a cache is bound by reading
-   weights; without one it is prefill again and again. */
-static void add_shares(const bench_ceilings *best, row *r)
+/* The time that the ceilings would allow over the time taken, of all samples that have ceilings together. Decode with a cache is
+   bound by reading weights; without one it is prefill again and again. */
+static void add_shares(row *r)
 {
-    sample sum = {0};
+    double prefill = 0, decode = 0, prefill_s = 0, decode_s = 0;
     for (int64_t i = 0; i < r->n_samples; i++) {
         const sample *s = &r->samples[i];
-        sum.prefill_s += s->prefill_s;
-        sum.decode_s += s->decode_s;
-        sum.prefill_flops += s->prefill_flops;
-        sum.decode_flops += s->decode_flops;
-        sum.decode_weight_bytes += s->decode_weight_bytes;
+        if (s->fma_flops > 0 && s->read_rate > 0) {
+            prefill_s += s->prefill_s;
+            decode_s += s->decode_s;
+            prefill += s->prefill_flops / s->fma_flops;
+            decode += r->cell.cached ? s->decode_weight_bytes / s->read_rate : s->decode_flops / s->fma_flops;
+        }
     }
-    double prefill = sum.prefill_flops / best->fma_flops;
-    double decode = r->cell.cached ? sum.decode_weight_bytes / best->read_rate : sum.decode_flops / best->fma_flops;
-    r->prefill_share = share(prefill, sum.prefill_s);
-    r->decode_share = share(decode, sum.decode_s);
-    r->ceiling_share = share(prefill + decode, sum.prefill_s + sum.decode_s);
+    r->prefill_share = share(prefill, prefill_s);
+    r->decode_share = share(decode, decode_s);
+    r->ceiling_share = share(prefill + decode, prefill_s + decode_s);
 }
 
+/* As lariat_stats has it: 1 where no hop took any time. */
 static double hidden_share(const row *r)
 {
     double took = 0, waited = 0;
+    int64_t hops = 0;
     for (int64_t i = 0; i < r->n_samples; i++) {
+        hops += r->samples[i].hops;
         took += r->samples[i].hop_s;
         waited += r->samples[i].hop_wait_s;
     }
-    return took > 0 ? 1 - waited / took : -1;
+    return hops == 0 || r->plan.cards > 0 ? -1 : took > 0 ? 1 - waited / took : 1;
 }
 
-void row_sum_up(const row_list *all, row *r)
+void row_sum_up(row *r)
 {
-    const bench_ceilings *best = ceilings_for(all, r);
     double values[r->n_samples + 1];
     for (int64_t i = 0; i < r->n_samples; i++) {
         values[i] = r->samples[i].prefill_s;
@@ -82,28 +83,24 @@ void row_sum_up(const row_list *all, row *r)
     }
     r->decode = spread_of(values, r->n_samples);
     r->hidden_share = hidden_share(r);
-    if (best && best->fma_flops > 0 && best->read_rate > 0) {
-        add_shares(best, r);
-    }
+    add_shares(r);
+}
+
+double row_token_ms(const row *r)
+{
+    return r->cell.n_gen > 0 ? 1e3 * r->decode.median / (double)r->cell.n_gen : 0;
 }
 
 /* --- a ring beside the ring of one --- */
 
-static int regular_of(const row_list *all, const row *ring)
+int rows_regular_of(const row_list *all, const row *ring)
 {
     for (int i = 0; ring->cell.ranks > 1 && i < all->n; i++) {
-        if (all->rows[i].n_samples && cell_is_regular_of(&all->rows[i].cell, &ring->cell)) {
+        if (cell_is_regular_of(&all->rows[i].cell, &ring->cell)) {
             return i;
         }
     }
     return -1;
-}
-
-/* Do two rows differ in the length of the prompt only? */
-static bool same_series(const cell *a, const cell *b)
-{
-    return a->device == b->device && a->kv == b->kv && a->ranks == b->ranks && a->threads == b->threads && a->chunk == b->chunk &&
-           a->block == b->block && a->depth == b->depth && a->batch == b->batch && a->n_gen == b->n_gen;
 }
 
 static double speedup_of(const row *r, bool decode)
@@ -117,7 +114,7 @@ static const row *longer(const row_list *all, const row *r, int64_t than, bool d
     const row *next = NULL;
     for (int i = 0; i < all->n; i++) {
         const row *other = &all->rows[i];
-        if (speedup_of(other, decode) > 0 && same_series(&other->cell, &r->cell) && other->cell.n_prompt > than &&
+        if (speedup_of(other, decode) > 0 && cell_same_series(&other->cell, &r->cell) && other->cell.n_prompt > than &&
             (!next || other->cell.n_prompt < next->cell.n_prompt)) {
             next = other;
         }
@@ -155,9 +152,10 @@ void rows_compare(row_list *all)
 {
     for (int i = 0; i < all->n; i++) {
         row *r = &all->rows[i];
-        r->beside.regular = r->n_samples ? regular_of(all, r) : -1;
+        int at = rows_regular_of(all, r);
+        r->beside.regular = at >= 0 && r->n_samples && all->rows[at].n_samples ? at : -1;
         if (r->beside.regular >= 0) {
-            const row *regular = &all->rows[r->beside.regular];
+            const row *regular = &all->rows[at];
             r->beside.prefill_speedup = speedup(regular->prefill.median, r->prefill.median);
             r->beside.decode_speedup = speedup(regular->decode.median, r->decode.median);
         }

@@ -11,7 +11,9 @@ typedef struct sample {
     double prefill_s; /* to the first token of all replies; 0: there was no prompt */
     double decode_s;  /* for n_gen tokens after that (without a cache: after the first one) */
     double prefill_flops, decode_flops, decode_weight_bytes;
-    double hop_s, hop_wait_s; /* see lariat_stats */
+    int64_t hops;
+    double hop_s, hop_wait_s;    /* see lariat_stats */
+    double fma_flops, read_rate; /* of the ceilings of its run; 0: not known */
     int64_t rank_bytes;       /* KV shard and activations of the fullest rank; on GPUs its weights too */
 } sample;
 
@@ -34,6 +36,7 @@ typedef struct row {
     cell cell;
     lariat_plan plan;  /* of this cell */
     char reason[512];  /* why it cannot be run; "": it can */
+    bool written;      /* to the table */
     sample *samples;   /* [reps] */
     int64_t n_samples; /* so far */
     int32_t *ids;      /* [batch, n_gen + 1] of a sample; NULL until one was taken */
@@ -58,7 +61,8 @@ typedef struct row_list {
     uint64_t fingerprint;
     const char *weight_type;  /* the inspection's */
     int32_t vocab;
-    char cpu[96];
+    char cpu[96], host[65];
+    bool has_reasons;         /* some rows will not fit: the table has a column for that */
     row *rows;
     int n;
     bench_ceilings *ceilings; /* one for each number of threads */
@@ -66,7 +70,16 @@ typedef struct row_list {
 } row_list;
 
 /* Medians and shares of a row from its samples so far. */
-void row_sum_up(const row_list *all, row *r);
+void row_sum_up(row *r);
+
+/* Milliseconds for each token after the first; 0: there is none. */
+double row_token_ms(const row *r);
+
+/* The ring of one that a ring is compared with, measured or not; -1: there is none. */
+int rows_regular_of(const row_list *all, const row *ring);
+
+/* The ceilings for a row; NULL: there are none. */
+const bench_ceilings *rows_ceilings(const row_list *all, const row *r);
 
 /* Speed-ups and crossings of all rings, from the medians. */
 void rows_compare(row_list *all);

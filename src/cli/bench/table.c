@@ -4,71 +4,83 @@
 #include "cli/bench/record.h"
 #include "cli/output.h"
 #include "cli/plan.h"
+#include "cli/utf8.h"
 
 #include <math.h>
 
-enum { CELL_MOST = 64 };
+enum { NAME_MOST = 64 };
 
-/* --- rows --- */
+/* --- which columns a reader of a screen wants: those that say nothing are left out --- */
 
-/* Does a row differ from "nothing special" in this? Columns that say nothing are left out. */
-static bool any(const row_list *all, bool (*special)(const row *))
+static bool has_blocks(const row_list *all)
 {
-    for (int i = 0; i < all->n; i++) {
-        if (special(&all->rows[i])) {
-            return true;
-        }
-    }
-    return false;
+    return all->options->blocks.n > 0;
 }
 
-static bool has_depth(const row *r)
+static bool has_kvs(const row_list *all)
 {
-    return r->cell.depth > 0;
+    return all->options->kvs.n > 1;
 }
 
-static bool has_batch(const row *r)
+static bool has_devices(const row_list *all)
 {
-    return r->cell.batch > 1;
+    return all->options->devices.n > 1;
 }
 
-static bool has_block(const row *r)
+static bool has_reasons(const row_list *all)
 {
-    return r->cell.block > 0;
+    return all->has_reasons;
 }
 
-static bool has_reason(const row *r)
+static bool has_depths(const row_list *all)
 {
-    return *r->reason || r->plan.total_bytes > r->plan.available_bytes;
+    return all->options->depths.n > 1 || all->options->depths.values[0] > 0;
+}
+
+static bool has_batches(const row_list *all)
+{
+    return all->options->batches.n > 1 || all->options->batches.values[0] > 1;
 }
 
 typedef struct optional_column {
     table_column column;
-    bool (*wanted)(const row *); /* NULL: always */
+    bool (*wanted)(const row_list *); /* NULL: always */
 } optional_column;
 
-static const optional_column md_columns[] = {
-    {{"model", 0}, NULL},       {{"ranks", 0}, NULL},       {{"threads", 0}, NULL},   {{"chunk", 0}, NULL},
-    {{"block", 0}, has_block},  {{"kv", 0}, NULL},          {{"batch", 0}, has_batch}, {{"depth", 0}, has_depth},
-    {{"n_prompt", 0}, NULL},    {{"n_gen", 0}, NULL},       {{"prefill_s", 4}, NULL}, {{"prefill_tps", 1}, NULL},
-    {{"decode_s", 4}, NULL},    {{"decode_tps", 1}, NULL},  {{"ceiling_share", 3}, NULL}, {{"reason", 0}, has_reason},
+enum { COLUMNS_MOST = 24 };
+
+static int choose_columns(const row_list *all, const optional_column of[], int n, table_column out[static COLUMNS_MOST])
+{
+    int chosen = 0;
+    for (int i = 0; i < n; i++) {
+        if (!of[i].wanted || of[i].wanted(all)) {
+            out[chosen++] = of[i].column;
+        }
+    }
+    return chosen;
+}
+
+/* --- rows --- */
+
+static const optional_column row_columns[] = {
+    {{"model", 0}, NULL},         {{"device", 0}, has_devices}, {{"ranks", 0}, NULL},
+    {{"threads", 0}, NULL},       {{"chunk", 0}, NULL},         {{"block", 0}, has_blocks},
+    {{"kv", 0}, NULL},            {{"batch", 0}, has_batches},  {{"depth", 0}, has_depths},
+    {{"n_prompt", 0}, NULL},      {{"n_gen", 0}, NULL},         {{"prefill_s", 4}, NULL},
+    {{"prefill_tps", 1}, NULL},   {{"decode_s", 4}, NULL},      {{"decode_tps", 1}, NULL},
+    {{"ceiling_share", 3}, NULL}, {{"reason", 0}, has_reasons},
 };
 
-enum { MD_COLUMNS = sizeof md_columns / sizeof md_columns[0] };
+enum { ROW_COLUMNS = sizeof row_columns / sizeof row_columns[0] };
 
 int bench_row(table *t, const row_list *all, const row *r)
 {
-    table_column columns[MD_COLUMNS];
-    int n = 0;
-    for (int i = 0; i < MD_COLUMNS; i++) {
-        if (!md_columns[i].wanted || any(all, md_columns[i].wanted)) {
-            columns[n++] = md_columns[i].column;
-        }
-    }
+    table_column columns[COLUMNS_MOST];
+    int n = choose_columns(all, row_columns, ROW_COLUMNS, columns);
     return table_row(t, record_row(all, r), columns, n);
 }
 
-static int md_ceilings(const row_list *all)
+static int ceilings_text(const row_list *all)
 {
     int rc = 0;
     for (int i = 0; rc == 0 && i < all->n_ceilings; i++) {
@@ -79,6 +91,20 @@ static int md_ceilings(const row_list *all)
     return rc;
 }
 
+/* How many samples the medians are of. */
+static int samples_text(const row_list *all)
+{
+    int64_t least = INT64_MAX, most = 0;
+    for (int i = 0; i < all->n; i++) {
+        int64_t n = all->rows[i].n_samples;
+        least = n > 0 && n < least ? n : least;
+        most = n > most ? n : most;
+    }
+    return most == 0       ? output_format("; nothing was measured\n")
+           : least == most ? output_format("; medians of %lld\n", (long long)most)
+                           : output_format("; medians of %lld to %lld\n", (long long)least, (long long)most);
+}
+
 int bench_conditions(const row_list *all)
 {
     const row *r = all->n ? &all->rows[0] : NULL;
@@ -87,62 +113,93 @@ int bench_conditions(const row_list *all)
     rc = rc ? rc : table_text(all->model_name);
     rc = rc ? rc : output_format(" (%s, %016llx) on ", all->weight_type, (unsigned long long)all->fingerprint);
     rc = rc ? rc : table_text(device);
-    rc = rc ? rc : md_ceilings(all);
-    rc = rc ? rc : output_format("; medians of %lld\n", (long long)all->options->reps);
+    rc = rc ? rc : ceilings_text(all);
+    rc = rc ? rc : samples_text(all);
     return rc ? rc : output_flush();
 }
 
 /* --- rings beside rings of one --- */
 
-/* "12.3", or nothing where it is not known. */
-static const char *number(char out[static CELL_MOST], double value, int digits)
+static const optional_column compare_columns[] = {
+    {{"device", 0}, has_devices},
+    {{"ranks", 0}, NULL},
+    {{"chunk", 0}, NULL},
+    {{"kv", 0}, has_kvs},
+    {{"batch", 0}, has_batches},
+    {{"depth", 0}, has_depths},
+    {{"n_prompt", 0}, NULL},
+    {{"n_gen", 0}, NULL},
+    {{"first token, regular, ms", 1}, NULL},
+    {{"ring, ms", 1}, NULL},
+    {{"faster by", 2}, NULL},
+    {{"a token, regular, ms", 2}, NULL},
+    {{"ring, ms a token", 2}, NULL},
+    {{"faster a token by", 2}, NULL},
+    {{"memory, regular", 0}, NULL},
+    {{"memory, a rank", 0}, NULL},
+    {{"same tokens", 0}, NULL},
+    {{"logits differ by", 0}, NULL},
+    {{"reason", 0}, has_reasons},
+};
+
+enum { COMPARE_COLUMNS = sizeof compare_columns / sizeof compare_columns[0] };
+
+static json_t *known(double value)
 {
-    out[0] = 0;
-    if (isfinite(value) && value > 0) {
-        snprintf(out, CELL_MOST, "%.*f", digits, value);
-    }
-    return out;
+    return isfinite(value) && value > 0 ? json_real(value) : json_null();
 }
 
-static double token_ms(const row *r)
+static json_t *memory(const row *r)
 {
-    return r->cell.n_gen > 0 ? 1e3 * r->decode.median / (double)r->cell.n_gen : 0;
+    char text[24];
+    return json_string(r->n_samples ? bytes_text(r->samples[r->n_samples - 1].rank_bytes, text) : "");
 }
 
-static const char *memory(char out[static 24], const row *r)
+static json_t *tokens(const comparison *c)
 {
-    return r->n_samples ? bytes_text(r->samples[r->n_samples - 1].rank_bytes, out) : "";
+    char text[NAME_MOST] = "";
+    if (c->checked && c->first_difference < 0) {
+        return json_string("all");
+    }
+    if (c->checked) {
+        snprintf(text, sizeof text, "%lld, then others", (long long)c->first_difference);
+    }
+    return json_string(text);
 }
 
-static const char *tokens_text(char out[static CELL_MOST], const comparison *c)
+static json_t *logits(const comparison *c)
 {
-    if (!c->checked) {
-        return "";
+    char text[NAME_MOST] = "";
+    if (c->checked) {
+        snprintf(text, sizeof text, "%.1e", c->logit_difference);
     }
-    if (c->first_difference < 0) {
-        return "all";
-    }
-    snprintf(out, CELL_MOST, "%lld, then others", (long long)c->first_difference);
-    return out;
+    return json_string(text);
 }
 
-static int compare_row(const row_list *all, const row *r)
+/* Whichever of the two could not be run. */
+static json_t *reason(const row *regular, const row *ring)
 {
-    char a[CELL_MOST], b[CELL_MOST], c[CELL_MOST], d[CELL_MOST], e[CELL_MOST], f[CELL_MOST], same[CELL_MOST], m1[24], m2[24];
-    const comparison *beside = &r->beside;
-    const row none = {0}, *regular = beside->regular >= 0 ? &all->rows[beside->regular] : &none;
-    int rc = output_format("| %d | %d | %lld | %lld | ", r->plan.ranks, r->plan.chunk, (long long)r->cell.n_prompt,
-                           (long long)r->cell.n_gen);
-    if (rc == 0 && *r->reason) {
-        rc = table_text(r->reason);
-        return rc ? rc : output_format(" | | | | | | | | | |\n");
-    }
-    rc = rc ? rc
-            : output_format("%s | %s | %s | %s | %s | %s | %s | %s | %s |", number(a, 1e3 * regular->prefill.median, 1),
-                            number(b, 1e3 * r->prefill.median, 1), number(c, beside->prefill_speedup, 2),
-                            number(d, token_ms(regular), 2), number(e, token_ms(r), 2), number(f, beside->decode_speedup, 2),
-                            memory(m1, regular), memory(m2, r), tokens_text(same, beside));
-    return rc ? rc : beside->checked ? output_format(" %.1e |\n", beside->logit_difference) : output_format(" |\n");
+    char text[sizeof ring->reason + NAME_MOST];
+    snprintf(text, sizeof text, "%s%s", *ring->reason ? "ring: " : *regular->reason ? "regular: " : "",
+             *ring->reason ? ring->reason : regular->reason);
+    return json_from_text(text);
+}
+
+static json_t *compare_json(const row_list *all, const row *r)
+{
+    const comparison *c = &r->beside;
+    const row none = {0};
+    int at = rows_regular_of(all, r);
+    const row *regular = at >= 0 ? &all->rows[at] : &none;
+    return json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o?}", "device",
+                     r->plan.cards > 0 ? "cuda" : "cpu", "ranks", r->plan.ranks, "chunk", r->plan.chunk, "kv",
+                     r->plan.kv ? r->plan.kv : "", "batch", (json_int_t)r->cell.batch, "depth", (json_int_t)r->cell.depth,
+                     "n_prompt", (json_int_t)r->cell.n_prompt, "n_gen", (json_int_t)r->cell.n_gen, "first token, regular, ms",
+                     known(1e3 * regular->prefill.median), "ring, ms", known(1e3 * r->prefill.median), "faster by",
+                     known(c->prefill_speedup), "a token, regular, ms", known(row_token_ms(regular)), "ring, ms a token",
+                     known(row_token_ms(r)), "faster a token by", known(c->decode_speedup), "memory, regular", memory(regular),
+                     "memory, a rank", memory(r), "same tokens", tokens(c), "logits differ by", logits(c), "reason",
+                     reason(regular, r));
 }
 
 static int crossing_text(const char *what, double crossing)
@@ -150,22 +207,31 @@ static int crossing_text(const char *what, double crossing)
     if (isnan(crossing)) {
         return 0;
     }
-    return isinf(crossing)   ? output_format("; %s not faster at the longest of these prompts", what)
+    return isinf(crossing)   ? output_format("; %s not faster at the longest prompt that both ran", what)
            : crossing == 0   ? output_format("; %s faster at all of these prompts", what)
                              : output_format("; %s faster from about %.0f tokens on", what, ceil(crossing));
 }
 
-/* Is this the first row of its ring and chunk? */
+/* Is this the first row of its series? */
 static bool begins_series(const row_list *all, const row *r)
 {
     for (const row *before = all->rows; before < r; before++) {
-        if (before->cell.ranks == r->cell.ranks && before->cell.chunk == r->cell.chunk && before->cell.depth == r->cell.depth &&
-            before->cell.batch == r->cell.batch && before->cell.n_gen == r->cell.n_gen && before->cell.kv == r->cell.kv &&
-            before->cell.device == r->cell.device) {
+        if (cell_same_series(&before->cell, &r->cell)) {
             return false;
         }
     }
     return true;
+}
+
+/* What a series has that others may not have. */
+static int series_text(const row_list *all, const row *r)
+{
+    int rc = output_format("Ring of %d, passes of up to %d tokens", r->plan.ranks, r->plan.chunk);
+    rc = rc || !has_devices(all) ? rc : output_format(", on %s", r->plan.cards > 0 ? "GPUs" : "CPUs");
+    rc = rc || !has_kvs(all) ? rc : output_format(", %s cache", r->plan.kv);
+    rc = rc || !has_batches(all) ? rc : output_format(", batch of %lld", (long long)r->cell.batch);
+    rc = rc || !has_depths(all) ? rc : output_format(", behind %lld tokens", (long long)r->cell.depth);
+    return rc || all->options->reply_lengths.n == 1 ? rc : output_format(", %lld made", (long long)r->cell.n_gen);
 }
 
 static int crossings(const row_list *all)
@@ -174,7 +240,7 @@ static int crossings(const row_list *all)
     for (int i = 0; rc == 0 && i < all->n; i++) {
         const row *r = &all->rows[i];
         if (r->cell.ranks > 1 && begins_series(all, r)) {
-            rc = output_format("Ring of %d, passes of up to %d tokens", r->plan.ranks, r->plan.chunk);
+            rc = series_text(all, r);
             rc = rc ? rc : crossing_text("the first token is", r->beside.prefill_crossing);
             rc = rc ? rc : crossing_text("a token is", r->beside.decode_crossing);
             rc = rc ? rc : output_format(".\n");
@@ -185,13 +251,13 @@ static int crossings(const row_list *all)
 
 int bench_compared(const row_list *all)
 {
-    int rc = output_format("| ranks | chunk | n_prompt | n_gen | first token, regular, ms | ring | speed-up | a token, regular, ms | "
-                           "ring | speed-up | memory, regular | a rank | same tokens | logits differ by |\n"
-                           "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|\n");
+    table t = {.format = FORMAT_MD};
+    table_column columns[COLUMNS_MOST];
+    int n = choose_columns(all, compare_columns, COMPARE_COLUMNS, columns), rc = 0;
     for (int i = 0; rc == 0 && i < all->n; i++) {
         const row *r = &all->rows[i];
         if (r->cell.ranks > 1 && (r->n_samples || *r->reason)) {
-            rc = compare_row(all, r);
+            rc = table_row(&t, compare_json(all, r), columns, n);
         }
     }
     return rc ? rc : crossings(all);
