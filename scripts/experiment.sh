@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The original experiment, redone: token latency of ring attention against regular attention by prompt length, without a KV cache
-# and with one, at two sizes of blocks; tables, data and pictures come into a folder. On CPUs a rank is one core, with the demo's
+# at two sizes of blocks, then with one; tables, data and pictures come into a folder. On CPUs a rank is one core, with the demo's
 # model and a larger shape; where there are two GPUs or more a rank is a GPU, with the 7b shape of the original.
-# A run that was stopped goes on where it was. Rests on common.sh and fetch-model.sh; what came of it is in docs/experiment.md.
+# What was measured before a run was stopped is not measured again. Rests on common.sh and fetch-model.sh; what came of it is in
+# docs/experiment.md.
 #   scripts/experiment.sh [FOLDER]      (default: experiment)
 set -euo pipefail
 cd "$(dirname "$0")/.."

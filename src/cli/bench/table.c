@@ -27,6 +27,11 @@ static bool has_devices(const row_list *all)
     return all->options->devices.n > 1;
 }
 
+static bool has_rings(const row_list *all)
+{
+    return all->options->ring_sizes.n > 1 || all->options->ring_sizes.values[0] > 1;
+}
+
 static bool has_reasons(const row_list *all)
 {
     return all->has_reasons;
@@ -68,7 +73,7 @@ static const optional_column row_columns[] = {
     {{"kv", 0}, NULL},            {{"batch", 0}, has_batches},  {{"depth", 0}, has_depths},
     {{"n_prompt", 0}, NULL},      {{"n_gen", 0}, NULL},         {{"prefill_s", 4}, NULL},
     {{"prefill_tps", 1}, NULL},   {{"decode_s", 4}, NULL},      {{"decode_tps", 1}, NULL},
-    {{"ceiling_share", 3}, NULL}, {{"reason", 0}, has_reasons},
+    {{"ceiling_share", 3}, NULL}, {{"hidden_share", 3}, has_rings}, {{"reason", 0}, has_reasons},
 };
 
 enum { ROW_COLUMNS = sizeof row_columns / sizeof row_columns[0] };
@@ -137,6 +142,7 @@ static const optional_column compare_columns[] = {
     {{"faster a token by", 2}, NULL},
     {{"memory, regular", 0}, NULL},
     {{"memory, a rank", 0}, NULL},
+    {{"hops hidden", 2}, NULL},
     {{"same tokens", 0}, NULL},
     {{"logits differ by", 0}, NULL},
     {{"reason", 0}, has_reasons},
@@ -191,14 +197,15 @@ static json_t *compare_json(const row_list *all, const row *r)
     const row none = {0};
     int at = rows_regular_of(all, r);
     const row *regular = at >= 0 ? &all->rows[at] : &none;
-    return json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o?}", "device",
+    return json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o?}", "device",
                      r->plan.cards > 0 ? "cuda" : "cpu", "ranks", r->plan.ranks, "chunk", r->plan.chunk, "kv",
                      r->plan.kv ? r->plan.kv : "", "batch", (json_int_t)r->cell.batch, "depth", (json_int_t)r->cell.depth,
                      "n_prompt", (json_int_t)r->cell.n_prompt, "n_gen", (json_int_t)r->cell.n_gen, "first token, regular, ms",
                      known(1e3 * regular->prefill.median), "ring, ms", known(1e3 * r->prefill.median), "faster by",
                      known(c->prefill_speedup), "a token, regular, ms", known(row_token_ms(regular)), "ring, ms a token",
                      known(row_token_ms(r)), "faster a token by", known(c->decode_speedup), "memory, regular", memory(regular),
-                     "memory, a rank", memory(r), "same tokens", tokens(c), "logits differ by", logits(c), "reason",
+                     "memory, a rank", memory(r), "hops hidden",
+                     r->hidden_share >= 0 ? json_real(r->hidden_share) : json_null(), "same tokens", tokens(c), "logits differ by", logits(c), "reason",
                      reason(regular, r));
 }
 
