@@ -121,14 +121,19 @@ static int keep(char *text, const char *folder, const char *name, const char *en
     return rc;
 }
 
-/* A picture of other data is not left beside these. */
-static void forget(const char *folder, const char *name, const char *end)
+/* Pictures of other data are not left beside these, nor what would draw them. */
+static void forget_all(const char *folder)
 {
-    char *path = path_of(folder, name, end);
-    if (path) {
-        unlink(path);
+    static const char *const ends[] = {".svg", ".png", ".tsv", ".gp"};
+    for (int i = 0; i < PICTURES; i++) {
+        for (size_t j = 0; j < sizeof ends / sizeof *ends; j++) {
+            char *path = path_of(folder, pictures[i].name, ends[j]);
+            if (path) {
+                unlink(path);
+            }
+            free(path);
+        }
     }
-    free(path);
 }
 
 static int write_picture(const picture *p, const row_list *all, const char *folder)
@@ -138,8 +143,6 @@ static int write_picture(const picture *p, const row_list *all, const char *fold
         return EXIT_FAILURE;
     }
     make_folder(folder);
-    forget(folder, p->name, ".svg");
-    forget(folder, p->name, ".png");
     int rc = keep(script_data(p), folder, p->name, ".tsv");
     rc = rc ? rc : keep(script_commands(p, all, notes), folder, p->name, ".gp");
     free(notes);
@@ -247,6 +250,7 @@ static int fill(picture *p, int which, const row_list *all)
 static int write_all(const row_list *all, const char *folder, bool written[PICTURES])
 {
     int rc = 0;
+    forget_all(folder);
     for (int i = 0; rc == 0 && i < PICTURES; i++) {
         picture p;
         rc = fill(&p, i, all);
