@@ -11,11 +11,10 @@ static const double log_room = 1.25, line_room = 1.08; /* beyond the outermost v
 
 /* --- numbers --- */
 
-/* Digits in threes, with commas. */
-static void with_commas(int64_t value, char label[AXIS_LABEL_MOST])
+void axis_plain(int64_t count, char label[AXIS_LABEL_MOST])
 {
     char digits[AXIS_LABEL_MOST];
-    int n = snprintf(digits, sizeof digits, "%lld", (long long)value), k = 0;
+    int n = snprintf(digits, sizeof digits, "%lld", (long long)count), k = 0;
     for (int i = 0; i < n; i++) {
         label[k++] = digits[i];
         if ((n - 1 - i) % 3 == 0 && i < n - 1) {
@@ -33,7 +32,7 @@ void axis_count(int64_t count, char label[AXIS_LABEL_MOST])
     } else if (count > 0 && count % k == 0) {
         snprintf(label, AXIS_LABEL_MOST, "%lldk", (long long)(count / k));
     } else {
-        with_commas(count, label);
+        axis_plain(count, label);
     }
 }
 
@@ -41,7 +40,7 @@ static void number(double value, char label[AXIS_LABEL_MOST])
 {
     const double longest = 1e7; /* with commas; then powers of ten are shorter */
     if (value >= 1000 && value < longest) {
-        with_commas(llround(value), label);
+        axis_plain(llround(value), label);
     } else {
         snprintf(label, AXIS_LABEL_MOST, "%.6g", value);
     }
@@ -57,7 +56,7 @@ static void add_tick(axis *a, quantity q, double at, bool labelled)
     }
     tick *t = &a->ticks[a->n_ticks++];
     *t = (tick){.at = at};
-    if (labelled && (q == OF_TOKENS || q == OF_RANKS)) {
+    if (labelled && q == OF_TOKENS) {
         axis_count(llround(at), t->label);
     } else if (labelled) {
         number(at, t->label);

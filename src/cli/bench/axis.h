@@ -28,7 +28,9 @@ typedef struct axis {
 /* Shows values from `least` to `most`, both above 0. */
 axis axis_of(quantity q, double least, double most);
 
-/* 512, 1,000, 1k, 1M: where a number of 1024s is one. */
+/* Of tokens: 512, 1,000, 1k, 1M: where a number of 1024s is one. */
 void axis_count(int64_t count, char label[AXIS_LABEL_MOST]);
+/* Of anything else: 512, 1,000, 1,024. */
+void axis_plain(int64_t count, char label[AXIS_LABEL_MOST]);
 
 #endif

@@ -291,10 +291,17 @@ static void name_text(char label[LABEL_MOST], const char *before, const char *te
     snprintf(label + n, LABEL_MOST - n, "%s%s%s", before, text, after);
 }
 
-static void name_count(char label[LABEL_MOST], const char *before, int64_t count)
+static void name_tokens(char label[LABEL_MOST], const char *before, int64_t tokens)
 {
     char value[AXIS_LABEL_MOST];
-    axis_count(count, value);
+    axis_count(tokens, value);
+    name_text(label, before, value, "");
+}
+
+static void name_number(char label[LABEL_MOST], const char *before, int64_t number)
+{
+    char value[AXIS_LABEL_MOST];
+    axis_plain(number, value);
     name_text(label, before, value, "");
 }
 
@@ -306,22 +313,22 @@ void panel_label(const panel *p, const point *of, char label[LABEL_MOST])
     if (panel_is_by_ranks(p->kind) && s->n_prompt == 0) {
         name_text(label, "no prompt", "", "");
     } else if (panel_is_by_ranks(p->kind)) {
-        name_count(label, "prompt of ", s->n_prompt);
+        name_tokens(label, "prompt of ", s->n_prompt);
     } else if (s->ranks == 1) {
         name_text(label, "regular (one rank)", "", "");
     } else {
-        name_count(label, "ring of ", s->ranks);
+        name_number(label, "ring of ", s->ranks);
     }
     if (s->block) {
-        name_count(label, ", blocks of ", s->block);
+        name_tokens(label, ", blocks of ", s->block);
     }
     if (is_by_context(p->kind) && s->n_prompt) {
-        name_count(label, ", prompts of ", s->n_prompt);
+        name_tokens(label, ", prompts of ", s->n_prompt);
     } else if (!is_by_context(p->kind) && p->told & DEPTH) {
-        name_count(label, ", depth ", s->depth);
+        name_tokens(label, ", depth ", s->depth);
     }
     if (p->told & CHUNK && s->chunk) {
-        name_count(label, ", passes of ", s->chunk);
+        name_tokens(label, ", passes of ", s->chunk);
     }
     if (p->told & DEVICE) {
         name_text(label, ", ", plan->device == LARIAT_DEVICE_CUDA ? "GPU" : "CPU", "");
@@ -330,9 +337,9 @@ void panel_label(const panel *p, const point *of, char label[LABEL_MOST])
         name_text(label, ", ", plan->kv, " cache");
     }
     if (p->told & BATCH) {
-        name_count(label, ", batch of ", s->batch);
+        name_number(label, ", batch of ", s->batch);
     }
     if (p->told & REPLY) {
-        name_count(label, ", replies of ", s->n_gen);
+        name_tokens(label, ", replies of ", s->n_gen);
     }
 }
