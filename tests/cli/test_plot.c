@@ -158,6 +158,44 @@ static double tick_at(const char *svg, const char *label)
     return x;
 }
 
+/* Where a label of the y axis stands: at the line beside it. `skip`: of so many earlier panels. */
+static double y_tick_at(const char *svg, const char *label, int skip)
+{
+    char *text;
+    double x, y = 0;
+    assert_true(asprintf(&text, "text-anchor=\"end\">\n\t\t<text>%s</text>", label) > 0);
+    const char *at = strstr(svg, text);
+    for (; at && skip > 0; skip--) {
+        at = strstr(at + 1, text);
+    }
+    assert_non_null(at);
+    while (strncmp(at, " d='M", 5) != 0) {
+        at--;
+    }
+    assert_int_equal(sscanf(at, " d='M%lf,%lf", &x, &y), 2); // NOLINT(cert-err34-c)
+    free(text);
+    return y;
+}
+
+/* The corners of the band that was drawn as number `which`. */
+static drawn band(const char *svg, int which)
+{
+    drawn d = {0};
+    const char *at = strstr(svg, "<polygon");
+    for (; at && which > 0; which--) {
+        at = strstr(at + 1, "<polygon");
+    }
+    assert_non_null(at);
+    at = strstr(at, "points = '");
+    assert_non_null(at);
+    at += strlen("points = '");
+    for (int n; sscanf(at, "%lf,%lf %n", &d.x[d.n], &d.y[d.n], &n) == 2; at += n) { // NOLINT(cert-err34-c)
+        d.n++;
+        assert_true(d.n < POINTS_MOST);
+    }
+    return d;
+}
+
 typedef struct scale {
     double at0, per; /* pixel = at0 + per * value */
 } scale;
@@ -211,6 +249,19 @@ static int lines_in(const char *text)
     return lines;
 }
 
+/* A band goes along one side of its line and comes back along the other. */
+static void assert_band(const drawn *d, scale x, scale y, int64_t ranks, int points)
+{
+    assert_int_equal(d->n, 2 * points);
+    bool least_first = d->y[0] > d->y[d->n - 1]; /* pixels are counted downwards */
+    for (int i = 0; i < d->n; i++) {
+        bool first = i < points;
+        int64_t prompt = (int64_t)128 << (first ? i : d->n - 1 - i);
+        assert_on(x, log((double)prompt), d->x[i]);
+        assert_on(y, log((first == least_first ? 0.9 : 1.2) * prefill_s(ranks, prompt)), d->y[i]);
+    }
+}
+
 /* --- the pictures --- */
 
 static void points_stand_at_the_logarithms_of_the_data(void **state)
@@ -232,7 +283,10 @@ static void points_stand_at_the_logarithms_of_the_data(void **state)
             assert_on(x, log(128 << j), d.x[j]);
             assert_on(y, log(prefill_s(1 << i, 128 << j)), d.y[j]);
         }
+        d = band(svg, i);
+        assert_band(&d, x, y, 1 << i, 7);
     }
+    assert_on(y, log(1), y_tick_at(svg, "1", 0)); /* a second */
     assert_on(x, log(128), tick_at(svg, "128"));
     assert_on(x, log(4096), tick_at(svg, "4k"));
     free(svg);
@@ -251,38 +305,80 @@ static void a_token_after_the_first_has_its_own_picture_from_nought(void **state
             assert_on(y, decode_s(1 << i, 128 << j, 1), d.y[j]);
         }
     }
+    assert_on(y, 0, y_tick_at(svg, "0", 0));
     assert_non_null(strstr(svg, "time for a token (ms)"));
     free(svg);
 }
 
-static void speed_up_and_memory_go_by_ranks(void **state)
+static double speed_up(int64_t ranks, int64_t prompt, bool decode)
+{
+    return decode ? decode_s(1, prompt, 16) / decode_s(ranks, prompt, 16) : prefill_s(1, prompt) / prefill_s(ranks, prompt);
+}
+
+static void speed_up_goes_by_ranks(void **state)
 {
     (void)state;
     row_list all = some_rows("model");
-    const char *folder = draw(&all, "ranks");
-    char *svg = text_of(folder, "speedup.svg");
-    drawn d = line_called(svg, "prompt of 8k", 0);
-    scale x = scale_through(1, d.x[0], 4, d.x[2]);
-    scale y = scale_through(1, d.y[0], prefill_s(1, 8192) / prefill_s(4, 8192), d.y[2]);
-    for (int64_t prompt = 256; prompt <= 8192; prompt *= 2) {
-        char label[64];
-        snprintf(label, sizeof label, "prompt of %lld%s", (long long)(prompt < 1024 ? prompt : prompt / 1024), prompt < 1024 ? "" : "k");
-        d = line_called(svg, label, 0);
+    char *svg = text_of(draw(&all, "ranks"), "speedup.svg");
+    for (int panel = 0; panel < 2; panel++) { /* prefill, decode */
+        drawn d = line_called(svg, "prompt of 8k", panel);
         assert_int_equal(d.n, 3);
-        for (int i = 0; i < 3; i++) {
-            assert_on(x, 1 << i, d.x[i]);
-            assert_on(y, prefill_s(1, prompt) / prefill_s(1 << i, prompt), d.y[i]);
+        scale x = scale_through(1, d.x[0], 4, d.x[2]);
+        scale y = scale_through(1, d.y[0], speed_up(4, 8192, panel), d.y[2]);
+        for (int64_t prompt = 256; prompt <= 8192; prompt *= 2) {
+            char label[64];
+            bool k = prompt >= 1024;
+            snprintf(label, sizeof label, "prompt of %lld%s", (long long)(k ? prompt / 1024 : prompt), k ? "k" : "");
+            d = line_called(svg, label, panel);
+            assert_int_equal(d.n, 3);
+            for (int i = 0; i < 3; i++) {
+                assert_on(x, 1 << i, d.x[i]);
+                assert_on(y, speed_up(1 << i, prompt, panel), d.y[i]);
+            }
         }
+        assert_on(y, 0, y_tick_at(svg, "0", panel));
+        drawn ideal = line_called(svg, "ideal", panel);
+        assert_int_equal(ideal.pieces, 1);
     }
-    assert_non_null(strstr(svg, "<text>ideal</text>"));
+    assert_null(strstr(svg, "<polygon")); /* bands would hide each other */
     free(svg);
-    svg = text_of(folder, "memory.svg");
+}
+
+static void memory_goes_by_length_and_by_ranks(void **state)
+{
+    (void)state;
+    row_list all = some_rows("model");
+    char *svg = text_of(draw(&all, "memory of rings"), "memory.svg");
     drawn length = line_called(svg, "ring of 4", 0), ranks = line_called(svg, "prompt of 8k", 0);
     assert_int_equal(length.n, 7);
     assert_int_equal(ranks.n, 3);
-    y = scale_through(log(1e6 + 3e3 * 8192), ranks.y[0], log(1e6 + 3e3 * 2048), ranks.y[2]);
+    scale y = scale_through(log(1e6 + 3e3 * 8192), ranks.y[0], log(1e6 + 3e3 * 2048), ranks.y[2]);
     assert_on(y, log(1e6 + 3e3 * 4096), ranks.y[1]);
+    y = scale_through(log(1e6 + 3e3 * 32), length.y[0], log(1e6 + 3e3 * 2048), length.y[6]);
+    for (int i = 1; i < 6; i++) {
+        assert_on(y, log(1e6 + 3e3 * (32 << i)), length.y[i]);
+    }
+    assert_null(strstr(svg, "<polygon"));
     free(svg);
+}
+
+static void memory_that_differs_little_is_drawn_from_nought(void **state)
+{
+    (void)state;
+    row_list all = no_rows("model");
+    for (int64_t prompt = 1024; prompt <= 4096; prompt *= 2) {
+        add(&all, 1, 0, prompt, 16);
+    }
+    const char *folder = draw(&all, "memory of one");
+    char *svg = text_of(folder, "memory.svg"), *script = text_of(folder, "memory.gp");
+    drawn d = line_called(svg, "regular (one rank)", 0);
+    assert_int_equal(d.n, 3);
+    scale y = scale_through(1e6 + 3e3 * 1024, d.y[0], 1e6 + 3e3 * 4096, d.y[2]);
+    assert_on(y, 1e6 + 3e3 * 2048, d.y[1]);
+    assert_on(y, 0, y_tick_at(svg, "0", 0));
+    assert_non_null(strstr(script, "set yrange [0:"));
+    free(svg);
+    free(script);
 }
 
 static void rates_go_by_context_in_one_line_for_each_length_of_prompts(void **state)
@@ -302,6 +398,7 @@ static void rates_go_by_context_in_one_line_for_each_length_of_prompts(void **st
     scale x = scale_through(log(512), d.x[0], log(4096 + 512), d.x[4]);
     scale y = scale_through(log(100), d.y[0], log(4196), d.y[4]);
     d = line_called(svg, "regular (one rank), prompts of 1k", 1);
+    assert_int_equal(d.n, 5);
     for (int i = 0; i < d.n; i++) {
         assert_on(x, log(i * 1024 + 1024), d.x[i]);
         assert_on(y, log(i * 1024 + 100), d.y[i]);
@@ -390,6 +487,29 @@ static void every_picture_is_a_whole_png_too(void **state)
     }
 }
 
+/* Tokens are counted in 1024s, ranks and sequences are not. */
+static void many_ranks_and_sequences_are_plain_numbers(void **state)
+{
+    (void)state;
+    row_list all = no_rows("model");
+    for (int64_t ranks = 1; ranks <= 1024; ranks *= 32) {
+        for (int64_t batch = 1; batch <= 1024; batch *= 1024) {
+            for (int64_t prompt = 1024; prompt <= 2048; prompt *= 2) {
+                add(&all, ranks, 0, prompt, 16)->cell.batch = batch;
+            }
+        }
+    }
+    const char *folder = draw(&all, "many");
+    char *svg = text_of(folder, "first-token.svg");
+    assert_int_equal(line_called(svg, "ring of 1,024, batch of 1,024", 0).n, 2);
+    assert_true(tick_at(svg, "2k") > tick_at(svg, "1k"));
+    free(svg);
+    svg = text_of(folder, "memory.svg");
+    assert_int_equal(line_called(svg, "prompt of 1k, batch of 1,024", 0).n, 3);
+    assert_true(tick_at(svg, "1,024") > tick_at(svg, "512"));
+    free(svg);
+}
+
 /* --- what else may come --- */
 
 static void two_points_and_equal_or_extreme_values_can_be_drawn(void **state)
@@ -424,6 +544,40 @@ static void what_has_no_line_is_not_drawn(void **state)
     assert_non_null(strstr(said, "two points"));
     assert_false(is_there(scratch_folder(), "none"));
     free(said);
+}
+
+static int files_of(const char *folder, const char *picture)
+{
+    static const char *const ends[] = {"svg", "png", "tsv", "gp"};
+    int n = 0;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s.%s", picture, ends[i]);
+        n += is_there(folder, name);
+    }
+    return n;
+}
+
+static void pictures_of_an_earlier_run_do_not_stay(void **state)
+{
+    (void)state;
+    int rc;
+    row_list all = some_rows("model");
+    const char *folder = draw(&all, "earlier");
+    scratch_write_text("earlier/notes.txt", "of the user");
+    assert_int_equal(files_of(folder, "speedup"), 4);
+    all = no_rows("model");
+    add(&all, 1, 0, 512, 0);
+    add(&all, 1, 0, 1024, 0);
+    draw(&all, "earlier");
+    assert_int_equal(files_of(folder, "first-token"), 4);
+    assert_int_equal(files_of(folder, "token"), 0);
+    assert_int_equal(files_of(folder, "speedup"), 0);
+    all.n = 1;
+    free(said_by(&all, "earlier", &rc));
+    assert_int_equal(rc, 0);
+    assert_int_equal(files_of(folder, "first-token") + files_of(folder, "memory") + files_of(folder, "rate"), 0);
+    assert_true(is_there(folder, "notes.txt"));
 }
 
 static void names_are_text_whatever_stands_in_them(void **state)
@@ -522,14 +676,18 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(points_stand_at_the_logarithms_of_the_data),
         cmocka_unit_test(a_token_after_the_first_has_its_own_picture_from_nought),
-        cmocka_unit_test(speed_up_and_memory_go_by_ranks),
+        cmocka_unit_test(speed_up_goes_by_ranks),
+        cmocka_unit_test(memory_goes_by_length_and_by_ranks),
+        cmocka_unit_test(memory_that_differs_little_is_drawn_from_nought),
         cmocka_unit_test(rates_go_by_context_in_one_line_for_each_length_of_prompts),
         cmocka_unit_test(the_regular_row_begins_the_lines_of_all_blocks),
         cmocka_unit_test(what_did_not_fit_is_a_gap_and_is_named),
         cmocka_unit_test(the_data_are_those_of_the_rows),
+        cmocka_unit_test(many_ranks_and_sequences_are_plain_numbers),
         cmocka_unit_test(every_picture_is_a_whole_png_too),
         cmocka_unit_test(two_points_and_equal_or_extreme_values_can_be_drawn),
         cmocka_unit_test(what_has_no_line_is_not_drawn),
+        cmocka_unit_test(pictures_of_an_earlier_run_do_not_stay),
         cmocka_unit_test(names_are_text_whatever_stands_in_them),
         cmocka_unit_test(the_script_draws_again),
         cmocka_unit_test(without_gnuplot_one_line_says_where_it_is_and_the_data_are_kept),
