@@ -5,8 +5,8 @@
 
 #include "cli/options.h"
 
-/* Measures every kind of hop at its sizes on each of o->ring_sizes, and writes the table in o->format. Returns the exit
-   status. */
+/* Measures every kind of hop at its sizes on each of o->ring_sizes, and writes the table in o->format. After a
+   failure or Ctrl-C the rows so far are whole. Returns the exit status. */
 int hops_table(const options *o);
 
 #endif

@@ -314,6 +314,19 @@ static int check_help(const options *v)
 
 static int check_hops(const options *v)
 {
+    const struct {
+        bool given;
+        const char *name;
+    } useless[] = {{v->compare, "compare"},         {v->plot != NULL, "plot"},   {v->resume != NULL, "resume"},
+                   {v->timeline != NULL, "timeline"}, {v->trace != NULL, "trace"}, {v->no_cache, "no-cache"}};
+    for (size_t i = 0; i < sizeof useless / sizeof *useless; i++) {
+        if (useless[i].given) {
+            return complain_usage("--hops: measures hops alone, leave out --%s", useless[i].name);
+        }
+    }
+    if (v->devices.n > 1) {
+        return complain_usage("--device: hops are measured on one kind of device, name one");
+    }
     for (int i = 0; i < v->ring_sizes.n; i++) {
         if (v->ring_sizes.values[i] == 1) {
             return complain_usage("--hops: a ring of one has no hops, name larger ones with --ranks");

@@ -113,7 +113,7 @@ int table_row(table *t, json_t *row, const table_column columns[], int n)
 {
     int rc = row ? print_row(t, row, columns, n) : complain_memory("table");
     json_decref(row);
-    t->rows++;
+    t->rows += rc == 0;
     return rc ? rc : output_flush();
 }
 

@@ -6,6 +6,13 @@ run bench --hops --ranks 2,1
 run bench --hops --ranks 2 --plan
 run bench --hops --ranks 2 --dtype bf16
 run generate -m mha-bf16 -p a --hops
+run bench --hops --ranks 2 --dtype bf16 -o json
+for useless in --compare --no-cache '--plot pictures' '--resume rows.jsonl' '--timeline layer.svg' '--trace trace.json'; do
+    # shellcheck disable=SC2086
+    run bench --hops $useless
+done
+run bench --hops --device cpu,cuda
+must "nothing was written" test -z "$(ls ./*.jsonl ./*.svg ./*.json pictures 2>/dev/null)"
 export LARIAT_RANKS=1
 run bench --hops
 LARIAT_RANKS=2
@@ -19,6 +26,7 @@ must "times in order, rates that belong to them" jq -es 'all(.min_us > 0 and .mi
     (.algbw_gbs * .time_us * 1000 / .bytes - 1 | fabs) < 1e-3 and
     (.busbw_gbs / .algbw_gbs / (if .kind == "keys" then 1 else (.ranks - 1) / .ranks end) - 1 | fabs) < 1e-3)' rows
 must "shares of the rate of reading" jq -es 'all(.share == null or .share > 0)' rows
+must "the device that was named" test "$("$lariat" bench --hops -r 1 --device cuda -o jsonl 2>/dev/null | head -n 1 | jq -r .via)" != memory
 
 # The other formats, as far as their first rows: who reads no more ends the run.
 first_lines() {
@@ -31,4 +39,16 @@ must "a line for the names" test "$(head -n 1 table)" = "$(tr -d '[]"' <<<"$keys
 must "a row" test "$(tail -n 1 table | cut -d , -f 3-8)" = "memory,2,1,keys,2,4096"
 first_lines 3 md
 must "a table" grep -q '^| [0-9.]* | .* | memory | 2 | 1 | keys | 2 | 4096 |' table
+
+# Ctrl-C ends the list behind the size that is being measured. (With job control, a background job does not ignore it.)
+set -m
+say '$ lariat bench --hops, interrupted'
+"$lariat" bench --hops -t 2 -r 20 -o json >list 2>"$work.seen/err" </dev/null &
+until_it test -s list
+kill -INT $!
+wait $!
+status=$?
+: >"$work.seen/out"
+show $status
+must "a whole list of some sizes" jq -e 'length > 0 and length < 17' list
 finish
