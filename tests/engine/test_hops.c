@@ -1,9 +1,12 @@
-/* Measuring hops: what came is what was sent (the call itself compares), the figures belong together, and what makes no sense is
-   refused. No time is judged. Rests on lariat/measure.h. */
+/* Measuring hops: what came is what was sent (the call itself compares, and does say so where something else came), the figures
+   belong together, and what makes no sense is refused. No time is judged.
+   Rests on lariat/measure.h; tests/CMakeLists.txt puts two calls of this file between the measuring and its transport. */
+#include "comm/comm.h"
 #include "lariat/measure.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +14,79 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+/* --- a transport that errs --- */
+
+enum { COPY_MOST = 256 << 10 };
+
+typedef enum error { NO_ERROR, OTHER_BYTE, OLD_BYTES } error;
+
+/* What is brought is counted over all ranks; it errs once, in the last one of so many. Between that and the last one of the round
+   before all ranks meet. */
+static struct {
+    atomic_int count;
+    int last, round;
+    error error;
+    size_t bytes, at; /* of a block; of the byte that is another one */
+    unsigned char copy[COPY_MOST];
+} transport;
+
+static void transport_starts(error e, int last, int round, size_t bytes, size_t at)
+{
+    assert_in_range(bytes, at + 1, COPY_MOST);
+    atomic_store(&transport.count, 0);
+    transport.last = last;
+    transport.round = round;
+    transport.error = e;
+    transport.bytes = bytes;
+    transport.at = at;
+}
+
+/* What is read in place of `block`. */
+static const void *brought(const void *block)
+{
+    int count = atomic_fetch_add(&transport.count, 1) + 1;
+
+    if (transport.error == OLD_BYTES && count == transport.last - transport.round) {
+        memcpy(transport.copy, block, transport.bytes);
+    }
+    if (transport.error == NO_ERROR || count != transport.last) {
+        return block;
+    }
+    if (transport.error == OTHER_BYTE) {
+        memcpy(transport.copy, block, transport.bytes);
+        transport.copy[transport.at] ^= 1;
+    }
+    return transport.copy;
+}
+
+lariat_status __real_comm_take(comm *c, comm_hop *hop);
+lariat_status __wrap_comm_take(comm *c, comm_hop *hop);
+lariat_status __real_comm_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[]);
+lariat_status __wrap_comm_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[]);
+
+lariat_status __wrap_comm_take(comm *c, comm_hop *hop)
+{
+    lariat_status status = __real_comm_take(c, hop);
+
+    if (status == LARIAT_OK) {
+        hop->views[0].at = brought(hop->views[0].at);
+    }
+    return status;
+}
+
+/* Of nothing: the ranks only meet. */
+lariat_status __wrap_comm_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[])
+{
+    lariat_status status = __real_comm_all_gather(c, mine, bytes, theirs);
+
+    if (status == LARIAT_OK && bytes > 0) {
+        theirs[1] = brought(theirs[1]);
+    }
+    return status;
+}
+
+/* --- measuring --- */
 
 static const lariat_hop_kind kinds[] = {LARIAT_HOP_KEYS, LARIAT_HOP_GATHER};
 
@@ -73,6 +149,40 @@ static void one_byte_one_float_and_more_than_a_rank_reads_at_once_are_sizes(void
     check(&o, LARIAT_HOP_GATHER, (1 << 20) + 5, 1 << 20, 1);
 }
 
+static void fails_by(const lariat_options *o, lariat_hop_kind kind, int64_t bytes)
+{
+    lariat_hop h;
+
+    assert_int_equal(lariat_measure_hop(o, kind, bytes, 1, &h), LARIAT_FAILED);
+    assert_non_null(strstr(lariat_error(), "other bytes came than rank "));
+    assert_int_equal(atomic_load(&transport.count), transport.last); /* it was the last one indeed */
+}
+
+static void other_bytes_than_were_sent_are_a_failure(void **state)
+{
+    enum { RANKS = 3, BLOCK = 200004 };
+    static const size_t places[] = {0, 65535, 65536, BLOCK - 1};
+    lariat_options o = ring_of(RANKS, RANKS);
+
+    (void)state;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        int64_t bytes = kinds[k] == LARIAT_HOP_KEYS ? BLOCK : RANKS * BLOCK;
+        transport_starts(NO_ERROR, 0, 0, BLOCK, 0);
+        check(&o, kinds[k], bytes, bytes, 1);
+        int all = atomic_load(&transport.count);
+        for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+            transport_starts(OTHER_BYTE, all, 0, BLOCK, places[i]);
+            fails_by(&o, kinds[k], bytes);
+        }
+        if (kinds[k] == LARIAT_HOP_KEYS) {
+            transport_starts(OLD_BYTES, all, RANKS, BLOCK, 0);
+            fails_by(&o, kinds[k], bytes);
+        }
+        transport_starts(NO_ERROR, 0, 0, BLOCK, 0);
+        check(&o, kinds[k], bytes, bytes, 1);
+    }
+}
+
 /* Refused with a reason that names it. */
 static void refuse(const lariat_options *o, lariat_hop_kind kind, int64_t bytes, int32_t reps, lariat_status status,
                    const char *what)
@@ -116,6 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rings_of_several_sizes_bring_what_was_sent),
         cmocka_unit_test(one_byte_one_float_and_more_than_a_rank_reads_at_once_are_sizes),
+        cmocka_unit_test(other_bytes_than_were_sent_are_a_failure),
         cmocka_unit_test(what_makes_no_sense_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
