@@ -98,7 +98,7 @@ static void check_nesting(const lariat_span *spans, int64_t n)
             hop = s;
             continue;
         }
-        while (depth > 0 && open[depth - 1]->end <= s->begin && open[depth - 1] != s) {
+        while (depth > 0 && open[depth - 1]->end <= s->begin) {
             depth--;
         }
         assert_true((depth == 0) == (s->kind == LARIAT_SPAN_PASS));
