@@ -43,9 +43,9 @@ static const wording wordings[] = {
                              "ranks\tmedians\tleast\tmost"},
     [PANEL_DECODE_SPEED] = {"Each token after the first", "ranks of the ring", "times as fast as one rank", OF_RANKS, OF_SPEED,
                             "ranks\tmedians\tleast\tmost"},
-    [PANEL_PREFILL_RATE] = {"Reading the prompt (prefill)", "context: tokens in the cache, prompt included", "tokens/s",
+    [PANEL_PREFILL_RATE] = {"Reading the prompt (prefill)", "context: all tokens before it, the prompt included", "tokens/s",
                             OF_TOKENS, OF_RATE, "context_tokens\tmedian\tleast\tmost"},
-    [PANEL_DECODE_RATE] = {"Writing the reply (decode)", "context: tokens in the cache, prompt included", "tokens/s", OF_TOKENS,
+    [PANEL_DECODE_RATE] = {"Writing the reply (decode)", "context: all tokens before it, the prompt included", "tokens/s", OF_TOKENS,
                            OF_RATE, "context_tokens\tmedian\tleast\tmost"},
 };
 
@@ -336,7 +336,14 @@ static void put_words(FILE *f, const picture *p, const row_list *all, const char
     cut(on_gpu ? plan->device_name : all->cpu, NAME_LETTERS, machine, sizeof machine);
     int n = snprintf(line, sizeof line, "%s, %s, on %s", name, all->weight_type, machine);
     if (threads) {
-        snprintf(line + n, sizeof line - (size_t)n, ", %d thread%s", threads, threads > 1 ? "s" : "");
+        n += snprintf(line + n, sizeof line - (size_t)n, ", %d thread%s", threads, threads > 1 ? "s" : "");
+    }
+    if (all->options->rank_threads) {
+        n += snprintf(line + n, sizeof line - (size_t)n, ", %lld thread%s a rank", (long long)all->options->rank_threads,
+                      all->options->rank_threads > 1 ? "s" : "");
+    }
+    if (!all->rows[0].cell.cached) {
+        snprintf(line + n, sizeof line - (size_t)n, ", without a KV cache");
     }
     fputs("title = ", f);
     put_text(f, p->title);
