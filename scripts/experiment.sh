@@ -30,7 +30,8 @@ measure() {
     local name=$1
     shift
     say "" "$name: lariat bench --compare $*"
-    "$lariat" bench --compare "$@" --resume "$out/$name.jsonl" --plot "$out/$name" | tee "$out/$name.md"
+    "$lariat" bench --compare "$@" --resume "$out/$name.jsonl" --plot "$out/$name" | tee -i "$out/$name.md.part"
+    mv "$out/$name.md.part" "$out/$name.md"
 }
 
 # Doubles from 2 up to $1.

@@ -29,6 +29,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -107,7 +108,10 @@ static int plan_rows(bench *b)
         }
         b->all.has_reasons = b->all.has_reasons || *r->reason || r->plan.total_bytes > r->plan.available_bytes;
         if (o->plan || o->verbose) {
-            plan_describe(&r->plan, "", o->plan ? stdout : stderr);
+            FILE *to = o->plan ? stdout : stderr;
+            fprintf(to, "%srow          prompt %lld, then %lld, depth %lld, batch %lld\n", i ? "\n" : "", (long long)r->cell.n_prompt,
+                    (long long)r->cell.n_gen, (long long)r->cell.depth, (long long)r->cell.batch);
+            plan_describe(&r->plan, "", to);
         }
         if (i == 0) {
             run_warn_of(&one, &r->plan);
@@ -237,8 +241,11 @@ static int check_rows(bench *b)
     for (int i = 0; rc == 0 && all->options->compare && i < all->n; i++) {
         row *ring = &all->rows[i];
         int at = rows_regular_of(all, ring);
-        const row *regular = at >= 0 ? &all->rows[at] : NULL;
-        if (regular && pair_wants_check(regular, ring) && ring->ids && ring->logits && regular->ids && regular->logits) {
+        if (at < 0) {
+            continue;
+        }
+        const row *regular = &all->rows[at];
+        if (pair_wants_check(regular, ring) && ring->ids && ring->logits && regular->ids && regular->logits) {
             row_check(regular, ring, all->vocab);
             rc = keep_check(&b->keeper, all, ring);
             drop_logits(ring);
@@ -367,6 +374,20 @@ static int run_rounds(bench *b)
 
 /* --- what each rank did --- */
 
+static int check_folder(const char *path)
+{
+    struct stat now;
+    make_folder(path);
+    if (stat(path, &now) != 0) {
+        return complain("%s: cannot make this folder: %s, choose another", path, strerror(errno));
+    }
+    if (!S_ISDIR(now.st_mode)) {
+        return complain("%s: is no folder, choose another name", path);
+    }
+    return access(path, W_OK | X_OK) == 0 ? 0
+                                          : complain("%s: cannot write into it: %s, choose another folder", path, strerror(errno));
+}
+
 /* Places that files go to are tried before anything is measured. */
 static int check_places(const bench *b)
 {
@@ -379,11 +400,7 @@ static int check_places(const bench *b)
     }
     int rc = o->trace ? check_place(o->trace) : 0;
     rc = rc || !o->timeline ? rc : check_place(o->timeline);
-    if (rc == 0 && o->plot) {
-        make_folder(o->plot);
-        rc = access(o->plot, W_OK | X_OK) == 0 ? 0 : complain("%s: cannot write into it: %s, choose another folder", o->plot, strerror(errno));
-    }
-    return rc;
+    return rc || !o->plot ? rc : check_folder(o->plot);
 }
 
 static int trace_run(const options *o, row *r, measurement *m)
@@ -408,6 +425,9 @@ static int trace_last(bench *b)
         r = *b->all.rows[i].reason ? r : &b->all.rows[i];
     }
     if (!r) {
+        if (o->trace || o->timeline) {
+            warn("%s: no row could be run, nothing is written", o->trace ? o->trace : o->timeline);
+        }
         return 0;
     }
     measurement m;
@@ -458,6 +478,10 @@ static int measure(bench *b)
     warn_of_length(b);
     int rc = check_places(b);
     rc = rc ? rc : keeper_open(o->resume, &b->all, &b->keeper);
+    if (rc == 0 && o->resume && !o->quiet) {
+        fprintf(stderr, "%s: %lld of %lld samples are there\n", o->resume, (long long)rows_kept(&b->all),
+                (long long)(b->all.n * o->reps));
+    }
     rc = rc ? rc : measure_bounds(&b->all);
     if (rc == 0) {
         rc = write_table(b, run_rounds(b));

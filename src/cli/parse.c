@@ -360,7 +360,7 @@ static int check_axes(const options *v)
         return complain_usage("-p: a row of no tokens at all, leave out 0 or -n 0");
     }
     if (has_zero(&v->prompt_lengths) && (v->compare || v->no_cache)) {
-        return complain_usage("-p: 0: there is no text to read for every token, give prompts of one token or more");
+        return complain_usage("-p: 0: there is no prompt to compare or to read again, give prompts of one token or more");
     }
     int64_t prompt = largest(&v->prompt_lengths, 0), depth = largest(&v->depths, 0), reply = largest(&v->reply_lengths, 0);
     int64_t batch = largest(&v->batches, 1);
@@ -376,8 +376,16 @@ static int check_axes(const options *v)
     return 0;
 }
 
+static bool same_file(const char *a, const char *b)
+{
+    return a && b && strcmp(a, b) == 0;
+}
+
 static int check_bench(options *v)
 {
+    if (same_file(v->trace, v->timeline) || same_file(v->trace, v->resume) || same_file(v->timeline, v->resume)) {
+        return complain_usage("'%s': one file for two results, give each its own", v->trace ? v->trace : v->timeline);
+    }
     if (v->ring_sizes.n == 0) {
         v->ring_sizes = (count_list){.n = 1, .values = {v->compare || v->hops ? 2 : 1}};
     }

@@ -13,7 +13,7 @@ int table_text(const char *text)
 {
     int rc = 0;
     for (const char *c = text; rc == 0 && *c; c++) {
-        char plain = strchr("|,\"", *c) || (unsigned char)*c < ' ' ? '_' : *c;
+        char plain = *c == '|' || (unsigned char)*c < ' ' ? '_' : *c;
         rc = output_bytes(&plain, 1);
     }
     return rc;
@@ -54,10 +54,24 @@ static int md_row(const json_t *row, const table_column columns[], int n)
     return rc ? rc : output_format("\n");
 }
 
+/* As RFC 4180 has it: quotes around what holds a comma or a quote, which is doubled. */
+static int csv_text(const char *text)
+{
+    if (!strpbrk(text, ",\"")) {
+        return table_text(text);
+    }
+    int rc = output_format("\"");
+    for (const char *c = text; rc == 0 && *c; c++) {
+        char plain = (unsigned char)*c < ' ' ? ' ' : *c;
+        rc = output_format("%s%c", plain == '"' ? "\"" : "", plain);
+    }
+    return rc ? rc : output_format("\"");
+}
+
 static int csv_value(const json_t *value)
 {
     if (json_is_string(value) || json_is_null(value)) {
-        return json_is_string(value) ? table_text(json_string_value(value)) : 0;
+        return json_is_string(value) ? csv_text(json_string_value(value)) : 0;
     }
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
     int rc = text ? output_format("%s", text) : complain_memory("table");

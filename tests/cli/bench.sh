@@ -52,7 +52,7 @@ must "a table and a line for each ring" test "$(grep -c '^| [23] | .* | all |' t
 must "a line for each sample" test "$(wc -l <kept)" = 12
 "$lariat" "${bench[@]}" -o jsonl --resume kept >again
 must "taken from the file" test "$(wc -l <kept) $(jq -c '[.prefill_s, .decode_s, .reps]' again)" = "12 $(jq -c '[.prefill_s, .decode_s, .reps]' rows)"
-head -n 7 kept >begun && printf '{"row": {"ver' >>begun
+head -n 7 kept >begun && printf '{"row":{"ver' >>begun
 "$lariat" "${bench[@]}" -o jsonl --resume begun >again
 must "a torn line is dropped, what is missing is measured" jq -es 'length == 12' begun
 "$lariat" "${compare[@]}" -o jsonl --resume compared >rows
@@ -63,6 +63,11 @@ must "and all is the same" test "$(jq -c '[.same_tokens, .logit_difference]' row
 "$lariat" bench -q -m mha-bf16 --compare -p 4 -n 1 -r 1 --ranks '2,2' --resume twins >table && "$lariat" bench -q -m mha-bf16 --compare \
     -p 4 -n 1 -r 1 --ranks '2,2' --resume twins >table
 must "rows that are alike have a check each" test "$(wc -l <twins)" = 5
+printf '{"my": "settings"}' >settings
+run bench -q -m mha-bf16 --resume settings
+must "a file of something else stays" test "$(cat settings)" = '{"my": "settings"}'
+run bench -q -m mha-bf16 --resume rows --trace rows
+run bench -q -m mha-bf16 --plot settings
 echo '{"row": {}}' >>kept
 run "${bench[@]}" --resume kept
 

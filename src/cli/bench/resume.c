@@ -96,11 +96,14 @@ static int read_lines(const char *path, FILE *file, row_list *all, json_t *const
     char *line = NULL;
     size_t room = 0;
     ssize_t size;
+    static const char beginning[] = "{\"row\":"; /* of every line */
     off_t whole = 0;
     int number = 0, rc = 0;
     while (rc == 0 && (size = getline(&line, &room, file)) > 0) {
         number++;
-        if (line[size - 1] != '\n') { /* a run that was ended while it wrote */
+        size_t begun = (size_t)size < strlen(beginning) ? (size_t)size : strlen(beginning);
+        bool torn = line[size - 1] != '\n' && strncmp(line, beginning, begun) == 0;
+        if (torn) { /* a run that was ended while it wrote */
             rc = ftruncate(fileno(file), whole) == 0 ? 0 : complain("%s: cannot write: %s", path, strerror(errno));
             break;
         }
@@ -154,6 +157,15 @@ int keeper_open(const char *path, row_list *all, keeper *k)
     }
     rewind(file);
     return read_file_for(all, path, file);
+}
+
+int64_t rows_kept(const row_list *all)
+{
+    int64_t kept = 0;
+    for (int i = 0; i < all->n; i++) {
+        kept += all->rows[i].n_samples;
+    }
+    return kept;
 }
 
 int keeper_close(keeper *k)

@@ -14,6 +14,8 @@ typedef struct keeper {
    take. Lines of other rows stay. Returns 0, or an exit status after saying why not. */
 int keeper_open(const char *path, row_list *all, keeper *k);
 int keeper_close(keeper *k);
+/* Samples that the rows have by now. */
+int64_t rows_kept(const row_list *all);
 
 /* Adds a line, which is in the file when this returns. */
 int keep_sample(const keeper *k, const row_list *all, const row *r, const sample *s);

@@ -112,8 +112,8 @@ static int samples_text(const row_list *all)
 
 int bench_conditions(const row_list *all)
 {
-    const row *r = all->n ? &all->rows[0] : NULL;
-    const char *device = r && r->plan.cards > 0 ? r->plan.device_name : all->cpu;
+    const lariat_plan *first = &all->rows[0].plan; /* there is one */
+    const char *device = first->cards > 0 ? first->device_name : all->cpu;
     int rc = output_format("\nLariat %s, ", lariat_version());
     rc = rc ? rc : table_text(all->model_name);
     rc = rc ? rc : output_format(" (%s, %016llx) on ", all->weight_type, (unsigned long long)all->fingerprint);
@@ -129,6 +129,7 @@ static const optional_column compare_columns[] = {
     {{"device", 0}, has_devices},
     {{"ranks", 0}, NULL},
     {{"chunk", 0}, NULL},
+    {{"block", 0}, has_blocks},
     {{"kv", 0}, has_kvs},
     {{"batch", 0}, has_batches},
     {{"depth", 0}, has_depths},
@@ -197,8 +198,9 @@ static json_t *compare_json(const row_list *all, const row *r)
     const row none = {0};
     int at = rows_regular_of(all, r);
     const row *regular = at >= 0 ? &all->rows[at] : &none;
-    return json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o?}", "device",
-                     r->plan.cards > 0 ? "cuda" : "cpu", "ranks", r->plan.ranks, "chunk", r->plan.chunk, "kv",
+    return json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o?, "
+                     "s:I}",
+                     "device", r->plan.cards > 0 ? "cuda" : "cpu", "ranks", r->plan.ranks, "chunk", r->plan.chunk, "kv",
                      r->plan.kv ? r->plan.kv : "", "batch", (json_int_t)r->cell.batch, "depth", (json_int_t)r->cell.depth,
                      "n_prompt", (json_int_t)r->cell.n_prompt, "n_gen", (json_int_t)r->cell.n_gen, "first token, regular, ms",
                      known(1e3 * regular->prefill.median), "ring, ms", known(1e3 * r->prefill.median), "faster by",
@@ -206,7 +208,7 @@ static json_t *compare_json(const row_list *all, const row *r)
                      known(row_token_ms(r)), "faster a token by", known(c->decode_speedup), "memory, regular", memory(regular),
                      "memory, a rank", memory(r), "hops hidden",
                      r->hidden_share >= 0 ? json_real(r->hidden_share) : json_null(), "same tokens", tokens(c), "logits differ by", logits(c), "reason",
-                     reason(regular, r));
+                     reason(regular, r), "block", (json_int_t)r->cell.block);
 }
 
 static int crossing_text(const char *what, double crossing)
@@ -246,7 +248,8 @@ static int crossings(const row_list *all)
     int rc = output_format("\n");
     for (int i = 0; rc == 0 && i < all->n; i++) {
         const row *r = &all->rows[i];
-        if (r->cell.ranks > 1 && begins_series(all, r)) {
+        bool crosses = !isnan(r->beside.prefill_crossing) || !isnan(r->beside.decode_crossing);
+        if (r->cell.ranks > 1 && crosses && begins_series(all, r)) {
             rc = series_text(all, r);
             rc = rc ? rc : crossing_text("the first token is", r->beside.prefill_crossing);
             rc = rc ? rc : crossing_text("a token is", r->beside.decode_crossing);

@@ -161,15 +161,18 @@ static void read_piece(void *arg, int64_t piece, int thread)
     m->keep ^= m->read(m->data + from, to - from);
 }
 
-/* Best rate of rounds that together take at least `seconds`: of `amount` a round. */
-static double best_rate(pool *p, int64_t pieces, pool_fn fn, measurement *m, double amount, double seconds)
+/* Best rate of rounds of `amount`, until none has been better for a while: threads that were just started may share a CPU for a
+   tenth of a second, and reach half of what they can. */
+static double best_rate(pool *p, int64_t pieces, pool_fn fn, measurement *m, double amount)
 {
-    double best = 0, began = clock_now();
+    static const double no_better_s = 0.3, better = 1.02;
+    double best = 0, since = clock_now();
 
-    for (int round = 0; round < 3 || clock_now() - began < seconds; round++) {
+    for (int round = 0; round < 3 || clock_now() - since < no_better_s; round++) {
         double start = clock_now();
         pool_run(p, pieces, fn, m);
-        double rate = amount / (clock_now() - start);
+        double now = clock_now(), rate = amount / (now - start);
+        since = rate > best * better ? now : since;
         best = rate > best ? rate : best;
     }
     return best;
@@ -183,7 +186,7 @@ lariat_status cpu_measure_fma(int threads, cpu_isa isa, double *flops)
     measurement m = loops_of(isa);
     TRY(pool_open(threads, &p));
     double amount = 2.0 * lanes_of(isa) * (double)SUMS * (double)FMA_ROUNDS * (double)FMA_PIECES * threads;
-    *flops = best_rate(p, (int64_t)FMA_PIECES * threads, fma_piece, &m, amount, 0.1);
+    *flops = best_rate(p, (int64_t)FMA_PIECES * threads, fma_piece, &m, amount);
     pool_close(p);
     return LARIAT_OK;
 }
@@ -205,7 +208,7 @@ lariat_status cpu_measure_read(int threads, cpu_isa isa, int64_t bytes, double *
     m.data = data;
     lariat_status status = pool_open(threads, &p);
     if (status == LARIAT_OK) {
-        *bytes_per_s = best_rate(p, (m.bytes + READ_PIECE - 1) / READ_PIECE, read_piece, &m, (double)m.bytes, 0.2);
+        *bytes_per_s = best_rate(p, (m.bytes + READ_PIECE - 1) / READ_PIECE, read_piece, &m, (double)m.bytes);
         pool_close(p);
     }
     arena_close(&memory);
