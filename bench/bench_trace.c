@@ -1,5 +1,5 @@
 /* What tracing costs: prefill and decode with and without, in turns, in one process.
-   Rests on the public API. Usage: bench_trace MODEL [PAIRS]
+   Rests on the public API. Usage: bench_trace MODEL [PAIRS [gpu]]
    Prints the median time of each and the median of the ratios of neighbours: a machine that others use too drifts less between
    two neighbours than over the whole run. */
 #include "base/clock.h"
@@ -82,9 +82,9 @@ static void compare(const char *what, lariat_engine *e, lariat_session *s, int64
            1e3 * median(spent[0], pairs), 1e3 * median(spent[1], pairs), pairs, median(ratios, pairs));
 }
 
-static void bench_ring(const char *path, int32_t ranks, int pairs)
+static void bench_ring(const char *path, lariat_device device, int32_t ranks, int pairs)
 {
-    lariat_options o = {.device = LARIAT_DEVICE_CPU, .ranks = ranks, .context = PROMPT + 1};
+    lariat_options o = {.device = device, .ranks = ranks, .context = PROMPT + 1};
     lariat_engine *e;
     lariat_session *s;
 
@@ -104,12 +104,14 @@ static void bench_ring(const char *path, int32_t ranks, int pairs)
 int main(int argc, char **argv)
 {
     int pairs = argc > 2 ? atoi(argv[2]) : PAIRS;
+    bool on_gpus = argc == 4 && strcmp(argv[3], "gpu") == 0;
+    lariat_device device = on_gpus ? LARIAT_DEVICE_CUDA : LARIAT_DEVICE_CPU;
 
-    if (argc < 2 || pairs < 1 || pairs > PAIRS_MOST) {
-        fprintf(stderr, "usage: bench_trace MODEL [PAIRS]\n");
+    if (argc < 2 || argc > 4 || (argc == 4 && !on_gpus) || pairs < 1 || pairs > PAIRS_MOST) {
+        fprintf(stderr, "usage: bench_trace MODEL [PAIRS [gpu]]\n");
         return 2;
     }
-    bench_ring(argv[1], 1, pairs);
-    bench_ring(argv[1], 2, pairs);
+    bench_ring(argv[1], device, 1, pairs);
+    bench_ring(argv[1], device, 2, pairs);
     return 0;
 }

@@ -47,7 +47,8 @@ cards=$( (nvidia-smi -L 2>/dev/null || true) | grep -c '^GPU ' || true)
 if [ "$cards" -ge 2 ]; then
     gpus=(-m random:7b --device cuda --ranks "$(rings "$cards")")
     measure gpu-without-cache "${gpus[@]}" --no-cache -n 29 -p '128..4k*2,16k' --block 1k,2k
-    measure gpu-with-cache "${gpus[@]}" -n 128 -p '512..128k*2'
+    measure gpu-with-cache "${gpus[@]}" -n 128 -p '512..128k*2' --trace "$out/gpu-with-cache.trace.json" \
+        --timeline "$out/gpu-with-cache.timeline.svg"
     "$lariat" bench --hops --device cuda --ranks "$(rings "$cards")" | tee "$out/gpu-hops.md"
     exit 0
 fi

@@ -72,11 +72,13 @@ run_part() {
     engine)
         part engine "$build/tests/cuda_test_engine"
         part generate "$build/tests/cuda_test_generate"
+        part trace "$build/tests/cuda_test_trace"
         part gguf "$build/tests/cuda_test_gguf"
         # One hardware queue for all streams: whatever waits has what it waits for in front of it.
         CUDA_DEVICE_MAX_CONNECTIONS=1 part engine-one-queue "$build/tests/cuda_test_engine"
         CUDA_DEVICE_MAX_CONNECTIONS=1 part comm-one-queue "$build/tests/cuda_test_comm"
         CUDA_DEVICE_MAX_CONNECTIONS=1 part generate-one-queue "$build/tests/cuda_test_generate"
+        CUDA_DEVICE_MAX_CONNECTIONS=1 part trace-one-queue "$build/tests/cuda_test_trace"
         ;;
     sanitizer)
         part memcheck-record checked memcheck "$build/tests/cuda_test_record"

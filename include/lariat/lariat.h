@@ -205,10 +205,10 @@ typedef struct lariat_stats {
     int64_t hops;                         /* hops in all (0 in a ring of one) */
     int64_t shard_bytes;                  /* memory of the largest KV shard */
     int64_t activation_bytes;             /* memory of the largest rank's activations */
-    double wait_s;                        /* seconds that the slowest rank waited for others */
-    /* Between threads: seconds that hops took, from asking for a rank's pieces to their being there, all ranks together, and how much
-       of that was waited for; and the share that was not, which computing hid: 1 where no hop took any time, negative where that
-       is not known (no hops, or GPUs). */
+    double wait_s;                        /* seconds that the slowest rank waited for others; on GPUs for hops only */
+    /* Seconds that hops took, from asking for a rank's pieces to their being there, all ranks together, and how much of that was
+       waited for; and the share that was not, which computing hid: 1 where no hop took any time, negative where there were no
+       hops. On GPUs by the clocks of their streams. */
     double hop_s, hop_wait_s, hops_hidden;
     double flops;                         /* floating-point operations of linear layers and attention */
     double weight_bytes_read;             /* bytes of weights that decode (passes by slices) read, all ranks */

@@ -1,5 +1,4 @@
-/* What each rank did when: spans of time, recorded while an engine steps. For ranks on CPUs; GPUs are looked at with their own
-   tools.
+/* What each rank did when: spans of time, recorded while an engine steps.
    Rests on lariat.h, whose rules about threads hold here too. */
 #ifndef LARIAT_TRACE_H
 #define LARIAT_TRACE_H
@@ -12,7 +11,11 @@ extern "C" {
 
 /* Spans of a rank nest and do not overlap otherwise: layers lie in their pass, all that a layer does in the layer, and waiting
    in what waited. Hops alone lie beside them: a hop travels while its rank does something else. Hops of a rank do not
-   overlap one another. */
+   overlap one another.
+
+   On a GPU times are those at which its streams did the work, good to some microseconds between ranks. A look at its clock takes
+   a stream about two microseconds: so of every eighth layer, the middle one among them, all is recorded, of the others nothing. Of a pass
+   that is repeated by one launch (by slices, from the third like it on, where no ranks share a GPU) there is the whole only. */
 typedef enum lariat_span_kind {
     LARIAT_SPAN_PASS,         /* all of a pass */
     LARIAT_SPAN_EMBEDDING,    /* rows of the embedding, angles of the rotation */
@@ -23,7 +26,7 @@ typedef enum lariat_span_kind {
     LARIAT_SPAN_FEED_FORWARD, /* norm, gate, up, down */
     LARIAT_SPAN_HEAD,         /* logits of some rows, or tokens */
     LARIAT_SPAN_WAIT,         /* for another rank */
-    LARIAT_SPAN_HOP,          /* from asking for another rank's pieces to their being there */
+    LARIAT_SPAN_HOP,          /* from asking for another rank's pieces to their being there; on a GPU from their setting out */
     LARIAT_SPAN_KINDS
 } lariat_span_kind;
 
@@ -40,7 +43,7 @@ typedef struct lariat_span {
 
 /* Records what every rank does from now on; what was recorded before is dropped. Each rank has room for `spans` of them, taken
    here. 0: for 4,096 passes, at most 2^22 (160 MiB); only what is used takes memory. Where there is no room left spans are
-   counted and dropped. LARIAT_UNSUPPORTED for ranks on GPUs, LARIAT_BAD_ARGUMENT for fewer than 0, LARIAT_NO_MEMORY. */
+   counted and dropped. LARIAT_BAD_ARGUMENT for fewer than 0, LARIAT_NO_MEMORY. */
 LARIAT_API lariat_status lariat_trace_start(lariat_engine *engine, int64_t spans);
 
 /* Records no more. What was recorded stays. */

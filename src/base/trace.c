@@ -2,6 +2,8 @@
    Rests on arena.h and clock.h. See trace.h. */
 #include "base/trace.h"
 
+#include <math.h>
+
 lariat_status trace_open(trace *t, int64_t room, double zero)
 {
     size_t bytes = bytes_of(room, 1, sizeof *t->spans);
@@ -41,16 +43,65 @@ int64_t trace_pass(trace *t, uint32_t number)
 {
     if (t) {
         t->now = t->whole;
+        t->settled = t->settled < t->now.n ? t->settled : t->now.n;
         t->pass = number;
         t->layer = -1;
     }
     return trace_begin(t, LARIAT_SPAN_PASS);
 }
 
-void trace_pass_end(trace *t, int64_t at)
+void trace_pass_end(trace *t)
 {
-    trace_end(t, at);
     if (t) {
         t->whole = t->now;
     }
+}
+
+/* --- a device's spans --- */
+
+void trace_of_device(trace *t, trace_clock clock, trace_anchor first, int32_t among)
+{
+    t->clock = clock;
+    t->first = first;
+    t->every = TRACE_LAYERS;
+    t->among = among;
+    t->zero = 0;
+}
+
+void trace_settle(trace *t)
+{
+    double begin, end;
+
+    for (; t && t->clock.of && t->settled < t->now.n; t->settled++) {
+        lariat_span *s = &t->spans[t->settled];
+        /* The last to come may be the end of the pass that is under way: it has no number yet. */
+        if (s->end < 0 || !t->clock.stamped(t->clock.of, (int64_t)s->begin, &begin) ||
+            !t->clock.stamped(t->clock.of, (int64_t)s->end, &end)) {
+            return;
+        }
+        s->begin = begin;
+        s->end = end < begin ? begin : end; /* pieces that were there before they were asked for */
+    }
+}
+
+void trace_align(trace *t, trace_anchor now)
+{
+    enum { SHORT_S = 1 }; /* too short for telling how the clocks differ in their pace */
+    double passed = now.device - t->first.device;
+    double pace = passed > SHORT_S ? (now.host - t->first.host) / passed : 1;
+    int64_t kept = t->aligned;
+
+    for (int64_t i = t->aligned; i < t->settled && i < t->whole.n; i++) {
+        lariat_span s = t->spans[i];
+        if (isnan(s.begin) || isnan(s.end)) {
+            continue;
+        }
+        s.begin = t->first.host + (s.begin - t->first.device) * pace;
+        s.end = t->first.host + (s.end - t->first.device) * pace;
+        t->spans[kept++] = s;
+    }
+    t->whole.lost += t->whole.n - kept;
+    t->whole.n = kept;
+    t->now = t->whole;
+    t->aligned = t->settled = kept;
 }

@@ -392,12 +392,6 @@ static int check_folder(const char *path)
 static int check_places(const bench *b)
 {
     const options *o = b->all.options;
-    for (int i = 0; (o->trace || o->timeline) && i < b->all.n; i++) {
-        if (b->all.rows[i].plan.cards > 0) {
-            return complain("%s: ranks on GPUs are not traced, run on CPUs (--device cpu), or under nsys",
-                            o->trace ? "--trace" : "--timeline");
-        }
-    }
     int rc = o->trace ? check_place(o->trace) : 0;
     rc = rc || !o->timeline ? rc : check_place(o->timeline);
     return rc || !o->plot ? rc : check_folder(o->plot);

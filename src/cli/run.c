@@ -103,11 +103,8 @@ static void warn_of_hops(const options *o, const lariat_plan *plan)
 }
 
 /* What the run will write, tried before it. */
-static int check_places(const options *o, const lariat_plan *plan)
+static int check_places(const options *o)
 {
-    if (o->trace && plan->cards) {
-        return complain("--trace: ranks on GPUs are not traced, run on CPUs (--device cpu), or under nsys");
-    }
     int rc = o->stats ? check_place(o->stats) : 0;
     return rc || !o->trace ? rc : check_place(o->trace);
 }
@@ -139,7 +136,7 @@ int run_open_engine(run *r, slot_wish wanted)
         plan_describe(&plan, "", stdout);
         return output_flush();
     }
-    int rc = check_places(o, &plan);
+    int rc = check_places(o);
     if (rc) {
         return rc;
     }

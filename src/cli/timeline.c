@@ -258,6 +258,17 @@ static void put_rank(scene *s, int32_t rank)
     }
 }
 
+static const char *legend_of(const scene *s, lariat_span_kind kind)
+{
+    if (kind == LARIAT_SPAN_ATTENTION && queries_travel(s)) {
+        return "attention, of whose queries";
+    }
+    if (kind == LARIAT_SPAN_HOP && lariat_engine_plan(s->engine)->cards > 0) {
+        return "hop: from setting out to there";
+    }
+    return looks[kind].legend;
+}
+
 static void put_legend(scene *s)
 {
     int x = LEFT, y = axis_y(s) + AXIS;
@@ -266,7 +277,7 @@ static void put_legend(scene *s)
         if (!looks[kind].fill || (travels && s->ranks == 1)) {
             continue;
         }
-        const char *text = kind == LARIAT_SPAN_ATTENTION && queries_travel(s) ? "attention, of whose queries" : looks[kind].legend;
+        const char *text = legend_of(s, (lariat_span_kind)kind);
         new_file_format(&s->file, "<rect x=\"%d\" y=\"%d\" width=\"14\" height=\"14\" fill=\"%s\"/>\n", x, y, looks[kind].fill);
         new_file_format(&s->file, "<text x=\"%d\" y=\"%d\">%s</text>\n", x + 20, y + 12, text);
         x += 20 + GLYPH * (int)strlen(text) + 24;

@@ -39,8 +39,11 @@ void comm_reset(comm_group *g)
     g->ops->reset(g);
 }
 
-comm_counters comm_counted(const comm *c)
+comm_counters comm_counted(comm *c)
 {
+    if (c->ops->count) {
+        c->ops->count(c);
+    }
     return c->counted;
 }
 

@@ -58,15 +58,16 @@ void comm_cancel(comm_group *g);
 void comm_reset(comm_group *g);
 
 /* What this endpoint has seen so far: seconds of waiting for others, pieces taken from others, and the largest bytes of one
-   take. Where pieces come without a device's queue: seconds that hops took, from asking to the pieces' being there, and how much of
-   that the rank waited; otherwise 0. */
+   take; seconds that hops took, from asking to the pieces' being there, and how much of that the rank waited. Where pieces are
+   copied a hop takes from their setting out, times are those of the devices' streams, as far as they have come, and of waits only those for hops
+   are known. */
 typedef struct comm_counters {
     double wait_s;
     int64_t hops;
     int64_t hop_bytes;
     double hop_s, hop_wait_s;
 } comm_counters;
-comm_counters comm_counted(const comm *c);
+comm_counters comm_counted(comm *c);
 
 /* From now on waits and hops are written down here too, where their times are known; NULL: nowhere. */
 void comm_trace(comm *c, trace *where);
@@ -135,6 +136,7 @@ typedef struct comm_ops {
     lariat_status (*ask)(comm *c, const comm_hop *hop);
     lariat_status (*take)(comm *c, comm_hop *hop);
     void (*release)(comm *c, const comm_hop *hop);
+    void (*count)(comm *c); /* brings `counted` up to date; NULL: it always is */
 } comm_ops;
 
 /* What every group and every endpoint begins with. */

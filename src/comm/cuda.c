@@ -20,7 +20,6 @@
 #include "comm/gpu.h"
 
 #include "base/arena.h"
-#include "base/clock.h"
 #include "base/threads.h"
 
 #include <cuda.h>
@@ -31,6 +30,7 @@
 
 enum {
     SLOTS = 2,       /* hops between ask and release: the one that is used and the one that travels */
+    TIMED = 1024,    /* hops whose times are not read yet: those of a pass of 128 layers on a ring of 8 */
     SETS = 3,        /* of blocks that were pushed: the first of a pass, then in turn */
     WORD_STRIDE = 64, /* bytes: a cache line a word */
     UNWRITTEN = 0xFF  /* fresh memory holds NaN: whoever reads what nobody brought shows it */
@@ -51,7 +51,13 @@ typedef struct slot {
     unsigned char *pinned;  /* the same on the host, where pieces go through it */
     cudaEvent_t brought;    /* the pieces are in staging */
     cudaEvent_t freed;      /* they have been read */
+    int64_t left, there;    /* moments of the hop that it is used for: its pieces set out, and have come (device.h) */
 } slot;
+
+/* The moments of a hop until it is counted: its pieces set out, have come, are wanted. */
+typedef struct timed_hop {
+    int64_t left, there, wanted;
+} timed_hop;
 
 typedef struct cuda_comm {
     comm base;
@@ -68,6 +74,8 @@ typedef struct cuda_comm {
     uint32_t pushed;        /* blocks of this pass */
     slot slots[SLOTS];
     uint64_t asked, taken, released; /* hops so far */
+    timed_hop timed[TIMED];          /* of these hop i is timed[i % TIMED] */
+    uint64_t n_timed, n_counted;
     uint32_t gathers;
     const unsigned char *region[COMM_REGIONS];
     size_t bytes[COMM_REGIONS];
@@ -434,6 +442,7 @@ static void cuda_reset(comm_group *base)
     for (int r = 0; r < base->n; r++) {
         cuda_comm *c = &g->ranks[r];
         c->asked = c->taken = c->released = 0;
+        c->n_timed = c->n_counted = 0;
         c->gathers = 0;
         c->lost = false;
         atomic_store(&c->gathered.queued.value, 0);
@@ -465,11 +474,7 @@ static lariat_status set_mark(cuda_comm *c, mark *m, uint32_t value)
 /* On the host until it is queued, on the stream until it is done. */
 static lariat_status wait_mark(cuda_comm *c, cudaStream_t stream, mark *m, uint32_t value)
 {
-    double from = clock_now();
-    bool queued = epoch_wait_unless(&m->queued, value, &c->group->cancelled);
-
-    c->base.counted.wait_s += clock_now() - from;
-    if (!queued) {
+    if (!epoch_wait_unless(&m->queued, value, &c->group->cancelled)) {
         return fail(LARIAT_CANCELLED, "rank %d: another rank stopped", c->base.rank);
     }
     if (c->group->wait_value(stream, m->word, value, CU_STREAM_WAIT_VALUE_GEQ) != CUDA_SUCCESS) {
@@ -534,6 +539,7 @@ static lariat_status gather(comm *base, const void *mine, size_t bytes, const vo
     if (bytes > g->message_bytes) {
         return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu, please report this", base->rank, bytes, g->message_bytes);
     }
+    (void)c->dev->ops->heard(c->dev, NULL, 0);
     if (c->pushing) {
         return push(c, mine, bytes, theirs);
     }
@@ -553,11 +559,25 @@ static lariat_status gather(comm *base, const void *mine, size_t bytes, const vo
     return LARIAT_OK;
 }
 
+/* A span of the rank's own stream that ends now, if it has a beginning. */
+static void trace_wait(cuda_comm *c, int64_t began, int owner)
+{
+    int64_t now = began >= 0 ? c->dev->ops->stamp(c->dev, NULL) : -1;
+
+    if (now >= 0) {
+        trace_take(c->base.trace, (lariat_span){.kind = LARIAT_SPAN_WAIT, .begin = (double)began, .end = (double)now, .owner = owner});
+    }
+}
+
 static lariat_status cuda_all_gather(comm *base, const void *mine, size_t bytes, const void *theirs[])
 {
+    cuda_comm *c = (cuda_comm *)base;
+    int64_t began = trace_looks(base->trace) && base->n > 1 ? c->dev->ops->stamp(c->dev, NULL) : -1;
+
     nvtxRangePushA("all-gather");
     lariat_status status = gather(base, mine, bytes, theirs);
     (void)nvtxRangePop();
+    trace_wait(c, began, -1);
     return status;
 }
 
@@ -631,6 +651,7 @@ static lariat_status pull(cuda_comm *c, cuda_comm *owner, const comm_hop *hop, s
 
     TRY(checked(cudaStreamWaitEvent(c->copies, s->freed, 0), c->base.rank, "a hop"));
     TRY(wait_mark(c, c->copies, &owner->ready[hop->region], hop->step));
+    s->left = c->dev->ops->stamp(c->dev, c->copies);
     return copy_pieces(c, owner, hop, s->staging, c->copies, &packed);
 }
 
@@ -653,6 +674,8 @@ static lariat_status pull_through_host(cuda_comm *c, cuda_comm *owner, const com
     lariat_status status = fetch_pieces(c, owner, hop, s, &packed);
     TRY(checked(cudaSetDevice(c->group->ordinals[c->base.rank]), c->base.rank, "the card"));
     TRY(status);
+    TRY(wait_mark(c, c->copies, &owner->ready[hop->region], hop->step));
+    s->left = c->dev->ops->stamp(c->dev, c->copies);
     TRY(checked(cudaStreamWaitEvent(c->copies, c->landed[hop->owner], 0), c->base.rank, "a hop"));
     TRY(checked(cudaStreamWaitEvent(c->copies, s->freed, 0), c->base.rank, "a hop"));
     return checked(cudaMemcpyAsync(s->staging, s->pinned, packed, cudaMemcpyHostToDevice, c->copies), c->base.rank, "a hop");
@@ -675,7 +698,61 @@ static lariat_status cuda_ask(comm *base, const comm_hop *hop)
     lariat_status status = c->group->through_host ? pull_through_host(c, owner, hop, s) : pull(c, owner, hop, s);
     (void)nvtxRangePop();
     TRY(status);
-    return checked(cudaEventRecord(s->brought, c->copies), base->rank, "a hop");
+    TRY(checked(cudaEventRecord(s->brought, c->copies), base->rank, "a hop"));
+    s->there = c->dev->ops->stamp(c->dev, c->copies);
+    return LARIAT_OK;
+}
+
+/* Hops whose pieces have come since it was called last. */
+static void cuda_count(comm *base)
+{
+    cuda_comm *c = (cuda_comm *)base;
+    comm_counters *counted = &base->counted;
+    double left, there, wanted;
+
+    for (; c->n_counted < c->n_timed; c->n_counted++) {
+        const timed_hop *t = &c->timed[c->n_counted % TIMED];
+        if (!c->dev->ops->stamped(c->dev, t->left, &left) || !c->dev->ops->stamped(c->dev, t->there, &there) ||
+            !c->dev->ops->stamped(c->dev, t->wanted, &wanted)) {
+            return;
+        }
+        if (there > left) { /* neither is NAN */
+            counted->hop_s += there - left;
+        }
+        if (there > wanted) {
+            counted->wait_s += there - wanted;
+            counted->hop_wait_s += there - (wanted > left ? wanted : left);
+        }
+    }
+}
+
+/* Notes the moments of a hop for counting later; where there is no room the oldest are counted, and if they have not come, this one
+   is not. */
+static void time_hop(cuda_comm *c, const slot *s, int64_t wanted)
+{
+    if (c->n_timed - c->n_counted == TIMED) {
+        cuda_count(&c->base);
+    }
+    if (c->n_timed - c->n_counted < TIMED) {
+        c->timed[c->n_timed++ % TIMED] = (timed_hop){s->left, s->there, wanted};
+    }
+}
+
+static lariat_status take_there(cuda_comm *c, const comm_hop *hop, const slot *s, size_t bytes)
+{
+    trace *t = trace_looks(c->base.trace) ? c->base.trace : NULL;
+    int64_t wanted = c->dev->ops->stamp(c->dev, NULL);
+
+    (void)c->dev->ops->heard(c->dev, NULL, 0);
+    TRY(checked(cudaStreamWaitEvent(c->stream, s->brought, 0), c->base.rank, "a hop"));
+    time_hop(c, s, wanted);
+    if (t) {
+        lariat_span span = {.kind = LARIAT_SPAN_HOP, .begin = (double)s->left, .end = (double)s->there, .owner = hop->owner,
+                            .bytes = (int64_t)bytes};
+        trace_wait(c, wanted, hop->owner);
+        trace_take(t, span);
+    }
+    return LARIAT_OK;
 }
 
 static lariat_status cuda_take(comm *base, comm_hop *hop)
@@ -699,7 +776,7 @@ static lariat_status cuda_take(comm *base, comm_hop *hop)
     }
     base->counted.hops++;
     base->counted.hop_bytes = (int64_t)packed > base->counted.hop_bytes ? (int64_t)packed : base->counted.hop_bytes;
-    return checked(cudaStreamWaitEvent(c->stream, s->brought, 0), base->rank, "a hop");
+    return take_there(c, hop, s, packed);
 }
 
 static void cuda_release(comm *base, const comm_hop *hop)
@@ -728,6 +805,7 @@ static const comm_ops cuda_ops = {
     .ask = cuda_ask,
     .take = cuda_take,
     .release = cuda_release,
+    .count = cuda_count,
 };
 
 /* What the program finds by name: see gpu.h. */

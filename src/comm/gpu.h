@@ -18,7 +18,7 @@ typedef struct comm_gpu {
 } comm_gpu;
 
 /* A module whose tables have another size is of another build, and refused. */
-#define COMM_GPU_TABLES (sizeof(comm_gpu) + sizeof(comm_ops) + sizeof(comm))
+#define COMM_GPU_TABLES (sizeof(comm_gpu) + sizeof(comm_ops) + sizeof(comm) + sizeof(trace))
 
 #define COMM_GPU_ENTRY "lariat_cuda_transport" /* of the type comm_gpu */
 

@@ -89,6 +89,8 @@ typedef struct sample_setting {
     double uniform; /* in [0, 1): drawn by the caller, one a token */
 } sample_setting;
 
+enum { DEVICE_STAMPS = 8192 }; /* two passes of 80 layers on a ring of 8, if all their spans are recorded */
+
 typedef struct device_ops {
     const char *name; /* "cpu", "cuda" */
 
@@ -123,9 +125,20 @@ typedef struct device_ops {
        memory (tokens, positions, slots, settings) may differ. A device that does what it is asked at once returns false. */
     void (*listen)(device *dev);
     bool (*again)(device *dev);
-    /* For a transport, before it queues anything on the device's stream: the words are all that it depends on; true: it must
-       not, as the device only takes note. */
+    /* For a transport, before it queues anything on the device's stream: the words are all that it depends on, if it may be part of
+       what comes again; true: it must not, as the device only takes note. */
     bool (*heard)(device *dev, const uint64_t words[], int n);
+
+    /* --- moments --- */
+
+    /* The moment when all that was queued so far on `stream` of its card is done. Returns its number, the next one. NULL: on the
+       device's own stream, and where nothing was asked of the device since the last moment there that is the one. -1: it has none, as operations are
+       only noted or recorded. NULL on a device without streams, whose moments are the host's. */
+    int64_t (*stamp)(device *dev, void *stream);
+
+    /* When a moment was: seconds on the device's own clock, which runs from its opening. False: it is still to come. NAN where that is not
+       known any more: the device knows its last DEVICE_STAMPS. From any thread while no other is inside a call. */
+    bool (*stamped)(device *dev, int64_t number, double *seconds);
 
     /* --- operations --- */
 

@@ -421,8 +421,7 @@ void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
         out->hop_s += c.hop_s;
         out->hop_wait_s += c.hop_wait_s;
     }
-    bool timed = e->plan.shown.cards == 0 && out->hops > 0;
-    out->hops_hidden = !timed ? -1 : out->hop_s > 0 ? 1 - out->hop_wait_s / out->hop_s : 1;
+    out->hops_hidden = out->hops == 0 ? -1 : out->hop_s > 0 ? 1 - out->hop_wait_s / out->hop_s : 1;
     for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
         const transformer *t = &e->ranks[i].transformer;
         int64_t held = (int64_t)t->ring.shard.memory.size;

@@ -47,6 +47,7 @@ typedef struct engine_rank {
     placed_weights placed; /* of this rank's card, if it is the first one there */
     transformer transformer;
     trace trace; /* see lariat_trace_start */
+    double trace_zero; /* the host's clock when it started */
 } engine_rank;
 
 /* A pass that chooses tokens, until they are on the host. */

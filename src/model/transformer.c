@@ -389,7 +389,9 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     if (in->settings && comm_rank(t->comm) == 0) {
         ops->download(t->dev, in->made, t->made, (size_t)in->n_outputs * sizeof *in->made);
     }
+    trace_settle(t->trace); /* of what was queued before: while the device is busy */
+    trace_end(t->trace, span);
     TRY(in->ahead ? ops->mark(t->dev) : ops->finish(t->dev));
-    trace_pass_end(t->trace, span);
+    trace_pass_end(t->trace);
     return LARIAT_OK;
 }

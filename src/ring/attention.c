@@ -290,6 +290,9 @@ static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const void *q, in
             TRY(comm_ask(r->comm, &next->hop));
         }
         int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, owner);
+        if (hop == 0) {
+            r->dev->ops->carry_clear(r->dev, c, &r->shape, r->pass->rows[r->rank]);
+        }
         r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_tokens(r, now, r->rank), c);
         trace_end(r->trace, span);
         if (hop > 0) {
@@ -355,6 +358,9 @@ static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const
         TRY(comm_take(r->comm, &partial));
         int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_MERGE, from);
         carry theirs = carry_at((void *)(uintptr_t)view.at, &r->shape, rows);
+        if (from == 0) {
+            r->dev->ops->carry_clear(r->dev, c, &r->shape, rows);
+        }
         r->dev->ops->carry_merge(r->dev, c, &theirs, &r->shape, rows);
         trace_end(r->trace, span);
         comm_release(r->comm, &partial);
@@ -367,20 +373,19 @@ static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const void *q
 {
     hop_set *own = &r->hops[0];
     int64_t rows = r->pass->n_tokens;
-    carry c = carry_at(r->own, &r->shape, rows);
+    carry c = r->n_ranks > 1 ? carry_at(r->own, &r->shape, rows) : *merged;
 
     take_own(r, own, layer);
-    if (r->n_ranks > 1) {
-        r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
-    }
     int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, r->rank);
-    r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, own), r->n_ranks > 1 ? &c : merged);
+    r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
+    r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, own), &c);
     trace_end(r->trace, span);
     if (r->n_ranks == 1) { /* there is nothing to merge */
         return LARIAT_OK;
     }
     span = trace_begin(r->trace, LARIAT_SPAN_MERGE);
     TRY(comm_all_gather(r->comm, r->own, carry_bytes(&r->shape, rows), r->theirs));
+    r->dev->ops->carry_clear(r->dev, merged, &r->shape, rows);
     for (int from = 0; from < r->n_ranks; from++) {
         carry part = carry_at((void *)(uintptr_t)r->theirs[from], &r->shape, rows);
         r->dev->ops->carry_merge(r->dev, merged, &part, &r->shape, rows);
@@ -394,7 +399,6 @@ lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ld
     int64_t rows = r->pass->rows[r->rank];
     carry c = carry_at(r->merged, &r->shape, rows);
 
-    r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
     if (r->pass->layout == PASS_BY_SLICES) {
         TRY(attend_by_slices(r, layer, q, ldq, &c));
     } else if (r->pass->side == PASS_Q) {

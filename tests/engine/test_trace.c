@@ -1,350 +1,50 @@
-/* What a trace of a ring must be: spans that nest, all that a layer did and nothing twice, times that agree with the counters; and
-   the results of a run that nobody looked at.
-   Rests on the public API; the model is one of the reference's tiny ones, the tokens are random. */
-#include "lariat/trace.h"
-#include "support/oracle.h"
+/* Traces of rings on CPUs.
+   Rests on support/trace_checks.h. */
 #include "support/reference.h"
+#include "support/trace_checks.h"
 
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
-
-enum { TOKENS = 150, DECODED = 4, CHUNK = 60, PASSES = 3 + DECODED, RANKS_MOST = 5, DEPTH = 8 };
-
-static const int32_t rings[] = {1, 2, 3, RANKS_MOST};
-#define RINGS ((int)(sizeof rings / sizeof *rings))
-
-typedef enum way { KV, QUERIES, SLICES, WAYS } way;
-
-static lariat_engine *open_ring(int32_t ranks, way w)
-{
-    char *path = reference_path("reference/models/gqa-llama3-fp16-sharded");
-    lariat_options o = {.ranks = ranks, .threads = ranks, .chunk = CHUNK, .context = TOKENS + DECODED,
-                        .layout = w == SLICES ? LARIAT_LAYOUT_SLICES : LARIAT_LAYOUT_TOKENS,
-                        .pass = w == QUERIES ? LARIAT_PASS_Q : LARIAT_PASS_KV};
-
-    lariat_engine *e = open_or_fail(path, o);
-    free(path);
-    return e;
-}
-
-static void step(lariat_engine *e, lariat_session *s, const int32_t *tokens, int64_t n, float *logits)
-{
-    lariat_item item = {.session = s, .tokens = tokens, .count = n, .n_logits = 1, .logits = logits};
-
-    assert_int_equal(lariat_step(e, &item, 1), LARIAT_OK);
-}
-
-/* PASSES passes: a text in three, some tokens one by one. Logits of the last token of each step, [1 + DECODED, vocab]. */
-static void run(lariat_engine *e, float *logits)
-{
-    int32_t tokens[TOKENS + DECODED], vocab = lariat_engine_model(e)->vocab;
-    lariat_session *s;
-
-    srand(7);
-    for (int i = 0; i < TOKENS + DECODED; i++) {
-        tokens[i] = rand() % vocab;
-    }
-    assert_int_equal(lariat_session_open(e, 0, &s), LARIAT_OK);
-    step(e, s, tokens, TOKENS, logits);
-    for (int i = 0; i < DECODED; i++) {
-        step(e, s, tokens + TOKENS + i, 1, logits + (1 + i) * vocab);
-    }
-    lariat_session_close(s);
-}
-
-static float *new_logits(const lariat_engine *e)
-{
-    float *logits = calloc((size_t)(1 + DECODED) * (size_t)lariat_engine_model(e)->vocab, sizeof *logits);
-
-    assert_non_null(logits);
-    return logits;
-}
-
-/* The kind that a span of this kind lies in; LARIAT_SPAN_KINDS: in any. */
-static lariat_span_kind outer_of(lariat_span_kind kind)
-{
-    switch (kind) {
-    case LARIAT_SPAN_LAYER:
-    case LARIAT_SPAN_EMBEDDING:
-    case LARIAT_SPAN_HEAD:
-        return LARIAT_SPAN_PASS;
-    case LARIAT_SPAN_PROJECTIONS:
-    case LARIAT_SPAN_ATTENTION:
-    case LARIAT_SPAN_MERGE:
-    case LARIAT_SPAN_FEED_FORWARD:
-        return LARIAT_SPAN_LAYER;
-    default:
-        return LARIAT_SPAN_KINDS;
-    }
-}
-
-static void check_nesting(const lariat_span *spans, int64_t n)
-{
-    const lariat_span *open[DEPTH], *hop = NULL;
-    int depth = 0;
-
-    for (int64_t i = 0; i < n; i++) {
-        const lariat_span *s = &spans[i];
-        assert_true(s->begin >= 0 && s->begin <= s->end);
-        if (s->kind == LARIAT_SPAN_HOP) {
-            assert_true(!hop || hop->end <= s->begin);
-            hop = s;
-            continue;
-        }
-        while (depth > 0 && open[depth - 1]->end <= s->begin) {
-            depth--;
-        }
-        assert_true((depth == 0) == (s->kind == LARIAT_SPAN_PASS));
-        if (depth > 0) {
-            const lariat_span *outer = open[depth - 1];
-            assert_true(outer->begin <= s->begin && s->end <= outer->end);
-            assert_int_not_equal(outer->kind, LARIAT_SPAN_WAIT);
-            assert_true(outer_of(s->kind) == LARIAT_SPAN_KINDS || outer_of(s->kind) == outer->kind);
-            assert_int_equal(s->pass, outer->pass);
-            assert_true(s->layer == outer->layer || (s->kind == LARIAT_SPAN_LAYER && outer->layer == -1));
-        }
-        assert_in_range(depth, 0, DEPTH - 1);
-        open[depth++] = s;
-    }
-}
-
-/* How often a rank recorded each kind in one layer of one pass, and attention to each rank. */
-typedef struct layer_count {
-    int kinds[LARIAT_SPAN_KINDS], owners[RANKS_MOST];
-} layer_count;
-
-static void check_layer(const layer_count *c, int32_t ranks, int32_t rank, way w)
-{
-    int others = ranks - 1;
-
-    assert_int_equal(c->kinds[LARIAT_SPAN_LAYER], 1);
-    assert_int_equal(c->kinds[LARIAT_SPAN_PROJECTIONS], 2);
-    assert_int_equal(c->kinds[LARIAT_SPAN_FEED_FORWARD], 1);
-    assert_int_equal(c->kinds[LARIAT_SPAN_ATTENTION], w == SLICES ? 1 : ranks);
-    assert_int_equal(c->kinds[LARIAT_SPAN_HOP], w == SLICES ? 0 : w == KV ? others : 2 * others);
-    assert_int_equal(c->kinds[LARIAT_SPAN_MERGE], others == 0 || w == KV ? 1 : w == SLICES ? 2 : 1 + ranks);
-    for (int32_t r = 0; r < ranks; r++) {
-        assert_int_equal(c->owners[r], w != SLICES || r == rank);
-    }
-}
-
-static void check_rank(const lariat_engine *e, int32_t rank, way w)
-{
-    int64_t n;
-    const lariat_span *spans = lariat_trace_spans(e, rank, &n);
-    int32_t layers = lariat_engine_model(e)->n_layers;
-    layer_count *counts = calloc((size_t)(PASSES * layers), sizeof *counts);
-    int passes = 0, heads = 0, embeddings = 0;
-
-    assert_non_null(counts);
-    assert_int_equal(lariat_trace_lost(e, rank), 0);
-    check_nesting(spans, n);
-    for (int64_t i = 0; i < n; i++) {
-        const lariat_span *s = &spans[i];
-        passes += s->kind == LARIAT_SPAN_PASS;
-        heads += s->kind == LARIAT_SPAN_HEAD;
-        embeddings += s->kind == LARIAT_SPAN_EMBEDDING;
-        if (s->layer >= 0) {
-            layer_count *c = &counts[(passes - 1) * layers + s->layer];
-            assert_in_range(s->layer, 0, layers - 1);
-            c->kinds[s->kind]++;
-            if (s->kind == LARIAT_SPAN_ATTENTION) {
-                assert_in_range(s->owner, 0, lariat_engine_plan(e)->ranks - 1);
-                c->owners[s->owner]++;
-            }
-        }
-    }
-    assert_int_equal(passes, PASSES);
-    assert_int_equal(embeddings, PASSES);
-    assert_int_equal(heads, 1 + DECODED); /* where logits were wanted */
-    for (int i = 0; i < PASSES * layers; i++) {
-        check_layer(&counts[i], lariat_engine_plan(e)->ranks, rank, w);
-    }
-    free(counts);
-}
 
 static void every_layer_of_every_pass_has_its_spans_and_they_nest(void **state)
 {
     (void)state;
-    for (int i = 0; i < RINGS * WAYS; i++) {
-        lariat_engine *e = open_ring(rings[i / WAYS], (way)(i % WAYS));
-        float *logits = new_logits(e);
-
-        assert_int_equal(lariat_trace_start(e, 0), LARIAT_OK);
-        run(e, logits);
-        lariat_trace_stop(e);
-        for (int32_t r = 0; r < rings[i / WAYS]; r++) {
-            check_rank(e, r, (way)(i % WAYS));
-        }
-        free(logits);
-        lariat_engine_close(e);
-    }
+    check_spans_of_layers((lariat_options){.device = LARIAT_DEVICE_CPU});
 }
 
 static void spans_and_counters_tell_the_same_times(void **state)
 {
     (void)state;
-    for (int i = 0; i < RINGS * WAYS; i++) {
-        int32_t ranks = rings[i / WAYS];
-        way w = (way)(i % WAYS);
-        lariat_engine *e = open_ring(ranks, w);
-        float *logits = new_logits(e);
-        lariat_stats stats;
-        double longest = 0, hop_s = 0;
-        int64_t hops = 0, bytes = 0, n;
-
-        assert_int_equal(lariat_trace_start(e, 0), LARIAT_OK);
-        run(e, logits);
-        for (int32_t r = 0; r < ranks; r++) {
-            const lariat_span *spans = lariat_trace_spans(e, r, &n);
-            double waited = 0;
-            for (int64_t k = 0; k < n; k++) {
-                bool hop = spans[k].kind == LARIAT_SPAN_HOP;
-                waited += spans[k].kind == LARIAT_SPAN_WAIT ? spans[k].end - spans[k].begin : 0;
-                hop_s += hop ? spans[k].end - spans[k].begin : 0;
-                hops += hop;
-                bytes = hop && spans[k].bytes > bytes ? spans[k].bytes : bytes;
-            }
-            longest = waited > longest ? waited : longest;
-        }
-        lariat_engine_stats(e, &stats);
-        assert_true(fabs(stats.wait_s - longest) < 1e-6);
-        assert_true(fabs(stats.hop_s - hop_s) < 1e-6);
-        assert_int_equal(stats.hops, hops);
-        assert_int_equal(stats.hop_bytes, bytes);
-        assert_true(stats.hop_wait_s >= 0 && stats.hop_wait_s <= stats.hop_s);
-        if (ranks > 1 && w != SLICES) {
-            assert_true(stats.hops_hidden >= 0 && stats.hops_hidden <= 1);
-        } else {
-            assert_true(stats.hops == 0 && stats.hops_hidden < 0);
-        }
-        free(logits);
-        lariat_engine_close(e);
-    }
+    check_times_and_counters((lariat_options){.device = LARIAT_DEVICE_CPU});
 }
 
 static void a_traced_run_has_the_bits_of_one_that_is_not(void **state)
 {
     (void)state;
-    for (int i = 0; i < RINGS * WAYS; i++) {
-        lariat_engine *e = open_ring(rings[i / WAYS], (way)(i % WAYS));
-        float *plain = new_logits(e), *traced = new_logits(e);
-
-        run(e, plain);
-        assert_int_equal(lariat_trace_start(e, 0), LARIAT_OK);
-        run(e, traced);
-        assert_memory_equal(plain, traced, (size_t)(1 + DECODED) * (size_t)lariat_engine_model(e)->vocab * sizeof *plain);
-        free(plain);
-        free(traced);
-        lariat_engine_close(e);
-    }
+    check_bits_of_traced((lariat_options){.device = LARIAT_DEVICE_CPU});
 }
 
 static void a_full_buffer_counts_what_it_loses(void **state)
 {
     (void)state;
-    enum { ROOM = 33 };
-    lariat_engine *e = open_ring(2, KV);
-    float *logits = new_logits(e);
-    int64_t all[2], n;
-
-    assert_int_equal(lariat_trace_start(e, 0), LARIAT_OK);
-    run(e, logits);
-    for (int32_t r = 0; r < 2; r++) {
-        (void)lariat_trace_spans(e, r, &all[r]);
-    }
-    assert_int_equal(lariat_trace_start(e, ROOM), LARIAT_OK);
-    run(e, logits);
-    for (int32_t r = 0; r < 2; r++) {
-        const lariat_span *spans = lariat_trace_spans(e, r, &n);
-        assert_int_equal(n, ROOM);
-        /* Who comes last to what all gather does not wait: of the head, once where logits were wanted. */
-        assert_in_range(n + lariat_trace_lost(e, r), all[r] - 1 - DECODED, all[r] + 1 + DECODED);
-        check_nesting(spans, n);
-    }
-    free(logits);
-    lariat_engine_close(e);
-}
-
-static void cancel_after_the_second_pass(void *user, int64_t done, int64_t total)
-{
-    (void)total;
-    if (done >= 2 * TOKENS / 3) {
-        lariat_engine_cancel(user);
-    }
+    check_full_buffer((lariat_options){.device = LARIAT_DEVICE_CPU});
 }
 
 static void a_pass_that_was_cancelled_leaves_no_spans(void **state)
 {
     (void)state;
-    lariat_engine *e = open_ring(3, KV);
-    float *logits = new_logits(e);
-    int32_t tokens[TOKENS] = {0};
-    lariat_session *s;
-    int64_t n;
-
-    assert_int_equal(lariat_session_open(e, 0, &s), LARIAT_OK);
-    assert_int_equal(lariat_trace_start(e, 0), LARIAT_OK);
-    lariat_engine_on_progress(e, cancel_after_the_second_pass, e);
-    lariat_item item = {.session = s, .tokens = tokens, .count = TOKENS};
-    assert_int_equal(lariat_step(e, &item, 1), LARIAT_CANCELLED);
-    for (int32_t r = 0; r < 3; r++) {
-        int passes = 0;
-        const lariat_span *spans = lariat_trace_spans(e, r, &n);
-        for (int64_t i = 0; i < n; i++) {
-            passes += spans[i].kind == LARIAT_SPAN_PASS;
-        }
-        assert_int_equal(passes, 2);
-        check_nesting(spans, n);
-    }
-    lariat_engine_on_progress(e, NULL, NULL);
-    step(e, s, tokens, TOKENS, logits);
-    for (int32_t r = 0; r < 3; r++) {
-        const lariat_span *spans = lariat_trace_spans(e, r, &n);
-        check_nesting(spans, n);
-    }
-    lariat_session_close(s);
-    free(logits);
-    lariat_engine_close(e);
+    check_cancelled_pass((lariat_options){.device = LARIAT_DEVICE_CPU});
 }
 
 static void tracing_starts_stops_and_starts_again(void **state)
 {
     (void)state;
-    lariat_engine *e = open_ring(2, SLICES);
-    float *logits = new_logits(e);
-    int64_t n, again;
-
-    assert_null(lariat_trace_spans(e, 0, &n)); /* never started */
-    assert_int_equal(n, 0);
-    lariat_trace_stop(e);
-    assert_int_equal(lariat_trace_start(e, -1), LARIAT_BAD_ARGUMENT);
-    assert_int_equal(lariat_trace_start(e, INT64_MAX), LARIAT_NO_MEMORY);
-    assert_int_equal(lariat_trace_start(e, 0), LARIAT_OK);
-    run(e, logits);
-    lariat_trace_stop(e);
-    assert_non_null(lariat_trace_spans(e, 1, &n));
-    run(e, logits); /* nobody looks */
-    assert_non_null(lariat_trace_spans(e, 1, &again));
-    assert_int_equal(again, n);
-    assert_int_equal(lariat_trace_start(e, 0), LARIAT_OK);
-    assert_null(lariat_trace_spans(e, 1, &n));
-    assert_null(lariat_trace_spans(e, 2, &n)); /* no such rank */
-    assert_null(lariat_trace_spans(e, -1, &n));
-    assert_int_equal(lariat_trace_lost(e, 2), 0);
-    for (int kind = 0; kind < LARIAT_SPAN_KINDS; kind++) {
-        assert_non_null(lariat_span_name((lariat_span_kind)kind));
-    }
-    assert_null(lariat_span_name(LARIAT_SPAN_KINDS));
-    free(logits);
-    lariat_engine_close(e);
+    check_start_and_stop((lariat_options){.device = LARIAT_DEVICE_CPU});
 }
 
 int main(void)

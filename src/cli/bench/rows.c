@@ -68,7 +68,7 @@ static double hidden_share(const row *r)
         took += r->samples[i].hop_s;
         waited += r->samples[i].hop_wait_s;
     }
-    return hops == 0 || r->plan.cards > 0 ? -1 : took > 0 ? 1 - waited / took : 1;
+    return hops == 0 ? -1 : took > 0 ? 1 - waited / took : 1;
 }
 
 void row_sum_up(row *r)

@@ -23,6 +23,7 @@ static cuda_device *of(device *dev)
     cuda_device *d = (cuda_device *)dev;
 
     cuda_enter(d);
+    cuda_stamps_pass(d);
     return d;
 }
 
@@ -163,8 +164,22 @@ static bool op_again(device *dev)
     return cuda_again(of(dev));
 }
 
+static int64_t op_stamp(device *dev, void *stream)
+{
+    cuda_device *d = (cuda_device *)dev;
+
+    cuda_enter(d);
+    return cuda_stamp(d, stream);
+}
+
+static bool op_stamped(device *dev, int64_t number, double *seconds)
+{
+    return cuda_stamped((cuda_device *)dev, number, seconds);
+}
+
 static bool op_heard(device *dev, const uint64_t words[], int n)
 {
+    cuda_stamps_pass((cuda_device *)dev);
     return cuda_heard((cuda_device *)dev, words, n);
 }
 
@@ -357,6 +372,7 @@ static void op_close(device *dev)
         (void)cudaStreamSynchronize(d->stream);
     }
     cuda_record_close(d);
+    cuda_stamps_close(d);
     cuda_attention_close(d);
     cuda_gemm_close(d);
     cuda_staging_close(d);
@@ -381,6 +397,8 @@ static const device_ops cuda_ops = {
     .listen = op_listen,
     .again = op_again,
     .heard = op_heard,
+    .stamp = op_stamp,
+    .stamped = op_stamped,
     .embed = op_embed,
     .rms_norm = op_rms_norm,
     .linear = op_linear,
@@ -449,6 +467,7 @@ static lariat_status open_parts(cuda_device *d)
     d->scratch_bytes = SCRATCH_BYTES;
     TRY(cuda_staging_open(d));
     TRY(cuda_record_open(d));
+    TRY(cuda_stamps_open(d));
     if (d->base.act != DTYPE_F32) {
         TRY(cuda_gemm_open(d));
     }

@@ -19,6 +19,7 @@ extern "C" {
 typedef struct cuda_staging cuda_staging; /* pinned memory between host and card: transfer.c */
 typedef struct cuda_gemm cuda_gemm;       /* cublasLt and the algorithms chosen so far: gemm.c; NULL in F32 runs */
 typedef struct cuda_record cuda_record;   /* work that comes again: record.c */
+typedef struct cuda_stamps cuda_stamps;   /* moments of its streams: stamps.c */
 typedef struct attention_memo attention_memo; /* the last call of attention: attention.c */
 
 /* One card as one rank sees it. All work goes to `stream`, in order; nothing is ever allocated or waited for by an op. */
@@ -35,6 +36,7 @@ typedef struct cuda_device {
     cuda_staging *staging;
     cuda_gemm *gemm;
     cuda_record *record;
+    cuda_stamps *stamps;
     attention_memo *attention;
     /* The first failure since the last finish(), and the op that met it; finish() tells and forgets. */
     cudaError_t failed;
@@ -106,6 +108,16 @@ void cuda_not_repeated(cuda_device *dev);
 /* Brings a list that may be another one when the work is repeated, at most cuda_table_slot_bytes(), to the card: where it lies
    when what is queued next begins. */
 const void *cuda_table(cuda_device *dev, const void *from, size_t bytes);
+
+/* --- stamps.c: when what was queued was done --- */
+
+lariat_status cuda_stamps_open(cuda_device *dev);
+void cuda_stamps_close(cuda_device *dev);
+/* See device.h. */
+int64_t cuda_stamp(cuda_device *dev, cudaStream_t stream);
+bool cuda_stamped(cuda_device *dev, int64_t number, double *seconds);
+/* Something may be queued from here on: the next moment is another one. */
+void cuda_stamps_pass(cuda_device *dev);
 
 /* --- attention.c --- */
 
