@@ -131,6 +131,21 @@ static void list_outputs(lariat_engine *e, const lariat_item items[])
     }
 }
 
+/* Bytes of the weights that a pass by slices reads, over all ranks. On GPUs matrices have the type of the run. */
+static double bytes_read(const lariat_engine *e, double layer_elements)
+{
+    const model_config *c = &e->model->config;
+    const model_weights *w = &e->model->weights;
+    bool cards = e->plan.shown.cards > 0;
+    dtype act = e->plan.machine.act;
+    double head_bytes = (double)dtype_row_bytes(cards ? act : w->head.type, c->d_model) * c->vocab;
+    double embedding_bytes = c->tied_head ? 0 : (double)dtype_row_bytes(w->embedding.type, c->d_model) * c->vocab;
+    double layer_bytes = cards ? layer_elements * (double)dtype_block_bytes(act)
+                               : (double)e->model->weight_bytes - head_bytes - embedding_bytes;
+
+    return layer_bytes + (e->input.n_outputs ? head_bytes : 0);
+}
+
 static void count_pass(lariat_engine *e)
 {
     const pass *p = &e->pass;
@@ -148,11 +163,7 @@ static void count_pass(lariat_engine *e)
                       4.0 * c->n_layers * c->n_heads * c->head_dim * keys;
     if (p->layout == PASS_BY_SLICES) {
         e->stats.passes_slices++;
-        const model_weights *w = &e->model->weights;
-        double head_bytes = (double)dtype_row_bytes(w->head.type, c->d_model) * c->vocab;
-        double embedding_bytes = c->tied_head ? 0 : (double)dtype_row_bytes(w->embedding.type, c->d_model) * c->vocab;
-        double layer_bytes = (double)e->model->weight_bytes - head_bytes - embedding_bytes;
-        e->stats.weight_bytes_read += layer_bytes + (e->input.n_outputs ? head_bytes : 0);
+        e->stats.weight_bytes_read += bytes_read(e, layers);
         return;
     }
     e->stats.passes_tokens++;
