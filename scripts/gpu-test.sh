@@ -68,6 +68,7 @@ run_part() {
         part record "$build/tests/cuda_test_record"
         part sample "$build/tests/cuda_test_sample"
         part comm "$build/tests/cuda_test_comm"
+        part ceilings "$build/tests/cuda_test_ceilings"
         ;;
     engine)
         part engine "$build/tests/cuda_test_engine"

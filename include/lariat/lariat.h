@@ -84,6 +84,7 @@ typedef struct lariat_plan {
     lariat_device device;         /* CPU or CUDA */
     char device_name[96];         /* the first GPU's own name, or "CPU" */
     int32_t cards;                /* GPUs in use; 0 on CPUs */
+    int32_t card[LARIAT_CARDS_MAX]; /* their numbers */
     bool through_host;            /* between GPUs hops go through the host's memory */
     const char *dtype;            /* of weights and activations as they are computed with: "bf16", "f16" or "f32" */
     const char *kv;               /* of the cache, likewise */

@@ -12,6 +12,7 @@
 extern "C" {
 #endif
 
+/* What the CPUs could do at best. */
 typedef struct lariat_ceilings {
     char cpu[96];             /* the processor's own name */
     char kernels[16];         /* kernel family in use: "AVX-512" */
@@ -25,12 +26,29 @@ typedef struct lariat_ceilings {
 /* The processor's own name, or the kind of machine where the system does not tell it. */
 LARIAT_API void lariat_cpu_name(char *out, size_t size);
 
-/* Measures for `threads` threads, 0 for as many as this process may use: a second to a few, as it reads several times the last cache. */
+/* Measures CPUs for `threads` threads, 0 for as many as this process may use: a second to a few, as it reads several times the last cache. */
 LARIAT_API lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out);
 
 /* Bytes a second of reading a buffer of `bytes` again and again with `threads` threads: the ceiling of decode for weights of
    that size. 0 threads: as before. */
 LARIAT_API lariat_status lariat_measure_read(int32_t threads, int64_t bytes, double *bytes_per_s);
+
+/* What one GPU could do at best for runs of one type. */
+typedef struct lariat_card_ceilings {
+    char card[96];            /* its own name: "NVIDIA H200" */
+    const char *dtype;        /* of the run, as lariat_plan names it: "bf16", "f16" or "f32" */
+    double fma_flops;         /* multiply-adds with fp32 sums at two operations each, a second: in 16 bits those of a large dense
+                                 product on its tensor cores, in f32 in registers */
+    double read_memory;       /* bytes a second, of `bytes` of its memory: far more than its caches hold */
+    int64_t bytes;
+} lariat_card_ceilings;
+
+/* A GPU's own name, by its number. LARIAT_BAD_ARGUMENT: there is none of that number; LARIAT_UNSUPPORTED: none can be used. */
+LARIAT_API lariat_status lariat_card_name(int32_t card, char *out, size_t size);
+
+/* Measures a GPU for runs of a type: one to three seconds. Takes up to 2 GiB of its memory, beside what any run takes, and gives
+   all back; LARIAT_NO_MEMORY where nothing far larger than its caches is free. */
+LARIAT_API lariat_status lariat_measure_card(int32_t card, const char *type, lariat_card_ceilings *out);
 
 /* How ranks bring one another data. KEYS: each takes `bytes` of the rank that follows it on the ring, all at once, as keys and
    values do in prefill (queries and partial results travel by the same calls); GATHER: each gives a block and gets those of

@@ -1,10 +1,11 @@
-/* The public face of the device's ceilings.
-   Rests on device/cpu/ceilings.h. See lariat/measure.h. */
+/* The public face of the devices' ceilings.
+   Rests on device/cpu/ceilings.h and device/gpu.h. See lariat/measure.h. */
 #include "lariat/measure.h"
 
 #include "base/memory.h"
 #include "base/threads.h"
 #include "device/cpu/ceilings.h"
+#include "device/gpu.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -64,4 +65,44 @@ lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out)
     TRY(lariat_measure_read(threads, out->cache_bytes, &out->read_cache));
     TRY(lariat_measure_read(threads, memory_buffer(cache), &out->read_memory));
     return cpu_measure_fma(threads, CPU_BEST, &out->fma_flops);
+}
+
+/* --- GPUs --- */
+
+lariat_status lariat_card_name(int32_t card, char *out, size_t size)
+{
+    const cuda_module *module;
+    cuda_card found;
+
+    TRY(gpu_module(&module));
+    TRY(module->describe(card, &found));
+    snprintf(out, size, "%s", found.name);
+    return LARIAT_OK;
+}
+
+lariat_status lariat_measure_card(int32_t card, const char *type, lariat_card_ceilings *out)
+{
+    static const struct {
+        const char *name;
+        dtype act;
+    } types[] = {{"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {"f32", DTYPE_F32}};
+    const cuda_module *module;
+    cuda_ceilings found;
+    size_t i = 0;
+
+    memset(out, 0, sizeof *out);
+    while (i < sizeof types / sizeof *types && strcmp(types[i].name, type) != 0) {
+        i++;
+    }
+    if (i == sizeof types / sizeof *types) {
+        return fail(LARIAT_BAD_ARGUMENT, "ceilings: GPUs do not compute in '%s': use bf16, f16 or f32", type);
+    }
+    TRY(lariat_card_name(card, out->card, sizeof out->card));
+    TRY(gpu_module(&module));
+    TRY(module->measure(card, types[i].act, &found));
+    out->dtype = types[i].name;
+    out->fma_flops = found.flops;
+    out->read_memory = found.read_rate;
+    out->bytes = (int64_t)found.bytes;
+    return LARIAT_OK;
 }

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum {
     CHUNK_ROWS = 512,    /* rows a rank: unpacking weights is then a twentieth of the work, and activations stay small */
@@ -186,6 +187,7 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
     p->device = on->kind;
     snprintf(p->device_name, sizeof p->device_name, "%s", on->name);
     p->cards = on->n_cards;
+    memcpy(p->card, on->cards, sizeof p->card);
     p->through_host = on->through_host;
     p->dtype = type_text(on->act);
     p->kv = type_text(kv_type_of(o->kv, on));

@@ -1,8 +1,7 @@
-/* Which GPUs are chosen, and that the host has what their ranks pin, on a machine that is made up: this program is its own
-   CUDA module. Rests on the tables of device/cuda/module.h and comm/gpu.h, and on lariat_plan_make(), which opens nothing. */
-#include "comm/gpu.h"
-#include "device/gpu.h"
-#include "lariat/lariat.h"
+/* Which GPUs are chosen, that the host has what their ranks pin, and what measuring them gives, on a machine that is made up.
+   Rests on support/played_gpu.h, and on lariat_plan_make(), which opens nothing. */
+#include "lariat/measure.h"
+#include "support/played_gpu.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,112 +10,10 @@
 
 #include <cmocka.h>
 
-enum { CARDS = 6 };
-
-/* A card that is made up. */
-typedef struct card_here {
-    int sm;
-    bool held, alone; /* by another process; its memory cannot be read from others */
-    int looked_at;
-} card_here;
-
-/* As fail() does, a name that cmocka has taken. */
-static lariat_status refusal(const char *what, int ordinal)
-{
-    give_reason("card %d %s", ordinal, what);
-    return LARIAT_FAILED;
-}
-
-static card_here cards[CARDS];
-static size_t pinned_bytes;
-
-static lariat_status count(int *n)
-{
-    *n = CARDS;
-    return LARIAT_OK;
-}
-
-static int capability(int ordinal)
-{
-    return cards[ordinal].sm;
-}
-
-static lariat_status describe(int ordinal, cuda_card *out)
-{
-    cards[ordinal].looked_at++;
-    if (cards[ordinal].held) {
-        return refusal("is held", ordinal);
-    }
-    *out = (cuda_card){.name = "made up", .sm = cards[ordinal].sm, .free = (size_t)(100 - ordinal) << 30};
-    for (int i = 0; i < CARDS; i++) {
-        out->can_peer[i] = i != ordinal && !cards[i].alone;
-    }
-    return LARIAT_OK;
-}
-
-static size_t no_bytes(void)
-{
-    return 0;
-}
-
-static size_t pinned(void)
-{
-    return pinned_bytes;
-}
-
-static lariat_status open_card(int ordinal, dtype act, device **out)
-{
-    (void)act;
-    *out = NULL;
-    return refusal("is made up", ordinal);
-}
-
-static const cuda_module module = {.abi = CUDA_MODULE_ABI, .count = count, .capability = capability, .describe = describe,
-                                   .memory = no_bytes, .pinned = pinned, .open = open_card};
-
-LARIAT_API const cuda_module *lariat_cuda_module(const cuda_host *host, int abi);
-
-const cuda_module *lariat_cuda_module(const cuda_host *host, int abi)
-{
-    (void)host;
-    return abi == CUDA_MODULE_ABI ? &module : NULL;
-}
-
-static lariat_status open_transport(const comm_setup *s, const int32_t ordinals[], bool through_host, comm_group **out)
-{
-    (void)s;
-    (void)through_host;
-    *out = NULL;
-    return refusal("is made up", ordinals[0]);
-}
-
-static size_t transport_memory(const comm_setup *s, bool through_host)
-{
-    (void)s;
-    (void)through_host;
-    return 0;
-}
-
-static comm_speed transport_speed(bool through_host)
-{
-    (void)through_host;
-    return (comm_speed){.bytes_per_s = 1e9, .latency_s = 1e-6};
-}
-
-LARIAT_API extern const comm_gpu lariat_cuda_transport;
-
-const comm_gpu lariat_cuda_transport = {.tables = COMM_GPU_TABLES, .open = open_transport, .memory = transport_memory,
-                                        .pinned = transport_memory, .speed = transport_speed};
-
-/* --- the tests --- */
-
 static int all_are_good(void **state)
 {
     (void)state;
-    pinned_bytes = 0;
-    for (int i = 0; i < CARDS; i++) {
-        cards[i] = (card_here){.sm = 90};
-    }
+    play_gpus();
     return 0;
 }
 
@@ -175,6 +72,8 @@ static void cards_that_no_rank_needs_are_not_opened(void **state)
     (void)all_are_good(state);
     must_plan(2, named, 3, &plan);
     assert_int_equal(plan.cards, 2);
+    assert_int_equal(plan.card[0], 4);
+    assert_int_equal(plan.card[1], 1);
     assert_looked_at("-x--x-");
 }
 
@@ -188,6 +87,8 @@ static void cards_that_cannot_be_used_are_left_out(void **state)
     cards[0].alone = cards[1].alone = true; /* which is nothing to those that are left */
     must_plan(3, NULL, 0, &plan);
     assert_int_equal(plan.cards, 3);
+    assert_int_equal(plan.card[0], 2);
+    assert_int_equal(plan.card[2], 4);
     assert_int_equal(plan.available_bytes, (int64_t)(100 - 4) << 30);
     assert_false(plan.through_host);
     assert_looked_at("-xxxx-");
@@ -248,6 +149,27 @@ static void what_ranks_pin_must_fit_the_host(void **state)
     assert_non_null(strstr(lariat_error(), "use fewer ranks"));
 }
 
+static void a_card_is_measured_by_number_and_type(void **state)
+{
+    lariat_card_ceilings c;
+
+    (void)state;
+    cards[3].flops = 3e14;
+    cards[3].read_rate = 2e12;
+    assert_int_equal(lariat_measure_card(3, "f16", &c), LARIAT_OK);
+    assert_string_equal(c.card, "made up");
+    assert_string_equal(c.dtype, "f16");
+    assert_true(c.fma_flops == 3e14 && c.read_memory == 2e12 && c.bytes > 0);
+    assert_int_equal(lariat_measure_card(CARDS, "bf16", &c), LARIAT_BAD_ARGUMENT);
+    assert_int_equal(lariat_measure_card(0, "q4_1", &c), LARIAT_BAD_ARGUMENT);
+    cards[3].full = true;
+    assert_int_equal(lariat_measure_card(3, "f16", &c), LARIAT_NO_MEMORY);
+    assert_string_equal(lariat_error(), "card 3 is full");
+    cards[1].held = true;
+    assert_int_equal(lariat_measure_card(1, "f16", &c), LARIAT_FAILED);
+    assert_int_equal(cards[1].measured, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,8 +180,8 @@ int main(void)
         cmocka_unit_test_setup(a_named_card_must_be_usable, all_are_good),
         cmocka_unit_test_setup(hops_go_through_the_host_where_one_card_cannot_be_read, all_are_good),
         cmocka_unit_test_setup(what_ranks_pin_must_fit_the_host, all_are_good),
+        cmocka_unit_test_setup(a_card_is_measured_by_number_and_type, all_are_good),
     };
 
-    setenv("LARIAT_CUDA_MODULE", "", 1); /* which dlopen() takes for the program */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHAPES = 256 }; /* kept at a time: a model has about six, times the sizes of chunks that occur */
+enum {
+    SHAPES = 256, /* kept at a time: a model has about six, times the sizes of chunks that occur */
+    CHOICES = 8,  /* algorithms among which the fastest is looked for: the heuristic names the best ones first */
+};
 
 static const size_t WORKSPACE_BYTES = (size_t)32 << 20; /* cublasLt's advice for Hopper; the rest of the scratch is for sums */
 
@@ -192,10 +195,12 @@ void cuda_gemm_close(cuda_device *dev)
 
 /* --- plans --- */
 
-/* The largest power of two, up to 256, that divides an address. */
+enum { ALIGNMENT_MOST = 256 };
+
+/* The largest power of two, up to that, that divides an address. */
 static uint32_t alignment(const void *p)
 {
-    uintptr_t bits = (uintptr_t)p | 256;
+    uintptr_t bits = (uintptr_t)p | ALIGNMENT_MOST;
 
     return (uint32_t)(bits & (~bits + 1));
 }
@@ -221,7 +226,8 @@ static bool describe(cuda_gemm *g, gemm_plan *p, cudaDataType_t in)
     return status == CUBLAS_STATUS_SUCCESS;
 }
 
-static bool choose(cuda_gemm *g, gemm_plan *p)
+/* The algorithms that the heuristic names first, those that can be used. */
+static int name_algorithms(cuda_gemm *g, const gemm_plan *p, cublasLtMatmulAlgo_t out[], int most)
 {
     const gemm_shape *s = &p->shape;
     uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
@@ -238,21 +244,30 @@ static bool choose(cuda_gemm *g, gemm_plan *p)
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &s->align_y, sizeof s->align_y},
     };
     cublasLtMatmulPreference_t preference = NULL;
-    cublasLtMatmulHeuristicResult_t result = {0};
-    int found = 0;
+    cublasLtMatmulHeuristicResult_t results[CHOICES];
+    int found = 0, usable = 0;
     cublasStatus_t status = g->preference_create(&preference);
 
     for (size_t i = 0; i < sizeof wishes / sizeof *wishes && status == CUBLAS_STATUS_SUCCESS; i++) {
         status = g->preference_set(preference, wishes[i].name, wishes[i].value, wishes[i].size);
     }
     if (status == CUBLAS_STATUS_SUCCESS) {
-        status = g->heuristic(g->handle, p->product, p->w, p->x, p->y, p->y, preference, 1, &result, &found);
+        status = g->heuristic(g->handle, p->product, p->w, p->x, p->y, p->y, preference, most, results, &found);
     }
     if (preference) {
         (void)g->preference_destroy(preference);
     }
-    p->algorithm = result.algo;
-    return status == CUBLAS_STATUS_SUCCESS && found == 1 && result.state == CUBLAS_STATUS_SUCCESS;
+    for (int i = 0; i < found && status == CUBLAS_STATUS_SUCCESS; i++) {
+        if (results[i].state == CUBLAS_STATUS_SUCCESS) {
+            out[usable++] = results[i].algo;
+        }
+    }
+    return usable;
+}
+
+static cudaDataType_t type_of(const cuda_device *dev)
+{
+    return dev->base.act == DTYPE_F16 ? CUDA_R_16F : CUDA_R_16BF;
 }
 
 static gemm_plan *plan_for(cuda_device *dev, const gemm_shape *shape)
@@ -269,11 +284,23 @@ static gemm_plan *plan_for(cuda_device *dev, const gemm_shape *shape)
     forget(g, p);
     p->shape = *shape;
     p->known = true;
-    p->usable = describe(g, p, dev->base.act == DTYPE_F16 ? CUDA_R_16F : CUDA_R_16BF) && choose(g, p);
+    p->usable = describe(g, p, type_of(dev)) && name_algorithms(g, p, &p->algorithm, 1) == 1;
     return p;
 }
 
 /* --- products --- */
+
+static void multiply(cuda_device *dev, const gemm_plan *p, const cublasLtMatmulAlgo_t *algorithm, const void *w, const void *x,
+                     float beta, void *y)
+{
+    float one = 1;
+    cublasStatus_t status = dev->gemm->matmul(dev->gemm->handle, p->product, &one, w, p->w, x, p->x, &beta, y, p->y, y, p->y,
+                                              algorithm, dev->scratch, WORKSPACE_BYTES, dev->stream);
+
+    if (status != CUBLAS_STATUS_SUCCESS) {
+        cuda_note(dev, cudaErrorLaunchFailure, "a matrix product of cublasLt");
+    }
+}
 
 /* y = w x, or y += w x; without a bias. */
 static void product(cuda_device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *job)
@@ -300,12 +327,7 @@ static void product(cuda_device *dev, const void *x, int64_t ldx, int64_t n, con
         cuda_note(dev, cuda_linear_plain(dev->stream, dev->base.act, x, ldx, n, &plain), "linear");
         return;
     }
-    float one = 1, beta = job->add ? 1 : 0;
-    cublasStatus_t status = dev->gemm->matmul(dev->gemm->handle, p->product, &one, rows, p->w, x, p->x, &beta, job->y, p->y,
-                                              job->y, p->y, &p->algorithm, dev->scratch, WORKSPACE_BYTES, dev->stream);
-    if (status != CUBLAS_STATUS_SUCCESS) {
-        cuda_note(dev, cudaErrorLaunchFailure, "a matrix product of cublasLt");
-    }
+    multiply(dev, p, &p->algorithm, rows, x, job->add ? 1 : 0, job->y);
 }
 
 /* With a bias: fp32 sums first, rounded once the bias is in. Results of a 16-bit type take theirs from the working memory, as
@@ -339,5 +361,48 @@ void cuda_gemm_apply(cuda_device *dev, const void *x, int64_t ldx, int64_t n, co
                   cuda_add_bias(dev->stream, job->type, (char *)job->y + 2 * t * job->ldy, job->ldy, sums, job->rows, bias,
                                 part, job->rows),
                   "linear");
+    }
+}
+
+/* --- one product that is measured --- */
+
+struct cuda_square {
+    gemm_plan plan;
+    cublasLtMatmulAlgo_t algorithms[CHOICES];
+    int n;
+};
+
+lariat_status cuda_square_open(cuda_device *dev, int64_t side, cuda_square **out)
+{
+    cuda_square *s = calloc(1, sizeof *s);
+
+    *out = s;
+    if (!s) {
+        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for a product that is measured" FREE_MEMORY, dev->ordinal,
+                    dev->name);
+    }
+    s->plan.shape = (gemm_shape){.rows = side, .n = side, .cols = side, .ldw = side, .ldx = side, .ldy = side,
+                                 .align_w = ALIGNMENT_MOST, .align_x = ALIGNMENT_MOST, .align_y = ALIGNMENT_MOST};
+    s->n = describe(dev->gemm, &s->plan, type_of(dev)) ? name_algorithms(dev->gemm, &s->plan, s->algorithms, CHOICES) : 0;
+    return s->n ? LARIAT_OK
+                : fail(LARIAT_FAILED, "CUDA: card %d (%s): cublasLt has no algorithm for a product of matrices of %lld rows: "
+                       "install a cuBLAS that knows this card", dev->ordinal, dev->name, (long long)side);
+}
+
+int cuda_square_choices(const cuda_square *s)
+{
+    return s->n;
+}
+
+void cuda_square_queue(cuda_device *dev, const cuda_square *s, int choice, const void *w, const void *x, void *y)
+{
+    multiply(dev, &s->plan, &s->algorithms[choice], w, x, 0, y);
+}
+
+void cuda_square_close(cuda_device *dev, cuda_square *s)
+{
+    if (s) {
+        forget(dev->gemm, &s->plan);
+        free(s);
     }
 }

@@ -18,9 +18,12 @@ extern "C" {
 
 typedef struct cuda_staging cuda_staging; /* pinned memory between host and card: transfer.c */
 typedef struct cuda_gemm cuda_gemm;       /* cublasLt and the algorithms chosen so far: gemm.c; NULL in F32 runs */
+typedef struct cuda_square cuda_square;   /* one product by several algorithms: gemm.c */
 typedef struct cuda_record cuda_record;   /* work that comes again: record.c */
 typedef struct cuda_stamps cuda_stamps;   /* moments of its streams: stamps.c */
 typedef struct attention_memo attention_memo; /* the last call of attention: attention.c */
+
+struct cuda_ceilings; /* module.h */
 
 /* One card as one rank sees it. All work goes to `stream`, in order; nothing is ever allocated or waited for by an op. */
 typedef struct cuda_device {
@@ -133,6 +136,18 @@ lariat_status cuda_gemm_open(cuda_device *dev);
 void cuda_gemm_close(cuda_device *dev);
 /* One matrix on any number of rows of a 16-bit type. */
 void cuda_gemm_apply(cuda_device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *job);
+/* y = w x of square matrices, dense and aligned to 256 bytes, by any of the algorithms that cublasLt names for them: choices
+   are numbered from 0, so many as cuda_square_choices says. */
+lariat_status cuda_square_open(cuda_device *dev, int64_t side, cuda_square **out);
+int cuda_square_choices(const cuda_square *s);
+void cuda_square_queue(cuda_device *dev, const cuda_square *s, int choice, const void *w, const void *x, void *y);
+/* NULL is allowed. */
+void cuda_square_close(cuda_device *dev, cuda_square *s);
+
+/* --- ceilings.c --- */
+
+/* See module.h. */
+lariat_status cuda_measure(int ordinal, dtype act, struct cuda_ceilings *out);
 
 #ifdef __cplusplus
 }

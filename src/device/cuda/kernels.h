@@ -2,7 +2,7 @@
    Rests on internal.h. Each is told beside its op in device.h; the kernels stand in the .cu file that the heading names.
 
    Every file has a function ..._load: it brings the file's kernels onto the card, so that no launch loads code later, beside a
-   grid that waits. Types: `act` is F32, F16 or BF16. Lists of the host are passed by value, in as many launches as they
+   grid that waits. Those of ceilings.cu run where nothing else does, and are loaded then. Types: `act` is F32, F16 or BF16. Lists of the host are passed by value, in as many launches as they
    need. */
 #ifndef DEVICE_CUDA_KERNELS_H
 #define DEVICE_CUDA_KERNELS_H
@@ -67,6 +67,16 @@ cudaError_t cuda_random(cudaStream_t stream, const matrix *to, dtype type, uint6
 cudaError_t cuda_sample_load(void);
 cudaError_t cuda_sample(cudaStream_t stream, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
                         const sample_setting *settings);
+
+/* --- ceilings.cu: what is measured --- */
+
+/* Fused multiply-adds of fp32 on all lanes of so many multiprocessors, about a millisecond of them; and how many operations
+   that is. `keep` is a word of the card's memory. */
+cudaError_t cuda_fma_burst(cudaStream_t stream, int n_sms, void *keep);
+double cuda_fma_burst_operations(int n_sms);
+/* Reads `bytes` once: a multiple of cuda_read_turn_bytes, what all blocks of the grid read in a turn. */
+cudaError_t cuda_read_all(cudaStream_t stream, int n_sms, const void *data, size_t bytes, void *keep);
+size_t cuda_read_turn_bytes(int n_sms);
 
 /* --- attention*.cu --- */
 

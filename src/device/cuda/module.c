@@ -151,6 +151,7 @@ static const cuda_module module = {
     .memory = cuda_device_memory,
     .pinned = cuda_staging_pinned,
     .open = cuda_device_open,
+    .measure = cuda_measure,
 };
 
 LARIAT_API const cuda_module *lariat_cuda_module(const cuda_host *host, int abi);

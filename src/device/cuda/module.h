@@ -29,6 +29,13 @@ typedef struct cuda_card {
     bool can_peer[CUDA_CARDS_MAX]; /* memory of card i can be read from this one */
 } cuda_card;
 
+/* What a card could do at best. */
+typedef struct cuda_ceilings {
+    double flops;     /* operations a second: 16-bit types in large dense products on tensor cores, F32 in registers */
+    double read_rate; /* bytes a second, of reading `bytes` of its memory */
+    size_t bytes;
+} cuda_ceilings;
+
 typedef struct cuda_module {
     int abi;
     /* Cards of this machine, numbered from 0, of which one at least can be used: CUDA_SM_LEAST. Otherwise LARIAT_UNSUPPORTED,
@@ -44,6 +51,9 @@ typedef struct cuda_module {
     size_t (*pinned)(void);
     /* `act` is the type of weights and activations: BF16, F16 or F32. All kernels are loaded when it returns. */
     lariat_status (*open)(int ordinal, dtype act, device **out);
+    /* Opens the card as for a run of that type, measures it for a second or two, and gives back all that it took.
+       LARIAT_NO_MEMORY where nothing far larger than its caches is free. */
+    lariat_status (*measure)(int ordinal, dtype act, cuda_ceilings *out);
 } cuda_module;
 
 /* The module's entry: NULL where `abi` is not the module's own. `host` stays valid as long as the module is used. */

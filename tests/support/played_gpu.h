@@ -1,0 +1,160 @@
+/* A machine with GPUs that is made up: the program that includes this is its own CUDA module. What runs on such a card is computed
+   by the CPU's device, in F32, on ranks that are threads, with the host's weights.
+   Rests on the tables of device/cuda/module.h and comm/gpu.h. The program must export its symbols (tests/CMakeLists.txt). */
+#ifndef SUPPORT_PLAYED_GPU_H
+#define SUPPORT_PLAYED_GPU_H
+
+#include "comm/gpu.h"
+#include "device/cpu/cpu.h"
+#include "device/gpu.h"
+
+#include <stdlib.h>
+
+enum { CARDS = 6 };
+
+/* A card that is made up. */
+typedef struct card_here {
+    int sm;
+    bool held, alone; /* by another process; its memory cannot be read from others */
+    bool full;        /* nothing is left to measure in */
+    int looked_at, measured;
+    double flops, read_rate; /* what measuring it gives */
+} card_here;
+
+static card_here cards[CARDS];
+static size_t pinned_bytes;
+
+/* As fail() does, a name that cmocka has taken. */
+static lariat_status refusal(lariat_status code, const char *what, int ordinal)
+{
+    give_reason("card %d %s", ordinal, what);
+    return code;
+}
+
+static lariat_status played_count(int *n)
+{
+    *n = CARDS;
+    return LARIAT_OK;
+}
+
+static int played_capability(int ordinal)
+{
+    return cards[ordinal].sm;
+}
+
+static lariat_status played_describe(int ordinal, cuda_card *out)
+{
+    if (ordinal < 0 || ordinal >= CARDS) {
+        return refusal(LARIAT_BAD_ARGUMENT, "is not there", ordinal);
+    }
+    cards[ordinal].looked_at++;
+    if (cards[ordinal].held) {
+        return refusal(LARIAT_FAILED, "is held", ordinal);
+    }
+    *out = (cuda_card){.name = "made up", .sm = cards[ordinal].sm, .free = (size_t)(100 - ordinal) << 30};
+    for (int i = 0; i < CARDS; i++) {
+        out->can_peer[i] = i != ordinal && !cards[i].alone;
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status played_measure(int ordinal, dtype act, cuda_ceilings *out)
+{
+    (void)act;
+    cards[ordinal].measured++;
+    if (cards[ordinal].full) {
+        return refusal(LARIAT_NO_MEMORY, "is full", ordinal);
+    }
+    *out = (cuda_ceilings){.flops = cards[ordinal].flops, .read_rate = cards[ordinal].read_rate, .bytes = 1 << 20};
+    return LARIAT_OK;
+}
+
+/* --- the CPU's device, with what a card has more --- */
+
+/* All is done at once: there is nothing to wait for. */
+static lariat_status played_mark(device *dev)
+{
+    (void)dev;
+    return LARIAT_OK;
+}
+
+static device_ops played_ops;
+
+static lariat_status played_open(int ordinal, dtype act, device **out)
+{
+    *out = NULL;
+    if (act != DTYPE_F32) {
+        return refusal(LARIAT_UNSUPPORTED, "plays in f32", ordinal);
+    }
+    TRY(cpu_device_open(1, CPU_BEST, out));
+    (*out)->ops = &played_ops;
+    return LARIAT_OK;
+}
+
+static size_t no_bytes(void)
+{
+    return 0;
+}
+
+static size_t pinned(void)
+{
+    return pinned_bytes;
+}
+
+static const cuda_module played_module = {.abi = CUDA_MODULE_ABI, .count = played_count, .capability = played_capability,
+                                          .describe = played_describe, .memory = no_bytes, .pinned = pinned,
+                                          .open = played_open, .measure = played_measure};
+
+LARIAT_API const cuda_module *lariat_cuda_module(const cuda_host *host, int abi);
+
+const cuda_module *lariat_cuda_module(const cuda_host *host, int abi)
+{
+    (void)host;
+    return abi == CUDA_MODULE_ABI ? &played_module : NULL;
+}
+
+/* --- the transport --- */
+
+static lariat_status open_transport(const comm_setup *s, const int32_t ordinals[], bool through_host, comm_group **out)
+{
+    (void)ordinals;
+    (void)through_host;
+    return comm_threads_open(s, out);
+}
+
+static size_t transport_memory(const comm_setup *s, bool through_host)
+{
+    (void)s;
+    (void)through_host;
+    return 0;
+}
+
+static comm_speed transport_speed(bool through_host)
+{
+    (void)through_host;
+    return (comm_speed){.bytes_per_s = 1e9, .latency_s = 1e-6};
+}
+
+LARIAT_API extern const comm_gpu lariat_cuda_transport;
+
+const comm_gpu lariat_cuda_transport = {.tables = COMM_GPU_TABLES, .open = open_transport, .memory = transport_memory,
+                                        .pinned = transport_memory, .speed = transport_speed};
+
+/* Before the library looks for a module. Every card is as good as the others. */
+static void play_gpus(void)
+{
+    device *cpu;
+
+    if (cpu_device_open(1, CPU_BEST, &cpu) == LARIAT_OK) { /* otherwise no card opens either */
+        played_ops = *cpu->ops;
+        played_ops.mark = played_ops.reach = played_mark;
+        cpu->ops->close(cpu);
+    }
+    setenv("LARIAT_CUDA_MODULE", "", 1); /* which dlopen() takes for the program */
+    pinned_bytes = 0;
+    for (int i = 0; i < CARDS; i++) {
+        cards[i] = (card_here){.sm = 90, .flops = 1e12, .read_rate = 1e10};
+    }
+}
+
+#endif
