@@ -170,37 +170,64 @@ static bool has_ceiling(const row_list *all, int32_t threads)
 
 /* A second for each number of threads. More threads than CPUs have no ceiling of their own; nor has what there is no memory to
    measure in. */
-static int measure_bounds(row_list *all)
+static int measure_threads(row_list *all, const lariat_plan *plan)
 {
     enum { LARGE = 1 << 30 }; /* weights beyond this are far from any cache, however many they are */
+    lariat_ceilings best;
+    bench_ceilings *out = &all->ceilings[all->n_ceilings];
+    if (has_ceiling(all, plan->threads) || plan->threads < 1 || plan->threads > plan->cpus) {
+        return 0;
+    }
+    int64_t bytes = plan->weight_bytes < LARGE ? plan->weight_bytes : LARGE, most = plan->available_bytes / 4;
+    lariat_status status = lariat_measure_ceilings(plan->threads, &best);
+    if (status == LARIAT_OK) {
+        status = lariat_measure_read(plan->threads, bytes < most ? bytes : most, &out->read_rate);
+    }
+    if (status != LARIAT_OK) {
+        return status == LARIAT_NO_MEMORY ? 0 : complain_library();
+    }
+    out->threads = plan->threads;
+    out->fma_flops = best.fma_flops;
+    all->n_ceilings++;
+    return 0;
+}
+
+/* Each GPU once, one after the other, while no engine has anything on it. */
+static int measure_cards(row_list *all, const lariat_plan *plan)
+{
+    all->card_dtype = plan->dtype;
+    for (int32_t i = 0; i < plan->cards && !signals_interrupted(); i++) {
+        bench_ceilings *out = &all->cards[plan->card[i]];
+        lariat_card_ceilings best;
+        if (out->tried) {
+            continue;
+        }
+        lariat_status status = lariat_measure_card(plan->card[i], plan->dtype, &best);
+        out->tried = true;
+        if (status == LARIAT_OK) {
+            out->fma_flops = best.fma_flops;
+            out->read_rate = best.read_memory;
+        } else if (status != LARIAT_NO_MEMORY) {
+            return complain_library();
+        }
+    }
+    return 0;
+}
+
+static int measure_bounds(row_list *all)
+{
+    int rc = 0;
     all->ceilings = calloc((size_t)all->n, sizeof *all->ceilings);
     if (!all->ceilings) {
         return complain_memory("bench");
     }
-    for (int i = 0; i < all->n; i++) {
-        const lariat_plan *plan = &all->rows[i].plan;
-        lariat_ceilings best;
-        bench_ceilings *out = &all->ceilings[all->n_ceilings];
-        bool needless = *all->rows[i].reason || plan->cards > 0 || has_ceiling(all, plan->threads);
-        if (needless || plan->threads < 1 || plan->threads > plan->cpus) {
-            continue;
+    for (int i = 0; rc == 0 && i < all->n; i++) {
+        const row *r = &all->rows[i];
+        if (!*r->reason) {
+            rc = r->plan.cards > 0 ? measure_cards(all, &r->plan) : measure_threads(all, &r->plan);
         }
-        int64_t bytes = plan->weight_bytes < LARGE ? plan->weight_bytes : LARGE, most = plan->available_bytes / 4;
-        lariat_status status = lariat_measure_ceilings(plan->threads, &best);
-        if (status == LARIAT_OK) {
-            status = lariat_measure_read(plan->threads, bytes < most ? bytes : most, &out->read_rate);
-        }
-        if (status == LARIAT_NO_MEMORY) {
-            continue;
-        }
-        if (status != LARIAT_OK) {
-            return complain_library();
-        }
-        out->threads = plan->threads;
-        out->fma_flops = best.fma_flops;
-        all->n_ceilings++;
     }
-    return 0;
+    return rc;
 }
 
 /* --- checks of a ring against the ring of one --- */
@@ -269,14 +296,14 @@ static void on_progress(void *user, int64_t done, int64_t total)
 static int take_sample(bench *b, row *r, measurement *m, bool check)
 {
     sample s;
-    const bench_ceilings *best = rows_ceilings(&b->all, r);
+    bench_ceilings best = rows_ceilings(&b->all, r);
     lariat_engine_on_progress(m->engine, on_progress, &b->progress);
     int rc = measurement_warm_up(m, r, check);
     bench_progress_take(&b->progress);
     rc = rc ? rc : measurement_take(m, r, &s);
     if (rc == 0 && r->n_samples < b->all.options->reps) {
-        s.fma_flops = best ? best->fma_flops : 0;
-        s.read_rate = best ? best->read_rate : 0;
+        s.fma_flops = best.fma_flops;
+        s.read_rate = best.read_rate;
         r->samples[r->n_samples++] = s;
         rc = keep_sample(&b->keeper, &b->all, r, &s);
     }
@@ -501,21 +528,48 @@ static int bench_model(const options *o)
     return rc;
 }
 
+/* --- ceilings for other runs --- */
+
+static int plan_on(const options *o, lariat_device device, lariat_plan *out)
+{
+    options one = *o;
+    one.device = (int)device;
+    if (device == LARIAT_DEVICE_CPU) { /* which has neither numbers nor types */
+        one.cards.n = 0;
+        one.dtype = LARIAT_DTYPE_AUTO;
+    }
+    lariat_options library = plan_options(&one, 1, 1);
+    return lariat_plan_make(o->model, &library, out) == LARIAT_OK ? 0 : complain_library();
+}
+
+static int keep_of_cpus(const options *o, FILE *report)
+{
+    lariat_plan plan = {0};
+    int rc = o->model ? plan_on(o, LARIAT_DEVICE_CPU, &plan) : 0;
+    return rc ? rc : ceilings_measure((int32_t)o->threads, plan.weight_bytes, report);
+}
+
+/* Of the type that runs of the model have there; without a model bf16 is what most have. */
+static int keep_of_cards(const options *o, bool needed, FILE *report)
+{
+    static const char *const types[] = {[LARIAT_DTYPE_AUTO] = "bf16", [LARIAT_DTYPE_BF16] = "bf16", [LARIAT_DTYPE_F16] = "f16",
+                                        [LARIAT_DTYPE_F32] = "f32"};
+    lariat_plan plan = {.cards = 1, .dtype = types[o->dtype]};
+    int rc = o->model ? plan_on(o, needed ? LARIAT_DEVICE_CUDA : LARIAT_DEVICE_AUTO, &plan) : 0;
+    return rc || plan.cards == 0 ? rc : ceilings_measure_cards(&o->cards, plan.dtype, needed, report);
+}
+
 static int keep_ceilings(const options *o)
 {
-    int64_t weight_bytes = 0;
-    if (o->model) {
-        options one = *o;
-        one.device = (int)o->devices.values[0];
-        lariat_options library = plan_options(&one, 1, 1);
-        lariat_plan plan;
-        if (lariat_plan_make(o->model, &library, &plan) != LARIAT_OK) {
-            return complain_library();
-        }
-        weight_bytes = plan.weight_bytes;
+    bool cpus = false, cards = false, needed = o->cards.n > 0;
+    for (int i = 0; i < o->devices.n; i++) {
+        cpus = cpus || o->devices.values[i] != LARIAT_DEVICE_CUDA;
+        cards = cards || o->devices.values[i] != LARIAT_DEVICE_CPU;
+        needed = needed || o->devices.values[i] == LARIAT_DEVICE_CUDA;
     }
     FILE *report = o->quiet ? NULL : o->model || o->hops ? stderr : stdout;
-    int rc = ceilings_measure((int32_t)o->threads, weight_bytes, report);
+    int rc = cpus ? keep_of_cpus(o, report) : 0;
+    rc = rc || !cards ? rc : keep_of_cards(o, needed, report);
     return rc ? rc : output_flush();
 }
 

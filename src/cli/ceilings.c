@@ -1,5 +1,5 @@
 /* Measuring ceilings and keeping them: one file a machine, {"threads": {"2": {"fma_flops", "read_memory", "read_cache",
-   "cache_bytes", "reads": {"98362432": bytes a second}}}}.
+   "cache_bytes", "reads": {"98362432": bytes a second}}}, "cards": {"NVIDIA H200": {"bf16": {"fma_flops", "read_memory"}}}}.
    Rests on measure.h and jansson. */
 #include "cli/ceilings.h"
 #include "cli/folders.h"
@@ -37,33 +37,96 @@ static json_t *entry_of(json_t *root, int32_t threads)
     return json_object_get(json_object_get(root, "threads"), key);
 }
 
+static ceilings known(double fma_flops, double read_rate)
+{
+    return (ceilings){.known = fma_flops > 0 && read_rate > 0, .fma_flops = fma_flops, .read_rate = read_rate};
+}
+
+static ceilings of_threads(json_t *root, const lariat_plan *plan)
+{
+    char key[24];
+    json_t *entry = entry_of(root, plan->threads);
+    snprintf(key, sizeof key, "%lld", (long long)plan->weight_bytes);
+    bool in_cache = plan->weight_bytes <= json_integer_value(json_object_get(entry, "cache_bytes"));
+    json_t *read = json_object_get(json_object_get(entry, "reads"), key);
+    read = read ? read : json_object_get(entry, in_cache ? "read_cache" : "read_memory");
+    return known(json_number_value(json_object_get(entry, "fma_flops")), json_number_value(read));
+}
+
+/* GPUs of one machine need not be of one kind. */
+static ceilings of_cards(json_t *root, const lariat_plan *plan)
+{
+    double fma_flops = 0, read_rate = 0;
+    for (int32_t i = 0; i < plan->cards; i++) {
+        char name[NAME_MOST];
+        if (lariat_card_name(plan->card[i], name, sizeof name) != LARIAT_OK) {
+            return (ceilings){0};
+        }
+        json_t *entry = json_object_get(json_object_get(json_object_get(root, "cards"), name), plan->dtype);
+        ceilings one = known(json_number_value(json_object_get(entry, "fma_flops")),
+                             json_number_value(json_object_get(entry, "read_memory")));
+        if (!one.known) {
+            return one;
+        }
+        fma_flops += one.fma_flops;
+        read_rate += one.read_rate;
+    }
+    return known(fma_flops, read_rate);
+}
+
 ceilings ceilings_of(const lariat_plan *plan)
 {
-    ceilings found = {0};
-    int64_t weight_bytes = plan->weight_bytes;
-    if (plan->cards > 0) {
-        return found;
-    }
     char *path = ceilings_path();
     json_t *root = path ? json_load_file(path, 0, NULL) : NULL;
     free(path);
-    json_t *entry = entry_of(root, plan->threads);
-    if (entry) {
-        char key[24];
-        snprintf(key, sizeof key, "%lld", (long long)weight_bytes);
-        bool in_cache = weight_bytes <= json_integer_value(json_object_get(entry, "cache_bytes"));
-        json_t *read = json_object_get(json_object_get(entry, "reads"), key);
-        read = read ? read : json_object_get(entry, in_cache ? "read_cache" : "read_memory");
-        found.fma_flops = json_number_value(json_object_get(entry, "fma_flops"));
-        found.read_rate = json_number_value(read);
-        found.known = found.fma_flops > 0 && found.read_rate > 0;
-    }
+    ceilings found = plan->cards > 0 ? of_cards(root, plan) : of_threads(root, plan);
     json_decref(root);
     return found;
 }
 
-/* The file's content with these figures in it; rates for other sizes of weights and other numbers of threads stay. */
-static json_t *merge(json_t *root, const lariat_ceilings *c, int64_t weight_bytes, double weight_rate)
+/* An object in an object, made where there is none. */
+static json_t *object_in(json_t *object, const char *key)
+{
+    if (!json_is_object(json_object_get(object, key))) {
+        json_object_set_new(object, key, json_object());
+    }
+    return json_object_get(object, key);
+}
+
+/* What is kept so far; an empty object where nothing is. */
+static json_t *kept_in(const char *path)
+{
+    json_t *root = json_load_file(path, 0, NULL);
+    if (json_is_object(root)) {
+        return root;
+    }
+    json_decref(root);
+    return json_object();
+}
+
+/* Writes the file anew. */
+static int keep(json_t *root, const char *path, FILE *report)
+{
+    char *content = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    char *file = NULL;
+    int rc = content && asprintf(&file, "%s\n", content) >= 0 ? write_file(path, file) : complain_memory("ceilings");
+    if (rc == 0 && report) {
+        fprintf(report, "kept in %s\n", path);
+    }
+    free(file);
+    free(content);
+    return rc;
+}
+
+static int nowhere(void)
+{
+    return complain("ceilings: nowhere to keep them, set HOME or XDG_CACHE_HOME");
+}
+
+/* --- CPUs --- */
+
+/* Puts these figures in; rates for other sizes of weights and other numbers of threads stay. */
+static void merge(json_t *root, const lariat_ceilings *c, int64_t weight_bytes, double weight_rate)
 {
     char threads[16], bytes[24];
     snprintf(threads, sizeof threads, "%d", c->threads);
@@ -76,36 +139,8 @@ static json_t *merge(json_t *root, const lariat_ceilings *c, int64_t weight_byte
     json_t *entry =
         json_pack("{s:s, s:f, s:f, s:f, s:I, s:o}", "kernels", c->kernels, "fma_flops", c->fma_flops, "read_memory",
                   c->read_memory, "read_cache", c->read_cache, "cache_bytes", (json_int_t)c->cache_bytes, "reads", reads);
-    if (!json_is_object(json_object_get(root, "threads"))) {
-        json_object_set_new(root, "threads", json_object());
-    }
     json_object_set_new(root, "cpu", json_string(c->cpu));
-    json_object_set_new(json_object_get(root, "threads"), threads, entry);
-    return root;
-}
-
-static int keep(const lariat_ceilings *c, int64_t weight_bytes, double weight_rate, FILE *report)
-{
-    char *path = ceilings_path();
-    if (!path) {
-        return complain("ceilings: nowhere to keep them, set HOME or XDG_CACHE_HOME");
-    }
-    json_t *root = json_load_file(path, 0, NULL);
-    if (!json_is_object(root)) {
-        json_decref(root);
-        root = json_object();
-    }
-    char *content = json_dumps(merge(root, c, weight_bytes, weight_rate), JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-    char *file = NULL;
-    int rc = content && asprintf(&file, "%s\n", content) >= 0 ? write_file(path, file) : complain_memory("ceilings");
-    if (rc == 0 && report) {
-        fprintf(report, "kept in %s\n", path);
-    }
-    free(file);
-    free(content);
-    json_decref(root);
-    free(path);
-    return rc;
+    json_object_set_new(object_in(root, "threads"), threads, entry);
 }
 
 static void describe(const lariat_ceilings *c, int64_t weight_bytes, double weight_rate, FILE *report)
@@ -130,5 +165,83 @@ int ceilings_measure(int32_t threads, int64_t weight_bytes, FILE *report)
     if (report) {
         describe(&c, weight_bytes, weight_rate, report);
     }
-    return keep(&c, weight_bytes, weight_rate, report);
+    char *path = ceilings_path();
+    if (!path) {
+        return nowhere();
+    }
+    json_t *root = kept_in(path);
+    merge(root, &c, weight_bytes, weight_rate);
+    int rc = keep(root, path, report);
+    json_decref(root);
+    free(path);
+    return rc;
+}
+
+/* --- GPUs --- */
+
+static void describe_card(const lariat_card_ceilings *c, FILE *report)
+{
+    bool f32 = strcmp(c->dtype, "f32") == 0;
+    fprintf(report, "%s, %s\n", c->card, c->dtype);
+    fprintf(report, "%s      %8.1f TFLOP/s\n", f32 ? "multiply-adds " : "dense products", c->fma_flops / 1e12);
+    fprintf(report, "reading memory      %8.1f GB/s, %lld MB\n", c->read_memory / 1e9, (long long)(c->bytes / 1000000));
+}
+
+static int keep_card(const lariat_card_ceilings *c, FILE *report)
+{
+    if (report) {
+        describe_card(c, report);
+    }
+    char *path = ceilings_path();
+    if (!path) {
+        return nowhere();
+    }
+    json_t *root = kept_in(path);
+    json_object_set_new(object_in(object_in(root, "cards"), c->card), c->dtype,
+                        json_pack("{s:f, s:f}", "fma_flops", c->fma_flops, "read_memory", c->read_memory));
+    int rc = keep(root, path, report);
+    json_decref(root);
+    free(path);
+    return rc;
+}
+
+static bool is_among(const lariat_card_ceilings found[], int n, const char *name)
+{
+    for (int i = 0; i < n; i++) {
+        if (strcmp(found[i].card, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int ceilings_measure_cards(const count_list *named, const char *type, bool needed, FILE *report)
+{
+    lariat_card_ceilings found[LARIAT_CARDS_MAX];
+    int n = 0, most = named->n ? named->n : LARIAT_CARDS_MAX, rc = 0;
+    lariat_status status = LARIAT_OK;
+    for (int i = 0; rc == 0 && i < most; i++) {
+        int32_t card = named->n ? (int32_t)named->values[i] : i;
+        char name[NAME_MOST];
+        status = lariat_card_name(card, name, sizeof name);
+        bool past_the_last = status == LARIAT_BAD_ARGUMENT || status == LARIAT_UNSUPPORTED;
+        if (status == LARIAT_OK && is_among(found, n, name)) {
+            continue;
+        }
+        status = status == LARIAT_OK ? lariat_measure_card(card, type, &found[n]) : status;
+        if (status == LARIAT_OK) {
+            rc = keep_card(&found[n++], report);
+        } else if (named->n) {
+            return complain_library();
+        } else if (past_the_last) {
+            break;
+        } else {
+            warn("%s", lariat_error());
+        }
+    }
+    if (rc || n || !needed) {
+        return rc;
+    }
+    return status == LARIAT_UNSUPPORTED ? complain_library()
+                                        : complain("ceilings: no GPU could be measured, free one or use --device cpu");
 }

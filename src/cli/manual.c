@@ -94,7 +94,7 @@ static const char tail[] =
     ".SH FILES\n"
     ".TP\n.I $XDG_STATE_HOME/lariat/history\n(\\(ti/.local/state) the lines typed in chats\n"
     ".TP\n.I $XDG_CACHE_HOME/lariat/ceilings\\-HOST\\-CPU.json\n(\\(ti/.cache) what \\fBlariat bench \\-\\-ceilings\\fR "
-    "measured on this machine\n"
+    "measured on this machine, of CPUs and of GPUs\n"
     ".SH EXIT STATUS\n"
     "0 on success (also where a reply ended because the context was full, which is said); 1 where something failed, after one "
     "line on "

@@ -114,9 +114,10 @@ const option option_table[] = {
      "draw the rows into this folder, as SVG and PNG (needs gnuplot), with their data beside"},
     {'o', "format", "md|csv|json|jsonl", BENCH, OPTION_CHOICE, FIELD(format), 0, 0, "md", NULL, "how the table is written"},
     {0, "ceilings", NULL, BENCH, OPTION_FLAG, FIELD(ceilings), 0, 0, NULL, NULL,
-     "measure what this machine does at best with -t threads (multiply-adds; reading memory, the cache and, with -m, a buffer "
-     "as "
-     "large as the weights) and keep it for the last line of other runs; without a model nothing else is run"},
+     "measure what this machine does at best and keep it for the last line of other runs: CPUs with -t threads (multiply-adds; "
+     "reading memory, the cache and, with -m, a buffer as large as the weights), and one GPU of each kind, of --devices or all "
+     "(large products of --dtype or the model's type, without either of bf16; reading memory). --device cpu or cuda measures "
+     "these alone; without a model nothing else is run"},
     {0, "hops", NULL, BENCH, OPTION_FLAG, FIELD(hops), 0, 0, NULL, NULL,
      "measure the hops between the ranks instead, each kind by size; without a model"},
 
@@ -197,14 +198,16 @@ const command_text command_texts[COMMAND_COUNT] = {
          "Invalid UTF-8 is read as U+FFFD."},
     [COMMAND_INSPECT] = {"inspect", "MODEL [options]", "say what a model is, its tensors, and the memory that it needs", NULL},
     [COMMAND_BENCH] =
-        {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T] | --hops [options]",
+        {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T] [--device D] | --hops [options]",
          "measure prefill and decode, or the hops of a ring",
          "Each row: a prompt of n_prompt random tokens is read (prefill: until the first token of its reply is there), then n_gen "
          "tokens are decoded after that one. There is a row for every combination of the lists. Rows are measured in rounds, one "
          "sample each, so that what drifts falls on all alike, and after Ctrl-C what was measured is reported. A row that does "
          "not fit into memory says so. ceiling_share is the time that the machine's ceilings, measured in the same run, would "
-         "allow (operations of the prefill at the peak of fp32 multiply-adds, plus weight bytes of the decode at the read "
-         "rate, or without a cache its operations) over the time taken; empty on GPUs, and for more threads than CPUs. The table "
+         "allow (operations of the prefill at the peak of multiply-adds, plus weight bytes of the decode at the read "
+         "rate, or without a cache its operations) over the time taken. On CPUs the peak is that of fp32 multiply-adds; on GPUs, "
+         "all that a ring lies on together, that of large dense products on tensor cores, in f32 of fp32 multiply-adds. Empty for "
+         "more threads than CPUs, and where there was no memory to measure in. The table "
          "has what one reads first; csv, json and jsonl have everything, and what a row is repeated by.\n"
          "With --compare rings stand beside a ring of one, which is regular attention, in passes of the default length, or of --chunk. "
          "Below the table stands from which prompt length on a ring is faster.\n"

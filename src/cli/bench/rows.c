@@ -24,14 +24,28 @@ static spread spread_of(double *values, int64_t n)
     return (spread){.median = median, .least = values[0], .most = values[n - 1]};
 }
 
-const bench_ceilings *rows_ceilings(const row_list *all, const row *r)
+static bench_ceilings cards_ceilings(const row_list *all, const lariat_plan *plan)
+{
+    bench_ceilings sum = {0};
+    for (int32_t i = 0; i < plan->cards; i++) {
+        const bench_ceilings *one = &all->cards[plan->card[i]];
+        if (one->fma_flops <= 0 || one->read_rate <= 0) {
+            return (bench_ceilings){0};
+        }
+        sum.fma_flops += one->fma_flops;
+        sum.read_rate += one->read_rate;
+    }
+    return sum;
+}
+
+bench_ceilings rows_ceilings(const row_list *all, const row *r)
 {
     for (int i = 0; r->plan.cards == 0 && i < all->n_ceilings; i++) {
         if (all->ceilings[i].threads == r->plan.threads) {
-            return &all->ceilings[i];
+            return all->ceilings[i];
         }
     }
-    return NULL;
+    return cards_ceilings(all, &r->plan);
 }
 
 static double share(double ideal_s, double taken_s)

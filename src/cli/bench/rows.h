@@ -50,7 +50,8 @@ typedef struct row {
 
 /* What the machine did at best while the rows were measured; 0: not known. */
 typedef struct bench_ceilings {
-    int32_t threads; /* that it holds for */
+    int32_t threads; /* of CPUs, that it holds for */
+    bool tried;      /* a GPU may have had no memory to be measured in */
     double fma_flops, read_rate;
 } bench_ceilings;
 
@@ -65,8 +66,10 @@ typedef struct row_list {
     bool has_reasons;         /* some rows will not fit: the table has a column for that */
     row *rows;
     int n;
-    bench_ceilings *ceilings; /* one for each number of threads */
+    bench_ceilings *ceilings; /* of CPUs: one for each number of threads */
     int n_ceilings;
+    bench_ceilings cards[LARIAT_CARDS_MAX]; /* of GPUs, by their numbers */
+    const char *card_dtype;                 /* of all rows on GPUs; NULL: there is none */
 } row_list;
 
 /* Medians and shares of a row from its samples so far. */
@@ -78,8 +81,8 @@ double row_token_ms(const row *r);
 /* The ring of one that a ring is compared with, measured or not; -1: there is none. */
 int rows_regular_of(const row_list *all, const row *ring);
 
-/* The ceilings for a row; NULL: there are none. */
-const bench_ceilings *rows_ceilings(const row_list *all, const row *r);
+/* The ceilings for a row: those of as many threads, or of all GPUs that it lies on together. */
+bench_ceilings rows_ceilings(const row_list *all, const row *r);
 
 /* Speed-ups and crossings of all rings, from the medians. */
 void rows_compare(row_list *all);

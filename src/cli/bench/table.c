@@ -7,6 +7,7 @@
 #include "cli/utf8.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { NAME_MOST = 64 };
 
@@ -85,6 +86,23 @@ int bench_row(table *t, const row_list *all, const row *r)
     return table_row(t, record_row(all, r), columns, n);
 }
 
+/* What their ceilings are of stands before the first. */
+static int cards_text(const row_list *all)
+{
+    const char *work = all->card_dtype && strcmp(all->card_dtype, "f32") == 0 ? "fp32 multiply-adds" : "dense products on tensor cores";
+    int rc = 0;
+    bool any = false;
+    for (int i = 0; rc == 0 && i < LARIAT_CARDS_MAX; i++) {
+        const bench_ceilings *c = &all->cards[i];
+        if (c->fma_flops > 0) {
+            rc = any ? 0 : output_format("; at best, by %s and reading of memory,", work);
+            rc = rc ? rc : output_format("%s GPU %d %.1f TFLOP/s, %.0f GB/s", any ? "," : "", i, c->fma_flops / 1e12, c->read_rate / 1e9);
+            any = true;
+        }
+    }
+    return rc;
+}
+
 static int ceilings_text(const row_list *all)
 {
     int rc = 0;
@@ -93,7 +111,7 @@ static int ceilings_text(const row_list *all)
         rc = output_format("; at best with %d thread%s %.0f GFLOP/s, %.1f GB/s", c->threads, c->threads == 1 ? "" : "s",
                            c->fma_flops / 1e9, c->read_rate / 1e9);
     }
-    return rc;
+    return rc ? rc : cards_text(all);
 }
 
 /* How many samples the medians are of. */
