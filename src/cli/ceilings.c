@@ -79,7 +79,10 @@ ceilings ceilings_of(const lariat_plan *plan)
     char *path = ceilings_path();
     json_t *root = path ? json_load_file(path, 0, NULL) : NULL;
     free(path);
-    ceilings found = plan->cards > 0 ? of_cards(root, plan) : of_threads(root, plan);
+    ceilings found = {0};
+    if (root) {
+        found = plan->cards > 0 ? of_cards(root, plan) : of_threads(root, plan);
+    }
     json_decref(root);
     return found;
 }
@@ -183,8 +186,8 @@ static void describe_card(const lariat_card_ceilings *c, FILE *report)
 {
     bool f32 = strcmp(c->dtype, "f32") == 0;
     fprintf(report, "%s, %s\n", c->card, c->dtype);
-    fprintf(report, "%s      %8.1f TFLOP/s\n", f32 ? "multiply-adds " : "dense products", c->fma_flops / 1e12);
-    fprintf(report, "reading memory      %8.1f GB/s, %lld MB\n", c->read_memory / 1e9, (long long)(c->bytes / 1000000));
+    fprintf(report, "%s     %8.1f TFLOP/s\n", f32 ? "multiply-adds " : "dense products", c->fma_flops / 1e12);
+    fprintf(report, "reading memory     %8.1f GB/s, %lld MB\n", c->read_memory / 1e9, (long long)(c->bytes / 1000000));
 }
 
 static int keep_card(const lariat_card_ceilings *c, FILE *report)
