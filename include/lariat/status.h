@@ -29,7 +29,8 @@ typedef enum lariat_status {
    Owned by the library, valid until the next failing call of this thread. Never NULL. */
 LARIAT_API const char *lariat_error(void);
 
-/* The library's version, "major.minor.patch". */
+/* The library's version, "major.minor.patch"; built in a checkout with its commit behind it, as Semantic Versioning 2.0 has it: "0.1.0+8ec5d00",
+   "0.1.0+8ec5d00.changed" where files differed from that commit. */
 LARIAT_API const char *lariat_version(void);
 
 #ifdef __cplusplus

@@ -1,7 +1,8 @@
-/* The reason of a failure, one line a thread.
+/* The reason of a failure, one line a thread; and the version.
    Rests on nothing. See status.h. */
 #include "base/status.h"
 
+#include <commit.h> /* of the build: cmake/commit.cmake */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +18,7 @@ const char *lariat_error(void)
 
 const char *lariat_version(void)
 {
-    return LARIAT_VERSION;
+    return LARIAT_VERSION LARIAT_COMMIT;
 }
 
 /* A name out of a hostile file must not move the cursor of the terminal that shows it. */

@@ -2,8 +2,9 @@
 # The command line itself: what is understood, what is refused with exit 2, and that help, manual and completions are made.
 . "$(dirname "$0")/common.sh"
 
-run --version
-run generate --version
+for program in "$lariat" "$lariat generate"; do # and, where it was built in a checkout, the commit
+    must "the version" grep -qxE 'lariat [0-9]+\.[0-9]+\.[0-9]+(\+[0-9a-f]{7,}(\.changed)?)?' <<<"$($program --version)"
+done
 run --help
 run tokenize --help
 run help logits

@@ -16,4 +16,4 @@ cppcheck --quiet --std=c11 --language=c --platform=unix64 --enable=warning,perfo
     --cppcheck-build-dir="$2" --error-exitcode=1 --suppress=missingInclude --suppress=missingIncludeSystem \
     --suppress=normalCheckLevelMaxBranches \
     --suppress=unmatchedSuppression "${tests[@]}" --template=gcc \
-    -D_GNU_SOURCE -D__x86_64__ -DLARIAT_X86_SIMD=1 -DLARIAT_VERSION='"0"' -Iinclude -Isrc -Itests src tests
+    -D_GNU_SOURCE -D__x86_64__ -DLARIAT_X86_SIMD=1 -DLARIAT_VERSION='"0"' -DLARIAT_COMMIT='""' -Iinclude -Isrc -Itests src tests

@@ -29,7 +29,8 @@ done
 # The library by pkg-config, and a program by the library, agree on the version.
 export PKG_CONFIG_PATH=$PWD/${pc%/*}
 version=$(pkg-config --modversion lariat)
-[ "$("$program" --version | head -n 1)" = "lariat $version" ]
+told=$("$program" --version | head -n 1)
+[ "${told%%+*}" = "lariat $version" ]
 cat >"$stage/version.c" <<'END'
 #include <lariat/status.h>
 #include <stdio.h>
@@ -40,7 +41,7 @@ int main(void)
 END
 read -ra shared < <(pkg-config --cflags --libs lariat)
 cc "$stage/version.c" -o "$stage/version" "${shared[@]}"
-[ "$(LD_LIBRARY_PATH=$(pkg-config --variable=libdir lariat) "$stage/version")" = "$version" ]
+[ "lariat $(LD_LIBRARY_PATH=$(pkg-config --variable=libdir lariat) "$stage/version")" = "$told" ]
 
 # The module for GPUs is found in lib/lariat from where the program lies, and from where the library lies, on Debian perhaps
 # lib/MACHINE: one that is none is found, and refused.
