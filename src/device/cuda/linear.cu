@@ -1,5 +1,5 @@
 // Matrices applied to rows of x: a few rows at the rate of memory, on tensor cores; and any shape and type by plain
-// multiply-adds. Rests on mma.sync of sm_80. Prefill's products are cublasLt's: gemm.c.
+// multiply-adds, of which a few rows are again read at the rate of memory. Rests on mma.sync of sm_80. Prefill's products are cublasLt's: gemm.c.
 //
 // Budget of a few rows: the matrix is read once (4096 x 4096 in bf16: 33.6 MB, 8.0 us of an H200's 4.2 TB/s), x and y are
 // small. Tensor cores are far from busy (one mma of 2,048 multiply-adds for 512 bytes of weights); they are used since 16 rows
@@ -106,7 +106,7 @@ __device__ inline void multiply_unit(float (&sum)[TILES][4], const unit &u, cons
     }
 }
 
-__device__ inline void put(const small_job &job, int64_t t, int64_t r, float sum)
+template <typename Job> __device__ inline void put(const Job &job, int64_t t, int64_t r, float sum)
 {
     float v = sum + (job.bias ? job.bias[r] : 0.0f);
     int64_t at = t * job.ldy + r;
@@ -256,11 +256,71 @@ __global__ void __launch_bounds__(PLAIN_THREADS)
     }
 #pragma unroll
     for (int i = 0; i < EACH * EACH; i++) {
-        int64_t row = row0 + r + i % EACH, at = (t0 + t + i / EACH) * job.ldy + row;
+        int64_t row = row0 + r + i % EACH;
         if (row < job.rows && t0 + t + i / EACH < n) {
-            float v = all[i / EACH][i % EACH] + (job.bias ? job.bias[row] : 0.0f);
-            v = job.add ? static_cast<float *>(job.y)[at] + v : v;
-            element_store(job.type, job.y, at, v);
+            put(job, t0 + t + i / EACH, row, all[i / EACH][i % EACH]);
+        }
+    }
+}
+
+// A few rows: a warp takes one row of the matrix, and reads it once. Budget: 4 bytes a weight of an F32 run, at the rate of memory;
+// x comes from the first-level cache. A lane's sum is that of every 32nd (WIDE) weights in order; the 32 sums are added as a tree.
+constexpr int FEW_WARPS = 8, FEW_UNROLL = 4;
+
+template <typename T, int WIDE> __device__ inline void read_some(float (&to)[WIDE], const T *from)
+{
+    if constexpr (WIDE == 4) {
+        float4 v = *reinterpret_cast<const float4 *>(from);
+        to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+    } else {
+        to[0] = to_float(*from);
+    }
+}
+
+template <typename T, int WIDE, int ROWS>
+__global__ void __launch_bounds__(FEW_WARPS * 32)
+    few_rows(const __grid_constant__ plain_job job, const T *x, int64_t ldx, int n, int64_t cols)
+{
+    int64_t row = (int64_t)blockIdx.x * FEW_WARPS + threadIdx.x / 32;
+    int lane = (int)threadIdx.x % 32;
+    if (row >= job.rows) {
+        return;
+    }
+    const T *w = static_cast<const T *>(job.w) + row * job.ldw;
+    float sum[ROWS] = {};
+
+    for (int64_t k = lane * WIDE; k < cols; k += 32 * WIDE * FEW_UNROLL) {
+        float a[FEW_UNROLL][WIDE] = {};
+#pragma unroll
+        for (int u = 0; u < FEW_UNROLL; u++) {
+            if (k + u * 32 * WIDE < cols) {
+                read_some<T, WIDE>(a[u], w + k + u * 32 * WIDE);
+            }
+        }
+#pragma unroll
+        for (int t = 0; t < ROWS; t++) {
+            const T *at = x + min(t, n - 1) * ldx + k; // rows behind the last are not stored
+#pragma unroll
+            for (int u = 0; u < FEW_UNROLL; u++) {
+                if (k + u * 32 * WIDE < cols) {
+                    float b[WIDE];
+                    read_some<T, WIDE>(b, at + u * 32 * WIDE);
+#pragma unroll
+                    for (int i = 0; i < WIDE; i++) {
+                        sum[t] = fmaf(a[u][i], b[i], sum[t]);
+                    }
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (int t = 0; t < ROWS; t++) {
+#pragma unroll
+        for (int far = 16; far; far /= 2) {
+            sum[t] += __shfl_xor_sync(~0u, sum[t], far);
+        }
+        if (lane == t && t < n) {
+            put(job, t, row, sum[t]);
         }
     }
 }
@@ -270,6 +330,43 @@ int64_t bytes_of_element(dtype type)
     return type == DTYPE_F32 ? 4 : 2;
 }
 
+template <typename T, int WIDE>
+void few_queue(cudaStream_t stream, const plain_job &job, const void *x, int64_t ldx, int64_t n, int64_t cols)
+{
+    unsigned blocks = (unsigned)ceil_div(job.rows, FEW_WARPS);
+    const T *from = static_cast<const T *>(x);
+
+    if (n == 1) {
+        few_rows<T, WIDE, 1><<<blocks, FEW_WARPS * 32, 0, stream>>>(job, from, ldx, 1, cols);
+    } else if (n <= 4) {
+        few_rows<T, WIDE, 4><<<blocks, FEW_WARPS * 32, 0, stream>>>(job, from, ldx, (int)n, cols);
+    } else {
+        few_rows<T, WIDE, CUDA_SMALL_ROWS><<<blocks, FEW_WARPS * 32, 0, stream>>>(job, from, ldx, (int)n, cols);
+    }
+}
+
+template <typename T>
+void many_queue(cudaStream_t stream, const plain_job &job, const void *x, int64_t ldx, int64_t n, int64_t cols)
+{
+    dim3 grid((unsigned)ceil_div(job.rows, SIDE), (unsigned)ceil_div(n, SIDE));
+
+    plain_rows<<<grid, PLAIN_THREADS, 0, stream>>>(job, static_cast<const T *>(x), ldx, n, cols);
+}
+
+template <typename T>
+void plain_queue(cudaStream_t stream, const plain_job &job, const void *x, int64_t ldx, int64_t n, int64_t cols)
+{
+    bool wide = sizeof(T) == 4 && cols % 4 == 0 && job.ldw % 4 == 0 && ldx % 4 == 0 && ((uintptr_t)job.w | (uintptr_t)x) % 16 == 0;
+
+    if (n > CUDA_SMALL_ROWS) {
+        many_queue<T>(stream, job, x, ldx, n, cols);
+    } else if (wide) {
+        few_queue<float, 4>(stream, job, x, ldx, n, cols);
+    } else {
+        few_queue<T, 1>(stream, job, x, ldx, n, cols);
+    }
+}
+
 } // namespace
 
 cudaError_t cuda_linear_load(void)
@@ -277,7 +374,16 @@ cudaError_t cuda_linear_load(void)
     const void *const kernels[] = {(const void *)small_rows<true, 1>,      (const void *)small_rows<true, 2>,
                                    (const void *)small_rows<false, 1>,     (const void *)small_rows<false, 2>,
                                    (const void *)plain_rows<float>,        (const void *)plain_rows<__half>,
-                                   (const void *)plain_rows<__nv_bfloat16>};
+                                   (const void *)plain_rows<__nv_bfloat16>,
+                                   (const void *)few_rows<float, 4, 1>,    (const void *)few_rows<float, 4, 4>,
+                                   (const void *)few_rows<float, 4, CUDA_SMALL_ROWS>,
+                                   (const void *)few_rows<float, 1, 1>,    (const void *)few_rows<float, 1, 4>,
+                                   (const void *)few_rows<float, 1, CUDA_SMALL_ROWS>,
+                                   (const void *)few_rows<__half, 1, 1>,   (const void *)few_rows<__half, 1, 4>,
+                                   (const void *)few_rows<__half, 1, CUDA_SMALL_ROWS>,
+                                   (const void *)few_rows<__nv_bfloat16, 1, 1>,
+                                   (const void *)few_rows<__nv_bfloat16, 1, 4>,
+                                   (const void *)few_rows<__nv_bfloat16, 1, CUDA_SMALL_ROWS>};
 
     return load_kernels(kernels, sizeof kernels / sizeof *kernels);
 }
@@ -350,13 +456,12 @@ cudaError_t cuda_linear_plain(cudaStream_t stream, dtype act, const void *x, int
     if (n == 0 || job->rows == 0) {
         return cudaSuccess;
     }
-    dim3 grid((unsigned)ceil_div(job->rows, SIDE), (unsigned)ceil_div(n, SIDE));
     if (act == DTYPE_F32) {
-        plain_rows<<<grid, PLAIN_THREADS, 0, stream>>>(one, static_cast<const float *>(x), ldx, n, w->cols);
+        plain_queue<float>(stream, one, x, ldx, n, w->cols);
     } else if (act == DTYPE_F16) {
-        plain_rows<<<grid, PLAIN_THREADS, 0, stream>>>(one, static_cast<const __half *>(x), ldx, n, w->cols);
+        plain_queue<__half>(stream, one, x, ldx, n, w->cols);
     } else {
-        plain_rows<<<grid, PLAIN_THREADS, 0, stream>>>(one, static_cast<const __nv_bfloat16 *>(x), ldx, n, w->cols);
+        plain_queue<__nv_bfloat16>(stream, one, x, ldx, n, w->cols);
     }
     return cudaGetLastError();
 }
