@@ -14,8 +14,9 @@ extern "C" {
    overlap one another.
 
    On a GPU times are those at which its streams did the work, good to some microseconds between ranks. A look at its clock takes
-   a stream about two microseconds: so of every eighth layer, the middle one among them, all is recorded, of the others nothing. Of a pass
-   that is repeated by one launch (by slices, from the third like it on, where no ranks share a GPU) there is the whole only. */
+   a stream two to three microseconds: so of every eighth layer, the middle one among them, all is recorded, of the others
+   nothing. Of a pass that is repeated by one launch (by slices, from the second like it on, where no ranks share a GPU) there is
+   the whole only. What all gather is a wait there, the copying of a rank's own part included. */
 typedef enum lariat_span_kind {
     LARIAT_SPAN_PASS,         /* all of a pass */
     LARIAT_SPAN_EMBEDDING,    /* rows of the embedding, angles of the rotation */
@@ -55,7 +56,7 @@ LARIAT_API void lariat_trace_stop(lariat_engine *engine);
    that the ring does not have. */
 LARIAT_API const lariat_span *lariat_trace_spans(const lariat_engine *engine, int32_t rank, int64_t *n);
 
-/* Spans of `rank` that found no room. */
+/* Spans of `rank` that found no room; on a GPU also those of so large a pass that its times were forgotten before they were read. */
 LARIAT_API int64_t lariat_trace_lost(const lariat_engine *engine, int32_t rank);
 
 /* "attention", "feed-forward". A constant; NULL for a kind that is none. */

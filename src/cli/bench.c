@@ -193,7 +193,7 @@ static int measure_threads(row_list *all, const lariat_plan *plan)
 }
 
 /* Each GPU once, one after the other, while no engine has anything on it. */
-static int measure_cards(row_list *all, const lariat_plan *plan)
+static void measure_cards(row_list *all, const lariat_plan *plan)
 {
     all->card_dtype = plan->dtype;
     for (int32_t i = 0; i < plan->cards && !signals_interrupted(); i++) {
@@ -207,11 +207,10 @@ static int measure_cards(row_list *all, const lariat_plan *plan)
         if (status == LARIAT_OK) {
             out->fma_flops = best.fma_flops;
             out->read_rate = best.read_memory;
-        } else if (status != LARIAT_NO_MEMORY) {
-            return complain_library();
+        } else if (status != LARIAT_NO_MEMORY) { /* rows can do without */
+            warn("GPU %d has no ceilings: %s", plan->card[i], lariat_error());
         }
     }
-    return 0;
 }
 
 static int measure_bounds(row_list *all)
@@ -223,8 +222,13 @@ static int measure_bounds(row_list *all)
     }
     for (int i = 0; rc == 0 && i < all->n; i++) {
         const row *r = &all->rows[i];
-        if (!*r->reason) {
-            rc = r->plan.cards > 0 ? measure_cards(all, &r->plan) : measure_threads(all, &r->plan);
+        if (*r->reason) {
+            continue;
+        }
+        if (r->plan.cards > 0) {
+            measure_cards(all, &r->plan);
+        } else {
+            rc = measure_threads(all, &r->plan);
         }
     }
     return rc;

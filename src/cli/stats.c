@@ -40,9 +40,16 @@ static void print_phase(const char *name, int64_t tokens, double seconds)
     }
 }
 
-/* Hops are of passes by tokens: where all went by slices, nothing but short rows travelled, and what they cost is the wait. */
-static void print_ring(const lariat_stats *s, int32_t ranks)
+/* On GPUs nobody knows what all-gathers waited. */
+static bool knows_waiting(const run *r)
 {
+    return r->seen.hops > 0 || lariat_engine_plan(r->engine)->cards == 0;
+}
+
+/* Hops are of passes by tokens: where all went by slices, nothing but short rows travelled, and what they cost is the wait. */
+static void print_ring(const run *r)
+{
+    const lariat_stats *s = &r->seen;
     char bytes[24];
     if (s->hops > 0) {
         fprintf(stderr, " | hop %s", bytes_text(s->hop_bytes, bytes));
@@ -50,7 +57,7 @@ static void print_ring(const lariat_stats *s, int32_t ranks)
     if (s->hops_hidden >= 0) {
         fprintf(stderr, ", hops %.0f %% hidden", 100 * s->hops_hidden);
     }
-    if (ranks > 1) {
+    if (lariat_engine_plan(r->engine)->ranks > 1 && knows_waiting(r)) {
         fprintf(stderr, "%swaited %.2f s", s->hops > 0 ? ", " : " | ", s->wait_s);
     }
 }
@@ -68,7 +75,7 @@ void stats_print(const run *r)
     if (f->decode_weight_bytes > 0) {
         fprintf(stderr, ", weights %.1f GB/s", rate(f->decode_weight_bytes, f->decode_s) / 1e9);
     }
-    print_ring(&r->seen, lariat_engine_plan(r->engine)->ranks);
+    print_ring(r);
     if (s.prefill > 0) {
         fprintf(stderr, " | prefill %.0f %% of the multiply-add peak", 100 * s.prefill);
     }
@@ -96,13 +103,16 @@ static json_t *shards_json(const run *r)
     return list;
 }
 
-static json_t *ring_json(const lariat_stats *s)
+static json_t *ring_json(const run *r)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:o?, s:f, s:f}", "passes_tokens", (json_int_t)s->passes_tokens,
+    const lariat_stats *s = &r->seen;
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o?, s:o?, s:f, s:f}", "passes_tokens", (json_int_t)s->passes_tokens,
                      "passes_slices", (json_int_t)s->passes_slices, "passes_kv", (json_int_t)s->passes_kv, "passes_q",
                      (json_int_t)s->passes_q, "hop_bytes", (json_int_t)s->hop_bytes, "hops", (json_int_t)s->hops, "shard_bytes",
-                     (json_int_t)s->shard_bytes, "activation_bytes", (json_int_t)s->activation_bytes, "wait_s", s->wait_s,
-                     "hops_hidden", s->hops_hidden < 0 ? json_null() : json_real(s->hops_hidden), "flops", s->flops, "weight_bytes_read", s->weight_bytes_read);
+                     (json_int_t)s->shard_bytes, "activation_bytes", (json_int_t)s->activation_bytes, "wait_s",
+                     knows_waiting(r) ? json_real(s->wait_s) : json_null(), "hops_hidden",
+                     s->hops_hidden < 0 ? json_null() : json_real(s->hops_hidden), "flops", s->flops, "weight_bytes_read",
+                     s->weight_bytes_read);
 }
 
 /* A share as a number, null where it is not known. */
@@ -122,7 +132,7 @@ static int write_stats(const run *r, const char *path)
                              "prefill_tps", rate((double)f->prefill_tokens, f->prefill_s), "decode_tokens",
                              (json_int_t)f->decode_tokens, "decode_s", f->decode_s, "decode_tps",
                              rate((double)f->decode_tokens, f->decode_s), "prefill_share", share_json(s.prefill),
-                             "decode_share", share_json(s.decode), "ring", ring_json(&r->seen), "shard_slots", shards_json(r));
+                             "decode_share", share_json(s.decode), "ring", ring_json(r), "shard_slots", shards_json(r));
     char *content = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     char *line = NULL;
     int rc = content && asprintf(&line, "%s\n", content) >= 0 ? write_file(path, line) : complain_memory(path);

@@ -73,7 +73,7 @@ static void warn_of_lost(const lariat_engine *engine, const char *path)
         kept += n;
     }
     if (lost > 0) {
-        warn("%s: the last %lld of %lld spans found no room and are missing, trace a shorter text or reply", path, (long long)lost,
+        warn("%s: %lld of %lld spans found no room and are missing, trace a shorter text or reply", path, (long long)lost,
              (long long)(lost + kept));
     }
 }

@@ -24,13 +24,14 @@
 
 #include <cuda.h>
 #include <cuda_runtime_api.h>
+#include <math.h>
 #include <nvtx3/nvToolsExt.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     SLOTS = 2,       /* hops between ask and release: the one that is used and the one that travels */
-    TIMED = 1024,    /* hops whose times are not read yet: those of a pass of 128 layers on a ring of 8 */
+    TIMED = 2048,    /* hops whose times are not read yet: those of a pass of 126 layers on a ring of 8, if queries travel */
     SETS = 3,        /* of blocks that were pushed: the first of a pass, then in turn */
     WORD_STRIDE = 64, /* bytes: a cache line a word */
     UNWRITTEN = 0xFF  /* fresh memory holds NaN: whoever reads what nobody brought shows it */
@@ -74,8 +75,8 @@ typedef struct cuda_comm {
     uint32_t pushed;        /* blocks of this pass */
     slot slots[SLOTS];
     uint64_t asked, taken, released; /* hops so far */
-    timed_hop timed[TIMED];          /* of these hop i is timed[i % TIMED] */
-    uint64_t n_timed, n_counted;
+    timed_hop timed[TIMED];          /* hops from other ranks: number i of them is timed[i % TIMED] */
+    uint64_t n_timed, n_counted;     /* so far; those before n_counted are in the counters */
     uint32_t gathers;
     const unsigned char *region[COMM_REGIONS];
     size_t bytes[COMM_REGIONS];
@@ -426,6 +427,30 @@ static void cuda_cancel(comm_group *base)
     }
 }
 
+/* Hops whose pieces have come since it was called last. */
+static void cuda_count(comm *base)
+{
+    cuda_comm *c = (cuda_comm *)base;
+    comm_counters *counted = &base->counted;
+    double left, there, wanted;
+
+    for (; c->n_counted < c->n_timed; c->n_counted++) {
+        const timed_hop *t = &c->timed[c->n_counted % TIMED];
+        if (!c->dev->ops->stamped(c->dev, t->left, &left) || !c->dev->ops->stamped(c->dev, t->there, &there) ||
+            !c->dev->ops->stamped(c->dev, t->wanted, &wanted)) {
+            return;
+        }
+        if (isnan(left) || isnan(there) || isnan(wanted)) { /* forgotten: not counted */
+            continue;
+        }
+        counted->hop_s += there - left;
+        if (there > wanted) {
+            counted->wait_s += there - wanted;
+            counted->hop_wait_s += there - (wanted > left ? wanted : left);
+        }
+    }
+}
+
 /* Pushes begin to count anew. A card that refuses has been lost: the next pass says so. */
 static void reset_counts(const cuda_comm *c)
 {
@@ -441,6 +466,7 @@ static void cuda_reset(comm_group *base)
 
     for (int r = 0; r < base->n; r++) {
         cuda_comm *c = &g->ranks[r];
+        cuda_count(&c->base); /* all that came, now that nothing is at work */
         c->asked = c->taken = c->released = 0;
         c->n_timed = c->n_counted = 0;
         c->gathers = 0;
@@ -491,6 +517,7 @@ static void cuda_begin(comm *base, bool repeats)
 
     c->pushing = repeats && c->group->pushes;
     c->pushed = 0;
+    cuda_count(base); /* the device does not know moments for ever */
 }
 
 /* Rank `from`'s block in the inbox of rank `of`. */
@@ -674,10 +701,10 @@ static lariat_status pull_through_host(cuda_comm *c, cuda_comm *owner, const com
     lariat_status status = fetch_pieces(c, owner, hop, s, &packed);
     TRY(checked(cudaSetDevice(c->group->ordinals[c->base.rank]), c->base.rank, "the card"));
     TRY(status);
-    TRY(wait_mark(c, c->copies, &owner->ready[hop->region], hop->step));
-    s->left = c->dev->ops->stamp(c->dev, c->copies);
-    TRY(checked(cudaStreamWaitEvent(c->copies, c->landed[hop->owner], 0), c->base.rank, "a hop"));
     TRY(checked(cudaStreamWaitEvent(c->copies, s->freed, 0), c->base.rank, "a hop"));
+    TRY(wait_mark(c, c->copies, &owner->ready[hop->region], hop->step));
+    s->left = c->dev->ops->stamp(c->dev, c->copies); /* the first half may have been on its way while there was no room */
+    TRY(checked(cudaStreamWaitEvent(c->copies, c->landed[hop->owner], 0), c->base.rank, "a hop"));
     return checked(cudaMemcpyAsync(s->staging, s->pinned, packed, cudaMemcpyHostToDevice, c->copies), c->base.rank, "a hop");
 }
 
@@ -701,29 +728,6 @@ static lariat_status cuda_ask(comm *base, const comm_hop *hop)
     TRY(checked(cudaEventRecord(s->brought, c->copies), base->rank, "a hop"));
     s->there = c->dev->ops->stamp(c->dev, c->copies);
     return LARIAT_OK;
-}
-
-/* Hops whose pieces have come since it was called last. */
-static void cuda_count(comm *base)
-{
-    cuda_comm *c = (cuda_comm *)base;
-    comm_counters *counted = &base->counted;
-    double left, there, wanted;
-
-    for (; c->n_counted < c->n_timed; c->n_counted++) {
-        const timed_hop *t = &c->timed[c->n_counted % TIMED];
-        if (!c->dev->ops->stamped(c->dev, t->left, &left) || !c->dev->ops->stamped(c->dev, t->there, &there) ||
-            !c->dev->ops->stamped(c->dev, t->wanted, &wanted)) {
-            return;
-        }
-        if (there > left) { /* neither is NAN */
-            counted->hop_s += there - left;
-        }
-        if (there > wanted) {
-            counted->wait_s += there - wanted;
-            counted->hop_wait_s += there - (wanted > left ? wanted : left);
-        }
-    }
 }
 
 /* Notes the moments of a hop for counting later; where there is no room the oldest are counted, and if they have not come, this one

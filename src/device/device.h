@@ -89,7 +89,7 @@ typedef struct sample_setting {
     double uniform; /* in [0, 1): drawn by the caller, one a token */
 } sample_setting;
 
-enum { DEVICE_STAMPS = 8192 }; /* two passes of 80 layers on a ring of 8, if all their spans are recorded */
+enum { DEVICE_STAMPS = 16384 }; /* two passes of 126 layers on a ring of 8 that is traced, if queries travel */
 
 typedef struct device_ops {
     const char *name; /* "cpu", "cuda" */
@@ -132,12 +132,12 @@ typedef struct device_ops {
     /* --- moments --- */
 
     /* The moment when all that was queued so far on `stream` of its card is done. Returns its number, the next one. NULL: on the
-       device's own stream, and where nothing was asked of the device since the last moment there that is the one. -1: it has none, as operations are
-       only noted or recorded. NULL on a device without streams, whose moments are the host's. */
+       device's own stream, and where nothing was asked of the device since the last moment there, that is the one. -1: it has
+       none, as operations are only noted or recorded. NULL on a device without streams, whose moments are the host's. */
     int64_t (*stamp)(device *dev, void *stream);
 
-    /* When a moment was: seconds on the device's own clock, which runs from its opening. False: it is still to come. NAN where that is not
-       known any more: the device knows its last DEVICE_STAMPS. From any thread while no other is inside a call. */
+    /* When a moment was: seconds on the device's own clock, which runs from its opening. False: it is still to come. NAN where
+       that is not known any more: the device knows its last DEVICE_STAMPS. From any thread while no other is inside a call. */
     bool (*stamped)(device *dev, int64_t number, double *seconds);
 
     /* --- operations --- */

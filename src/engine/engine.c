@@ -69,6 +69,12 @@ static lariat_status rank_obey(engine_rank *r)
         return r->dev->ops->reach(r->dev);
     case RANK_SETTLE:
         return r->dev ? r->dev->ops->finish(r->dev) : LARIAT_OK;
+    case RANK_TRACE:
+        trace_rank(r);
+        break;
+    case RANK_ALIGN:
+        align_rank(r);
+        break;
     case RANK_STOP:
         rank_close(r);
         break;

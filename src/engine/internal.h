@@ -32,8 +32,18 @@ lariat_status engine_check_options(const lariat_options *o);
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out);
 
 /* OPEN: the device and, by the first rank of a card, its weights. PREPARE: all that rests on them. REACH: waits for the oldest
-   pass that is ahead. SETTLE: waits until the device is idle. */
-typedef enum rank_command { RANK_OPEN, RANK_PREPARE, RANK_PASS, RANK_REACH, RANK_SETTLE, RANK_STOP } rank_command;
+   pass that is ahead. SETTLE: waits until the device is idle. TRACE, ALIGN: a trace begins; its times are brought to the host's
+   clock. */
+typedef enum rank_command {
+    RANK_OPEN,
+    RANK_PREPARE,
+    RANK_PASS,
+    RANK_REACH,
+    RANK_SETTLE,
+    RANK_TRACE,
+    RANK_ALIGN,
+    RANK_STOP
+} rank_command;
 
 typedef struct engine_rank {
     lariat_engine *engine;
@@ -47,7 +57,6 @@ typedef struct engine_rank {
     placed_weights placed; /* of this rank's card, if it is the first one there */
     transformer transformer;
     trace trace; /* see lariat_trace_start */
-    double trace_zero; /* the host's clock when it started */
 } engine_rank;
 
 /* A pass that chooses tokens, until they are on the host. */
@@ -79,6 +88,7 @@ struct lariat_engine {
     uint32_t n_landed;        /* of them on the host */
     int32_t n_sessions;
     _Atomic bool cancel;
+    double trace_zero; /* the host's clock when tracing started */
     lariat_progress_fn progress;
     void *progress_user;
     lariat_stats stats;
@@ -113,6 +123,11 @@ lariat_status step_passes(lariat_engine *e, const lariat_item items[], int32_t n
 
 /* Tokens of the oldest flight that has not landed become their sessions' fresh ones. */
 void flight_land(lariat_engine *e);
+
+/* --- trace.c: of a rank, by its own thread --- */
+
+void trace_rank(engine_rank *r);
+void align_rank(engine_rank *r);
 
 /* --- sample.c --- */
 

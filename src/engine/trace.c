@@ -67,13 +67,25 @@ static trace_anchor anchor_of(device *dev, double zero)
     return best;
 }
 
-static void use_clock_of(engine_rank *r, double zero)
+void trace_rank(engine_rank *r)
 {
     trace_clock clock = {.of = r->dev, .stamp = device_stamp, .stamped = device_stamped};
 
-    r->trace_zero = zero;
     if (r->dev->ops->stamp) {
-        trace_of_device(&r->trace, clock, anchor_of(r->dev, zero), r->engine->info.n_layers / 2);
+        trace_of_device(&r->trace, clock, anchor_of(r->dev, r->engine->trace_zero), r->engine->info.n_layers / 2);
+    }
+}
+
+static bool is_aligned(const trace *t)
+{
+    return !t->clock.of || t->aligned == t->whole.n;
+}
+
+void align_rank(engine_rank *r)
+{
+    if (!is_aligned(&r->trace)) {
+        trace_settle(&r->trace);
+        trace_align(&r->trace, anchor_of(r->dev, r->engine->trace_zero));
     }
 }
 
@@ -81,17 +93,16 @@ static void use_clock_of(engine_rank *r, double zero)
 
 lariat_status lariat_trace_start(lariat_engine *e, int64_t spans)
 {
-    double zero = clock_now();
-
+    e->trace_zero = clock_now();
     if (spans < 0) {
         return fail(LARIAT_BAD_ARGUMENT, "trace: room for %lld spans makes no sense, ask for 0 (automatic) or more",
                     (long long)spans);
     }
     lariat_trace_stop(e);
     for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
-        TRY(trace_open(&e->ranks[i].trace, spans ? spans : default_room(e), zero));
-        use_clock_of(&e->ranks[i], zero);
+        TRY(trace_open(&e->ranks[i].trace, spans ? spans : default_room(e), e->trace_zero));
     }
+    TRY(engine_run(e, RANK_TRACE));
     hand_out(e, true);
     return LARIAT_OK;
 }
@@ -101,21 +112,20 @@ void lariat_trace_stop(lariat_engine *e)
     hand_out(e, false);
 }
 
-/* With times on the host's clock. */
-static const trace *trace_of(const lariat_engine *e, int32_t rank)
+/* With times on the host's clock: what reads them brings them there. */
+static const trace *aligned_trace(const lariat_engine *e, int32_t rank)
 {
-    engine_rank *r = rank >= 0 && rank < e->plan.shown.ranks ? &e->ranks[rank] : NULL;
+    const trace *t = rank >= 0 && rank < e->plan.shown.ranks ? &e->ranks[rank].trace : NULL;
 
-    if (r && r->trace.aligned < r->trace.whole.n && r->trace.clock.of) {
-        trace_settle(&r->trace);
-        trace_align(&r->trace, anchor_of(r->dev, r->trace_zero));
+    if (t && !is_aligned(t)) {
+        (void)engine_run((lariat_engine *)(uintptr_t)e, RANK_ALIGN); /* which cannot fail */
     }
-    return r ? &r->trace : NULL;
+    return t;
 }
 
 const lariat_span *lariat_trace_spans(const lariat_engine *e, int32_t rank, int64_t *n)
 {
-    const trace *t = trace_of(e, rank);
+    const trace *t = aligned_trace(e, rank);
 
     *n = t ? t->whole.n : 0;
     return *n ? t->spans : NULL;
@@ -123,7 +133,7 @@ const lariat_span *lariat_trace_spans(const lariat_engine *e, int32_t rank, int6
 
 int64_t lariat_trace_lost(const lariat_engine *e, int32_t rank)
 {
-    const trace *t = trace_of(e, rank);
+    const trace *t = aligned_trace(e, rank);
 
     return t ? t->whole.lost : 0;
 }

@@ -50,6 +50,7 @@ static void check_card(dtype act)
     cuda_ceilings c;
     cuda_card before, after;
 
+    must(module->measure(0, act, &c)); /* CUDA itself keeps some from the first time on */
     must(module->describe(0, &before));
     must(module->measure(0, act, &c));
     must(module->describe(0, &after));
@@ -61,7 +62,7 @@ static void check_card(dtype act)
     assert_true((double)c.bytes > 3 * attribute(CACHE_BYTES));
     assert_true(rate_most == 0 || c.read_rate <= SLACK * rate_most);
     assert_true(flops_most == 0 || c.flops <= SLACK * flops_most);
-    assert_true(after.free + c.bytes / 2 > before.free); /* CUDA itself keeps some */
+    assert_true(after.free + ((size_t)8 << 20) > before.free);
 }
 
 static void measuring_is_within_what_the_card_can_do(void **state)

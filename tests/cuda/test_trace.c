@@ -49,6 +49,12 @@ static void a_pass_that_was_cancelled_leaves_no_spans(void **state)
     on_cards(check_cancelled_pass);
 }
 
+static void a_long_run_is_recorded_from_its_first_pass_to_its_last(void **state)
+{
+    (void)state;
+    on_cards(check_long_run);
+}
+
 static void tracing_starts_stops_and_starts_again(void **state)
 {
     (void)state;
@@ -67,6 +73,7 @@ int main(void)
         cmocka_unit_test(a_traced_run_has_the_bits_of_one_that_is_not),
         cmocka_unit_test(a_full_buffer_counts_what_it_loses),
         cmocka_unit_test(a_pass_that_was_cancelled_leaves_no_spans),
+        cmocka_unit_test(a_long_run_is_recorded_from_its_first_pass_to_its_last),
         cmocka_unit_test(tracing_starts_stops_and_starts_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@ void check_times_and_counters(lariat_options where); /* both tell the same times
 void check_bits_of_traced(lariat_options where);     /* a traced run has the bits of one that is not */
 void check_full_buffer(lariat_options where);        /* counts what it loses */
 void check_cancelled_pass(lariat_options where);     /* leaves no spans */
+void check_long_run(lariat_options where);           /* more moments than a device remembers */
 void check_start_and_stop(lariat_options where);     /* and again */
 
 #endif

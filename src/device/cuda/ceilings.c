@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 
+#include <math.h>
+
 enum {
     SIDE = 8192,        /* of the square matrices: a product takes more than 10^12 operations, and all tiles are full */
     TIMES_THE_CACHE = 4 /* at least, is what is read: then hardly anything is found there the next time */
@@ -85,24 +87,27 @@ static double best_rate(const measurement *m, burst_fn *queue, double amount)
     return best;
 }
 
-/* The fastest of the algorithms, by a burst of each. */
+/* The fastest of the algorithms that run, by a burst of each. */
 static lariat_status choose_algorithm(measurement *m)
 {
-    cuda_device *dev = m->dev;
-    double least = 0;
+    device *dev = &m->dev->base;
+    lariat_status status = LARIAT_UNSUPPORTED;
+    double least = INFINITY;
     int fastest = 0;
 
-    TRY(cuda_square_open(dev, SIDE, &m->square));
+    TRY(cuda_square_open(m->dev, SIDE, &m->square));
     for (m->choice = 0; m->choice < cuda_square_choices(m->square); m->choice++) {
         (void)seconds_of(m, queue_product); /* brings the kernel onto the card */
         double seconds = seconds_of(m, queue_product);
-        if (least == 0 || seconds < least) {
+        lariat_status ran = dev->ops->finish(dev);
+        status = status == LARIAT_OK ? status : ran;
+        if (ran == LARIAT_OK && seconds < least) {
             least = seconds;
             fastest = m->choice;
         }
     }
     m->choice = fastest;
-    return dev->base.ops->finish(&dev->base);
+    return status;
 }
 
 /* --- what they take --- */
@@ -122,8 +127,8 @@ static cudaError_t take_buffer(measurement *m)
     size_t least = (size_t)cache * TIMES_THE_CACHE;
     least = least > matrices ? least : matrices;
     m->bytes = BUFFER_BYTES > least ? BUFFER_BYTES : least;
-    while ((status = cudaMalloc(&data, m->bytes)) == cudaErrorMemoryAllocation && m->bytes / 2 >= least) {
-        m->bytes /= 2;
+    while ((status = cudaMalloc(&data, m->bytes)) == cudaErrorMemoryAllocation && m->bytes > least) {
+        m->bytes = m->bytes / 2 > least ? m->bytes / 2 : least;
         (void)cudaGetLastError(); /* which the next launch would tell again */
     }
     m->data = data;

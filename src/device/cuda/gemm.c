@@ -298,7 +298,8 @@ static void multiply(cuda_device *dev, const gemm_plan *p, const cublasLtMatmulA
                                               algorithm, dev->scratch, WORKSPACE_BYTES, dev->stream);
 
     if (status != CUBLAS_STATUS_SUCCESS) {
-        cuda_note(dev, cudaErrorLaunchFailure, "a matrix product of cublasLt");
+        bool memory = status == CUBLAS_STATUS_ALLOC_FAILED;
+        cuda_note(dev, memory ? cudaErrorMemoryAllocation : cudaErrorLaunchFailure, "a matrix product of cublasLt");
     }
 }
 

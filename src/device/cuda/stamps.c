@@ -75,9 +75,7 @@ int64_t cuda_stamp(cuda_device *dev, cudaStream_t stream)
     }
     cuda_note(dev, cudaEventRecord(s->events[at], stream ? stream : dev->stream), "a moment");
     s->seconds[at] = NAN;
-    if (!stream || stream == dev->stream) {
-        s->last = s->n;
-    }
+    s->last = stream ? -1 : s->n;
     return s->n++;
 }
 
