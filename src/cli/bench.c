@@ -222,8 +222,8 @@ static int measure_bounds(row_list *all)
     }
     for (int i = 0; rc == 0 && i < all->n; i++) {
         const row *r = &all->rows[i];
-        if (*r->reason) {
-            continue;
+        if (*r->reason || r->plan.total_bytes > r->plan.available_bytes) {
+            continue; /* it will not run */
         }
         if (r->plan.cards > 0) {
             measure_cards(all, &r->plan);
@@ -512,6 +512,9 @@ static int measure(bench *b)
         rc = write_table(b, run_rounds(b));
         int drawn = o->plot ? plots_draw(&b->all, o->plot) : 0;
         rc = rc ? rc : drawn;
+    }
+    if (rc && (o->trace || o->timeline)) {
+        warn("%s: not written, the run ended before it", o->trace ? o->trace : o->timeline);
     }
     rc = rc ? rc : trace_last(b);
     int closed = keeper_close(&b->keeper);

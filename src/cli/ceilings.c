@@ -8,6 +8,7 @@
 #include "lariat/measure.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,20 +129,28 @@ static int nowhere(void)
 
 /* --- CPUs --- */
 
+/* The higher of a rate and the one that is kept: whoever else used the machine made one of them lower, and never higher. */
+static double best_of(const json_t *kept, const char *key, double rate)
+{
+    return fmax(json_number_value(json_object_get(kept, key)), rate);
+}
+
 /* Puts these figures in; rates for other sizes of weights and other numbers of threads stay. */
 static void merge(json_t *root, const lariat_ceilings *c, int64_t weight_bytes, double weight_rate)
 {
     char threads[16], bytes[24];
     snprintf(threads, sizeof threads, "%d", c->threads);
     snprintf(bytes, sizeof bytes, "%lld", (long long)weight_bytes);
-    json_t *old = json_object_get(entry_of(root, c->threads), "reads");
-    json_t *reads = json_is_object(old) ? json_deep_copy(old) : json_object();
+    const json_t *old = entry_of(root, c->threads), *old_reads = json_object_get(old, "reads");
+    json_t *reads = json_is_object(old_reads) ? json_deep_copy(old_reads) : json_object();
+    bool same_cache = json_integer_value(json_object_get(old, "cache_bytes")) == c->cache_bytes;
     if (weight_bytes > 0) {
-        json_object_set_new(reads, bytes, json_real(weight_rate));
+        json_object_set_new(reads, bytes, json_real(best_of(reads, bytes, weight_rate)));
     }
     json_t *entry =
-        json_pack("{s:s, s:f, s:f, s:f, s:I, s:o}", "kernels", c->kernels, "fma_flops", c->fma_flops, "read_memory",
-                  c->read_memory, "read_cache", c->read_cache, "cache_bytes", (json_int_t)c->cache_bytes, "reads", reads);
+        json_pack("{s:s, s:f, s:f, s:f, s:I, s:o}", "kernels", c->kernels, "fma_flops", best_of(old, "fma_flops", c->fma_flops),
+                  "read_memory", best_of(old, "read_memory", c->read_memory), "read_cache",
+                  same_cache ? best_of(old, "read_cache", c->read_cache) : c->read_cache, "cache_bytes", (json_int_t)c->cache_bytes, "reads", reads);
     json_object_set_new(root, "cpu", json_string(c->cpu));
     json_object_set_new(object_in(root, "threads"), threads, entry);
 }
@@ -199,9 +208,11 @@ static int keep_card(const lariat_card_ceilings *c, FILE *report)
     if (!path) {
         return nowhere();
     }
-    json_t *root = kept_in(path);
-    json_object_set_new(object_in(object_in(root, "cards"), c->card), c->dtype,
-                        json_pack("{s:f, s:f}", "fma_flops", c->fma_flops, "read_memory", c->read_memory));
+    json_t *root = kept_in(path), *types = object_in(object_in(root, "cards"), c->card);
+    const json_t *old = json_object_get(types, c->dtype);
+    json_object_set_new(types, c->dtype,
+                        json_pack("{s:f, s:f}", "fma_flops", best_of(old, "fma_flops", c->fma_flops), "read_memory",
+                                  best_of(old, "read_memory", c->read_memory)));
     int rc = keep(root, path, report);
     json_decref(root);
     free(path);

@@ -78,6 +78,8 @@ typedef struct options {
     bool man;
     const char *completion;
     bool help, version;
+
+    bool typed[OPTIONS_MOST]; /* which of the table stood on the command line */
 } options;
 
 /* --- the table --- */

@@ -198,8 +198,8 @@ static int refuse_elsewhere(command c, const char *typed, int size, const option
                           name, command_texts[other].name, name);
 }
 
-/* Reads the option at argv[*at] and moves *at to its last word. `given` marks those that had a value before. */
-static int read_option(int argc, char **argv, int *at, options *values, bool given[OPTIONS_MOST])
+/* Reads the option at argv[*at] and moves *at to its last word. */
+static int read_option(int argc, char **argv, int *at, options *values)
 {
     const char *typed = argv[*at];
     bool by_letter = typed[1] != '-';
@@ -213,6 +213,8 @@ static int read_option(int argc, char **argv, int *at, options *values, bool giv
         return elsewhere ? refuse_elsewhere(values->command, typed, shown, elsewhere)
                          : refuse_unknown(values->command, typed, shown);
     }
+    bool *typed_before = &values->typed[o - option_table], twice = *typed_before;
+    *typed_before = true;
     if (o->kind == OPTION_FLAG) {
         return equals ? complain_usage("%.*s: takes no value, leave out '%s'", shown, typed, equals)
                       : value_set(values, o, typed, NULL);
@@ -220,11 +222,9 @@ static int read_option(int argc, char **argv, int *at, options *values, bool giv
     if (!equals && *at + 1 >= argc) {
         return complain_usage("%.*s: no value, give one: %s", shown, typed, o->value);
     }
-    bool *had = &given[o - option_table];
-    if (*had) {
+    if (twice) {
         return complain_usage("%.*s: given twice, leave one out", shown, typed);
     }
-    *had = true;
     const char *text = equals ? equals + 1 : argv[++*at];
     char where[NAME_MOST];
     snprintf(where, sizeof where, "%.*s", shown, typed);
@@ -234,11 +234,10 @@ static int read_option(int argc, char **argv, int *at, options *values, bool giv
 static int read_words(int argc, char **argv, options *values)
 {
     bool takes_subject = values->command == COMMAND_INSPECT || values->command == COMMAND_HELP;
-    bool given[OPTIONS_MOST] = {false};
     for (int at = 2; at < argc; at++) {
         int rc = 0;
         if (argv[at][0] == '-' && argv[at][1]) {
-            rc = read_option(argc, argv, &at, values, given);
+            rc = read_option(argc, argv, &at, values);
         } else if (takes_subject && !values->subject) {
             values->subject = argv[at];
         } else {
@@ -312,16 +311,24 @@ static int check_help(const options *v)
     return 0;
 }
 
+/* What hops are measured with; -m may come from the environment, and --plan has a line of its own. */
+static bool hops_use(const char *name)
+{
+    static const char *const used[] = {"hops",    "ranks", "threads", "device", "devices", "dtype", "via",    "reps",
+                                       "format", "model", "ceilings", "plan",   "quiet",   "verbose"};
+    for (size_t i = 0; i < sizeof used / sizeof *used; i++) {
+        if (strcmp(name, used[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int check_hops(const options *v)
 {
-    const struct {
-        bool given;
-        const char *name;
-    } useless[] = {{v->compare, "compare"},         {v->plot != NULL, "plot"},   {v->resume != NULL, "resume"},
-                   {v->timeline != NULL, "timeline"}, {v->trace != NULL, "trace"}, {v->no_cache, "no-cache"}};
-    for (size_t i = 0; i < sizeof useless / sizeof *useless; i++) {
-        if (useless[i].given) {
-            return complain_usage("--hops: measures hops alone, leave out --%s", useless[i].name);
+    for (int i = 0; i < option_count; i++) {
+        if (v->typed[i] && !hops_use(option_table[i].name)) {
+            return complain_usage("--hops: measures hops alone, leave out --%s", option_table[i].name);
         }
     }
     if (v->devices.n > 1) {
@@ -376,6 +383,16 @@ static int check_axes(const options *v)
     return 0;
 }
 
+static bool is_typed(const options *v, const char *name)
+{
+    for (int i = 0; i < option_count; i++) {
+        if (v->typed[i] && strcmp(option_table[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool same_file(const char *a, const char *b)
 {
     return a && b && strcmp(a, b) == 0;
@@ -385,6 +402,9 @@ static int check_bench(options *v)
 {
     if (same_file(v->trace, v->timeline) || same_file(v->trace, v->resume) || same_file(v->timeline, v->resume)) {
         return complain_usage("'%s': one file for two results, give each its own", v->trace ? v->trace : v->timeline);
+    }
+    if (v->ceilings && !is_typed(v, "model")) {
+        v->model = NULL; /* one from the environment asks for no run */
     }
     if (v->ring_sizes.n == 0) {
         v->ring_sizes = (count_list){.n = 1, .values = {v->compare || v->hops ? 2 : 1}};

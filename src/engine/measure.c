@@ -8,6 +8,7 @@
 #include "device/gpu.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -51,15 +52,30 @@ lariat_status lariat_measure_read(int32_t threads, int64_t bytes, double *bytes_
     return cpu_measure_read(threads ? threads : cpus_available(), CPU_BEST, bytes, bytes_per_s);
 }
 
+/* Bytes of the last cache as the system describes it for the first CPU; virtual machines tell sysconf of more than one. */
+static long cache_of_a_cpu(void)
+{
+    FILE *f = fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "re");
+    char text[32] = "";
+
+    if (f) {
+        (void)fgets(text, sizeof text, f);
+        fclose(f);
+    }
+    char *unit;
+    long size = strtol(text, &unit, 10);
+    return size <= 0 || size > (1 << 30) ? 0 : *unit == 'K' ? size << 10 : *unit == 'M' ? size << 20 : size;
+}
+
 lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out)
 {
-    long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    long cache = sysconf(_SC_LEVEL3_CACHE_SIZE), own = cache_of_a_cpu(), least = own > 0 && (own < cache || cache <= 0) ? own : cache;
 
     memset(out, 0, sizeof *out);
     threads = threads ? threads : cpus_available();
     out->threads = threads;
     /* A quarter of the last cache, since others use it too. */
-    out->cache_bytes = cache > 0 ? cache / 4 : 4 << 20;
+    out->cache_bytes = least > 0 ? least / 4 : 4 << 20;
     lariat_cpu_name(out->cpu, sizeof out->cpu);
     snprintf(out->kernels, sizeof out->kernels, "%s", cpu_isa_name(cpu_isa_best()));
     TRY(lariat_measure_read(threads, out->cache_bytes, &out->read_cache));

@@ -17,7 +17,7 @@ export LARIAT_RANKS=1
 run bench --hops
 LARIAT_RANKS=2
 
-keys='["version","machine","via","threads","reps","kind","ranks","bytes","time_us","min_us","max_us","algbw_gbs","busbw_gbs","share"]'
+keys='["version","machine","via","cards","threads","reps","kind","ranks","bytes","time_us","min_us","max_us","algbw_gbs","busbw_gbs","share"]'
 "$lariat" bench --hops -t 2 -r 1 -m nowhere -o jsonl --ranks '2,3' >rows &&
     jq -c 'select(.bytes < 5000 or .bytes > 6e7) | [.via,.threads,.reps,.kind,.ranks,.bytes]' rows >>"$transcript"
 must "the keys, in their order" test "$(jq -c keys_unsorted rows | sort -u)" = "$keys"
@@ -36,9 +36,9 @@ first_lines 3 json
 must "a list" jq -e 'length == 2 and .[1].bytes == 16384' <<<"$(sed '$ s/,$/]/' table)"
 first_lines 2 csv
 must "a line for the names" test "$(head -n 1 table)" = "$(tr -d '[]"' <<<"$keys")"
-must "a row" test "$(tail -n 1 table | cut -d , -f 3-8)" = "memory,2,1,keys,2,4096"
+must "a row" test "$(tail -n 1 table | cut -d , -f 3-9)" = "memory,0,2,1,keys,2,4096"
 first_lines 3 md
-must "a table" grep -q '^| [0-9.]* | .* | memory | 2 | 1 | keys | 2 | 4096 |' table
+must "a table" grep -q '^| [0-9.]*[^|]* | .* | memory | 0 | 2 | 1 | keys | 2 | 4096 |' table
 
 # Ctrl-C ends the list behind the size that is being measured. (With job control, a background job does not ignore it.)
 set -m

@@ -6,6 +6,7 @@
 #include "cli/folders.h"
 #include "cli/message.h"
 #include "cli/output.h"
+#include "cli/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -250,11 +251,15 @@ static int fill(picture *p, int which, const row_list *all)
 static int write_all(const row_list *all, const char *folder, bool written[PICTURES])
 {
     int rc = 0;
-    forget_all(folder);
+    bool any = false;
     for (int i = 0; rc == 0 && i < PICTURES; i++) {
         picture p;
         rc = fill(&p, i, all);
         written[i] = rc == 0 && p.n > 0;
+        if (written[i] && !any && !signals_interrupted()) { /* what is not drawn anew by a run that was stopped stays */
+            forget_all(folder);
+        }
+        any = any || written[i];
         rc = written[i] ? write_picture(&p, all, folder) : rc;
         for (int j = 0; j < p.n; j++) {
             panel_free(&p.panels[j]);
@@ -279,7 +284,8 @@ int plots_draw(const row_list *all, const char *folder)
         warn("gnuplot is not here, so nothing is drawn: install the package gnuplot-nox, then run gnuplot NAME.gp in %s, where the "
              "data are", folder);
     } else if (rc == 0 && !any) {
-        warn("--plot: no pictures, for every line needs two points: give more than one length, depth or ring size");
+        warn("--plot: no new pictures, for every line needs two points: %s",
+             signals_interrupted() ? "this run was stopped before there were so many" : "give more than one length, depth or ring size");
     }
     return rc;
 }

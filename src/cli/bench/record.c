@@ -27,6 +27,17 @@ static const char *device_of(const row *r)
     return r->plan.cards > 0 ? "cuda" : "cpu";
 }
 
+/* The numbers of the GPUs that a row runs on: "0,1". */
+static const char *cards_of(const row *r, char *out, size_t size)
+{
+    size_t used = 0;
+    *out = 0;
+    for (int32_t i = 0; i < r->plan.cards && used < size; i++) {
+        used += (size_t)snprintf(out + used, size - used, "%s%d", i ? "," : "", r->plan.card[i]);
+    }
+    return out;
+}
+
 json_t *record_identity(const row_list *all, const row *r)
 {
     static const char *const layouts[] = {
@@ -34,13 +45,13 @@ json_t *record_identity(const row_list *all, const row *r)
     static const char *const passes[] = {[LARIAT_PASS_AUTO] = "auto", [LARIAT_PASS_KV] = "kv", [LARIAT_PASS_Q] = "q"};
     const options *o = all->options;
     const cell *c = &r->cell;
-    char fingerprint[17];
+    char fingerprint[17], cards[4 * LARIAT_CARDS_MAX];
     snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)all->fingerprint);
-    return json_pack("{s:s, s:s, s:s, s:s, s:o?, s:o?, s:s, s:s, s:i, s:b, s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, "
+    return json_pack("{s:s, s:s, s:s, s:s, s:o?, s:o?, s:s, s:s, s:i, s:s, s:b, s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, "
                      "s:b, s:I}",
                      "version", lariat_version(), "model", all->model_name, "weight_type", all->weight_type, "fingerprint",
                      fingerprint, "cpu", json_from_text(all->cpu), "host", json_from_text(all->host), "device", device_of(r), "device_name", r->plan.device_name, "cards",
-                     r->plan.cards, "through_host", r->plan.through_host, "dtype", name_of(r->plan.dtype), "ranks", r->plan.ranks,
+                     r->plan.cards, "devices", cards_of(r, cards, sizeof cards), "through_host", r->plan.through_host, "dtype", name_of(r->plan.dtype), "ranks", r->plan.ranks,
                      "threads", r->plan.threads, "chunk", r->plan.chunk, "kv", name_of(r->plan.kv), "layout", layouts[o->layout], "pass",
                      passes[o->pass], "block", (json_int_t)c->block, "depth", (json_int_t)c->depth, "batch",
                      (json_int_t)c->batch, "n_prompt", (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "cache",

@@ -128,6 +128,33 @@ static int samples_text(const row_list *all)
                            : output_format("; medians of %lld to %lld\n", (long long)least, (long long)most);
 }
 
+/* Of all hops that were measured, the share that was hidden. */
+static int hidden_text(const row_list *all)
+{
+    double took = 0, waited = 0;
+    int64_t hops = 0;
+    for (int i = 0; i < all->n; i++) {
+        const row *r = &all->rows[i];
+        for (int64_t k = 0; k < r->n_samples; k++) {
+            hops += r->samples[k].hops;
+            took += r->samples[k].hop_s;
+            waited += r->samples[k].hop_wait_s;
+        }
+    }
+    return hops ? output_format("; hops %.0f %% hidden", took > 0 ? 100 * (1 - waited / took) : 100) : 0;
+}
+
+/* What the table does not show of how it was measured, where it is not as usual. */
+static int options_text(const row_list *all)
+{
+    static const char *const layouts[] = {[LARIAT_LAYOUT_TOKENS] = "tokens", [LARIAT_LAYOUT_SLICES] = "slices"};
+    static const char *const passes[] = {[LARIAT_PASS_KV] = "kv", [LARIAT_PASS_Q] = "q"};
+    const options *o = all->options;
+    int rc = o->no_cache ? output_format("; without a cache") : 0;
+    rc = rc || o->layout == LARIAT_LAYOUT_AUTO ? rc : output_format("; --layout %s", layouts[o->layout]);
+    return rc || o->pass == LARIAT_PASS_AUTO ? rc : output_format("; --pass %s", passes[o->pass]);
+}
+
 int bench_conditions(const row_list *all)
 {
     const lariat_plan *first = &all->rows[0].plan; /* there is one */
@@ -136,7 +163,9 @@ int bench_conditions(const row_list *all)
     rc = rc ? rc : table_text(all->model_name);
     rc = rc ? rc : output_format(" (%s, %016llx) on ", all->weight_type, (unsigned long long)all->fingerprint);
     rc = rc ? rc : table_text(device);
+    rc = rc ? rc : options_text(all);
     rc = rc ? rc : ceilings_text(all);
+    rc = rc ? rc : hidden_text(all);
     rc = rc ? rc : samples_text(all);
     return rc ? rc : output_flush();
 }
