@@ -288,8 +288,8 @@ int timeline_draw(const lariat_engine *engine, const char *path)
 {
     scene s = {.engine = engine, .ranks = lariat_engine_plan(engine)->ranks, .layer = lariat_engine_model(engine)->n_layers / 2};
     if (!choose_pass(&s) || !measure(&s)) {
-        return complain("%s: nothing to draw: no pass by tokens was traced as a whole, read a prompt of more than %d tokens", path,
-                        lariat_engine_plan(engine)->slices_up_to);
+        return complain("%s: nothing to draw, for no pass by tokens was traced as a whole: read a longer prompt (short ones go by slices)",
+                        path);
     }
     int rc = new_file_open(&s.file, path);
     if (rc) {
