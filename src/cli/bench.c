@@ -220,7 +220,7 @@ static int measure_bounds(row_list *all)
     if (!all->ceilings) {
         return complain_memory("bench");
     }
-    for (int i = 0; rc == 0 && i < all->n; i++) {
+    for (int i = 0; rc == 0 && i < all->n && !signals_interrupted(); i++) {
         const row *r = &all->rows[i];
         if (*r->reason || r->plan.total_bytes > r->plan.available_bytes) {
             continue; /* it will not run */
@@ -507,7 +507,12 @@ static int measure(bench *b)
         fprintf(stderr, "%s: %lld of %lld samples are there\n", o->resume, (long long)rows_kept(&b->all),
                 (long long)(b->all.n * o->reps));
     }
-    rc = rc ? rc : measure_bounds(&b->all);
+    if (rc == 0) {
+        b->progress.wanted = terminal_errors() && !o->quiet;
+        bench_progress_say(&b->progress, "measuring what this machine does at best");
+        rc = measure_bounds(&b->all);
+        bench_progress_clear(&b->progress);
+    }
     if (rc == 0) {
         rc = write_table(b, run_rounds(b));
         int drawn = o->plot ? plots_draw(&b->all, o->plot) : 0;

@@ -291,7 +291,7 @@ static lariat_status refuse_what_does_not_fit(const char *path, const lariat_eng
     }
     return fail(LARIAT_NO_MEMORY,
                 "%s: a context of %lld tokens needs %.1f GB, %s has %.1f GB free, %.1f GB too little; "
-                "use -c %lld, which would fit%s",
+                "%lld (-c) would fit%s",
                 path, (long long)p->context, need, place_of(p), have, need - have, (long long)p->fits_context,
                 p->cards                      ? ", or more GPUs"
                 : smaller_kv_fits(e, options) ? ", or --kv f16, with which all of it would"

@@ -65,3 +65,11 @@ void bench_progress_clear(bench_progress *p)
         p->shown = false;
     }
 }
+
+void bench_progress_say(bench_progress *p, const char *what)
+{
+    if (p->wanted) {
+        fprintf(stderr, "\r%s\033[K", what);
+        p->shown = true;
+    }
+}

@@ -27,4 +27,7 @@ void bench_progress_at(bench_progress *p, int64_t done, int64_t total);
 void bench_progress_done(bench_progress *p);
 void bench_progress_clear(bench_progress *p);
 
+/* What is done while nothing is known of how long it takes. */
+void bench_progress_say(bench_progress *p, const char *what);
+
 #endif
