@@ -93,12 +93,12 @@ void align_rank(engine_rank *r)
 
 lariat_status lariat_trace_start(lariat_engine *e, int64_t spans)
 {
-    e->trace_zero = clock_now();
     if (spans < 0) {
         return fail(LARIAT_BAD_ARGUMENT, "trace: room for %lld spans makes no sense, ask for 0 (automatic) or more",
                     (long long)spans);
     }
     lariat_trace_stop(e);
+    e->trace_zero = clock_now();
     for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
         TRY(trace_open(&e->ranks[i].trace, spans ? spans : default_room(e), e->trace_zero));
     }
