@@ -1,4 +1,4 @@
-/* The checks of trace_checks.h.
+/* What a trace must be, see trace_checks.h.
    Rests on the public API; the model is one of the reference's tiny ones, the tokens are random. */
 #include "support/trace_checks.h"
 #include "base/clock.h"
@@ -191,7 +191,7 @@ static void check_rank(const lariat_engine *e, int32_t rank, way w)
     free(counts);
 }
 
-void check_spans_of_layers(lariat_options where)
+static void every_layer_of_every_pass_has_its_spans_and_they_nest(lariat_options where)
 {
     for (int i = 0; i < RINGS * WAYS; i++) {
         lariat_engine *e = open_ring(where, rings[i / WAYS], (way)(i % WAYS));
@@ -224,7 +224,7 @@ static double exposed_of(const lariat_span *spans, int64_t n)
     return sum;
 }
 
-void check_times_and_counters(lariat_options where)
+static void spans_and_counters_tell_the_same_times(lariat_options where)
 {
     for (int i = 0; i < RINGS * WAYS; i++) {
         int32_t ranks = rings[i / WAYS];
@@ -270,7 +270,7 @@ void check_times_and_counters(lariat_options where)
     }
 }
 
-void check_bits_of_traced(lariat_options where)
+static void a_traced_run_has_the_bits_of_one_that_is_not(lariat_options where)
 {
     for (int i = 0; i < RINGS * WAYS; i++) {
         lariat_engine *e = open_ring(where, rings[i / WAYS], (way)(i % WAYS));
@@ -286,7 +286,7 @@ void check_bits_of_traced(lariat_options where)
     }
 }
 
-void check_full_buffer(lariat_options where)
+static void a_full_buffer_counts_what_it_loses(lariat_options where)
 {
     enum { ROOM = 33 };
     lariat_engine *e = open_ring(where, 2, KV);
@@ -319,7 +319,7 @@ static void cancel_after_the_second_pass(void *user, int64_t done, int64_t total
     }
 }
 
-void check_cancelled_pass(lariat_options where)
+static void a_pass_that_was_cancelled_leaves_no_spans(lariat_options where)
 {
     lariat_engine *e = open_ring(where, 3, KV);
     float *logits = new_logits(e);
@@ -352,7 +352,7 @@ void check_cancelled_pass(lariat_options where)
     lariat_engine_close(e);
 }
 
-void check_start_and_stop(lariat_options where)
+static void tracing_starts_stops_and_starts_again(lariat_options where)
 {
     lariat_engine *e = open_ring(where, 2, SLICES);
     float *logits = new_logits(e);
@@ -383,7 +383,7 @@ void check_start_and_stop(lariat_options where)
     lariat_engine_close(e);
 }
 
-void check_long_run(lariat_options where)
+static void a_long_run_is_recorded_from_its_first_pass_to_its_last(lariat_options where)
 {
     enum { STEPS = 1000 };
     lariat_engine *e = open_ring(where, 2, KV);
@@ -413,4 +413,38 @@ void check_long_run(lariat_options where)
     lariat_session_close(s);
     free(logits);
     lariat_engine_close(e);
+}
+
+/* --- all of them --- */
+
+static const lariat_options *places;
+static int n_places;
+
+#define CHECK(name) {#name, run_check, NULL, NULL, (void *)&(check){name}}
+
+typedef struct check {
+    void (*run)(lariat_options where);
+} check;
+
+static void run_check(void **state)
+{
+    for (int i = 0; i < n_places; i++) {
+        ((const check *)*state)->run(places[i]);
+    }
+}
+
+int run_trace_checks(const lariat_options where[], int n)
+{
+    const struct CMUnitTest tests[] = {
+        CHECK(every_layer_of_every_pass_has_its_spans_and_they_nest),
+        CHECK(spans_and_counters_tell_the_same_times),
+        CHECK(a_traced_run_has_the_bits_of_one_that_is_not),
+        CHECK(a_full_buffer_counts_what_it_loses),
+        CHECK(a_pass_that_was_cancelled_leaves_no_spans),
+        CHECK(a_long_run_is_recorded_from_its_first_pass_to_its_last),
+        CHECK(tracing_starts_stops_and_starts_again),
+    };
+    places = where;
+    n_places = n;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
