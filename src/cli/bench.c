@@ -390,7 +390,7 @@ static int run_rounds(bench *b)
 {
     const options *o = b->all.options;
     b->progress = (bench_progress){
-        .wanted = terminal_errors() && !o->quiet, .began_s = now_s(), .rounds = o->reps, .rows = b->all.n};
+        .wanted = b->progress.wanted, .began_s = now_s(), .rounds = o->reps, .rows = b->all.n};
     for (int i = 0; i < b->all.n; i++) {
         const row *r = &b->all.rows[i];
         b->progress.total += (double)(o->reps - r->n_samples) * progress_cost(o, &r->cell);

@@ -97,43 +97,49 @@ static json_t *object_in(json_t *object, const char *key)
     return json_object_get(object, key);
 }
 
-/* What is kept so far; an empty object where nothing is. */
-static json_t *kept_in(const char *path)
+/* The file of ceilings while it is changed. */
+typedef struct kept_file {
+    char *path;
+    json_t *root; /* what is kept so far; an empty object where nothing is */
+} kept_file;
+
+static int kept_open(kept_file *f)
 {
-    json_t *root = json_load_file(path, 0, NULL);
-    if (json_is_object(root)) {
-        return root;
+    f->path = ceilings_path();
+    if (!f->path) {
+        return complain("ceilings: nowhere to keep them, set HOME or XDG_CACHE_HOME");
     }
-    json_decref(root);
-    return json_object();
+    f->root = json_load_file(f->path, 0, NULL);
+    if (!json_is_object(f->root)) {
+        json_decref(f->root);
+        f->root = json_object();
+    }
+    return 0;
 }
 
-/* Writes the file anew. */
-static int keep(json_t *root, const char *path, FILE *report)
+/* Writes it anew, and ends. */
+static int kept_write(kept_file *f, FILE *report)
 {
-    char *content = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    char *content = json_dumps(f->root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     char *file = NULL;
-    int rc = content && asprintf(&file, "%s\n", content) >= 0 ? write_file(path, file) : complain_memory("ceilings");
+    int rc = content && asprintf(&file, "%s\n", content) >= 0 ? write_file(f->path, file) : complain_memory("ceilings");
     if (rc == 0 && report) {
-        fprintf(report, "kept in %s\n", path);
+        fprintf(report, "kept in %s\n", f->path);
     }
     free(file);
     free(content);
+    json_decref(f->root);
+    free(f->path);
     return rc;
 }
-
-static int nowhere(void)
-{
-    return complain("ceilings: nowhere to keep them, set HOME or XDG_CACHE_HOME");
-}
-
-/* --- CPUs --- */
 
 /* The higher of a rate and the one that is kept: whoever else used the machine made one of them lower, and never higher. */
 static double best_of(const json_t *kept, const char *key, double rate)
 {
     return fmax(json_number_value(json_object_get(kept, key)), rate);
 }
+
+/* --- CPUs --- */
 
 /* Puts these figures in; rates for other sizes of weights and other numbers of threads stay. */
 static void merge(json_t *root, const lariat_ceilings *c, int64_t weight_bytes, double weight_rate)
@@ -177,15 +183,12 @@ int ceilings_measure(int32_t threads, int64_t weight_bytes, FILE *report)
     if (report) {
         describe(&c, weight_bytes, weight_rate, report);
     }
-    char *path = ceilings_path();
-    if (!path) {
-        return nowhere();
+    kept_file kept = {0};
+    int rc = kept_open(&kept);
+    if (rc == 0) {
+        merge(kept.root, &c, weight_bytes, weight_rate);
+        rc = kept_write(&kept, report);
     }
-    json_t *root = kept_in(path);
-    merge(root, &c, weight_bytes, weight_rate);
-    int rc = keep(root, path, report);
-    json_decref(root);
-    free(path);
     return rc;
 }
 
@@ -204,18 +207,16 @@ static int keep_card(const lariat_card_ceilings *c, FILE *report)
     if (report) {
         describe_card(c, report);
     }
-    char *path = ceilings_path();
-    if (!path) {
-        return nowhere();
+    kept_file kept = {0};
+    int rc = kept_open(&kept);
+    if (rc == 0) {
+        json_t *types = object_in(object_in(kept.root, "cards"), c->card);
+        const json_t *old = json_object_get(types, c->dtype);
+        json_object_set_new(types, c->dtype,
+                            json_pack("{s:f, s:f}", "fma_flops", best_of(old, "fma_flops", c->fma_flops), "read_memory",
+                                      best_of(old, "read_memory", c->read_memory)));
+        rc = kept_write(&kept, report);
     }
-    json_t *root = kept_in(path), *types = object_in(object_in(root, "cards"), c->card);
-    const json_t *old = json_object_get(types, c->dtype);
-    json_object_set_new(types, c->dtype,
-                        json_pack("{s:f, s:f}", "fma_flops", best_of(old, "fma_flops", c->fma_flops), "read_memory",
-                                  best_of(old, "read_memory", c->read_memory)));
-    int rc = keep(root, path, report);
-    json_decref(root);
-    free(path);
     return rc;
 }
 

@@ -566,10 +566,10 @@ static lariat_status gather(comm *base, const void *mine, size_t bytes, const vo
     if (bytes > g->message_bytes) {
         return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu, please report this", base->rank, bytes, g->message_bytes);
     }
-    (void)c->dev->ops->heard(c->dev, NULL, 0);
     if (c->pushing) {
         return push(c, mine, bytes, theirs);
     }
+    (void)c->dev->ops->heard(c->dev, NULL, 0);
     uint32_t number = ++c->gathers;
     size_t set = (number & 1) * g->message_bytes;
     if (bytes) {

@@ -11,7 +11,7 @@ static double rate(double amount, double seconds)
     return seconds > 0 ? amount / seconds : 0;
 }
 
-static json_t *known(double value)
+json_t *record_known(double value)
 {
     return isfinite(value) && value > 0 ? json_real(value) : json_null();
 }
@@ -27,6 +27,19 @@ static const char *device_of(const row *r)
     return r->plan.cards > 0 ? "cuda" : "cpu";
 }
 
+const char *record_layout(const options *o)
+{
+    static const char *const names[] = {
+        [LARIAT_LAYOUT_AUTO] = "auto", [LARIAT_LAYOUT_TOKENS] = "tokens", [LARIAT_LAYOUT_SLICES] = "slices"};
+    return names[o->layout];
+}
+
+const char *record_pass(const options *o)
+{
+    static const char *const names[] = {[LARIAT_PASS_AUTO] = "auto", [LARIAT_PASS_KV] = "kv", [LARIAT_PASS_Q] = "q"};
+    return names[o->pass];
+}
+
 /* The numbers of the GPUs that a row runs on: "0,1". */
 static const char *cards_of(const row *r, char *out, size_t size)
 {
@@ -40,9 +53,6 @@ static const char *cards_of(const row *r, char *out, size_t size)
 
 json_t *record_identity(const row_list *all, const row *r)
 {
-    static const char *const layouts[] = {
-        [LARIAT_LAYOUT_AUTO] = "auto", [LARIAT_LAYOUT_TOKENS] = "tokens", [LARIAT_LAYOUT_SLICES] = "slices"};
-    static const char *const passes[] = {[LARIAT_PASS_AUTO] = "auto", [LARIAT_PASS_KV] = "kv", [LARIAT_PASS_Q] = "q"};
     const options *o = all->options;
     const cell *c = &r->cell;
     char fingerprint[17], cards[4 * LARIAT_CARDS_MAX];
@@ -52,8 +62,8 @@ json_t *record_identity(const row_list *all, const row *r)
                      "version", lariat_version(), "model", all->model_name, "weight_type", all->weight_type, "fingerprint",
                      fingerprint, "cpu", json_from_text(all->cpu), "host", json_from_text(all->host), "device", device_of(r), "device_name", r->plan.device_name, "cards",
                      r->plan.cards, "devices", cards_of(r, cards, sizeof cards), "through_host", r->plan.through_host, "dtype", name_of(r->plan.dtype), "ranks", r->plan.ranks,
-                     "threads", r->plan.threads, "chunk", r->plan.chunk, "kv", name_of(r->plan.kv), "layout", layouts[o->layout], "pass",
-                     passes[o->pass], "block", (json_int_t)c->block, "depth", (json_int_t)c->depth, "batch",
+                     "threads", r->plan.threads, "chunk", r->plan.chunk, "kv", name_of(r->plan.kv), "layout", record_layout(o), "pass",
+                     record_pass(o), "block", (json_int_t)c->block, "depth", (json_int_t)c->depth, "batch",
                      (json_int_t)c->batch, "n_prompt", (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "cache",
                      c->cached, "warm_up", (json_int_t)o->warm_up);
 }
@@ -65,9 +75,9 @@ static json_t *first_keys(const row_list *all, const row *r)
     double batch = (double)c->batch;
     return json_pack("{s:s, s:i, s:i, s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "model", all->model_name, "ranks",
                      r->plan.ranks, "threads", r->plan.threads, "chunk", r->plan.chunk, "kv", name_of(r->plan.kv), "n_prompt",
-                     (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "prefill_s", known(r->prefill.median), "prefill_tps",
-                     known(rate(batch * (double)c->n_prompt, r->prefill.median)), "decode_s", known(r->decode.median),
-                     "decode_tps", known(rate(batch * (double)c->n_gen, r->decode.median)), "ceiling_share", known(r->ceiling_share));
+                     (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "prefill_s", record_known(r->prefill.median), "prefill_tps",
+                     record_known(rate(batch * (double)c->n_prompt, r->prefill.median)), "decode_s", record_known(r->decode.median),
+                     "decode_tps", record_known(rate(batch * (double)c->n_gen, r->decode.median)), "ceiling_share", record_known(r->ceiling_share));
 }
 
 static json_t *figures_of(const row *r)
@@ -76,12 +86,12 @@ static json_t *figures_of(const row *r)
     const sample *last = r->n_samples ? &r->samples[r->n_samples - 1] : &none;
     return json_pack("{s:o?, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "reason",
                      *r->reason ? json_from_text(r->reason) : json_null(), "reps", (json_int_t)r->n_samples, "prefill_min_s",
-                     known(r->prefill.least), "prefill_max_s", known(r->prefill.most), "decode_min_s", known(r->decode.least),
-                     "decode_max_s", known(r->decode.most), "token_ms", known(row_token_ms(r)), "rank_bytes",
+                     record_known(r->prefill.least), "prefill_max_s", record_known(r->prefill.most), "decode_min_s", record_known(r->decode.least),
+                     "decode_max_s", record_known(r->decode.most), "token_ms", record_known(row_token_ms(r)), "rank_bytes",
                      last->rank_bytes > 0 ? json_integer(last->rank_bytes) : json_null(), "hidden_share",
-                     r->hidden_share >= 0 ? json_real(r->hidden_share) : json_null(), "prefill_share", known(r->prefill_share),
-                     "decode_share", known(r->decode_share), "fma_flops", known(last->fma_flops), "read_rate",
-                     known(last->read_rate));
+                     r->hidden_share >= 0 ? json_real(r->hidden_share) : json_null(), "prefill_share", record_known(r->prefill_share),
+                     "decode_share", record_known(r->decode_share), "fma_flops", record_known(last->fma_flops), "read_rate",
+                     record_known(last->read_rate));
 }
 
 /* A length from which a ring is faster: a number, "never", or null. */
@@ -95,9 +105,9 @@ static json_t *comparison_of(const row_list *all, const row *r)
     const comparison *c = &r->beside;
     const row *regular = c->regular >= 0 ? &all->rows[c->regular] : NULL;
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "regular_prefill_s",
-                     known(regular ? regular->prefill.median : 0), "regular_decode_s",
-                     known(regular ? regular->decode.median : 0), "prefill_speedup", known(c->prefill_speedup),
-                     "decode_speedup", known(c->decode_speedup), "prefill_crossing",
+                     record_known(regular ? regular->prefill.median : 0), "regular_decode_s",
+                     record_known(regular ? regular->decode.median : 0), "prefill_speedup", record_known(c->prefill_speedup),
+                     "decode_speedup", record_known(c->decode_speedup), "prefill_crossing",
                      regular ? crossing_json(c->prefill_crossing) : json_null(), "decode_crossing",
                      regular ? crossing_json(c->decode_crossing) : json_null(), "same_tokens",
                      c->checked ? json_boolean(c->first_difference < 0) : json_null(), "first_difference",

@@ -14,4 +14,11 @@ json_t *record_identity(const row_list *all, const row *r);
    same for all rows of a run; null: not known. NULL without memory. */
 json_t *record_row(const row_list *all, const row *r);
 
+/* A figure; null where it is not known. */
+json_t *record_known(double value);
+
+/* What --layout and --pass say. */
+const char *record_layout(const options *o);
+const char *record_pass(const options *o);
+
 #endif

@@ -72,15 +72,17 @@ static void add_shares(row *r)
     r->ceiling_share = share(prefill + decode, prefill_s + decode_s);
 }
 
-/* As lariat_stats has it: 1 where no hop took any time. */
-static double hidden_share(const row *r)
+double rows_hidden(const row rows[], int n)
 {
     double took = 0, waited = 0;
     int64_t hops = 0;
-    for (int64_t i = 0; i < r->n_samples; i++) {
-        hops += r->samples[i].hops;
-        took += r->samples[i].hop_s;
-        waited += r->samples[i].hop_wait_s;
+    for (int at = 0; at < n; at++) {
+        for (int64_t i = 0; i < rows[at].n_samples; i++) {
+            const sample *s = &rows[at].samples[i];
+            hops += s->hops;
+            took += s->hop_s;
+            waited += s->hop_wait_s;
+        }
     }
     return hops == 0 ? -1 : took > 0 ? 1 - waited / took : 1;
 }
@@ -96,7 +98,7 @@ void row_sum_up(row *r)
         values[i] = r->samples[i].decode_s;
     }
     r->decode = spread_of(values, r->n_samples);
-    r->hidden_share = hidden_share(r);
+    r->hidden_share = rows_hidden(r, 1);
     add_shares(r);
 }
 

@@ -78,6 +78,10 @@ void row_sum_up(row *r);
 /* Milliseconds for each token after the first; 0: there is none. */
 double row_token_ms(const row *r);
 
+/* Of all hops of all samples of these rows, the share that was hidden, as lariat_stats has it: 1 where no hop took any time; -1: there
+   were none. */
+double rows_hidden(const row rows[], int n);
+
 /* The ring of one that a ring is compared with, measured or not; -1: there is none. */
 int rows_regular_of(const row_list *all, const row *ring);
 

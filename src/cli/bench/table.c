@@ -128,31 +128,19 @@ static int samples_text(const row_list *all)
                            : output_format("; medians of %lld to %lld\n", (long long)least, (long long)most);
 }
 
-/* Of all hops that were measured, the share that was hidden. */
 static int hidden_text(const row_list *all)
 {
-    double took = 0, waited = 0;
-    int64_t hops = 0;
-    for (int i = 0; i < all->n; i++) {
-        const row *r = &all->rows[i];
-        for (int64_t k = 0; k < r->n_samples; k++) {
-            hops += r->samples[k].hops;
-            took += r->samples[k].hop_s;
-            waited += r->samples[k].hop_wait_s;
-        }
-    }
-    return hops ? output_format("; hops %.0f %% hidden", took > 0 ? 100 * (1 - waited / took) : 100) : 0;
+    double share = rows_hidden(all->rows, all->n);
+    return share >= 0 ? output_format("; hops %.0f %% hidden", 100 * share) : 0;
 }
 
 /* What the table does not show of how it was measured, where it is not as usual. */
 static int options_text(const row_list *all)
 {
-    static const char *const layouts[] = {[LARIAT_LAYOUT_TOKENS] = "tokens", [LARIAT_LAYOUT_SLICES] = "slices"};
-    static const char *const passes[] = {[LARIAT_PASS_KV] = "kv", [LARIAT_PASS_Q] = "q"};
     const options *o = all->options;
     int rc = o->no_cache ? output_format("; without a cache") : 0;
-    rc = rc || o->layout == LARIAT_LAYOUT_AUTO ? rc : output_format("; --layout %s", layouts[o->layout]);
-    return rc || o->pass == LARIAT_PASS_AUTO ? rc : output_format("; --pass %s", passes[o->pass]);
+    rc = rc || o->layout == LARIAT_LAYOUT_AUTO ? rc : output_format("; --layout %s", record_layout(o));
+    return rc || o->pass == LARIAT_PASS_AUTO ? rc : output_format("; --pass %s", record_pass(o));
 }
 
 int bench_conditions(const row_list *all)
@@ -197,11 +185,6 @@ static const optional_column compare_columns[] = {
 };
 
 enum { COMPARE_COLUMNS = sizeof compare_columns / sizeof compare_columns[0] };
-
-static json_t *known(double value)
-{
-    return isfinite(value) && value > 0 ? json_real(value) : json_null();
-}
 
 static json_t *memory(const row *r)
 {
@@ -250,9 +233,9 @@ static json_t *compare_json(const row_list *all, const row *r)
                      "device", r->plan.cards > 0 ? "cuda" : "cpu", "ranks", r->plan.ranks, "chunk", r->plan.chunk, "kv",
                      r->plan.kv ? r->plan.kv : "", "batch", (json_int_t)r->cell.batch, "depth", (json_int_t)r->cell.depth,
                      "n_prompt", (json_int_t)r->cell.n_prompt, "n_gen", (json_int_t)r->cell.n_gen, "first token, regular, ms",
-                     known(1e3 * regular->prefill.median), "ring, ms", known(1e3 * r->prefill.median), "faster by",
-                     known(c->prefill_speedup), "a token, regular, ms", known(row_token_ms(regular)), "ring, ms a token",
-                     known(row_token_ms(r)), "faster a token by", known(c->decode_speedup), "memory, regular", memory(regular),
+                     record_known(1e3 * regular->prefill.median), "ring, ms", record_known(1e3 * r->prefill.median), "faster by",
+                     record_known(c->prefill_speedup), "a token, regular, ms", record_known(row_token_ms(regular)), "ring, ms a token",
+                     record_known(row_token_ms(r)), "faster a token by", record_known(c->decode_speedup), "memory, regular", memory(regular),
                      "memory, a rank", memory(r), "hops hidden",
                      r->hidden_share >= 0 ? json_real(r->hidden_share) : json_null(), "same tokens", tokens(c), "logits differ by", logits(c), "reason",
                      reason(regular, r), "block", (json_int_t)r->cell.block);
