@@ -1,35 +1,65 @@
 #!/usr/bin/env python3
-"""Attention on one GPU: Lariat beside FlashAttention 3 and cuDNN, in one process, on the same tensors, stream and events.
+"""Attention on one GPU: Lariat beside FlashAttention 3 and cuDNN, in one process, on the same tensors and stream.
 
 Rests on PyTorch, on liblariat_cuda_bench.so (built with -DLARIAT_BENCH=ON where CUDA is), and on fa3-fwd 0.0.3 in PYTHONPATH if it is there.
 
-  bench_attention_cuda.py LIBRARY [--shapes a,b] [--rounds 5] [--warm 1.5] [--measure 1.0] [--alone] [--out FILE.md] [--json FILE]
+  bench_attention_cuda.py LIBRARY [--shapes a,b] [--who lariat,op,cudnn,fa3] [--budget 145] [--rounds 5] [--out FILE.md] [--json FILE]
+  bench_attention_cuda.py --list          shapes and contenders; needs neither PyTorch nor a GPU
 
-Steady regime: each contender alone, warmed for --warm seconds, then timed for --measure seconds, in --rounds rounds of random order. Ratios
-are medians of the rounds' ratios. Each contender's result is first checked against softmax in double precision on sampled rows. GQA
-is not expanded. Calls are replayed from CUDA graphs, so that no contender waits for Python; decode goes round copies of K and V that
-exceed the second-level cache. A causal mask's hidden half is not counted. Ours has the queries' carry cleared before and divided after.
+Two regimes, both from one round for each contender alone, contenders in random order. Burst: the card idles for --idle seconds, then
+works for about 30 ms, or one call where that is longer. Steady: the same calls go on for --warm seconds, which holds the card at its
+power limit, and the next --measure seconds count. Figures are medians of the rounds, ratios medians of the rounds' ratios. A shape gets
+as many rounds as its share of --budget allows, at least one and at most --rounds.
+
+What is timed is what is checked: calls are captured in a CUDA graph, its output is overwritten, one replay runs, and sampled rows are
+compared with softmax in double precision, each row and head by itself. A contender that is wrong is not timed, and the exit status is 1.
+
+Inputs are N(0, 1) in bf16; GQA is not expanded; a causal mask's hidden half is not counted. Decode goes round copies of K and V of 1 GB
+in all, so that the second-level cache serves none of it. Ours is what a layer needs: carry cleared, attention, carry divided into
+bf16; `op` is attention by itself. FlashAttention 3 runs with the num_splits and pack_gqa that are fastest for the shape.
 """
-import argparse, ctypes, json, random, statistics, subprocess, sys
+import argparse, ctypes, itertools, json, random, statistics, sys, time
 
-import torch
-import torch.nn.functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+except ImportError:
+    torch = None  # --list and --help do without
+
+START = time.monotonic()
 
 # name: queries, keys, heads, KV heads, head_dim. Queries are the last of the keys.
 SHAPES = {
     "causal-8k": (8192, 8192, 32, 8, 128),
     "causal-32k": (32768, 32768, 32, 8, 128),
-    "causal-128k": (131072, 131072, 32, 8, 128),
     "4k-on-128k": (4096, 131072, 32, 8, 128),
     "256-on-32k": (256, 32768, 32, 8, 128),
+    "causal-8k-d64": (8192, 8192, 32, 8, 64),
+    "causal-8k-d96": (8192, 8192, 32, 8, 96),
+    "causal-8k-d256": (8192, 8192, 32, 8, 256),
     "decode-8k": (1, 8192, 32, 8, 128),
     "decode-64k": (1, 65536, 32, 8, 128),
     "decode-128k": (1, 131072, 32, 8, 128),
-    "causal-8k-d64": (8192, 8192, 32, 8, 64),
-    "causal-8k-d96": (8192, 8192, 32, 8, 96),
-    "causal-8k-d256": (8192, 8192, 16, 4, 256),
+    "causal-128k": (131072, 131072, 32, 8, 128),  # last: it has what the others leave of the budget
 }
+WHO = {
+    "lariat": "Lariat, as a layer needs it",
+    "op": "Lariat's attention by itself, on from the carry as it is",
+    "cudnn": "cuDNN through PyTorch; where queries are the last of more keys it computes all pairs, and all are counted",
+    "fa3": "FlashAttention 3",
+}
+BURST = 0.03           # seconds
+DECODE_CALLS = 32      # in a graph, or as many as there are copies
+DECODE_BYTES = 1 << 30 # of K and V before a copy's turn comes again: many times any second-level cache
+LARGEST_ERROR = 1e-2   # of a row and head, ||got - want|| / ||want||; bf16's own is near 2e-3
+
+
+def fa3_variants(rows):
+    """(num_splits, pack_gqa) to choose among; 0 splits: its own choice. Tiles of many queries fill the card without either."""
+    if rows >= 8192:
+        return [(1, False)]
+    return list(itertools.product([1] if rows >= 1024 else [0, 1, 2, 4, 8, 16, 32, 64], [False, True]))
 
 
 class Call(ctypes.Structure):
@@ -48,179 +78,305 @@ class Ours:
         if not self.device:
             sys.exit("bench_attention_cuda: the kernels cannot be loaded")
 
-    def attend(self, q, k, v, out, carry, only=False):
+    def attend(self, q, k, v, out, carry, only):
         rows, heads, dim = q.shape
         call = Call(heads, k.shape[0], dim, rows, k.shape[1], q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), carry.data_ptr())
         status = self.lib.bench_attention(self.device, torch.cuda.current_stream().cuda_stream, ctypes.byref(call), int(only))
         if status:
-            sys.exit(f"bench_attention_cuda: CUDA error {status}")
+            raise RuntimeError(f"CUDA error {status}")
+
+
+class Contender:
+    """call(k, v) computes into what it returns, [rows, heads, dim]; all_pairs: without a mask."""
+    accumulates = False
+
+    def __init__(self, call, all_pairs=False, how=""):
+        self.call, self.all_pairs, self.how = call, all_pairs, how
+
+    def wipe(self):
+        self.out.fill_(float("nan"))
+
+    def result(self, rows):
+        return self.out[rows].double()
+
+    def capture(self, pairs, calls):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self.call(*pairs[0])
+        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.synchronize()
+        self.graph, self.calls = torch.cuda.CUDAGraph(), calls
+        with torch.cuda.graph(self.graph):
+            for i in range(calls):
+                self.out = self.call(*pairs[i % len(pairs)])
+        self.once = min(self.time(1)[0] for _ in range(2))
+        return self
+
+    def time(self, n):
+        """Seconds of one replay out of n in a row, and the multiprocessors' clock while they run, MHz."""
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        for _ in range(n):
+            self.graph.replay()
+        end.record()
+        clock = sm_clock()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1e3 / n, clock
+
+    def round(self, args):
+        """One round of both regimes: ((seconds a call, MHz) of the burst, the same of the steady state)."""
+        time.sleep(args.idle)
+        if self.once < BURST / 4:
+            self.time(max(1, int(BURST / 4 / self.once)))
+        burst = self.time(max(1, round(BURST / self.once)))
+        until = time.monotonic() + args.warm
+        while time.monotonic() < until:
+            self.time(max(1, int(0.1 / self.once)))
+        steady = self.time(max(1, round(args.measure / self.once)))
+        return [(t / self.calls, clock) for t, clock in (burst, steady)]
+
+
+class Op(Contender):
+    """Lariat's op without what is before and after it: its result is in the carry, O and then m and l, over all calls' keys."""
+    accumulates = True
+
+    def __init__(self, call, carry, shape):
+        super().__init__(call)
+        self.carry, n = carry, shape[0] * shape[1]
+        self.o, self.l = carry[:n * shape[2]].view(shape), carry[n * (shape[2] + 1):].view(shape[0], shape[1], 1)
+
+    def wipe(self):
+        self.carry.zero_()
+
+    def result(self, rows):
+        return self.o[rows].double() / self.l[rows].double()
+
+
+def sm_clock():
+    try:
+        return torch.cuda.clock_rate()
+    except Exception:  # without pynvml, or a driver that does not say
+        return None
+
+
+def ours_contender(ours, q, only):
+    rows, heads, dim = q.shape
+    out, carry = torch.empty_like(q), torch.zeros(rows * heads * (dim + 2), dtype=torch.float32, device=q.device)
+
+    def call(k, v):
+        ours.attend(q, k, v, out, carry, only)
         return out
 
+    return Op(call, carry, q.shape) if only else Contender(call)
 
-def exact(q, k, v, rows):
+
+def cudnn_contender(q, keys):
+    rows = q.shape[0]
+
+    # The mask of PyTorch begins with the first key, not with the last.
+    def call(k, v):
+        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+            o = F.scaled_dot_product_attention(q.transpose(0, 1)[None], k[None], v[None], is_causal=1 < rows == keys, enable_gqa=True)
+        return o[0].transpose(0, 1)
+
+    return Contender(call, all_pairs=rows < keys)
+
+
+def fa3_contender(fa3, q, pairs, calls, want):
+    """The fastest of the variants that are right."""
+    def variant(splits, pack):
+        def call(k, v):
+            o = fa3(q[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None], causal=True, num_splits=splits, pack_gqa=pack)
+            return (o[0] if isinstance(o, tuple) else o)[0]
+        return Contender(call, how=f"splits {splits or 'auto'}{', packed' if pack else ''}")
+
+    timed, failures, variants = [], [], fa3_variants(q.shape[0])
+    for splits, pack in variants:
+        try:
+            c = variant(splits, pack).capture(pairs, calls)
+            if len(variants) > 1:
+                checked(c, want)
+                c.once = min(c.time(max(1, int(0.01 / c.once)))[0] for _ in range(3))
+            timed.append(c)
+        except (ValueError, RuntimeError) as e:
+            failures.append(e)
+    if not timed:
+        raise failures[0]
+    if failures:
+        print(f"FlashAttention 3: {len(failures)} of {len(variants)} variants failed, the first: {str(failures[0]).splitlines()[0]}", flush=True)
+    return min(timed, key=lambda c: c.once)
+
+
+def exact(q, k, v, rows, all_pairs):
     """Rows of the result in double precision: [len(rows), heads, dim]."""
     heads, kv_heads, keys = q.shape[1], k.shape[0], k.shape[1]
-    out = torch.empty(len(rows), heads, q.shape[2], dtype=torch.float64, device="cuda")
+    out = torch.empty(len(rows), heads, q.shape[2], dtype=torch.float64, device=q.device)
     for g in range(kv_heads):
         kd, vd = k[g].double(), v[g].double()
         for n, row in enumerate(rows):
-            seen = keys - q.shape[0] + row + 1
+            seen = keys if all_pairs else keys - q.shape[0] + row + 1
             mine = slice(g * heads // kv_heads, (g + 1) * heads // kv_heads)
             p = torch.softmax(q[row, mine].double() @ kd[:seen].T / q.shape[2] ** 0.5, -1)
             out[n, mine] = p @ vd[:seen]
     return out
 
 
-def contenders(ours, fa3, q, keys, alone):
-    """name -> function of (k, v) that returns [rows, heads, dim], and whether it works with a mask."""
-    rows, heads, dim = q.shape
-    out, carry = torch.empty_like(q), torch.zeros(rows * heads * (dim + 2), dtype=torch.float32, device="cuda")
-    # The mask of PyTorch begins with the first key: where queries are the last of more keys, cuDNN computes all pairs, and counts them.
-    square = rows == keys
-
-    def cudnn(k, v):
-        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-            o = F.scaled_dot_product_attention(q.transpose(0, 1)[None], k[None], v[None], is_causal=square and rows > 1, enable_gqa=True)
-        return o[0].transpose(0, 1)
-
-    def fa3_call(k, v):
-        o = fa3(q[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None], causal=True, **({"num_splits": 16} if rows == 1 else {}))
-        return (o[0] if isinstance(o, tuple) else o)[0]
-
-    calls = {"lariat": (lambda k, v: ours.attend(q, k, v, out, carry), True), "cuDNN": (cudnn, square)}
-    if alone:
-        calls["lariat, the op alone"] = (lambda k, v: ours.attend(q, k, v, out, carry, True), True)
-    if fa3:
-        calls["FlashAttention 3"] = (fa3_call, True)
-    return calls
+def checked(contender, want):
+    """Of one replay: the error of the worst row and head, and the largest difference of an element."""
+    contender.wipe()
+    contender.graph.replay()
+    rows, expected = want(contender)
+    difference = contender.result(rows) - expected
+    worst = float((difference.norm(dim=-1) / expected.norm(dim=-1)).max())
+    if not worst < LARGEST_ERROR:
+        raise ValueError(f"wrong: ||got - want|| / ||want|| of the worst row and head is {worst:.2e}, at most {LARGEST_ERROR:.0e} is right")
+    return worst, float(difference.abs().max())
 
 
-def clock():
-    """The multiprocessors' clock now, MHz."""
-    try:
-        import pynvml
-        pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetClockInfo(pynvml.nvmlDeviceGetHandleByIndex(0), pynvml.NVML_CLOCK_SM)
-    except ImportError:
-        pass
-    told = subprocess.run(["nvidia-smi", "--query-gpu=clocks.sm", "--format=csv,noheader,nounits"], capture_output=True, text=True)
-    return int(told.stdout.split()[0])
+def open_contenders(name, ours, fa3, args):
+    """who -> contender, captured and checked; and whether one was wrong."""
+    rows, keys, heads, kv_heads, dim = SHAPES[name]
+    copies = max(2, -(-DECODE_BYTES // (4 * kv_heads * keys * dim))) if rows == 1 else 1
+    calls = copies * max(1, DECODE_CALLS // copies) if rows == 1 else 1
+    q = torch.randn(rows, heads, dim, device="cuda", dtype=torch.bfloat16)
+    pairs = [tuple(torch.randn(kv_heads, keys, dim, device="cuda", dtype=torch.bfloat16) for _ in range(2)) for _ in range(copies)]
+    # First, last, and one of every sixteenth part: no tile's place is always spared.
+    sample = sorted({0, rows - 1} | {random.randrange(rows * i // 16, max(rows * i // 16 + 1, rows * (i + 1) // 16)) for i in range(16)})
+    known, opened, wrong = {}, {}, False
+
+    def want(contender):
+        key = contender.all_pairs, contender.accumulates
+        if key not in known:
+            k, v = (torch.cat(each, 1) for each in zip(*pairs)) if contender.accumulates else pairs[-1]
+            known[key] = exact(q, k, v, sample, contender.all_pairs)
+        return sample, known[key]
+
+    for who in args.who:
+        try:
+            if who == "fa3":
+                c = fa3_contender(fa3, q, pairs, calls, want)
+            else:
+                c = (cudnn_contender(q, keys) if who == "cudnn" else ours_contender(ours, q, who == "op")).capture(pairs, calls)
+            c.worst, c.largest = checked(c, want)
+            opened[who] = c
+        except ValueError as e:
+            print(f"{name}: {who}: {e}", flush=True)
+            wrong = True
+        except RuntimeError as e:
+            print(f"{name}: {who}: {str(e).splitlines()[0]}", flush=True)
+    return opened, wrong
 
 
-def seconds(graph, calls, least, clocks=None):
-    """Replays for at least so many seconds; seconds a call. The clock is read while the card works."""
-    begin, end, n, total, replays = torch.cuda.Event(True), torch.cuda.Event(True), 1, 0.0, 0
-    while total < least:
-        begin.record()
-        for _ in range(n):
-            graph.replay()
-        end.record()
-        if clocks is not None and total > least / 2:
-            clocks.append(clock())
-        end.synchronize()
-        took = begin.elapsed_time(end) / 1e3
-        total += took
-        replays += n
-        n = max(1, min(2000, int(least / 4 * n / took)))
-    return total / replays / calls
-
-
-def capture(function, pairs, calls):
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for i in range(3):
-            function(*pairs[i % len(pairs)])
-    torch.cuda.current_stream().wait_stream(stream)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for i in range(calls):
-            function(*pairs[i % len(pairs)])
-    return graph
+def bench_shape(name, ours, fa3, args, deadline):
+    """who -> what was measured; and whether one was wrong."""
+    rows, keys, heads, kv_heads, dim = SHAPES[name]
+    opened, wrong = open_contenders(name, ours, fa3, args)
+    taken, cost = {who: [] for who in opened}, 0
+    for n in range(args.rounds):
+        began = time.monotonic()
+        if n and began + cost > deadline:
+            break
+        for who in random.sample(list(opened), len(opened)):
+            taken[who].append(opened[who].round(args))
+        cost = time.monotonic() - began
+    result = {}
+    for who, c in opened.items():
+        n_pairs = rows * keys if c.all_pairs else rows * (keys - rows) + rows * (rows + 1) / 2
+        work = 4 * n_pairs * heads * dim / 1e12 if rows > 1 else 4 * kv_heads * keys * dim / 1e9
+        result[who] = {"unit": "TFLOP/s" if rows > 1 else "GB/s", "how": c.how, "worst": c.worst, "largest": c.largest}
+        for i, regime in enumerate(("burst", "steady")):
+            result[who][regime] = {"rates": [work / r[i][0] for r in taken[who]], "clocks": [r[i][1] for r in taken[who] if r[i][1]]}
+    for r in result.values():
+        for regime in ("burst", "steady"):
+            ratios = [a / b for a, b in zip(result["lariat"][regime]["rates"], r[regime]["rates"])] if "lariat" in result else []
+            r[regime]["ratio"] = statistics.median(ratios) if ratios else None
+    return result, wrong
 
 
 def yardsticks(args):
+    """Steady rates of a matrix product and of reading memory."""
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    graph = capture(lambda x, y: torch.matmul(x, y), [(a, b)], 4)
-    seconds(graph, 4, args.warm)
-    gemm = 2 * 8192 ** 3 / seconds(graph, 4, args.measure) / 1e12
     x = torch.randn(1 << 30, device="cuda", dtype=torch.float32)
-    graph = capture(lambda t, _: torch.sum(t), [(x, None)], 1)
-    seconds(graph, 1, args.warm / 2)
-    return {"cuBLAS 8192^3, TFLOP/s": gemm, "reading 4 GiB (torch.sum), GB/s": 4 * x.numel() / seconds(graph, 1, args.measure / 2) / 1e9}
+    gemm = Contender(lambda k, v: torch.matmul(k, v)).capture([(a, b)], 1).round(args)[1][0]
+    read = Contender(lambda k, v: torch.sum(k)).capture([(x, None)], 1).round(args)[1][0]
+    return {"cuBLAS 8192^3, TFLOP/s": 2 * 8192 ** 3 / gemm / 1e12, "reading 4 GiB (torch.sum), GB/s": 4 * x.numel() / read / 1e9}
 
 
-def bench_shape(name, ours, fa3, args):
-    rows, keys, heads, kv_heads, dim = SHAPES[name]
-    torch.manual_seed(1)
-    kv_bytes = 2 * kv_heads * keys * dim * 2
-    copies = max(1, min(16, -(-400_000_000 // kv_bytes))) if rows == 1 else 1
-    q = torch.randn(rows, heads, dim, device="cuda", dtype=torch.bfloat16)
-    pairs = [tuple(torch.randn(kv_heads, keys, dim, device="cuda", dtype=torch.bfloat16) for _ in range(2)) for _ in range(copies)]
-    n_pairs = rows * (keys - rows) + rows * (rows + 1) / 2
-    calls = 32 if rows == 1 else 1
-    sample = sorted({0, rows - 1} | {random.randrange(rows) for _ in range(6)})
-    want, graphs, result = exact(q, *pairs[0], sample), {}, {}
-    for who, (function, masked) in contenders(ours, fa3, q, keys, args.alone).items():
-        try:
-            got = function(*pairs[0])[sample].double()
-            if who.endswith("alone"):  # its result is in the carry; divided, it was the one before it
-                error = result["lariat"]["error"]
-            elif not masked and rows > 1:
-                error = float((got[-1] - want[-1]).norm() / want[-1].norm())  # the last row sees all keys in both
-            else:
-                error = float((got - want).norm() / want.norm())
-            if not error < 1e-2:
-                sys.exit(f"bench_attention_cuda: {name}: {who} is wrong: {error:.2e}")
-            graphs[who] = capture(function, pairs, calls)
-            result[who] = {"error": error, "pairs": n_pairs if masked else rows * keys, "times": [], "clocks": []}
-        except RuntimeError as e:
-            print(f"{name}: {who}: {str(e).splitlines()[0]}", flush=True)
-    for _ in range(args.rounds):
-        order = list(graphs)
-        random.shuffle(order)
-        for who in order:
-            seconds(graphs[who], calls, args.warm)
-            result[who]["times"].append(seconds(graphs[who], calls, args.measure, result[who]["clocks"]))
-    for r in result.values():
-        r["rates"] = [4 * r["pairs"] * heads * dim / t / 1e12 if rows > 1 else kv_bytes / t / 1e9 for t in r["times"]]
-        r["unit"] = "TFLOP/s" if rows > 1 else "GB/s"
-    for r in result.values():
-        r["ratio"] = statistics.median(a / b for a, b in zip(result["lariat"]["rates"], r["rates"]))
-    return result
+def table_row(name, who, r):
+    def regime(m):
+        clock = f" at {statistics.median(m['clocks']):.0f} MHz" if m["clocks"] else ""
+        return f"{statistics.median(m['rates']):.0f} ({min(m['rates']):.0f} to {max(m['rates']):.0f}){clock}"
+
+    ratios = " | ".join("" if r[m]["ratio"] is None else f"{r[m]['ratio']:.3f}" for m in ("burst", "steady"))
+    return (f"| {name} | {who}{' (' + r['how'] + ')' if r['how'] else ''} | {r['unit']} | {regime(r['burst'])} | {regime(r['steady'])} "
+            f"| {ratios} | {r['worst']:.1e} | {r['largest']:.1e} |")
+
+
+def named(choices):
+    def parse(text):
+        for name in text.split(","):
+            if name not in choices:
+                raise argparse.ArgumentTypeError(f"{name}: choose from {','.join(choices)}")
+        return text.split(",")
+    return parse
+
+
+def parse_arguments():
+    p = argparse.ArgumentParser(description="Attention on one GPU: Lariat beside FlashAttention 3 and cuDNN")
+    p.add_argument("library", nargs="?", help="liblariat_cuda_bench.so")
+    p.add_argument("--list", action="store_true", help="shapes and contenders, and stop")
+    p.add_argument("--shapes", type=named(SHAPES), default=list(SHAPES))
+    p.add_argument("--who", type=named(WHO), default=["lariat", "cudnn", "fa3"])
+    p.add_argument("--budget", type=float, default=145, help="seconds for everything (default %(default)s)")
+    p.add_argument("--rounds", type=int, default=5, help="of a shape, at most (default %(default)s)")
+    p.add_argument("--idle", type=float, default=0.2, help="seconds before a burst (default %(default)s)")
+    p.add_argument("--warm", type=float, default=1.0, help="seconds before the steady state is measured (default %(default)s)")
+    p.add_argument("--measure", type=float, default=0.25, help="seconds of the steady state (default %(default)s)")
+    p.add_argument("--out", help="the table as Markdown")
+    p.add_argument("--json", help="every round")
+    args = p.parse_args()
+    if args.list:
+        for name, (rows, keys, heads, kv_heads, dim) in SHAPES.items():
+            print(f"{name}: {rows} queries, the last of {keys} keys, {heads} heads on {kv_heads}, head_dim {dim}; "
+                  f"FlashAttention 3 in {len(fa3_variants(rows))} variants")
+        print("\n".join(f"{who}: {what}" for who, what in WHO.items()))
+        sys.exit(0)
+    if not args.library:
+        p.error("the library is missing: build target lariat_cuda_bench with -DLARIAT_BENCH=ON and name it")
+    if args.rounds < 1:
+        p.error("--rounds: at least 1")
+    return args
 
 
 def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("library")
-    p.add_argument("--shapes", default="causal-8k,causal-32k,causal-128k,4k-on-128k,256-on-32k,decode-8k,decode-64k,decode-128k")
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--warm", type=float, default=1.5)
-    p.add_argument("--measure", type=float, default=1.0)
-    p.add_argument("--alone", action="store_true", help="also the op attention by itself, on from the carry as it is")
-    p.add_argument("--out")
-    p.add_argument("--json")
-    args = p.parse_args()
+    args, fa3 = parse_arguments(), None
+    if torch is None or not torch.cuda.is_available():
+        sys.exit("bench_attention_cuda: needs PyTorch and a GPU")
     random.seed(1)
-    fa3 = None
-    try:
-        from fa3_fwd_interface import flash_attn_func as fa3
-    except ImportError as e:
-        print(f"without FlashAttention 3: {e}", flush=True)
-    ours, results, lines = Ours(args.library), {}, []
-    card = torch.cuda.get_device_name(0)
-    yard = yardsticks(args)
-    lines += [f"{card}, CUDA {torch.version.cuda}, PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}; "
-              f"{args.rounds} rounds, {args.warm} s warm, {args.measure} s measured; bf16, median (least to most)", ""]
+    torch.manual_seed(1)
+    if "fa3" in args.who:
+        try:
+            from fa3_fwd_interface import flash_attn_func as fa3
+        except (ImportError, OSError) as e:
+            print(f"without FlashAttention 3: {e}", flush=True)
+            args.who.remove("fa3")
+    torch.set_grad_enabled(False)
+    ours = Ours(args.library) if {"lariat", "op"} & set(args.who) else None
+    card, yard, results, failed = torch.cuda.get_device_name(0), yardsticks(args), {}, False
+    lines = [f"{card}, CUDA {torch.version.cuda}, PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}; medians (least to "
+             f"most) of up to {args.rounds} rounds; burst after {args.idle} s idle; steady: {args.warm} s warm, {args.measure} s measured", ""]
     lines += [f"{name}: {value:.0f}" for name, value in yard.items()]
-    lines += ["", "| shape | who | rate | | SM clock, MHz | ours / this | error |", "|---|---|---|---|---|---|---|"]
+    lines += ["", "| shape | who | unit | burst | steady | ours / this, burst | steady | worst row | largest difference |",
+              "|---|---|---|---|---|---|---|---|---|"]
     print("\n".join(lines), flush=True)
-    for name in args.shapes.split(","):
-        results[name] = bench_shape(name, ours, fa3, args)
+    for i, name in enumerate(args.shapes):
+        now = time.monotonic()
+        share = (args.budget - (now - START)) / (len(args.shapes) - i)
+        results[name], wrong = bench_shape(name, ours, fa3, args, now + share)
+        failed |= wrong
         for who, r in results[name].items():
-            lines.append(f"| {name} | {who} | {statistics.median(r['rates']):.0f} ({min(r['rates']):.0f} to {max(r['rates']):.0f}) | {r['unit']} "
-                         f"| {statistics.median(r['clocks'] or [0]):.0f} | {r['ratio']:.2f} | {r['error']:.1e} |")
+            lines.append(table_row(name, who, r))
             print(lines[-1], flush=True)
         torch.cuda.empty_cache()
         # After each shape, so that a run that is stopped leaves what it had.
@@ -230,6 +386,8 @@ def main():
         if args.json:
             with open(args.json, "w") as f:
                 json.dump({"card": card, "yardsticks": yard, "results": results}, f, indent=1)
+    print(f"{time.monotonic() - START:.0f} s in all")
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
