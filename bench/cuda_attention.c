@@ -51,13 +51,8 @@ int bench_attention(void *opened, void *stream, const bench_call *call, int only
     int64_t width = (int64_t)s.n_heads * s.head_dim;
 
     d->stream = stream;
-    if (!only) {
-        cuda_note(d, cuda_carry_clear(d->stream, &c, &s, call->rows), "clear");
-    }
-    cuda_attention(d, &s, call->q, width, &item, 1, &c);
-    if (!only) {
-        cuda_note(d, cuda_carry_finish(d->stream, d->base.act, &c, &s, call->rows, call->out, width), "finish");
-    }
+    cuda_attention(d, &s, call->q, width, &item, 1, &c,
+                   only ? NULL : &(attention_ends){.fresh = true, .out = call->out, .ldo = width});
     d->stream = own;
     return (int)d->failed;
 }

@@ -19,6 +19,26 @@ carry carry_at(void *block, const attention_shape *s, int64_t rows)
     return (carry){.o = o, .m = m, .l = m + carry_heads(s, rows)};
 }
 
+carry carry_from(const carry *c, const attention_shape *s, int64_t row)
+{
+    int64_t heads = carry_heads(s, row);
+
+    return (carry){.o = c->o + heads * s->head_dim, .m = c->m + heads, .l = c->l + heads};
+}
+
+bool attention_stretch(const attention_item items[], int n_items, int *i, int64_t *row, int64_t *count)
+{
+    if (*i >= n_items) {
+        return false;
+    }
+    *row = items[*i].row;
+    *count = 0;
+    while (*i < n_items && items[*i].row == *row + *count) {
+        *count += items[(*i)++].count;
+    }
+    return true;
+}
+
 lariat_status device_arena_open(device *dev, arena *a, size_t size, const char *what)
 {
     void *block = NULL;

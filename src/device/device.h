@@ -72,6 +72,14 @@ typedef struct carry {
     float *l; /* [rows, n_heads] */
 } carry;
 
+/* Where a call of attention begins and where it ends. */
+typedef struct attention_ends {
+    bool fresh;  /* the first keys of these rows: the carry is not read, as if it had been cleared */
+    void *out;   /* not NULL: the last keys of these rows; they are finished there, as by carry_finish: [rows, n_heads, head_dim] of
+                    the activation type, row t at out + t * ldo. Of the carry m and l are the result's, O is undefined then */
+    int64_t ldo;
+} attention_ends;
+
 /* Some columns of rows, [n, width] dense, to be put from `column` on. */
 typedef struct place_part {
     const void *from;
@@ -172,9 +180,10 @@ typedef struct device_ops {
     void (*carry_clear)(device *dev, const carry *c, const attention_shape *s, int64_t rows);
 
     /* Every item's queries against its segments, taken into the carry of the same rows. q [rows, n_heads, head_dim], row t at
-       q + t * ldq. Items name disjoint rows. The order of sums depends on the item and its segments, not on threads. */
+       q + t * ldq. Items name disjoint rows; rows of no item are left as they are. The order of sums depends on the item and its
+       segments, not on threads. ends: NULL for on from the carry and back into it. */
     void (*attention)(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
-                      int n_items, const carry *c);
+                      int n_items, const carry *c, const attention_ends *ends);
 
     /* Takes the partial result `from` of the same queries into `into`. Never forms exp of a positive number; an empty side
        leaves the other untouched bit for bit. */
@@ -219,6 +228,11 @@ void device_arena_close(device *dev, arena *a);
 
 /* Bytes of a carry for `rows` queries, SIZE_MAX on overflow, and the carry laid over such a block: O, then m, then l. */
 size_t carry_bytes(const attention_shape *s, int64_t rows);
+/* Rows [row, ...) of a carry. */
+carry carry_from(const carry *c, const attention_shape *s, int64_t row);
+/* The next stretch of rows that items name one after the other, from items[*i] on; false behind the last. For devices that clear
+   and finish what a call of attention says apart from it. */
+bool attention_stretch(const attention_item items[], int n_items, int *i, int64_t *row, int64_t *count);
 carry carry_at(void *block, const attention_shape *s, int64_t rows);
 
 #endif

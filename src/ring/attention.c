@@ -224,7 +224,8 @@ static void take_own(const ring_rank *r, hop_set *h, int32_t layer)
     place_segments(r, h);
 }
 
-/* The queries that `rank` has by tokens, each run against the segments of its sequence. Returns the number of items. */
+/* The queries that `rank` has by tokens, each run against the segments of its sequence: all rows, also where there is no segment.
+   Returns the number of items. */
 static int32_t items_by_tokens(const ring_rank *r, const hop_set *h, int rank)
 {
     const pass *p = r->pass;
@@ -233,10 +234,8 @@ static int32_t items_by_tokens(const ring_rank *r, const hop_set *h, int rank)
     for (int32_t i = p->run_begin[rank]; i < p->run_begin[rank + 1]; i++) {
         const pass_run *run = &p->runs[i];
         int32_t begin = h->part_begin[run->part], count = h->part_begin[run->part + 1] - begin;
-        if (count) {
-            r->items[n++] = (attention_item){.row = (int32_t)run->row, .count = (int32_t)run->count, .first = run->first,
-                                             .segments = h->segments + begin, .n_segments = count};
-        }
+        r->items[n++] = (attention_item){.row = (int32_t)run->row, .count = (int32_t)run->count, .first = run->first,
+                                         .segments = h->segments + begin, .n_segments = count};
     }
     return n;
 }
@@ -248,7 +247,7 @@ static int32_t items_by_slices(const ring_rank *r, const hop_set *h)
 
     for (int32_t i = 0; i < p->n_parts; i++) {
         int32_t begin = h->part_begin[i], count = h->part_begin[i + 1] - begin;
-        if (count && p->parts[i].count) {
+        if (p->parts[i].count) {
             r->items[n++] = (attention_item){.row = (int32_t)p->parts[i].token, .count = (int32_t)p->parts[i].count,
                                              .first = p->parts[i].first, .segments = h->segments + begin, .n_segments = count};
         }
@@ -272,7 +271,7 @@ void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int6
 /* --- the three schedules --- */
 
 /* Keys travel. */
-static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const void *q, int64_t ldq, const carry *c)
+static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const void *q, int64_t ldq, const carry *c, void *o, int64_t ldo)
 {
     int n = r->n_ranks;
 
@@ -290,10 +289,8 @@ static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const void *q, in
             TRY(comm_ask(r->comm, &next->hop));
         }
         int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, owner);
-        if (hop == 0) {
-            r->dev->ops->carry_clear(r->dev, c, &r->shape, r->pass->rows[r->rank]);
-        }
-        r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_tokens(r, now, r->rank), c);
+        r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_tokens(r, now, r->rank), c,
+                               &(attention_ends){.fresh = hop == 0, .out = hop == n - 1 ? o : NULL, .ldo = ldo});
         trace_end(r->trace, span);
         if (hop > 0) {
             comm_release(r->comm, &now->hop);
@@ -330,9 +327,8 @@ static lariat_status serve_queries(ring_rank *r, int32_t layer, int64_t ldq)
         TRY(comm_ask(r->comm, &queries));
         TRY(comm_take(r->comm, &queries));
         int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, owner);
-        r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
         r->dev->ops->attention(r->dev, &r->shape, view.at, (int64_t)(view.stride / element), r->items,
-                               items_by_tokens(r, own, owner), &c);
+                               items_by_tokens(r, own, owner), &c, &(attention_ends){.fresh = true});
         trace_end(r->trace, span);
         comm_release(r->comm, &queries);
         comm_ready(r->comm, COMM_PARTIALS, partial_step(r, layer, r->rank, owner));
@@ -341,7 +337,7 @@ static lariat_status serve_queries(ring_rank *r, int32_t layer, int64_t ldq)
 }
 
 /* Queries travel. */
-static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const carry *c)
+static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const carry *c, void *o, int64_t ldo)
 {
     int64_t rows = r->pass->rows[r->rank];
 
@@ -362,6 +358,9 @@ static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const
             r->dev->ops->carry_clear(r->dev, c, &r->shape, rows);
         }
         r->dev->ops->carry_merge(r->dev, c, &theirs, &r->shape, rows);
+        if (from == r->n_ranks - 1) {
+            r->dev->ops->carry_finish(r->dev, c, &r->shape, rows, o, ldo);
+        }
         trace_end(r->trace, span);
         comm_release(r->comm, &partial);
     }
@@ -369,7 +368,8 @@ static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const
 }
 
 /* Every rank has all queries; one message brings all partial results, merged in the order of the ranks on every rank alike. */
-static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const void *q, int64_t ldq, const carry *merged)
+static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const void *q, int64_t ldq, const carry *merged, void *o,
+                                      int64_t ldo)
 {
     hop_set *own = &r->hops[0];
     int64_t rows = r->pass->n_tokens;
@@ -377,8 +377,8 @@ static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const void *q
 
     take_own(r, own, layer);
     int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, r->rank);
-    r->dev->ops->carry_clear(r->dev, &c, &r->shape, rows);
-    r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, own), &c);
+    r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, own), &c,
+                           &(attention_ends){.fresh = true, .out = r->n_ranks == 1 ? o : NULL, .ldo = ldo});
     trace_end(r->trace, span);
     if (r->n_ranks == 1) { /* there is nothing to merge */
         return LARIAT_OK;
@@ -390,6 +390,7 @@ static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const void *q
         carry part = carry_at((void *)(uintptr_t)r->theirs[from], &r->shape, rows);
         r->dev->ops->carry_merge(r->dev, merged, &part, &r->shape, rows);
     }
+    r->dev->ops->carry_finish(r->dev, merged, &r->shape, rows, o, ldo);
     trace_end(r->trace, span);
     return LARIAT_OK;
 }
@@ -400,16 +401,9 @@ lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ld
     carry c = carry_at(r->merged, &r->shape, rows);
 
     if (r->pass->layout == PASS_BY_SLICES) {
-        TRY(attend_by_slices(r, layer, q, ldq, &c));
-    } else if (r->pass->side == PASS_Q) {
-        TRY(attend_by_q(r, layer, ldq, &c));
-    } else {
-        TRY(attend_by_kv(r, layer, q, ldq, &c));
+        return attend_by_slices(r, layer, q, ldq, &c, o, ldo);
     }
-    int64_t span = trace_begin(r->trace, LARIAT_SPAN_MERGE);
-    r->dev->ops->carry_finish(r->dev, &c, &r->shape, rows, o, ldo);
-    trace_end(r->trace, span);
-    return LARIAT_OK;
+    return r->pass->side == PASS_Q ? attend_by_q(r, layer, ldq, &c, o, ldo) : attend_by_kv(r, layer, q, ldq, &c, o, ldo);
 }
 
 void ring_lse(const ring_rank *r, float *lse)

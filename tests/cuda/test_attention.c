@@ -312,7 +312,7 @@ static void assert_as_scalar(dtype act, const attention_shape *s, const void *q,
         floats[i] = get(q, act, i);
     }
     scalar->ops->carry_clear(scalar, &want, s, rows);
-    scalar->ops->attention(scalar, s, floats, ldq, item, 1, &want);
+    scalar->ops->attention(scalar, s, floats, ldq, item, 1, &want, NULL);
     for (int64_t i = 0; i < (int64_t)item->count * s->n_heads; i++) {
         int64_t at = (int64_t)item->row * s->n_heads + i;
         if (want.l[at] == 0) {
@@ -347,7 +347,7 @@ static void check_random(device *dev, const attention_shape *s, int32_t count, i
         device_side[i] = all[i].device;
         first += slots + (random_below(4) ? 0 : random_below(20));
     }
-    dev->ops->attention(dev, s, q.device, ldq, &item, 1, &on_device);
+    dev->ops->attention(dev, s, q.device, ldq, &item, 1, &on_device, NULL);
     carry c = fetched(dev, &on_device, s, rows);
     item.segments = host;
     assert_item_true(dev->act, s, q.host, ldq, &item, &c, 3);
@@ -440,7 +440,7 @@ static void attend(fixture *f, const kv_segment *segments, int32_t n)
 {
     f->item.segments = segments;
     f->item.n_segments = n;
-    f->dev->ops->attention(f->dev, &f->s, f->q.device, f->ldq, &f->item, 1, &f->c);
+    f->dev->ops->attention(f->dev, &f->s, f->q.device, f->ldq, &f->item, 1, &f->c, NULL);
 }
 
 static void assert_fixture_true(fixture *f, int32_t samples)
@@ -589,9 +589,9 @@ static void check_items(device *dev)
     }
     twin q = new_queries(dev, rows * ldq, 2);
     carry together = device_carry(dev, &s, rows), alone = device_carry(dev, &s, rows);
-    dev->ops->attention(dev, &s, q.device, ldq, items, ITEMS, &together);
+    dev->ops->attention(dev, &s, q.device, ldq, items, ITEMS, &together, NULL);
     for (int i = 0; i < ITEMS; i++) {
-        dev->ops->attention(dev, &s, q.device, ldq, &items[i], 1, &alone);
+        dev->ops->attention(dev, &s, q.device, ldq, &items[i], 1, &alone, NULL);
     }
     carry a = fetched(dev, &together, &s, rows), b = fetched(dev, &alone, &s, rows);
     assert_memory_equal(a.o, b.o, carry_bytes(&s, rows));
@@ -701,7 +701,7 @@ static void check_far(device *dev, int32_t head_dim, int32_t rows)
         size_t row = (size_t)(4 * head_dim) * element;
         dev->ops->upload(dev, queries + (size_t)(i * ldq) * element, (char *)q.host + (size_t)i * row, row);
     }
-    dev->ops->attention(dev, &s, queries, ldq, &item, 1, &on_device);
+    dev->ops->attention(dev, &s, queries, ldq, &item, 1, &on_device, NULL);
     carry c = fetched(dev, &on_device, &s, rows);
     item.segments = &near.host;
     assert_item_true(dev->act, &s, q.host, 4 * head_dim, &item, &c, 4);

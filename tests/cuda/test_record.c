@@ -84,9 +84,8 @@ static void compute(layer *l, int64_t length)
         ops->rope(dev, l->qkv.data, width, 1, HEADS + KV_HEADS, l->head_dim, l->cos.data, l->sin.data, ROPE_HALVES);
         ops->kv_store(dev, l->k.data, dev->act, SLOTS, l->slots, k, width, 1, KV_HEADS, l->head_dim);
         ops->kv_store(dev, l->v.data, dev->act, SLOTS, l->slots, v, width, 1, KV_HEADS, l->head_dim);
-        ops->carry_clear(dev, &c, &s, 1);
-        ops->attention(dev, &s, l->qkv.data, width, &item, 1, &c);
-        ops->carry_finish(dev, &c, &s, 1, l->o.data, HEADS * l->head_dim);
+        ops->attention(dev, &s, l->qkv.data, width, &item, 1, &c,
+                       &(attention_ends){.fresh = true, .out = l->o.data, .ldo = HEADS * l->head_dim});
     }
 }
 

@@ -114,12 +114,33 @@ static void device_carry_clear(device *dev, const carry *c, const attention_shap
     e->rows = rows;
 }
 
+static void device_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo)
+{
+    event *e = note(of_device(dev), FINISH);
+
+    assert_whole(c, s, rows);
+    e->at = out;
+    e->from = c->o;
+    e->ld = ldo;
+    e->rows = rows;
+}
+
+/* The ends of a call are noted as what they stand for. */
 static void device_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
-                             int n_items, const carry *c)
+                             int n_items, const carry *c, const attention_ends *ends)
 {
     recorder *m = of_device(dev);
-    event *e = note(m, ATTEND);
+    int64_t row = 0, rows = 0;
+    int at = 0;
 
+    if (attention_stretch(items, n_items, &at, &row, &rows)) {
+        assert_int_equal(row, 0); /* the ring's items are all rows, one stretch */
+        assert_int_equal(at, n_items);
+    }
+    if (ends->fresh) {
+        device_carry_clear(dev, c, s, rows);
+    }
+    event *e = note(m, ATTEND);
     assert_memory_equal(s, &m->shape, sizeof *s);
     e->at = c->o;
     e->from = q;
@@ -133,6 +154,9 @@ static void device_attention(device *dev, const attention_shape *s, const void *
         memcpy(m->segments + m->n_segments, items[i].segments, (size_t)items[i].n_segments * sizeof(kv_segment));
         m->n_segments += items[i].n_segments;
     }
+    if (ends->out) {
+        device_carry_finish(dev, c, s, rows, ends->out, ends->ldo);
+    }
 }
 
 static void device_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows)
@@ -143,17 +167,6 @@ static void device_carry_merge(device *dev, const carry *into, const carry *from
     assert_whole(from, s, rows);
     e->at = into->o;
     e->from = from->o;
-    e->rows = rows;
-}
-
-static void device_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo)
-{
-    event *e = note(of_device(dev), FINISH);
-
-    assert_whole(c, s, rows);
-    e->at = out;
-    e->from = c->o;
-    e->ld = ldo;
     e->rows = rows;
 }
 

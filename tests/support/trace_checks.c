@@ -141,7 +141,7 @@ static void check_layer(const layer_count *c, int32_t ranks, int32_t rank, way w
     assert_int_equal(c->kinds[LARIAT_SPAN_FEED_FORWARD], 1);
     assert_int_equal(c->kinds[LARIAT_SPAN_ATTENTION], w == SLICES ? 1 : ranks);
     assert_int_equal(c->kinds[LARIAT_SPAN_HOP], w == SLICES ? 0 : w == KV ? others : 2 * others);
-    assert_int_equal(c->kinds[LARIAT_SPAN_MERGE], others == 0 || w == KV ? 1 : w == SLICES ? 2 : 1 + ranks);
+    assert_int_equal(c->kinds[LARIAT_SPAN_MERGE], others == 0 || w == KV ? 0 : w == SLICES ? 1 : ranks);
     for (int32_t r = 0; r < ranks; r++) {
         assert_int_equal(c->owners[r], w != SLICES || r == rank);
     }

@@ -319,8 +319,9 @@ static void add_split_item(attention_call *a, const attention_item *item, int64_
     }
 }
 
-void cpu_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
-                   const carry *c)
+/* All items from their carry and back into it. */
+static void attend_items(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
+                         const carry *c)
 {
     attention_call a = {
         .cpu = (cpu_device *)dev,
@@ -351,5 +352,21 @@ void cpu_attention(device *dev, const attention_shape *s, const void *q, int64_t
             }
         }
         flush(&a);
+    }
+}
+
+void cpu_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
+                   const carry *c, const attention_ends *ends)
+{
+    int64_t row, count;
+
+    for (int i = 0; ends && ends->fresh && attention_stretch(items, n_items, &i, &row, &count);) {
+        carry rows = carry_from(c, s, row);
+        cpu_carry_clear(dev, &rows, s, count);
+    }
+    attend_items(dev, s, q, ldq, items, n_items, c);
+    for (int i = 0; ends && ends->out && attention_stretch(items, n_items, &i, &row, &count);) {
+        carry rows = carry_from(c, s, row);
+        cpu_carry_finish(dev, &rows, s, count, act_at(dev, ends->out, row * ends->ldo), ends->ldo);
     }
 }

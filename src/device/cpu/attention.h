@@ -62,6 +62,6 @@ size_t cpu_attention_tasks_bytes(void);
 size_t cpu_attention_partials_bytes(void);
 
 void cpu_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
-                   const carry *c);
+                   const carry *c, const attention_ends *ends);
 
 #endif

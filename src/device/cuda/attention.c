@@ -1,8 +1,9 @@
 /* The op attention on the GPU: cuts a call into launches, by shape alone.
-   Rests on attention.h for the kernels. Read on in attention_prefill.cu.
+   Rests on attention.h for the kernels. Read on in attention_hopper.cu.
 
-   The kernel of an item is that of its shape: many rows or few in a 16-bit type on the matrix unit, everything else in fp32. An
-   item is cut along its keys where its blocks alone would leave multiprocessors idle; how is decided by its own sizes and the
+   The kernel of an item is that of its shape and of the card: many rows or few in a 16-bit type on the matrix unit, everything else
+   in fp32. Those for Hopper and for few rows begin without a carry and finish rows themselves; for the others the carry is cleared
+   before and divided after. An item is cut along its keys where its blocks alone would leave multiprocessors idle; how is decided by its own sizes and the
    card's, never by the other items, so that its bits are those it would have alone. Lists that a launch cannot hold go on in
    the next launch.
 
@@ -20,7 +21,7 @@ enum {
     WAVES_MOST = 3,       /* more fillings of the card than this gain nothing from a cut */
 };
 
-typedef enum attention_kernel { PREFILL, DECODE, PLAIN, N_KERNELS } attention_kernel;
+typedef enum attention_kernel { HOPPER, PREFILL, DECODE, PLAIN, N_KERNELS } attention_kernel;
 
 /* What is queued: the list of one launch, and the grids. */
 typedef struct attention_work {
@@ -35,16 +36,20 @@ typedef struct attention_call {
     attention_launch a;
     attention_lists lists;
     attention_kernel kernel;
+    int32_t keys_tile;   /* slots of a tile of the kernel */
+    int64_t rows;        /* of q */
     int64_t blocks_held; /* by the card at once */
     int64_t partial_floats;
     int n_launches;
     attention_work last;
 } attention_call;
 
-/* The last call, if it was one launch from a list on the card. */
+/* What the card's kernels are given, and the last call, if it was one launch from a list on the card. */
 struct attention_memo {
     int shared_most;
-    bool valid, aligned;
+    map_encoder encoder;  /* NULL: not a card for attention_hopper.cu */
+    unsigned *counters;   /* its two words */
+    bool valid, aligned, native;
     int n_items;
     int64_t ldq;
     attention_shape shape;
@@ -63,6 +68,24 @@ static int64_t divide_up(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
+/* wgmma is of compute capability 9.0 alone. */
+static cudaError_t open_hopper(cuda_device *dev, attention_memo *m)
+{
+    bool built = false;
+    cudaError_t status;
+
+    if (dev->sm != 90) {
+        return cudaSuccess;
+    }
+    status = attention_hopper_load(m->shared_most, &built);
+    if (status || !built) {
+        return status;
+    }
+    status = cudaMalloc((void **)&m->counters, 2 * sizeof *m->counters);
+    status = status ? status : cudaMemset(m->counters, 0, 2 * sizeof *m->counters);
+    return status ? status : attention_maps_open(&m->encoder);
+}
+
 lariat_status cuda_attention_open(cuda_device *dev)
 {
     int most = 0;
@@ -74,6 +97,7 @@ lariat_status cuda_attention_open(cuda_device *dev)
     }
     most -= STATIC_SHARED;
     dev->attention->shared_most = most;
+    status = status ? status : open_hopper(dev, dev->attention);
     status = status ? status : attention_prefill_load(most);
     status = status ? status : attention_decode_load(most);
     status = status ? status : attention_plain_load();
@@ -82,6 +106,9 @@ lariat_status cuda_attention_open(cuda_device *dev)
 
 void cuda_attention_close(cuda_device *dev)
 {
+    if (dev->attention) {
+        cudaFree(dev->attention->counters);
+    }
     free(dev->attention);
     dev->attention = NULL;
 }
@@ -102,7 +129,7 @@ static void queue(cuda_device *dev, const attention_launch *a, const attention_w
     memcpy(&scale, &a->scale, sizeof scale);
     if (HEARD(dev, (uintptr_t)name, (uintptr_t)w->on_card, (uint64_t)w->blocks, (uint64_t)w->merge_blocks, (uintptr_t)a->q,
               (uint64_t)a->ldq, (uintptr_t)a->c.o, (uint64_t)a->shift, (uint64_t)a->head_dim, (uint64_t)a->group,
-              (uint64_t)a->n_kv_heads, scale, (uint64_t)a->kv_type)) {
+              (uint64_t)a->n_kv_heads, scale, (uint64_t)a->kv_type, (uint64_t)a->fresh, (uintptr_t)a->out, (uint64_t)a->ldo)) {
         return;
     }
     cuda_note(dev, w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->on_card, w->blocks)
@@ -112,8 +139,35 @@ static void queue(cuda_device *dev, const attention_launch *a, const attention_w
     }
 }
 
+/* As many KV heads as the second-level cache keeps: the keys of each are read by all of its rows. */
+static int32_t heads_together(const attention_call *call)
+{
+    enum { KEPT = 32 << 20 };
+    const attention_lists *l = &call->lists;
+    int64_t most = 1;
+
+    for (int32_t i = 0; i < l->n_parts; i++) {
+        int64_t bytes = 0;
+        for (int32_t k = 0; k < l->parts[i].n_keys; k++) {
+            bytes += 2 * (int64_t)l->keys[l->parts[i].keys0 + k].count * call->a.slot_bytes;
+        }
+        most = bytes > most ? bytes : most;
+    }
+    return most > KEPT ? 1 : most * call->a.n_kv_heads <= KEPT ? call->a.n_kv_heads : (int32_t)(KEPT / most);
+}
+
+static cudaError_t launch_hopper(attention_call *call)
+{
+    attention_memo *m = call->dev->attention;
+    attention_maps maps;
+    cudaError_t status = attention_maps_make(m->encoder, &call->a, &call->lists, call->rows, &maps);
+
+    call->a.heads_together = heads_together(call);
+    return status ? status : attention_hopper_launch(call->dev->stream, &call->a, &call->lists, &maps, call->dev->n_sms, m->counters);
+}
+
 /* Prefill is not repeated: its rows are as many as its masks say. */
-static void queue_prefill(const attention_call *call, const attention_work *w)
+static void queue_prefill(attention_call *call, const attention_work *w)
 {
     cuda_device *dev = call->dev;
 
@@ -121,7 +175,8 @@ static void queue_prefill(const attention_call *call, const attention_work *w)
         cuda_not_repeated(dev);
         return;
     }
-    cuda_note(dev, attention_prefill_launch(dev->stream, &call->a, &call->lists), "attention");
+    cuda_note(dev, w->kernel == HOPPER ? launch_hopper(call) : attention_prefill_launch(dev->stream, &call->a, &call->lists),
+              "attention");
     if (w->merge_blocks) {
         cuda_note(dev, attention_merge_launch(dev->stream, &call->a, w->on_card, w->merge_blocks), "merge of attention");
     }
@@ -144,10 +199,10 @@ static void launch(attention_call *call)
         int32_t step = (dev->n_sms + 1) / 2;
         w.blocks = (w.blocks + step - 1) / step * step;
     }
-    if (call->kernel != PREFILL || split) {
+    if (call->kernel > PREFILL || split) {
         w.on_card = cuda_table(dev, l, sizeof *l);
     }
-    if (call->kernel == PREFILL) {
+    if (call->kernel <= PREFILL) {
         queue_prefill(call, &w);
     } else {
         queue(dev, &call->a, &w);
@@ -210,7 +265,7 @@ static void add_part(attention_call *call, const attention_item *item, const att
 }
 
 /* A segment as the item sees it; false if no query of it sees any slot. */
-static bool keys_of(const attention_item *item, const kv_segment *s, attention_keys *out)
+static bool keys_of(const attention_item *item, const kv_segment *s, int32_t tile, attention_keys *out)
 {
     int64_t visible = s->first == KV_ALL_VISIBLE ? INT32_MAX : item->first - s->first + 1, most = visible + item->count - 1;
 
@@ -220,7 +275,7 @@ static bool keys_of(const attention_item *item, const kv_segment *s, attention_k
     if (most <= 0) {
         return false;
     }
-    *out = (attention_keys){s->k, s->v, s->head_stride, visible, s->count, (int32_t)divide_up(most, KEYS_TILE)};
+    *out = (attention_keys){s->k, s->v, s->head_stride, visible, s->count, (int32_t)divide_up(most, tile)};
     return true;
 }
 
@@ -239,9 +294,9 @@ static void add_item(attention_call *call, const attention_item *item)
             again = true;
             n = 0;
         }
-        n += keys_of(item, &item->segments[i], &keys[n]);
+        n += keys_of(item, &item->segments[i], call->keys_tile, &keys[n]);
     }
-    if (n) {
+    if (n || call->a.fresh || call->a.out) {
         if (again) {
             launch(call);
         }
@@ -256,25 +311,55 @@ static bool aligned(const void *p)
     return (uintptr_t)p % 16 == 0;
 }
 
-static attention_kernel kernel_of(const attention_call *call, const attention_item *item, const int held[N_KERNELS])
+static bool call_aligned(const attention_launch *a, const attention_ends *ends)
 {
-    const attention_launch *a = &call->a;
-    bool fits =
-        a->act == a->kv_type && a->act != DTYPE_F32 && a->scale > 0 && aligned(a->q) && a->ldq % 8 == 0 && aligned(a->c.o);
-    attention_kernel kernel = (int64_t)item->count * a->group <= DECODE_ROWS ? DECODE : PREFILL;
+    return aligned(a->q) && a->ldq % 8 == 0 && aligned(a->c.o) && (!ends || (aligned(ends->out) && ends->ldo % 8 == 0));
+}
+
+/* Whether bulk copies can be told of the queries and of all keys of an item: a box has at most 256 heads, and strides end at 2^40. */
+static bool fits_maps(const cuda_device *dev, const attention_launch *a, const attention_item *item)
+{
+    const hopper_form f = attention_hopper_form(a->head_dim);
+    bool fits = dev->attention->encoder && f.rows >= a->group && f.shared <= dev->attention->shared_most;
+
+    for (int32_t i = 0; fits && i < item->n_segments; i++) {
+        fits = item->segments[i].head_stride < ((int64_t)1 << 40) / a->slot_bytes;
+    }
+    return fits;
+}
+
+static attention_kernel kernel_of(const cuda_device *dev, const attention_launch *a, const attention_ends *ends,
+                                  const attention_item *item)
+{
+    const int most = dev->attention->shared_most;
+    bool fits = a->act == a->kv_type && a->act != DTYPE_F32 && a->scale > 0 && call_aligned(a, ends);
 
     for (int32_t i = 0; fits && i < item->n_segments; i++) {
         fits = aligned(item->segments[i].k) && aligned(item->segments[i].v);
     }
-    return fits && held[kernel] ? kernel : PLAIN;
+    if (fits && (int64_t)item->count * a->group <= DECODE_ROWS) {
+        return attention_decode_blocks(a->head_dim, most) ? DECODE : PLAIN;
+    }
+    if (fits && fits_maps(dev, a, item)) {
+        return HOPPER;
+    }
+    return fits && attention_prefill_blocks(a->head_dim, most) ? PREFILL : PLAIN;
+}
+
+/* Whether the kernels of all items begin and finish rows themselves, each item in one launch. */
+static bool is_native(const cuda_device *dev, const attention_launch *a, const attention_ends *ends, const attention_item items[],
+                      int n_items)
+{
+    bool native = true;
+
+    for (int i = 0; native && i < n_items; i++) {
+        attention_kernel kernel = kernel_of(dev, a, ends, &items[i]);
+        native = items[i].count <= 0 || ((kernel == HOPPER || kernel == DECODE) && items[i].n_segments <= SEGMENTS_MAX);
+    }
+    return native;
 }
 
 /* --- the call that was there before --- */
-
-static bool call_aligned(const attention_launch *a)
-{
-    return aligned(a->q) && a->ldq % 8 == 0 && aligned(a->c.o);
-}
 
 static bool same_shape(const attention_shape *a, const attention_shape *b)
 {
@@ -283,12 +368,12 @@ static bool same_shape(const attention_shape *a, const attention_shape *b)
 }
 
 /* Whether this call is the last one over keys and values that lie elsewhere, all of them *shift bytes further. */
-static bool same_call(const attention_memo *m, const attention_launch *a, const attention_shape *s, const attention_item items[],
-                      int n_items, int64_t *shift)
+static bool same_call(const attention_memo *m, const attention_launch *a, const attention_ends *ends, bool native,
+                      const attention_shape *s, const attention_item items[], int n_items, int64_t *shift)
 {
     const kv_segment *known = m->segments;
-    bool same = m->valid && m->n_items == n_items && m->ldq == a->ldq && m->aligned == call_aligned(a) &&
-                same_shape(&m->shape, s);
+    bool same = m->valid && m->n_items == n_items && m->ldq == a->ldq && m->aligned == call_aligned(a, ends) &&
+                m->native == native && same_shape(&m->shape, s);
 
     *shift = 0;
     for (int i = 0; same && i < n_items; i++) {
@@ -307,12 +392,12 @@ static bool same_call(const attention_memo *m, const attention_launch *a, const 
     return same && *shift % 16 == 0;
 }
 
-static void remember(attention_memo *m, const attention_call *call, const attention_shape *s, const attention_item items[],
-                     int n_items)
+static void remember(attention_memo *m, const attention_call *call, const attention_ends *ends, bool native,
+                     const attention_shape *s, const attention_item items[], int n_items)
 {
     int32_t n = 0;
 
-    m->valid = call->n_launches == 1 && call->last.kernel != PREFILL && n_items <= PARTS_MAX;
+    m->valid = call->n_launches == 1 && call->last.kernel > PREFILL && n_items <= PARTS_MAX;
     for (int i = 0; m->valid && i < n_items; i++) {
         m->valid = n + items[i].n_segments <= SEGMENTS_MAX;
         if (m->valid) {
@@ -323,10 +408,13 @@ static void remember(attention_memo *m, const attention_call *call, const attent
     }
     m->n_items = n_items;
     m->ldq = call->a.ldq;
-    m->aligned = call_aligned(&call->a);
+    m->aligned = call_aligned(&call->a, ends);
+    m->native = native;
     m->shape = *s;
     m->work = call->last;
 }
+
+/* --- the op --- */
 
 static attention_launch launch_of(const cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const carry *c)
 {
@@ -343,35 +431,111 @@ static attention_launch launch_of(const cuda_device *dev, const attention_shape 
                               .kv_type = s->kv_type};
 }
 
-void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
-                    int n_items, const carry *c)
+/* What a kernel's tiles are, and how many of its blocks the card holds. */
+static void set_tiles(attention_call *call)
+{
+    const attention_launch *a = &call->a;
+    const hopper_form f = attention_hopper_form(a->head_dim);
+    const int most = call->dev->attention->shared_most;
+    int held = 1;
+
+    call->keys_tile = KEYS_TILE;
+    switch (call->kernel) {
+    case HOPPER:
+        call->a.tile_rows = f.rows / a->group * a->group;
+        call->keys_tile = f.keys;
+        break;
+    case PREFILL:
+        call->a.tile_rows = PREFILL_ROWS;
+        held = attention_prefill_blocks(a->head_dim, most);
+        break;
+    case DECODE:
+        call->a.tile_rows = DECODE_ROWS;
+        held = attention_decode_blocks(a->head_dim, most);
+        break;
+    default:
+        call->a.tile_rows = attention_plain_rows(a->head_dim);
+        held = attention_plain_blocks(a->head_dim);
+    }
+    call->blocks_held = (int64_t)call->dev->n_sms * held;
+}
+
+/* All items from where a says they begin to where it says they end. */
+static void attend_items(cuda_device *dev, attention_launch *a, const attention_ends *ends, bool native, const attention_shape *s,
+                         const attention_item items[], int n_items)
 {
     attention_memo *memo = dev->attention;
-    const int most = memo->shared_most;
-    const int held[N_KERNELS] = {attention_prefill_blocks(s->head_dim, most), attention_decode_blocks(s->head_dim, most),
-                                 attention_plain_blocks(s->head_dim)};
-    const int rows[N_KERNELS] = {PREFILL_ROWS, DECODE_ROWS, attention_plain_rows(s->head_dim)};
-    attention_launch a = launch_of(dev, s, q, ldq, c);
     attention_call call;
 
-    if (same_call(memo, &a, s, items, n_items, &a.shift)) {
-        a.tile_rows = memo->work.tile_rows;
-        queue(dev, &a, &memo->work);
+    if (same_call(memo, a, ends, native, s, items, n_items, &a->shift)) {
+        a->tile_rows = memo->work.tile_rows;
+        queue(dev, a, &memo->work);
         return;
     }
     memset(&call, 0, sizeof call); /* a launch takes all of it */
-    a.shift = 0;
+    a->shift = 0;
     call.dev = dev;
-    call.a = a;
-    for (call.kernel = PREFILL; call.kernel < N_KERNELS; call.kernel++) {
-        call.a.tile_rows = rows[call.kernel];
-        call.blocks_held = (int64_t)dev->n_sms * held[call.kernel];
+    call.a = *a;
+    for (int i = 0; i < n_items; i++) {
+        call.rows = items[i].row + items[i].count > call.rows ? items[i].row + items[i].count : call.rows;
+    }
+    for (call.kernel = 0; call.kernel < N_KERNELS; call.kernel++) {
         for (int i = 0; i < n_items; i++) {
-            if (items[i].count > 0 && kernel_of(&call, &items[i], held) == call.kernel) {
+            if (items[i].count > 0 && kernel_of(dev, a, ends, &items[i]) == call.kernel) {
+                set_tiles(&call);
                 add_item(&call, &items[i]);
             }
         }
         launch(&call);
     }
-    remember(memo, &call, s, items, n_items);
+    remember(memo, &call, ends, native, s, items, n_items);
+}
+
+/* "No key seen" for the rows of all items, and their division, where kernels do neither. */
+static void clear_rows(cuda_device *dev, const attention_shape *s, const attention_item items[], int n_items, const carry *c)
+{
+    static const char op[] = "attention, clear";
+    int64_t row, count;
+
+    for (int i = 0; attention_stretch(items, n_items, &i, &row, &count);) {
+        carry rows = carry_from(c, s, row);
+        if (!HEARD(dev, (uintptr_t)op, (uintptr_t)rows.o, (uintptr_t)rows.m, (uint64_t)s->n_heads, (uint64_t)s->head_dim, (uint64_t)count)) {
+            cuda_note(dev, cuda_carry_clear(dev->stream, &rows, s, count), op);
+        }
+    }
+}
+
+static void finish_rows(cuda_device *dev, const attention_shape *s, const attention_item items[], int n_items, const carry *c,
+                        const attention_ends *ends)
+{
+    static const char op[] = "attention, finish";
+    int64_t row, count;
+
+    for (int i = 0; attention_stretch(items, n_items, &i, &row, &count);) {
+        carry rows = carry_from(c, s, row);
+        void *out = act_at(&dev->base, ends->out, row * ends->ldo);
+        if (!HEARD(dev, (uintptr_t)op, (uintptr_t)rows.o, (uintptr_t)rows.m, (uint64_t)s->n_heads, (uint64_t)s->head_dim, (uint64_t)count,
+                   (uintptr_t)out, (uint64_t)ends->ldo)) {
+            cuda_note(dev, cuda_carry_finish(dev->stream, dev->base.act, &rows, s, count, out, ends->ldo), op);
+        }
+    }
+}
+
+void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
+                    int n_items, const carry *c, const attention_ends *ends)
+{
+    attention_launch a = launch_of(dev, s, q, ldq, c);
+    bool native = is_native(dev, &a, ends, items, n_items);
+
+    if (ends && native) {
+        a.fresh = ends->fresh;
+        a.out = ends->out;
+        a.ldo = ends->ldo;
+    } else if (ends && ends->fresh) {
+        clear_rows(dev, s, items, n_items, c);
+    }
+    attend_items(dev, &a, ends, native, s, items, n_items);
+    if (ends && ends->out && !native) {
+        finish_rows(dev, s, items, n_items, c, ends);
+    }
 }

@@ -8,6 +8,8 @@
 
 #include "device/cuda/internal.h"
 
+#include <cuda.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -28,7 +30,7 @@ typedef struct attention_keys {
     int64_t head_stride;
     int64_t visible; /* slots that query 0 sees, were the segment endless in both directions; query i sees i more */
     int32_t count;
-    int32_t tiles; /* of KEYS_TILE slots of which any query sees something; at least 1 */
+    int32_t tiles; /* of the kernel's slots (KEYS_TILE, or the form's) of which any query sees something; at least 1 */
 } attention_keys;
 
 /* Some of an item's segments, and the blocks that work on it: with the fewest keys last, [tile][kv_head][piece]. */
@@ -59,10 +61,31 @@ typedef struct attention_launch {
     int32_t n_kv_heads, group, head_dim;
     int32_t slot_bytes; /* of a key */
     int32_t tile_rows;  /* of a block */
+    int32_t heads_together; /* KV heads whose blocks run before those of the next ones begin: attention_hopper.cu */
     float scale;
     dtype act, kv_type;
     int64_t shift;      /* bytes from the keys and values that the lists name to those of this launch: another layer's */
+    bool fresh;         /* the carry holds nothing yet: it is not read, and every row of it is written */
+    void *out;          /* of the activation type, [rows, n_heads, head_dim], row t at out + t * ldo: rows are finished there, and
+                           of the carry only m and l are written; NULL: the carry is the result */
+    int64_t ldo;
 } attention_launch;
+
+/* What bulk copies must know of memory: a tensor of three dimensions for the queries (column, head, row), and one for the keys and
+   one for the values of each entry of attention_lists.keys (column, slot, KV head). Their sizes end where the slots do, so that
+   what lies behind the last one is never read: zeros come instead. */
+typedef struct attention_maps {
+    CUtensorMap q;
+    CUtensorMap k[SEGMENTS_MAX], v[SEGMENTS_MAX];
+} attention_maps;
+
+/* A tile of the kernel for Hopper: 0 rows where there is none for a head_dim. */
+typedef struct hopper_form {
+    int32_t rows;   /* at most; a tile has whole queries, so as many of them as a.group divides */
+    int32_t keys;
+    int32_t panel;  /* columns of a box of a copy */
+    int32_t shared; /* bytes of shared memory of a block */
+} hopper_form;
 
 /* Floats of one block's partial result. */
 static inline
@@ -87,6 +110,23 @@ int attention_plain_rows(int32_t head_dim);
 cudaError_t attention_prefill_load(int shared_most);
 cudaError_t attention_decode_load(int shared_most);
 cudaError_t attention_plain_load(void);
+
+/* cuTensorMapEncodeTiled, as the driver has it. */
+typedef CUresult (*map_encoder)(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *at, const cuuint64_t *size,
+                                const cuuint64_t *stride, const cuuint32_t *box, const cuuint32_t *step,
+                                CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+                                CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill);
+cudaError_t attention_maps_open(map_encoder *out);
+/* Maps of a launch; `rows` of q, of which a box may be told but which it may not pass. */
+cudaError_t attention_maps_make(map_encoder encoder, const attention_launch *a, const attention_lists *lists, int64_t rows,
+                                attention_maps *out);
+
+hopper_form attention_hopper_form(int32_t head_dim);
+/* built: false where the module was compiled without sm_90a, so that the kernels are empty. */
+cudaError_t attention_hopper_load(int shared_most, bool *built);
+/* Lists and maps are the host's. `counters`: two words of the card that are 0, and 0 again when the launch is done. */
+cudaError_t attention_hopper_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
+                                    const attention_maps *maps, int n_sms, unsigned *counters);
 
 /* `lists` is the host's for prefill, the card's for the others, whose grids have `blocks` blocks. */
 cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists);

@@ -147,8 +147,9 @@ __device__ __forceinline__ void attend(const attention_launch &a, const block_ta
 // The warps' maxima and sums of exponentials, and what each warp's sums are multiplied with.
 struct warp_sums {
     float m[WARPS][DECODE_ROWS], l[WARPS][DECODE_ROWS], weight[WARPS + 1][DECODE_ROWS]; // the last weight is the carry's
+    float inverse[DECODE_ROWS]; // of l
     int64_t at[DECODE_ROWS];
-    bool seen[DECODE_ROWS];
+    bool written[DECODE_ROWS]; // o is
 };
 
 template <int D> __device__ __forceinline__ void put_sums(const sums<D> &sum, int warp, float *o, warp_sums &w)
@@ -174,14 +175,14 @@ template <int D> __device__ __forceinline__ void put_sums(const sums<D> &sum, in
     }
 }
 
-// One thread a row: m and l of all warps and the carry, and the weights. A row that saw no key leaves the carry as it is.
+// One thread a row: m and l of all warps and the carry, and the weights. A row that saw no key leaves a carry as it is.
 __device__ __forceinline__ void weigh_row(const attention_launch &a, const block_task &t, int row, warp_sums &w)
 {
     const float factor = a.scale * LOG2_E;
     const int64_t at = head_row(a, t, row);
     float *to_m = t.partial ? t.partial + t.part->rows * a.head_dim + row : a.c.m + at;
     float *to_l = t.partial ? t.partial + t.part->rows * (a.head_dim + 1) + row : a.c.l + at;
-    const float before = t.partial ? -INFINITY : unscaled(*to_m, a.scale);
+    const float before = t.partial || a.fresh ? -INFINITY : unscaled(*to_m, a.scale);
     float m = before, l;
 
     for (int i = 0; i < WARPS; i++) {
@@ -197,10 +198,11 @@ __device__ __forceinline__ void weigh_row(const attention_launch &a, const block
         l += w.weight[i][row] * w.l[i][row];
     }
     w.at[row] = at;
-    w.seen[row] = seen;
-    if (t.partial || seen) {
+    w.inverse[row] = l > 0 ? 1 / l : 0;
+    w.written[row] = seen || (!t.partial && (a.fresh || a.out));
+    if (t.partial || a.fresh || seen) {
         *to_l = l;
-        if (t.partial || m != before) {
+        if (t.partial || a.fresh || m != before) {
             *to_m = m * a.scale;
         }
     }
@@ -211,15 +213,19 @@ __device__ __forceinline__ void store_sums(const attention_launch &a, const bloc
 {
     for (int i = (int)threadIdx.x; i < t.rows * D; i += THREADS) {
         int row = i / D, column = i % D;
-        if (!w.seen[row]) {
+        if (!w.written[row]) {
             continue;
         }
         float *to = t.partial ? t.partial + i : a.c.o + w.at[row] * D + column;
-        float sum = t.partial || w.weight[WARPS][row] == 0 ? 0 : *to * w.weight[WARPS][row];
+        float sum = t.partial || a.fresh || w.weight[WARPS][row] == 0 ? 0 : *to * w.weight[WARPS][row];
         for (int j = 0; j < WARPS; j++) {
             sum = fmaf(w.weight[j][row], o[(j * DECODE_ROWS + row) * decode<D>::ROW + column], sum);
         }
-        *to = sum;
+        if (a.out && !t.partial) {
+            put_finished(a, w.at[row], column, sum * w.inverse[row]);
+        } else {
+            *to = sum;
+        }
     }
 }
 
@@ -233,7 +239,7 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS) attend_decode(cons
     __shared__ warp_sums w;
     __shared__ warp_tile tiles[WARPS][decode<D>::STAGES];
     constexpr int STAGES = decode<D>::STAGES;
-    const block_task t = task_of_block(a, *lists, DECODE_ROWS);
+    const block_task t = task_of_block(a, *lists);
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     const uint32_t ring = shared_address(shared) + warp * STAGES * decode<D>::STAGE_BYTES;
     const uint32_t k_lane = ring + swizzled<D>::chunk(lane % 8 + lane / 16 * 8, lane / 8 % 2);
@@ -305,7 +311,7 @@ __global__ void __launch_bounds__(THREADS)
     const int64_t block = ((int64_t)(n_tiles - 1 - tile) * a.n_kv_heads + kv_head) * p.pieces;
     const float *partial = a.partials + p.partial0 + block * stride;
     const int64_t at = (int64_t)(p.row + query) * (a.n_kv_heads * a.group) + kv_head * a.group + stacked % a.group;
-    const float before_m = a.c.m[at], before_l = a.c.l[at];
+    const float before_m = a.fresh ? -INFINITY : a.c.m[at], before_l = a.fresh ? 0 : a.c.l[at];
     float m = -INFINITY;
 
     for (int i = (int)threadIdx.x; i < p.pieces; i += THREADS) {
@@ -316,7 +322,7 @@ __global__ void __launch_bounds__(THREADS)
     for (int i = 0; i < p.pieces; i++) {
         m = fmaxf(m, weight[i]);
     }
-    if (m == -INFINITY) {
+    if (m == -INFINITY && !a.fresh && !a.out) {
         return; // nothing was seen: the carry stays
     }
     m = fmaxf(m, before_m);
@@ -326,6 +332,11 @@ __global__ void __launch_bounds__(THREADS)
     }
     __syncthreads();
     const float share = before_m == -INFINITY ? 0 : expf(before_m - m);
+    float l = share > 0 ? share * before_l : 0;
+    for (int i = 0; i < p.pieces; i++) {
+        l = weight[i] > 0 ? fmaf(weight[i], l_of[i], l) : l;
+    }
+    const float inverse = l > 0 ? 1 / l : 0;
     for (int d = (int)threadIdx.x; d < a.head_dim; d += THREADS) {
         const float *o = partial + in_tile * a.head_dim + d;
         float sum = share > 0 ? share * a.c.o[at * a.head_dim + d] : 0;
@@ -340,13 +351,13 @@ __global__ void __launch_bounds__(THREADS)
                 sum = i + j < p.pieces ? fmaf(weight[i + j], x[j], sum) : sum;
             }
         }
-        a.c.o[at * a.head_dim + d] = sum;
+        if (a.out) {
+            put_finished(a, at, d, sum * inverse);
+        } else {
+            a.c.o[at * a.head_dim + d] = sum;
+        }
     }
     if (threadIdx.x == 0) {
-        float l = share > 0 ? share * before_l : 0;
-        for (int i = 0; i < p.pieces; i++) {
-            l = fmaf(weight[i], l_of[i], l);
-        }
         a.c.l[at] = l;
         a.c.m[at] = m;
     }

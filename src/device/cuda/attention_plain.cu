@@ -214,7 +214,7 @@ template <int D> __global__ void __launch_bounds__(THREADS)
     }
     extern __shared__ __align__(16) float floats[];
     float *q = floats, *slots = q + plain<D>::TILE_ROWS * plain<D>::LD, *scores = slots + STEP * plain<D>::LD;
-    const block_task t = task_of_block(a, *lists, plain<D>::TILE_ROWS);
+    const block_task t = task_of_block(a, *lists);
     sums<D> sum = {};
     key_walk walk;
 

@@ -303,7 +303,7 @@ __global__ void __launch_bounds__(prefill<D>::THREADS, prefill<D>::BLOCKS)
     uint32_t q_held[P::ROW_TILES][P::Q_STAYS ? D / 16 : 1][4];
 
     if (threadIdx.x == 0) {
-        b.task = task_of_block(a, lists, PREFILL_ROWS);
+        b.task = task_of_block(a, lists);
         walk_start(b.walk, t);
         b.tiles[0] = walk_next(b.walk, a, t);
         b.tiles[1] = walk_next(b.walk, a, t);

@@ -23,9 +23,31 @@ struct block_task {
     float *partial;     // where the result goes; nullptr: on from the carry and back into it
 };
 
-static __device__ __forceinline__ block_task task_of_block(const attention_launch &a, const attention_lists &lists, int tile_rows)
+// Part n of the lists, rows from tile * a.tile_rows on, one KV head, one range of the key tiles.
+static __device__ __forceinline__ block_task task_of_tile(const attention_launch &a, const attention_lists &lists, int n, int tile,
+                                                          int kv_head, int piece)
 {
+    const attention_part &p = lists.parts[n];
+    const int n_tiles = (p.stack + a.tile_rows - 1) / a.tile_rows;
+    // Where the merge looks for it.
+    const int64_t block = ((int64_t)(n_tiles - 1 - tile) * a.n_kv_heads + kv_head) * p.pieces + piece;
     block_task t;
+
+    t.lists = &lists;
+    t.part = &p;
+    t.kv_head = kv_head;
+    t.first_row = tile * a.tile_rows;
+    t.rows = min(a.tile_rows, p.stack - t.first_row);
+    t.query0 = t.first_row / a.group;
+    t.query1 = (t.first_row + t.rows - 1) / a.group;
+    t.from = (int)((int64_t)p.tiles * piece / p.pieces);
+    t.to = (int)((int64_t)p.tiles * (piece + 1) / p.pieces);
+    t.partial = p.pieces > 1 ? a.partials + p.partial0 + block * partial_floats(p.rows, a.head_dim) : nullptr;
+    return t;
+}
+
+static __device__ __forceinline__ block_task task_of_block(const attention_launch &a, const attention_lists &lists)
+{
     int n = 0, block = (int)blockIdx.x;
 
     while (n + 1 < lists.n_parts && block >= lists.parts[n + 1].block0) {
@@ -34,20 +56,9 @@ static __device__ __forceinline__ block_task task_of_block(const attention_launc
     const attention_part &p = lists.parts[n];
     block -= p.block0;
     int piece = block % p.pieces, rest = block / p.pieces;
-    int n_tiles = (p.stack + tile_rows - 1) / tile_rows;
+    int n_tiles = (p.stack + a.tile_rows - 1) / a.tile_rows;
     // The last queries see the most keys: their blocks start first.
-    int tile = n_tiles - 1 - rest / a.n_kv_heads;
-    t.lists = &lists;
-    t.part = &p;
-    t.kv_head = rest % a.n_kv_heads;
-    t.first_row = tile * tile_rows;
-    t.rows = min(tile_rows, p.stack - t.first_row);
-    t.query0 = t.first_row / a.group;
-    t.query1 = (t.first_row + t.rows - 1) / a.group;
-    t.from = (int)((int64_t)p.tiles * piece / p.pieces);
-    t.to = (int)((int64_t)p.tiles * (piece + 1) / p.pieces);
-    t.partial = p.pieces > 1 ? a.partials + p.partial0 + block * partial_floats(p.rows, a.head_dim) : nullptr;
-    return t;
+    return task_of_tile(a, lists, n, n_tiles - 1 - rest / a.n_kv_heads, rest % a.n_kv_heads, piece);
 }
 
 // Row i of a block as an index into [rows, n_heads] of the whole call.
@@ -225,6 +236,19 @@ template <int D> struct swizzled {
 };
 
 // --- the carry ---
+
+// A finished element, of a row of the carry.
+static __device__ __forceinline__ void put_finished(const attention_launch &a, int64_t row, int column, float x)
+{
+    const int heads = a.n_kv_heads * a.group;
+    const int64_t at = row / heads * a.ldo + row % heads * a.head_dim + column;
+
+    if (a.act == DTYPE_BF16) {
+        ((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(x);
+    } else {
+        ((__half *)a.out)[at] = __float2half_rn(x);
+    }
+}
 
 // The largest score as the kernels of the matrix unit keep it: before the scale.
 static __device__ __forceinline__ float unscaled(float m, float scale)

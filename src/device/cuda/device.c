@@ -296,9 +296,9 @@ static void op_carry_clear(device *dev, const carry *c, const attention_shape *s
 }
 
 static void op_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
-                         int n_items, const carry *c)
+                         int n_items, const carry *c, const attention_ends *ends)
 {
-    cuda_attention(enter(dev, "attention"), s, q, ldq, items, n_items, c);
+    cuda_attention(enter(dev, "attention"), s, q, ldq, items, n_items, c, ends);
     leave();
 }
 

@@ -82,7 +82,7 @@ size_t cuda_read_turn_bytes(int n_sms);
 
 /* The op itself: chooses the kernel by shape and type, keeps its failure in the device. */
 void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
-                    int n_items, const carry *c);
+                    int n_items, const carry *c, const attention_ends *ends);
 
 #ifdef __cplusplus
 }
