@@ -27,7 +27,7 @@ typedef enum attention_kernel { HOPPER, PREFILL, DECODE, PLAIN, N_KERNELS } atte
 typedef struct attention_work {
     attention_kernel kernel;
     const attention_lists *on_card; /* NULL: not needed. In a pass that repeats it lies there from again() on */
-    int32_t blocks, merge_blocks;   /* merge_blocks 0: nothing was split */
+    int32_t blocks, merge_rows;     /* merge_rows 0: nothing was split */
     int32_t tile_rows;
 } attention_work;
 
@@ -101,6 +101,7 @@ lariat_status cuda_attention_open(cuda_device *dev)
     status = status ? status : attention_prefill_load(most);
     status = status ? status : attention_decode_load(most);
     status = status ? status : attention_plain_load();
+    status = status ? status : attention_merge_load();
     return status == cudaSuccess ? LARIAT_OK : cuda_failure(dev->ordinal, dev->name, "its kernels cannot be loaded", status);
 }
 
@@ -127,15 +128,15 @@ static void queue(cuda_device *dev, const attention_launch *a, const attention_w
     uint32_t scale;
 
     memcpy(&scale, &a->scale, sizeof scale);
-    if (HEARD(dev, (uintptr_t)name, (uintptr_t)w->on_card, (uint64_t)w->blocks, (uint64_t)w->merge_blocks, (uintptr_t)a->q,
+    if (HEARD(dev, (uintptr_t)name, (uintptr_t)w->on_card, (uint64_t)w->blocks, (uint64_t)w->merge_rows, (uintptr_t)a->q,
               (uint64_t)a->ldq, (uintptr_t)a->c.o, (uint64_t)a->shift, (uint64_t)a->head_dim, (uint64_t)a->group,
               (uint64_t)a->n_kv_heads, scale, (uint64_t)a->kv_type, (uint64_t)a->fresh, (uintptr_t)a->out, (uint64_t)a->ldo)) {
         return;
     }
     cuda_note(dev, w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->on_card, w->blocks)
                                        : attention_plain_launch(dev->stream, a, w->on_card, w->blocks), name);
-    if (w->merge_blocks) {
-        cuda_note(dev, attention_merge_launch(dev->stream, a, w->on_card, w->merge_blocks), "merge of attention");
+    if (w->merge_rows) {
+        cuda_note(dev, attention_merge_launch(dev->stream, a, w->on_card, w->merge_rows), "merge of attention");
     }
 }
 
@@ -177,8 +178,8 @@ static void queue_prefill(attention_call *call, const attention_work *w)
     }
     cuda_note(dev, w->kernel == HOPPER ? launch_hopper(call) : attention_prefill_launch(dev->stream, &call->a, &call->lists),
               "attention");
-    if (w->merge_blocks) {
-        cuda_note(dev, attention_merge_launch(dev->stream, &call->a, w->on_card, w->merge_blocks), "merge of attention");
+    if (w->merge_rows) {
+        cuda_note(dev, attention_merge_launch(dev->stream, &call->a, w->on_card, w->merge_rows), "merge of attention");
     }
 }
 
@@ -193,7 +194,7 @@ static void launch(attention_call *call)
         return;
     }
     for (int i = 0; split && i < l->n_parts; i++) {
-        w.merge_blocks += l->parts[i].stack * call->a.n_kv_heads;
+        w.merge_rows += l->parts[i].stack * call->a.n_kv_heads;
     }
     if (repeats) { /* one recording for many lengths: at most half a filling of the card too many */
         int32_t step = (dev->n_sms + 1) / 2;

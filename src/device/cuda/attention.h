@@ -110,6 +110,7 @@ int attention_plain_rows(int32_t head_dim);
 cudaError_t attention_prefill_load(int shared_most);
 cudaError_t attention_decode_load(int shared_most);
 cudaError_t attention_plain_load(void);
+cudaError_t attention_merge_load(void);
 
 /* cuTensorMapEncodeTiled, as the driver has it. */
 typedef CUresult (*map_encoder)(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *at, const cuuint64_t *size,
@@ -132,9 +133,9 @@ cudaError_t attention_hopper_launch(cudaStream_t stream, const attention_launch 
 cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists);
 cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks);
 cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks);
-/* Takes the partial results of all parts with more than one piece into the carry, in the order of the keys. A block takes one
-   row of all parts' stacks and KV heads. */
-cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks);
+/* Takes the partial results of all parts with more than one piece into the carry, in the order of the keys, or finishes them.
+   rows: of all parts' stacks, times KV heads. */
+cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t rows);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,5 @@
-// Attention for a few rows on the matrix unit: keys streamed once, and what is split over the keys merged in their order.
-// Rests on attention_tile.cuh. attention_prefill.cu has the form for many rows.
+// Attention for a few rows on the matrix unit: keys streamed once.
+// Rests on attention_tile.cuh. attention_prefill.cu has the form for many rows, attention_merge.cu what joins pieces.
 //
 // Budget of a tile of 64 keys at head_dim 128: 32 KB, for up to 16 rows (all heads of a KV head) 256 matrix instructions.
 // At 4.2 TB/s and 132 multiprocessors a tile comes every 1,000 ns; its arithmetic takes a third of that. So only bytes in
@@ -286,83 +286,6 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS) attend_decode(cons
     store_sums<D>(a, t, (const float *)shared, w);
 }
 
-// --- the merge of what was split ---
-
-// Pieces that are loaded before the first is used: the merge is all latency.
-constexpr int AHEAD = 16;
-
-// One block a row of a part's stack. A piece that saw nothing has m = -inf and an o that was never written.
-__global__ void __launch_bounds__(THREADS)
-    merge_pieces(const __grid_constant__ attention_launch a, const attention_lists *lists)
-{
-    __shared__ float weight[PIECES_MAX], l_of[PIECES_MAX];
-    int n = 0, row = (int)blockIdx.x;
-
-    while (n < lists->n_parts && row >= lists->parts[n].stack * a.n_kv_heads) {
-        row -= lists->parts[n++].stack * a.n_kv_heads;
-    }
-    if (n == lists->n_parts || lists->parts[n].pieces == 1) {
-        return;
-    }
-    const attention_part &p = lists->parts[n];
-    const int kv_head = row / p.stack, stacked = row % p.stack, tile = stacked / a.tile_rows, in_tile = stacked % a.tile_rows;
-    const int n_tiles = (p.stack + a.tile_rows - 1) / a.tile_rows, query = stacked / a.group;
-    const int64_t stride = partial_floats(p.rows, a.head_dim);
-    const int64_t block = ((int64_t)(n_tiles - 1 - tile) * a.n_kv_heads + kv_head) * p.pieces;
-    const float *partial = a.partials + p.partial0 + block * stride;
-    const int64_t at = (int64_t)(p.row + query) * (a.n_kv_heads * a.group) + kv_head * a.group + stacked % a.group;
-    const float before_m = a.fresh ? -INFINITY : a.c.m[at], before_l = a.fresh ? 0 : a.c.l[at];
-    float m = -INFINITY;
-
-    for (int i = (int)threadIdx.x; i < p.pieces; i += THREADS) {
-        weight[i] = partial[i * stride + p.rows * a.head_dim + in_tile];
-        l_of[i] = partial[i * stride + p.rows * (a.head_dim + 1) + in_tile];
-    }
-    __syncthreads();
-    for (int i = 0; i < p.pieces; i++) {
-        m = fmaxf(m, weight[i]);
-    }
-    if (m == -INFINITY && !a.fresh && !a.out) {
-        return; // nothing was seen: the carry stays
-    }
-    m = fmaxf(m, before_m);
-    __syncthreads();
-    for (int i = (int)threadIdx.x; i < p.pieces; i += THREADS) {
-        weight[i] = weight[i] == -INFINITY ? 0 : expf(weight[i] - m);
-    }
-    __syncthreads();
-    const float share = before_m == -INFINITY ? 0 : expf(before_m - m);
-    float l = share > 0 ? share * before_l : 0;
-    for (int i = 0; i < p.pieces; i++) {
-        l = weight[i] > 0 ? fmaf(weight[i], l_of[i], l) : l;
-    }
-    const float inverse = l > 0 ? 1 / l : 0;
-    for (int d = (int)threadIdx.x; d < a.head_dim; d += THREADS) {
-        const float *o = partial + in_tile * a.head_dim + d;
-        float sum = share > 0 ? share * a.c.o[at * a.head_dim + d] : 0;
-        for (int i = 0; i < p.pieces; i += AHEAD) {
-            float x[AHEAD];
-#pragma unroll
-            for (int j = 0; j < AHEAD; j++) {
-                x[j] = i + j < p.pieces && weight[i + j] > 0 ? o[(i + j) * stride] : 0;
-            }
-#pragma unroll
-            for (int j = 0; j < AHEAD; j++) {
-                sum = i + j < p.pieces ? fmaf(weight[i + j], x[j], sum) : sum;
-            }
-        }
-        if (a.out) {
-            put_finished(a, at, d, sum * inverse);
-        } else {
-            a.c.o[at * a.head_dim + d] = sum;
-        }
-    }
-    if (threadIdx.x == 0) {
-        a.c.l[at] = l;
-        a.c.m[at] = m;
-    }
-}
-
 template <typename T, int D> cudaError_t load_kernel(int shared_most)
 {
     if (decode<D>::SHARED > shared_most) {
@@ -421,21 +344,13 @@ int attention_decode_blocks(int32_t head_dim, int shared_most)
 
 cudaError_t attention_decode_load(int shared_most)
 {
-    cudaFuncAttributes unused;
     cudaError_t status = load_type<__nv_bfloat16>(shared_most);
 
-    status = status ? status : load_type<__half>(shared_most);
-    return status ? status : cudaFuncGetAttributes(&unused, merge_pieces);
+    return status ? status : load_type<__half>(shared_most);
 }
 
 cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks)
 {
     return a->act == DTYPE_BF16 ? launch_type<__nv_bfloat16>(stream, *a, lists, (unsigned)blocks)
                                 : launch_type<__half>(stream, *a, lists, (unsigned)blocks);
-}
-
-cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks)
-{
-    merge_pieces<<<(unsigned)blocks, THREADS, 0, stream>>>(*a, lists);
-    return cudaGetLastError();
 }

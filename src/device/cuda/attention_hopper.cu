@@ -11,13 +11,14 @@
 namespace
 {
 
-// Rows and keys of a tile, and where registers go, by head_dim. The keys are as many as leave the scores, their 16-bit form and
-// the sums in registers, and two stages of K and V in shared memory.
+// Rows and keys of a tile, and where registers go, by head_dim. More keys make a tile's fixed costs rarer, until the scores, their
+// 16-bit form and the sums do not fit into registers, or two stages of K and V not into shared memory (256). Measured:
+// docs/kernels.md.
 template <int D> struct tile {
-    static constexpr int CONSUMERS = 2, KEYS = 128, PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
+    static constexpr int CONSUMERS = 2, KEYS = 160, PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
 };
 template <> struct tile<64> {
-    static constexpr int CONSUMERS = 3, KEYS = 128, PRODUCER_REGISTERS = 32, CONSUMER_REGISTERS = 160;
+    static constexpr int CONSUMERS = 3, KEYS = 96, PRODUCER_REGISTERS = 32, CONSUMER_REGISTERS = 160;
 };
 template <> struct tile<256> {
     static constexpr int CONSUMERS = 2, KEYS = 80, PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
@@ -26,15 +27,17 @@ template <> struct tile<256> {
 // Whether this is the code of a card that has wgmma: a build may have left it out.
 __device__ int is_hopper_code = HOPPER_CODE;
 
-template <int D> struct hopper_tile : tile<D> {
-    static constexpr int ROWS = 64 * tile<D>::CONSUMERS;
-    static constexpr int THREADS = 128 * (1 + tile<D>::CONSUMERS);
-    static constexpr int PANEL = D % 64 ? 32 : 64; // columns that one box of a copy brings, as wide as the swizzle
-    static constexpr int PANELS = D / PANEL;
-    static constexpr int STAGES = 2; // of K, and of V
-    static constexpr int Q_BYTES = ROWS * D * 2, TILE_BYTES = tile<D>::KEYS * D * 2;
-    static constexpr int BARRIERS = Q_BYTES + 2 * STAGES * TILE_BYTES; // where they lie, behind Q, K and V
-    static constexpr int SHARED = BARRIERS + 256;
+// The same in all threads of a warp: descriptors are formed by the unit that works once a warp.
+__device__ __forceinline__ uint32_t uniform(uint32_t x)
+{
+    return __shfl_sync(0xffffffff, x, 0);
+}
+
+// A block of the plan as the producer hands it to the consumers: who else would divide would do so while products wait.
+struct handed {
+    int part; // -1: there is nothing any more
+    int kv_head, first_row, rows, query0, query1, from, to;
+    int64_t partial; // floats into a.partials; -1: none
 };
 
 // What lies behind the tiles in shared memory.
@@ -42,7 +45,19 @@ struct barriers {
     uint64_t q_full, q_empty;
     uint64_t k_full[2], k_empty[2], v_full[2], v_empty[2];
     uint64_t block_full[2], block_empty[2];
-    int block[2]; // what is worked on next; -1: nothing any more
+    handed block[2]; // what is worked on next
+};
+
+template <int D> struct hopper_tile : tile<D> {
+    static constexpr int ROWS = 64 * tile<D>::CONSUMERS;
+    static constexpr int THREADS = 128 * (1 + tile<D>::CONSUMERS);
+    static constexpr int PANEL = D % 64 ? 32 : 64; // columns that one box of a copy brings, as wide as the swizzle
+    static constexpr int PANELS = D / PANEL;
+    static constexpr int STAGES = 2; // of K, and of V
+    static constexpr int FIRST = tile<D>::KEYS / 32 * 16; // keys whose exponentials are formed before the values are waited for
+    static constexpr int Q_BYTES = ROWS * D * 2, TILE_BYTES = tile<D>::KEYS * D * 2;
+    static constexpr int BARRIERS = Q_BYTES + 2 * STAGES * TILE_BYTES; // where they lie, behind Q, K and V
+    static constexpr int SHARED = BARRIERS + (int)sizeof(barriers);
 };
 
 // --- which block of the plan does what, and the walk over its key tiles ---
@@ -65,25 +80,23 @@ __device__ __forceinline__ block_task task_of(const attention_launch &a, const a
     return task_of_tile(a, lists, n, n_tiles - 1 - in_heads / heads, head0 + in_heads % heads, piece);
 }
 
-// From the last key tile of a segment to its first, so that masks come first.
-template <int KEYS> struct tile_walk {
-    int segment, base, n; // the segment, key tiles of the part before it, its own
-    int block, low;       // the tile of it that is next; the last one
-    int visible, whole;   // slots that query0 would see, and what every query sees
+// From the last key tile of a segment to its first: those that need a mask come first.
+template <int KEYS> struct segment_walk {
+    int segment, base, n;  // the segment, key tiles of the part before it, its own
+    int block;             // its last tile that is looked at; the others follow downwards
+    int masked, whole;     // so many tiles with a mask, then so many that all queries see whole
+    int visible;           // slots that query0 would see
 
     __device__ __forceinline__ void start(const block_task &t)
     {
         segment = t.part->keys0 - 1;
         base = n = 0;
-        block = -1;
-        low = 0;
     }
 
-    // False if there is no further tile.
+    // The next segment with tiles for the block; false if there is none.
     __device__ __forceinline__ bool next(const block_task &t)
     {
-        block--;
-        while (block < low) {
+        do {
             base += n;
             segment++;
             if (segment >= t.part->keys0 + t.part->n_keys || base >= t.to) {
@@ -91,18 +104,14 @@ template <int KEYS> struct tile_walk {
             }
             const attention_keys &s = t.lists->keys[segment];
             const int seen = (int)min(max(s.visible + t.query1, (int64_t)0), (int64_t)s.count);
+            const int low = max(t.from - base, 0), end = min(t.to - base, (seen + KEYS - 1) / KEYS);
             n = s.tiles;
             visible = (int)max(min(s.visible + t.query0, (int64_t)s.count), -(int64_t)(1 << 30));
-            whole = max(visible, 0);
-            block = min(t.to - base, (seen + KEYS - 1) / KEYS) - 1;
-            low = max(t.from - base, 0);
-        }
+            whole = max(min(max(visible, 0) / KEYS, end) - low, 0);
+            masked = end - low - whole;
+            block = end - 1;
+        } while (masked + whole <= 0);
         return true;
-    }
-
-    __device__ __forceinline__ bool masked() const
-    {
-        return (block + 1) * KEYS > whole;
     }
 };
 
@@ -114,6 +123,7 @@ template <int D> struct producer {
     const attention_maps &maps;
     uint32_t shared;   // where Q begins
     uint32_t barriers_at;
+    handed *slots;
     uint64_t keep;
     uint32_t n_tiles;  // key tiles asked for so far
 
@@ -155,25 +165,28 @@ template <int D> struct producer {
     // Everything of one block of the plan. Values follow one tile behind the keys. Returns whether there was any.
     __device__ __forceinline__ bool load_block(const block_task &t, uint32_t n_blocks)
     {
-        tile_walk<H::KEYS> walk;
+        segment_walk<H::KEYS> walk;
         int segment = 0, block = 0;
+        bool first = true;
 
         walk.start(t);
-        if (!walk.next(t)) {
-            return false;
-        }
-        load_keys(t, walk.segment, walk.block, 0, n_tiles);
-        load_q(t, n_blocks);
-        segment = walk.segment;
-        block = walk.block;
         while (walk.next(t)) {
-            load_keys(t, walk.segment, walk.block, 0, n_tiles + 1);
-            load_keys(t, segment, block, 1, n_tiles++);
-            segment = walk.segment;
-            block = walk.block;
+            for (int left = walk.masked + walk.whole; left; left--) {
+                load_keys(t, walk.segment, walk.block, 0, n_tiles + !first);
+                if (first) {
+                    load_q(t, n_blocks);
+                } else {
+                    load_keys(t, segment, block, 1, n_tiles++);
+                }
+                first = false;
+                segment = walk.segment;
+                block = walk.block--;
+            }
         }
-        load_keys(t, segment, block, 1, n_tiles++);
-        return true;
+        if (!first) {
+            load_keys(t, segment, block, 1, n_tiles++);
+        }
+        return !first;
     }
 
     // counters[0]: blocks given out beyond the first of each; counters[1]: producers that are done; the last one clears both.
@@ -185,13 +198,15 @@ template <int D> struct producer {
         for (uint32_t i = 0;; i++) {
             const uint32_t slot = i % 2;
             hopper::wait(at(offsetof(barriers, block_empty)) + slot * 8, i / 2 & 1 ^ 1);
-            const bool any = block < lists.n_blocks;
-            asm volatile("st.shared.s32 [%0], %1;" ::"r"(at(offsetof(barriers, block)) + slot * 4), "r"(any ? block : -1) : "memory");
-            hopper::arrive(at(offsetof(barriers, block_full)) + slot * 8);
-            if (!any) {
+            if (block >= lists.n_blocks) {
+                slots[slot].part = -1;
+                hopper::arrive(at(offsetof(barriers, block_full)) + slot * 8);
                 break;
             }
             const block_task t = task_of(a, lists, block);
+            slots[slot] = {(int)(t.part - lists.parts), t.kv_head, t.first_row, t.rows, t.query0, t.query1, t.from, t.to,
+                           t.partial ? t.partial - a.partials : -1};
+            hopper::arrive(at(offsetof(barriers, block_full)) + slot * 8);
             block = (int)(gridDim.x + atomicAdd(&counters[0], 1u));
             n_blocks += load_block(t, n_blocks);
         }
@@ -215,8 +230,10 @@ template <typename T, int D> struct consumer {
     using H = hopper_tile<D>;
     const attention_launch &a;
     uint32_t shared, barriers_at;
+    const handed *slots;
     int group, lane, row0; // number of the warpgroup; the thread's first row in the tile
     int query[2];          // of its rows, from the tile's first
+    hopper::descriptor q;  // of its 64 rows
     uint32_t n_tiles, n_blocks;
 
     __device__ __forceinline__ uint32_t at(size_t offset) const
@@ -252,36 +269,41 @@ template <typename T, int D> struct consumer {
         }
     }
 
-    // s = q k, of the tile in this stage. Only begun.
-    __device__ __forceinline__ void multiply_keys(float (&s)[H::KEYS / 2], int stage) const
+    __device__ __forceinline__ hopper::descriptor describe_keys(int stage) const
     {
-        const uint64_t q = hopper::describe_rows<H::PANEL>(shared + group * 64 * H::PANEL * 2);
-        const uint64_t k = hopper::describe_rows<H::PANEL>(shared + H::Q_BYTES + stage * H::TILE_BYTES);
+        return hopper::describe_rows<H::PANEL>(uniform(shared + H::Q_BYTES + stage * H::TILE_BYTES));
+    }
 
+    __device__ __forceinline__ hopper::descriptor describe_values(int stage) const
+    {
+        return hopper::describe_columns<H::PANEL>(uniform(shared + H::Q_BYTES + (H::STAGES + stage) * H::TILE_BYTES),
+                                                  H::KEYS * H::PANEL * 2);
+    }
+
+    // s = q k. Only begun.
+    __device__ __forceinline__ void multiply_keys(float (&s)[H::KEYS / 2], const hopper::descriptor &k) const
+    {
 #pragma unroll
         for (int d = 0; d < D / 16; d++) {
             const int panel = d * 16 / H::PANEL, further = d * 16 % H::PANEL * 2;
-            hopper::product<T, H::KEYS>::rows(s, q + (panel * H::ROWS * H::PANEL * 2 + further) / 16,
-                                              k + (panel * H::KEYS * H::PANEL * 2 + further) / 16, d > 0);
+            hopper::product<T, H::KEYS>::rows(s, q.at(panel * H::ROWS * H::PANEL * 2 + further),
+                                              k.at(panel * H::KEYS * H::PANEL * 2 + further), d > 0);
         }
         hopper::products_commit();
     }
 
     // o += p v. Only begun.
-    __device__ __forceinline__ void multiply_values(const uint32_t (&p)[H::KEYS / 16][4], sums<D> &s, int stage) const
+    __device__ __forceinline__ void multiply_values(const uint32_t (&p)[H::KEYS / 16][4], sums<D> &s, const hopper::descriptor &v) const
     {
-        const uint64_t v = hopper::describe_columns<H::PANEL>(shared + H::Q_BYTES + (H::STAGES + stage) * H::TILE_BYTES,
-                                                              H::KEYS * H::PANEL * 2);
-
 #pragma unroll
         for (int n = 0; n < H::KEYS / 16; n++) {
-            hopper::product<T, D>::columns(s.o, p[n], v + n * 16 * H::PANEL * 2 / 16);
+            hopper::product<T, D>::columns(s.o, p[n], v.at(n * 16 * H::PANEL * 2));
         }
         hopper::products_commit();
     }
 
     // Keys that a row does not see score -inf.
-    __device__ __forceinline__ void mask(const tile_walk<H::KEYS> &walk, int count, float (&s)[H::KEYS / 2]) const
+    __device__ __forceinline__ void mask(const segment_walk<H::KEYS> &walk, int count, float (&s)[H::KEYS / 2]) const
     {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
@@ -294,43 +316,68 @@ template <typename T, int D> struct consumer {
         }
     }
 
-    // Scores become exp(score - m), with m raised to the largest of them, and l is brought to the new m. shrink: what o is to be
-    // multiplied with, exactly 1 where m has not grown.
-    __device__ __forceinline__ void soften(float (&s)[H::KEYS / 2], sums<D> &sum, float factor, float (&shrink)[2]) const
+    // Raises m to the largest score. shrink: what o and l are to be multiplied with then, exactly 1 where m has not grown, but for a
+    // row that has seen nothing.
+    __device__ __forceinline__ void raise(const float (&s)[H::KEYS / 2], sums<D> &sum, float factor, float (&shrink)[2],
+                                          float (&base)[2]) const
     {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            float m = sum.m[half];
+            float m0 = sum.m[half], m1 = s[2 * half]; // two chains, as one alone waits for itself
 #pragma unroll
             for (int n = 0; n < H::KEYS / 8; n++) {
-                m = fmaxf(m, fmaxf(s[4 * n + 2 * half], s[4 * n + 2 * half + 1]));
+                m0 = fmaxf(m0, s[4 * n + 2 * half]);
+                m1 = fmaxf(m1, s[4 * n + 2 * half + 1]);
             }
-            m = fmaxf(m, __shfl_xor_sync(0xffffffff, m, 1));
-            m = fmaxf(m, __shfl_xor_sync(0xffffffff, m, 2));
-            const float base = m == -INFINITY ? 0 : m * factor; // -inf - -inf is never formed
-            shrink[half] = m == sum.m[half] ? 1 : exp2_fast(fmaf(sum.m[half], factor, -base));
-            sum.m[half] = m;
-            float l = 0;
-#pragma unroll
-            for (int n = 0; n < H::KEYS / 8; n++) {
-#pragma unroll
-                for (int i = 4 * n + 2 * half; i < 4 * n + 2 * half + 2; i++) {
-                    s[i] = exp2_fast(fmaf(s[i], factor, -base));
-                    l += s[i];
-                }
-            }
-            sum.l[half] = fmaf(sum.l[half], shrink[half], l);
+            m0 = fmaxf(m0, m1);
+            m0 = fmaxf(m0, __shfl_xor_sync(0xffffffff, m0, 1));
+            m0 = fmaxf(m0, __shfl_xor_sync(0xffffffff, m0, 2));
+            const float top = m0 == -INFINITY ? 0 : m0; // -inf - -inf is never formed
+            // No branch: where one is, the compiler has products waited for. exp2_fast(0) is 1.
+            shrink[half] = exp2_fast((sum.m[half] - top) * factor);
+            base[half] = top * factor;
+            sum.m[half] = m0;
+            sum.l[half] *= shrink[half];
         }
+    }
+
+    // Scores of keys [FROM, TO) become exp(score - m), and l grows by them.
+    template <int FROM, int TO>
+    __device__ __forceinline__ void soften(float (&s)[H::KEYS / 2], sums<D> &sum, float factor, const float (&base)[2]) const
+    {
+        float l[2][2] = {};
+
+#pragma unroll
+        for (int n = FROM / 8; n < TO / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                s[4 * n + i] = exp2_fast(fmaf(s[4 * n + i], factor, -base[i / 2]));
+                l[i / 2][i % 2] += s[4 * n + i];
+            }
+        }
+        sum.l[0] += l[0][0] + l[0][1];
+        sum.l[1] += l[1][0] + l[1][1];
     }
 
     __device__ __forceinline__ void scale_sums(sums<D> &sum, const float (&shrink)[2]) const
     {
-        // After the first tiles most maxima stay as they are.
-        if (__any_sync(0xffffffff, shrink[0] != 1 || shrink[1] != 1)) {
 #pragma unroll
-            for (int i = 0; i < D / 2; i++) {
-                sum.o[i] *= shrink[i / 2 % 2];
-            }
+        for (int i = 0; i < D / 2; i++) {
+            sum.o[i] *= shrink[i / 2 % 2];
+        }
+    }
+
+    // Waits for the product with the values, and brings o to the new m. After the first tiles most maxima stay as they are. The
+    // branch stands before the wait, since the compiler moves the wait up in front of the exponentials where it can.
+    __device__ __forceinline__ void take_sums(sums<D> &sum, const float (&shrink)[2]) const
+    {
+        if (__any_sync(0xffffffff, shrink[0] != 1 || shrink[1] != 1)) {
+            hopper::products_wait<0>();
+            hopper::pin(sum.o);
+            scale_sums(sum, shrink);
+        } else {
+            hopper::products_wait<0>();
+            hopper::pin(sum.o);
         }
     }
 
@@ -353,13 +400,51 @@ template <typename T, int D> struct consumer {
         }
     }
 
+    // A tile of keys, and the values of the tile before it.
+    template <bool MASKED>
+    __device__ __forceinline__ void step(const segment_walk<H::KEYS> &walk, const block_task &t, float (&s)[H::KEYS / 2],
+                                         uint32_t (&p)[H::KEYS / 16][4], sums<D> &sum, float factor)
+    {
+        constexpr int TURN = 256;
+        const int v_stage = n_tiles % 2, k_stage = v_stage ^ 1;
+        const uint32_t v_parity = n_tiles / 2 & 1, k_parity = (n_tiles + 1) / 2 & 1;
+        const uint32_t k_full = at(offsetof(barriers, k_full)) + k_stage * 8, v_full = at(offsetof(barriers, v_full)) + v_stage * 8;
+        const hopper::descriptor k = describe_keys(k_stage), v = describe_values(v_stage);
+        float shrink[2], base[2];
+
+        n_tiles++;
+        if (!(hopper::ended(k_full, k_parity) & hopper::ended(v_full, v_parity))) {
+            hopper::wait(k_full, k_parity);
+            hopper::wait(v_full, v_parity);
+        }
+        hopper::turn_wait(1 + group, TURN);
+        hopper::pin(sum.o);
+        hopper::products_begin();
+        multiply_keys(s, k);
+        multiply_values(p, sum, v);
+        hopper::turn_arrive(1 + (group + 1) % H::CONSUMERS, TURN);
+        hopper::products_wait<1>();
+        hopper::pin(s);
+        leave(offsetof(barriers, k_empty), k_stage);
+        if (MASKED) {
+            mask(walk, t.lists->keys[walk.segment].count, s);
+        }
+        raise(s, sum, factor, shrink, base);
+        // Half of the exponentials while o is multiplied; the other half, when it is, beside o's scaling and the packing.
+        soften<0, H::FIRST>(s, sum, factor, base);
+        hopper::pin(s);
+        take_sums(sum, shrink);
+        leave(offsetof(barriers, v_empty), v_stage);
+        soften<H::FIRST, H::KEYS>(s, sum, factor, base);
+        pack(s, p);
+    }
+
     // All key tiles of a block. Its first barrier of the turns is number 1.
     __device__ __forceinline__ void attend(const block_task &t, sums<D> &sum)
     {
         const float factor = a.scale * LOG2_E;
-        constexpr int TURN = 256;
-        tile_walk<H::KEYS> walk;
-        float s[H::KEYS / 2], shrink[2];
+        segment_walk<H::KEYS> walk;
+        float s[H::KEYS / 2], shrink[2], base[2];
         uint32_t p[H::KEYS / 16][4];
 
         walk.start(t);
@@ -369,46 +454,32 @@ template <typename T, int D> struct consumer {
         hopper::wait(at(offsetof(barriers, q_full)), n_blocks & 1);
         hopper::wait(at(offsetof(barriers, k_full)) + n_tiles % 2 * 8, n_tiles / 2 & 1);
         hopper::products_begin();
-        multiply_keys(s, n_tiles % 2);
+        multiply_keys(s, describe_keys(n_tiles % 2));
         hopper::products_wait<0>();
         hopper::pin(s);
         leave(offsetof(barriers, k_empty), n_tiles % 2);
-        if (walk.masked()) {
+        if (walk.masked) {
             mask(walk, t.lists->keys[walk.segment].count, s);
         }
-        soften(s, sum, factor, shrink);
+        raise(s, sum, factor, shrink, base);
+        soften<0, H::KEYS>(s, sum, factor, base);
         scale_sums(sum, shrink);
         pack(s, p);
-        while (walk.next(t)) {
-            const int v_stage = n_tiles % 2, k_stage = v_stage ^ 1;
-            const uint32_t v_parity = n_tiles / 2 & 1;
-            n_tiles++;
-            hopper::wait(at(offsetof(barriers, k_full)) + k_stage * 8, n_tiles / 2 & 1);
-            hopper::turn_wait(1 + group, TURN);
-            hopper::pin(sum.o);
-            hopper::products_begin();
-            multiply_keys(s, k_stage);
-            hopper::wait(at(offsetof(barriers, v_full)) + v_stage * 8, v_parity);
-            multiply_values(p, sum, v_stage);
-            hopper::turn_arrive(1 + (group + 1) % H::CONSUMERS, TURN);
-            hopper::products_wait<1>();
-            hopper::pin(s);
-            leave(offsetof(barriers, k_empty), k_stage);
-            if (walk.masked()) {
-                mask(walk, t.lists->keys[walk.segment].count, s);
+        walk.masked ? walk.masked-- : walk.whole--;
+        walk.block--;
+        do {
+            for (; walk.masked > 0; walk.masked--, walk.block--) {
+                step<true>(walk, t, s, p, sum, factor);
             }
-            soften(s, sum, factor, shrink);
-            hopper::products_wait<0>();
-            hopper::pin(sum.o);
-            leave(offsetof(barriers, v_empty), v_stage);
-            scale_sums(sum, shrink);
-            pack(s, p);
-        }
+            for (int left = walk.whole; left > 0; left--) {
+                step<false>(walk, t, s, p, sum, factor);
+            }
+        } while (walk.next(t));
         leave(offsetof(barriers, q_empty), 0);
         hopper::wait(at(offsetof(barriers, v_full)) + n_tiles % 2 * 8, n_tiles / 2 & 1);
         hopper::pin(sum.o);
         hopper::products_begin();
-        multiply_values(p, sum, n_tiles % 2);
+        multiply_values(p, sum, describe_values(n_tiles % 2));
         hopper::products_wait<0>();
         hopper::pin(sum.o);
         leave(offsetof(barriers, v_empty), n_tiles % 2);
@@ -464,8 +535,9 @@ template <typename T, int D> struct consumer {
             l += __shfl_xor_sync(0xffffffff, l, 1);
             l += __shfl_xor_sync(0xffffffff, l, 2);
             if (a.out && !t.partial) {
-                const int64_t row = real ? row_at(t, half) : 0, heads = a.n_kv_heads * a.group;
-                finish_row(sum, half, l > 0 ? 1 / l : 0, (uint16_t *)a.out + row / heads * a.ldo + row % heads * D, real);
+                const int64_t row = t.part->row + t.query0 + query[half];
+                const int head = t.kv_head * a.group + row0 + 8 * half - query[half] * a.group;
+                finish_row(sum, half, l > 0 ? 1 / l : 0, (uint16_t *)a.out + row * a.ldo + head * D, real);
             }
             if (real) {
                 store_row(t, sum, half, l);
@@ -477,15 +549,15 @@ template <typename T, int D> struct consumer {
     {
         for (uint32_t i = 0;; i++) {
             const uint32_t slot = i % 2;
-            int block;
             hopper::wait(at(offsetof(barriers, block_full)) + slot * 8, i / 2 & 1);
-            asm volatile("ld.shared.s32 %0, [%1];" : "=r"(block) : "r"(at(offsetof(barriers, block)) + slot * 4) : "memory");
+            const handed h = slots[slot];
             __syncwarp();
             leave(offsetof(barriers, block_empty), (int)slot);
-            if (block < 0) {
+            if (h.part < 0) {
                 break;
             }
-            const block_task t = task_of(a, lists, block);
+            const block_task t = {&lists, &lists.parts[h.part], h.first_row, h.rows, h.kv_head, h.query0, h.query1, h.from, h.to,
+                                  h.partial < 0 ? nullptr : a.partials + h.partial};
             sums<D> sum;
             start(t, sum);
             attend(t, sum);
@@ -519,6 +591,7 @@ __global__ void __launch_bounds__(hopper_tile<D>::THREADS, 1)
     using H = hopper_tile<D>;
     extern __shared__ __align__(1024) unsigned char shared_bytes[];
     const uint32_t shared = shared_address(shared_bytes), barriers_at = shared + H::BARRIERS;
+    handed *slots = ((barriers *)(shared_bytes + H::BARRIERS))->block;
     const int warpgroup = (int)threadIdx.x / 128;
 
     if (threadIdx.x == 0) {
@@ -528,14 +601,14 @@ __global__ void __launch_bounds__(hopper_tile<D>::THREADS, 1)
     if (warpgroup == 0) {
         hopper::give_registers<H::PRODUCER_REGISTERS>();
         if (threadIdx.x == 0) {
-            producer<D> p = {a, maps, shared, barriers_at, hopper::policy_keep(), 0};
+            producer<D> p = {a, maps, shared, barriers_at, slots, hopper::policy_keep(), 0};
             p.run(lists, counters);
         }
     } else {
         hopper::take_registers<H::CONSUMER_REGISTERS>();
         const int in_group = (int)threadIdx.x % 128, row0 = (warpgroup - 1) * 64 + in_group / 32 * 16 + in_group % 32 / 4;
-        consumer<T, D> c = {a,      shared, barriers_at, warpgroup - 1, in_group % 32, row0, {row0 / a.group, (row0 + 8) / a.group},
-                            0,      0};
+        consumer<T, D> c = {a,      shared, barriers_at, slots, warpgroup - 1, in_group % 32, row0, {row0 / a.group, (row0 + 8) / a.group},
+                            hopper::describe_rows<H::PANEL>(uniform(shared + (warpgroup - 1) * 64 * H::PANEL * 2)), 0, 0};
         if (warpgroup == H::CONSUMERS) { // the first turn is the first warpgroup's
             hopper::turn_arrive(1, 256);
         }

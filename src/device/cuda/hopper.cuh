@@ -47,17 +47,26 @@ static __device__ __forceinline__ void arrive_expecting(uint32_t barrier, uint32
 #endif
 }
 
-// Until the phase of this parity has ended. The phase before the first counts as one of parity 1 that has ended.
+// Whether the phase of this parity has ended; looks for a while. The phase before the first counts as one of parity 1 that has.
+static __device__ __forceinline__ bool ended(uint32_t barrier, uint32_t parity)
+{
+    uint32_t done = 0;
+#if HOPPER_CODE
+    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(done)
+                 : "r"(barrier), "r"(parity)
+                 : "memory");
+#endif
+    return done != 0;
+}
+
+// Until it has. The loop is the instruction's own: the compiler would prepare for threads that go apart.
 static __device__ __forceinline__ void wait(uint32_t barrier, uint32_t parity)
 {
 #if HOPPER_CODE
-    uint32_t done;
-    do {
-        asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-                     : "=r"(done)
-                     : "r"(barrier), "r"(parity)
-                     : "memory");
-    } while (!done);
+    asm volatile("{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra again;\n}" ::"r"(barrier),
+                 "r"(parity)
+                 : "memory");
 #endif
 }
 
@@ -162,16 +171,26 @@ template <int N> static __device__ __forceinline__ void pin(float (&d)[N])
 // Descriptor: bits 0 to 13 the address, 16 to 29 the leading offset, 32 to 45 the stride, each in units of 16 bytes, 62 and 63
 // the swizzle. PANEL: elements of a panel's row.
 // Rows are the matrix's, so that products run along them (q and k): the stride is that from 8 rows to the next 8.
-template <int PANEL> static __device__ __forceinline__ uint64_t describe_rows(uint32_t at)
+// Only the address changes, so the upper half stays a constant of the code.
+struct descriptor {
+    uint32_t low, high;
+
+    // So many bytes further.
+    __device__ __forceinline__ uint64_t at(int bytes) const
+    {
+        return (uint64_t)high << 32 | (low + (uint32_t)(bytes >> 4));
+    }
+};
+
+template <int PANEL> static __device__ __forceinline__ descriptor describe_rows(uint32_t at)
 {
-    return (uint64_t)((at & 0x3FFFF) >> 4) | 1ull << 16 | (uint64_t)(PANEL * 2 * 8 >> 4) << 32 | (PANEL == 64 ? 1ull : 2ull) << 62;
+    return {at >> 4 | 1u << 16, (uint32_t)(PANEL * 2 * 8 >> 4) | (PANEL == 64 ? 1u : 2u) << 30};
 }
 
 // Rows are what products sum over (v): the leading offset is that from one panel to the next.
-template <int PANEL> static __device__ __forceinline__ uint64_t describe_columns(uint32_t at, int panel_bytes)
+template <int PANEL> static __device__ __forceinline__ descriptor describe_columns(uint32_t at, int panel_bytes)
 {
-    return (uint64_t)((at & 0x3FFFF) >> 4) | (uint64_t)(panel_bytes >> 4) << 16 | (uint64_t)(PANEL * 2 * 8 >> 4) << 32 |
-           (PANEL == 64 ? 1ull : 2ull) << 62;
+    return {at >> 4 | (uint32_t)(panel_bytes >> 4) << 16, (uint32_t)(PANEL * 2 * 8 >> 4) | (PANEL == 64 ? 1u : 2u) << 30};
 }
 
 template <typename T, int N> struct product;
@@ -182,18 +201,21 @@ template <typename T, int N> struct product;
 #define D_OF_80 D_OF_64, D_8(32)
 #define D_OF_96 D_OF_80, D_8(40)
 #define D_OF_128 D_OF_96, D_8(48), D_8(56)
-#define D_OF_256 D_OF_128, D_8(64), D_8(72), D_8(80), D_8(88), D_8(96), D_8(104), D_8(112), D_8(120)
+#define D_OF_160 D_OF_128, D_8(64), D_8(72)
+#define D_OF_176 D_OF_160, D_8(80)
+#define D_OF_256 D_OF_176, D_8(88), D_8(96), D_8(104), D_8(112), D_8(120)
 #define NAMES_OF_64                                                                                                                \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, "     \
     "%26, %27, %28, %29, %30, %31"
 #define NAMES_OF_80 NAMES_OF_64 ", %32, %33, %34, %35, %36, %37, %38, %39"
 #define NAMES_OF_96 NAMES_OF_80 ", %40, %41, %42, %43, %44, %45, %46, %47"
 #define NAMES_OF_128 NAMES_OF_96 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define NAMES_OF_160 NAMES_OF_128 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+#define NAMES_OF_176 NAMES_OF_160 ", %80, %81, %82, %83, %84, %85, %86, %87"
 #define NAMES_OF_256                                                                                                               \
-    NAMES_OF_128 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, "     \
-                 "%85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, " \
-                 "%106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, "    \
-                 "%124, %125, %126, %127"
+    NAMES_OF_176 ", %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, "  \
+                 "%108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, "    \
+                 "%126, %127"
 
 // rows: a and b in shared memory, a row of b for each column of d; with `add` 0 d is replaced.
 // columns: a in registers, a column of b for each column of d, which is added to.
@@ -233,16 +255,22 @@ PRODUCTS(64, "%32", "%33", "%34", "%35", "%36")
 PRODUCTS(80, "%40", "%41", "%42", "%43", "%44")
 PRODUCTS(96, "%48", "%49", "%50", "%51", "%52")
 PRODUCTS(128, "%64", "%65", "%66", "%67", "%68")
+PRODUCTS(160, "%80", "%81", "%82", "%83", "%84")
+PRODUCTS(176, "%88", "%89", "%90", "%91", "%92")
 PRODUCTS(256, "%128", "%129", "%130", "%131", "%132")
 
 #undef PRODUCTS
 #undef PRODUCT
 #undef NAMES_OF_256
+#undef NAMES_OF_176
+#undef NAMES_OF_160
 #undef NAMES_OF_128
 #undef NAMES_OF_96
 #undef NAMES_OF_80
 #undef NAMES_OF_64
 #undef D_OF_256
+#undef D_OF_176
+#undef D_OF_160
 #undef D_OF_128
 #undef D_OF_96
 #undef D_OF_80
