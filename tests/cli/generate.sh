@@ -74,7 +74,7 @@ must "the trace is JSON" jq -e '.traceEvents[0].args.name == "mha-bf16"' trace.j
 must "a track for each rank, one for its hops" test "$(jq -r '.traceEvents[] | select(.name == "thread_name").args.name' trace.json |
     sort | tr '\n' ,)" = "hops to rank 0,hops to rank 1,hops to rank 2,rank 0,rank 1,rank 2,"
 must "with all that a ring does" test "$(jq -r '.traceEvents[] | select(.ph == "X").name' trace.json | sort -u | tr '\n' ' ')" = \
-    "attention embedding feed-forward head hop layer merge pass projections wait "
+    "attention embedding feed-forward head hop layer pass projections wait "
 must "spans nest and do not overlap" jq -e '[.traceEvents[] | select(.ph == "X") |
     {tid, b: (.ts * 1000 | round), e: ((.ts + .dur) * 1000 | round)}] | group_by(.tid) | length == 6 and all(
     reduce .[] as $s ({open: [], ok: true}; .open |= until(length == 0 or .[-1] > $s.b; .[:-1]) |

@@ -652,6 +652,83 @@ static void queries_that_see_nothing_stay_as_they_were(void **state)
     for_every_type(check_nothing_seen);
 }
 
+/* Finished rows against the truth: the carry's bound, and the rounding of the result. NULL keys: there were none. */
+static void assert_finished(fixture *f, const void *out, const carry *c, const kv_segment *host)
+{
+    dtype act = f->dev->act;
+    double rounding = act == DTYPE_BF16 ? 1.0 / 256 : act == DTYPE_F16 ? 1.0 / 2048 : 0;
+    float row[512];
+    truth t;
+
+    f->item.segments = host;
+    f->item.n_segments = host != NULL;
+    for (int32_t i = 0; i < f->rows; i += 1 + f->rows / 5) {
+        for (int32_t h = 0; h < f->s.n_heads; h++) {
+            int64_t at = (int64_t)i * f->s.n_heads + h, d = f->s.head_dim;
+            for (int64_t e = 0; e < d; e++) {
+                row[e] = get(f->q.host, act, i * f->ldq + h * d + e);
+            }
+            attend_exactly(&f->s, row, &f->item, i, h, &t);
+            double bound = (1e-6 * (1 + t.terms) + t.n * 1e-8 + 2 * rounding + (act == DTYPE_F16 ? t.n * 3e-8 : 0)) * t.largest;
+            assert_true(t.l == 0 ? c->l[at] == 0 && c->m[at] == -INFINITY : fabs((double)c->m[at] - t.m) <= 1e-6 * (1 + t.terms) + t.n * 1e-8);
+            for (int64_t e = 0; e < d; e++) {
+                double error = fabs((double)get(out, act, at * d + e) - (t.l > 0 ? t.out[e] / t.l : 0));
+                assert_true(error <= bound);
+            }
+        }
+    }
+}
+
+/* One call of the fixture's queries over n segments, into whatever the carry and `out` hold. */
+static void attend_between(fixture *f, const kv_segment *segments, int32_t n, bool fresh, void *out)
+{
+    attention_ends ends = {.fresh = fresh, .out = out, .ldo = f->ldq};
+
+    f->item.segments = segments;
+    f->item.n_segments = n;
+    f->dev->ops->attention(f->dev, &f->s, f->q.device, f->ldq, &f->item, 1, &f->c, &ends);
+}
+
+static void check_ends(device *dev)
+{
+    static const int32_t dims[] = {64, 96, 128, 256, 80}, rows[] = {1, 5, 70, 300}, keys_of_rows[] = {3000, 700, 900, 1000};
+
+    for (int round = 0; round < 60; round++) {
+        int32_t n_keys = keys_of_rows[round / 5 % 4], cut = n_keys / 3;
+        fixture f = new_fixture(dev, 2, round % 2 ? 3 : 4, dims[round % 5], rows[round / 5 % 4], n_keys);
+        twin out = new_twin(dev, dtype_row_bytes(dev->act, f.rows * f.ldq)), poison = {f.c.o, f.c.o, carry_bytes(&f.s, f.rows)};
+        int way = round / 20;
+
+        memset(out.host, 0xFF, out.bytes);
+        to_device(dev, &out);
+        poison.host = host_memory(poison.bytes);
+        memset(poison.host, 0xFF, poison.bytes);
+        to_device(dev, &poison);
+        if (way == 0) {
+            attend_between(&f, &f.whole.device, 1, true, out.device);
+        } else if (way == 1) { /* in two calls */
+            kv_segment first = part_of(&f.s, &f.whole.device, 0, cut), rest = part_of(&f.s, &f.whole.device, cut, n_keys - cut);
+            attend_between(&f, &first, 1, true, NULL);
+            attend_between(&f, &rest, 1, false, out.device);
+        } else {
+            attend_between(&f, NULL, 0, true, out.device);
+        }
+        dev->ops->download(dev, out.host, out.device, out.bytes);
+        carry c = fetched(dev, &f.c, &f.s, f.rows);
+        assert_finished(&f, out.host, &c, way == 2 ? NULL : &f.whole.host);
+        free(c.o);
+        free(poison.host);
+        free_twin(dev, &out);
+        free_fixture(&f);
+    }
+}
+
+static void a_call_may_begin_without_a_carry_and_finish_its_rows(void **state)
+{
+    (void)state;
+    for_every_type(check_ends);
+}
+
 static void check_large_scores(device *dev)
 {
     static const int32_t dims[] = {64, 128, 48};
@@ -734,6 +811,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_copy_of_a_segment_elsewhere_gives_the_same_bits),
         cmocka_unit_test(items_of_one_call_get_the_bits_of_each_alone),
         cmocka_unit_test(queries_that_see_nothing_stay_as_they_were),
+        cmocka_unit_test(a_call_may_begin_without_a_carry_and_finish_its_rows),
         cmocka_unit_test(scores_of_a_million_neither_overflow_nor_vanish),
         cmocka_unit_test(offsets_beyond_two_to_the_31_are_reached),
     };

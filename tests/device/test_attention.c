@@ -782,6 +782,42 @@ static void items_of_one_call_get_the_bits_of_each_alone(void **state)
     for_every_family(check_items);
 }
 
+/* Two items, with a row of nobody between them: what the ends stand for, done apart, gives the same bits. */
+static void check_ends(device *dev)
+{
+    attention_shape s = shape_of(2, 3, 40, DTYPE_F16);
+    kv_segment segment = new_segment(&s, 300, 0);
+    attention_item items[] = {{.row = 0, .count = 7, .first = 200, .segments = &segment, .n_segments = 1},
+                              {.row = 7, .count = 2, .first = 3, .segments = NULL, .n_segments = 0},
+                              {.row = 10, .count = 60, .first = 240, .segments = &segment, .n_segments = 1}};
+    int64_t rows = 70, ld = (int64_t)s.n_heads * s.head_dim, ldo = ld + 5;
+    float *q = random_floats(rows * ld, 2), *want = random_floats(rows * ldo, 1), *got = malloc((size_t)(rows * ldo) * sizeof *got);
+    carry apart = cleared_carry(dev, &s, rows), at_once = new_carry(&s, rows);
+
+    assert_non_null(got);
+    memcpy(got, want, (size_t)(rows * ldo) * sizeof *got);
+    memset(at_once.o, 0x7f, carry_bytes(&s, rows));
+    dev->ops->attention(dev, &s, q, ld, items, 3, &apart, NULL);
+    for (int i = 0; i < 3; i++) {
+        carry c = carry_from(&apart, &s, items[i].row);
+        dev->ops->carry_finish(dev, &c, &s, items[i].count, want + items[i].row * ldo, ldo);
+    }
+    dev->ops->attention(dev, &s, q, ld, items, 3, &at_once, &(attention_ends){.fresh = true, .out = got, .ldo = ldo});
+    assert_memory_equal(want, got, (size_t)(rows * ldo) * sizeof *got);
+    free_segment(&segment);
+    free(q);
+    free(want);
+    free(got);
+    free(apart.o);
+    free(at_once.o);
+}
+
+static void a_call_that_begins_and_finishes_rows_gives_the_bits_of_clearing_and_dividing(void **state)
+{
+    (void)state;
+    for_every_family(check_ends);
+}
+
 static void a_carry_is_one_block_without_gaps(void **state)
 {
     attention_shape s = shape_of(2, 3, 64, DTYPE_F16);
@@ -811,6 +847,7 @@ int main(void)
         cmocka_unit_test(nothing_behind_the_last_slot_is_read),
         cmocka_unit_test(bits_do_not_depend_on_the_number_of_threads),
         cmocka_unit_test(items_of_one_call_get_the_bits_of_each_alone),
+        cmocka_unit_test(a_call_that_begins_and_finishes_rows_gives_the_bits_of_clearing_and_dividing),
         cmocka_unit_test(a_carry_is_one_block_without_gaps),
     };
 

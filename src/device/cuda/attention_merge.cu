@@ -2,14 +2,16 @@
 // Rests on attention_tile.cuh; attention_decode.cu and attention_hopper.cu leave the pieces.
 //
 // Budget: each piece is read once. A call for one token is all latency: the sums of many pieces are loaded before the first is
-// used. A call for many rows is bound by memory: a warp a row, 16 bytes a lane.
+// used. A call for many rows is bound by memory. A warp takes 64 columns of a row, two a lane.
 #include "device/cuda/attention_tile.cuh"
 
 namespace
 {
 
-constexpr int WARPS = 4, THREADS = 32 * WARPS;
-constexpr int AHEAD = 8;                  // pieces that are loaded before the first is used
+constexpr int COLUMNS = 64;               // of a row, a warp
+constexpr int WARPS = 4;                  // of a block, or one row's, if those are more
+constexpr int THREADS_MOST = 256;         // head_dim 512
+constexpr int AHEAD = 16;                 // pieces that are loaded before the first is used
 constexpr int WEIGHTS = PIECES_MAX / 32;  // of pieces, a lane
 
 // Where a row's pieces and its carry lie.
@@ -63,6 +65,29 @@ __device__ __forceinline__ void add_pieces(const merged_row &r, const float (&we
     }
 }
 
+// Maxima become weights; l, which the carry brings in, grows by the pieces' parts in the order of the keys.
+__device__ __forceinline__ float weigh(const merged_row &r, float m, float l, float (&weight)[WEIGHTS], float (&part)[WEIGHTS])
+{
+#pragma unroll
+    for (int w = 0; w < WEIGHTS; w++) {
+        weight[w] = weight[w] == -INFINITY ? 0 : expf(weight[w] - m);
+        part[w] *= weight[w];
+        for (int j = 0; j < min(32, r.pieces - 32 * w); j++) {
+            l += __shfl_sync(0xffffffff, part[w], j);
+        }
+    }
+    return l;
+}
+
+__device__ __forceinline__ void put(const attention_launch &a, int64_t row, int column, float x)
+{
+    if (a.out) {
+        put_finished(a, row, column, x);
+    } else {
+        a.c.o[row * a.head_dim + column] = x;
+    }
+}
+
 __device__ __forceinline__ float largest(float x)
 {
 #pragma unroll
@@ -72,18 +97,16 @@ __device__ __forceinline__ float largest(float x)
     return x;
 }
 
-// A warp a row. A row that saw nothing leaves a carry as it is.
-__global__ void __launch_bounds__(THREADS)
+// Blocks of threads (lane, 64 columns of a row, row). A row that saw nothing leaves a carry as it is.
+__global__ void __launch_bounds__(THREADS_MOST)
     merge_pieces(const __grid_constant__ attention_launch a, const attention_lists *lists)
 {
-    const int lane = (int)threadIdx.x % 32;
-    const merged_row r = find_row(a, *lists, (int)(blockIdx.x * WARPS + threadIdx.x / 32));
-    float weight[WEIGHTS], part[WEIGHTS], m = -INFINITY, l = 0;
+    const int lane = (int)threadIdx.x;
+    const merged_row r = find_row(a, *lists, (int)(blockIdx.x * blockDim.z + threadIdx.z));
+    float weight[WEIGHTS], part[WEIGHTS], m = -INFINITY;
+    const bool carried = r.pieces && !a.fresh;
+    const float before_m = carried ? a.c.m[r.at] : -INFINITY, before_l = carried ? a.c.l[r.at] : 0;
 
-    if (!r.pieces) {
-        return;
-    }
-    const float before_m = a.fresh ? -INFINITY : a.c.m[r.at], before_l = a.fresh ? 0 : a.c.l[r.at];
 #pragma unroll
     for (int w = 0; w < WEIGHTS; w++) {
         const int i = 32 * w + lane;
@@ -92,38 +115,30 @@ __global__ void __launch_bounds__(THREADS)
         m = fmaxf(m, weight[w]);
     }
     m = largest(m);
-    if (m == -INFINITY && !a.fresh && !a.out) {
+    __syncthreads(); // all warps of the row have read m and l
+    if (!r.pieces || (m == -INFINITY && !a.fresh && !a.out)) {
         return;
     }
     m = fmaxf(m, before_m);
     const float share = before_m == -INFINITY ? 0 : expf(before_m - m);
-    l = share > 0 ? share * before_l : 0;
-#pragma unroll
-    for (int w = 0; w < WEIGHTS; w++) {
-        weight[w] = weight[w] == -INFINITY ? 0 : expf(weight[w] - m);
-        part[w] *= weight[w];
-        for (int j = 0; j < min(32, r.pieces - 32 * w); j++) { // in the order of the keys
-            l += __shfl_sync(0xffffffff, part[w], j);
-        }
+    const float l = weigh(r, m, share > 0 ? share * before_l : 0, weight, part);
+    const int column = (int)threadIdx.y * COLUMNS + 2 * lane;
+    const bool real = column < a.head_dim, both = column + 1 < a.head_dim;
+    float *o = a.c.o + r.at * a.head_dim + column;
+    float2 sum = {share > 0 && real ? share * o[0] : 0, share > 0 && both ? share * o[1] : 0};
+
+    add_pieces(r, weight, real ? column : 0, sum);
+    if (a.out) {
+        const float inverse = l > 0 ? 1 / l : 0;
+        sum = make_float2(sum.x * inverse, sum.y * inverse);
     }
-    const float inverse = l > 0 ? 1 / l : 0;
-    for (int column = 2 * lane; column < (a.head_dim + 63) / 64 * 64; column += 64) { // all lanes, as they exchange weights
-        const bool real = column < a.head_dim, both = column + 1 < a.head_dim;
-        float *o = a.c.o + r.at * a.head_dim + column;
-        float2 sum = {share > 0 && real ? share * o[0] : 0, share > 0 && both ? share * o[1] : 0};
-        add_pieces(r, weight, real ? column : 0, sum);
-        if (a.out && real) {
-            put_finished(a, r.at, column, sum.x * inverse);
-        } else if (real) {
-            o[0] = sum.x;
-        }
-        if (a.out && both) {
-            put_finished(a, r.at, column + 1, sum.y * inverse);
-        } else if (both) {
-            o[1] = sum.y;
-        }
+    if (real) {
+        put(a, r.at, column, sum.x);
     }
-    if (lane == 0) {
+    if (both) {
+        put(a, r.at, column + 1, sum.y);
+    }
+    if (threadIdx.y == 0 && lane == 0) {
         a.c.l[r.at] = l;
         a.c.m[r.at] = m;
     }
@@ -140,6 +155,8 @@ cudaError_t attention_merge_load(void)
 
 cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t rows)
 {
-    merge_pieces<<<(unsigned)((rows + WARPS - 1) / WARPS), THREADS, 0, stream>>>(*a, lists);
+    const int warps = (a->head_dim + COLUMNS - 1) / COLUMNS, together = warps < WARPS ? WARPS / warps : 1;
+
+    merge_pieces<<<(unsigned)((rows + together - 1) / together), dim3(32, (unsigned)warps, (unsigned)together), 0, stream>>>(*a, lists);
     return cudaGetLastError();
 }
