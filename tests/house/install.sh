@@ -20,7 +20,7 @@ pc=$(have 'lib*/lariat.pc')
 for file in 'lib*/liblariat.a' 'lib*/liblariat.so' 'lib*/liblariat.so.0' 'lib*/liblariat.so.0.*.*' include/lariat/lariat.h \
     include/lariat/text.h include/lariat/sample.h include/lariat/status.h include/lariat/measure.h include/lariat/ring_attention.h include/lariat/trace.h \
     share/man/man1/lariat.1 share/bash-completion/completions/lariat share/zsh/site-functions/_lariat \
-    share/fish/vendor_completions.d/lariat.fish; do
+    share/fish/vendor_completions.d/lariat.fish share/doc/lariat/LICENSE share/doc/lariat/licences.md; do
     have "$file" >/dev/null
 done
 
