@@ -15,8 +15,8 @@ What is timed is what is checked: calls are captured in a CUDA graph, its output
 compared with softmax in double precision, each row and head by itself. A contender that is wrong is not timed, and the exit status is 1.
 
 Inputs are N(0, 1) in bf16; GQA is not expanded; a causal mask's hidden half is not counted. Decode goes round copies of K and V of 1 GB
-in all, so that the second-level cache serves none of it. Ours is what a layer needs: carry cleared, attention, carry divided into
-bf16; `op` is attention by itself. FlashAttention 3 runs with the num_splits and pack_gqa that are fastest for the shape.
+in all, so that the second-level cache serves none of it. Ours is what a layer needs, queries to rows of bf16;
+`op` goes on from a carry and leaves one. FlashAttention 3 runs with the num_splits and pack_gqa that are fastest for the shape.
 """
 import argparse, ctypes, itertools, json, random, statistics, sys, time
 
