@@ -3,23 +3,29 @@
 #include "base/json.h"
 #include "base/file.h"
 
+lariat_status json_check(const char *path, json_t *root, const json_error_t *error, json_t **out)
+{
+    *out = NULL;
+    if (!root && json_error_code(error) == json_error_out_of_memory) {
+        return fail(LARIAT_NO_MEMORY, "%s: no memory to read it" FREE_MEMORY, path);
+    }
+    if (!root) {
+        return fail(LARIAT_BAD_MODEL, "%s: is not JSON: %s (line %d)" FETCH_AGAIN, path, error->text, error->line);
+    }
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return fail(LARIAT_BAD_MODEL, "%s: holds no JSON object" FETCH_AGAIN, path);
+    }
+    *out = root;
+    return LARIAT_OK;
+}
+
 lariat_status json_read(const char *path, const char *data, size_t size, json_t **out)
 {
     json_error_t error;
+    json_t *root = json_loadb(data, size, JSON_REJECT_DUPLICATES, &error);
 
-    *out = json_loadb(data, size, JSON_REJECT_DUPLICATES, &error);
-    if (!*out) {
-        if (json_error_code(&error) == json_error_out_of_memory) {
-            return fail(LARIAT_NO_MEMORY, "%s: no memory to read it" FREE_MEMORY, path);
-        }
-        return fail(LARIAT_BAD_MODEL, "%s: is not JSON: %s (line %d)" FETCH_AGAIN, path, error.text, error.line);
-    }
-    if (!json_is_object(*out)) {
-        json_decref(*out);
-        *out = NULL;
-        return fail(LARIAT_BAD_MODEL, "%s: holds no JSON object" FETCH_AGAIN, path);
-    }
-    return LARIAT_OK;
+    return json_check(path, root, &error, out);
 }
 
 lariat_status json_read_file(const char *path, size_t max_bytes, json_t **out)

@@ -14,6 +14,8 @@
 lariat_status json_read_file(const char *path, size_t max_bytes, json_t **out);
 /* The same from memory; `path` is for messages. */
 lariat_status json_read(const char *path, const char *data, size_t size, json_t **out);
+/* What jansson made of a document, NULL with its reason, into *out; takes `root` over. */
+lariat_status json_check(const char *path, json_t *root, const json_error_t *error, json_t **out);
 
 /* A field of an object into *out. A missing or null field leaves *out and returns OK if !required; a wrong type or a value out
    of [low, high] fails, naming path and field. */

@@ -3,30 +3,10 @@
    Read on in merge.c, which asks the tables, and encode.c, which asks the prefixes. */
 #include "text/tables.h"
 
+#include "text/hash.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-static uint64_t mix(uint64_t x)
-{
-    x ^= x >> 32;
-    x *= UINT64_C(0xD6E8FEB86659FD93);
-    x ^= x >> 32;
-    x *= UINT64_C(0xD6E8FEB86659FD93);
-    return x ^ x >> 32;
-}
-
-static uint64_t hash_text(const char *text, size_t size)
-{
-    uint64_t h = size, part;
-
-    for (; size >= sizeof part; size -= sizeof part, text += sizeof part) {
-        memcpy(&part, text, sizeof part);
-        h = mix(h ^ part) + UINT64_C(0x9E3779B97F4A7C15);
-    }
-    part = 0;
-    memcpy(&part, text, size);
-    return mix(h ^ part);
-}
 
 /* A power of two with room for n at half load. */
 static size_t slots_for(int64_t n)
@@ -115,7 +95,7 @@ lariat_status pair_table_make(const vocabulary *v, pair_table *out)
     for (int64_t rank = 0; rank < v->n_merges; rank++) {
         const merge *m = &v->merges[rank];
         uint64_t pair = pair_of(m->left, m->right);
-        size_t at = mix(pair) & out->mask;
+        size_t at = hash_mix(pair) & out->mask;
         while (out->slots[at].pair != UINT64_MAX && out->slots[at].pair != pair) {
             at = (at + 1) & out->mask;
         }
@@ -133,7 +113,7 @@ void pair_table_free(pair_table *p)
 const pair_slot *pair_table_find(const pair_table *p, int32_t left, int32_t right)
 {
     uint64_t pair = pair_of(left, right);
-    size_t at = mix(pair) & p->mask;
+    size_t at = hash_mix(pair) & p->mask;
 
     while (p->slots[at].pair != pair) {
         if (p->slots[at].pair == UINT64_MAX) {

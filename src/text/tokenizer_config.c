@@ -1,46 +1,23 @@
 /* The small files beside a tokenizer, as Hugging Face's library reads them. None has to be there.
-   Rests on base/json.h.
+   Rests on base/json_part.h.
    Read on in vocabulary.h for what they set, and chat.c for what becomes of the template. */
 #include "text/tokenizer_config.h"
 
 #include "base/file.h"
-#include "base/json.h"
+#include "base/json_part.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_CONFIG = 16 << 20 }; /* bytes; Llama 3's has 50,000 */
 
-/* Opens a file of the folder. *out stays NULL where it is not there. Integers become real numbers where they are larger than
-   any integer type, as in "model_max_length": 1000000000000000019884624838656. */
-static lariat_status open_config(const char *folder, const char *name, char **path, json_t **out)
-{
-    lariat_status status;
-    mapped_file f;
-
-    *out = NULL;
-    *path = path_join(folder, name);
-    if (!*path) {
-        return fail(LARIAT_NO_MEMORY, "%s/%s: no memory" FREE_MEMORY, folder, name);
-    }
-    if (!path_is_file(*path)) {
-        return LARIAT_OK;
-    }
-    TRY(map_file(*path, &f));
-    if (f.size > MAX_CONFIG) {
-        status = fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for such a file" FETCH_AGAIN, *path, f.size);
-    } else {
-        json_error_t error;
-        *out = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES, &error);
-        if (!*out && json_error_code(&error) == json_error_numeric_overflow) {
-            *out = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
-        }
-        status = *out ? LARIAT_OK
-                      : fail(LARIAT_BAD_MODEL, "%s: is not JSON: %s (line %d)" FETCH_AGAIN, *path, error.text, error.line);
-    }
-    unmap_file(&f);
-    return status;
-}
+/* One of the files, while it is read. */
+typedef struct config_file {
+    const char *path;
+    json_t *root;
+    json_part added; /* added_tokens_decoder */
+    vocabulary *v;
+} config_file;
 
 /* The text of a token: "text" or {"content": "text", ...}; NULL if it is not given. */
 static const char *token_text(const json_t *o)
@@ -103,38 +80,34 @@ static lariat_status add_token(vocabulary *v, const char *path, int64_t id, cons
     return vocabulary_add(v, &a);
 }
 
-static lariat_status read_added(const json_t *root, const char *path, vocabulary *v)
+/* A member of added_tokens_decoder. */
+static lariat_status read_added(void *user, const char *key, const json_t *o)
 {
-    json_t *list = json_object_get(root, "added_tokens_decoder"), *o;
-    const char *key;
+    const config_file *f = user;
+    const char *content = token_text(o);
+    char *end;
+    long long id = strtoll(key, &end, 10);
 
-    json_object_foreach(list, key, o) {
-        const char *content = token_text(o);
-        char *end;
-        long long id = strtoll(key, &end, 10);
-        if (!content || *end || end == key || id < 0 || id >= MAX_TOKENS) {
-            return fail(LARIAT_BAD_MODEL, "%s: added_tokens_decoder: \"%.64s\" is not an id with its token" FETCH_AGAIN, path,
-                        key);
-        }
-        TRY(add_token(v, path, id, content, o));
+    if (!content || *end || end == key || id < 0 || id >= MAX_TOKENS) {
+        return fail(LARIAT_BAD_MODEL, "%s: added_tokens_decoder: \"%.64s\" is not an id with its token" FETCH_AGAIN, f->path, key);
     }
-    return LARIAT_OK;
+    return add_token(f->v, f->path, id, content, o);
 }
 
 /* added_tokens.json: {"text": id}. */
-static lariat_status read_added_list(json_t *root, const char *path, vocabulary *v)
+static lariat_status read_added_list(config_file *f)
 {
     json_t *flags = json_object(), *id;
-    lariat_status status = flags ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, path);
+    lariat_status status = flags ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, f->path);
     const char *content;
 
-    json_object_foreach(root, content, id) {
+    json_object_foreach(f->root, content, id) {
         if (status == LARIAT_OK &&
             (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= MAX_TOKENS)) {
-            status = fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has no id" FETCH_AGAIN, path, content);
+            status = fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has no id" FETCH_AGAIN, f->path, content);
         }
         if (status == LARIAT_OK) {
-            status = add_token(v, path, json_integer_value(id), content, flags);
+            status = add_token(f->v, f->path, json_integer_value(id), content, flags);
         }
     }
     json_decref(flags);
@@ -157,35 +130,35 @@ static lariat_status read_template(const json_t *root, vocabulary *v)
     return text && !v->chat_template ? vocabulary_text(v, text, strlen(text), &v->chat_template) : LARIAT_OK;
 }
 
-static lariat_status read_tokenizer_config(json_t *root, const char *path, vocabulary *v)
+static lariat_status read_tokenizer_config(config_file *f)
 {
-    const char *class = json_string_value(json_object_get(root, "tokenizer_class"));
+    const char *class = json_string_value(json_object_get(f->root, "tokenizer_class"));
 
-    TRY(read_added(root, path, v));
-    TRY(read_named(root, v));
+    TRY(json_each(f->path, &f->added, '{', read_added, f));
+    TRY(read_named(f->root, f->v));
     if (class && strncmp(class, "LlamaTokenizer", 14) == 0) {
-        v->adds_bos = true; /* unless the next line finds otherwise */
+        f->v->adds_bos = true; /* unless the next line finds otherwise */
     }
-    TRY(json_flag(root, path, "add_bos_token", false, &v->adds_bos));
-    return read_template(root, v);
+    TRY(json_flag(f->root, f->path, "add_bos_token", false, &f->v->adds_bos));
+    return read_template(f->root, f->v);
 }
 
-static lariat_status read_special_map(json_t *root, const char *path, vocabulary *v)
+static lariat_status read_special_map(config_file *f)
 {
-    (void)path;
-    return read_named(root, v);
+    return read_named(f->root, f->v);
 }
 
 /* eos_token_id (one or a list) and bos_token_id of generation_config.json and config.json. */
-static lariat_status read_model_config(json_t *root, const char *path, vocabulary *v)
+static lariat_status read_model_config(config_file *f)
 {
-    const json_t *eos = json_object_get(root, "eos_token_id"), *bos = json_object_get(root, "bos_token_id");
+    const json_t *eos = json_object_get(f->root, "eos_token_id"), *bos = json_object_get(f->root, "bos_token_id");
+    vocabulary *v = f->v;
     size_t n = json_is_array(eos) ? json_array_size(eos) : 1;
 
     for (size_t i = 0; eos && i < n; i++) {
         const json_t *id = json_is_array(eos) ? json_array_get(eos, i) : eos;
         if (!json_is_integer(id) && !json_is_null(id)) {
-            return fail(LARIAT_BAD_MODEL, "%s: \"eos_token_id\" is neither an id nor a list of ids" FETCH_AGAIN, path);
+            return fail(LARIAT_BAD_MODEL, "%s: \"eos_token_id\" is neither an id nor a list of ids" FETCH_AGAIN, f->path);
         }
         if (json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < MAX_TOKENS) {
             TRY(set_eos(v, (int32_t)json_integer_value(id)));
@@ -216,11 +189,53 @@ static lariat_status read_jinja(const char *folder, vocabulary *v)
     return status;
 }
 
+typedef lariat_status (*read_fn)(config_file *f);
+
+/* Integers become real numbers where they are larger than any integer type, as in
+   "model_max_length": 1000000000000000019884624838656. */
+static lariat_status read_mapped(config_file *f, const mapped_file *m, read_fn read)
+{
+    static const char part[] = "added_tokens_decoder";
+    const char *data = (const char *)m->data;
+    json_error_t error;
+
+    if (m->size > MAX_CONFIG) {
+        return fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for such a file" FETCH_AGAIN, f->path, m->size);
+    }
+    f->root = json_load_around(data, m->size, part, 0, &f->added, &error);
+    if (!f->root && json_error_code(&error) == json_error_numeric_overflow) {
+        f->root = json_load_around(data, m->size, part, JSON_DECODE_INT_AS_REAL, &f->added, &error);
+    }
+    TRY(json_check(f->path, f->root, &error, &f->root));
+    lariat_status status = read(f);
+    json_decref(f->root);
+    return status;
+}
+
+/* A file of the folder, if it is there. */
+static lariat_status read_config(const char *folder, const char *name, read_fn read, vocabulary *v)
+{
+    char *path = path_join(folder, name);
+    lariat_status status = path ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s/%s: no memory" FREE_MEMORY, folder, name);
+    mapped_file m;
+
+    if (path && path_is_file(path)) {
+        status = map_file(path, &m);
+        if (status == LARIAT_OK) {
+            config_file f = { .path = path, .v = v };
+            status = read_mapped(&f, &m, read);
+            unmap_file(&m);
+        }
+    }
+    free(path);
+    return status;
+}
+
 lariat_status tokenizer_config_read(const char *folder, vocabulary *v)
 {
     static const struct {
         const char *name;
-        lariat_status (*read)(json_t *root, const char *path, vocabulary *v);
+        read_fn read;
     } files[] = {
         { "tokenizer_config.json", read_tokenizer_config },
         { "special_tokens_map.json", read_special_map },
@@ -231,15 +246,7 @@ lariat_status tokenizer_config_read(const char *folder, vocabulary *v)
 
     TRY(read_jinja(folder, v));
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char *path = NULL;
-        json_t *root = NULL;
-        lariat_status status = open_config(folder, files[i].name, &path, &root);
-        if (status == LARIAT_OK && root) {
-            status = files[i].read(root, path, v);
-        }
-        json_decref(root);
-        free(path);
-        TRY(status);
+        TRY(read_config(folder, files[i].name, files[i].read, v));
     }
     return LARIAT_OK;
 }

@@ -1,10 +1,11 @@
 /* Reading tokenizer.json into a vocabulary. The names are those of the file: model, added_tokens, normalizer, pre_tokenizer,
    post_processor, decoder. Truncation and padding are settings of training that generation does not apply, here as at Hugging
    Face.
-   Rests on base/json.h. Read on in vocabulary.h, which says what the fields come to mean. */
+   Rests on base/json_part.h. Read on in vocabulary.h, which says what the fields come to mean. */
 #include "text/tokenizer_json.h"
 
-#include "base/json.h"
+#include "base/file.h"
+#include "base/json_part.h"
 
 #include <string.h>
 
@@ -16,6 +17,9 @@ enum {
 typedef struct reader {
     const char *path;
     vocabulary *v;
+    json_part added;       /* added_tokens */
+    const json_t *vocab;   /* of the model */
+    int64_t next;          /* id of the next added token that the model lacks */
     bool decodes_bytes;    /* decoder: ByteFallback */
     bool fused;            /* decoder: Fuse */
 } reader;
@@ -434,7 +438,7 @@ static lariat_status check_model(const reader *r, const json_t *model)
     return LARIAT_OK;
 }
 
-static lariat_status read_model(reader *r, const json_t *model, size_t n_added)
+static lariat_status read_model(reader *r, const json_t *model)
 {
     const json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
     const char *unknown = NULL;
@@ -448,7 +452,7 @@ static lariat_status read_model(reader *r, const json_t *model, size_t n_added)
     TRY(json_flag(model, r->path, "fuse_unk", false, &v->fuse_unknown));
     TRY(json_flag(model, r->path, "byte_fallback", false, &v->byte_fallback));
     TRY(json_flag(model, r->path, "ignore_merges", false, &v->ignore_merges));
-    v->id_limit = 2 * (int64_t)(json_object_size(vocab) + n_added) + 4096;
+    v->id_limit = 2 * ((int64_t)json_object_size(vocab) + r->added.n) + 4096;
     TRY(read_vocab(r, vocab));
     TRY(read_merges(r, merges, vocab));
     if (unknown) {
@@ -463,8 +467,9 @@ static lariat_status read_model(reader *r, const json_t *model, size_t n_added)
 
 /* --- added_tokens --- */
 
-static lariat_status read_added(reader *r, const json_t *o, const json_t *vocab, int64_t *next)
+static lariat_status read_added(void *user, const char *key, const json_t *o)
 {
+    reader *r = user;
     added_token a = { .normalized = false };
     const char *content = NULL;
     bool single_word = false;
@@ -473,6 +478,7 @@ static lariat_status read_added(reader *r, const json_t *o, const json_t *vocab,
     bool all = false;
     lariat_status status;
 
+    (void)key; /* a list has none */
     TRY(json_text(o, r->path, "content", true, &content));
     TRY(json_int(o, r->path, "id", true, 0, MAX_TOKENS, &id));
     TRY(json_flag(o, r->path, "special", false, &a.special));
@@ -486,11 +492,11 @@ static lariat_status read_added(reader *r, const json_t *o, const json_t *vocab,
     if (single_word) {
         return fail(LARIAT_UNSUPPORTED, "%s: added token \"%.64s\": single_word is not supported", r->path, content);
     }
-    if (id_of(vocab, content) < 0) {
+    if (id_of(r->vocab, content) < 0) {
         /* Hugging Face numbers those that the model lacks in their order, whatever the file says. */
-        if (id != (*next)++) {
+        if (id != r->next++) {
             return fail(LARIAT_BAD_MODEL, "%s: added token \"%.64s\" has id %lld, its place gives it %lld" FETCH_AGAIN, r->path,
-                        content, (long long)id, (long long)*next - 1);
+                        content, (long long)id, (long long)r->next - 1);
         }
         status = r->v->byte_level ? append_alphabet_bytes(&bytes, content, strlen(content), &all) : LARIAT_OK;
         if (status == LARIAT_OK) {
@@ -498,9 +504,9 @@ static lariat_status read_added(reader *r, const json_t *o, const json_t *vocab,
         }
         buffer_free(&bytes);
         TRY(status);
-    } else if (id_of(vocab, content) != id) {
+    } else if (id_of(r->vocab, content) != id) {
         return fail(LARIAT_BAD_MODEL, "%s: added token \"%.64s\" has id %lld, in the vocabulary it is %d" FETCH_AGAIN, r->path,
-                    content, (long long)id, id_of(vocab, content));
+                    content, (long long)id, id_of(r->vocab, content));
     }
     a.id = (int32_t)id;
     a.size = (uint32_t)strlen(content);
@@ -511,20 +517,17 @@ static lariat_status read_added(reader *r, const json_t *o, const json_t *vocab,
 
 static lariat_status read_root(reader *r, const json_t *root)
 {
-    const json_t *model = json_object_get(root, "model"), *added = json_object_get(root, "added_tokens"), *member;
-    const json_t *vocab = json_object_get(model, "vocab"), *decoder = json_object_get(root, "decoder");
-    int64_t next = (int64_t)json_object_size(vocab);
-    size_t i;
+    const json_t *model = json_object_get(root, "model"), *decoder = json_object_get(root, "decoder");
 
     if (!json_is_object(model)) {
         return fail(LARIAT_BAD_MODEL, "%s: has no model" FETCH_AGAIN, r->path);
     }
+    r->vocab = json_object_get(model, "vocab");
+    r->next = (int64_t)json_object_size(r->vocab);
     TRY(each(r, json_object_get(root, "normalizer"), "normalizers", one_normalizer, 0));
     TRY(each(r, json_object_get(root, "pre_tokenizer"), "pretokenizers", one_pre_tokenizer, 0));
-    TRY(read_model(r, model, json_array_size(added)));
-    json_array_foreach(added, i, member) {
-        TRY(read_added(r, member, vocab, &next));
-    }
+    TRY(read_model(r, model));
+    TRY(json_each(r->path, &r->added, '[', read_added, r));
     TRY(each(r, json_object_get(root, "post_processor"), "processors", one_post_processor, 0));
     TRY(each(r, decoder, "decoders", one_decoder, 0));
     r->v->spaced = !r->v->byte_level && (!decoder || json_is_null(decoder));
@@ -532,27 +535,26 @@ static lariat_status read_root(reader *r, const json_t *root)
     return LARIAT_OK;
 }
 
-static lariat_status read_and_free(const char *path, json_t *root, vocabulary *v)
+lariat_status tokenizer_json_parse(const char *path, const char *data, size_t size, vocabulary *v)
 {
     reader r = { .path = path, .v = v };
-    lariat_status status = read_root(&r, root);
+    json_error_t error;
+    json_t *root = json_load_around(data, size, "added_tokens", 0, &r.added, &error);
 
+    TRY(json_check(path, root, &error, &root));
+    lariat_status status = read_root(&r, root);
     json_decref(root);
     return status;
 }
 
 lariat_status tokenizer_json_read(const char *path, vocabulary *v)
 {
-    json_t *root;
+    lariat_status status;
+    mapped_file f;
 
-    TRY(json_read_file(path, MAX_JSON, &root));
-    return read_and_free(path, root, v);
-}
-
-lariat_status tokenizer_json_parse(const char *path, const char *data, size_t size, vocabulary *v)
-{
-    json_t *root;
-
-    TRY(json_read(path, data, size, &root));
-    return read_and_free(path, root, v);
+    TRY(map_file(path, &f));
+    status = f.size > MAX_JSON ? fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for a tokenizer" FETCH_AGAIN, path, f.size)
+                               : tokenizer_json_parse(path, (const char *)f.data, f.size, v);
+    unmap_file(&f);
+    return status;
 }

@@ -3,6 +3,7 @@
    Read on in tokenizer_json.c and sentencepiece.c (who fills it), tables.c (what becomes of it). */
 #include "text/vocabulary.h"
 
+#include "text/hash.h"
 #include "text/utf8.h"
 
 #include <stdio.h>
@@ -23,7 +24,7 @@ typedef struct text_block {
     char data[];
 } text_block;
 
-enum { TEXT_BLOCK = 1 << 16 };
+enum { TEXT_BLOCK = 1 << 16, FIRST_SLOTS = 64 };
 
 void vocabulary_init(vocabulary *v)
 {
@@ -43,6 +44,8 @@ void vocabulary_free(vocabulary *v)
     free(v->tokens);
     free(v->merges);
     free(v->added);
+    free(v->token_index.slots);
+    free(v->added_index.slots);
     free(v->rules);
     free(v->shown);
     id_list_free(&v->ends);
@@ -73,6 +76,78 @@ lariat_status vocabulary_text(vocabulary *v, const char *text, size_t size, cons
     return LARIAT_OK;
 }
 
+static size_t free_slot(const text_index *x, uint64_t hash)
+{
+    size_t at = hash & (x->n_slots - 1);
+
+    while (x->slots[at].value >= 0) {
+        at = (at + 1) & (x->n_slots - 1);
+    }
+    return at;
+}
+
+static lariat_status index_grow(text_index *x)
+{
+    text_index more = { .n_slots = x->n_slots ? x->n_slots * 2 : FIRST_SLOTS, .n = x->n };
+
+    more.slots = malloc(more.n_slots * sizeof *more.slots);
+    if (!more.slots) {
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for an index of %zu texts" FREE_MEMORY, more.n_slots);
+    }
+    memset(more.slots, 0xFF, more.n_slots * sizeof *more.slots);
+    for (size_t i = 0; i < x->n_slots; i++) {
+        if (x->slots[i].value >= 0) {
+            more.slots[free_slot(&more, x->slots[i].hash)] = x->slots[i];
+        }
+    }
+    free(x->slots);
+    *x = more;
+    return LARIAT_OK;
+}
+
+static bool token_is(const vocabulary *v, int32_t id, const char *text, size_t size)
+{
+    return v->tokens[id].size == size && memcmp(v->tokens[id].text, text, size) == 0;
+}
+
+static bool added_is(const vocabulary *v, int32_t place, const char *text, size_t size)
+{
+    return v->added[place].size == size && memcmp(v->added[place].text, text, size) == 0;
+}
+
+/* The slot of that text, or NULL. `is` says whether a value has it. */
+typedef bool (*is_text_fn)(const vocabulary *v, int32_t value, const char *text, size_t size);
+
+static text_slot *index_find(const vocabulary *v, const text_index *x, is_text_fn is, const char *text, size_t size)
+{
+    uint64_t hash = hash_text(text, size);
+
+    for (size_t at = hash & (x->n_slots - 1); x->n_slots && x->slots[at].value >= 0; at = (at + 1) & (x->n_slots - 1)) {
+        if (x->slots[at].hash == hash && is(v, x->slots[at].value, text, size)) {
+            return &x->slots[at];
+        }
+    }
+    return NULL;
+}
+
+/* One text stands once, for the least of its values. */
+static lariat_status index_add(const vocabulary *v, text_index *x, is_text_fn is, const char *text, size_t size, int32_t value)
+{
+    text_slot *known = index_find(v, x, is, text, size);
+    uint64_t hash = hash_text(text, size);
+
+    if (known) {
+        known->value = known->value < value ? known->value : value;
+        return LARIAT_OK;
+    }
+    if ((x->n + 1) * 2 > x->n_slots) {
+        TRY(index_grow(x));
+    }
+    x->slots[free_slot(x, hash)] = (text_slot){ .hash = hash, .value = value };
+    x->n++;
+    return LARIAT_OK;
+}
+
 lariat_status vocabulary_set(vocabulary *v, int64_t id, const char *text, size_t size, token_kind kind)
 {
     token *t;
@@ -98,7 +173,7 @@ lariat_status vocabulary_set(vocabulary *v, int64_t id, const char *text, size_t
     t->size = t->shown_size = (uint32_t)size;
     t->shown = t->text;
     t->kind = kind;
-    return LARIAT_OK;
+    return index_add(v, &v->token_index, token_is, t->text, size, (int32_t)id);
 }
 
 lariat_status vocabulary_merge(vocabulary *v, int32_t left, int32_t right, int32_t result)
@@ -116,7 +191,7 @@ lariat_status vocabulary_add(vocabulary *v, const added_token *t)
     }
     GROW(v->added, v->added_capacity, v->n_added + 1);
     v->added[v->n_added++] = *t;
-    return LARIAT_OK;
+    return index_add(v, &v->added_index, added_is, t->text, t->size, (int32_t)v->n_added - 1);
 }
 
 static lariat_status add_rule(vocabulary *v, text_rule **list, int64_t *n, int64_t *capacity, text_rule rule)
@@ -174,31 +249,17 @@ bool vocabulary_has(const vocabulary *v, int64_t id)
 
 int32_t vocabulary_added(const vocabulary *v, const char *text)
 {
-    size_t size = strlen(text);
+    const text_slot *found = index_find(v, &v->added_index, added_is, text, strlen(text));
 
-    for (int64_t i = 0; i < v->n_added; i++) {
-        if (v->added[i].size == size && memcmp(v->added[i].text, text, size) == 0) {
-            return v->added[i].id;
-        }
-    }
-    return -1;
+    return found ? v->added[found->value].id : -1;
 }
 
 int32_t vocabulary_find(const vocabulary *v, const char *text)
 {
     int32_t added = vocabulary_added(v, text);
-    size_t size = strlen(text);
+    const text_slot *found = added < 0 ? index_find(v, &v->token_index, token_is, text, strlen(text)) : NULL;
 
-    if (added >= 0) {
-        return added;
-    }
-    for (int64_t id = 0; id < v->n_tokens; id++) {
-        const token *t = &v->tokens[id];
-        if (t->kind != TOKEN_ABSENT && t->size == size && memcmp(t->text, text, size) == 0) {
-            return (int32_t)id;
-        }
-    }
-    return -1;
+    return found ? found->value : added;
 }
 
 int byte_of_text(const char *text, size_t size)

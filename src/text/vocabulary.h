@@ -86,6 +86,17 @@ typedef enum first_rule {
     FIRST_SPACES     /* one space of every token falls until there is text */
 } first_rule;
 
+/* Finds a number by its text without a look at the others: open addressing, at most half full. */
+typedef struct text_slot {
+    uint64_t hash;
+    int32_t value; /* -1: free */
+} text_slot;
+
+typedef struct text_index {
+    text_slot *slots; /* a power of two; NULL: no text yet */
+    size_t n_slots, n;
+} text_index;
+
 typedef struct vocabulary {
     token *tokens;
     int64_t n_tokens, token_capacity;
@@ -95,6 +106,7 @@ typedef struct vocabulary {
     int64_t n_merges, merge_capacity;
     added_token *added;
     int64_t n_added, added_capacity;
+    text_index token_index, added_index; /* ids of tokens, and places in `added` */
 
     bool by_score;      /* neighbours merge if their text is a token, best score first; otherwise by the list of merges */
     bool byte_level;    /* words are bytes, and every byte has a token */
@@ -143,7 +155,8 @@ lariat_status vocabulary_step(vocabulary *v, const split_step *step);
 lariat_status vocabulary_end(vocabulary *v, int32_t id);
 
 bool vocabulary_has(const vocabulary *v, int64_t id);
-/* The added token of that text, or -1; any token of that text, or -1. Both look through all of them. */
+/* The added token of that text, or -1; any token of that text, the added one first, or -1. A text that tokenizer_build()
+   normalizes is not found any more. */
 int32_t vocabulary_added(const vocabulary *v, const char *text);
 int32_t vocabulary_find(const vocabulary *v, const char *text);
 
