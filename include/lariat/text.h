@@ -40,7 +40,8 @@ LARIAT_API lariat_status lariat_encode(const lariat_tokenizer *t, const char *te
                                        int64_t *n);
 
 /* The bytes that ids stand for, allocated (lariat_free), terminated; *size without the terminator. Special tokens are left out
-   unless `special`. Ids out of range are LARIAT_BAD_ARGUMENT. */
+   unless `special`. An id without a token, as models have them beyond the tokenizer's, is nothing; a negative one is
+   LARIAT_BAD_ARGUMENT. */
 LARIAT_API lariat_status lariat_decode(const lariat_tokenizer *t, const int32_t *ids, int64_t n, bool special, char **text,
                                        size_t *size);
 

@@ -105,12 +105,14 @@ static lariat_status take(lariat_stream *s, int32_t id)
     const token *k;
     char byte;
 
-    if (id < 0 || id >= v->n_tokens) {
-        return fail(LARIAT_BAD_ARGUMENT, "id %d: the vocabulary has %lld tokens, give ids below that", id,
-                    (long long)v->n_tokens);
+    if (id < 0) {
+        return fail(LARIAT_BAD_ARGUMENT, "id %d: ids are not negative, give those of a model", id);
+    }
+    if (!vocabulary_has(v, id)) { /* models have more ids than their tokenizers: rows that fill up a round number */
+        return LARIAT_OK;
     }
     k = &v->tokens[id];
-    if (k->kind == TOKEN_ABSENT || (k->special && !s->special)) {
+    if (k->special && !s->special) {
         return LARIAT_OK;
     }
     if (v->spaced && s->begun) {

@@ -56,6 +56,21 @@ run generate -q -m mha-bf16 --tokens ids -c 8 -n 2
 run generate -q -m mha-bf16 --tokens ids -c 3 -n 2
 run generate -q -m mha-bf16 --tokens ids -c 8193 -n 2
 
+# A model with more ids than its tokenizer has tokens, as most published ones are padded: what has no token is no text, and no end.
+mkdir padded && ln -s ../letters/{config.json,generation_config.json,model.safetensors} padded
+jq '.added_tokens = [] | .model.vocab |= with_entries(select(.value < 256)) | .model.merges = []' letters/tokenizer.json \
+    >padded/tokenizer.json
+echo 97 | "$lariat" generate -q -m mha-bf16 --tokens - -n 12 >reply
+must "some of the reply has no token, and some behind it has" \
+    jq -e '[splits(" ") | tonumber] | index(map(select(. > 255))[0]) as $at | any(.[$at:][]; . < 256)' <<<"\"$(cat reply)\""
+{ tr ' ' '\n' <reply | awk '$1 < 256' | "$lariat" tokenize -m padded --decode && echo; } >text
+"$lariat" generate -q -m padded -p a -n 12 >"$work.seen/out"
+must "the reply is whole, without what is no text" cmp "$work.seen/out" text
+printf '{"prompt": "a"}\n{"tokens": [97]}\n' | "$lariat" generate -q -m padded --prompts - -n 12 >lines
+must "so are replies of a batch" jq -es --rawfile text text --rawfile reply reply \
+    'length == 2 and all(.text + "\n" == $text and (.tokens | map(tostring) | join(" ")) + "\n" == $reply)' lines
+run tokenize -m padded --decode -p '104 511 105'
+
 # The figures of a run.
 run generate -q -m mha-bf16 --tokens ids -n 4 --ranks 2 --stats stats.json
 must "the figures are JSON" \
