@@ -107,8 +107,7 @@ static int check_said(const char *input, const char *data, size_t size)
 
 static int read_document(const char *path, text *out)
 {
-    int rc = read_file(path, out);
-    rc = rc ? rc : check_text(input_name(path), out->data, out->size);
+    int rc = read_text(path, out);
     return rc ? rc : check_said(input_name(path), out->data, out->size);
 }
 

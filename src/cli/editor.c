@@ -22,6 +22,7 @@ struct editor {
     char *history_path; /* NULL: nowhere to keep it */
     char *line;
     size_t room;
+    bool begun; /* the first line has been read */
 };
 
 static char *prompt(EditLine *edit)
@@ -160,6 +161,7 @@ line_end editor_read(editor *e, const char **line)
         return LINE_FAILED;
     }
     e->line[strcspn(e->line, "\n")] = 0;
-    *line = e->line;
+    *line = e->line + (e->begun ? 0 : mark_size(e->line, (size_t)size));
+    e->begun = true;
     return LINE_READ;
 }

@@ -30,6 +30,31 @@ void close_lines(FILE *lines)
     }
 }
 
+size_t mark_size(const char *data, size_t size)
+{
+    static const char mark[] = "\xEF\xBB\xBF"; /* U+FEFF */
+    size_t length = sizeof mark - 1;
+    return size >= length && memcmp(data, mark, length) == 0 ? length : 0;
+}
+
+/* What some editors save by default. Without a mark it shows by its zeros. */
+static const char *wide_encoding(const char *data, size_t size)
+{
+    if (size >= 4 && (memcmp(data, "\xFF\xFE\0\0", 4) == 0 || memcmp(data, "\0\0\xFE\xFF", 4) == 0)) {
+        return "UTF-32";
+    }
+    return size >= 2 && (memcmp(data, "\xFF\xFE", 2) == 0 || memcmp(data, "\xFE\xFF", 2) == 0) ? "UTF-16" : NULL;
+}
+
+int check_text(const char *input, const char *data, size_t size)
+{
+    const char *wide = wide_encoding(data, size);
+    if (wide) {
+        return complain("%s: is %s, convert it to UTF-8 first (iconv -f %s -t UTF-8)", input, wide, wide);
+    }
+    return memchr(data, 0, size) ? complain("%s: holds zero bytes, so it is not a text, convert it to text first", input) : 0;
+}
+
 /* Not getline, which asks for memory as long as no line ends and says neither that it found none nor why it ended. */
 int next_line(FILE *lines, const char *input, line_buffer *line, bool *more)
 {
@@ -55,6 +80,25 @@ int next_line(FILE *lines, const char *input, line_buffer *line, bool *more)
         return complain("%s: cannot read: %s, name a file with text", input, strerror(errno));
     }
     *more = line->size > 0;
+    size_t mark = line->begun ? 0 : mark_size(line->data, line->size);
+    line->begun = true;
+    line->size -= mark;
+    memmove(line->data, line->data + mark, line->size);
+    return check_text(input, line->data, line->size);
+}
+
+/* A text without the mark that may stand before it; takes `data` over. */
+static int keep_text(const char *path, char *data, size_t size, text *out)
+{
+    size_t mark = mark_size(data, size);
+    int rc = check_text(input_name(path), data, size);
+    if (rc) {
+        free(data);
+        return rc;
+    }
+    memmove(data, data + mark, size - mark);
+    data[size - mark] = 0;
+    *out = (text){data, size - mark};
     return 0;
 }
 
@@ -85,12 +129,10 @@ static int read_stream(FILE *file, const char *path, text *out)
         free(data);
         return complain("%s: cannot read: %s, name a file with text", input_name(path), strerror(errno));
     }
-    data[size] = 0;
-    *out = (text){data, size};
-    return 0;
+    return keep_text(path, data, size, out);
 }
 
-int read_file(const char *path, text *out)
+int read_text(const char *path, text *out)
 {
     *out = (text){0};
     FILE *file;
@@ -100,11 +142,6 @@ int read_file(const char *path, text *out)
         close_lines(file);
     }
     return rc;
-}
-
-int check_text(const char *input, const char *data, size_t size)
-{
-    return memchr(data, 0, size) ? complain("%s: holds zero bytes, so it is not a text, convert it to text first", input) : 0;
 }
 
 int read_prompt(const options *o, text *out, const char **input)
@@ -122,7 +159,7 @@ int read_prompt(const options *o, text *out, const char **input)
                               command_texts[o->command].name);
     }
     *input = input_name(o->file ? o->file : "-");
-    return read_file(o->file ? o->file : "-", out);
+    return read_text(o->file ? o->file : "-", out);
 }
 
 static bool is_separator(char c)
@@ -208,7 +245,7 @@ int read_tokens(const char *path, token_list *out)
 {
     *out = (token_list){0};
     text from;
-    int rc = read_file(path, &from);
+    int rc = read_text(path, &from);
     if (rc == 0) {
         rc = parse_tokens(input_name(path), &from, out);
         free(from.data);

@@ -117,7 +117,8 @@ void manual_print(FILE *to)
           "so that a prompt "
           "can be longer than one device holds or finishes in time. Attention stays exact. Standard output carries results "
           "only; all else goes "
-          "to standard error.\n.SH SUBCOMMANDS\n",
+          "to standard error. Texts are UTF\\-8: a byte\\-order mark before one is read over, UTF\\-16 and files with zero bytes "
+          "are refused.\n.SH SUBCOMMANDS\n",
           to);
     for (int c = 0; c < COMMAND_COUNT; c++) {
         print_command(to, (command)c);

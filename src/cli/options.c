@@ -195,7 +195,7 @@ const command_text command_texts[COMMAND_COUNT] = {
     [COMMAND_TOKENIZE] =
         {"tokenize", "-m MODEL [-p TEXT | -f FILE] [options]", "turn text into token ids and back",
          "Without -p or -f the text is read from standard input. MODEL may be a directory that holds only a tokenizer. "
-         "Invalid UTF-8 is read as U+FFFD."},
+         "Invalid UTF-8 is read as U+FFFD; a byte-order mark before a text is read over."},
     [COMMAND_INSPECT] = {"inspect", "MODEL [options]", "say what a model is, its tensors, and the memory that it needs", NULL},
     [COMMAND_BENCH] =
         {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T] [--device D] | --hops [options]",

@@ -18,7 +18,7 @@ static int read_input(run *r, token_list *out, const char **input)
     }
     text from;
     *out = (token_list){0};
-    int rc = read_file(o->file, &from);
+    int rc = read_text(o->file, &from);
     if (rc == 0) {
         rc = prompt_tokens(r, from.data, from.size, out);
         free(from.data);
