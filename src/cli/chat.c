@@ -62,6 +62,9 @@ static int take_lines(talk *t, editor *e)
     int rc = 0;
     while (rc == 0 && !ends) {
         const char *line;
+        if (signals_terminated()) {
+            return EXIT_INTERRUPTED;
+        }
         signals_forget();
         switch (editor_read(e, &line)) {
         case LINE_READ:
@@ -71,7 +74,7 @@ static int take_lines(talk *t, editor *e)
             ends = true;
             break;
         case LINE_INTERRUPTED:
-            if (!interactive) {
+            if (!interactive || signals_terminated()) {
                 return EXIT_INTERRUPTED;
             }
             fputs("Ctrl-D or /exit ends the talk\n", stderr);

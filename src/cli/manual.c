@@ -98,7 +98,8 @@ static const char tail[] =
     ".SH EXIT STATUS\n"
     "0 on success (also where a reply ended because the context was full, which is said); 1 where something failed, after one "
     "line on "
-    "standard error that says what, why and what to do; 2 where the command line makes no sense; 130 after Ctrl\\-C.\n"
+    "standard error that says what, why and what to do; 2 where the command line makes no sense; 130 after Ctrl\\-C, 143 after "
+    "SIGTERM; 141, without a word, where the reader of standard output went away.\n"
     ".SH EXAMPLES\n"
     ".TP\nA document of any length, read by two ranks, then talked about:\n.B lariat chat \\-m MODEL \\-\\-ranks 2 \\-f FILE\n"
     ".TP\nWhat a context of 128k would need, on a ring of four:\n.B lariat inspect MODEL \\-c 128k \\-\\-ranks 4\n";

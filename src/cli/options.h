@@ -24,7 +24,9 @@ typedef enum command {
 
 enum {
     EXIT_BAD_USAGE = 2,     /* the command line makes no sense */
-    EXIT_INTERRUPTED = 130, /* Ctrl-C: 128 + SIGINT, as shells report it */
+    EXIT_INTERRUPTED = 130, /* Ctrl-C: 128 + SIGINT, as shells report it; inside the program also what SIGTERM ends */
+    EXIT_READER_GONE = 141, /* 128 + SIGPIPE */
+    EXIT_TERMINATED = 143,  /* 128 + SIGTERM */
     OPTIONS_MOST = 96,      /* in the table */
     LIST_MOST = 32,         /* lengths, ring sizes or GPUs that one run may name */
     UNTIL_THE_END = -1      /* options.n: no bound on the reply but its end id and the context */

@@ -1,7 +1,9 @@
 /* Checked writing to standard output and to small files.
-   Rests on stdio and message.h. */
+   Rests on stdio, message.h and signals.h. */
 #include "cli/output.h"
 #include "cli/message.h"
+#include "cli/options.h"
+#include "cli/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,13 +17,16 @@
 
 enum { LINE_MOST = 1024 }; /* bytes that new_file_format puts at once */
 
+/* The end of a run for which nothing is to be said: a reader that has seen enough, a signal that broke off the writing. 0: neither. */
+static int ended_silently(void)
+{
+    return errno == EPIPE ? EXIT_READER_GONE : errno == EINTR && signals_interrupted() ? EXIT_INTERRUPTED : 0;
+}
+
 static int refused(void)
 {
-    if (errno == EPIPE) {
-        return complain(
-            "standard output: its reader went away, so the rest was not written, let it read to the end or write to a file");
-    }
-    return complain("standard output: %s, so the result is not whole, make room or write elsewhere", strerror(errno));
+    int silent = ended_silently();
+    return silent ? silent : complain("standard output: %s, so the result is not whole, make room or write elsewhere", strerror(errno));
 }
 
 int output_bytes(const char *data, size_t size)
@@ -45,7 +50,8 @@ int output_flush(void)
 
 static int cannot_write(const char *path)
 {
-    return complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
+    int silent = ended_silently();
+    return silent ? silent : complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
 }
 
 static int write_all(int file, const char *path, const char *text, size_t size)

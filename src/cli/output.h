@@ -5,7 +5,8 @@
 
 #include <stddef.h>
 
-/* Each returns 0, or 1 after saying why the bytes could not be written. */
+/* Each returns 0, 1 after saying why the bytes could not be written, or an exit status for which nothing is said: the reader has
+   gone away, or a signal has ended the run. */
 int output_bytes(const char *data, size_t size);
 int output_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Hands on what is buffered: after each piece of a reply, and at the end of a run. */

@@ -15,7 +15,7 @@
 enum { LINE_MOST = 1024 };
 
 static _Atomic(lariat_engine *) running;
-static atomic_bool cancels_again, held, interrupted;
+static atomic_bool cancels_again, held, interrupted, terminated;
 static char bus_line[LINE_MOST];
 static bool has_terminal;
 static struct termios terminal_before;
@@ -41,18 +41,39 @@ static void on_bus(int signal_number)
     _exit(EXIT_FAILURE);
 }
 
-static void on_interrupt(int signal_number)
+/* Cancels the step under way and notes why, or ends the program: where nothing looks at the note, or `again`. */
+static void stop(atomic_bool *note, bool again, int exit_status)
 {
-    (void)signal_number;
     lariat_engine *engine = atomic_load(&running);
-    if ((!engine && !atomic_load(&held)) || (atomic_load(&interrupted) && !atomic_load(&cancels_again))) {
+    if ((!engine && !atomic_load(&held)) || again) {
         restore_terminal();
-        _exit(EXIT_INTERRUPTED);
+        _exit(exit_status);
     }
-    atomic_store(&interrupted, true);
+    atomic_store(note, true);
     if (engine) {
         lariat_engine_cancel(engine);
     }
+}
+
+static void on_interrupt(int signal_number)
+{
+    (void)signal_number;
+    stop(&interrupted, atomic_load(&interrupted) && !atomic_load(&cancels_again), EXIT_INTERRUPTED);
+}
+
+static void on_terminate(int signal_number)
+{
+    (void)signal_number;
+    stop(&terminated, atomic_load(&terminated), EXIT_TERMINATED);
+    if (atomic_load(&cancels_again)) {
+        alarm(1);
+    }
+}
+
+/* A chat that was about to wait for a line when SIGTERM came would wait on: this ends its read, as any signal does. */
+static void on_alarm(int signal_number)
+{
+    (void)signal_number;
 }
 
 static void handle(int signal_number, void (*handler)(int))
@@ -60,6 +81,14 @@ static void handle(int signal_number, void (*handler)(int))
     struct sigaction action = {.sa_handler = handler};
     sigemptyset(&action.sa_mask);
     sigaction(signal_number, &action, NULL); /* no SA_RESTART: a read of a line returns, so that a chat can start it anew */
+}
+
+static void handle_unless_ignored(int signal_number, void (*handler)(int))
+{
+    struct sigaction before;
+    if (sigaction(signal_number, NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
+        handle(signal_number, handler);
+    }
 }
 
 void signals_name_model(const char *model)
@@ -84,10 +113,9 @@ void signals_install(void)
     handle(SIGPIPE, SIG_IGN);
     handle(SIGXFSZ, SIG_IGN);
     handle(SIGBUS, on_bus);
-    struct sigaction before;
-    if (sigaction(SIGINT, NULL, &before) == 0 && before.sa_handler != SIG_IGN) { /* a shell's background job ignores Ctrl-C */
-        handle(SIGINT, on_interrupt);
-    }
+    handle(SIGALRM, on_alarm);
+    handle_unless_ignored(SIGINT, on_interrupt); /* a shell's background job ignores Ctrl-C */
+    handle_unless_ignored(SIGTERM, on_terminate);
 }
 
 void signals_cancel(lariat_engine *engine, bool again)
@@ -103,7 +131,12 @@ void signals_hold(bool on)
 
 bool signals_interrupted(void)
 {
-    return atomic_load(&interrupted);
+    return atomic_load(&interrupted) || atomic_load(&terminated);
+}
+
+bool signals_terminated(void)
+{
+    return atomic_load(&terminated);
 }
 
 void signals_forget(void)

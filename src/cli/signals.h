@@ -1,4 +1,4 @@
-/* What the program does about signals: Ctrl-C, a reader that goes away, a mapped file that shrinks.
+/* What the program does about signals: Ctrl-C, SIGTERM, a reader that goes away, a mapped file that shrinks.
    Rests on lariat.h. */
 #ifndef CLI_SIGNALS_H
 #define CLI_SIGNALS_H
@@ -6,22 +6,24 @@
 #include "lariat/lariat.h"
 
 /* SIGPIPE and SIGXFSZ become a failed write; SIGBUS, which means that a mapped file lost its end, becomes one line and exit 1;
-   Ctrl-C stops a step, or the program where none can run. */
+   Ctrl-C and SIGTERM stop a step, or the program where none can run. */
 void signals_install(void);
 
 /* The model that a SIGBUS is about. */
 void signals_name_model(const char *model);
 
 /* While an engine is set, Ctrl-C cancels its step. The second one ends the program, unless `again` (a chat, where each stops
-   one answer). NULL before the engine is closed. */
+   one answer). SIGTERM does the same, and its second one always ends the program. NULL before the engine is closed. */
 void signals_cancel(lariat_engine *engine, bool again);
 
-/* While on, the first Ctrl-C is noted where there is no engine either, for who looks at signals_interrupted: what was measured is
+/* While on, the first Ctrl-C or SIGTERM is noted where there is no engine either, for who looks at signals_interrupted: what was measured is
    still to be written. The second one ends the program. */
 void signals_hold(bool on);
 
-/* Has Ctrl-C been pressed since the last call of signals_forget? */
+/* Has Ctrl-C been pressed since the last call of signals_forget, or has SIGTERM come? That one is not forgotten: the run is to
+   end. */
 bool signals_interrupted(void);
+bool signals_terminated(void);
 void signals_forget(void);
 
 #endif

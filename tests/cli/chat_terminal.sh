@@ -8,7 +8,7 @@ talk() {
     for keys in "$@"; do
         sleep 0.5
         printf '%b' "$keys"
-    done | script -qec "exec '$lariat' chat -q -m letters -n 4 -c 48" /dev/null >"$work.seen/out" 2>&1
+    done | script -qec "echo \$\$ >pid; exec '$lariat' chat -q -m letters -n 4 -c 48" /dev/null >"$work.seen/out" 2>&1
     echo "status $?" >>"$work.seen/out" # of the program: exec leaves no shell between, which Ctrl-C might end before it
 }
 
@@ -25,4 +25,8 @@ must "and the talk goes on" grep -q 'status 0' "$work.seen/out"
 talk '\x03' '/exit\n'
 must "Ctrl-C at the prompt does not end it" grep -q 'Ctrl-D or /exit ends the talk' "$work.seen/out"
 must "and what follows is understood" grep -q 'status 0' "$work.seen/out"
+rm pid
+{ until_it test -s pid; sleep 0.5; kill -TERM "$(cat pid)"; } | script -qec "echo \$\$ >pid; exec '$lariat' chat -q -m letters" /dev/null \
+    >"$work.seen/out" 2>&1
+must "SIGTERM at the prompt ends it" test $? = 143
 finish

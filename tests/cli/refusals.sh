@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What cannot be written, read or waited for: one line, the right exit status, nothing left behind.
+# What cannot be written, read or waited for: one line, or none where nobody needs one; the right exit status, nothing left behind.
 . "$(dirname "$0")/common.sh"
 
 # Standard output that is full, or closed.
@@ -14,9 +14,19 @@ for command in "generate -q -m mha-bf16 --tokens ids -n 2" "tokenize -m letters 
     : >"$work.seen/out"
     show $status
 done
-say '$ lariat generate | a reader that goes away'
-{ "$lariat" generate -q -m mha-bf16 --tokens ids -n 4000 2>"$work.seen/err"; echo $? >status; } | head -c 1 >/dev/null
-show "$(cat status)"
+# A reader that has seen enough ends the program as it ends cat: without a word.
+for i in {1..4000}; do echo '"hello"'; done >lines
+for i in {1..40}; do echo '{"tokens": [1, 2, 3]}'; done >prompts
+for command in "generate -q -m mha-bf16 --tokens ids -n 4000" "generate -q -m mha-bf16 --prompts prompts -n 40" "tokenize -m letters --jsonl -f lines" \
+    "help --man" "bench -q -m mha-bf16 -p 2..32+1 -n 1 -r 1" "chat -q -m letters -n 400 -p hello" \
+    "generate -q -m mha-bf16 --tokens ids -n 1 --stats /dev/stdout"; do
+    say "\$ lariat $command | a reader that goes away"
+    # shellcheck disable=SC2086 # several words
+    { until_it test -e gone; "$lariat" $command 2>"$work.seen/err"; echo $? >status; } | { exec <&-; : >gone; }
+    : >"$work.seen/out"
+    show "$(cat status)"
+    rm gone
+done
 run generate -q -m mha-bf16 --tokens ids -n 1 --stats /dev/full
 
 # start ARGS...: the program itself as $!, not a shell around it
@@ -53,4 +63,42 @@ kill -INT $!
 wait $!
 show $?
 must "nothing is left behind" test "$(compgen -G 'out.safetensors*')" = ""
+
+# So does SIGTERM, with 143.
+say '$ lariat generate, terminated'
+start generate -q -m mha-bf16 --tokens ids -c 8k --stats stats.json
+until_it test -s stream
+kill -TERM $!
+wait $!
+show $?
+must "the figures are there" jq -e '.decode_tokens > 0' stats.json
+say '$ lariat logits, terminated'
+start logits -q -m mha-bf16 --tokens longer --out out.safetensors --chunk 1
+until_it compgen -G 'out.safetensors*' >/dev/null
+kill -TERM $!
+wait $!
+show $?
+must "nothing is left behind" test "$(compgen -G 'out.safetensors*')" = ""
+say '$ lariat bench, terminated'
+start bench -q -m mha-bf16 -p 8,4k -n 1 -r 900 -o jsonl --resume kept.jsonl
+until_it grep -q '}$' kept.jsonl
+kill -TERM $!
+wait $!
+show $?
+must "what was measured is written" jq -e '.reps >= 1' stream
+mkfifo typed && exec {typed}<>typed
+say '$ lariat chat, terminated while it waits for a line'
+echo hello >&$typed
+start chat -q -m letters -n 4 -c 48 <&$typed
+until_it test -s stream
+sleep 0.2
+kill -TERM $!
+wait $!
+show $?
+say '$ lariat tokenize, terminated while it waits for its text'
+start tokenize -m letters <&$typed
+sleep 0.2
+kill -TERM $!
+wait $!
+show $?
 finish
