@@ -17,7 +17,8 @@
 
 enum { LINE_MOST = 1024 }; /* bytes that new_file_format puts at once */
 
-/* The end of a run for which nothing is to be said: a reader that has seen enough, a signal that broke off the writing. 0: neither. */
+/* The end of a run for which nothing is to be said: a reader that has seen enough, a signal that broke off the writing. 0:
+   neither. */
 static int ended_silently(void)
 {
     return errno == EPIPE ? EXIT_READER_GONE : errno == EINTR && signals_interrupted() ? EXIT_INTERRUPTED : 0;
@@ -26,7 +27,8 @@ static int ended_silently(void)
 static int refused(void)
 {
     int silent = ended_silently();
-    return silent ? silent : complain("standard output: %s, so the result is not whole, make room or write elsewhere", strerror(errno));
+    return silent ? silent
+                  : complain("standard output: %s, so the result is not whole, make room or write elsewhere", strerror(errno));
 }
 
 int output_bytes(const char *data, size_t size)

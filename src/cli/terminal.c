@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const double quiet_s = 0.5;   /* what takes no longer needs no line */
+static const double quiet_s = 0.5;   /* a speed is not known before */
 static const double between_s = 0.1; /* from one drawing to the next */
 
 bool terminal_errors(void)
@@ -35,6 +35,10 @@ void progress_begin(progress *p, const char *verb, int64_t total)
     p->total = total;
     p->before = 0;
     p->began_s = p->drawn_s = now_s();
+    if (p->wanted && total > 0) {
+        fprintf(stderr, "\r%s 0 of %lld tokens\033[K", verb, (long long)total);
+        p->shown = true;
+    }
 }
 
 void progress_at(progress *p, int64_t done)

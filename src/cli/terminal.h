@@ -23,9 +23,9 @@ typedef struct progress {
     int64_t total;  /* in all */
 } progress;
 
-/* Begins a piece of work of `total` tokens. */
+/* Begins a piece of work of `total` tokens, and says so at once. */
 void progress_begin(progress *p, const char *verb, int64_t total);
-/* So many of them are done; draws at most ten times a second, and nothing in the first half second. */
+/* So many of them are done; draws at most ten times a second, and not in the first half second, in which no speed is known. */
 void progress_at(progress *p, int64_t done);
 /* Takes the line away. Call before anything else is written. */
 void progress_end(progress *p);

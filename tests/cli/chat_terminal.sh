@@ -25,6 +25,9 @@ must "and the talk goes on" grep -q 'status 0' "$work.seen/out"
 talk '\x03' '/exit\n'
 must "Ctrl-C at the prompt does not end it" grep -q 'Ctrl-D or /exit ends the talk' "$work.seen/out"
 must "and what follows is understood" grep -q 'status 0' "$work.seen/out"
+"$lariat" tokenize -m letters --special -p $'<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n' | wc -w >count
+script -qec "exec '$lariat' chat -m letters -n 4 -c 48 -p hello" /dev/null </dev/null >"$work.seen/out" 2>&1
+must "a reading shows how much there is" grep -q "reading 0 of $(cat count) tokens" "$work.seen/out"
 rm pid
 { until_it test -s pid; sleep 0.5; kill -TERM "$(cat pid)"; } | script -qec "echo \$\$ >pid; exec '$lariat' chat -q -m letters" /dev/null \
     >"$work.seen/out" 2>&1
