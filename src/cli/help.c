@@ -108,6 +108,5 @@ int command_help(const options *o)
                    ? output_flush()
                    : complain_usage("--completion: '%s' is unknown, choose from bash, zsh and fish", o->completion);
     }
-    command c = o->subject ? command_from_name(o->subject) : COMMAND_HELP;
-    return c == COMMAND_COUNT ? complain_usage("'%s': no such subcommand, lariat help lists them", o->subject) : help_print(c);
+    return help_print(o->subject ? command_from_name(o->subject) : COMMAND_HELP);
 }

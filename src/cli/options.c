@@ -154,7 +154,7 @@ const option option_table[] = {
      "which side of attention travels round the ring; auto takes the one that is predicted to be faster"},
     {0, "plan", NULL, RINGS, OPTION_FLAG, FIELD(plan), 0, 0, NULL, NULL,
      "print what the run would take, in memory and layout, and stop"},
-    {0, "stats", "FILE.json", RUNS, OPTION_PATH, FIELD(stats), 0, 0, NULL, NULL, "write the figures of the run to a file"},
+    {0, "stats", "FILE.json", RUNS, OPTION_PATH, FIELD(stats), 0, 0, NULL, NULL, "write the figures of the run to a file; with --plan, the plan"},
     {0, "timeline", "FILE.svg", BENCH, OPTION_PATH, FIELD(timeline), 0, 0, NULL, NULL,
      "draw one layer of the last row: what each rank did, and what travelled to it meanwhile"},
     {0, "trace", "FILE.json", GENERATE | BENCH, OPTION_PATH, FIELD(trace), 0, 0, NULL, NULL,

@@ -100,6 +100,13 @@ static const char *nearest_command(const char *typed)
     return best;
 }
 
+static int refuse_command(const char *typed)
+{
+    const char *near = nearest_command(typed);
+    return near ? complain_usage("'%s': no such subcommand, the nearest is %s (all: lariat --help)", typed, near)
+                : complain_usage("'%s': no such subcommand, lariat --help lists them", typed);
+}
+
 /* --- the three sources --- */
 
 static int set_defaults(options *values)
@@ -254,6 +261,16 @@ static int read_words(int argc, char **argv, options *values)
 
 /* --- what belongs together --- */
 
+static bool is_typed(const options *v, const char *name)
+{
+    for (int i = 0; i < option_count; i++) {
+        if (v->typed[i] && strcmp(option_table[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int check_model(options *values)
 {
     command c = values->command;
@@ -297,6 +314,25 @@ static int check_inputs(const options *v)
     return 0;
 }
 
+/* One line, whatever of it was typed. A temperature of 0 that was typed is meant. */
+static void warn_of_sampling(const options *v)
+{
+    static const char *const names[] = {"top-k", "top-p", "min-p", "seed"};
+    char said[NAME_MOST] = "";
+    if (v->temperature > 0 || is_typed(v, "temp")) {
+        return;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (is_typed(v, names[i])) {
+            size_t used = strlen(said);
+            snprintf(said + used, sizeof said - used, "%s--%s", used ? ", " : "", names[i]);
+        }
+    }
+    if (*said) {
+        warn("%s: without a temperature the likeliest token is always taken, give one such as --temp 0.7", said);
+    }
+}
+
 static int check_help(const options *v)
 {
     if (v->man && v->completion) {
@@ -305,31 +341,38 @@ static int check_help(const options *v)
     if (v->subject && (v->man || v->completion)) {
         return complain_usage("%s: is about all subcommands, leave out '%s'", v->man ? "--man" : "--completion", v->subject);
     }
+    if (v->subject && command_from_name(v->subject) == COMMAND_COUNT) {
+        return refuse_command(v->subject);
+    }
     if (v->subject && command_from_name(v->subject) == COMMAND_HELP) {
         return complain_usage("'%s': lariat help alone describes it, leave it out", v->subject);
     }
     return 0;
 }
 
-/* What hops are measured with; -m may come from the environment, and --plan has a line of its own. */
-static bool hops_use(const char *name)
-{
-    static const char *const used[] = {"hops",    "ranks", "threads", "device", "devices", "dtype", "via",    "reps",
-                                       "format", "model", "ceilings", "plan",   "quiet",   "verbose"};
-    for (size_t i = 0; i < sizeof used / sizeof *used; i++) {
-        if (strcmp(name, used[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int check_hops(const options *v)
+/* The first option typed that is not among the names, which end with NULL; NULL if all are. */
+static const char *typed_beside(const options *v, const char *const names[])
 {
     for (int i = 0; i < option_count; i++) {
-        if (v->typed[i] && !hops_use(option_table[i].name)) {
-            return complain_usage("--hops: measures hops alone, leave out --%s", option_table[i].name);
+        int at = 0;
+        while (names[at] && strcmp(names[at], option_table[i].name) != 0) {
+            at++;
         }
+        if (v->typed[i] && !names[at]) {
+            return option_table[i].name;
+        }
+    }
+    return NULL;
+}
+
+/* What hops are measured with; -m may come from the environment, and --plan has a line of its own. */
+static int check_hops(const options *v)
+{
+    static const char *const used[] = {"hops",   "ranks", "threads",  "device", "devices", "dtype",   "via", "reps",
+                                       "format", "model", "ceilings", "plan",   "quiet",   "verbose", NULL};
+    const char *beside = typed_beside(v, used);
+    if (beside) {
+        return complain_usage("--hops: measures hops alone, leave out --%s", beside);
     }
     if (v->devices.n > 1) {
         return complain_usage("--device: hops are measured on one kind of device, name one");
@@ -340,6 +383,21 @@ static int check_hops(const options *v)
         }
     }
     return v->plan ? complain_usage("--plan: hops have no plan, leave out --hops") : 0;
+}
+
+/* Ceilings alone: what they are measured with depends on whether CPUs, cards or both are. */
+static int check_ceilings(const options *v)
+{
+    static const char *const all[] = {"ceilings", "device", "quiet", "verbose", "threads", "devices", "dtype", NULL};
+    static const char *const cpus[] = {"ceilings", "device", "quiet", "verbose", "threads", NULL};
+    static const char *const cards[] = {"ceilings", "device", "quiet", "verbose", "devices", "dtype", NULL};
+    bool alone = v->devices.n == 1;
+    bool no_cards = alone && v->devices.values[0] == LARIAT_DEVICE_CPU;
+    bool no_cpus = alone && v->devices.values[0] == LARIAT_DEVICE_CUDA;
+    const char *beside = typed_beside(v, no_cards ? cpus : no_cpus ? cards : all);
+    return beside ? complain_usage("--%s: ceilings%s do not depend on it, leave it out or name a model to measure with -m", beside,
+                                   no_cards ? " of CPUs" : no_cpus ? " of GPUs" : "")
+                  : 0;
 }
 
 /* The largest value, at least `most`. */
@@ -383,16 +441,6 @@ static int check_axes(const options *v)
     return 0;
 }
 
-static bool is_typed(const options *v, const char *name)
-{
-    for (int i = 0; i < option_count; i++) {
-        if (v->typed[i] && strcmp(option_table[i].name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool same_file(const char *a, const char *b)
 {
     return a && b && strcmp(a, b) == 0;
@@ -405,6 +453,9 @@ static int check_bench(options *v)
     }
     if (v->ceilings && !is_typed(v, "model")) {
         v->model = NULL; /* one from the environment asks for no run */
+    }
+    if (v->ceilings && !v->hops && !v->model) {
+        return check_ceilings(v);
     }
     if (v->ring_sizes.n == 0) {
         v->ring_sizes = (count_list){.n = 1, .values = {v->compare || v->hops ? 2 : 1}};
@@ -449,9 +500,7 @@ int options_parse(int argc, char **argv, options *out)
         if (argv[1][0] == '-') {
             return complain_usage("'%s': no subcommand before it, lariat --help lists them", argv[1]);
         }
-        const char *near = nearest_command(argv[1]);
-        return near ? complain_usage("'%s': no such subcommand, the nearest is %s (all: lariat --help)", argv[1], near)
-                    : complain_usage("'%s': no such subcommand, lariat --help lists them", argv[1]);
+        return refuse_command(argv[1]);
     }
     int rc = set_defaults(out);
     rc = rc ? rc : set_from_environment(out);
@@ -461,6 +510,9 @@ int options_parse(int argc, char **argv, options *out)
     }
     rc = check_model(out);
     rc = rc ? rc : check_inputs(out);
+    if (rc == 0 && (out->command == COMMAND_GENERATE || out->command == COMMAND_CHAT)) {
+        warn_of_sampling(out);
+    }
     rc = rc || out->command != COMMAND_HELP ? rc : check_help(out);
     return rc || out->command != COMMAND_BENCH ? rc : check_bench(out);
 }

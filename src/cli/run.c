@@ -123,6 +123,13 @@ static void describe_model(const lariat_model_info *m)
             m->rope);
 }
 
+static int tell_plan(const options *o, const lariat_plan *plan)
+{
+    plan_describe(plan, "", stdout);
+    int rc = output_flush();
+    return rc || !o->stats ? rc : stats_of_plan(o, plan);
+}
+
 int run_open_engine(run *r, slot_wish wanted)
 {
     const options *o = r->options;
@@ -132,13 +139,12 @@ int run_open_engine(run *r, slot_wish wanted)
         return complain_library();
     }
     run_warn_of(o, &plan);
-    if (o->plan) {
-        plan_describe(&plan, "", stdout);
-        return output_flush();
-    }
     int rc = check_places(o);
     if (rc) {
         return rc;
+    }
+    if (o->plan) {
+        return tell_plan(o, &plan);
     }
     announce(r, &plan);
     rc = load(r, &library);

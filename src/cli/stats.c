@@ -121,18 +121,16 @@ static json_t *share_json(double share)
     return share > 0 ? json_real(share) : json_null();
 }
 
-static int write_stats(const run *r, const char *path)
+/* What is known before anything runs. */
+static json_t *plan_stats(const options *o, const lariat_model_info *model, const lariat_plan *plan)
 {
-    const figures *f = &r->figures;
-    shares s = shares_of(r);
-    json_t *root = json_pack("{s:s, s:s, s:o?, s:o?, s:f, s:f, s:I, s:f, s:f, s:I, s:f, s:f, s:o?, s:o?, s:o?, s:o?}",
-                             "version", lariat_version(), "command", command_texts[r->options->command].name, "model",
-                             model_json(r->model), "plan", plan_json(lariat_engine_plan(r->engine)), "load_s", f->load_s,
-                             "ttft_s", f->first_s, "prefill_tokens", (json_int_t)f->prefill_tokens, "prefill_s", f->prefill_s,
-                             "prefill_tps", rate((double)f->prefill_tokens, f->prefill_s), "decode_tokens",
-                             (json_int_t)f->decode_tokens, "decode_s", f->decode_s, "decode_tps",
-                             rate((double)f->decode_tokens, f->decode_s), "prefill_share", share_json(s.prefill),
-                             "decode_share", share_json(s.decode), "ring", ring_json(r), "shard_slots", shards_json(r));
+    return json_pack("{s:s, s:s, s:o?, s:o?}", "version", lariat_version(), "command", command_texts[o->command].name, "model",
+                     model_json(model), "plan", plan_json(plan));
+}
+
+/* Takes `root` over. */
+static int write_stats(const char *path, json_t *root)
+{
     char *content = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     char *line = NULL;
     int rc = content && asprintf(&line, "%s\n", content) >= 0 ? write_file(path, line) : complain_memory(path);
@@ -142,10 +140,40 @@ static int write_stats(const run *r, const char *path)
     return rc;
 }
 
+static json_t *run_stats(const run *r)
+{
+    const figures *f = &r->figures;
+    shares s = shares_of(r);
+    json_t *root = plan_stats(r->options, r->model, lariat_engine_plan(r->engine));
+    json_t *measured = json_pack("{s:f, s:f, s:I, s:f, s:f, s:I, s:f, s:f, s:o?, s:o?, s:o?, s:o?}", "load_s", f->load_s, "ttft_s",
+                                 f->first_s, "prefill_tokens", (json_int_t)f->prefill_tokens, "prefill_s", f->prefill_s,
+                                 "prefill_tps", rate((double)f->prefill_tokens, f->prefill_s), "decode_tokens",
+                                 (json_int_t)f->decode_tokens, "decode_s", f->decode_s, "decode_tps",
+                                 rate((double)f->decode_tokens, f->decode_s), "prefill_share", share_json(s.prefill),
+                                 "decode_share", share_json(s.decode), "ring", ring_json(r), "shard_slots", shards_json(r));
+    if (!measured || json_object_update(root, measured) != 0) {
+        json_decref(root);
+        root = NULL;
+    }
+    json_decref(measured);
+    return root;
+}
+
+int stats_of_plan(const options *o, const lariat_plan *plan)
+{
+    lariat_inspection *inspection;
+    if (lariat_inspect(o->model, &inspection) != LARIAT_OK) {
+        return complain_library();
+    }
+    int rc = write_stats(o->stats, plan_stats(o, lariat_inspection_model(inspection), plan));
+    lariat_inspection_close(inspection);
+    return rc;
+}
+
 int stats_finish(const run *r)
 {
     if (!r->options->quiet && r->figures.prefill_tokens + r->figures.decode_tokens > 0) {
         stats_print(r);
     }
-    return r->options->stats ? write_stats(r, r->options->stats) : 0;
+    return r->options->stats ? write_stats(r->options->stats, run_stats(r)) : 0;
 }

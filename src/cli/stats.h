@@ -9,5 +9,7 @@
 void stats_print(const run *r);
 /* The last line (not with -q) and the file of --stats. */
 int stats_finish(const run *r);
+/* The file of --stats under --plan: the model and the plan. */
+int stats_of_plan(const options *o, const lariat_plan *plan);
 
 #endif

@@ -44,6 +44,12 @@ sample=(generate -q -m letters -p hello -n 20 --temp 1.5 --top-k 40 --top-p 0.95
 must "one seed gives one text" cmp one two
 must "another seed gives another" test "$(cmp one three)" != ""
 
+# What has no use without a temperature is remarked on once; one that is named is meant.
+echo 1 >one
+run generate -q -m mha-bf16 --tokens one -n 0 --top-k 4 --top-p 0.5 --min-p 0.1 -s 1
+run generate -q -m mha-bf16 --tokens one -n 0 --temp 0 -s 1
+run chat -q -m letters -p x -n 1 -s 1
+
 # Why a reply ends. 511 is the tokenizer's <|im_end|>; nobody tells a model without a tokenizer.
 "$lariat" tokenize -m letters -p 'hello the world' | "$lariat" generate -q -m mha-bf16 --tokens - -n 9 >ids
 must "the fifth id would be the end" test "$(cut -d ' ' -f 5 ids)" = 511
@@ -75,6 +81,11 @@ run tokenize -m padded --decode -p '104 511 105'
 run generate -q -m mha-bf16 --tokens ids -n 4 --ranks 2 --stats stats.json
 must "the figures are JSON" \
     jq -e '.prefill_tokens == 3 and .decode_tokens == 3 and (.shard_slots | add) == 6 and .plan.ranks == 2' stats.json
+"$lariat" generate -q -m mha-bf16 --tokens ids -n 4 --ranks 2 --plan --stats plan.json >/dev/null
+must "under --plan it is the plan that the run has" \
+    jq -es '(.[0] | keys) == ["command", "model", "plan", "version"] and .[0].command == .[1].command and .[0].model == .[1].model and
+    ([.[].plan | del(.available_bytes, .fits_context)] | .[0] == .[1])' plan.json stats.json
+run generate -q -m mha-bf16 --plan -c 8 --stats nowhere/stats.json
 "$lariat" generate -m mha-bf16 --tokens ids -n 4 >/dev/null 2>"$work.seen/err"
 must "the last line tells them" grep -qE \
     '^load [0-9.]+ s \| first token [0-9.]+ s \| prefill 3 tokens, [0-9.]+ tokens/s \| decode 3 tokens, [0-9.]+ tokens/s' "$work.seen/err"

@@ -9,6 +9,7 @@ run --help
 run tokenize --help
 run help logits
 run help nothing
+run help generat
 run
 run generat -m x
 run generate -m x --tmep 1
@@ -81,6 +82,11 @@ run bench -m x --timeline x.svg --layout slices
 run bench -m x --batch 0
 run bench -m x -p 8m --depth 4m --batch 2
 run bench -m x --plot ''
+run bench --ceilings -p 512
+run bench --ceilings --plan
+run bench --ceilings --device cpu --dtype f32
+run bench --ceilings --device cuda -t 2
+run bench --ceilings --device cpu,cuda -t 2 --ranks 2
 run tokenize -m x --jsonl --decode
 run inspect
 run inspect one two
