@@ -119,8 +119,8 @@ LARIAT_API lariat_status lariat_engine_open(const char *model, const lariat_opti
 LARIAT_API void lariat_engine_close(lariat_engine *engine);
 
 /* Lets a running lariat_step return LARIAT_CANCELLED soon, no session moved, or lariat_generate after the tokens that it has
-   given out; GPUs end what is in their queues first, a pass at most. From any thread or signal handler. The next call is not
-   affected. */
+   given out; GPUs end what is in their queues first, a pass at most. From any thread or signal handler. It counts for the call
+   that has begun when it comes, also while that call still checks its arguments; a call that begins later is not affected. */
 LARIAT_API void lariat_engine_cancel(lariat_engine *engine);
 
 typedef struct lariat_model_info {

@@ -171,10 +171,10 @@ lariat_status lariat_generate(lariat_engine *e, const lariat_reply replies[], in
 {
     audience a = {.replies = replies, .n = n, .on_token = on_token, .user = user};
     int64_t total;
-    lariat_status status = begin(e, replies, n, &total);
 
+    atomic_store(&e->cancel, false); /* before anything else: a cancel that comes from here on is this call's */
+    lariat_status status = begin(e, replies, n, &total);
     if (status == LARIAT_OK) {
-        atomic_store(&e->cancel, false);
         status = read_and_decode(e, &a, total);
         if (status != LARIAT_OK && e->n_landed != e->n_flights) {
             lariat_status settled = engine_run(e, RANK_SETTLE);

@@ -257,8 +257,8 @@ lariat_status lariat_step(lariat_engine *e, lariat_item items[], int32_t n)
 {
     int64_t total;
 
+    atomic_store(&e->cancel, false); /* before anything else: a cancel that comes from here on is this call's */
     TRY(step_begin(e, items, n, false, &total));
-    atomic_store(&e->cancel, false);
     lariat_status status = step_passes(e, items, n, total);
     for (int32_t i = 0; status != LARIAT_OK && i < n; i++) {
         sequence_rewind(&items[i].session->seq, e->plan.shown.ranks, items[i].session->before);
