@@ -173,15 +173,10 @@ static void count_pass(lariat_engine *e)
 
 static pass_side side_of(const lariat_engine *e)
 {
-    int64_t prefix = 0;
-
     if (e->plan.shown.pass != LARIAT_PASS_AUTO) {
         return e->plan.shown.pass == LARIAT_PASS_Q && e->plan.setup.pass_q ? PASS_Q : PASS_KV;
     }
-    for (int32_t i = 0; i < e->pass.n_parts; i++) {
-        prefix += e->pass.parts[i].first;
-    }
-    return plan_side(&e->plan.costs, e->pass.n_tokens, prefix);
+    return plan_side(&e->plan.costs, e->pass.parts, e->pass.n_parts);
 }
 
 void flight_land(lariat_engine *e)

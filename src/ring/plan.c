@@ -109,14 +109,20 @@ static double shown(const plan_costs *c, double bytes_a_hop, double compute_a_ho
     return fmax(0, hop - compute_a_hop) * (c->n_ranks - 1);
 }
 
-pass_side plan_side(const plan_costs *c, int64_t tokens, int64_t prefix)
+pass_side plan_side(const plan_costs *c, const pass_part parts[], int32_t n)
 {
+    double keys = 0, queries = 0, pairs = 0; /* of one rank, in one hop */
+
     if (c->n_ranks == 1 || c->hop_bytes_per_s <= 0) {
         return PASS_KV;
     }
-    double keys = (double)(prefix + tokens) / c->n_ranks;
-    double queries = (double)tokens / c->n_ranks;
-    double compute = queries * keys * c->qk_flops / c->flops;
+    for (int32_t i = 0; i < n; i++) {
+        double held = (double)(parts[i].first + parts[i].count) / c->n_ranks, asking = (double)parts[i].count / c->n_ranks;
+        keys += held;
+        queries += asking;
+        pairs += asking * held;
+    }
+    double compute = pairs * c->qk_flops / c->flops;
 
     return shown(c, keys * c->kv_bytes, compute) <= shown(c, queries * c->q_bytes, compute) ? PASS_KV : PASS_Q;
 }
@@ -128,7 +134,8 @@ int64_t plan_q_from(const plan_costs *c, int64_t tokens, int64_t most)
 
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
-        if (plan_side(c, tokens, middle) == PASS_Q) {
+        const pass_part all = {.first = middle, .count = tokens};
+        if (plan_side(c, &all, 1) == PASS_Q) {
             high = middle;
         } else {
             low = middle + 1;

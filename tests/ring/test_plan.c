@@ -127,12 +127,18 @@ static plan_costs costs(double hop_bytes_per_s)
                         .qk_flops = 4 * 4096.0};
 }
 
+/* Which side travels for one sequence: its tokens, and what is cached of it. */
+static pass_side side_of(const plan_costs *c, int64_t tokens, int64_t prefix)
+{
+    return plan_side(c, &(pass_part){.first = prefix, .count = tokens}, 1);
+}
+
 static void keys_travel_where_reading_in_place_is_free(void **state)
 {
     (void)state;
     plan_costs c = costs(0);
 
-    assert_int_equal(plan_side(&c, 1, 1 << 20), PASS_KV);
+    assert_int_equal(side_of(&c, 1, 1 << 20), PASS_KV);
     assert_int_equal(plan_q_from(&c, 256, 1 << 20), -1);
 }
 
@@ -141,12 +147,52 @@ static void queries_travel_where_a_few_meet_a_long_prefix(void **state)
     (void)state;
     plan_costs c = costs(350e9);
 
-    assert_int_equal(plan_side(&c, 64, 1 << 20), PASS_Q);
-    assert_int_equal(plan_side(&c, 8192, 1 << 20), PASS_KV); /* the hop hides under compute */
+    assert_int_equal(side_of(&c, 64, 1 << 20), PASS_Q);
+    assert_int_equal(side_of(&c, 8192, 1 << 20), PASS_KV); /* the hop hides under compute */
     int64_t from = plan_q_from(&c, 64, 1 << 20);
     assert_true(from > 0);
-    assert_int_equal(plan_side(&c, 64, from - 1), PASS_KV);
-    assert_int_equal(plan_side(&c, 64, from), PASS_Q);
+    assert_int_equal(side_of(&c, 64, from - 1), PASS_KV);
+    assert_int_equal(side_of(&c, 64, from), PASS_Q);
+}
+
+/* Sixteen texts with a long prefix each and a few new tokens: hops of keys would show as they do for one of them. Sums multiplied
+   take every query for one of every key, sixteen times the work, under which the hops would seem to hide. */
+static void sequences_of_a_batch_do_not_lend_one_another_their_keys(void **state)
+{
+    enum { TEXTS = 16, TOKENS = 64, PREFIX = 1 << 16 };
+    plan_costs c = costs(350e9);
+    pass_part parts[TEXTS];
+
+    (void)state;
+    for (int i = 0; i < TEXTS; i++) {
+        parts[i] = (pass_part){.first = PREFIX, .count = TOKENS, .token = (int64_t)i * TOKENS};
+    }
+    assert_int_equal(side_of(&c, TOKENS, PREFIX), PASS_Q);
+    assert_int_equal(side_of(&c, TEXTS * TOKENS, (int64_t)TEXTS * PREFIX), PASS_KV);
+    assert_int_equal(plan_side(&c, parts, TEXTS), PASS_Q);
+}
+
+/* One that reads a long prompt anew, and one that answers from a long cache. What they cost is added up here, second by second. */
+static void a_prompt_beside_a_long_cache_is_predicted_by_what_each_meets(void **state)
+{
+    int differ = 0;
+
+    (void)state;
+    for (int64_t tokens = 1; tokens <= 1 << 14; tokens *= 2) {
+        for (int64_t prefix = 1; prefix <= 1 << 20; prefix *= 2) {
+            plan_costs c = costs(350e9);
+            const pass_part parts[] = {{.first = 0, .count = tokens}, {.first = prefix, .count = 64, .token = tokens}};
+            double queries = (double)tokens + 64, keys = (double)(tokens + prefix) + 64;
+            double met = (double)tokens * (double)tokens + 64 * ((double)prefix + 64), per_rank = 1.0 / c.n_ranks;
+            double compute_s = met * per_rank * per_rank * c.qk_flops / c.flops;
+            double keys_s = 10e-6 + keys * per_rank * c.kv_bytes / 350e9 - compute_s;
+            double queries_s = 10e-6 + queries * per_rank * c.q_bytes / 350e9 - compute_s;
+            pass_side wanted = keys_s <= 0 || keys_s <= queries_s ? PASS_KV : PASS_Q;
+            assert_int_equal(plan_side(&c, parts, 2), wanted);
+            differ += side_of(&c, tokens + 64, prefix) != wanted;
+        }
+    }
+    assert_true(differ > 0); /* it matters */
 }
 
 static void short_passes_go_by_slices_as_far_as_it_pays(void **state)
@@ -171,6 +217,8 @@ int main(void)
         cmocka_unit_test(zigzag_gives_every_rank_the_same_causal_work),
         cmocka_unit_test(keys_travel_where_reading_in_place_is_free),
         cmocka_unit_test(queries_travel_where_a_few_meet_a_long_prefix),
+        cmocka_unit_test(sequences_of_a_batch_do_not_lend_one_another_their_keys),
+        cmocka_unit_test(a_prompt_beside_a_long_cache_is_predicted_by_what_each_meets),
         cmocka_unit_test(short_passes_go_by_slices_as_far_as_it_pays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
