@@ -98,7 +98,7 @@ static void bench_ring(const char *path, lariat_device device, int32_t ranks, in
     }
     free(logits);
     lariat_session_close(s);
-    lariat_engine_close(e);
+    must(lariat_engine_close(e));
 }
 
 int main(int argc, char **argv)

@@ -104,7 +104,7 @@ int main(int argc, char **argv)
     bool done = open_text(&w, argv[1], argv[2]) && open_ring(&w, argv[1]) && write_reply(&w);
     lariat_sampler_close(w.sampler);
     lariat_session_close(w.session);
-    lariat_engine_close(w.engine);
+    done = ok(lariat_engine_close(w.engine)) && done;
     lariat_free(w.prompt);
     lariat_stream_close(w.stream);
     lariat_tokenizer_close(w.tokenizer);

@@ -115,8 +115,9 @@ LARIAT_API lariat_status lariat_plan_make(const char *model, const lariat_option
    Refuses what does not fit into memory (LARIAT_NO_MEMORY) and whatever in the model it would not compute exactly. */
 LARIAT_API lariat_status lariat_engine_open(const char *model, const lariat_options *options, lariat_engine **out);
 
-/* Ends the ranks and frees all; sessions must be closed before. NULL is allowed. */
-LARIAT_API void lariat_engine_close(lariat_engine *engine);
+/* Ends the ranks and frees all. LARIAT_BAD_ARGUMENT while sessions of the engine are open: then nothing is closed, and engine and
+   sessions go on as before. NULL is allowed. */
+LARIAT_API lariat_status lariat_engine_close(lariat_engine *engine);
 
 /* Lets a running lariat_step return LARIAT_CANCELLED soon, no session moved, or lariat_generate after the tokens that it has
    given out; GPUs end what is in their queues first, a pass at most. From any thread or signal handler. It counts for the call

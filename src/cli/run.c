@@ -267,7 +267,9 @@ int run_close(run *r, int rc)
         rc = rc ? rc : written ? written : traced;
     }
     signals_cancel(NULL, false);
-    lariat_engine_close(r->engine);
+    if (lariat_engine_close(r->engine) != LARIAT_OK) {
+        rc = rc ? rc : complain_library();
+    }
     lariat_tokenizer_close(r->tokenizer);
     free(r->shards);
     *r = (run){0};

@@ -326,37 +326,9 @@ static lariat_status open_parts(lariat_engine *e)
     return start_ranks(e);
 }
 
-lariat_status lariat_engine_open(const char *path, const lariat_options *options, lariat_engine **out)
+/* Ends the ranks and frees all that is there: also an engine that was opened in part. */
+static void close_parts(lariat_engine *e)
 {
-    *out = NULL;
-    lariat_engine *e = aligned_alloc(64, (sizeof *e + 63) / 64 * 64);
-    if (!e) {
-        return fail(LARIAT_NO_MEMORY, "engine: no memory" FREE_MEMORY);
-    }
-    memset(e, 0, sizeof *e);
-    lariat_status status = model_describe(path, &e->model);
-    if (status == LARIAT_OK) {
-        status = engine_plan_make(e->model, options, &e->plan);
-    }
-    if (status == LARIAT_OK) {
-        status = refuse_what_does_not_fit(path, e, options);
-    }
-    if (status == LARIAT_OK) {
-        status = open_parts(e);
-    }
-    if (status != LARIAT_OK) {
-        lariat_engine_close(e);
-        return status;
-    }
-    *out = e;
-    return LARIAT_OK;
-}
-
-void lariat_engine_close(lariat_engine *e)
-{
-    if (!e) {
-        return;
-    }
     if (e->ranks) {
         (void)engine_run(e, RANK_STOP);
     }
@@ -381,6 +353,45 @@ void lariat_engine_close(lariat_engine *e)
     comm_group_close(e->comm);
     model_close(e->model);
     free(e);
+}
+
+lariat_status lariat_engine_open(const char *path, const lariat_options *options, lariat_engine **out)
+{
+    *out = NULL;
+    lariat_engine *e = aligned_alloc(64, (sizeof *e + 63) / 64 * 64);
+    if (!e) {
+        return fail(LARIAT_NO_MEMORY, "engine: no memory" FREE_MEMORY);
+    }
+    memset(e, 0, sizeof *e);
+    lariat_status status = model_describe(path, &e->model);
+    if (status == LARIAT_OK) {
+        status = engine_plan_make(e->model, options, &e->plan);
+    }
+    if (status == LARIAT_OK) {
+        status = refuse_what_does_not_fit(path, e, options);
+    }
+    if (status == LARIAT_OK) {
+        status = open_parts(e);
+    }
+    if (status != LARIAT_OK) {
+        close_parts(e);
+        return status;
+    }
+    *out = e;
+    return LARIAT_OK;
+}
+
+lariat_status lariat_engine_close(lariat_engine *e)
+{
+    if (!e) {
+        return LARIAT_OK;
+    }
+    if (e->n_sessions) {
+        return fail(LARIAT_BAD_ARGUMENT, "engine: %d session%s still open, close %s first", e->n_sessions,
+                    e->n_sessions == 1 ? " is" : "s are", e->n_sessions == 1 ? "it" : "them");
+    }
+    close_parts(e);
+    return LARIAT_OK;
 }
 
 void lariat_engine_cancel(lariat_engine *e)

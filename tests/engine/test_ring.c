@@ -274,6 +274,30 @@ static void a_step_that_is_refused_moves_no_session(void **state)
     lariat_engine_close(e);
 }
 
+static void an_engine_with_open_sessions_is_not_closed(void **state)
+{
+    (void)state;
+    static int32_t tokens[MOST_TOKENS];
+    static float before[1024], after[1024];
+    lariat_engine *e = open_model(0, (lariat_options){.ranks = 2, .threads = 2, .sessions = 2});
+    lariat_session *a, *b;
+
+    random_tokens(tokens, MOST_TOKENS, e);
+    assert_int_equal(lariat_session_open(e, 100, &a), LARIAT_OK);
+    assert_int_equal(lariat_session_open(e, 100, &b), LARIAT_OK);
+    step_all(e, a, tokens, 60, 60, before);
+    assert_int_equal(lariat_engine_close(e), LARIAT_BAD_ARGUMENT);
+    assert_string_equal(lariat_error(), "engine: 2 sessions are still open, close them first");
+    step_all(e, b, tokens, 60, 60, after); /* both go on */
+    assert_memory_equal(before, after, (size_t)lariat_engine_model(e)->vocab * sizeof *before);
+    lariat_session_close(a);
+    assert_int_equal(lariat_engine_close(e), LARIAT_BAD_ARGUMENT);
+    assert_string_equal(lariat_error(), "engine: 1 session is still open, close it first");
+    lariat_session_close(b);
+    assert_int_equal(lariat_engine_close(e), LARIAT_OK);
+    assert_int_equal(lariat_engine_close(NULL), LARIAT_OK);
+}
+
 static void *cancel_soon(void *arg)
 {
     struct timespec pause = {.tv_nsec = 3000000};
@@ -350,6 +374,7 @@ int main(void)
         cmocka_unit_test(the_same_command_gives_the_same_bits_whatever_the_threads),
         cmocka_unit_test(every_rank_holds_its_share_of_the_cache),
         cmocka_unit_test(a_step_that_is_refused_moves_no_session),
+        cmocka_unit_test(an_engine_with_open_sessions_is_not_closed),
         cmocka_unit_test(a_cancelled_step_moves_no_session_and_the_next_one_works),
         cmocka_unit_test(a_context_that_does_not_fit_says_what_would),
     };

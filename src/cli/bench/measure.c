@@ -84,7 +84,7 @@ void measurement_close(measurement *m)
             lariat_session_close(m->sessions[b]);
         }
     }
-    lariat_engine_close(m->engine);
+    (void)lariat_engine_close(m->engine); /* which has no sessions left */
     free(m->sessions);
     free(m->samplers);
     free(m->texts);
