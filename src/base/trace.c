@@ -8,7 +8,7 @@ lariat_status trace_open(trace *t, int64_t room, double zero)
 {
     size_t bytes = bytes_of(room, 1, sizeof *t->spans);
 
-    trace_close(t);
+    *t = (trace){0};
     if (bytes == SIZE_MAX) {
         return fail(LARIAT_NO_MEMORY, "trace: %lld spans a rank are more than memory can hold, ask for fewer", (long long)room);
     }

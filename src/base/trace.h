@@ -44,7 +44,7 @@ typedef struct trace {
     int64_t settled, aligned; /* spans whose times are on the device's clock; of those, on the host's since `zero` */
 } trace;
 
-/* Begins anew at `zero` of the host's clock, with room for `room` spans. */
+/* An empty one that begins at `zero` of the host's clock, with room for `room` spans. */
 lariat_status trace_open(trace *t, int64_t room, double zero);
 /* The spans are a device's. A moment costs it something: so of every TRACE_LAYERS layers one is looked into, and `among` them. */
 enum { TRACE_LAYERS = 8 };

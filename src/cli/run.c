@@ -263,6 +263,7 @@ int run_close(run *r, int rc)
 {
     progress_end(&r->progress);
     if (r->engine && r->shards && (rc == 0 || rc == EXIT_INTERRUPTED)) {
+        lariat_trace_stop(r->engine);
         int written = stats_finish(r), traced = r->options->trace ? trace_write(r->engine, r->options->trace) : 0;
         rc = rc ? rc : written ? written : traced;
     }

@@ -3,6 +3,7 @@
 #include "engine/internal.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* Room for so many passes is made where nobody says how much: a reply of some thousand tokens. */
 enum { PASSES = 4096, SPANS_MOST = 1 << 22 };
@@ -91,17 +92,37 @@ void align_rank(engine_rank *r)
 
 /* --- start, stop, read --- */
 
+/* A new buffer for every rank, or for none: what was traced before goes only once all are there. */
+static lariat_status renew_buffers(lariat_engine *e, int64_t room)
+{
+    int32_t n = e->plan.shown.ranks, opened = 0;
+    double zero = clock_now();
+    trace *fresh = calloc((size_t)n, sizeof *fresh);
+    lariat_status status = fresh ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "trace: no memory for %d ranks" FREE_MEMORY, n);
+
+    while (status == LARIAT_OK && opened < n) {
+        status = trace_open(&fresh[opened], room, zero);
+        opened += status == LARIAT_OK;
+    }
+    for (int32_t i = 0; i < opened; i++) {
+        trace *old = status == LARIAT_OK ? &e->ranks[i].trace : &fresh[i];
+        trace_close(old);
+        if (status == LARIAT_OK) {
+            *old = fresh[i];
+        }
+    }
+    e->trace_zero = status == LARIAT_OK ? zero : e->trace_zero;
+    free(fresh);
+    return status;
+}
+
 lariat_status lariat_trace_start(lariat_engine *e, int64_t spans)
 {
     if (spans < 0) {
         return fail(LARIAT_BAD_ARGUMENT, "trace: room for %lld spans makes no sense, ask for 0 (automatic) or more",
                     (long long)spans);
     }
-    lariat_trace_stop(e);
-    e->trace_zero = clock_now();
-    for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
-        TRY(trace_open(&e->ranks[i].trace, spans ? spans : default_room(e), e->trace_zero));
-    }
+    TRY(renew_buffers(e, spans ? spans : default_room(e)));
     TRY(engine_run(e, RANK_TRACE));
     hand_out(e, true);
     return LARIAT_OK;
@@ -109,31 +130,33 @@ lariat_status lariat_trace_start(lariat_engine *e, int64_t spans)
 
 void lariat_trace_stop(lariat_engine *e)
 {
+    bool aligned = true;
+
     hand_out(e, false);
+    for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
+        aligned = aligned && is_aligned(&e->ranks[i].trace);
+    }
+    if (!aligned) {
+        (void)engine_run(e, RANK_ALIGN); /* which cannot fail */
+    }
 }
 
-/* With times on the host's clock: what reads them brings them there. */
-static const trace *aligned_trace(const lariat_engine *e, int32_t rank)
+static const trace *trace_of(const lariat_engine *e, int32_t rank)
 {
-    const trace *t = rank >= 0 && rank < e->plan.shown.ranks ? &e->ranks[rank].trace : NULL;
-
-    if (t && !is_aligned(t)) {
-        (void)engine_run((lariat_engine *)(uintptr_t)e, RANK_ALIGN); /* which cannot fail */
-    }
-    return t;
+    return rank >= 0 && rank < e->plan.shown.ranks ? &e->ranks[rank].trace : NULL;
 }
 
 const lariat_span *lariat_trace_spans(const lariat_engine *e, int32_t rank, int64_t *n)
 {
-    const trace *t = aligned_trace(e, rank);
+    const trace *t = trace_of(e, rank);
 
-    *n = t ? t->whole.n : 0;
+    *n = !t ? 0 : t->clock.of ? t->aligned : t->whole.n;
     return *n ? t->spans : NULL;
 }
 
 int64_t lariat_trace_lost(const lariat_engine *e, int32_t rank)
 {
-    const trace *t = aligned_trace(e, rank);
+    const trace *t = trace_of(e, rank);
 
     return t ? t->whole.lost : 0;
 }
