@@ -68,7 +68,9 @@ typedef struct lariat_options {
     int32_t ranks;        /* of the ring; 0: one, or one for each GPU */
     /* of CPUs, in all, shared out over the ranks, never fewer than ranks; 0: the CPUs that this process may use */
     int32_t threads;
-    int32_t chunk;        /* most tokens of one pass, all sessions and ranks together; 0: 512 a rank, 4096 on GPUs */
+    /* most tokens of one pass, all sessions and ranks together; a rank's share times the model's heads stays below 2^31; 0: 512 a
+       rank, 4096 on GPUs */
+    int32_t chunk;
     int64_t context;      /* KV slots of the pool, all sessions together; 0: the trained context for one session */
     int32_t sessions;     /* most sessions open at once; 0: one */
     lariat_kv kv;         /* element type of the cache */

@@ -239,6 +239,19 @@ static lariat_status check_host(const model *m, const lariat_options *o, const e
                 "ranks%s", m->path, p->ranks, p->ranks == 1 ? "" : "s", need, have, others);
 }
 
+/* Rows times heads are counted in 32 bits: attention stacks the queries of all heads that read one KV head. */
+static lariat_status check_rows(const model *m, const engine_plan *e)
+{
+    int64_t rows = e->setup.max_rows > e->setup.max_slices ? e->setup.max_rows : e->setup.max_slices;
+    int32_t most = INT32_MAX / m->config.n_heads;
+
+    if (rows <= most) {
+        return LARIAT_OK;
+    }
+    return fail(LARIAT_BAD_ARGUMENT, "chunk: %d is out of range for the %d heads of %s, use 1 to %d", e->shown.chunk, m->config.n_heads,
+                m->path, most);
+}
+
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out)
 {
     *out = (engine_plan){.sessions = o->sessions ? o->sessions : 1};
@@ -254,6 +267,7 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
     out->setup = (transformer_setup){.n_ranks = p->ranks, .max_rows = rows < p->chunk ? rows : p->chunk,
                                      .max_slices = p->slices_up_to, .ffn_rows = p->cards ? GPU_ROWS : FFN_ROWS, .kv_type = kv,
                                      .act = out->machine.act, .pass_q = queries_may_travel(out, o)};
+    TRY(check_rows(m, out));
     out->limits = (pass_limits){.runs = p->chunk, .parts = out->sessions < p->chunk ? out->sessions : p->chunk};
     out->setup.max_parts = out->limits.parts;
     out->transport = (comm_setup){.n_ranks = p->ranks, .message_bytes = transformer_message(&m->config, &out->setup)};

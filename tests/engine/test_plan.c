@@ -1,0 +1,85 @@
+/* Plans of models that are only described.
+   Rests on engine/internal.h. */
+#include "engine/internal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+/* Of so many heads as a description may have. No tensor is looked at. */
+static model with_heads(int32_t heads)
+{
+    static char path[] = "heads";
+
+    return (model){.path = path,
+                   .config = {.n_layers = 1, .d_model = 64, .n_heads = heads, .n_kv_heads = 1, .head_dim = 2, .d_ff = 64, .vocab = 100,
+                              .trained_context = 64, .rms_eps = 1e-5f, .rope_factor = 1},
+                   .weight_bytes = 1 << 20,
+                   .weight_type = DTYPE_F32};
+}
+
+static lariat_status plan_chunk(int32_t heads, int32_t ranks, int32_t chunk, lariat_layout layout, engine_plan *out)
+{
+    const lariat_options o = {.device = LARIAT_DEVICE_CPU, .ranks = ranks, .threads = ranks, .chunk = chunk, .context = 64,
+                              .layout = layout};
+    const model m = with_heads(heads);
+
+    return engine_plan_make(&m, &o, out);
+}
+
+/* What the kernels count in 32 bits: queries of one item, for all heads that read one KV head. */
+static int64_t stacked(const engine_plan *p, int32_t heads)
+{
+    return heads * (p->setup.max_rows > p->setup.max_slices ? p->setup.max_rows : p->setup.max_slices);
+}
+
+static void more_queries_than_attention_counts_are_refused(void **state)
+{
+    static const lariat_layout layouts[] = {LARIAT_LAYOUT_AUTO, LARIAT_LAYOUT_TOKENS, LARIAT_LAYOUT_SLICES};
+    int planned = 0, refused = 0;
+    engine_plan p;
+
+    (void)state;
+    for (int32_t heads = 1; heads <= CONFIG_MAX_HEADS; heads *= 8) {
+        for (int32_t ranks = 1; ranks <= 64; ranks *= 8) {
+            for (int32_t chunk = 1; chunk <= LARIAT_CHUNK_MAX; chunk *= 2) {
+                for (int i = 0; i < 3; i++) {
+                    lariat_status status = plan_chunk(heads, ranks, chunk, layouts[i], &p);
+                    assert_true(status == LARIAT_OK || status == LARIAT_BAD_ARGUMENT);
+                    assert_true(status == LARIAT_BAD_ARGUMENT || stacked(&p, heads) <= INT32_MAX);
+                    planned += status == LARIAT_OK;
+                    refused += status == LARIAT_BAD_ARGUMENT;
+                }
+            }
+        }
+    }
+    assert_true(planned > 0 && refused > 0);
+}
+
+static void the_largest_chunk_that_is_named_is_accepted(void **state)
+{
+    engine_plan p;
+    int heads, most;
+
+    (void)state;
+    for (int32_t ranks = 1; ranks <= 8; ranks *= 2) {
+        assert_int_equal(plan_chunk(4096, ranks, LARIAT_CHUNK_MAX, LARIAT_LAYOUT_SLICES, &p), LARIAT_BAD_ARGUMENT);
+        assert_int_equal(sscanf(lariat_error(), "chunk: 4194304 is out of range for the %d heads of heads, use 1 to %d", &heads, &most), 2);
+        assert_int_equal(heads, 4096);
+        assert_int_equal(plan_chunk(4096, ranks, most, LARIAT_LAYOUT_SLICES, &p), LARIAT_OK);
+        assert_int_equal(plan_chunk(4096, ranks, most, LARIAT_LAYOUT_TOKENS, &p), LARIAT_OK);
+        assert_int_equal(plan_chunk(4096, ranks, most + 1, LARIAT_LAYOUT_SLICES, &p), LARIAT_BAD_ARGUMENT);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(more_queries_than_attention_counts_are_refused),
+        cmocka_unit_test(the_largest_chunk_that_is_named_is_accepted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
