@@ -134,7 +134,9 @@ typedef struct lariat_model_info {
     int64_t parameters, weight_bytes;
     const char *weight_type;      /* the type of most of the weights: "Q4_1" */
     const char *rope;             /* "default", "linear", "llama3", "yarn", "factors" */
-    uint64_t fingerprint;         /* of configuration and tensor table: equal models have equal ones */
+    /* Of configuration, tensor table and samples of every tensor's bytes: equal models have equal ones, and a model that was
+       trained on from another one has another. */
+    uint64_t fingerprint;
 } lariat_model_info;
 
 /* Owned by the engine. */

@@ -242,13 +242,23 @@ size_t weights_float_bytes(const model_config *c)
            (size_t)c->n_layers * (4 * norm + 3 * heads + 2 * ff); /* two norms; biases of o and down; of q, k, v; of gate, up */
 }
 
-/* FNV-1a of numbers and names, byte by byte, so that every machine gives the same. */
-static uint64_t hash_int(uint64_t h, int64_t value)
+/* FNV-1a of numbers, names and samples of values, byte by byte, so that every machine gives the same. */
+static uint64_t hash_bytes(uint64_t h, const unsigned char *bytes, size_t n)
 {
-    for (int i = 0; i < 8; i++) {
-        h = (h ^ (((uint64_t)value >> (8 * i)) & 0xff)) * UINT64_C(0x100000001b3);
+    for (size_t i = 0; i < n; i++) {
+        h = (h ^ bytes[i]) * UINT64_C(0x100000001b3);
     }
     return h;
+}
+
+static uint64_t hash_int(uint64_t h, int64_t value)
+{
+    unsigned char bytes[8];
+
+    for (int i = 0; i < 8; i++) {
+        bytes[i] = (unsigned char)((uint64_t)value >> (8 * i));
+    }
+    return hash_bytes(h, bytes, sizeof bytes);
 }
 
 static uint64_t hash_float(uint64_t h, float value)
@@ -261,9 +271,25 @@ static uint64_t hash_float(uint64_t h, float value)
 
 static uint64_t hash_text(uint64_t h, const char *text)
 {
-    do {
-        h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    } while (*text++);
+    return hash_bytes(h, (const unsigned char *)text, strlen(text) + 1);
+}
+
+/* Samples at even distances, the first and the last bytes among them. Each costs a page of the file, read from a cold disk at worst:
+   so they are few, and fill a good part of their page. */
+static uint64_t hash_values(uint64_t h, const tensor *x)
+{
+    enum { SAMPLES = 4, SAMPLE_BYTES = 1024 };
+    const unsigned char *bytes = x->data;
+
+    if (!bytes) { /* of a random model: its name says what they will be */
+        return h;
+    }
+    if (x->bytes <= SAMPLES * SAMPLE_BYTES) {
+        return hash_bytes(h, bytes, x->bytes);
+    }
+    for (size_t i = 0; i < SAMPLES; i++) {
+        h = hash_bytes(h, bytes + (x->bytes - SAMPLE_BYTES) * i / (SAMPLES - 1), SAMPLE_BYTES);
+    }
     return h;
 }
 
@@ -290,6 +316,7 @@ static uint64_t fingerprint(const model *m)
         for (int32_t d = 0; d < x->n_dims; d++) {
             h = hash_int(h, x->dims[d]);
         }
+        h = hash_values(h, x);
     }
     return h;
 }

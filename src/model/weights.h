@@ -32,7 +32,7 @@ typedef struct model {
     int64_t parameters;    /* elements of all bound tensors, a tied head once */
     int64_t weight_bytes;  /* the bytes of them */
     dtype weight_type;     /* that most of these bytes have */
-    uint64_t fingerprint;  /* of configuration and tensor table (names, types, shapes): not of the values */
+    uint64_t fingerprint;  /* of configuration, tensor table (names, types, shapes) and samples of every tensor's values */
 
     tensors own_table; /* of a checkpoint or a random model; a GGUF file has its own */
     gguf *file;        /* NULL if it is none */
@@ -41,8 +41,8 @@ typedef struct model {
 } model;
 
 /* `path`: a Hugging Face directory, a .safetensors file beside its config.json, a .gguf file (of a split set: the first), or
-   "random:NAME[:TYPE]". Reads the description and checks that every tensor is there with its shape and type; touches no
-   values (but rope_freqs). */
+   "random:NAME[:TYPE]". Reads the description and checks that every tensor is there with its shape and type; of values it reads
+   rope_freqs and the fingerprint's samples only. */
 lariat_status model_describe(const char *path, model **out);
 
 /* Adds the values to a described model, once: norms and biases are converted and checked to be finite; random weights are
