@@ -2,6 +2,7 @@
    Rests on device/cpu. Usage: bench_attention [-t THREADS] [-i scalar|avx2|avx512] [-k F16|BF16|F32] [-m MB] [prefill|decode]
    Pairs that a causal mask hides are not counted. Decode goes over MB megabytes of keys and values, layer by layer. */
 #include "base/clock.h"
+#include "base/cpus.h"
 #include "base/threads.h"
 #include "device/cpu/ceilings.h"
 

@@ -2,6 +2,7 @@
    Rests on device/cpu. Usage: bench_linear [-t THREADS] [-i scalar|avx2|avx512] [-n ROWS] [-m MB] [TYPE...]
    ROWS 1 to 8 is decode (one call after the other over MB megabytes of matrices), more is prefill; without -n both. */
 #include "base/clock.h"
+#include "base/cpus.h"
 #include "base/threads.h"
 #include "device/cpu/ceilings.h"
 #include "device/cpu/linear_kernels.h"

@@ -57,8 +57,8 @@ target_compile_options(lariat_cuda_kernels PRIVATE -O3 --expt-relaxed-constexpr 
   -Xcompiler=-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-Wall,-Wextra,-Werror)
 
 file(GLOB cuda_module_sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/src/device/cuda/*.c)
-list(APPEND cuda_module_sources src/comm/cuda.c src/comm/comm.c src/device/device.c src/base/arena.c src/base/clock.c
-  src/base/dtype.c src/base/threads.c src/base/trace.c)
+list(APPEND cuda_module_sources src/comm/cuda.c src/comm/comm.c src/device/device.c src/base/arena.c
+  src/base/cgroup.c src/base/clock.c src/base/cpus.c src/base/dtype.c src/base/threads.c src/base/trace.c)
 add_library(lariat_cuda MODULE ${cuda_module_sources} $<TARGET_OBJECTS:lariat_cuda_kernels>)
 target_include_directories(lariat_cuda PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
 target_include_directories(lariat_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})

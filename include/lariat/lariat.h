@@ -66,10 +66,15 @@ typedef struct lariat_options {
     lariat_dtype dtype;
     lariat_hops hops;
     int32_t ranks;        /* of the ring; 0: one, or one for each GPU */
-    /* of CPUs, in all, shared out over the ranks, never fewer than ranks; 0: the CPUs that this process may use */
+    /* of CPUs, in all, shared out over the ranks, never fewer than ranks; 0: one for each core of the CPUs that this process
+       may use, but no more than the whole CPUs that the quota of its control groups grants */
     int32_t threads;
-    /* most tokens of one pass, all sessions and ranks together; a rank's share times the model's heads stays below 2^31; 0: 512 a
-       rank, 4096 on GPUs */
+    /* Where the machine has several NUMA nodes, each rank's threads are bound to the CPUs of one that has room for all of
+       them, and where threads fit the fast cores of a hybrid processor, to these; the caller's thread only while a call
+       runs. True: none are bound. */
+    bool no_bind;
+    /* most tokens of one pass, all sessions and ranks together; a rank's share times the model's heads stays below 2^31; 0:
+       512 a rank, 4096 on GPUs */
     int32_t chunk;
     int64_t context;      /* KV slots of the pool, all sessions together; 0: the trained context for one session */
     int32_t sessions;     /* most sessions open at once; 0: one */
@@ -91,7 +96,8 @@ typedef struct lariat_plan {
     const char *dtype;            /* of weights and activations as they are computed with: "bf16", "f16" or "f32" */
     const char *kv;               /* of the cache, likewise */
     int32_t ranks, threads;       /* threads in all */
-    int32_t cpus;                 /* that this process may use */
+    int32_t cpus;                 /* that this process may use, as far as a quota grants them */
+    int32_t nodes;                /* NUMA nodes to which ranks are bound; 0: no rank is */
     int32_t chunk;                /* most tokens of a pass */
     int32_t slices_up_to;         /* passes of up to so many tokens go by slices; 0: none */
     lariat_pass pass;             /* KV or Q; AUTO stands for "by the length of the prefix", see pass_q_from */
@@ -117,8 +123,8 @@ LARIAT_API lariat_status lariat_plan_make(const char *model, const lariat_option
    Refuses what does not fit into memory (LARIAT_NO_MEMORY) and whatever in the model it would not compute exactly. */
 LARIAT_API lariat_status lariat_engine_open(const char *model, const lariat_options *options, lariat_engine **out);
 
-/* Ends the ranks and frees all. LARIAT_BAD_ARGUMENT while sessions of the engine are open: then nothing is closed, and engine and
-   sessions go on as before. NULL is allowed. */
+/* Ends the ranks and frees all. LARIAT_BAD_ARGUMENT while sessions of the engine are open: then nothing is closed, and
+   engine and sessions go on as before. NULL is allowed. */
 LARIAT_API lariat_status lariat_engine_close(lariat_engine *engine);
 
 /* Lets a running lariat_step return LARIAT_CANCELLED soon, no session moved, or lariat_generate after the tokens that it has

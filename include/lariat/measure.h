@@ -26,7 +26,8 @@ typedef struct lariat_ceilings {
 /* The processor's own name, or the kind of machine where the system does not tell it. */
 LARIAT_API void lariat_cpu_name(char *out, size_t size);
 
-/* Measures CPUs for `threads` threads, 0 for as many as this process may use: a second to a few, as it reads several times the last cache. */
+/* Measures CPUs for `threads` threads, 0 for as many as a run takes by itself: a second to a few, as it reads several times
+   the last cache. */
 LARIAT_API lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out);
 
 /* Bytes a second of reading a buffer of `bytes` again and again with `threads` threads: the ceiling of decode for weights of
@@ -78,8 +79,9 @@ typedef struct lariat_hop {
     double algbw, busbw;   /* bytes a second, by the median */
 } lariat_hop;
 
-/* Measures one kind of hop at one size, on ranks made as an engine makes them: of the options device, cards, dtype, ranks, hops
-   and threads count. Takes its memory and gives it back: on CPUs about ranks * bytes for KEYS, ranks + 3 times bytes for GATHER.
+/* Measures one kind of hop at one size, on ranks made as an engine makes them: of the options device, cards, dtype, ranks,
+   hops, threads and no_bind count. Takes its memory and gives it back: on CPUs about ranks * bytes for KEYS, ranks + 3 times
+   bytes for GATHER.
    What is counted:
    - KEYS on CPUs: from the owner's word that its bytes are there to the end of reading all of them, where they lie, with the
      reader's threads. Before each hop, outside the time, the owner has written them anew: otherwise they would lie in the

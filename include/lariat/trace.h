@@ -42,19 +42,19 @@ typedef struct lariat_span {
     lariat_span_kind kind;
 } lariat_span;
 
-/* Records what every rank does from now on; what was recorded before is dropped. Each rank has room for `spans` of them, taken
-   here. 0: for 4,096 passes, at most 2^22 (160 MiB); only what is used takes memory. Where there is no room left spans are
-   counted and dropped. LARIAT_BAD_ARGUMENT for fewer than 0, LARIAT_NO_MEMORY: then all ranks are as they were, recording or not,
-   and what was recorded before stays. */
+/* Records what every rank does from now on; what was recorded before is dropped. Each rank has room for `spans` of them,
+   taken here. 0: for 4,096 passes, at most 2^22 (160 MiB); only what is used takes memory. Where there is no room left spans
+   are counted and dropped. LARIAT_BAD_ARGUMENT for fewer than 0, LARIAT_NO_MEMORY: then all ranks are as they were,
+   recording or not, and what was recorded before stays. */
 LARIAT_API lariat_status lariat_trace_start(lariat_engine *engine, int64_t spans);
 
 /* Records no more. What was recorded stays; on GPUs its times are brought to the host's clock here. */
 LARIAT_API void lariat_trace_stop(lariat_engine *engine);
 
-/* What `rank` did, of whole passes: *n spans, those of its work in the order in which they began, the outer one first, hops among
-   them in their own order. Only reads: on a GPU there are none until lariat_trace_stop. Owned by the engine; good until tracing
-   starts again or the engine is closed, and while no step runs. NULL and 0 where nothing was recorded, or for a rank that the ring
-   does not have. */
+/* What `rank` did, of whole passes: *n spans, those of its work in the order in which they began, the outer one first, hops
+   among them in their own order. Only reads: on a GPU there are none until lariat_trace_stop. Owned by the engine; good
+   until tracing starts again or the engine is closed, and while no step runs. NULL and 0 where nothing was recorded, or for
+   a rank that the ring does not have. */
 LARIAT_API const lariat_span *lariat_trace_spans(const lariat_engine *engine, int32_t rank, int64_t *n);
 
 /* Spans of `rank` that found no room; on a GPU also those of so large a pass that its times were forgotten before they were read. */

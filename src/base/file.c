@@ -2,6 +2,7 @@
    Rests on mmap, and on the pool of threads for copying. See file.h. */
 #include "base/file.h"
 
+#include "base/cpus.h"
 #include "base/threads.h"
 
 #include <errno.h>

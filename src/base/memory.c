@@ -1,33 +1,21 @@
 /* What memory this process may still use.
-   Rests on /proc/meminfo and control groups, version 2. See memory.h. */
+   Rests on /proc/meminfo and control groups. See memory.h. */
 #include "base/memory.h"
+
+#include "base/cgroup.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* The number in a file of one line, -1 for "max", an unreadable file or anything else. */
-static int64_t read_number(const char *path)
-{
-    FILE *f = fopen(path, "re");
-    int64_t value = -1;
-
-    if (f) {
-        if (fscanf(f, "%" SCNd64, &value) != 1) {
-            value = -1;
-        }
-        fclose(f);
-    }
-    return value;
-}
-
 /* MemAvailable counts what can be reclaimed, such as the page cache that holds the model. */
-static int64_t meminfo_available(void)
+static int64_t meminfo_available(const char *root)
 {
-    FILE *f = fopen("/proc/meminfo", "re");
-    char line[256];
+    char path[4096], line[256];
     int64_t kib = -1;
 
+    snprintf(path, sizeof path, "%s/proc/meminfo", root);
+    FILE *f = fopen(path, "re");
     while (f && kib < 0 && fgets(line, sizeof line, f)) {
         if (sscanf(line, "MemAvailable: %" SCNd64 " kB", &kib) != 1) {
             kib = -1;
@@ -39,16 +27,19 @@ static int64_t meminfo_available(void)
     return kib < 0 ? INT64_MAX : kib * 1024;
 }
 
-/* Page cache that a group can give back: counted in memory.current, but not in the way. */
-static int64_t group_reclaimable(const char *folder)
+/* Page cache that a group can give back: counted as used, but not in the way. Version 1 has sums over the groups below
+   beside the group's own figures. */
+static int64_t group_reclaimable(const char *folder, bool unified)
 {
-    char path[640], line[128];
+    const char *active = unified ? "active_file" : "total_active_file";
+    const char *inactive = unified ? "inactive_file" : "total_inactive_file";
+    char path[4096], line[128], name[64];
     int64_t sum = 0, value;
 
     snprintf(path, sizeof path, "%s/memory.stat", folder);
     FILE *f = fopen(path, "re");
     while (f && fgets(line, sizeof line, f)) {
-        if (sscanf(line, "active_file %" SCNd64, &value) == 1 || sscanf(line, "inactive_file %" SCNd64, &value) == 1) {
+        if (sscanf(line, "%63s %" SCNd64, name, &value) == 2 && (strcmp(name, active) == 0 || strcmp(name, inactive) == 0)) {
             sum += value;
         }
     }
@@ -58,51 +49,30 @@ static int64_t group_reclaimable(const char *folder)
     return sum;
 }
 
-/* What one group leaves, INT64_MAX without a limit. */
-static int64_t group_left(const char *folder)
+/* Takes the least of what the groups leave. Without a limit version 2 says "max", version 1 a number beyond any memory. */
+static void take_least(void *user, const char *folder, bool unified)
 {
-    char path[640];
+    static const int64_t no_limit = INT64_C(1) << 60;
+    int64_t *least = user, most = cgroup_number(folder, unified ? "memory.max" : "memory.limit_in_bytes");
+    int64_t now = cgroup_number(folder, unified ? "memory.current" : "memory.usage_in_bytes");
 
-    snprintf(path, sizeof path, "%s/memory.max", folder);
-    int64_t most = read_number(path);
-    snprintf(path, sizeof path, "%s/memory.current", folder);
-    int64_t now = read_number(path);
-    if (most < 0 || now < 0) {
-        return INT64_MAX;
+    if (most < 0 || most >= no_limit || now < 0) {
+        return;
     }
-    int64_t left = most - now + group_reclaimable(folder);
-    return left > 0 ? left : 0;
+    int64_t left = most - now + group_reclaimable(folder, unified);
+    left = left > 0 ? left : 0;
+    *least = left < *least ? left : *least;
 }
 
-/* What the control group of this process and all groups around it leave. */
-static int64_t group_available(void)
+int64_t memory_available_in(const char *root)
 {
-    static const char root[] = "/sys/fs/cgroup";
-    FILE *f = fopen("/proc/self/cgroup", "re");
-    char line[512] = "", folder[600];
-    int64_t least = INT64_MAX;
+    int64_t least = meminfo_available(root);
 
-    while (f && fgets(line, sizeof line, f)) {
-        if (strncmp(line, "0::/", 4) != 0) {
-            continue;
-        }
-        line[strcspn(line, "\n")] = 0;
-        snprintf(folder, sizeof folder, "%s%s", root, line + 3);
-        for (char *end = folder + strlen(folder); end >= folder + strlen(root); end = strrchr(folder, '/')) {
-            *end = 0;
-            int64_t left = group_left(folder);
-            least = left < least ? left : least;
-        }
-    }
-    if (f) {
-        fclose(f);
-    }
+    cgroup_each(root, "memory", take_least, &least);
     return least;
 }
 
 int64_t memory_available(void)
 {
-    int64_t machine = meminfo_available(), group = group_available();
-
-    return machine < group ? machine : group;
+    return memory_available_in("");
 }

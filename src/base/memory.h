@@ -4,7 +4,10 @@
 
 #include <stdint.h>
 
-/* Bytes that can be allocated without swapping: the smaller of MemAvailable and what the control group leaves. */
+/* Bytes that can be allocated without swapping: the least of MemAvailable and what the control groups leave, of version 1 or
+   2. */
 int64_t memory_available(void);
+/* The same where /proc and /sys are in the folder `root`. */
+int64_t memory_available_in(const char *root);
 
 #endif

@@ -10,13 +10,11 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 /* Spins before sleeping: 15 to 50 us by the length of a pause, several times what starting or ending a piece of decode takes,
    and short against a time slice: a waiter that sleeps gives its core to the thread it waits for. */
@@ -241,15 +239,4 @@ void pool_close(pool *p)
     free(p->threads);
     free(p->workers);
     free(p);
-}
-
-int cpus_available(void)
-{
-    cpu_set_t set;
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) {
-        return CPU_COUNT(&set);
-    }
-    return online > 0 ? (int)online : 1; /* more CPUs than the set has room for */
 }

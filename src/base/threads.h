@@ -43,7 +43,4 @@ bool epoch_wait_unless(epoch *e, uint32_t value, const _Atomic bool *stop);
    Returns an errno value. */
 int thread_start(pthread_t *thread, void *(*fn)(void *), void *arg);
 
-/* CPUs that this process may use (its affinity mask), at least 1. */
-int cpus_available(void);
-
 #endif

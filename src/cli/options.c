@@ -126,7 +126,11 @@ const option option_table[] = {
     {0, "ranks", "N,N...", BENCH, OPTION_LIST, FIELD(ring_sizes), 1, LARIAT_RANKS_MAX, NULL, "LARIAT_RANKS",
      "ring sizes (default: 1, with --compare and --hops 2)"},
     {'t', "threads", "T", PLANS, OPTION_COUNT, FIELD(threads), 1, LARIAT_THREADS_MAX, NULL, "LARIAT_THREADS",
-     "threads in all, shared out over the ranks, at least one for each (default: as many as the process may use CPUs)"},
+     "threads in all, shared out over the ranks, at least one for each (default: one for each core that the process may use, "
+     "as far as a CPU quota grants them)"},
+    {0, "no-bind", NULL, PLANS, OPTION_FLAG, FIELD(no_bind), 0, 0, NULL, NULL,
+     "let ranks run anywhere; otherwise, where there are several NUMA nodes, each is bound to the CPUs of one that has room "
+     "for its threads, and on hybrid processors to the fast cores, where these are enough"},
     {0, "chunk", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(chunk), 1, LARIAT_CHUNK_MAX, NULL, "LARIAT_CHUNK",
      "most tokens of one pass through the model (default: 512 a rank, 4096 on GPUs)"},
     {0, "chunk", "N,N...", BENCH, OPTION_LIST, FIELD(chunks), 1, LARIAT_CHUNK_MAX, NULL, "LARIAT_CHUNK",

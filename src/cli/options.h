@@ -73,7 +73,7 @@ typedef struct options {
     int kv, layout, pass;          /* lariat_kv, lariat_layout, lariat_pass */
     int device, dtype, via;        /* lariat_device, lariat_dtype, lariat_hops */
     count_list cards;              /* none: all */
-    bool plan;
+    bool no_bind, plan;
     const char *stats, *trace;
     bool quiet, verbose;
 

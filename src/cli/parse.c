@@ -368,8 +368,8 @@ static const char *typed_beside(const options *v, const char *const names[])
 /* What hops are measured with; -m may come from the environment, and --plan has a line of its own. */
 static int check_hops(const options *v)
 {
-    static const char *const used[] = {"hops",   "ranks", "threads",  "device", "devices", "dtype",   "via", "reps",
-                                       "format", "model", "ceilings", "plan",   "quiet",   "verbose", NULL};
+    static const char *const used[] = {"hops", "ranks",  "threads", "no-bind",  "device", "devices", "dtype",   "via",
+                                       "reps", "format", "model",   "ceilings", "plan",   "quiet",   "verbose", NULL};
     const char *beside = typed_beside(v, used);
     if (beside) {
         return complain_usage("--hops: measures hops alone, leave out --%s", beside);

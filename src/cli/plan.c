@@ -10,6 +10,7 @@ lariat_options plan_options(const options *o, int64_t context, int32_t sessions)
     lariat_options_default(&result);
     result.ranks = (int32_t)o->ranks;
     result.threads = (int32_t)o->threads;
+    result.no_bind = o->no_bind;
     result.chunk = (int32_t)o->chunk;
     result.context = context;
     result.sessions = sessions;
@@ -66,6 +67,9 @@ void plan_describe(const lariat_plan *plan, const char *indent, FILE *to)
     }
     fprintf(to, "%sring         ranks %d, threads %d, passes of up to %d tokens\n", indent, plan->ranks, plan->threads,
             plan->chunk);
+    if (plan->nodes > 0) {
+        fprintf(to, "%splaces       ranks are bound to %d NUMA node%s\n", indent, plan->nodes, plan->nodes == 1 ? "" : "s");
+    }
     describe_schedule(plan, indent, to);
     fprintf(to, "%scontext      %lld positions, %lld a rank\n", indent, (long long)plan->context,
             (long long)plan->slots_per_rank);
@@ -100,9 +104,11 @@ void plan_summarise(const lariat_plan *plan, FILE *to)
 json_t *plan_json(const lariat_plan *plan)
 {
     static const char *const pass_names[] = {[LARIAT_PASS_AUTO] = "auto", [LARIAT_PASS_KV] = "kv", [LARIAT_PASS_Q] = "q"};
-    return json_pack("{s:s, s:s, s:s, s:i, s:b, s:i, s:i, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+    return json_pack("{s:s, s:s, s:s, s:i, s:b, s:i, s:i, s:i, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+                     "s:I}",
                      "device", plan->device_name, "dtype", plan->dtype, "kv", plan->kv, "cards", plan->cards, "through_host",
-                     plan->through_host, "ranks", plan->ranks, "threads", plan->threads, "chunk", plan->chunk, "slices_up_to",
+                     plan->through_host, "ranks", plan->ranks, "threads", plan->threads, "nodes",
+                     plan->nodes, "chunk", plan->chunk, "slices_up_to",
                      plan->slices_up_to, "pass", pass_names[plan->pass], "pass_q_from", (json_int_t)plan->pass_q_from,
                      "context", (json_int_t)plan->context, "slots_per_rank", (json_int_t)plan->slots_per_rank, "weight_bytes",
                      (json_int_t)plan->weight_bytes, "kv_bytes_per_rank", (json_int_t)plan->kv_bytes_per_rank,

@@ -56,8 +56,8 @@ typedef struct kv_segment {
 #define KV_ALL_VISIBLE INT64_MIN
 
 /* A run of queries, rows [row, row + count) of q, at positions first, first + 1, ..., against a list of segments: query i
-   sees a key at position p if p <= first + i. Segments of which nothing is visible are allowed and cost nothing. Rows times heads
-   are at most INT32_MAX, which those who choose how many rows there are have checked. */
+   sees a key at position p if p <= first + i. Segments of which nothing is visible are allowed and cost nothing. Rows times
+   heads are at most INT32_MAX, which those who choose how many rows there are have checked. */
 typedef struct attention_item {
     int32_t row, count;
     int64_t first;

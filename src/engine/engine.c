@@ -111,6 +111,10 @@ static void *rank_main(void *arg)
     engine_rank *r = arg;
     lariat_engine *e = r->engine;
 
+    if (r->bound) {
+        cpu_set before;
+        (void)cpus_enter(&r->cpus, &before); /* refused: it runs anywhere */
+    }
     for (uint32_t number = 1;; number++) {
         epoch_wait(&e->go, number);
         bool stop = e->command == RANK_STOP;
@@ -136,6 +140,18 @@ static const engine_rank *first_failure(const lariat_engine *e)
     return worst;
 }
 
+/* The caller's thread as rank 0, bound like the others, and free again when it returns. */
+static void callers_turn(engine_rank *r)
+{
+    cpu_set before, unused;
+    bool bound = r->bound && cpus_enter(&r->cpus, &before);
+
+    rank_turn(r);
+    if (bound) {
+        (void)cpus_enter(&before, &unused);
+    }
+}
+
 /* Lets every rank carry out a command; returns when all have. */
 static void give_command(lariat_engine *e, rank_command command)
 {
@@ -144,7 +160,7 @@ static void give_command(lariat_engine *e, rank_command command)
     e->command = command;
     epoch_set(&e->go, number);
     if (e->plan.shown.cards == 0) {
-        rank_turn(&e->ranks[0]);
+        callers_turn(&e->ranks[0]);
     }
     for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
         if (e->ranks[i].started) {
@@ -169,6 +185,19 @@ lariat_status engine_run(lariat_engine *e, rank_command command)
     return fail(failed->status, "rank %d: %s", failed->rank, failed->reason);
 }
 
+/* Where each rank's threads run. */
+static void place_ranks(lariat_engine *e)
+{
+    int32_t n = e->plan.shown.ranks, threads = e->plan.shown.threads, node[LARIAT_RANKS_MAX];
+    cpus c;
+
+    cpus_read("", &c);
+    machine_place(&e->plan.machine, &c, n, threads, node);
+    for (int32_t i = 0; i < n; i++) {
+        e->ranks[i].bound = e->plan.bind && cpus_of_place(&c, node[i], threads, &e->ranks[i].cpus);
+    }
+}
+
 static lariat_status start_ranks(lariat_engine *e)
 {
     int32_t n = e->plan.shown.ranks, threads = e->plan.shown.threads;
@@ -182,8 +211,9 @@ static lariat_status start_ranks(lariat_engine *e)
         engine_rank *r = &e->ranks[i];
         r->engine = e;
         r->rank = i;
-        r->threads = threads * (i + 1) / n - threads * i / n; /* shared out */
+        r->threads = threads_of_rank(threads, n, i);
     }
+    place_ranks(e);
     for (int32_t i = e->plan.shown.cards == 0; i < n; i++) {
         int error = thread_start(&e->ranks[i].thread, rank_main, &e->ranks[i]);
         if (error) {

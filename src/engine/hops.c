@@ -30,7 +30,8 @@ typedef struct hops_rank {
     epoch done; /* 1: has measured, or failed */
     hops_run *run;
     int32_t rank, threads;
-    bool started;
+    cpu_set cpus; /* if `bound`, those of its threads */
+    bool bound, started;
     pthread_t thread;
     lariat_status status;
     char reason[512];
@@ -50,6 +51,8 @@ struct hops_run {
     epoch go; /* 1: measure, 2: end */
     lariat_hop *out;
     machine machine;
+    cpus cpus;
+    bool bind; /* ranks to their places, as in a run */
     comm_setup transport;
     comm_group *comm;
     bool abandoned; /* a rank could not be started */
@@ -281,6 +284,10 @@ static void *rank_main(void *arg)
 {
     hops_rank *r = arg;
 
+    if (r->bound) {
+        cpu_set before;
+        (void)cpus_enter(&r->cpus, &before); /* refused: it runs anywhere */
+    }
     epoch_wait(&r->run->go, 1);
     if (!r->run->abandoned) {
         r->status = measure(r);
@@ -437,6 +444,8 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
     const machine *m = &run->machine;
     bool keys = h->kind == LARIAT_HOP_KEYS;
 
+    cpus_read("", &run->cpus);
+    run->bind = !o->no_bind;
     h->ranks = o->ranks ? o->ranks : m->n_cards ? m->n_cards : 1;
     if (h->ranks < 2) {
         return fail(LARIAT_BAD_ARGUMENT, "hops: a ring of one has none, use 2 ranks or more");
@@ -446,7 +455,7 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
     if (m->n_cards) {
         snprintf(h->machine, sizeof h->machine, "%s", m->name);
     } else {
-        int32_t threads = o->threads ? o->threads : cpus_available();
+        int32_t threads = o->threads ? o->threads : cpus_default_threads(&run->cpus);
         h->threads = threads < h->ranks ? h->ranks : threads;
         lariat_cpu_name(h->machine, sizeof h->machine);
     }
@@ -467,8 +476,10 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
 static lariat_status open_run(hops_run *run)
 {
     const lariat_hop *h = run->out;
+    int32_t node[LARIAT_RANKS_MAX];
     size_t n = (size_t)h->ranks;
 
+    machine_place(&run->machine, &run->cpus, h->ranks, h->threads, node);
     TRY(arena_open(&run->lists, list_bytes(h), "hops"));
     run->pattern = arena_take(&run->lists, PIECE + SHIFTS);
     make_pattern(run->pattern);
@@ -478,7 +489,8 @@ static lariat_status open_run(hops_run *run)
         hops_rank *r = &run->ranks[i];
         r->run = run;
         r->rank = i;
-        r->threads = (int32_t)((int64_t)h->threads * (i + 1) / h->ranks - (int64_t)h->threads * i / h->ranks);
+        r->threads = threads_of_rank(h->threads, h->ranks, i);
+        r->bound = run->bind && cpus_of_place(&run->cpus, node[i], h->threads, &r->cpus);
         r->c = comm_endpoint(run->comm, i);
         r->theirs = arena_take(&run->lists, n * sizeof *r->theirs);
         r->parts = arena_take(&run->lists, n * sizeof *r->parts);

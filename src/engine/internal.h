@@ -4,6 +4,7 @@
 #ifndef ENGINE_INTERNAL_H
 #define ENGINE_INTERNAL_H
 
+#include "base/cpus.h"
 #include "base/threads.h"
 #include "comm/comm.h"
 #include "device/device.h"
@@ -24,6 +25,7 @@ typedef struct engine_plan {
     pass_limits limits;
     comm_setup transport;
     machine machine;
+    bool bind; /* ranks to their places: see machine_place */
 } engine_plan;
 
 /* Refuses options of which one alone makes no sense. */
@@ -48,7 +50,8 @@ typedef enum rank_command {
 typedef struct engine_rank {
     lariat_engine *engine;
     int32_t rank, threads;
-    bool started;
+    cpu_set cpus; /* if `bound`, those of its threads */
+    bool bound, started;
     pthread_t thread;
     epoch done; /* number of the newest command that this rank has finished */
     lariat_status status;

@@ -111,6 +111,7 @@ static void note_cards(machine *m, const cuda_card seen[])
 {
     for (int32_t i = 0; i < m->n_cards; i++) {
         m->card_free[i] = (int64_t)seen[i].free;
+        m->card_node[i] = pci_node("", seen[i].bus_id);
         for (int32_t k = 0; k < m->n_cards; k++) {
             m->through_host = m->through_host || (k != i && !seen[i].can_peer[m->cards[k]]);
         }
@@ -148,6 +149,17 @@ lariat_status machine_choose(const lariat_options *o, dtype weight_type, machine
 int32_t machine_card(const machine *m, int32_t n_ranks, int32_t rank)
 {
     return (int32_t)((int64_t)rank * m->n_cards / n_ranks);
+}
+
+void machine_place(const machine *m, const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[])
+{
+    if (m->kind != LARIAT_DEVICE_CUDA) {
+        cpus_place(c, n_ranks, threads, node);
+        return;
+    }
+    for (int32_t r = 0; r < n_ranks; r++) {
+        node[r] = cpus_node(c, m->card_node[machine_card(m, n_ranks, r)]);
+    }
 }
 
 /* --- what they can do --- */

@@ -4,6 +4,7 @@
 #ifndef ENGINE_MACHINE_H
 #define ENGINE_MACHINE_H
 
+#include "base/cpus.h"
 #include "comm/gpu.h"
 #include "device/cuda/module.h"
 #include "lariat/lariat.h"
@@ -20,6 +21,7 @@ typedef struct machine {
     int32_t n_cards;
     int32_t cards[LARIAT_CARDS_MAX];
     int64_t card_free[LARIAT_CARDS_MAX];
+    int32_t card_node[LARIAT_CARDS_MAX]; /* the system's number of a card's NUMA node, negative where it tells none */
 } machine;
 
 /* Chooses by the options and by what there is; the model's own type of weights decides that of a run on GPUs. */
@@ -27,6 +29,9 @@ lariat_status machine_choose(const lariat_options *o, dtype weight_type, machine
 
 /* The card of a rank, as an index into cards: ranks are dealt out in order. */
 int32_t machine_card(const machine *m, int32_t n_ranks, int32_t rank);
+
+/* The NUMA node of each rank, [n_ranks], as an index into the CPUs' nodes: on GPUs the card's own, on CPUs see cpus_place. */
+void machine_place(const machine *m, const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[]);
 
 /* For predictions, which must be the same on every run: what one rank reads and computes a second. Only their ratios matter. */
 double machine_read_rate(const machine *m);

@@ -2,8 +2,8 @@
    Rests on device/cpu/ceilings.h and device/gpu.h. See lariat/measure.h. */
 #include "lariat/measure.h"
 
+#include "base/cpus.h"
 #include "base/memory.h"
-#include "base/threads.h"
 #include "device/cpu/ceilings.h"
 #include "device/gpu.h"
 
@@ -45,11 +45,14 @@ void lariat_cpu_name(char *out, size_t size)
 
 lariat_status lariat_measure_read(int32_t threads, int64_t bytes, double *bytes_per_s)
 {
-    if (threads < 0 || threads > cpus_available()) {
+    cpus c;
+
+    cpus_read("", &c);
+    if (threads < 0 || threads > c.granted) {
         return fail(LARIAT_BAD_ARGUMENT, "ceilings: %d threads: this process may use 1 to %d, choose with -t", threads,
-                    cpus_available());
+                    c.granted);
     }
-    return cpu_measure_read(threads ? threads : cpus_available(), CPU_BEST, bytes, bytes_per_s);
+    return cpu_measure_read(threads ? threads : cpus_default_threads(&c), CPU_BEST, bytes, bytes_per_s);
 }
 
 /* Bytes of the last cache as the system describes it for the first CPU; virtual machines tell sysconf of more than one. */
@@ -71,8 +74,11 @@ lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out)
 {
     long cache = sysconf(_SC_LEVEL3_CACHE_SIZE), own = cache_of_a_cpu(), least = own > 0 && (own < cache || cache <= 0) ? own : cache;
 
+    cpus c;
+
     memset(out, 0, sizeof *out);
-    threads = threads ? threads : cpus_available();
+    cpus_read("", &c);
+    threads = threads ? threads : cpus_default_threads(&c);
     out->threads = threads;
     /* A quarter of the last cache, since others use it too. */
     out->cache_bytes = least > 0 ? least / 4 : 4 << 20;

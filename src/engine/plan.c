@@ -176,6 +176,25 @@ static const char *type_text(dtype type)
     return type == DTYPE_F32 ? "f32" : type == DTYPE_BF16 ? "bf16" : "f16";
 }
 
+/* CPUs and threads, and the nodes that ranks are bound to. */
+static void plan_threads(const lariat_options *o, engine_plan *out)
+{
+    lariat_plan *p = &out->shown;
+    int32_t node[LARIAT_RANKS_MAX];
+    cpu_set nodes = {0};
+    cpus c;
+
+    cpus_read("", &c);
+    p->cpus = c.granted;
+    p->threads = o->threads ? o->threads : cpus_default_threads(&c);
+    p->threads = p->threads < p->ranks ? p->ranks : p->threads;
+    out->bind = !o->no_bind;
+    machine_place(&out->machine, &c, p->ranks, p->threads, node);
+    for (int32_t r = 0; out->bind && r < p->ranks; r++) {
+        p->nodes += node[r] != CPU_NODE_ANY && cpu_set_add(&nodes, node[r]);
+    }
+}
+
 /* What the machine decides: where ranks lie, and the free memory of the fullest place. */
 static lariat_status plan_machine(const model *m, const lariat_options *o, engine_plan *out)
 {
@@ -192,9 +211,7 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
     p->dtype = type_text(on->act);
     p->kv = type_text(kv_type_of(o->kv, on));
     p->ranks = o->ranks ? o->ranks : on->n_cards ? on->n_cards : 1;
-    p->cpus = cpus_available();
-    p->threads = o->threads ? o->threads : p->cpus;
-    p->threads = p->threads < p->ranks ? p->ranks : p->threads;
+    plan_threads(o, out);
     p->chunk = o->chunk ? o->chunk : (on->n_cards ? GPU_ROWS : CHUNK_ROWS) * p->ranks;
     p->available_bytes = on->n_cards ? on->card_free[0] : out->host_free;
     for (int32_t i = 1; i < on->n_cards; i++) {
@@ -248,8 +265,8 @@ static lariat_status check_rows(const model *m, const engine_plan *e)
     if (rows <= most) {
         return LARIAT_OK;
     }
-    return fail(LARIAT_BAD_ARGUMENT, "chunk: %d is out of range for the %d heads of %s, use 1 to %d", e->shown.chunk, m->config.n_heads,
-                m->path, most);
+    return fail(LARIAT_BAD_ARGUMENT, "chunk: %d is out of range for the %d heads of %s, use 1 to %d", e->shown.chunk,
+                m->config.n_heads, m->path, most);
 }
 
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out)

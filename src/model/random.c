@@ -4,6 +4,7 @@
    a standard deviation of 0.014. For blocks all codes are random and the scales are fixed so that values have a mean near zero
    and about the same deviation. See random.h. */
 #include "model/random.h"
+#include "base/cpus.h"
 #include "base/threads.h"
 #include "model/rope.h"
 

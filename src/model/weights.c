@@ -274,8 +274,8 @@ static uint64_t hash_text(uint64_t h, const char *text)
     return hash_bytes(h, (const unsigned char *)text, strlen(text) + 1);
 }
 
-/* Samples at even distances, the first and the last bytes among them. Each costs a page of the file, read from a cold disk at worst:
-   so they are few, and fill a good part of their page. */
+/* Samples at even distances, the first and the last bytes among them. Each costs a page of the file, read from a cold disk
+   at worst: so they are few, and fill a good part of their page. */
 static uint64_t hash_values(uint64_t h, const tensor *x)
 {
     enum { SAMPLES = 4, SAMPLE_BYTES = 1024 };

@@ -92,8 +92,8 @@ typedef struct plan_costs {
    every rank. At most `most`, at least 1. */
 int64_t plan_slices_up_to(const plan_costs *c, int64_t most);
 
-/* Which side travels in a pass of these sequences, each of `count` tokens after `first` cached positions: the one whose hops show
-   less beside the computing. A sequence's queries meet its own keys only. */
+/* Which side travels in a pass of these sequences, each of `count` tokens after `first` cached positions: the one whose hops
+   show less beside the computing. A sequence's queries meet its own keys only. */
 pass_side plan_side(const plan_costs *c, const pass_part parts[], int32_t n);
 
 /* The first prefix from which queries travel in passes of `tokens` of one sequence, up to `most`; -1: never. */

@@ -1,6 +1,6 @@
 /* A cancel that comes early: after lariat_step or lariat_generate was called, while it still looks at its arguments.
-   Rests on a page of tokens that must not be read: the engine's first look at them ends in a handler, which cancels and opens the
-   page. */
+   Rests on a page of tokens that must not be read: the engine's first look at them ends in a handler, which cancels and
+   opens the page. */
 #include "lariat/lariat.h"
 #include "support/oracle.h"
 #include "support/reference.h"

@@ -15,8 +15,8 @@ static model with_heads(int32_t heads)
     static char path[] = "heads";
 
     return (model){.path = path,
-                   .config = {.n_layers = 1, .d_model = 64, .n_heads = heads, .n_kv_heads = 1, .head_dim = 2, .d_ff = 64, .vocab = 100,
-                              .trained_context = 64, .rms_eps = 1e-5f, .rope_factor = 1},
+                   .config = {.n_layers = 1, .d_model = 64, .n_heads = heads, .n_kv_heads = 1, .head_dim = 2, .d_ff = 64,
+                              .vocab = 100, .trained_context = 64, .rms_eps = 1e-5f, .rope_factor = 1},
                    .weight_bytes = 1 << 20,
                    .weight_type = DTYPE_F32};
 }
@@ -67,7 +67,8 @@ static void the_largest_chunk_that_is_named_is_accepted(void **state)
     (void)state;
     for (int32_t ranks = 1; ranks <= 8; ranks *= 2) {
         assert_int_equal(plan_chunk(4096, ranks, LARIAT_CHUNK_MAX, LARIAT_LAYOUT_SLICES, &p), LARIAT_BAD_ARGUMENT);
-        assert_int_equal(sscanf(lariat_error(), "chunk: 4194304 is out of range for the %d heads of heads, use 1 to %d", &heads, &most), 2);
+        int n = sscanf(lariat_error(), "chunk: 4194304 is out of range for the %d heads of heads, use 1 to %d", &heads, &most);
+        assert_int_equal(n, 2);
         assert_int_equal(heads, 4096);
         assert_int_equal(plan_chunk(4096, ranks, most, LARIAT_LAYOUT_SLICES, &p), LARIAT_OK);
         assert_int_equal(plan_chunk(4096, ranks, most, LARIAT_LAYOUT_TOKENS, &p), LARIAT_OK);

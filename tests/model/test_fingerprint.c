@@ -1,5 +1,5 @@
-/* Fingerprints: the same for the same model wherever it lies, another where the values of any one tensor are other ones, as those of
-   a model that was trained on are.
+/* Fingerprints: the same for the same model wherever it lies, another where the values of any one tensor are other ones, as
+   those of a model that was trained on are.
    Rests on model/weights.h; the models are the reference's tiny ones and copies of them. */
 #include "model/weights.h"
 #include "support/reference.h"

@@ -155,8 +155,8 @@ static void queries_travel_where_a_few_meet_a_long_prefix(void **state)
     assert_int_equal(side_of(&c, 64, from), PASS_Q);
 }
 
-/* Sixteen texts with a long prefix each and a few new tokens: hops of keys would show as they do for one of them. Sums multiplied
-   take every query for one of every key, sixteen times the work, under which the hops would seem to hide. */
+/* Sixteen texts with a long prefix each and a few new tokens: hops of keys would show as they do for one of them. Sums
+   multiplied take every query for one of every key, sixteen times the work, under which the hops would seem to hide. */
 static void sequences_of_a_batch_do_not_lend_one_another_their_keys(void **state)
 {
     enum { TEXTS = 16, TOKENS = 64, PREFIX = 1 << 16 };
@@ -172,7 +172,8 @@ static void sequences_of_a_batch_do_not_lend_one_another_their_keys(void **state
     assert_int_equal(plan_side(&c, parts, TEXTS), PASS_Q);
 }
 
-/* One that reads a long prompt anew, and one that answers from a long cache. What they cost is added up here, second by second. */
+/* One that reads a long prompt anew, and one that answers from a long cache. What they cost is added up here, second by
+   second. */
 static void a_prompt_beside_a_long_cache_is_predicted_by_what_each_meets(void **state)
 {
     int differ = 0;

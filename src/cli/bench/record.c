@@ -57,15 +57,15 @@ json_t *record_identity(const row_list *all, const row *r)
     const cell *c = &r->cell;
     char fingerprint[17], cards[4 * LARIAT_CARDS_MAX];
     snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)all->fingerprint);
-    return json_pack("{s:s, s:s, s:s, s:s, s:o?, s:o?, s:s, s:s, s:i, s:s, s:b, s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, "
-                     "s:b, s:I}",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o?, s:o?, s:s, s:s, s:i, s:s, s:b, s:s, s:i, s:i, s:i, s:i, s:s, s:s, s:s, "
+                     "s:I, s:I, s:I, s:I, s:I, s:b, s:I}",
                      "version", lariat_version(), "model", all->model_name, "weight_type", all->weight_type, "fingerprint",
                      fingerprint, "cpu", json_from_text(all->cpu), "host", json_from_text(all->host), "device", device_of(r), "device_name", r->plan.device_name, "cards",
                      r->plan.cards, "devices", cards_of(r, cards, sizeof cards), "through_host", r->plan.through_host, "dtype", name_of(r->plan.dtype), "ranks", r->plan.ranks,
-                     "threads", r->plan.threads, "chunk", r->plan.chunk, "kv", name_of(r->plan.kv), "layout", record_layout(o), "pass",
-                     record_pass(o), "block", (json_int_t)c->block, "depth", (json_int_t)c->depth, "batch",
-                     (json_int_t)c->batch, "n_prompt", (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "cache",
-                     c->cached, "warm_up", (json_int_t)o->warm_up);
+                     "threads", r->plan.threads, "nodes", r->plan.nodes, "chunk", r->plan.chunk, "kv",
+                     name_of(r->plan.kv), "layout", record_layout(o), "pass", record_pass(o), "block", (json_int_t)c->block,
+                     "depth", (json_int_t)c->depth, "batch", (json_int_t)c->batch, "n_prompt", (json_int_t)c->n_prompt,
+                     "n_gen", (json_int_t)c->n_gen, "cache", c->cached, "warm_up", (json_int_t)o->warm_up);
 }
 
 /* What a table shows first. */

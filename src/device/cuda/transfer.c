@@ -5,6 +5,7 @@
    when the card is done with it (an event behind its last copy). Downloads lie in a landing zone until somebody waits for them:
    one zone for those before a mark, the other for those behind it. What is asked for has been read when the call returns. Large
    pieces are copied by a few threads. Reached by an H200 from pages in memory: 24 GB/s with four of them, 46 with eight. */
+#include "base/cpus.h"
 #include "base/threads.h"
 #include "device/cuda/internal.h"
 #include "device/cuda/kernels.h"
