@@ -74,6 +74,7 @@ run_part() {
         part engine "$build/tests/cuda_test_engine"
         part generate "$build/tests/cuda_test_generate"
         part trace "$build/tests/cuda_test_trace"
+        part current "$build/tests/cuda_test_current"
         part gguf "$build/tests/cuda_test_gguf"
         # One hardware queue for all streams: whatever waits has what it waits for in front of it.
         CUDA_DEVICE_MAX_CONNECTIONS=1 part engine-one-queue "$build/tests/cuda_test_engine"

@@ -8,8 +8,8 @@
    this interface does not change with it.
 
    Calls on one engine and its sessions come from one thread at a time (lariat_engine_cancel excepted). Functions that can
-   fail return lariat_status and leave the reason in lariat_error(); what they would have opened is NULL then. Text: see text.h;
-   samplers: sample.h. */
+   fail return lariat_status and leave the reason in lariat_error(); what they would have opened is NULL then. On GPUs the
+   calling thread's current CUDA device stays what it was. Text: see text.h; samplers: sample.h. */
 #ifndef LARIAT_LARIAT_H
 #define LARIAT_LARIAT_H
 

@@ -4,7 +4,8 @@
 
    A rank is a thread that carries out commands: open, prepare, pass after pass, stop. Rank 0 of a ring of CPUs is the
    caller's own thread: waking another one and being woken by it would take 0.1 ms and more a token. On GPUs the caller's
-   thread only hands commands out, so that none of its calls changes which card is the current one there. */
+   thread only hands commands out, and what no rank does is done apart (apart.h): none of its calls changes which card
+   is the current one there. */
 #include "engine/internal.h"
 
 #include "engine/info.h"
@@ -176,7 +177,7 @@ lariat_status engine_run(lariat_engine *e, rank_command command)
         return LARIAT_OK;
     }
     give_command(e, RANK_SETTLE); /* those that did not fail may have passes ahead */
-    comm_reset(e->comm);
+    machine_reset_transport(&e->plan.machine, e->comm);
     e->n_landed = e->n_flights;
     const engine_rank *failed = first_failure(e);
     if (failed->status == LARIAT_CANCELLED) {
@@ -380,7 +381,7 @@ static void close_parts(lariat_engine *e)
     }
     pass_close(&e->pass);
     cache_close(&e->cache);
-    comm_group_close(e->comm);
+    machine_close_transport(&e->plan.machine, e->comm);
     model_close(e->model);
     free(e);
 }

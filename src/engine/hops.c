@@ -516,7 +516,7 @@ lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind 
     if (status == LARIAT_OK) {
         sum_up(&run);
     }
-    comm_group_close(run.comm);
+    machine_close_transport(&run.machine, run.comm);
     arena_close(&run.lists);
     return status;
 }

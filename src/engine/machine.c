@@ -2,9 +2,9 @@
    Rests on device/cpu/cpu.h, device/gpu.h, comm/gpu.h. See machine.h. */
 #include "engine/machine.h"
 
-#include "base/memory.h"
 #include "device/cpu/cpu.h"
 #include "device/gpu.h"
+#include "engine/apart.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -119,13 +119,23 @@ static void note_cards(machine *m, const cuda_card seen[])
     snprintf(m->name, sizeof m->name, "%s", seen[0].name);
 }
 
-static lariat_status choose_gpus(const lariat_options *o, dtype weight_type, machine *out)
+/* What choose_gpus needs. */
+typedef struct choice {
+    const lariat_options *o;
+    dtype weight_type;
+    machine *out;
+} choice;
+
+static lariat_status choose_gpus(void *arg)
 {
+    const choice *c = arg;
+    const lariat_options *o = c->o;
+    machine *out = c->out;
     cuda_card seen[LARIAT_CARDS_MAX];
     int n;
 
     *out =
-        (machine){.kind = LARIAT_DEVICE_CUDA, .act = type_of_run(o, weight_type), .through_host = o->hops == LARIAT_HOPS_HOST};
+        (machine){.kind = LARIAT_DEVICE_CUDA, .act = type_of_run(o, c->weight_type), .through_host = o->hops == LARIAT_HOPS_HOST};
     TRY(gpu_module(&out->cuda));
     TRY(comm_gpu_find(&out->transport));
     TRY(out->cuda->count(&n));
@@ -143,7 +153,9 @@ lariat_status machine_choose(const lariat_options *o, dtype weight_type, machine
     /* Where nothing was asked for, a machine without GPUs is an ordinary one. */
     bool gpus = o->device == LARIAT_DEVICE_CUDA || (o->device == LARIAT_DEVICE_AUTO && (o->n_cards || gpu_usable()));
 
-    return gpus ? choose_gpus(o, weight_type, out) : choose_cpu(o, out);
+    choice c = {o, weight_type, out};
+
+    return gpus ? run_apart(choose_gpus, &c) : choose_cpu(o, out);
 }
 
 int32_t machine_card(const machine *m, int32_t n_ranks, int32_t rank)
@@ -210,15 +222,60 @@ lariat_status machine_open_device(const machine *m, int32_t n_ranks, int32_t ran
     return cpu_device_open(threads, CPU_BEST, out);
 }
 
+/* --- the transport --- */
+
+typedef struct transport_opening {
+    const machine *m;
+    const comm_setup *s;
+    comm_group **out;
+} transport_opening;
+
+static lariat_status open_between_cards(void *arg)
+{
+    const transport_opening *t = arg;
+    int32_t ordinals[LARIAT_RANKS_MAX], n = t->s->n_ranks;
+
+    for (int32_t r = 0; r < n; r++) {
+        ordinals[r] = t->m->cards[machine_card(t->m, n, r)];
+    }
+    return t->m->transport->open(t->s, ordinals, t->m->through_host, t->out);
+}
+
 lariat_status machine_open_transport(const machine *m, const comm_setup *s, comm_group **out)
 {
-    int32_t ordinals[LARIAT_RANKS_MAX];
+    transport_opening t = {m, s, out};
 
-    if (m->kind != LARIAT_DEVICE_CUDA) {
-        return comm_threads_open(s, out);
+    return m->kind == LARIAT_DEVICE_CUDA ? run_apart(open_between_cards, &t) : comm_threads_open(s, out);
+}
+
+static lariat_status reset(void *g)
+{
+    comm_reset(g);
+    return LARIAT_OK;
+}
+
+static lariat_status close_group(void *g)
+{
+    comm_group_close(g);
+    return LARIAT_OK;
+}
+
+/* Without memory for a thread it is done here all the same: what is left open would be worse. */
+static void apart_if_cards(const machine *m, lariat_status (*fn)(void *g), comm_group *g)
+{
+    if (m->kind != LARIAT_DEVICE_CUDA || run_apart(fn, g) != LARIAT_OK) {
+        (void)fn(g);
     }
-    for (int32_t r = 0; r < s->n_ranks; r++) {
-        ordinals[r] = m->cards[machine_card(m, s->n_ranks, r)];
+}
+
+void machine_reset_transport(const machine *m, comm_group *g)
+{
+    apart_if_cards(m, reset, g);
+}
+
+void machine_close_transport(const machine *m, comm_group *g)
+{
+    if (g) {
+        apart_if_cards(m, close_group, g);
     }
-    return m->transport->open(s, ordinals, m->through_host, out);
 }

@@ -45,6 +45,11 @@ size_t machine_endpoint_bytes(const machine *m, const comm_setup *s);
 size_t machine_shared_bytes(const machine *m, const comm_setup *s);
 
 lariat_status machine_open_device(const machine *m, int32_t n_ranks, int32_t rank, int32_t threads, device **out);
+
+/* The transport of all ranks, on GPUs apart from the caller's thread. reset and close: as comm.h has them; NULL is
+   allowed for close. */
 lariat_status machine_open_transport(const machine *m, const comm_setup *s, comm_group **out);
+void machine_reset_transport(const machine *m, comm_group *g);
+void machine_close_transport(const machine *m, comm_group *g);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "device/cpu/ceilings.h"
 #include "device/gpu.h"
+#include "engine/apart.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,14 +92,36 @@ lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out)
 
 /* --- GPUs --- */
 
+/* One card, described or measured: apart, as both make it the current one. */
+typedef struct look {
+    const cuda_module *module;
+    int32_t card;
+    dtype act;
+    cuda_card described;
+    cuda_ceilings measured;
+} look;
+
+static lariat_status describe(void *arg)
+{
+    look *l = arg;
+
+    return l->module->describe(l->card, &l->described);
+}
+
+static lariat_status measure(void *arg)
+{
+    look *l = arg;
+
+    return l->module->measure(l->card, l->act, &l->measured);
+}
+
 lariat_status lariat_card_name(int32_t card, char *out, size_t size)
 {
-    const cuda_module *module;
-    cuda_card found;
+    look l = {.card = card};
 
-    TRY(gpu_module(&module));
-    TRY(module->describe(card, &found));
-    snprintf(out, size, "%s", found.name);
+    TRY(gpu_module(&l.module));
+    TRY(run_apart(describe, &l));
+    snprintf(out, size, "%s", l.described.name);
     return LARIAT_OK;
 }
 
@@ -108,8 +131,7 @@ lariat_status lariat_measure_card(int32_t card, const char *type, lariat_card_ce
         const char *name;
         dtype act;
     } types[] = {{"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {"f32", DTYPE_F32}};
-    const cuda_module *module;
-    cuda_ceilings found;
+    look l = {.card = card};
     size_t i = 0;
 
     memset(out, 0, sizeof *out);
@@ -120,11 +142,12 @@ lariat_status lariat_measure_card(int32_t card, const char *type, lariat_card_ce
         return fail(LARIAT_BAD_ARGUMENT, "ceilings: GPUs do not compute in '%s': use bf16, f16 or f32", type);
     }
     TRY(lariat_card_name(card, out->card, sizeof out->card));
-    TRY(gpu_module(&module));
-    TRY(module->measure(card, types[i].act, &found));
+    l.act = types[i].act;
+    TRY(gpu_module(&l.module));
+    TRY(run_apart(measure, &l));
     out->dtype = types[i].name;
-    out->fma_flops = found.flops;
-    out->read_memory = found.read_rate;
-    out->bytes = (int64_t)found.bytes;
+    out->fma_flops = l.measured.flops;
+    out->read_memory = l.measured.read_rate;
+    out->bytes = (int64_t)l.measured.bytes;
     return LARIAT_OK;
 }

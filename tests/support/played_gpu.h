@@ -24,6 +24,9 @@ typedef struct card_here {
 static card_here cards[CARDS];
 static size_t pinned_bytes;
 
+/* Which card is the calling thread's, as CUDA has it: whatever opens, describes, measures, resets or closes one changes it. */
+static _Thread_local int current_card;
+
 /* As fail() does, a name that cmocka has taken. */
 static lariat_status refusal(lariat_status code, const char *what, int ordinal)
 {
@@ -48,6 +51,7 @@ static lariat_status played_describe(int ordinal, cuda_card *out)
         return refusal(LARIAT_BAD_ARGUMENT, "is not there", ordinal);
     }
     cards[ordinal].looked_at++;
+    current_card = ordinal;
     if (cards[ordinal].held) {
         return refusal(LARIAT_FAILED, "is held", ordinal);
     }
@@ -62,6 +66,7 @@ static lariat_status played_measure(int ordinal, dtype act, cuda_ceilings *out)
 {
     (void)act;
     cards[ordinal].measured++;
+    current_card = ordinal;
     if (cards[ordinal].full) {
         return refusal(LARIAT_NO_MEMORY, "is full", ordinal);
     }
@@ -83,6 +88,7 @@ static device_ops played_ops;
 static lariat_status played_open(int ordinal, dtype act, device **out)
 {
     *out = NULL;
+    current_card = ordinal;
     if (act != DTYPE_F32) {
         return refusal(LARIAT_UNSUPPORTED, "plays in f32", ordinal);
     }
@@ -115,11 +121,34 @@ const cuda_module *lariat_cuda_module(const cuda_host *host, int abi)
 
 /* --- the transport --- */
 
+static const comm_ops *threads_group_ops;
+static comm_ops played_group_ops; /* of a group; its endpoints are those of threads */
+static int transport_resets;
+
+static void reset_transport(comm_group *g)
+{
+    current_card = 0;
+    transport_resets++;
+    threads_group_ops->reset(g);
+}
+
+static void close_transport(comm_group *g)
+{
+    current_card = 0;
+    threads_group_ops->close(g);
+}
+
 static lariat_status open_transport(const comm_setup *s, const int32_t ordinals[], bool through_host, comm_group **out)
 {
-    (void)ordinals;
     (void)through_host;
-    return comm_threads_open(s, out);
+    current_card = ordinals[0];
+    TRY(comm_threads_open(s, out));
+    threads_group_ops = (*out)->ops;
+    played_group_ops = *threads_group_ops;
+    played_group_ops.reset = reset_transport;
+    played_group_ops.close = close_transport;
+    (*out)->ops = &played_group_ops;
+    return LARIAT_OK;
 }
 
 static size_t transport_memory(const comm_setup *s, bool through_host)
