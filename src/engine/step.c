@@ -146,24 +146,46 @@ static double bytes_read(const lariat_engine *e, double layer_elements)
     return layer_bytes + (e->input.n_outputs ? head_bytes : 0);
 }
 
+/* Keys that n queries from a position on see, all of them together. */
+static double keys_seen(int64_t first, int64_t n)
+{
+    return (double)n * (double)first + (double)n * (double)(n + 1) / 2;
+}
+
+/* Rows, and the keys that they see, which go no further than their own keys and values in the last layer. */
+static void count_ended(const lariat_engine *e, double *rows, double *keys)
+{
+    const pass *p = &e->pass;
+
+    *rows = *keys = 0;
+    for (int32_t r = 0; r < p->n_ranks && p->layout == PASS_BY_TOKENS; r++) {
+        for (int32_t i = p->run_begin[r]; i < p->run_begin[r + 1] && !pass_goes_on(&e->input, r); i++) {
+            *rows += (double)p->runs[i].count;
+            *keys += keys_seen(p->runs[i].first, p->runs[i].count);
+        }
+    }
+}
+
 static void count_pass(lariat_engine *e)
 {
     const pass *p = &e->pass;
     const model_config *c = &e->model->config;
     double head = (double)c->d_model * c->vocab;
-    double layers = (double)c->n_layers * ((double)c->d_model * c->head_dim * (2.0 * c->n_heads + 2.0 * c->n_kv_heads) +
-                                           3.0 * c->d_model * c->d_ff);
-    double keys = 0;
+    /* elements of a layer: what makes keys and values, and all else */
+    double kv = 2.0 * c->d_model * c->head_dim * c->n_kv_heads;
+    double others = 2.0 * c->d_model * c->head_dim * c->n_heads + 3.0 * c->d_model * c->d_ff;
+    double keys = 0, ended, ended_keys;
 
     for (int32_t i = 0; i < p->n_parts; i++) {
-        double n = (double)p->parts[i].count, first = (double)p->parts[i].first;
-        keys += n * first + n * (n + 1) / 2;
+        keys += keys_seen(p->parts[i].first, p->parts[i].count);
     }
-    e->stats.flops += 2 * layers * (double)p->n_tokens + 2 * head * (double)e->input.n_outputs +
-                      4.0 * c->n_layers * c->n_heads * c->head_dim * keys;
+    count_ended(e, &ended, &ended_keys);
+    e->stats.flops += 2 * (kv + others) * (double)c->n_layers * (double)p->n_tokens - 2 * others * ended +
+                      2 * head * (double)e->input.n_outputs +
+                      4.0 * c->n_heads * c->head_dim * ((double)c->n_layers * keys - ended_keys);
     if (p->layout == PASS_BY_SLICES) {
         e->stats.passes_slices++;
-        e->stats.weight_bytes_read += bytes_read(e, layers);
+        e->stats.weight_bytes_read += bytes_read(e, (double)c->n_layers * (kv + others));
         return;
     }
     e->stats.passes_tokens++;

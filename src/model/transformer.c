@@ -203,26 +203,46 @@ static int64_t list_rows(transformer *t, const pass_input *in)
     return rows;
 }
 
+bool pass_goes_on(const pass_input *in, int32_t rank)
+{
+    bool all = in->plan->layout == PASS_BY_SLICES;
+
+    for (int64_t i = 0; i < in->n_outputs && !all; i++) {
+        all = in->plan->side == PASS_Q || in->outputs[i].rank == rank;
+    }
+    return all;
+}
+
+/* Keys and values of rows of x, into the shard; and their queries, if anything is asked. */
+static lariat_status project(transformer *t, int32_t l, int64_t rows, bool queries)
+{
+    const model_config *c = t->config;
+    const layer_weights *w = &t->weights->layers[l];
+    const int64_t ld = qkv_width(c), q_width = (int64_t)c->n_heads * c->head_dim, kv_width = (int64_t)c->n_kv_heads * c->head_dim;
+    /* [rows, heads, head_dim] each, ld apart */
+    void *q = t->qkv, *k = act_at(t->dev, q, q_width), *v = act_at(t->dev, k, kv_width);
+    const projection qkv[] = {{&w->q, w->bias_q}, {&w->k, w->bias_k}, {&w->v, w->bias_v}};
+    int64_t span = trace_begin(t->trace, LARIAT_SPAN_PROJECTIONS);
+
+    t->dev->ops->rms_norm(t->dev, t->h, t->x, w->attn_norm, c->rms_eps, rows, c->d_model);
+    TRY(queries ? linear(&t->linear, q, ld, t->h, rows, qkv, 3) : linear(&t->linear, k, ld, t->h, rows, qkv + 1, 2));
+    t->dev->ops->rope(t->dev, queries ? q : k, ld, rows, (queries ? c->n_heads : 0) + c->n_kv_heads, c->head_dim, t->cos, t->sin,
+                      c->rope); /* k lies behind q */
+    ring_append(&t->ring, l, k, v, ld);
+    trace_end(t->trace, span);
+    return LARIAT_OK;
+}
+
 /* x [rows, d] += attention of its normalised rows, over the ring. */
 static lariat_status attention_block(transformer *t, int32_t l, int64_t rows)
 {
     const model_config *c = t->config;
     const layer_weights *w = &t->weights->layers[l];
-    const device_ops *ops = t->dev->ops;
-    const int64_t ld = qkv_width(c), q_width = (int64_t)c->n_heads * c->head_dim,
-                  kv_width = (int64_t)c->n_kv_heads * c->head_dim;
-    /* [rows, heads, head_dim] each, ld apart */
-    void *q = t->qkv, *k = act_at(t->dev, q, q_width), *v = act_at(t->dev, k, kv_width);
-    const projection qkv[] = {{&w->q, w->bias_q}, {&w->k, w->bias_k}, {&w->v, w->bias_v}}, o = {&w->o, w->bias_o};
+    const projection o = {&w->o, w->bias_o};
 
+    TRY(project(t, l, rows, true));
+    TRY(ring_attend(&t->ring, l, t->qkv, qkv_width(c), t->o, (int64_t)c->n_heads * c->head_dim));
     int64_t span = trace_begin(t->trace, LARIAT_SPAN_PROJECTIONS);
-    ops->rms_norm(t->dev, t->h, t->x, w->attn_norm, c->rms_eps, rows, c->d_model);
-    TRY(linear(&t->linear, t->qkv, ld, t->h, rows, qkv, 3));
-    ops->rope(t->dev, q, ld, rows, c->n_heads + c->n_kv_heads, c->head_dim, t->cos, t->sin, c->rope); /* k lies behind q */
-    ring_append(&t->ring, l, k, v, ld);
-    trace_end(t->trace, span);
-    TRY(ring_attend(&t->ring, l, q, ld, t->o, q_width));
-    span = trace_begin(t->trace, LARIAT_SPAN_PROJECTIONS);
     TRY(linear_add(&t->linear, t->x, t->o, rows, o));
     trace_end(t->trace, span);
     return LARIAT_OK;
@@ -349,8 +369,12 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
         }
         trace_layer(t->trace, l);
         span = trace_begin(t->trace, LARIAT_SPAN_LAYER);
-        TRY(attention_block(t, l, rows));
-        TRY(feed_forward(t, l, rows));
+        if (l == c->n_layers - 1 && !pass_goes_on(in, comm_rank(t->comm))) {
+            TRY(project(t, l, rows, false));
+        } else {
+            TRY(attention_block(t, l, rows));
+            TRY(feed_forward(t, l, rows));
+        }
         trace_end(t->trace, span);
     }
     trace_layer(t->trace, -1);

@@ -44,6 +44,10 @@ typedef struct pass_input {
     bool ahead; /* the pass ends with a mark, where tokens are on their way; not with all of it done */
 } pass_input;
 
+/* Whether a rank's rows go on behind keys and values of the last layer, which later tokens need of all rows: only ranks with rows
+   whose outputs are wanted do, or all of them where queries travel and some output is wanted. By slices always. */
+bool pass_goes_on(const pass_input *in, int32_t rank);
+
 typedef struct transformer {
     const model_config *config;
     const model_weights *weights; /* as the device has them */
