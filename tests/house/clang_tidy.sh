@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # clang-tidy, as .clang-tidy says, over every C file of src/ that the build compiles (of CUDA it knows too little). What it found
 # to be clean is not looked at again until the file, a header or the settings change.
-#   clang_tidy.sh CHECKOUT BUILD [FILE...]
+#   clang_tidy.sh CHECKOUT BUILD [FILE...]      CHECKOUT and BUILD as CMake names them
 set -euo pipefail
 cd "$1"
-build=$2
+source=$1 build=$2
 shift 2
-command -v clang-tidy >/dev/null && command -v jq >/dev/null || { echo "no clang-tidy or no jq here: skipped"; exit 77; }
+command -v clang-tidy >/dev/null && command -v jq >/dev/null || { echo "skipped: no clang-tidy or no jq here"; exit 77; }
 
 if [ $# = 0 ]; then
-    mapfile -t files < <(grep -oE '"file": "[^"]*/src/[^"]*\.c"' "$build/compile_commands.json" | cut -d '"' -f 4 | sort -u)
+    # Of src/ of the checkout: its own path may have a src/ in it, as ~/src/lariat has.
+    mapfile -t files < <(jq -r --arg rooms "$source/src/" '.[].file | select(startswith($rooms) and endswith(".c"))' \
+        "$build/compile_commands.json" | sort -u)
+    [ ${#files[@]} != 0 ] || { echo "$build compiles no C file of $source/src" >&2; exit 1; }
     set -- "${files[@]}"
 fi
 clean=$build/clang-tidy

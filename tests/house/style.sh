@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a reader may rely on in every file: a noun of at most 900 lines that says what it is, functions that fit a
 # screen, nothing unfinished, nothing that is true of one machine only.
-# Rests on awk and grep; looks at tracked files, or at all of them where there is no git.
+# Rests on awk and grep; looks at what git does not ignore, or at the same files by their names where git cannot say.
 #   style.sh CHECKOUT
 set -euo pipefail
 cd "$1"
@@ -17,7 +17,9 @@ complain() {
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
     mapfile -t files < <(git ls-files --cached --others --exclude-standard | while read -r f; do [ ! -f "$f" ] || echo "$f"; done)
 else
-    mapfile -t files < <(find . -type f -not -path './build*' | sed 's|^\./||')
+    # Beside what .gitignore names, git's own: a folder, or in a second worktree a file.
+    mapfile -t files < <(find . \( -name .git -o -name __pycache__ -o -path ./.cache -o -type d -path './build*' \) -prune -o -type f -print |
+        sed 's|^\./||')
 fi
 mapfile -t code < <(printf '%s\n' "${files[@]}" | grep -E '\.(c|h|cu|cuh|inc)$')
 
