@@ -38,6 +38,11 @@ if(NOT CMAKE_CUDA_COMPILER)
 endif()
 set(CMAKE_CUDA_ARCHITECTURES ${archs}) # before the compiler is tried: CMake's own default is older than what nvcc takes
 enable_language(CUDA)
+# What the module links is named below, the runtime among it. CMake's own list, which it reads from what nvcc says, has C++'s
+# library, and breaks where the path of nvcc has a blank.
+set(CMAKE_CUDA_IMPLICIT_LINK_LIBRARIES "")
+set(CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES "")
+set(CMAKE_CUDA_RUNTIME_LIBRARY None)
 # CMake 3.25 has a remark on nvToolsExt for projects that want 3.25, and fails where there is none, as from CUDA 12.9 on.
 set(required ${CMAKE_MINIMUM_REQUIRED_VERSION})
 set(CMAKE_MINIMUM_REQUIRED_VERSION 3.24)

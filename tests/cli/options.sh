@@ -2,8 +2,9 @@
 # The command line itself: what is understood, what is refused with exit 2, and that help, manual and completions are made.
 . "$(dirname "$0")/common.sh"
 
-for program in "$lariat" "$lariat generate"; do # and, where it was built in a checkout, the commit
-    must "the version" grep -qxE 'lariat [0-9]+\.[0-9]+\.[0-9]+(\+[0-9a-f]{7,}(\.changed)?)?' <<<"$($program --version)"
+for subcommand in '' generate; do # and, where it was built in a checkout, the commit
+    must "the version" grep -qxE 'lariat [0-9]+\.[0-9]+\.[0-9]+(\+[0-9a-f]{7,}(\.changed)?)?' \
+        <<<"$("$lariat" ${subcommand:+"$subcommand"} --version)"
 done
 run --help
 run tokenize --help

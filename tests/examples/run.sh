@@ -9,9 +9,8 @@ trap 'rm -rf "$work"' EXIT
 
 found=$(find "$stage" -name lariat.pc)
 export PKG_CONFIG_PATH=${found%/*}
-read -ra library < <(pkg-config --cflags --libs lariat)
-LD_LIBRARY_PATH=$(pkg-config --variable=libdir lariat)
-export LD_LIBRARY_PATH
+mapfile -t library < <(pkg-config --cflags --libs lariat | xargs -n 1) # which takes away what quotes a blank in a path
+export LD_LIBRARY_PATH=${found%/pkgconfig/*}
 "$compiler" -Wall -Wextra -Wpedantic -Werror "$source" -o "$work/$name" "${library[@]}" -pthread -lm
 
 case $name in

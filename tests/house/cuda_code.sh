@@ -7,7 +7,7 @@ cd "$1"
 module=$2
 PATH=$PATH:$3
 shift 3
-command -v cuobjdump >/dev/null || { echo "no cuobjdump here: skipped"; exit 77; }
+command -v cuobjdump >/dev/null || { echo "skipped: no cuobjdump here"; exit 77; }
 
 want=$(find src -name '*.cu' | while read -r file; do
     for target in "$@"; do
@@ -18,7 +18,8 @@ want=$(find src -name '*.cu' | while read -r file; do
         esac
     done
 done | sort)
-got=$({ cuobjdump --list-elf "$module"; cuobjdump --list-ptx "$module"; } | sed -nE 's/^(ELF|PTX) file +[0-9]+: //p' | sort)
+# Where the path of a source has a blank, nvcc calls its code by the ends of the path's words, joined by "-".
+got=$({ cuobjdump --list-elf "$module"; cuobjdump --list-ptx "$module"; } | sed -nE 's/^(ELF|PTX) file +[0-9]+: (.*-)?//p' | sort)
 diff <(echo "$want") <(echo "$got") || {
     echo "< wanted, but not in the module; > in the module, but not wanted" >&2
     exit 1
