@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
 # lariat chat at a terminal, which `script` plays: prompt, editing, history kept for the next time, Ctrl-C and Ctrl-D.
 . "$(dirname "$0")/common.sh"
-command -v script >/dev/null || skip "no script (bsdutils) to play a terminal"
 
-# talk KEYS...: each after a pause, as a person types
+# prompts N: the program has asked N times; a line that is edited may repeat its prompt behind a carriage return only
+prompts() {
+    [ "$(grep -ac '^> ' "$work.seen/out")" -ge "$1" ]
+}
+
+# talk KEYS...: each once the program asks for the next line
 talk() {
-    for keys in "$@"; do
-        sleep 0.5
-        printf '%b' "$keys"
-    done | script -qec "echo \$\$ >pid; exec '$lariat' chat -q -m letters -n 4 -c 48" /dev/null >"$work.seen/out" 2>&1
+    : >"$work.seen/out"
+    for ((turn = 1; turn <= $#; turn++)); do
+        until_it prompts "$turn"
+        printf '%b' "${!turn}"
+    done | script -qefc "exec '$lariat' chat -q -m letters -n 4 -c 48" /dev/null >>"$work.seen/out" 2>&1
     echo "status $?" >>"$work.seen/out" # of the program: exec leaves no shell between, which Ctrl-C might end before it
 }
 
@@ -28,8 +33,8 @@ must "and what follows is understood" grep -q 'status 0' "$work.seen/out"
 "$lariat" tokenize -m letters --special -p $'<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n' | wc -w >count
 script -qec "exec '$lariat' chat -m letters -n 4 -c 48 -p hello" /dev/null </dev/null >"$work.seen/out" 2>&1
 must "a reading shows how much there is" grep -q "reading 0 of $(cat count) tokens" "$work.seen/out"
-rm pid
-{ until_it test -s pid; sleep 0.5; kill -TERM "$(cat pid)"; } | script -qec "echo \$\$ >pid; exec '$lariat' chat -q -m letters" /dev/null \
-    >"$work.seen/out" 2>&1
+: >"$work.seen/out"
+{ until_it prompts 1; kill -TERM "$(cat pid)"; } | script -qefc "echo \$\$ >pid; exec '$lariat' chat -q -m letters" /dev/null \
+    >>"$work.seen/out" 2>&1
 must "SIGTERM at the prompt ends it" test $? = 143
 finish
