@@ -36,6 +36,34 @@ if(NOT CMAKE_CUDA_COMPILER)
   message(STATUS "CUDA: no nvcc in PATH, CUDA_HOME or /usr/local/cuda; only the CPU")
   return()
 endif()
+list(JOIN archs ", " archs_text)
+# AUTO takes a machine as it is: an nvcc that cannot compile for these, an old one or one without a C++ compiler, is as good as
+# none. It is tried apart, since enable_language() would end the configuration.
+if(NOT LARIAT_CUDA STREQUAL "ON" AND NOT LARIAT_CUDA_WORKS STREQUAL "${CMAKE_CUDA_COMPILER} ${archs_text}")
+  set(trial ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/cuda_trial)
+  file(WRITE ${trial}.cu "__global__ void nothing() {}\n")
+  set(codes "")
+  set(host ${CMAKE_CUDA_HOST_COMPILER} $ENV{CUDAHOSTCXX})
+  if(host)
+    list(GET host 0 host)
+    set(codes -ccbin ${host})
+  endif()
+  foreach(arch IN LISTS archs)
+    if(arch MATCHES "^([0-9]+[a-z]?)-virtual$")
+      list(APPEND codes -gencode arch=compute_${CMAKE_MATCH_1},code=compute_${CMAKE_MATCH_1})
+    elseif(arch MATCHES "^([0-9]+[a-z]?)(-real)?$")
+      list(APPEND codes -gencode arch=compute_${CMAKE_MATCH_1},code=sm_${CMAKE_MATCH_1})
+    endif()
+  endforeach()
+  execute_process(COMMAND ${CMAKE_CUDA_COMPILER} ${codes} -c ${trial}.cu -o ${trial}.o RESULT_VARIABLE failed
+    OUTPUT_VARIABLE said ERROR_VARIABLE said)
+  if(failed)
+    message(WARNING "CUDA: ${CMAKE_CUDA_COMPILER} does not compile for ${archs_text}; only the CPU (LARIAT_CUDA=ON would insist):\n"
+      "${said}")
+    return()
+  endif()
+  set(LARIAT_CUDA_WORKS "${CMAKE_CUDA_COMPILER} ${archs_text}" CACHE INTERNAL "What was tried and worked")
+endif()
 set(CMAKE_CUDA_ARCHITECTURES ${archs}) # before the compiler is tried: CMake's own default is older than what nvcc takes
 enable_language(CUDA)
 # What the module links is named below, the runtime among it. CMake's own list, which it reads from what nvcc says, has C++'s
@@ -49,7 +77,6 @@ set(CMAKE_MINIMUM_REQUIRED_VERSION 3.24)
 find_package(CUDAToolkit REQUIRED)
 set(CMAKE_MINIMUM_REQUIRED_VERSION ${required})
 set(LARIAT_HAS_CUDA ON)
-list(JOIN archs ", " archs_text)
 message(STATUS "CUDA: ${CUDAToolkit_VERSION} in ${CUDAToolkit_TARGET_DIR}, for ${archs_text}")
 
 # nvcc hands the list after -Xcompiler to the host's compiler; no libstdc++ is linked, so nothing in it may be needed.

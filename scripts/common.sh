@@ -20,14 +20,37 @@ jobs() {
     nproc 2>/dev/null || echo 1
 }
 
-# Runs a long command quietly, its output in a file under the cache; if it fails, the end of that output is shown.
+sign_every=10 # seconds
+signs=        # the process that gives them
+
+# Signs of life on standard error while something long runs, until calm: the time that it has taken, and the last line of its
+# LOG. They end with the script, however that ends.
+#   signs_of_life [LOG]
+signs_of_life() {
+    local log=${1:-/dev/null} started=$SECONDS last
+    while sleep "$sign_every" >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+        last=$(tail -c 400 "$log" 2>/dev/null | tr '\r' '\n' | tail -n 1 | cut -c 1-90)
+        say "  ... still at work, $((SECONDS - started)) s${last:+: $last}"
+    done </dev/null >/dev/null &
+    signs=$!
+}
+
+calm() {
+    [ -z "$signs" ] || kill "$signs" 2>/dev/null || :
+    signs=
+}
+
+# Runs a long command quietly, with signs of life, its output in a file under the cache; if it fails, the end of that output is
+# shown.
 #   quietly WHAT COMMAND...
 quietly() {
     local what=$1 log status=0
     shift
     mkdir -p "$cache/log" || die "cannot write to $cache: make room there, or set XDG_CACHE_HOME"
     log=$cache/log/$(basename "$0" .sh)-${what//[^a-zA-Z0-9]/-}.log
+    signs_of_life "$log"
     "$@" </dev/null >"$log" 2>&1 || status=$?
+    calm
     if [ $status != 0 ]; then
         tail -n 40 "$log" >&2
         die "$what failed (exit $status); all of its output is in $log"
@@ -68,18 +91,21 @@ need_packages() {
     command -v apt-get >/dev/null || die "no apt-get here: install what Debian calls ${missing[*]}"
     if [ "$(id -u)" != 0 ]; then
         command -v sudo >/dev/null || die "neither root nor sudo: let somebody run apt-get install ${missing[*]}"
-        [ -t 0 ] || sudo -n true 2>/dev/null ||
-            die "sudo wants a password: run me on a terminal, or apt-get install ${missing[*]} first"
+        # A password is asked for here, before there are signs of life between the question and the answer.
+        as_root true 2>/dev/null || die "sudo refused: run me on a terminal, or apt-get install ${missing[*]} first"
     fi
     say "Installing ${missing[*]} ..."
     log=$(mktemp) || die "no room for a temporary file: clear ${TMPDIR:-the temporary folder}, or set TMPDIR"
+    signs_of_life "$log"
     # A mirror that does not answer is only fatal if the packages cannot be had after that.
     apt_get update </dev/null >"$log" 2>&1 || :
     if ! apt_get install --no-install-recommends "${missing[@]}" </dev/null >>"$log" 2>&1; then
+        calm
         want=$(grep -m 1 -E '^E: ' "$log" || tail -n 1 "$log")
         rm -f "$log"
         die "apt-get could not install ${missing[*]} (${want#E: }): is there a network, a package mirror and room on the disk?"
     fi
+    calm
     rm -f "$log"
 }
 

@@ -12,16 +12,15 @@ need_packages gcc=gcc libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-con
 need_room . 200 "another folder for the checkout"
 
 say "Building ..."
-configure build -DCMAKE_BUILD_TYPE=Release -DLARIAT_CUDA=OFF # the demo is the one of CPUs, on any machine
+configure build # without options of our own: README's Install goes on with this folder, its module for GPUs included
 quietly "building" cmake --build build --parallel "$(jobs)" --target lariat
 model=$(scripts/fetch-model.sh)
 
-# Off a terminal the program shows no progress line of its own: a sign of life now and then.
-alive=
+# Off a terminal the program shows no progress line of its own.
 if [ ! -t 2 ]; then
-    (while sleep 30 >/dev/null 2>&1; do say "  ... still at work"; done) </dev/null >/dev/null &
-    alive=$!
-    trap 'kill "$alive" 2>/dev/null || :' EXIT
+    sign_every=30 # seldom among the words of the answer
+    signs_of_life
+    trap calm EXIT
 fi
 
 say "" "A ring of two ranks reads $text and continues it:"

