@@ -284,7 +284,7 @@ int main(void)
     };
     model = reference_path("reference/models/mha-bf16");
     if (!model) {
-        printf("skipped: no reference/models/mha-bf16\n");
+        printf("skipped: reference/models/mha-bf16 is not on this machine\n");
         return TEST_SKIPPED;
     }
     setenv("XDG_CACHE_HOME", scratch_folder(), 1);

@@ -695,7 +695,7 @@ int main(void)
         cmocka_unit_test(where_no_folder_can_be_made_that_is_said),
     };
     if (system("gnuplot --version >/dev/null 2>&1") != 0) { // NOLINT(cert-env33-c)
-        puts("no gnuplot here: skipped");
+        puts("skipped: no gnuplot here");
         return TEST_SKIPPED;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -134,6 +134,7 @@ static void check_family(cpu_isa isa)
     static const int64_t x_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 64, 130};
 
     if (isa > cpu_isa_best()) {
+        print_message("skipped: this processor, or this build, has no kernels for %s\n", cpu_isa_name(isa));
         skip();
     }
     device *dev = open_cpu(2, isa);

@@ -50,17 +50,10 @@ static void every_block_type_agrees_with_its_dequantised_values(void **state)
 static void the_demo_model_reads_the_gpl_as_the_oracle_does(void **state)
 {
     (void)state;
-    char *expected = reference_path("reference/smollm2/expected.safetensors"), *path = demo_model_path();
-
-    if (!expected || !path || TEST_QUICK) {
-        print_message("skipped: the demo's model or what is expected of it is not here, or the build is slow\n");
-        free(expected);
-        free(path);
-        skip();
-        return;
-    }
     oracle o;
-    oracle_open(&o, expected, "");
+    char *path;
+
+    oracle_open_demo(&o, &path);
     for (int32_t ranks = 1; ranks <= 8; ranks++) {
         /* The whole licence, 7,639 tokens, takes half a minute: on the rings whose divisions differ most. */
         int64_t longest = ranks <= 2 || ranks == 5 || ranks == 8 ? INT64_MAX : 1000;
@@ -71,7 +64,6 @@ static void the_demo_model_reads_the_gpl_as_the_oracle_does(void **state)
                    1000);
     }
     oracle_close(&o);
-    free(expected);
     free(path);
 }
 
@@ -105,22 +97,15 @@ static double worst_of_short_texts(const oracle *o, const char *path, lariat_opt
 static void sixteen_bit_caches_of_the_demo_model_do_not_get_worse_with_the_ring(void **state)
 {
     (void)state;
-    char *expected = reference_path("reference/smollm2/expected.safetensors"), *path = demo_model_path();
+    oracle o;
+    char *path;
     static const int32_t rings[] = {1, 2, 5, 8};
     static const struct {
         lariat_kv kv;
         double bound;
     } caches[] = {{LARIAT_KV_F16, 6e-3}, {LARIAT_KV_BF16, 5e-2}};
 
-    if (!expected || !path || TEST_QUICK) {
-        print_message("skipped: the demo's model or what is expected of it is not here, or the build is slow\n");
-        free(expected);
-        free(path);
-        skip();
-        return;
-    }
-    oracle o;
-    oracle_open(&o, expected, "");
+    oracle_open_demo(&o, &path);
     for (size_t t = 0; t < sizeof caches / sizeof *caches; t++) {
         double alone = 0;
         for (size_t r = 0; r < sizeof rings / sizeof *rings; r++) {
@@ -132,7 +117,6 @@ static void sixteen_bit_caches_of_the_demo_model_do_not_get_worse_with_the_ring(
         }
     }
     oracle_close(&o);
-    free(expected);
     free(path);
 }
 

@@ -3,7 +3,7 @@
 #   cppcheck.sh CHECKOUT FOLDER-FOR-ITS-NOTES
 set -euo pipefail
 cd "$1"
-command -v cppcheck >/dev/null || { echo "no cppcheck here: skipped"; exit 77; }
+command -v cppcheck >/dev/null || { echo "skipped: no cppcheck here"; exit 77; }
 
 mkdir -p "$2"
 # A test that finds no memory may end as it likes.

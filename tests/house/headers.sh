@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$1"
 cc=$2 cxx=$3
-command -v "$cxx" >/dev/null || { echo "no C++ compiler here: skipped"; exit 77; }
+command -v "$cxx" >/dev/null || { echo "skipped: no C++ compiler here"; exit 77; }
 
 alone() {
     local header=$1

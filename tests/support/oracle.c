@@ -58,6 +58,25 @@ void oracle_open(oracle *o, const char *file, const char *prefix)
     assert_true(o->n > 0);
 }
 
+void oracle_open_demo(oracle *o, char **path)
+{
+    char *expected = reference_path("reference/smollm2/expected.safetensors");
+    const char *why = TEST_QUICK  ? "this build is a slow one"
+                      : !expected ? "reference/smollm2 is not on this machine"
+                                  : "the demo's model is not on this machine, scripts/fetch-model.sh fetches it";
+
+    *path = demo_model_path();
+    if (TEST_QUICK || !expected || !*path) {
+        print_message("skipped: %s\n", why);
+        free(expected);
+        free(*path);
+        skip();
+        return;
+    }
+    oracle_open(o, expected, "");
+    free(expected);
+}
+
 void oracle_close(oracle *o)
 {
     tensors_close(&o->expected);

@@ -31,6 +31,9 @@ typedef struct oracle {
 
 /* Reads an expected.safetensors; logits are called "PREFIXcaseI.logits". Fails the test if it cannot. */
 void oracle_open(oracle *o, const char *file, const char *prefix);
+/* The same of the demo's model, whose path is the caller's to free. The test is skipped, and says why, where one of the two is
+   missing or the build is a slow one. */
+void oracle_open_demo(oracle *o, char **path);
 void oracle_close(oracle *o);
 
 /* Takes a case's tokens through an empty session. Returns the largest difference of its logits over their deviation (NaN stays

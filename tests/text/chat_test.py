@@ -67,8 +67,12 @@ def more_templates(root):
     demo = pathlib.Path(os.environ.get("LARIAT_DEMO_MODEL") or cache / "lariat/SmolLM2-135M-Instruct.Q4_1.gguf")
     if config.is_file():
         yield "released llama3.1", json.loads(config.read_text(encoding="utf-8"))["chat_template"]
+    else:
+        print("skipped: tokenizers/llama3.1 is not on this machine")
     if demo.is_file():
         yield "demo model", gguf_template(demo)
+    else:
+        print("skipped: the demo's model is not on this machine, scripts/fetch-model.sh fetches it")
 
 
 def make_tokenizer(home, template):

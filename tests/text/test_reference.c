@@ -26,6 +26,9 @@ static bool open_case(char *model, const char *name, lariat_tokenizer **t, json_
         assert_non_null(*cases);
         assert_true(json_array_size(*cases) > 0);
     }
+    if (!there) {
+        print_message("skipped: %s, or the tokenizer that it is of, is not on this machine\n", name);
+    }
     free(model);
     free(path);
     return there;
