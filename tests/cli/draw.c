@@ -30,11 +30,15 @@ int main(int argc, char **argv)
     int32_t *tokens = calloc((size_t)count, sizeof *tokens);
     lariat_options o = {.device = LARIAT_DEVICE_CPU, .ranks = ranks, .threads = ranks, .chunk = CHUNK, .context = count,
                         .layout = LARIAT_LAYOUT_TOKENS, .pass = strcmp(argv[3], "q") == 0 ? LARIAT_PASS_Q : LARIAT_PASS_KV};
-    lariat_item item = {.tokens = tokens, .count = count};
+    lariat_item item = {.tokens = tokens, .count = count, .n_logits = count}; /* so that all rows go through the last layer */
     if (!tokens) {
         return EXIT_FAILURE;
     }
     must(lariat_engine_open(argv[1], &o, &e));
+    item.logits = calloc((size_t)(count * lariat_engine_model(e)->vocab), sizeof *item.logits);
+    if (!item.logits) {
+        return EXIT_FAILURE;
+    }
     must(lariat_session_open(e, 0, &s));
     must(lariat_trace_start(e, atol(argv[5])));
     item.session = s;
@@ -42,6 +46,7 @@ int main(int argc, char **argv)
     int rc = timeline_draw(e, argv[6]);
     lariat_session_close(s);
     lariat_engine_close(e);
+    free(item.logits);
     free(tokens);
     return rc;
 }
