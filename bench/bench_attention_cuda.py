@@ -240,7 +240,9 @@ def open_contenders(name, ours, fa3, args):
     copies = max(2, -(-DECODE_BYTES // (4 * kv_heads * keys * dim))) if rows == 1 else 1
     calls = copies * max(1, DECODE_CALLS // copies) if rows == 1 else 1
     q = torch.randn(rows, heads, dim, device="cuda", dtype=torch.bfloat16)
-    pairs = [tuple(torch.randn(kv_heads, keys, dim, device="cuda", dtype=torch.bfloat16) for _ in range(2)) for _ in range(copies)]
+    # One tensor: calls that differ by a shift of their keys go out with the lists of the first, which a captured graph needs, as a list
+    # that is brought to the card within the graph would be there already when the graph runs again.
+    pairs = [(k, v) for k, v in torch.randn(copies, 2, kv_heads, keys, dim, device="cuda", dtype=torch.bfloat16)]
     # First, last, and one of every sixteenth part: no tile's place is always spared.
     sample = sorted({0, rows - 1} | {random.randrange(rows * i // 16, max(rows * i // 16 + 1, rows * (i + 1) // 16)) for i in range(16)})
     known, opened, wrong = {}, {}, False

@@ -136,7 +136,7 @@ static void queue(cuda_device *dev, const attention_launch *a, const attention_w
     cuda_note(dev, w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->on_card, w->blocks)
                                        : attention_plain_launch(dev->stream, a, w->on_card, w->blocks), name);
     if (w->merge_rows) {
-        cuda_note(dev, attention_merge_launch(dev->stream, a, w->on_card, w->merge_rows), "merge of attention");
+        cuda_note(dev, attention_merge_launch(dev->stream, a, w->on_card, true, w->merge_rows), "merge of attention");
     }
 }
 
@@ -179,7 +179,7 @@ static void queue_prefill(attention_call *call, const attention_work *w)
     cuda_note(dev, w->kernel == HOPPER ? launch_hopper(call) : attention_prefill_launch(dev->stream, &call->a, &call->lists),
               "attention");
     if (w->merge_rows) {
-        cuda_note(dev, attention_merge_launch(dev->stream, &call->a, w->on_card, w->merge_rows), "merge of attention");
+        cuda_note(dev, attention_merge_launch(dev->stream, &call->a, &call->lists, false, w->merge_rows), "merge of attention");
     }
 }
 
@@ -200,7 +200,7 @@ static void launch(attention_call *call)
         int32_t step = (dev->n_sms + 1) / 2;
         w.blocks = (w.blocks + step - 1) / step * step;
     }
-    if (call->kernel > PREFILL || split) {
+    if (call->kernel > PREFILL) {
         w.on_card = cuda_table(dev, l, sizeof *l);
     }
     if (call->kernel <= PREFILL) {

@@ -134,8 +134,9 @@ cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch
 cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks);
 cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks);
 /* Takes the partial results of all parts with more than one piece into the carry, in the order of the keys, or finishes them.
-   rows: of all parts' stacks, times KV heads. */
-cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t rows);
+   rows: of all parts' stacks, times KV heads. The lists are the card's or the host's. */
+cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, bool on_card,
+                                   int32_t rows);
 
 #ifdef __cplusplus
 }

@@ -98,11 +98,10 @@ __device__ __forceinline__ float largest(float x)
 }
 
 // Blocks of threads (lane, 64 columns of a row, row). A row that saw nothing leaves a carry as it is.
-__global__ void __launch_bounds__(THREADS_MOST)
-    merge_pieces(const __grid_constant__ attention_launch a, const attention_lists *lists)
+__device__ __forceinline__ void merge_pieces(const attention_launch &a, const attention_lists &lists)
 {
     const int lane = (int)threadIdx.x;
-    const merged_row r = find_row(a, *lists, (int)(blockIdx.x * blockDim.z + threadIdx.z));
+    const merged_row r = find_row(a, lists, (int)(blockIdx.x * blockDim.z + threadIdx.z));
     float weight[WEIGHTS], part[WEIGHTS], m = -INFINITY;
     const bool carried = r.pieces && !a.fresh;
     const float before_m = carried ? a.c.m[r.at] : -INFINITY, before_l = carried ? a.c.l[r.at] : 0;
@@ -144,19 +143,39 @@ __global__ void __launch_bounds__(THREADS_MOST)
     }
 }
 
+// By the list of a launch that may be repeated over other keys.
+__global__ void __launch_bounds__(THREADS_MOST) merge_listed(const __grid_constant__ attention_launch a, const attention_lists *lists)
+{
+    merge_pieces(a, *lists);
+}
+
+__global__ void __launch_bounds__(THREADS_MOST)
+    merge_given(const __grid_constant__ attention_launch a, const __grid_constant__ attention_lists lists)
+{
+    merge_pieces(a, lists);
+}
+
 } // namespace
 
 cudaError_t attention_merge_load(void)
 {
     cudaFuncAttributes unused;
+    cudaError_t status = cudaFuncGetAttributes(&unused, merge_listed);
 
-    return cudaFuncGetAttributes(&unused, merge_pieces);
+    return status ? status : cudaFuncGetAttributes(&unused, merge_given);
 }
 
-cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t rows)
+cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, bool on_card,
+                                   int32_t rows)
 {
     const int warps = (a->head_dim + COLUMNS - 1) / COLUMNS, together = warps < WARPS ? WARPS / warps : 1;
 
-    merge_pieces<<<(unsigned)((rows + together - 1) / together), dim3(32, (unsigned)warps, (unsigned)together), 0, stream>>>(*a, lists);
+    const dim3 grid((unsigned)((rows + together - 1) / together)), block(32, (unsigned)warps, (unsigned)together);
+
+    if (on_card) {
+        merge_listed<<<grid, block, 0, stream>>>(*a, lists);
+    } else {
+        merge_given<<<grid, block, 0, stream>>>(*a, *lists);
+    }
     return cudaGetLastError();
 }
