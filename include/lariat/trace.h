@@ -23,7 +23,7 @@ typedef enum lariat_span_kind {
     LARIAT_SPAN_LAYER,        /* all of a layer */
     LARIAT_SPAN_PROJECTIONS,  /* norm, q, k, v, rotation, storing of keys and values; then the output's projection */
     LARIAT_SPAN_ATTENTION,    /* of queries to the keys of one rank */
-    LARIAT_SPAN_MERGE,        /* partial results merged, and divided */
+    LARIAT_SPAN_MERGE,        /* partial results of ranks merged, and divided */
     LARIAT_SPAN_FEED_FORWARD, /* norm, gate, up, down */
     LARIAT_SPAN_HEAD,         /* logits of some rows, or tokens */
     LARIAT_SPAN_WAIT,         /* for another rank */
