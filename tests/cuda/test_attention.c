@@ -670,7 +670,8 @@ static void assert_finished(fixture *f, const void *out, const carry *c, const k
             }
             attend_exactly(&f->s, row, &f->item, i, h, &t);
             double bound = (1e-6 * (1 + t.terms) + t.n * 1e-8 + 2 * rounding + (act == DTYPE_F16 ? t.n * 3e-8 : 0)) * t.largest;
-            assert_true(t.l == 0 ? c->l[at] == 0 && c->m[at] == -INFINITY : fabs((double)c->m[at] - t.m) <= 1e-6 * (1 + t.terms) + t.n * 1e-8);
+            assert_true(t.l == 0 ? c->l[at] == 0 && c->m[at] == -INFINITY
+                                 : fabs((double)c->m[at] - t.m) <= 1e-6 * (1 + t.terms) + t.n * 1e-8);
             for (int64_t e = 0; e < d; e++) {
                 double error = fabs((double)get(out, act, at * d + e) - (t.l > 0 ? t.out[e] / t.l : 0));
                 assert_true(error <= bound);
@@ -727,6 +728,50 @@ static void a_call_may_begin_without_a_carry_and_finish_its_rows(void **state)
 {
     (void)state;
     for_every_type(check_ends);
+}
+
+/* Two sequences of one token, of which the second has no key; a call in the middle, and then the last, over a copy of the keys
+   elsewhere: the same lists, and rows of the second to finish. */
+static void check_row_without_keys(device *dev)
+{
+    fixture f = new_fixture(dev, 2, 4, 128, 2, 500);
+    size_t half = dtype_row_bytes(dev->act, f.s.n_kv_heads * f.whole.host.head_stride * f.s.head_dim);
+    char *copies = device_memory(dev, 4 * half);
+    twin out = new_twin(dev, dtype_row_bytes(dev->act, f.rows * f.ldq));
+    kv_segment segments[2];
+    attention_item items[] = {{.row = 0, .count = 1, .first = 500, .n_segments = 1}, {.row = 1, .count = 1, .first = 0}};
+
+    memset(out.host, 0xFF, out.bytes);
+    to_device(dev, &out);
+    for (int i = 0; i < 2; i++) { /* keys of both copies, then their values: one shift for all */
+        dev->ops->upload(dev, copies + (size_t)(2 * i) * half, f.whole.k.host, half);
+        dev->ops->upload(dev, copies + (size_t)(2 * i + 1) * half, f.whole.v.host, half);
+        segments[i] = f.whole.device;
+        segments[i].first = KV_ALL_VISIBLE;
+        segments[i].k = copies + (size_t)(2 * i) * half;
+        segments[i].v = copies + (size_t)(2 * i + 1) * half;
+    }
+    for (int i = 0; i < 2; i++) {
+        items[0].segments = &segments[i];
+        dev->ops->attention(dev, &f.s, f.q.device, f.ldq, items, 2, &f.c,
+                            i == 0 ? NULL : &(attention_ends){.out = out.device, .ldo = f.ldq});
+    }
+    dev->ops->download(dev, out.host, out.device, out.bytes);
+    carry c = fetched(dev, &f.c, &f.s, f.rows);
+    for (int64_t i = 0; i < f.ldq; i++) {
+        assert_true(get(out.host, dev->act, f.ldq + i) == 0);
+        assert_true(isfinite(get(out.host, dev->act, i)));
+    }
+    free(c.o);
+    dev->ops->release(dev, copies, 4 * half);
+    free_twin(dev, &out);
+    free_fixture(&f);
+}
+
+static void a_row_without_keys_is_finished_beside_others(void **state)
+{
+    (void)state;
+    for_every_type(check_row_without_keys);
 }
 
 static void check_large_scores(device *dev)
@@ -812,6 +857,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(items_of_one_call_get_the_bits_of_each_alone),
         cmocka_unit_test(queries_that_see_nothing_stay_as_they_were),
         cmocka_unit_test(a_call_may_begin_without_a_carry_and_finish_its_rows),
+        cmocka_unit_test(a_row_without_keys_is_finished_beside_others),
         cmocka_unit_test(scores_of_a_million_neither_overflow_nor_vanish),
         cmocka_unit_test(offsets_beyond_two_to_the_31_are_reached),
     };

@@ -1,15 +1,15 @@
 /* The op attention on the GPU: cuts a call into launches, by shape alone.
    Rests on attention.h for the kernels. Read on in attention_hopper.cu.
 
-   The kernel of an item is that of its shape and of the card: many rows or few in a 16-bit type on the matrix unit, everything else
-   in fp32. Those for Hopper and for few rows begin without a carry and finish rows themselves; for the others the carry is cleared
-   before and divided after. An item is cut along its keys where its blocks alone would leave multiprocessors idle; how is decided by its own sizes and the
-   card's, never by the other items, so that its bits are those it would have alone. Lists that a launch cannot hold go on in
-   the next launch.
+   The kernel of an item is that of its shape and of the card: many rows or few in a 16-bit type on the matrix unit, everything
+   else in fp32. Those for Hopper and for few rows can begin without a carry and finish rows themselves. A call whose items all
+   go to these, each in one launch, does so; for any other call the carry is cleared before and divided after. An item is cut
+   along its keys where its blocks alone would leave multiprocessors idle; how is decided by its own sizes and the card's, never
+   by the other items, so that its bits are those it would have alone. Lists that a launch cannot hold go on in the next launch.
 
-   Layer after layer asks for the same over other memory: a call that is the last one but for a shift of its keys and values goes
-   out with the last one's lists. In passes that repeat (record.c) they go to the table, and the grid is rounded up, so that one
-   recording serves many lengths. */
+   Layer after layer asks for the same over other memory: a call that is the last one but for a shift of its keys and values
+   goes out with the last one's lists. In passes that repeat (record.c) they go to the table, and the grid is rounded up, so
+   that one recording serves many lengths. */
 #include "device/cuda/attention.h"
 #include "device/cuda/kernels.h"
 
@@ -26,8 +26,8 @@ typedef enum attention_kernel { HOPPER, PREFILL, DECODE, PLAIN, N_KERNELS } atte
 /* What is queued: the list of one launch, and the grids. */
 typedef struct attention_work {
     attention_kernel kernel;
-    const attention_lists *on_card; /* NULL: not needed. In a pass that repeats it lies there from again() on */
-    int32_t blocks, merge_rows;     /* merge_rows 0: nothing was split */
+    const attention_lists *listed; /* on the card; NULL: given by value. In a pass that repeats it is there from again() on */
+    int32_t blocks, merge_rows;    /* merge_rows 0: nothing was split */
     int32_t tile_rows;
 } attention_work;
 
@@ -37,6 +37,7 @@ typedef struct attention_call {
     attention_lists lists;
     attention_kernel kernel;
     int32_t keys_tile;   /* slots of a tile of the kernel */
+    bool native;         /* its kernels begin and finish rows */
     int64_t rows;        /* of q */
     int64_t blocks_held; /* by the card at once */
     int64_t partial_floats;
@@ -47,8 +48,8 @@ typedef struct attention_call {
 /* What the card's kernels are given, and the last call, if it was one launch from a list on the card. */
 struct attention_memo {
     int shared_most;
-    map_encoder encoder;  /* NULL: not a card for attention_hopper.cu */
-    unsigned *counters;   /* its two words */
+    map_encoder encoder; /* NULL: not a card for attention_hopper.cu */
+    unsigned *counters;  /* its two words */
     bool valid, aligned, native;
     int n_items;
     int64_t ldq;
@@ -82,7 +83,7 @@ static cudaError_t open_hopper(cuda_device *dev, attention_memo *m)
         return status;
     }
     status = cudaMalloc((void **)&m->counters, 2 * sizeof *m->counters);
-    status = status ? status : cudaMemset(m->counters, 0, 2 * sizeof *m->counters);
+    status = status ? status : cudaMemsetAsync(m->counters, 0, 2 * sizeof *m->counters, dev->stream);
     return status ? status : attention_maps_open(&m->encoder);
 }
 
@@ -128,15 +129,17 @@ static void queue(cuda_device *dev, const attention_launch *a, const attention_w
     uint32_t scale;
 
     memcpy(&scale, &a->scale, sizeof scale);
-    if (HEARD(dev, (uintptr_t)name, (uintptr_t)w->on_card, (uint64_t)w->blocks, (uint64_t)w->merge_rows, (uintptr_t)a->q,
+    if (HEARD(dev, (uintptr_t)name, (uintptr_t)w->listed, (uint64_t)w->blocks, (uint64_t)w->merge_rows, (uintptr_t)a->q,
               (uint64_t)a->ldq, (uintptr_t)a->c.o, (uint64_t)a->shift, (uint64_t)a->head_dim, (uint64_t)a->group,
               (uint64_t)a->n_kv_heads, scale, (uint64_t)a->kv_type, (uint64_t)a->fresh, (uintptr_t)a->out, (uint64_t)a->ldo)) {
         return;
     }
-    cuda_note(dev, w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->on_card, w->blocks)
-                                       : attention_plain_launch(dev->stream, a, w->on_card, w->blocks), name);
+    cuda_note(dev,
+              w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->listed, w->blocks)
+                                  : attention_plain_launch(dev->stream, a, w->listed, w->blocks),
+              name);
     if (w->merge_rows) {
-        cuda_note(dev, attention_merge_launch(dev->stream, a, w->on_card, true, w->merge_rows), "merge of attention");
+        cuda_note(dev, attention_merge_launch(dev->stream, a, w->listed, true, w->merge_rows), "merge of attention");
     }
 }
 
@@ -164,7 +167,8 @@ static cudaError_t launch_hopper(attention_call *call)
     cudaError_t status = attention_maps_make(m->encoder, &call->a, &call->lists, call->rows, &maps);
 
     call->a.heads_together = heads_together(call);
-    return status ? status : attention_hopper_launch(call->dev->stream, &call->a, &call->lists, &maps, call->dev->n_sms, m->counters);
+    return status ? status
+                  : attention_hopper_launch(call->dev->stream, &call->a, &call->lists, &maps, call->dev->n_sms, m->counters);
 }
 
 /* Prefill is not repeated: its rows are as many as its masks say. */
@@ -201,7 +205,7 @@ static void launch(attention_call *call)
         w.blocks = (w.blocks + step - 1) / step * step;
     }
     if (call->kernel > PREFILL) {
-        w.on_card = cuda_table(dev, l, sizeof *l);
+        w.listed = cuda_table(dev, l, sizeof *l);
     }
     if (call->kernel <= PREFILL) {
         queue_prefill(call, &w);
@@ -251,7 +255,7 @@ static void add_part(attention_call *call, const attention_item *item, const att
     p.pieces = pieces_of(call, blocks, p.tiles, floats * (int64_t)sizeof(float));
     blocks *= p.pieces;
     floats = p.pieces > 1 ? floats * blocks : 0;
-    if (l->n_parts == PARTS_MAX || l->n_keys + n_keys > SEGMENTS_MAX || blocks > INT32_MAX - l->n_blocks ||
+    if (l->n_parts == PARTS_MAX || l->n_keys + n_keys > SEGMENTS_MAX || blocks > INT32_MAX / 2 - l->n_blocks ||
         (size_t)(call->partial_floats + floats) * sizeof(float) > call->dev->scratch_bytes) {
         launch(call);
     }
@@ -297,7 +301,7 @@ static void add_item(attention_call *call, const attention_item *item)
         }
         n += keys_of(item, &item->segments[i], call->keys_tile, &keys[n]);
     }
-    if (n || call->a.fresh || call->a.out) {
+    if (n || call->native) { /* rows without keys are begun and finished too, in whatever call comes back with this list */
         if (again) {
             launch(call);
         }
@@ -317,7 +321,8 @@ static bool call_aligned(const attention_launch *a, const attention_ends *ends)
     return aligned(a->q) && a->ldq % 8 == 0 && aligned(a->c.o) && (!ends || (aligned(ends->out) && ends->ldo % 8 == 0));
 }
 
-/* Whether bulk copies can be told of the queries and of all keys of an item: a box has at most 256 heads, and strides end at 2^40. */
+/* Whether bulk copies can be told of the queries and of all keys of an item: a box has at most 256 heads, and strides end at
+ * 2^40. */
 static bool fits_maps(const cuda_device *dev, const attention_launch *a, const attention_item *item)
 {
     const hopper_form f = attention_hopper_form(a->head_dim);
@@ -348,8 +353,8 @@ static attention_kernel kernel_of(const cuda_device *dev, const attention_launch
 }
 
 /* Whether the kernels of all items begin and finish rows themselves, each item in one launch. */
-static bool is_native(const cuda_device *dev, const attention_launch *a, const attention_ends *ends, const attention_item items[],
-                      int n_items)
+static bool is_native(const cuda_device *dev, const attention_launch *a, const attention_ends *ends,
+                      const attention_item items[], int n_items)
 {
     bool native = true;
 
@@ -462,8 +467,8 @@ static void set_tiles(attention_call *call)
 }
 
 /* All items from where a says they begin to where it says they end. */
-static void attend_items(cuda_device *dev, attention_launch *a, const attention_ends *ends, bool native, const attention_shape *s,
-                         const attention_item items[], int n_items)
+static void attend_items(cuda_device *dev, attention_launch *a, const attention_ends *ends, bool native,
+                         const attention_shape *s, const attention_item items[], int n_items)
 {
     attention_memo *memo = dev->attention;
     attention_call call;
@@ -476,6 +481,7 @@ static void attend_items(cuda_device *dev, attention_launch *a, const attention_
     memset(&call, 0, sizeof call); /* a launch takes all of it */
     a->shift = 0;
     call.dev = dev;
+    call.native = native;
     call.a = *a;
     for (int i = 0; i < n_items; i++) {
         call.rows = items[i].row + items[i].count > call.rows ? items[i].row + items[i].count : call.rows;
@@ -500,7 +506,8 @@ static void clear_rows(cuda_device *dev, const attention_shape *s, const attenti
 
     for (int i = 0; attention_stretch(items, n_items, &i, &row, &count);) {
         carry rows = carry_from(c, s, row);
-        if (!HEARD(dev, (uintptr_t)op, (uintptr_t)rows.o, (uintptr_t)rows.m, (uint64_t)s->n_heads, (uint64_t)s->head_dim, (uint64_t)count)) {
+        if (!HEARD(dev, (uintptr_t)op, (uintptr_t)rows.o, (uintptr_t)rows.m, (uint64_t)s->n_heads, (uint64_t)s->head_dim,
+                   (uint64_t)count)) {
             cuda_note(dev, cuda_carry_clear(dev->stream, &rows, s, count), op);
         }
     }
@@ -515,8 +522,8 @@ static void finish_rows(cuda_device *dev, const attention_shape *s, const attent
     for (int i = 0; attention_stretch(items, n_items, &i, &row, &count);) {
         carry rows = carry_from(c, s, row);
         void *out = act_at(&dev->base, ends->out, row * ends->ldo);
-        if (!HEARD(dev, (uintptr_t)op, (uintptr_t)rows.o, (uintptr_t)rows.m, (uint64_t)s->n_heads, (uint64_t)s->head_dim, (uint64_t)count,
-                   (uintptr_t)out, (uint64_t)ends->ldo)) {
+        if (!HEARD(dev, (uintptr_t)op, (uintptr_t)rows.o, (uintptr_t)rows.m, (uint64_t)s->n_heads, (uint64_t)s->head_dim,
+                   (uint64_t)count, (uintptr_t)out, (uint64_t)ends->ldo)) {
             cuda_note(dev, cuda_carry_finish(dev->stream, dev->base.act, &rows, s, count, out, ends->ldo), op);
         }
     }

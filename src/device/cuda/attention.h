@@ -18,7 +18,7 @@ enum {
     KEYS_TILE = 64,   /* slots of one segment that a block takes at once */
     DECODE_ROWS = 16, /* rows of one matrix instruction */
     PREFILL_ROWS = 128,
-    PARTS_MAX = 24, /* with the segments: what a launch can take by value, below the 4 KB that every driver allows */
+    PARTS_MAX = 24, /* with the segments: what a launch can take by value in 4 KB (Hopper's takes its maps as well: 21 KB) */
     SEGMENTS_MAX = 64,
     PIECES_MAX = 256,
     PLAIN_KEYS = 32, /* keys of one step of the plain kernel; divides KEYS_TILE */
@@ -118,7 +118,7 @@ typedef CUresult (*map_encoder)(CUtensorMap *map, CUtensorMapDataType type, cuui
                                 CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
                                 CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill);
 cudaError_t attention_maps_open(map_encoder *out);
-/* Maps of a launch; `rows` of q, of which a box may be told but which it may not pass. */
+/* Maps of a launch. rows: of q in memory; what a box has beyond them is read as zeros. */
 cudaError_t attention_maps_make(map_encoder encoder, const attention_launch *a, const attention_lists *lists, int64_t rows,
                                 attention_maps *out);
 

@@ -2,17 +2,18 @@
 // the card once. Rests on hopper.cuh and attention_tile.cuh; the plan is attention.c's. attention_prefill.cu is the form for
 // other cards. Follows the schedule of FlashAttention 3 (Shah et al. 2024).
 //
-// Budget of a block of 128 rows and a tile of 128 keys at head_dim 128: 8.4 million operations, 2,048 cycles of the matrix unit;
-// 16,384 exponentials, 1,024 cycles of theirs; 64 KB from the second-level cache. The exponentials of one warpgroup run while the
-// other multiplies (turns), and those of a tile while the tile before is multiplied with its values. Figures: docs/kernels.md.
+// Budget of a block of 128 rows and a tile of 160 keys at head_dim 128: 10.5 million operations, 2,560 cycles of the matrix
+// unit; 20,480 exponentials, 1,280 cycles of theirs; 80 KB from the second-level cache. The exponentials of one warpgroup run
+// while the other multiplies (turns), and those of a tile while the tile before is multiplied with its values. Figures:
+// docs/kernels.md.
 #include "device/cuda/attention_tile.cuh"
 #include "device/cuda/hopper.cuh"
 
 namespace
 {
 
-// Rows and keys of a tile, and where registers go, by head_dim. More keys make a tile's fixed costs rarer, until the scores, their
-// 16-bit form and the sums do not fit into registers, or two stages of K and V not into shared memory (256). Measured:
+// Rows and keys of a tile, and where registers go, by head_dim. More keys make a tile's fixed costs rarer, until the scores,
+// their 16-bit form and the sums do not fit into registers, or two stages of K and V not into shared memory (256). Measured:
 // docs/kernels.md.
 template <int D> struct tile {
     static constexpr int CONSUMERS = 2, KEYS = 160, PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
@@ -24,6 +25,8 @@ template <> struct tile<256> {
     static constexpr int CONSUMERS = 2, KEYS = 80, PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
 };
 
+constexpr int TURN_THREADS = 256; // the warpgroup that waits for its turn, and the one that gives it
+
 // Whether this is the code of a card that has wgmma: a build may have left it out.
 __device__ int is_hopper_code = HOPPER_CODE;
 
@@ -33,7 +36,7 @@ __device__ __forceinline__ uint32_t uniform(uint32_t x)
     return __shfl_sync(0xffffffff, x, 0);
 }
 
-// A block of the plan as the producer hands it to the consumers: who else would divide would do so while products wait.
+// A block of the plan as the producer hands it to the consumers, who need no integer division then.
 struct handed {
     int part; // -1: there is nothing any more
     int kv_head, first_row, rows, query0, query1, from, to;
@@ -53,7 +56,7 @@ template <int D> struct hopper_tile : tile<D> {
     static constexpr int THREADS = 128 * (1 + tile<D>::CONSUMERS);
     static constexpr int PANEL = D % 64 ? 32 : 64; // columns that one box of a copy brings, as wide as the swizzle
     static constexpr int PANELS = D / PANEL;
-    static constexpr int STAGES = 2; // of K, and of V
+    static constexpr int STAGES = 2;                      // of K, and of V: struct barriers and the consumers count on two
     static constexpr int FIRST = tile<D>::KEYS / 32 * 16; // keys whose exponentials are formed before the values are waited for
     static constexpr int Q_BYTES = ROWS * D * 2, TILE_BYTES = tile<D>::KEYS * D * 2;
     static constexpr int BARRIERS = Q_BYTES + 2 * STAGES * TILE_BYTES; // where they lie, behind Q, K and V
@@ -75,17 +78,18 @@ __device__ __forceinline__ block_task task_of(const attention_launch &a, const a
     const int n_tiles = (p.stack + a.tile_rows - 1) / a.tile_rows;
     block -= p.block0;
     const int piece = block % p.pieces, rest = block / p.pieces;
-    const int head0 = rest / (a.heads_together * n_tiles) * a.heads_together, heads = min(a.heads_together, a.n_kv_heads - head0);
+    const int head0 = rest / (a.heads_together * n_tiles) * a.heads_together,
+              heads = min(a.heads_together, a.n_kv_heads - head0);
     const int in_heads = rest - head0 * n_tiles;
     return task_of_tile(a, lists, n, n_tiles - 1 - in_heads / heads, head0 + in_heads % heads, piece);
 }
 
 // From the last key tile of a segment to its first: those that need a mask come first.
 template <int KEYS> struct segment_walk {
-    int segment, base, n;  // the segment, key tiles of the part before it, its own
-    int block;             // its last tile that is looked at; the others follow downwards
-    int masked, whole;     // so many tiles with a mask, then so many that all queries see whole
-    int visible;           // slots that query0 would see
+    int segment, base, n; // the segment, key tiles of the part before it, its own
+    int block;            // its last tile that is looked at; the others follow downwards
+    int masked, whole;    // so many tiles with a mask, then so many that all queries see whole
+    int visible;          // slots that query0 would see
 
     __device__ __forceinline__ void start(const block_task &t)
     {
@@ -121,11 +125,11 @@ template <int D> struct producer {
     using H = hopper_tile<D>;
     const attention_launch &a;
     const attention_maps &maps;
-    uint32_t shared;   // where Q begins
+    uint32_t shared; // where Q begins
     uint32_t barriers_at;
     handed *slots;
     uint64_t keep;
-    uint32_t n_tiles;  // key tiles asked for so far
+    uint32_t n_tiles; // key tiles asked for so far
 
     __device__ __forceinline__ uint32_t at(size_t offset) const
     {
@@ -204,7 +208,14 @@ template <int D> struct producer {
                 break;
             }
             const block_task t = task_of(a, lists, block);
-            slots[slot] = {(int)(t.part - lists.parts), t.kv_head, t.first_row, t.rows, t.query0, t.query1, t.from, t.to,
+            slots[slot] = {(int)(t.part - lists.parts),
+                           t.kv_head,
+                           t.first_row,
+                           t.rows,
+                           t.query0,
+                           t.query1,
+                           t.from,
+                           t.to,
                            t.partial ? t.partial - a.partials : -1};
             hopper::arrive(at(offsetof(barriers, block_full)) + slot * 8);
             block = (int)(gridDim.x + atomicAdd(&counters[0], 1u));
@@ -231,9 +242,10 @@ template <typename T, int D> struct consumer {
     const attention_launch &a;
     uint32_t shared, barriers_at;
     const handed *slots;
-    int group, lane, row0; // number of the warpgroup; the thread's first row in the tile
-    int query[2];          // of its rows, from the tile's first
-    hopper::descriptor q;  // of its 64 rows
+    int warpgroup;        // its number, from 0
+    int lane, row0;       // of the warp; the thread's first row in the tile
+    int query[2];         // of its rows, from the tile's first
+    hopper::descriptor q; // of its 64 rows
     uint32_t n_tiles, n_blocks;
 
     __device__ __forceinline__ uint32_t at(size_t offset) const
@@ -293,7 +305,8 @@ template <typename T, int D> struct consumer {
     }
 
     // o += p v. Only begun.
-    __device__ __forceinline__ void multiply_values(const uint32_t (&p)[H::KEYS / 16][4], sums<D> &s, const hopper::descriptor &v) const
+    __device__ __forceinline__ void multiply_values(const uint32_t (&p)[H::KEYS / 16][4], sums<D> &s,
+                                                    const hopper::descriptor &v) const
     {
 #pragma unroll
         for (int n = 0; n < H::KEYS / 16; n++) {
@@ -316,8 +329,8 @@ template <typename T, int D> struct consumer {
         }
     }
 
-    // Raises m to the largest score. shrink: what o and l are to be multiplied with then, exactly 1 where m has not grown, but for a
-    // row that has seen nothing.
+    // Raises m to the largest score. shrink: what o and l are to be multiplied with then, exactly 1 where m has not grown, but
+    // for a row that has seen nothing.
     __device__ __forceinline__ void raise(const float (&s)[H::KEYS / 2], sums<D> &sum, float factor, float (&shrink)[2],
                                           float (&base)[2]) const
     {
@@ -405,10 +418,10 @@ template <typename T, int D> struct consumer {
     __device__ __forceinline__ void step(const segment_walk<H::KEYS> &walk, const block_task &t, float (&s)[H::KEYS / 2],
                                          uint32_t (&p)[H::KEYS / 16][4], sums<D> &sum, float factor)
     {
-        constexpr int TURN = 256;
         const int v_stage = n_tiles % 2, k_stage = v_stage ^ 1;
         const uint32_t v_parity = n_tiles / 2 & 1, k_parity = (n_tiles + 1) / 2 & 1;
-        const uint32_t k_full = at(offsetof(barriers, k_full)) + k_stage * 8, v_full = at(offsetof(barriers, v_full)) + v_stage * 8;
+        const uint32_t k_full = at(offsetof(barriers, k_full)) + k_stage * 8,
+                       v_full = at(offsetof(barriers, v_full)) + v_stage * 8;
         const hopper::descriptor k = describe_keys(k_stage), v = describe_values(v_stage);
         float shrink[2], base[2];
 
@@ -417,12 +430,12 @@ template <typename T, int D> struct consumer {
             hopper::wait(k_full, k_parity);
             hopper::wait(v_full, v_parity);
         }
-        hopper::turn_wait(1 + group, TURN);
+        hopper::turn_wait(1 + warpgroup, TURN_THREADS);
         hopper::pin(sum.o);
         hopper::products_begin();
         multiply_keys(s, k);
         multiply_values(p, sum, v);
-        hopper::turn_arrive(1 + (group + 1) % H::CONSUMERS, TURN);
+        hopper::turn_arrive(1 + (warpgroup + 1) % H::CONSUMERS, TURN_THREADS);
         hopper::products_wait<1>();
         hopper::pin(s);
         leave(offsetof(barriers, k_empty), k_stage);
@@ -439,7 +452,7 @@ template <typename T, int D> struct consumer {
         pack(s, p);
     }
 
-    // All key tiles of a block. Its first barrier of the turns is number 1.
+    // All key tiles of a block. The turn of warpgroup i is barrier 1 + i.
     __device__ __forceinline__ void attend(const block_task &t, sums<D> &sum)
     {
         const float factor = a.scale * LOG2_E;
@@ -493,10 +506,12 @@ template <typename T, int D> struct consumer {
 #pragma unroll
         for (int n = 0; n < D / 8; n += 2) {
             const uint32_t x = matrix_unit<T>::pack(sum.o[4 * n + 2 * half] * inverse, sum.o[4 * n + 2 * half + 1] * inverse);
-            const uint32_t y = matrix_unit<T>::pack(sum.o[4 * n + 4 + 2 * half] * inverse, sum.o[4 * n + 5 + 2 * half] * inverse);
+            const uint32_t y =
+                matrix_unit<T>::pack(sum.o[4 * n + 4 + 2 * half] * inverse, sum.o[4 * n + 5 + 2 * half] * inverse);
             const uint32_t other = __shfl_xor_sync(0xffffffff, lane & 1 ? x : y, 1);
             if (real) {
-                *(uint2 *)(out + (n + (lane & 1)) * 8 + (lane & 2) * 2) = lane & 1 ? make_uint2(other, y) : make_uint2(x, other);
+                *(uint2 *)(out + (n + (lane & 1)) * 8 + (lane & 2) * 2) =
+                    lane & 1 ? make_uint2(other, y) : make_uint2(x, other);
             }
         }
     }
@@ -556,8 +571,11 @@ template <typename T, int D> struct consumer {
             if (h.part < 0) {
                 break;
             }
-            const block_task t = {&lists, &lists.parts[h.part], h.first_row, h.rows, h.kv_head, h.query0, h.query1, h.from, h.to,
-                                  h.partial < 0 ? nullptr : a.partials + h.partial};
+            const block_task t = {&lists,      &lists.parts[h.part],
+                                  h.first_row, h.rows,
+                                  h.kv_head,   h.query0,
+                                  h.query1,    h.from,
+                                  h.to,        h.partial < 0 ? nullptr : a.partials + h.partial};
             sums<D> sum;
             start(t, sum);
             attend(t, sum);
@@ -607,10 +625,19 @@ __global__ void __launch_bounds__(hopper_tile<D>::THREADS, 1)
     } else {
         hopper::take_registers<H::CONSUMER_REGISTERS>();
         const int in_group = (int)threadIdx.x % 128, row0 = (warpgroup - 1) * 64 + in_group / 32 * 16 + in_group % 32 / 4;
-        consumer<T, D> c = {a,      shared, barriers_at, slots, warpgroup - 1, in_group % 32, row0, {row0 / a.group, (row0 + 8) / a.group},
-                            hopper::describe_rows<H::PANEL>(uniform(shared + (warpgroup - 1) * 64 * H::PANEL * 2)), 0, 0};
+        consumer<T, D> c = {a,
+                            shared,
+                            barriers_at,
+                            slots,
+                            warpgroup - 1,
+                            in_group % 32,
+                            row0,
+                            {row0 / a.group, (row0 + 8) / a.group},
+                            hopper::describe_rows<H::PANEL>(uniform(shared + (warpgroup - 1) * 64 * H::PANEL * 2)),
+                            0,
+                            0};
         if (warpgroup == H::CONSUMERS) { // the first turn is the first warpgroup's
-            hopper::turn_arrive(1, 256);
+            hopper::turn_arrive(1, TURN_THREADS);
         }
         c.run(lists);
     }
@@ -619,7 +646,7 @@ __global__ void __launch_bounds__(hopper_tile<D>::THREADS, 1)
 template <typename T, int D> cudaError_t load_kernel(int shared_most)
 {
     if (hopper_tile<D>::SHARED > shared_most) {
-        return cudaSuccess; // attention_hopper_rows() says so
+        return cudaSuccess; // fits_maps() in attention.c looks at that
     }
     return cudaFuncSetAttribute(attend_hopper<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, hopper_tile<D>::SHARED);
 }
@@ -634,18 +661,19 @@ template <typename T> cudaError_t load_type(int shared_most)
 }
 
 template <typename T, int D>
-cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists &lists, const attention_maps &maps,
-                          int n_sms, unsigned *counters)
+cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists &lists,
+                          const attention_maps &maps, int n_sms, unsigned *counters)
 {
     const int blocks = lists.n_blocks < n_sms ? lists.n_blocks : n_sms;
 
-    attend_hopper<T, D><<<(unsigned)blocks, hopper_tile<D>::THREADS, hopper_tile<D>::SHARED, stream>>>(a, lists, maps, counters);
+    attend_hopper<T, D>
+        <<<(unsigned)blocks, hopper_tile<D>::THREADS, hopper_tile<D>::SHARED, stream>>>(a, lists, maps, counters);
     return cudaGetLastError();
 }
 
 template <typename T>
-cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_lists &lists, const attention_maps &maps,
-                        int n_sms, unsigned *counters)
+cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_lists &lists,
+                        const attention_maps &maps, int n_sms, unsigned *counters)
 {
     switch (a.head_dim) {
     case 64:

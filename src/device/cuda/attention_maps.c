@@ -17,10 +17,9 @@ static cudaError_t encode(map_encoder encoder, dtype type, const tensor *t, CUte
 {
     static const cuuint32_t step[3] = {1, 1, 1};
     CUtensorMapSwizzle swizzle = t->box[0] == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
-    CUresult result =
-        encoder(map, type == DTYPE_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3,
-                (void *)(uintptr_t)t->at, t->size, t->stride, t->box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
-                CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    CUresult result = encoder(map, type == DTYPE_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3,
+                              (void *)(uintptr_t)t->at, t->size, t->stride, t->box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                              swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
 
     return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }

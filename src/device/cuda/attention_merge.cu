@@ -8,11 +8,11 @@
 namespace
 {
 
-constexpr int COLUMNS = 64;               // of a row, a warp
-constexpr int WARPS = 4;                  // of a block, or one row's, if those are more
-constexpr int THREADS_MOST = 256;         // head_dim 512
-constexpr int AHEAD = 16;                 // pieces that are loaded before the first is used
-constexpr int WEIGHTS = PIECES_MAX / 32;  // of pieces, a lane
+constexpr int COLUMNS = 64;              // of a row, a warp
+constexpr int WARPS = 4;                 // of a block, or one row's, if those are more
+constexpr int THREADS_MOST = 256;        // head_dim 512
+constexpr int AHEAD = 16;                // pieces that are loaded before the first is used
+constexpr int WEIGHTS = PIECES_MAX / 32; // of pieces, a lane
 
 // Where a row's pieces and its carry lie.
 struct merged_row {
@@ -38,8 +38,12 @@ __device__ __forceinline__ merged_row find_row(const attention_launch &a, const 
     const int64_t stride = partial_floats(p.rows, a.head_dim);
     const float *first = a.partials + p.partial0 + ((int64_t)(n_tiles - 1 - tile) * a.n_kv_heads + kv_head) * p.pieces * stride;
 
-    return {first + in_tile * a.head_dim, first + p.rows * a.head_dim + in_tile, first + p.rows * (a.head_dim + 1) + in_tile, stride,
-            p.pieces, (int64_t)(p.row + query) * (a.n_kv_heads * a.group) + kv_head * a.group + stacked % a.group};
+    return {first + in_tile * a.head_dim,
+            first + p.rows * a.head_dim + in_tile,
+            first + p.rows * (a.head_dim + 1) + in_tile,
+            stride,
+            p.pieces,
+            (int64_t)(p.row + query) * (a.n_kv_heads * a.group) + kv_head * a.group + stacked % a.group};
 }
 
 // sum += the pieces' o, each times its weight; a piece that saw nothing has an o that was never written.
@@ -52,7 +56,8 @@ __device__ __forceinline__ void add_pieces(const merged_row &r, const float (&we
             float share[AHEAD];
 #pragma unroll
             for (int j = 0; j < AHEAD; j++) {
-                const float *o = r.o + min(i + j, r.pieces - 1) * r.stride + column; // for all, so that no load waits for a weight
+                const float *o =
+                    r.o + min(i + j, r.pieces - 1) * r.stride + column; // for all, so that no load waits for a weight
                 x[j] = make_float2(o[0], o[1]);
                 share[j] = __shfl_sync(0xffffffff, weight[w], (i + j) % 32); // 0 behind the last piece
             }
@@ -144,7 +149,8 @@ __device__ __forceinline__ void merge_pieces(const attention_launch &a, const at
 }
 
 // By the list of a launch that may be repeated over other keys.
-__global__ void __launch_bounds__(THREADS_MOST) merge_listed(const __grid_constant__ attention_launch a, const attention_lists *lists)
+__global__ void __launch_bounds__(THREADS_MOST)
+    merge_listed(const __grid_constant__ attention_launch a, const attention_lists *lists)
 {
     merge_pieces(a, *lists);
 }
@@ -154,6 +160,8 @@ __global__ void __launch_bounds__(THREADS_MOST)
 {
     merge_pieces(a, lists);
 }
+
+static_assert(sizeof(attention_launch) + sizeof(attention_lists) <= 4096, "what a launch may take by value");
 
 } // namespace
 

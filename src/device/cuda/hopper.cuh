@@ -64,9 +64,10 @@ static __device__ __forceinline__ bool ended(uint32_t barrier, uint32_t parity)
 static __device__ __forceinline__ void wait(uint32_t barrier, uint32_t parity)
 {
 #if HOPPER_CODE
-    asm volatile("{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra again;\n}" ::"r"(barrier),
-                 "r"(parity)
-                 : "memory");
+    asm volatile(
+        "{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra again;\n}" ::"r"(barrier),
+        "r"(parity)
+        : "memory");
 #endif
 }
 
@@ -100,20 +101,14 @@ static __device__ __forceinline__ uint64_t policy_pass()
 }
 
 // A box of a tensor of three dimensions from (x, y, z) on to shared memory; what is outside of the tensor becomes zeros.
-static __device__ __forceinline__ void copy_box(uint32_t to, const void *map, uint32_t barrier, int x, int y, int z, uint64_t policy)
+static __device__ __forceinline__ void copy_box(uint32_t to, const void *map, uint32_t barrier, int x, int y, int z,
+                                                uint64_t policy)
 {
 #if HOPPER_CODE
     asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
                  "[%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(to),
                  "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z), "l"(policy)
                  : "memory");
-#endif
-}
-
-static __device__ __forceinline__ void prefetch_map(const void *map)
-{
-#if HOPPER_CODE
-    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 #endif
 }
 
@@ -135,7 +130,8 @@ template <int N> static __device__ __forceinline__ void give_registers()
 
 // --- products of a warpgroup: d[64, N] (+)= a[64, 16] b[16, N], d in fp32 registers ---
 //
-// Thread t of the warpgroup has of row 16 (t / 32) + t % 32 / 4 (+ 8) the columns 8 j + 2 (t % 4) + {0, 1} as d[4 j + {0, 1}] (+ 2).
+// Thread t of the warpgroup has of row 16 (t / 32) + t % 32 / 4 (+ 8) the columns 8 j + 2 (t % 4) + {0, 1} as d[4 j + {0, 1}]
+// (+ 2).
 
 static __device__ __forceinline__ void products_begin()
 {
@@ -167,11 +163,10 @@ template <int N> static __device__ __forceinline__ void pin(float (&d)[N])
     }
 }
 
-// A matrix in shared memory in panels of 128-byte rows (64 of 16 bits) or 64-byte rows (32), swizzled as bulk tensor copies do it.
-// Descriptor: bits 0 to 13 the address, 16 to 29 the leading offset, 32 to 45 the stride, each in units of 16 bytes, 62 and 63
-// the swizzle. PANEL: elements of a panel's row.
-// Rows are the matrix's, so that products run along them (q and k): the stride is that from 8 rows to the next 8.
-// Only the address changes, so the upper half stays a constant of the code.
+// A matrix in shared memory in panels of 128-byte rows (64 of 16 bits) or 64-byte rows (32), swizzled as bulk tensor copies do
+// it. Descriptor: bits 0 to 13 the address, 16 to 29 the leading offset, 32 to 45 the stride, each in units of 16 bytes, 62 and
+// 63 the swizzle. PANEL: elements of a panel's row. Rows are the matrix's, so that products run along them (q and k): the
+// stride is that from 8 rows to the next 8. Only the address changes, so the upper half stays a constant of the code.
 struct descriptor {
     uint32_t low, high;
 
@@ -196,59 +191,64 @@ template <int PANEL> static __device__ __forceinline__ descriptor describe_colum
 template <typename T, int N> struct product;
 
 // The registers of d, and their names in the text of an instruction, for N columns: N / 2 of them.
-#define D_8(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define D_8(i)                                                                                                                 \
+    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
 #define D_OF_64 D_8(0), D_8(8), D_8(16), D_8(24)
 #define D_OF_80 D_OF_64, D_8(32)
 #define D_OF_96 D_OF_80, D_8(40)
 #define D_OF_128 D_OF_96, D_8(48), D_8(56)
 #define D_OF_160 D_OF_128, D_8(64), D_8(72)
-#define D_OF_176 D_OF_160, D_8(80)
-#define D_OF_256 D_OF_176, D_8(88), D_8(96), D_8(104), D_8(112), D_8(120)
-#define NAMES_OF_64                                                                                                                \
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, "     \
+#define D_OF_256 D_OF_160, D_8(80), D_8(88), D_8(96), D_8(104), D_8(112), D_8(120)
+#define NAMES_OF_64                                                                                                            \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, " \
     "%26, %27, %28, %29, %30, %31"
 #define NAMES_OF_80 NAMES_OF_64 ", %32, %33, %34, %35, %36, %37, %38, %39"
 #define NAMES_OF_96 NAMES_OF_80 ", %40, %41, %42, %43, %44, %45, %46, %47"
 #define NAMES_OF_128 NAMES_OF_96 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 #define NAMES_OF_160 NAMES_OF_128 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
-#define NAMES_OF_176 NAMES_OF_160 ", %80, %81, %82, %83, %84, %85, %86, %87"
-#define NAMES_OF_256                                                                                                               \
-    NAMES_OF_176 ", %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, "  \
-                 "%108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, "    \
-                 "%126, %127"
+#define NAMES_OF_256                                                                                                           \
+    NAMES_OF_160                                                                                                               \
+        ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, "   \
+        "%102, %103, %104, %105, %106, %107, "                                                                                 \
+        "%108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, "         \
+        "%126, %127"
 
 // rows: a and b in shared memory, a row of b for each column of d; with `add` 0 d is replaced.
 // columns: a in registers, a column of b for each column of d, which is added to.
 // X0 and so on: the names of the operands that follow d's.
 #if HOPPER_CODE
-#define PRODUCT(TYPE, TEXT, N, X0, X1, X2, X3, X4)                                                                                 \
-    template <> struct product<TYPE, N> {                                                                                          \
-        static __device__ __forceinline__ void rows(float (&d)[N / 2], uint64_t a, uint64_t b, int add)                            \
-        {                                                                                                                          \
-            asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " X2 ", 0;\n"                                                           \
-                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TEXT "." TEXT " {" NAMES_OF_##N "}, " X0 ", " X1        \
-                         ", p, 1, 1, 0, 0;\n}"                                                                                     \
-                         : D_OF_##N                                                                                                \
-                         : "l"(a), "l"(b), "r"(add));                                                                              \
-        }                                                                                                                          \
-        static __device__ __forceinline__ void columns(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b)                      \
-        {                                                                                                                          \
-            asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"                                                               \
-                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TEXT "." TEXT " {" NAMES_OF_##N "}, {" X0 ", " X1 ", "  \
-                         X2 ", " X3 "}, " X4 ", p, 1, 1, 1;\n}"                                                                    \
-                         : D_OF_##N                                                                                                \
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                    \
-        }                                                                                                                          \
+#define PRODUCT(TYPE, TEXT, N, X0, X1, X2, X3, X4)                                                                             \
+    template <> struct product<TYPE, N> {                                                                                      \
+        static __device__ __forceinline__ void rows(float (&d)[N / 2], uint64_t a, uint64_t b, int add)                        \
+        {                                                                                                                      \
+            asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " X2 ", 0;\n"                                                       \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TEXT "." TEXT " {" NAMES_OF_##N                     \
+                         "}, " X0 ", " X1 ", p, 1, 1, 0, 0;\n}"                                                                \
+                         : D_OF_##N                                                                                            \
+                         : "l"(a), "l"(b), "r"(add));                                                                          \
+        }                                                                                                                      \
+        static __device__ __forceinline__ void columns(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b)                  \
+        {                                                                                                                      \
+            asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"                                                            \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TEXT "." TEXT " {" NAMES_OF_##N                     \
+                         "}, {" X0 ", " X1 ", " X2 ", " X3 "}, " X4 ", p, 1, 1, 1;\n}"                                         \
+                         : D_OF_##N                                                                                            \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                \
+        }                                                                                                                      \
     };
 #else
-#define PRODUCT(TYPE, TEXT, N, X0, X1, X2, X3, X4)                                                                                 \
-    template <> struct product<TYPE, N> {                                                                                          \
-        static __device__ __forceinline__ void rows(float (&)[N / 2], uint64_t, uint64_t, int) {}                                  \
-        static __device__ __forceinline__ void columns(float (&)[N / 2], const uint32_t (&)[4], uint64_t) {}                       \
+#define PRODUCT(TYPE, TEXT, N, X0, X1, X2, X3, X4)                                                                             \
+    template <> struct product<TYPE, N> {                                                                                      \
+        static __device__ __forceinline__ void rows(float (&)[N / 2], uint64_t, uint64_t, int)                                 \
+        {                                                                                                                      \
+        }                                                                                                                      \
+        static __device__ __forceinline__ void columns(float (&)[N / 2], const uint32_t (&)[4], uint64_t)                      \
+        {                                                                                                                      \
+        }                                                                                                                      \
     };
 #endif
-#define PRODUCTS(N, X0, X1, X2, X3, X4)                                                                                            \
-    PRODUCT(__nv_bfloat16, "bf16", N, X0, X1, X2, X3, X4)                                                                          \
+#define PRODUCTS(N, X0, X1, X2, X3, X4)                                                                                        \
+    PRODUCT(__nv_bfloat16, "bf16", N, X0, X1, X2, X3, X4)                                                                      \
     PRODUCT(__half, "f16", N, X0, X1, X2, X3, X4)
 
 PRODUCTS(64, "%32", "%33", "%34", "%35", "%36")
@@ -256,20 +256,17 @@ PRODUCTS(80, "%40", "%41", "%42", "%43", "%44")
 PRODUCTS(96, "%48", "%49", "%50", "%51", "%52")
 PRODUCTS(128, "%64", "%65", "%66", "%67", "%68")
 PRODUCTS(160, "%80", "%81", "%82", "%83", "%84")
-PRODUCTS(176, "%88", "%89", "%90", "%91", "%92")
 PRODUCTS(256, "%128", "%129", "%130", "%131", "%132")
 
 #undef PRODUCTS
 #undef PRODUCT
 #undef NAMES_OF_256
-#undef NAMES_OF_176
 #undef NAMES_OF_160
 #undef NAMES_OF_128
 #undef NAMES_OF_96
 #undef NAMES_OF_80
 #undef NAMES_OF_64
 #undef D_OF_256
-#undef D_OF_176
 #undef D_OF_160
 #undef D_OF_128
 #undef D_OF_96
