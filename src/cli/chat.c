@@ -36,11 +36,12 @@ static what_next obey(talk *t, const char *line)
     return NEXT_LINE;
 }
 
-/* A turn of which nobody sees how it went: one that was not said, or stopped, ends the talk. */
+/* A turn of which nobody sees how it went: one that was not said, or stopped, ends the talk. A signal may also have come when the
+   answer was there and its last bytes were written. */
 static int only_turn(talk *t, const char *line)
 {
     int rc = talk_turn(t, line, false);
-    return rc == 0 && t->answer.stop == STOP_INTERRUPTED ? EXIT_INTERRUPTED : rc;
+    return rc == 0 && signals_interrupted() ? EXIT_INTERRUPTED : rc;
 }
 
 /* One line. *ends is set where the talk is over after it. */

@@ -1,5 +1,6 @@
 /* The program: a command line goes in, a subcommand is run, its exit status comes out (0; 1 with a line that says why; 2 for
-   the command line; 130 for Ctrl-C, 143 for SIGTERM; 141 where nobody reads its output any more). Rests on the public interface of the library. Read on in options.h, then in generate.c. */
+   the command line; 130 for Ctrl-C, 143 for SIGTERM; 141 where nobody reads its output any more).
+   Rests on the public interface of the library. Read on in options.h, then in generate.c. */
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/options.h"

@@ -130,7 +130,7 @@ const option option_table[] = {
      "as far as a CPU quota grants them)"},
     {0, "no-bind", NULL, PLANS, OPTION_FLAG, FIELD(no_bind), 0, 0, NULL, NULL,
      "let ranks run anywhere; otherwise, where there are several NUMA nodes, each is bound to the CPUs of one that has room "
-     "for its threads, and on hybrid processors to the fast cores, where these are enough"},
+     "for its threads (on GPUs: of its card's node), and on hybrid processors to the fast cores, where these are enough"},
     {0, "chunk", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(chunk), 1, LARIAT_CHUNK_MAX, NULL, "LARIAT_CHUNK",
      "most tokens of one pass through the model (default: 512 a rank, 4096 on GPUs)"},
     {0, "chunk", "N,N...", BENCH, OPTION_LIST, FIELD(chunks), 1, LARIAT_CHUNK_MAX, NULL, "LARIAT_CHUNK",
@@ -158,7 +158,8 @@ const option option_table[] = {
      "which side of attention travels round the ring; auto takes the one that is predicted to be faster"},
     {0, "plan", NULL, RINGS, OPTION_FLAG, FIELD(plan), 0, 0, NULL, NULL,
      "print what the run would take, in memory and layout, and stop"},
-    {0, "stats", "FILE.json", RUNS, OPTION_PATH, FIELD(stats), 0, 0, NULL, NULL, "write the figures of the run to a file; with --plan, the plan"},
+    {0, "stats", "FILE.json", RUNS, OPTION_PATH, FIELD(stats), 0, 0, NULL, NULL,
+     "write the figures of the run to a file; with --plan, the plan"},
     {0, "timeline", "FILE.svg", BENCH, OPTION_PATH, FIELD(timeline), 0, 0, NULL, NULL,
      "draw one layer of the last row: what each rank did, and what travelled to it meanwhile"},
     {0, "trace", "FILE.json", GENERATE | BENCH, OPTION_PATH, FIELD(trace), 0, 0, NULL, NULL,
@@ -199,7 +200,8 @@ const command_text command_texts[COMMAND_COUNT] = {
     [COMMAND_TOKENIZE] =
         {"tokenize", "-m MODEL [-p TEXT | -f FILE] [options]", "turn text into token ids and back",
          "Without -p or -f the text is read from standard input. MODEL may be a directory that holds only a tokenizer. "
-         "Invalid UTF-8 is read as U+FFFD; a byte-order mark before a text is read over."},
+         "Invalid UTF-8 is read as U+FFFD; a byte-order mark at the beginning of a file or of standard input is left out, in "
+         "the text of -p it is kept."},
     [COMMAND_INSPECT] = {"inspect", "MODEL [options]", "say what a model is, its tensors, and the memory that it needs", NULL},
     [COMMAND_BENCH] =
         {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T] [--device D] | --hops [options]",

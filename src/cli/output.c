@@ -21,11 +21,16 @@ enum { LINE_MOST = 1024 }; /* bytes that new_file_format puts at once */
    neither. */
 static int ended_silently(void)
 {
-    return errno == EPIPE ? EXIT_READER_GONE : errno == EINTR && signals_interrupted() ? EXIT_INTERRUPTED : 0;
+    return errno == EPIPE ? EXIT_READER_GONE : errno == EINTR && signals_end_run() ? EXIT_INTERRUPTED : 0;
 }
 
+/* Standard output did not take everything. */
 static int refused(void)
 {
+    if (errno == EINTR && signals_interrupted() && !signals_end_run()) {
+        clearerr(stdout); /* the rest of an answer that was stopped is not wanted; the next one is */
+        return 0;
+    }
     int silent = ended_silently();
     return silent ? silent
                   : complain("standard output: %s, so the result is not whole, make room or write elsewhere", strerror(errno));

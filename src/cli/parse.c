@@ -3,6 +3,7 @@
 #include "cli/message.h"
 #include "cli/options.h"
 #include "cli/values.h"
+#include "lariat/measure.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -385,16 +386,31 @@ static int check_hops(const options *v)
     return v->plan ? complain_usage("--plan: hops have no plan, leave out --hops") : 0;
 }
 
+/* The one device that is asked for is `device`. */
+static bool only_on(const options *v, lariat_device device)
+{
+    return v->devices.n == 1 && v->devices.values[0] == (int64_t)device;
+}
+
+/* A type of GPUs' ceilings where GPUs are measured if there are any, and there are none. */
+static bool type_of_no_card(const options *v)
+{
+    char name[NAME_MOST];
+    return is_typed(v, "dtype") && only_on(v, LARIAT_DEVICE_AUTO) && v->cards.n == 0 &&
+           lariat_card_name(0, name, sizeof name) == LARIAT_UNSUPPORTED;
+}
+
 /* Ceilings alone: what they are measured with depends on whether CPUs, cards or both are. */
 static int check_ceilings(const options *v)
 {
     static const char *const all[] = {"ceilings", "device", "quiet", "verbose", "threads", "devices", "dtype", NULL};
     static const char *const cpus[] = {"ceilings", "device", "quiet", "verbose", "threads", NULL};
     static const char *const cards[] = {"ceilings", "device", "quiet", "verbose", "devices", "dtype", NULL};
-    bool alone = v->devices.n == 1;
-    bool no_cards = alone && v->devices.values[0] == LARIAT_DEVICE_CPU;
-    bool no_cpus = alone && v->devices.values[0] == LARIAT_DEVICE_CUDA;
+    bool no_cards = only_on(v, LARIAT_DEVICE_CPU), no_cpus = only_on(v, LARIAT_DEVICE_CUDA);
     const char *beside = typed_beside(v, no_cards ? cpus : no_cpus ? cards : all);
+    if (!beside && type_of_no_card(v)) {
+        return complain_usage("--dtype: ceilings of CPUs do not depend on it, and no GPU can be used here: leave it out");
+    }
     return beside ? complain_usage("--%s: ceilings%s do not depend on it, leave it out or name a model to measure with -m", beside,
                                    no_cards ? " of CPUs" : no_cpus ? " of GPUs" : "")
                   : 0;

@@ -139,6 +139,11 @@ bool signals_terminated(void)
     return atomic_load(&terminated);
 }
 
+bool signals_end_run(void)
+{
+    return atomic_load(&terminated) || (atomic_load(&interrupted) && !atomic_load(&cancels_again));
+}
+
 void signals_forget(void)
 {
     atomic_store(&interrupted, false);

@@ -16,14 +16,16 @@ void signals_name_model(const char *model);
    one answer). SIGTERM does the same, and its second one always ends the program. NULL before the engine is closed. */
 void signals_cancel(lariat_engine *engine, bool again);
 
-/* While on, the first Ctrl-C or SIGTERM is noted where there is no engine either, for who looks at signals_interrupted: what was measured is
-   still to be written. The second one ends the program. */
+/* While on, the first Ctrl-C or SIGTERM is noted where there is no engine either, for callers of signals_interrupted: what was
+   measured is still to be written. The second one ends the program. */
 void signals_hold(bool on);
 
 /* Has Ctrl-C been pressed since the last call of signals_forget, or has SIGTERM come? That one is not forgotten: the run is to
    end. */
 bool signals_interrupted(void);
 bool signals_terminated(void);
+/* Does what was noted end the run? Ctrl-C in a chat stops an answer only. */
+bool signals_end_run(void);
 void signals_forget(void);
 
 #endif

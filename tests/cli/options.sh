@@ -87,6 +87,7 @@ run bench --ceilings -p 512
 run bench --ceilings --plan
 run bench --ceilings --device cpu --dtype f32
 run bench --ceilings --device cuda -t 2
+LARIAT_DEVICE=auto CUDA_VISIBLE_DEVICES='' run bench --ceilings --dtype f16
 run bench --ceilings --device cpu,cuda -t 2 --ranks 2
 run tokenize -m x --jsonl --decode
 run inspect
