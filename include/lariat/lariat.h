@@ -4,12 +4,13 @@
    - a session is one sequence: its positions, and its slots in every rank's shard of the KV cache.
 
    lariat_step takes any number of sessions forward by any number of tokens each and gives logits; lariat_generate goes on from
-   there by itself, token after token. That the ring spans threads or GPUs (later: processes, hosts) is a property of the engine:
-   this interface does not change with it.
+   there by itself, token after token. That the ring spans threads or GPUs (later: processes, hosts) is a property of the
+   engine: this interface does not change with it.
 
    Calls on one engine and its sessions come from one thread at a time (lariat_engine_cancel excepted). Functions that can
    fail return lariat_status and leave the reason in lariat_error(); what they would have opened is NULL then. On GPUs the
-   calling thread's current CUDA device stays what it was. Text: see text.h; samplers: sample.h. */
+   calling thread's current CUDA device stays what it was; only where the system lets no thread be started, closing an engine or
+   a step that fails may change it. Text: see text.h; samplers: sample.h. */
 #ifndef LARIAT_LARIAT_H
 #define LARIAT_LARIAT_H
 
@@ -71,7 +72,7 @@ typedef struct lariat_options {
     int32_t threads;
     /* Where the machine has several NUMA nodes, each rank's threads are bound to the CPUs of one that has room for all of
        them, and where threads fit the fast cores of a hybrid processor, to these; the caller's thread only while a call
-       runs. True: none are bound. */
+       runs. On GPUs each rank's thread is bound to the CPUs of its card's node. True: none are bound. */
     bool no_bind;
     /* most tokens of one pass, all sessions and ranks together; a rank's share times the model's heads stays below 2^31; 0:
        512 a rank, 4096 on GPUs */
@@ -113,8 +114,8 @@ typedef struct lariat_plan {
     int64_t fits_context;         /* the largest context that would fit, 0 if not even the weights do */
 } lariat_plan;
 
-/* Reads the model's description only. Returns LARIAT_OK also where total_bytes exceeds available_bytes: the caller decides.
-   LARIAT_NO_MEMORY where ranks on GPUs would pin more of the host's memory than is free. */
+/* Reads the model's description, and samples of its tensors' bytes. Returns LARIAT_OK also where total_bytes exceeds
+   available_bytes: the caller decides. LARIAT_NO_MEMORY where ranks on GPUs would pin more of the host's memory than is free. */
 LARIAT_API lariat_status lariat_plan_make(const char *model, const lariat_options *options, lariat_plan *out);
 
 /* --- the engine --- */
@@ -140,8 +141,8 @@ typedef struct lariat_model_info {
     int64_t parameters, weight_bytes;
     const char *weight_type;      /* the type of most of the weights: "Q4_1" */
     const char *rope;             /* "default", "linear", "llama3", "yarn", "factors" */
-    /* Of configuration, tensor table and samples of every tensor's bytes: equal models have equal ones, and a model that was
-       trained on from another one has another. */
+    /* Of configuration, tensor table and samples of every tensor's bytes, at most 4 x 1,024 of each: equal models have equal
+       ones, and a model that was trained on from another one almost certainly has another. */
     uint64_t fingerprint;
 } lariat_model_info;
 
@@ -200,11 +201,11 @@ typedef struct lariat_reply {
 typedef bool (*lariat_token_fn)(void *user, int32_t item, int32_t token);
 
 /* Reads what the items name, as lariat_step does, then makes token after token for all of them together, each chosen by its own
-   sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session full.
-   All items have got the same number of tokens then; those that did not stop go on with the next call. A session then holds all
-   that was read and made but the token that came last, which the next call reads. On GPUs the host is one pass ahead of them; what
-   that began when one stopped is taken back, the samplers' numbers too. After an error, and when cancelled, a session
-   holds all but the token that it gave out last, or, before the first one, what it held before. */
+   sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session
+   full. All items have got the same number of tokens then; those that did not stop go on with the next call. A session then holds
+   all that was read and made but the token that came last, which the next call reads. On GPUs the host is one pass ahead of them;
+   what that began when one stopped is taken back, the samplers' numbers too. After an error, and when cancelled, a session holds
+   all but the token that it gave out last, or, before the first one, what it held before. */
 LARIAT_API lariat_status lariat_generate(lariat_engine *engine, const lariat_reply items[], int32_t n, lariat_token_fn on_token,
                                          void *user);
 
@@ -218,9 +219,9 @@ typedef struct lariat_stats {
     int64_t shard_bytes;                  /* memory of the largest KV shard */
     int64_t activation_bytes;             /* memory of the largest rank's activations */
     double wait_s;                        /* seconds that the slowest rank waited for others; on GPUs for hops only */
-    /* Seconds that hops took, from asking for a rank's pieces to their being there, all ranks together, and how much of that was
-       waited for; and the share that was not, which computing hid: 1 where no hop took any time, negative where there were no
-       hops. On GPUs by the clocks of their streams. */
+    /* Seconds that hops took, from asking for a rank's pieces to their being there, all ranks together, and how much of that
+       was waited for; and the share that was not, which computing hid: 1 where no hop took any time, negative where there were
+       no hops. On GPUs by the clocks of their streams. */
     double hop_s, hop_wait_s, hops_hidden;
     double flops;                         /* floating-point operations of linear layers and attention */
     double weight_bytes_read;             /* bytes of weights that decode (passes by slices) read, all ranks */
@@ -240,7 +241,8 @@ typedef struct lariat_tensor_info {
 
 typedef struct lariat_inspection lariat_inspection;
 
-/* Reads the description of a model that Lariat runs: configuration and tensors. For any other it fails with the reason. */
+/* Reads the description of a model that Lariat runs: configuration, the table of tensors, and samples of their bytes. For any
+   other it fails with the reason. */
 LARIAT_API lariat_status lariat_inspect(const char *model, lariat_inspection **out);
 /* NULL is allowed. */
 LARIAT_API void lariat_inspection_close(lariat_inspection *i);

@@ -63,8 +63,8 @@ void cpus_place(const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[])
 int32_t cpus_node(const cpus *c, int32_t number);
 int32_t pci_node(const char *root, const char *device);
 
-/* The CPUs for a rank of that node, in a run of `threads` in all: of the fast cores only, where these are enough. False: all
-   that are permitted, so that there is nothing to bind. */
+/* The CPUs for a rank of that node, in a run of `threads` in all: of the fast cores only, where these are enough. False: bind
+   nothing, as these are all that are permitted, or none (only fast cores are wanted, and the node has none). */
 bool cpus_of_place(const cpus *c, int32_t node, int32_t threads, cpu_set *out);
 
 /* Binds the calling thread, and those that it starts from now on; *before is what it was bound to. False: the system

@@ -9,8 +9,11 @@ lariat_status json_check(const char *path, json_t *root, const json_error_t *err
     if (!root && json_error_code(error) == json_error_out_of_memory) {
         return fail(LARIAT_NO_MEMORY, "%s: no memory to read it" FREE_MEMORY, path);
     }
-    if (!root) {
+    if (!root && error->line > 0) {
         return fail(LARIAT_BAD_MODEL, "%s: is not JSON: %s (line %d)" FETCH_AGAIN, path, error->text, error->line);
+    }
+    if (!root) { /* not jansson's finding */
+        return fail(LARIAT_BAD_MODEL, "%s: cannot be read: %s" FETCH_AGAIN, path, error->text);
     }
     if (!json_is_object(root)) {
         json_decref(root);

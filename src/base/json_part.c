@@ -138,6 +138,7 @@ json_t *json_load_around(const char *data, size_t size, const char *name, size_t
     json_t *root = json_loadb(data, size, flags, error);
     const json_t *member = json_object_get(root, name);
     if (json_is_array(member) || json_is_object(member)) { /* not found in the text: it would count as missing */
+        *error = (json_error_t){0}; /* jansson leaves its code unset where it succeeds */
         snprintf(error->text, sizeof error->text, "\"%s\" is written with escapes", name);
         json_decref(root);
         root = NULL;
@@ -147,15 +148,15 @@ json_t *json_load_around(const char *data, size_t size, const char *name, size_t
 
 static lariat_status broken(const char *path, int64_t i, const char *why)
 {
-    return fail(LARIAT_BAD_MODEL, "%s: value %lld of a list is not JSON: %s" FETCH_AGAIN, path, (long long)i, why);
+    return fail(LARIAT_BAD_MODEL, "%s: value %lld is not JSON: %s" FETCH_AGAIN, path, (long long)i, why);
 }
 
 static lariat_status read_span(const char *path, int64_t i, const json_span *s, json_value_fn one, void *user)
 {
     size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
-    json_error_t error = {.text = "a key is not text"};
+    json_error_t error;
     json_t *key = s->key ? json_loadb(s->key, (size_t)(s->key_end - s->key), flags, &error) : NULL;
-    json_t *value = !s->key || json_is_string(key) ? json_loadb(s->value, (size_t)(s->value_end - s->value), flags, &error) : NULL;
+    json_t *value = s->key && !key ? NULL : json_loadb(s->value, (size_t)(s->value_end - s->value), flags, &error);
     lariat_status status = value ? one(user, json_string_value(key), value) : broken(path, i, error.text);
 
     json_decref(key);

@@ -1,6 +1,8 @@
-/* A JSON document without its largest member: a list or an object of many small values, which are read one by one and not kept. A
-   tree of 65,536 small objects takes jansson longer to build and to free than the text takes to read.
-   Rests on json.h; each value, and the document around the member, is read by jansson, so what is accepted is the same. */
+/* A JSON document without its largest member: a list or an object of many small values, which are read one by one and not
+   kept. A tree of 65,536 small objects takes jansson longer to build and to free than the text takes to read.
+   Rests on json.h. jansson reads each value, and the document around the member, and accepts what it accepts in the whole, but
+   for keys that the member, an object, has twice: json_each gives both. A member whose name is written with escapes is refused.
+   Lines in messages are counted without the member's; a message about a value has its index, and no line. */
 #ifndef BASE_JSON_PART_H
 #define BASE_JSON_PART_H
 

@@ -1,5 +1,5 @@
-/* What is done apart from the caller's thread. Which card is the current one is each thread's own affair in CUDA: what makes a card
-   current there runs on a thread of its own, so that the caller's keeps the one that it has, or has none.
+/* What is done apart from the caller's thread. In CUDA each thread has a current card of its own: code that makes a card current
+   runs on another thread, so that the caller's thread keeps the card that it has, or has none.
    Rests on base/status.h. Used for what no rank does: a rank on a GPU is a thread already. */
 #ifndef ENGINE_APART_H
 #define ENGINE_APART_H

@@ -265,8 +265,11 @@ static lariat_status check_rows(const model *m, const engine_plan *e)
     if (rows <= most) {
         return LARIAT_OK;
     }
-    return fail(LARIAT_BAD_ARGUMENT, "chunk: %d is out of range for the %d heads of %s, use 1 to %d", e->shown.chunk,
-                m->config.n_heads, m->path, most);
+    /* By slices a rank has all tokens of a pass, otherwise its share and UNEVEN_ROWS. */
+    int64_t largest = e->shown.ranks == 1 || e->setup.max_slices > most ? most
+                                                                        : (int64_t)e->shown.ranks * (most - UNEVEN_ROWS);
+    return fail(LARIAT_BAD_ARGUMENT, "chunk: %d is out of range for the %d heads of %s, use 1 to %lld", e->shown.chunk,
+                m->config.n_heads, m->path, (long long)largest);
 }
 
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out)

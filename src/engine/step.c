@@ -159,7 +159,10 @@ static void count_ended(const lariat_engine *e, double *rows, double *keys)
 
     *rows = *keys = 0;
     for (int32_t r = 0; r < p->n_ranks && p->layout == PASS_BY_TOKENS; r++) {
-        for (int32_t i = p->run_begin[r]; i < p->run_begin[r + 1] && !pass_goes_on(&e->input, r); i++) {
+        if (pass_goes_on(&e->input, r)) {
+            continue;
+        }
+        for (int32_t i = p->run_begin[r]; i < p->run_begin[r + 1]; i++) {
             *rows += (double)p->runs[i].count;
             *keys += keys_seen(p->runs[i].first, p->runs[i].count);
         }

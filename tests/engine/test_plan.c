@@ -30,6 +30,19 @@ static lariat_status plan_chunk(int32_t heads, int32_t ranks, int32_t chunk, lar
     return engine_plan_make(&m, &o, out);
 }
 
+/* The largest chunk that the refusal of LARIAT_CHUNK_MAX names for 4,096 heads. */
+static int largest_named(int32_t ranks, lariat_layout layout)
+{
+    engine_plan p;
+    int heads, most;
+
+    assert_int_equal(plan_chunk(4096, ranks, LARIAT_CHUNK_MAX, layout, &p), LARIAT_BAD_ARGUMENT);
+    int n = sscanf(lariat_error(), "chunk: 4194304 is out of range for the %d heads of heads, use 1 to %d", &heads, &most);
+    assert_int_equal(n, 2);
+    assert_int_equal(heads, 4096);
+    return most;
+}
+
 /* What the kernels count in 32 bits: queries of one item, for all heads that read one KV head. */
 static int64_t stacked(const engine_plan *p, int32_t heads)
 {
@@ -61,18 +74,16 @@ static void more_queries_than_attention_counts_are_refused(void **state)
 
 static void the_largest_chunk_that_is_named_is_accepted(void **state)
 {
+    static const lariat_layout layouts[] = {LARIAT_LAYOUT_AUTO, LARIAT_LAYOUT_TOKENS, LARIAT_LAYOUT_SLICES};
     engine_plan p;
-    int heads, most;
 
     (void)state;
-    for (int32_t ranks = 1; ranks <= 8; ranks *= 2) {
-        assert_int_equal(plan_chunk(4096, ranks, LARIAT_CHUNK_MAX, LARIAT_LAYOUT_SLICES, &p), LARIAT_BAD_ARGUMENT);
-        int n = sscanf(lariat_error(), "chunk: 4194304 is out of range for the %d heads of heads, use 1 to %d", &heads, &most);
-        assert_int_equal(n, 2);
-        assert_int_equal(heads, 4096);
-        assert_int_equal(plan_chunk(4096, ranks, most, LARIAT_LAYOUT_SLICES, &p), LARIAT_OK);
-        assert_int_equal(plan_chunk(4096, ranks, most, LARIAT_LAYOUT_TOKENS, &p), LARIAT_OK);
-        assert_int_equal(plan_chunk(4096, ranks, most + 1, LARIAT_LAYOUT_SLICES, &p), LARIAT_BAD_ARGUMENT);
+    for (int32_t ranks = 1; ranks <= 8; ranks++) {
+        for (int i = 0; i < 3; i++) {
+            int most = largest_named(ranks, layouts[i]);
+            assert_int_equal(plan_chunk(4096, ranks, most, layouts[i], &p), LARIAT_OK);
+            assert_int_equal(plan_chunk(4096, ranks, most + 1, layouts[i], &p), LARIAT_BAD_ARGUMENT);
+        }
     }
 }
 
