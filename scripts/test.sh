@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
-sign_every=30 # of the twenty minutes that all of it takes
+sign_every=30 # of the half hour or so that all of it takes on two cores
 
 all=false arguments=()
 for argument in "$@"; do

@@ -21,12 +21,22 @@ def allowed(name, reason, rules):
     return any(fnmatch.fnmatchcase(name, test) and fnmatch.fnmatchcase(reason, why) for test, why in rules)
 
 
+def read_rules(path):
+    rules = []
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(map(str.strip, lines), 1):
+            words = line.split(None, 1)
+            if not words or line.startswith("#"):
+                continue
+            if len(words) < 2:
+                sys.exit(f"{path}: line {number}: '{line}' names a test without a reason, write TEST REASON")
+            rules.append(words)
+    return rules
+
+
 def main():
     cases = xml.etree.ElementTree.parse(sys.argv[1]).getroot().findall("testcase")
-    rules = None
-    if len(sys.argv) > 2:
-        with open(sys.argv[2], encoding="utf-8") as lines:
-            rules = [line.split(None, 1) for line in map(str.strip, lines) if line and not line.startswith("#")]
+    rules = read_rules(sys.argv[2]) if len(sys.argv) > 2 else None
 
     groups = collections.defaultdict(list)
     reasons = collections.defaultdict(list)

@@ -14,6 +14,12 @@ grep -q '^Copyright (c) [0-9]* The Lariat authors$' LICENSE || complain "LICENSE
 section=$(sed -n '/^## Licence$/,$p' README.md)
 [[ $section == *"](LICENSE)"* ]] || complain "README.md, Licence: does not name LICENSE"
 
+# Headers that are compiled into the module for GPUs.
+if grep -rq '#include <nvtx3/' src; then
+    [[ $section == *NVTX* ]] || complain "README.md, Licence: does not name NVTX"
+    grep -q NVTX docs/licences.md || complain "docs/licences.md does not name NVTX"
+fi
+
 # pkg_check_modules(NAME REQUIRED IMPORTED_TARGET LIBRARY-VERSION): libpcre2-8 is written PCRE2
 mapfile -t linked < <(sed -nE 's/^pkg_check_modules\(.* ([a-z0-9]+)(-[0-9]+)?\)$/\1/p' CMakeLists.txt)
 [ ${#linked[@]} -ge 3 ] || complain "CMakeLists.txt: its libraries are not where this check looks"
