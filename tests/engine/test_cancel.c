@@ -133,13 +133,9 @@ static void a_cancel_between_two_calls_affects_neither(void **state)
 
 int main(void)
 {
-    char *there = reference_path("reference/models");
-
-    if (!there) {
-        printf("skipped: no reference data; see tests/support/reference.h\n");
+    if (!reference_models_found()) {
         return TEST_SKIPPED;
     }
-    free(there);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_step_that_looks_at_its_tokens_is_cancelled),
         cmocka_unit_test(a_reply_that_looks_at_its_prompt_is_cancelled),

@@ -99,13 +99,9 @@ static void measuring_leaves_it(void **state)
 
 int main(void)
 {
-    char *there = reference_path("reference/models");
-
-    if (!there) {
-        printf("skipped: no reference data; see tests/support/reference.h\n");
+    if (!reference_models_found()) {
         return TEST_SKIPPED;
     }
-    free(there);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(planning_leaves_it, all_are_good),
         cmocka_unit_test_setup(a_run_leaves_it_from_opening_to_closing, all_are_good),

@@ -115,13 +115,9 @@ static void sixteen_bit_caches_do_not_get_worse_with_the_ring(void **state)
 
 int main(void)
 {
-    char *there = reference_path("reference/models");
-
-    if (!there) {
-        printf("skipped: no reference data; see tests/support/reference.h\n");
+    if (!reference_models_found()) {
         return TEST_SKIPPED;
     }
-    free(there);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_ring_and_chunk_agrees_with_the_oracle),
         cmocka_unit_test(the_layout_by_tokens_agrees_with_the_oracle),

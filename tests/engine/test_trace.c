@@ -8,12 +8,8 @@
 
 int main(void)
 {
-    char *there = reference_path("reference/models");
-
-    if (!there) {
-        printf("skipped: no reference data; see tests/support/reference.h\n");
+    if (!reference_models_found()) {
         return TEST_SKIPPED;
     }
-    free(there);
     return run_trace_checks(&(lariat_options){.device = LARIAT_DEVICE_CPU}, 1);
 }

@@ -188,13 +188,9 @@ static void reading_spans_of_a_card_commands_no_rank(void **state)
 
 int main(void)
 {
-    char *there = reference_path("reference/models");
-
-    if (!there) {
-        printf("skipped: no reference data; see tests/support/reference.h\n");
+    if (!reference_models_found()) {
         return TEST_SKIPPED;
     }
-    free(there);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rank_without_room_leaves_no_rank_half_open),
         cmocka_unit_test(a_start_that_is_refused_leaves_tracing_as_it_was),

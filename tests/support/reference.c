@@ -33,6 +33,18 @@ char *reference_path(const char *name)
     return existing(path);
 }
 
+bool reference_models_found(void)
+{
+    char *path = reference_path("reference/models");
+    bool found = path != NULL;
+
+    if (!found) {
+        printf("skipped: no reference data; see tests/support/reference.h\n");
+    }
+    free(path);
+    return found;
+}
+
 char *demo_model_path(void)
 {
     const char *cache = getenv("XDG_CACHE_HOME");

@@ -5,10 +5,15 @@
 #ifndef SUPPORT_REFERENCE_H
 #define SUPPORT_REFERENCE_H
 
+#include <stdbool.h>
+
 enum { TEST_SKIPPED = 77 }; /* exit status that CTest counts as skipped */
 
 /* The path of `name` ("reference/models/mha-bf16") there, allocated, or NULL if it is in neither. */
 char *reference_path(const char *name);
+
+/* Whether the reference models are in either place. If not, prints why the test is skipped. */
+bool reference_models_found(void);
 
 /* The path of the demo's model, SmolLM2-135M-Instruct.Q4_1.gguf in the user's cache, allocated, or NULL if it was not
    fetched. */
