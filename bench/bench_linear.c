@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/threads.h"
-#include "device/cpu/ceilings.h"
+#include "device/cpu/cpu_ceilings.h"
 #include "device/cpu/linear_kernels.h"
 
 #include <stdio.h>

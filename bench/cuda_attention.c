@@ -1,8 +1,8 @@
 /* The CUDA device's attention for a program that has its own stream and tensors: bench_attention_cuda.py calls this through
    ctypes. Rests on device/cuda. */
-#include "device/cuda/internal.h"
-#include "device/cuda/kernels.h"
-#include "device/cuda/module.h"
+#include "device/cuda/runtime/cuda_device.h"
+#include "device/cuda/runtime/kernels.h"
+#include "device/cuda/runtime/module.h"
 
 #include <math.h>
 #include <stdio.h>

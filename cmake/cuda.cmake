@@ -80,7 +80,7 @@ set(LARIAT_HAS_CUDA ON)
 message(STATUS "CUDA: ${CUDAToolkit_VERSION} in ${CUDAToolkit_TARGET_DIR}, for ${archs_text}")
 
 # nvcc hands the list after -Xcompiler to the host's compiler; no libstdc++ is linked, so nothing in it may be needed.
-file(GLOB cuda_kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/device/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/comm/*.cu)
+file(GLOB_RECURSE cuda_kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/device/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/comm/cuda/*.cu)
 add_library(lariat_cuda_kernels OBJECT ${cuda_kernels})
 set_target_properties(lariat_cuda_kernels PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
   CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON CUDA_ARCHITECTURES "${archs}")
@@ -88,9 +88,10 @@ target_include_directories(lariat_cuda_kernels PRIVATE ${CMAKE_SOURCE_DIR}/src $
 target_compile_options(lariat_cuda_kernels PRIVATE -O3 --expt-relaxed-constexpr -Werror all-warnings -lineinfo
   -Xcompiler=-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-Wall,-Wextra,-Werror)
 
-file(GLOB cuda_module_sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/src/device/cuda/*.c)
-list(APPEND cuda_module_sources src/comm/cuda.c src/comm/comm.c src/device/device.c src/base/arena.c
-  src/base/cgroup.c src/base/clock.c src/base/cpus.c src/base/dtype.c src/base/threads.c src/base/trace.c)
+file(GLOB_RECURSE cuda_module_sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/src/device/cuda/*.c
+  ${CMAKE_SOURCE_DIR}/src/comm/cuda/*.c)
+list(APPEND cuda_module_sources src/comm/comm.c src/device/device.c src/base/arena.c src/base/cgroup.c src/base/clock.c
+  src/base/cpus.c src/base/dtype.c src/base/threads.c src/trace/spans.c)
 add_library(lariat_cuda MODULE ${cuda_module_sources} $<TARGET_OBJECTS:lariat_cuda_kernels>)
 target_include_directories(lariat_cuda PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
 target_include_directories(lariat_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})

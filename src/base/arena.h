@@ -3,7 +3,7 @@
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H
 
-#include "base/status.h"
+#include "base/fail.h"
 
 #include <stddef.h>
 #include <stdint.h>

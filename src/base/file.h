@@ -3,7 +3,7 @@
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
 
-#include "base/status.h"
+#include "base/fail.h"
 
 #include <stddef.h>
 

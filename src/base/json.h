@@ -4,7 +4,7 @@
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 
-#include "base/status.h"
+#include "base/fail.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -5,7 +5,7 @@
 #ifndef BASE_THREADS_H
 #define BASE_THREADS_H
 
-#include "base/status.h"
+#include "base/fail.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

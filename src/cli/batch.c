@@ -3,10 +3,10 @@
 #include "cli/batch.h"
 #include "cli/message.h"
 #include "cli/output.h"
-#include "cli/plan.h"
+#include "cli/plan_text.h"
 #include "cli/prompt.h"
 #include "cli/reply.h"
-#include "cli/utf8.h"
+#include "cli/json_text.h"
 
 #include <jansson.h>
 #include <stdlib.h>

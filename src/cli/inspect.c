@@ -3,8 +3,8 @@
 #include "cli/commands.h"
 #include "cli/message.h"
 #include "cli/output.h"
-#include "cli/plan.h"
-#include "cli/utf8.h"
+#include "cli/plan_text.h"
+#include "cli/json_text.h"
 #include "lariat/text.h"
 
 #include <stdlib.h>

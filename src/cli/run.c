@@ -3,10 +3,10 @@
 #include "cli/run.h"
 #include "cli/message.h"
 #include "cli/output.h"
-#include "cli/plan.h"
+#include "cli/plan_text.h"
 #include "cli/signals.h"
 #include "cli/stats.h"
-#include "cli/trace.h"
+#include "cli/trace_file.h"
 #include "lariat/trace.h"
 
 #include <stdlib.h>

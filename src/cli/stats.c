@@ -1,11 +1,11 @@
 /* The figures of a run in words and as JSON.
    Rests on lariat_stats and on the ceilings kept for this machine. */
 #include "cli/stats.h"
-#include "cli/ceilings.h"
+#include "cli/bench/ceilings.h"
 #include "cli/message.h"
 #include "cli/output.h"
-#include "cli/plan.h"
-#include "cli/utf8.h"
+#include "cli/plan_text.h"
+#include "cli/json_text.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -14,7 +14,7 @@
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
-#include "base/trace.h"
+#include "trace/spans.h"
 #include "device/device.h"
 
 #include <stddef.h>

@@ -12,7 +12,7 @@
 
 #include "base/arena.h"
 #include "base/dtype.h"
-#include "base/status.h"
+#include "base/fail.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,9 +1,9 @@
 /* Opening the CUDA module: a shared library that is loaded only where a GPU is wanted.
-   Rests on dlopen. device/cuda/module.h is what it contains; comm/gpu.h finds the transport in it. */
+   Rests on dlopen. device/cuda/runtime/module.h is what it contains; comm/gpu_transport.h finds the transport in it. */
 #ifndef DEVICE_GPU_H
 #define DEVICE_GPU_H
 
-#include "device/cuda/module.h"
+#include "device/cuda/runtime/module.h"
 
 /* Finds and opens the module, once a process, and gives its table. From any thread. A build without the module, or one that is
    of another build, is LARIAT_UNSUPPORTED with what to do. */

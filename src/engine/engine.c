@@ -6,9 +6,9 @@
    caller's own thread: waking another one and being woken by it would take 0.1 ms and more a token. On GPUs the caller's
    thread only hands commands out, and what no rank does is done apart (apart.h): none of its calls changes which card
    is the current one there. */
-#include "engine/internal.h"
+#include "engine/engine.h"
 
-#include "engine/info.h"
+#include "engine/model_info.h"
 #include "model/random.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* Choosing devices, and opening them.
-   Rests on device/cpu/cpu.h, device/gpu.h, comm/gpu.h. See machine.h. */
+   Rests on device/cpu/cpu.h, device/gpu.h, comm/gpu_transport.h. See machine.h. */
 #include "engine/machine.h"
 
 #include "device/cpu/cpu.h"

@@ -5,8 +5,8 @@
 #define ENGINE_MACHINE_H
 
 #include "base/cpus.h"
-#include "comm/gpu.h"
-#include "device/cuda/module.h"
+#include "comm/gpu_transport.h"
+#include "device/cuda/runtime/module.h"
 #include "lariat/lariat.h"
 #include "model/transformer.h"
 

@@ -5,7 +5,7 @@
 
 #include "base/dtype.h"
 #include "base/file.h"
-#include "base/status.h"
+#include "base/fail.h"
 
 #include <stdbool.h>
 #include <stddef.h>

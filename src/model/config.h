@@ -5,7 +5,7 @@
 #define MODEL_CONFIG_H
 
 #include "base/json.h"
-#include "base/status.h"
+#include "base/fail.h"
 #include "device/device.h"
 #include "format/gguf.h"
 

@@ -2,7 +2,7 @@
    Rests on base/json.h. Read on in config.c; docs/formats.md has the rule in words. */
 #include "model/config_fields.h"
 
-#include "base/text.h"
+#include "base/strings.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -4,7 +4,7 @@
 #define MODEL_CONFIG_FIELDS_H
 
 #include "base/json.h"
-#include "base/status.h"
+#include "base/fail.h"
 
 #include <stdbool.h>
 

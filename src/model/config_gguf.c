@@ -3,7 +3,7 @@
    and is not computed here is refused by name. */
 #include "model/config.h"
 
-#include "base/text.h"
+#include "base/strings.h"
 #include "model/rope.h"
 
 #include <math.h>

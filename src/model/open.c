@@ -2,7 +2,7 @@
    Rests on format/, config.c, config_gguf.c, random.c and weights.c. See weights.h. */
 #include "base/file.h"
 #include "base/memory.h"
-#include "base/text.h"
+#include "base/strings.h"
 #include "model/random.h"
 #include "model/weights.h"
 

@@ -3,7 +3,7 @@
 #ifndef MODEL_TRANSFORMER_H
 #define MODEL_TRANSFORMER_H
 
-#include "base/trace.h"
+#include "trace/spans.h"
 #include "model/linear.h"
 #include "model/weights.h"
 #include "ring/attention.h"

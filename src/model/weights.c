@@ -2,7 +2,7 @@
    Rests on format/tensors.h. See weights.h. */
 #include "model/weights.h"
 
-#include "base/text.h"
+#include "base/strings.h"
 #include "model/random.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* The schedule of ring attention: which keys meet which queries, in which order, and what travels meanwhile.
-   Rests on cache.h, comm/comm.h, device/device.h. See attention.h; the kernels are device/cpu/attention.c and
-   device/cuda/attention.c.
+   Rests on cache.h, comm/comm.h, device/device.h. See attention.h; the kernels are device/cpu/cpu_attention.c and
+   device/cuda/attention/cuda_attention.c.
 
    The carry (O, m, l) is fp32 over all hops and is divided once, so the order of the hops changes rounding only.
    Three schedules, one kernel:

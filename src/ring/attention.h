@@ -3,7 +3,7 @@
 #ifndef RING_ATTENTION_H
 #define RING_ATTENTION_H
 
-#include "base/trace.h"
+#include "trace/spans.h"
 #include "comm/comm.h"
 #include "device/device.h"
 #include "ring/cache.h"

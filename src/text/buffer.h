@@ -1,9 +1,9 @@
 /* Memory that grows at its end: bytes, and ids.
-   Rests on base/status.h. */
+   Rests on base/fail.h. */
 #ifndef TEXT_BUFFER_H
 #define TEXT_BUFFER_H
 
-#include "base/status.h"
+#include "base/fail.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,11 +1,11 @@
 /* A tokenizer ready for use: a vocabulary and what encoding looks up. Read only once built, so threads may share it.
    Rests on tables.h and expression.h. The public functions on it (include/lariat/text.h) are in tokenizer.c, encode.c,
-   decode.c and chat.c; engine/tokenizer.c opens one. */
+   decode.c and chat.c; text/tokenizer_file.c opens one. */
 #ifndef TEXT_TOKENIZER_H
 #define TEXT_TOKENIZER_H
 
 #include "lariat/text.h"
-#include "text/chat.h"
+#include "text/chat_template.h"
 #include "text/expression.h"
 #include "text/tables.h"
 

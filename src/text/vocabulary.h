@@ -1,5 +1,5 @@
 /* A tokenizer as its file describes it, whatever file that was: tokens, merges or scores, and the rules of text around them.
-   The readers (tokenizer_json.c, sentencepiece.c, engine/gguf_vocabulary.c for GGUF) fill it, tokenizer_build() checks it and
+   The readers (tokenizer_json.c, sentencepiece.c, text/gguf_vocabulary.c for GGUF) fill it, tokenizer_build() checks it and
    makes of it what encoding needs.
    Rests on buffer.h. */
 #ifndef TEXT_VOCABULARY_H

@@ -1,6 +1,6 @@
 /* For timeline.sh: traces the reading of some tokens and draws a layer of it.
-   Rests on the public API and on cli/timeline.h. Usage: draw MODEL RANKS kv|q TOKENS SPANS FILE.svg */
-#include "cli/timeline.h"
+   Rests on the public API and on cli/bench/timeline.h. Usage: draw MODEL RANKS kv|q TOKENS SPANS FILE.svg */
+#include "cli/bench/timeline.h"
 #include "lariat/trace.h"
 
 #include <stdio.h>

@@ -3,7 +3,7 @@
    what --ceilings keeps.
    Rests on support/played_gpu.h and on the program's own files, linked with now_s wrapped. Its output is read back as JSON. */
 #include "cli/bench/rows.h"
-#include "cli/ceilings.h"
+#include "cli/bench/ceilings.h"
 #include "cli/commands.h"
 #include "lariat/measure.h"
 #include "support/played_gpu.h"

@@ -1,7 +1,7 @@
 /* --no-bind on its way to the library, and what a plan says of the nodes that ranks are bound to.
    Rests on the program's own files. */
 #include "cli/options.h"
-#include "cli/plan.h"
+#include "cli/plan_text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* Ranks with GPUs: what each pushed or laid out is what every other finds, pass after pass, queued directly and repeated; pieces of
    regions come as they were when they were ready; and whoever waits for a rank that never comes is let go, on the host and on the card.
-   Rests on comm/gpu.h and device/gpu.h. All cards are used, ranks are dealt over them; skipped where there is no GPU. */
-#include "comm/gpu.h"
+   Rests on comm/gpu_transport.h and device/gpu.h. All cards are used, ranks are dealt over them; skipped where there is no GPU. */
+#include "comm/gpu_transport.h"
 #include "device/gpu.h"
 
 #include <pthread.h>

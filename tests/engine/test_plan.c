@@ -1,6 +1,6 @@
 /* Plans of models that are only described.
-   Rests on engine/internal.h. */
-#include "engine/internal.h"
+   Rests on engine/engine.h. */
+#include "engine/engine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* Tracing that starts on all ranks or on none, and reading that only reads.
    Rests on support/played_gpu.h, with moments of a clock that is made up, and on trace_open(), which refuses when it is told
    to: tests/CMakeLists.txt wraps it. */
-#include "engine/internal.h"
+#include "engine/engine.h"
 #include "lariat/trace.h"
 #include "support/oracle.h"
 #include "support/played_gpu.h"

@@ -4,7 +4,7 @@
 #ifndef FUZZ_FUZZ_H
 #define FUZZ_FUZZ_H
 
-#include "base/status.h"
+#include "base/fail.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-/* Any bytes as a GGUF file with a vocabulary. Rests on engine/gguf_vocabulary.c. See fuzz_text.h. */
-#include "engine/gguf_vocabulary.h"
+/* Any bytes as a GGUF file with a vocabulary. Rests on text/gguf_vocabulary.c. See fuzz_text.h. */
+#include "text/gguf_vocabulary.h"
 #include "fuzz/fuzz_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -8,13 +8,15 @@ cd "$1"
 # A room sees itself, base, the public headers, and what stands here. A name with a .h is that header only.
 declare -A sees=(
     [base]=''
+    [trace]=''
     [format]=''
-    [text]=''
+    [text]='format'
     [device]=''
-    [comm]='device/device.h device/gpu.h'
-    [ring]='device comm'
-    [model]='ring device format comm/comm.h'
-    [engine]='model ring text format comm device/device.h device/gpu.h device/cuda/module.h device/cpu/cpu.h device/cpu/ceilings.h'
+    [comm]='trace device/device.h device/gpu.h'
+    [ring]='trace device comm'
+    [model]='trace ring device format comm/comm.h'
+    [engine]='trace model ring text format comm device/device.h device/gpu.h device/cuda/runtime/module.h device/cpu/cpu.h'
+    [api]='engine trace model ring text format comm device/device.h device/gpu.h device/cuda/runtime/module.h device/cpu/cpu.h device/cpu/cpu_ceilings.h'
     [cli]='-'
     [server]='-'
 )
@@ -57,4 +59,7 @@ while IFS=: read -r file include; do
         ;;
     esac
 done < <(grep -rE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' include src --include='*.h' --include='*.c' --include='*.cu' --include='*.cuh' --include='*.inc')
+# A reader who looks for a file by its name finds one.
+twice=$(find include src -type f -printf '%f\n' | sort | uniq -d)
+[ -z "$twice" ] || complain "src" "more than one file is called $(echo $twice)"
 exit $bad

@@ -1,10 +1,10 @@
 /* A machine with GPUs that is made up: the program that includes this is its own CUDA module. What runs on such a card is computed
    by the CPU's device, in F32, on ranks that are threads, with the host's weights.
-   Rests on the tables of device/cuda/module.h and comm/gpu.h. The program must export its symbols (tests/CMakeLists.txt). */
+   Rests on the tables of device/cuda/runtime/module.h and comm/gpu_transport.h. The program must export its symbols (tests/CMakeLists.txt). */
 #ifndef SUPPORT_PLAYED_GPU_H
 #define SUPPORT_PLAYED_GPU_H
 
-#include "comm/gpu.h"
+#include "comm/gpu_transport.h"
 #include "device/cpu/cpu.h"
 #include "device/gpu.h"
 

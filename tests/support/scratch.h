@@ -1,9 +1,9 @@
 /* A folder of a test's own, bytes to put into it, and what a refusal must look like.
-   Rests on base/status.h and cmocka. */
+   Rests on base/fail.h and cmocka. */
 #ifndef SUPPORT_SCRATCH_H
 #define SUPPORT_SCRATCH_H
 
-#include "base/status.h"
+#include "base/fail.h"
 
 #include <stddef.h>
 #include <stdint.h>

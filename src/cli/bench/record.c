@@ -1,7 +1,7 @@
 /* Rows as JSON objects.
    Rests on jansson. See record.h. */
 #include "cli/bench/record.h"
-#include "cli/utf8.h"
+#include "cli/json_text.h"
 
 #include <math.h>
 #include <string.h>

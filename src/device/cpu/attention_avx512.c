@@ -1,6 +1,6 @@
 /* Attention with AVX-512.
    Rests on simd_avx512.h. Read on in attention_simd.h. */
-#include "device/cpu/attention.h"
+#include "device/cpu/cpu_attention.h"
 
 #if defined(LARIAT_X86_SIMD)
 #include "device/cpu/simd_avx512.h"

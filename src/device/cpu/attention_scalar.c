@@ -3,7 +3,7 @@
 
    Budget: 4 * head_dim operations a row and key, one after the other; nobody waits for it but tests and machines without a
    vector kernel. */
-#include "device/cpu/attention.h"
+#include "device/cpu/cpu_attention.h"
 
 #include <math.h>
 

@@ -10,7 +10,7 @@
    Budget, few rows: 4 * head_dim bytes a key of 16-bit K and V, read once; converting, multiplying by 3 rows and summing up
    take about 30 cycles at head_dim 64, 256 bytes. Reached there: 22 to 31 GB/s a core from the caches, 80 to 85 % of the rate
    of plain reading from memory. docs/kernels.md has the measurements. */
-#include "device/cpu/attention.h"
+#include "device/cpu/cpu_attention.h"
 #include "device/cpu/simd_math.h"
 
 #include <math.h>

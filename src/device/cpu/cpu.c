@@ -2,11 +2,11 @@
    Rests on linear.h, elementwise.h, attention.h and sample.h, where the operations are. See cpu.h. */
 #include "device/cpu/cpu.h"
 
-#include "device/cpu/attention.h"
+#include "device/cpu/cpu_attention.h"
 #include "device/cpu/elementwise.h"
-#include "device/cpu/internal.h"
-#include "device/cpu/linear.h"
-#include "device/cpu/sample.h"
+#include "device/cpu/cpu_device.h"
+#include "device/cpu/cpu_linear.h"
+#include "device/cpu/cpu_sample.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #ifndef DEVICE_CPU_ELEMENTWISE_H
 #define DEVICE_CPU_ELEMENTWISE_H
 
-#include "device/cpu/internal.h"
+#include "device/cpu/cpu_device.h"
 
 struct row_kernels {
     void (*rms_norm)(float *out, const float *x, const float *weight, float eps, int64_t n);

@@ -1,0 +1,522 @@
+/* What one hop of the ring takes: ranks with the devices and the transport of a run, and nothing but hops between them.
+   Rests on machine.h and comm/comm.h, and on device/cpu/cpu_ceilings.h for reading. See lariat/measure.h for what is counted.
+
+   All ranks are threads, which measure and then wait for one another before any of them gives its memory back: between threads
+   others read it where it lies. A rank that fails cancels the group, as in engine.c, so that nobody waits for it. */
+#include "lariat/measure.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "device/cpu/cpu_ceilings.h"
+#include "engine/engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    WARM_UPS = 2,                /* repetitions that do not count: for pages, and on GPUs for recording what is repeated */
+    REPETITION_BYTES = 64 << 20, /* that the hops of a repetition bring together, with these bounds to their number: */
+    HOPS_LEAST = 4,              /* a pass of all-gathers that GPUs repeat has more than one (comm/cuda/card_transport.c) */
+    HOPS_MOST = 256,
+    PIECE = 64 << 10,            /* bytes that are written or compared at once */
+    SHIFTS = 256,
+    MESSAGE_LEAST = 64           /* no transport is asked for blocks of nothing */
+};
+
+typedef struct hops_run hops_run;
+
+typedef struct hops_rank {
+    epoch done; /* 1: has measured, or failed */
+    hops_run *run;
+    int32_t rank, threads;
+    cpu_set cpus; /* if `bound`, those of its threads */
+    bool bound, started;
+    pthread_t thread;
+    lariat_status status;
+    char reason[512];
+    device *dev;
+    comm *c;
+    void *block;         /* [run->block] in the device's memory: what others get */
+    void *row;           /* GATHER: [ranks, run->block], what came of all */
+    const void **theirs; /* [ranks] */
+    place_part *parts;   /* [ranks] */
+    unsigned char *got;  /* [PIECE] on the host */
+    double *seconds;     /* [reps], of a hop */
+    uint32_t step;       /* of the region, so far */
+    uint32_t round;      /* so often has the block been written */
+} hops_rank;
+
+struct hops_run {
+    epoch go; /* 1: measure, 2: end */
+    lariat_hop *out;
+    machine machine;
+    cpus cpus;
+    bool bind; /* ranks to their places, as in a run */
+    comm_setup transport;
+    comm_group *comm;
+    bool abandoned; /* a rank could not be started */
+    size_t block;   /* bytes that a rank has for others */
+    arena lists;
+    unsigned char *pattern; /* [PIECE + SHIFTS] */
+    hops_rank *ranks;       /* [out->ranks] */
+};
+
+/* --- what is sent --- */
+
+/* Bytes that no mistake brings by chance: each piece of each rank in each round begins elsewhere in one fixed sequence. */
+static const unsigned char *piece_of(const hops_run *run, int32_t rank, uint32_t round, size_t piece)
+{
+    return run->pattern + ((size_t)rank * 31 + (size_t)round * 17 + piece * 7) % SHIFTS;
+}
+
+static void make_pattern(unsigned char *pattern)
+{
+    uint64_t state = 1;
+
+    for (size_t i = 0; i < PIECE + SHIFTS; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        pattern[i] = (unsigned char)(state >> 56);
+    }
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static void write_block(hops_rank *r)
+{
+    size_t bytes = r->run->block;
+
+    r->round++;
+    for (size_t at = 0; at < bytes; at += PIECE) {
+        r->dev->ops->upload(r->dev, (unsigned char *)r->block + at, piece_of(r->run, r->rank, r->round, at / PIECE),
+                            smaller(PIECE, bytes - at));
+    }
+}
+
+/* Is it what `owner` wrote last? All ranks have written equally often. */
+static lariat_status check_block(hops_rank *r, const void *block, int32_t owner)
+{
+    size_t bytes = r->run->block;
+
+    for (size_t at = 0; at < bytes; at += PIECE) {
+        size_t part = smaller(PIECE, bytes - at);
+        r->dev->ops->download(r->dev, r->got, (const unsigned char *)block + at, part);
+        TRY(r->dev->ops->finish(r->dev));
+        if (memcmp(r->got, piece_of(r->run, owner, r->round, at / PIECE), part) != 0) {
+            return fail(LARIAT_FAILED, "other bytes came than rank %d sent, please report this", owner);
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* Returns when all ranks have come here and their devices are idle. */
+static lariat_status meet(hops_rank *r)
+{
+    comm_begin(r->c, false);
+    TRY(comm_all_gather(r->c, NULL, 0, r->theirs));
+    return r->dev->ops->finish(r->dev);
+}
+
+/* New bytes on all ranks. Nobody reads the old ones any more. */
+static lariat_status renew(hops_rank *r)
+{
+    TRY(meet(r));
+    write_block(r);
+    return meet(r);
+}
+
+/* --- keys --- */
+
+/* One hop, as the ring's: said, asked for, taken, released. What is read in place has not come before it was read. */
+static lariat_status take_keys(hops_rank *r, bool check)
+{
+    const hops_run *run = r->run;
+    comm_piece piece = {.bytes = run->block, .stride = run->block, .rows = 1};
+    comm_view view;
+    comm_hop hop = {.region = COMM_KV, .owner = (r->rank + 1) % run->out->ranks, .step = ++r->step, .pieces = &piece,
+                    .n_pieces = 1, .views = &view};
+
+    comm_ready(r->c, COMM_KV, hop.step);
+    TRY(comm_ask(r->c, &hop));
+    TRY(comm_take(r->c, &hop));
+    if (r->dev->shares_host) {
+        (void)cpu_read(r->dev, view.at, (int64_t)run->block);
+    }
+    lariat_status status = check ? check_block(r, view.at, hop.owner) : LARIAT_OK;
+    comm_release(r->c, &hop);
+    return status;
+}
+
+/* Seconds of all hops of a repetition. Copies do not care who touched the bytes last; reading in place does. */
+static lariat_status repeat_keys(hops_rank *r, double *seconds)
+{
+    int64_t rounds = r->dev->shares_host ? r->run->out->hops : 1, hops = r->run->out->hops / rounds;
+
+    *seconds = 0;
+    for (int64_t round = 0; round < rounds; round++) {
+        TRY(renew(r));
+        double from = clock_now();
+        for (int64_t i = 0; i < hops; i++) {
+            TRY(take_keys(r, false));
+        }
+        TRY(r->dev->ops->finish(r->dev));
+        *seconds += clock_now() - from;
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status check_keys(hops_rank *r)
+{
+    TRY(renew(r));
+    return take_keys(r, true);
+}
+
+/* --- all-gathers --- */
+
+static lariat_status gather(hops_rank *r)
+{
+    const hops_run *run = r->run;
+    int32_t n = run->out->ranks;
+    int64_t width = (int64_t)(run->block / sizeof(float));
+
+    TRY(comm_all_gather(r->c, r->block, run->block, r->theirs));
+    for (int32_t i = 0; i < n; i++) {
+        r->parts[i] = (place_part){.from = r->theirs[i], .column = i * width, .width = width};
+    }
+    r->dev->ops->place(r->dev, DTYPE_F32, r->row, n * width, r->parts, n, 1, false);
+    return LARIAT_OK;
+}
+
+/* As the passes of decode: recorded and repeated where the transport can. */
+static lariat_status repeat_gathers(hops_rank *r, double *seconds)
+{
+    bool repeats = comm_repeats(r->c);
+
+    TRY(renew(r));
+    double from = clock_now();
+    do {
+        if (repeats) {
+            r->dev->ops->listen(r->dev);
+        }
+        comm_begin(r->c, repeats);
+        for (int64_t i = 0; i < r->run->out->hops; i++) {
+            TRY(gather(r));
+        }
+    } while (repeats && r->dev->ops->again(r->dev));
+    TRY(r->dev->ops->finish(r->dev));
+    *seconds = clock_now() - from;
+    return LARIAT_OK;
+}
+
+/* What the last repetition brought. */
+static lariat_status check_gathered(hops_rank *r)
+{
+    for (int32_t i = 0; i < r->run->out->ranks; i++) {
+        TRY(check_block(r, (const unsigned char *)r->row + (size_t)i * r->run->block, i));
+    }
+    return LARIAT_OK;
+}
+
+/* --- a rank --- */
+
+static lariat_status open_rank(hops_rank *r)
+{
+    const hops_run *run = r->run;
+    const lariat_hop *h = run->out;
+
+    TRY(machine_open_device(&run->machine, h->ranks, r->rank, r->threads, &r->dev));
+    TRY(comm_attach(r->c, r->dev));
+    TRY(r->dev->ops->reserve(r->dev, run->block, "hops", &r->block));
+    if (h->kind == LARIAT_HOP_GATHER) {
+        return r->dev->ops->reserve(r->dev, (size_t)h->bytes, "hops", &r->row);
+    }
+    comm_expose(r->c, COMM_KV, r->block, run->block);
+    return LARIAT_OK;
+}
+
+static void close_rank(hops_rank *r)
+{
+    if (!r->dev) {
+        return;
+    }
+    if (r->block) {
+        r->dev->ops->release(r->dev, r->block, r->run->block);
+    }
+    if (r->row) {
+        r->dev->ops->release(r->dev, r->row, (size_t)r->run->out->bytes);
+    }
+    r->dev->ops->close(r->dev);
+}
+
+static lariat_status measure(hops_rank *r)
+{
+    const lariat_hop *h = r->run->out;
+    bool keys = h->kind == LARIAT_HOP_KEYS;
+    double seconds;
+
+    TRY(open_rank(r));
+    for (int32_t i = -WARM_UPS; i < h->reps; i++) {
+        TRY(keys ? repeat_keys(r, &seconds) : repeat_gathers(r, &seconds));
+        if (i >= 0) {
+            r->seconds[i] = seconds / (double)h->hops;
+        }
+    }
+    TRY(keys ? check_keys(r) : check_gathered(r));
+    return r->dev->ops->finish(r->dev);
+}
+
+/* As in engine.c: what a device tells when it has come to rest explains more than what its rank met. */
+static void give_up(hops_rank *r)
+{
+    snprintf(r->reason, sizeof r->reason, "%s", lariat_error());
+    comm_cancel(r->run->comm);
+    lariat_status left = r->dev ? r->dev->ops->finish(r->dev) : LARIAT_OK;
+    if (left != LARIAT_OK) {
+        r->status = left;
+        snprintf(r->reason, sizeof r->reason, "%s", lariat_error());
+    }
+}
+
+static void *rank_main(void *arg)
+{
+    hops_rank *r = arg;
+
+    if (r->bound) {
+        cpu_set before;
+        (void)cpus_enter(&r->cpus, &before); /* refused: it runs anywhere */
+    }
+    epoch_wait(&r->run->go, 1);
+    if (!r->run->abandoned) {
+        r->status = measure(r);
+        if (r->status != LARIAT_OK) {
+            give_up(r);
+        }
+    }
+    epoch_set(&r->done, 1);
+    epoch_wait(&r->run->go, 2);
+    close_rank(r);
+    return NULL;
+}
+
+/* --- the ring --- */
+
+static lariat_status start(hops_run *run)
+{
+    for (int32_t i = 0; i < run->out->ranks; i++) {
+        hops_rank *r = &run->ranks[i];
+        int error = thread_start(&r->thread, rank_main, r);
+        if (error) {
+            return fail(LARIAT_NO_MEMORY, "hops: cannot start rank %d of %d: %s; use fewer ranks", i, run->out->ranks,
+                        strerror(error));
+        }
+        r->started = true;
+    }
+    return LARIAT_OK;
+}
+
+/* The failure that explains the others: a rank that was let go says only that. */
+static lariat_status outcome(const hops_run *run)
+{
+    const hops_rank *worst = NULL;
+
+    for (int32_t i = 0; i < run->out->ranks; i++) {
+        const hops_rank *r = &run->ranks[i];
+        if (r->status != LARIAT_OK && (!worst || worst->status == LARIAT_CANCELLED)) {
+            worst = r;
+        }
+    }
+    return worst ? fail(worst->status, "rank %d: %s", worst->rank, worst->reason) : LARIAT_OK;
+}
+
+static lariat_status run_ranks(hops_run *run)
+{
+    lariat_status status = start(run);
+
+    run->abandoned = status != LARIAT_OK;
+    epoch_set(&run->go, 1);
+    for (int32_t i = 0; i < run->out->ranks && run->ranks[i].started; i++) {
+        epoch_wait(&run->ranks[i].done, 1);
+    }
+    epoch_set(&run->go, 2);
+    for (int32_t i = 0; i < run->out->ranks && run->ranks[i].started; i++) {
+        pthread_join(run->ranks[i].thread, NULL);
+    }
+    return status == LARIAT_OK ? outcome(run) : status;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The slowest rank of each repetition, and of these the middle, the least and the most; rates by the middle. */
+static void sum_up(hops_run *run)
+{
+    lariat_hop *h = run->out;
+    double *slowest = run->ranks[0].seconds, bytes = (double)h->bytes;
+    int32_t n = h->reps;
+
+    for (int32_t r = 1; r < h->ranks; r++) {
+        for (int32_t i = 0; i < n; i++) {
+            double one = run->ranks[r].seconds[i];
+            slowest[i] = one > slowest[i] ? one : slowest[i];
+        }
+    }
+    qsort(slowest, (size_t)n, sizeof *slowest, by_value);
+    h->seconds = n % 2 ? slowest[n / 2] : (slowest[n / 2 - 1] + slowest[n / 2]) / 2;
+    h->min_s = slowest[0];
+    h->max_s = slowest[n - 1];
+    h->algbw = bytes / h->seconds;
+    h->busbw = h->kind == LARIAT_HOP_KEYS ? h->algbw : h->algbw * (h->ranks - 1) / h->ranks;
+}
+
+/* --- what it takes --- */
+
+static size_t list_bytes(const lariat_hop *h)
+{
+    const size_t a_rank[] = {bytes_of(h->ranks, 1, sizeof(void *)), bytes_of(h->ranks, 1, sizeof(place_part)), PIECE,
+                             bytes_of(h->reps, 1, sizeof(double)), sizeof(hops_rank)};
+    const size_t all[] = {bytes_of(h->ranks, 1, arena_sum(a_rank, sizeof a_rank / sizeof *a_rank)), PIECE + SHIFTS};
+
+    return arena_sum(all, sizeof all / sizeof *all);
+}
+
+/* Bytes of memory that holds `ranks` ranks, without what they share on the host. SIZE_MAX on overflow. */
+static size_t place_bytes(const hops_run *run, int32_t ranks)
+{
+    const lariat_hop *h = run->out;
+    const size_t pieces[] = {run->block, h->kind == LARIAT_HOP_GATHER ? (size_t)h->bytes : 0,
+                             machine_endpoint_bytes(&run->machine, &run->transport),
+                             machine_device_bytes(&run->machine, (h->threads + h->ranks - 1) / h->ranks)};
+
+    return bytes_of(ranks, 1, arena_sum(pieces, sizeof pieces / sizeof *pieces));
+}
+
+static lariat_status check_fits(const hops_run *run, size_t need, int64_t have, const char *where)
+{
+    if (have >= 0 && need <= (size_t)have) {
+        return LARIAT_OK;
+    }
+    return fail(LARIAT_NO_MEMORY, "hops: %lld bytes on a ring of %d need %.2f GB, %s has %.2f GB free; measure smaller ones",
+                (long long)run->out->bytes, run->out->ranks, (double)need / 1e9, where, (double)have / 1e9);
+}
+
+static lariat_status check_memory(const hops_run *run)
+{
+    const machine *m = &run->machine;
+    int32_t ranks = run->out->ranks;
+    const size_t shared[] = {machine_shared_bytes(m, &run->transport), list_bytes(run->out),
+                             m->n_cards ? 0 : place_bytes(run, ranks)};
+
+    TRY(check_fits(run, arena_sum(shared, sizeof shared / sizeof *shared), memory_available(), "this machine"));
+    for (int32_t i = 0; i < m->n_cards; i++) {
+        TRY(check_fits(run, place_bytes(run, (ranks + m->n_cards - 1) / m->n_cards), m->card_free[i], "a GPU"));
+    }
+    return LARIAT_OK;
+}
+
+/* --- one measurement --- */
+
+static lariat_status check_arguments(const lariat_options *o, lariat_hop_kind kind, int64_t bytes, int32_t reps)
+{
+    TRY(engine_check_options(o));
+    if (kind != LARIAT_HOP_KEYS && kind != LARIAT_HOP_GATHER) {
+        return fail(LARIAT_BAD_ARGUMENT, "hops: %d is no kind, use one of those that measure.h names", (int)kind);
+    }
+    if (bytes < 1) {
+        return fail(LARIAT_BAD_ARGUMENT, "hops: %lld bytes are out of range, ask for at least one", (long long)bytes);
+    }
+    if (reps < 1 || reps > LARIAT_HOP_REPS_MAX) {
+        return fail(LARIAT_BAD_ARGUMENT, "hops: %d repetitions are out of range, use 1 to %d", reps, LARIAT_HOP_REPS_MAX);
+    }
+    return LARIAT_OK;
+}
+
+/* Ranks and threads as a run would have them, and the sizes of one hop. */
+static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run *run)
+{
+    lariat_hop *h = run->out;
+    const machine *m = &run->machine;
+    bool keys = h->kind == LARIAT_HOP_KEYS;
+
+    cpus_read("", &run->cpus);
+    run->bind = !o->no_bind;
+    h->ranks = o->ranks ? o->ranks : m->n_cards ? m->n_cards : 1;
+    if (h->ranks < 2) {
+        return fail(LARIAT_BAD_ARGUMENT, "hops: a ring of one has none, use 2 ranks or more");
+    }
+    h->cards = m->n_cards;
+    h->through_host = m->through_host;
+    if (m->n_cards) {
+        snprintf(h->machine, sizeof h->machine, "%s", m->name);
+    } else {
+        int32_t threads = o->threads ? o->threads : cpus_default_threads(&run->cpus);
+        h->threads = threads < h->ranks ? h->ranks : threads;
+        lariat_cpu_name(h->machine, sizeof h->machine);
+    }
+    run->block = keys ? (size_t)bytes : (size_t)(bytes / h->ranks) / sizeof(float) * sizeof(float);
+    h->bytes = keys ? bytes : h->ranks * (int64_t)run->block;
+    if (h->bytes == 0) {
+        return fail(LARIAT_BAD_ARGUMENT, "hops: a gather of %lld bytes among %d ranks, which give whole floats: ask for %zu or more",
+                    (long long)bytes, h->ranks, (size_t)h->ranks * sizeof(float));
+    }
+    int64_t hops = REPETITION_BYTES / h->bytes;
+    h->hops = hops < HOPS_LEAST ? HOPS_LEAST : hops > HOPS_MOST ? HOPS_MOST : hops;
+    run->transport = (comm_setup){.n_ranks = h->ranks,
+                                  .message_bytes = keys || run->block < MESSAGE_LEAST ? MESSAGE_LEAST : run->block,
+                                  .hop_bytes = keys ? run->block : MESSAGE_LEAST};
+    return check_memory(run);
+}
+
+static lariat_status open_run(hops_run *run)
+{
+    const lariat_hop *h = run->out;
+    int32_t node[LARIAT_RANKS_MAX];
+    size_t n = (size_t)h->ranks;
+
+    machine_place(&run->machine, &run->cpus, h->ranks, h->threads, node);
+    TRY(arena_open(&run->lists, list_bytes(h), "hops"));
+    run->pattern = arena_take(&run->lists, PIECE + SHIFTS);
+    make_pattern(run->pattern);
+    run->ranks = arena_take(&run->lists, n * sizeof *run->ranks);
+    TRY(machine_open_transport(&run->machine, &run->transport, &run->comm));
+    for (int32_t i = 0; i < h->ranks; i++) {
+        hops_rank *r = &run->ranks[i];
+        r->run = run;
+        r->rank = i;
+        r->threads = threads_of_rank(h->threads, h->ranks, i);
+        r->bound = run->bind && cpus_of_place(&run->cpus, node[i], h->threads, &r->cpus);
+        r->c = comm_endpoint(run->comm, i);
+        r->theirs = arena_take(&run->lists, n * sizeof *r->theirs);
+        r->parts = arena_take(&run->lists, n * sizeof *r->parts);
+        r->got = arena_take(&run->lists, PIECE);
+        r->seconds = arena_take(&run->lists, (size_t)h->reps * sizeof *r->seconds);
+    }
+    return LARIAT_OK;
+}
+
+lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind kind, int64_t bytes, int32_t reps,
+                                 lariat_hop *out)
+{
+    hops_run run = {.out = out};
+
+    *out = (lariat_hop){.kind = kind, .reps = reps};
+    TRY(check_arguments(options, kind, bytes, reps));
+    TRY(machine_choose(options, DTYPE_BF16, &run.machine)); /* hops are of bytes: any type of weights will do */
+    TRY(plan_hops(options, bytes, &run));
+    lariat_status status = open_run(&run);
+    if (status == LARIAT_OK) {
+        status = run_ranks(&run);
+    }
+    if (status == LARIAT_OK) {
+        sum_up(&run);
+    }
+    machine_close_transport(&run.machine, run.comm);
+    arena_close(&run.lists);
+    return status;
+}

@@ -1,0 +1,22 @@
+/* Questions about strings.
+   Rests on nothing. */
+#ifndef BASE_STRINGS_H
+#define BASE_STRINGS_H
+
+#include <stdbool.h>
+#include <string.h>
+
+static inline bool ends_with(const char *text, const char *ending)
+{
+    size_t n = strlen(text), e = strlen(ending);
+
+    return n >= e && strcmp(text + n - e, ending) == 0;
+}
+
+/* Is the text of `size` bytes, which need not be terminated, the one that is wanted? */
+static inline bool text_is(const char *text, size_t size, const char *wanted)
+{
+    return size == strlen(wanted) && memcmp(text, wanted, size) == 0;
+}
+
+#endif

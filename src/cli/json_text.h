@@ -1,0 +1,14 @@
+/* Bytes of unknown origin as JSON strings, which must be UTF-8.
+   Rests on jansson. */
+#ifndef CLI_JSON_TEXT_H
+#define CLI_JSON_TEXT_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+/* A JSON string of these bytes, each byte that is not part of a character as U+FFFD. NULL without memory. */
+json_t *json_from_bytes(const char *data, size_t size);
+/* The same of a terminated string; JSON null for NULL. */
+json_t *json_from_text(const char *data);
+
+#endif

@@ -1,0 +1,24 @@
+/* A plan, in words.
+   Rests on lariat.h. */
+#ifndef CLI_PLAN_TEXT_H
+#define CLI_PLAN_TEXT_H
+
+#include "cli/options.h"
+#include "lariat/lariat.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+/* The library's options for a context of so many positions (0: the trained length) over so many sessions. */
+lariat_options plan_options(const options *o, int64_t context, int32_t sessions);
+
+/* Several lines, each beginning with `indent`. */
+void plan_describe(const lariat_plan *plan, const char *indent, FILE *to);
+/* One line for a person who waits. */
+void plan_summarise(const lariat_plan *plan, FILE *to);
+json_t *plan_json(const lariat_plan *plan);
+
+/* "98.4 MB", in the buffer. */
+const char *bytes_text(int64_t bytes, char buffer[static 24]);
+
+#endif

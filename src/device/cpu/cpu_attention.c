@@ -1,0 +1,372 @@
+/* Attention on the CPU: cuts the work of a call into tasks, runs them on the pool, merges what was split.
+   Rests on attention.h for the kernels and elementwise.h for rows of numbers. Read on in attention_simd.h.
+
+   Budget of a task: rows * keys * 4 * head_dim operations against keys * 4 * head_dim bytes (16-bit K and V), so that prefill
+   is bound by arithmetic and decode, with few rows, by memory.
+
+   Every task begins with nothing and its result is merged into the carry. Sums so have three levels: a tile's keys, the tiles
+   of a task, the tasks. A key of little weight that comes after many, or after one of great weight, is then not lost beside what
+   they have gathered: one by one, 7,000 such keys are 2e-5 of a result. The ring brings a rank's own keys, mostly the heaviest,
+   first.
+
+   Which tasks there are depends on the item alone: on its number of queries, the heads and the runs of its segments. So do the
+   bits of its result. */
+#include "device/cpu/cpu_attention.h"
+
+#include "device/cpu/elementwise.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    /* An item is split over its keys where queries and heads alone would not occupy a machine... */
+    FEW_QUERIES = 16,
+    FEW_TASKS = 16,
+    /* ...into pieces of 256 slots: 64 KB of a head's K and V, some microseconds; of more where a partial result is larger than
+       that of this many rows, so that storing and merging it stays a hundredth of the work. */
+    SPLIT_RUNS = 256 / KEY_RUN,
+    SPLIT_ROWS = 24,
+    /* Otherwise a task takes up to this many elements of a key per row, about a millisecond: nobody waits long for a thread
+       that the system took away. */
+    SPAN_ELEMENTS = 4096 * 64,
+    TASKS_MAX = 2048,
+    PARTIALS_FLOATS = 2 << 20,
+    /* Multiply-adds that one thread finishes before another has woken. */
+    WORK_ALONE = 100000,
+};
+
+struct attention_task {
+    const attention_item *item;
+    int32_t kv_head;
+    int32_t first_row, rows; /* of the stack */
+    int64_t from, to;        /* runs of the item's list */
+    float *partial; /* where the result goes: o [rows, ld], m [rows], l [rows]; NULL: it is merged into the carry */
+};
+
+typedef struct attention_call {
+    cpu_device *cpu;
+    const attention_shape *shape;
+    const float *q;
+    int64_t ldq;
+    const carry *c;
+    int32_t group, ld;
+    int64_t n_tasks, partials_used, work;
+} attention_call;
+
+static int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+size_t cpu_attention_scratch(void)
+{
+    size_t floats = (size_t)ROWS_MAX * (2 * HEAD_DIM_MAX + ALIGN_ROW + LANES_MAX) + 2 * (size_t)KEY_TILE * HEAD_DIM_MAX +
+                    SCORES_MAX;
+
+    return floats * sizeof(float);
+}
+
+size_t cpu_attention_tasks_bytes(void)
+{
+    return TASKS_MAX * sizeof(attention_task);
+}
+
+size_t cpu_attention_partials_bytes(void)
+{
+    return PARTIALS_FLOATS * sizeof(float);
+}
+
+/* --- a task --- */
+
+static void block_lay_out(attention_block *b, float *scratch)
+{
+    b->q = scratch;
+    b->o = b->q + (int64_t)b->rows * b->ld;
+    b->l = b->o + (int64_t)b->rows * b->ld;
+    b->k = b->l + (int64_t)b->rows * LANES_MAX;
+    b->v = b->k + (int64_t)b->head_dim * KEY_TILE;
+    b->p = b->v + (int64_t)KEY_TILE * b->ld;
+    b->m = b->p + SCORES_MAX;
+}
+
+/* The row of the whole call, in units of heads, that row i of a task is. */
+static int64_t head_row(const attention_call *a, const attention_task *t, int32_t i)
+{
+    int32_t stacked = t->first_row + i;
+
+    return (t->item->row + (int64_t)(stacked / a->group)) * a->shape->n_heads + t->kv_head * a->group + stacked % a->group;
+}
+
+static void block_load(const attention_call *a, const attention_task *t, const attention_block *b)
+{
+    const row_kernels *rows = a->cpu->rows;
+    int32_t d = b->head_dim, pad = b->ld - d;
+
+    for (int32_t i = 0; i < b->rows; i++) {
+        float *q = b->q + (int64_t)i * b->ld, *o = b->o + (int64_t)i * b->ld, *l = b->l + (int64_t)i * LANES_MAX;
+        int64_t at = head_row(a, t, i), row = at / a->shape->n_heads, head = at % a->shape->n_heads;
+        rows->scale(q, a->q + row * a->ldq + head * d, a->shape->scale, d);
+        memset(q + d, 0, (size_t)pad * sizeof(float));
+        memset(o, 0, (size_t)b->ld * sizeof(float));
+        memset(l, 0, LANES_MAX * sizeof(float));
+        b->m[i] = -INFINITY;
+    }
+}
+
+static void block_store(const attention_call *a, const attention_task *t, const attention_block *b)
+{
+    for (int32_t i = 0; i < b->rows; i++) {
+        const float *o = b->o + (int64_t)i * b->ld, *lanes = b->l + (int64_t)i * LANES_MAX;
+        float l = 0;
+        for (int j = 0; j < LANES_MAX; j++) {
+            l += lanes[j];
+        }
+        if (t->partial) {
+            memcpy(t->partial + (int64_t)i * b->ld, o, (size_t)b->ld * sizeof(float));
+            t->partial[(int64_t)b->rows * b->ld + i] = b->m[i];
+            t->partial[(int64_t)b->rows * (b->ld + 1) + i] = l;
+        } else {
+            int64_t at = head_row(a, t, i);
+            a->cpu->rows->merge(a->c->o + at * b->head_dim, &a->c->m[at], &a->c->l[at], o, b->m[i], l, b->head_dim);
+        }
+    }
+}
+
+/* Slots of a segment that query i of the item sees, were it endless in both directions. */
+static int64_t visible_to(const attention_item *item, const kv_segment *s, int64_t i)
+{
+    return s->first == KV_ALL_VISIBLE ? INT32_MAX : item->first + i - s->first + 1;
+}
+
+/* Those of its slots that any query of the item sees. */
+static int64_t visible_to_any(const attention_item *item, const kv_segment *s)
+{
+    int64_t n = visible_to(item, s, item->count - 1);
+
+    return n < 0 ? 0 : n < s->count ? n : s->count;
+}
+
+static int64_t item_runs(const attention_item *item)
+{
+    int64_t n = 0;
+
+    for (int32_t i = 0; i < item->n_segments; i++) {
+        n += divide_up(visible_to_any(item, &item->segments[i]), KEY_RUN);
+    }
+    return n;
+}
+
+/* Run `run` of a segment, as far as the block's last row sees it; false if it sees nothing. */
+static bool run_of(const attention_call *a, const attention_task *t, const kv_segment *s, int64_t run, key_run *out)
+{
+    size_t row_bytes = dtype_row_bytes(a->shape->kv_type, a->shape->head_dim);
+    int64_t slot = run * KEY_RUN;
+    int64_t last = (t->first_row + t->rows - 1) / a->group;
+    int64_t seen = visible_to(t->item, s, last), count = (seen < s->count ? seen : s->count) - slot;
+
+    if (count <= 0) {
+        return false;
+    }
+    size_t offset = (size_t)(t->kv_head * s->head_stride + slot) * row_bytes;
+    *out = (key_run){
+        .k = (const unsigned char *)s->k + offset,
+        .v = (const unsigned char *)s->v + offset,
+        .count = count < KEY_RUN ? (int32_t)count : KEY_RUN,
+        .visible = visible_to(t->item, s, 0) - slot,
+    };
+    return true;
+}
+
+/* A row of keys nobody has seen. */
+static void store_nothing(const attention_call *a, const attention_task *t)
+{
+    for (int32_t i = 0; i < t->rows; i++) {
+        t->partial[(int64_t)t->rows * a->ld + i] = -INFINITY;
+        t->partial[(int64_t)t->rows * (a->ld + 1) + i] = 0;
+    }
+}
+
+static void run_task(void *arg, int64_t piece, int thread)
+{
+    const attention_call *a = arg;
+    const attention_task *t = &a->cpu->tasks[piece];
+    attention_block b = {
+        .rows = t->rows,
+        .head_dim = a->shape->head_dim,
+        .ld = a->ld,
+        .first_row = t->first_row,
+        .group = a->group,
+        .kv_type = a->shape->kv_type,
+    };
+    bool loaded = false;
+    int64_t base = 0;
+
+    block_lay_out(&b, (float *)(void *)(a->cpu->scratch + (size_t)thread * a->cpu->scratch_stride));
+    for (int32_t i = 0; i < t->item->n_segments && base < t->to; i++) {
+        const kv_segment *s = &t->item->segments[i];
+        int64_t n = divide_up(visible_to_any(t->item, s), KEY_RUN);
+        int64_t from = t->from > base ? t->from - base : 0, to = t->to - base < n ? t->to - base : n;
+        key_run run;
+        for (int64_t j = from; j < to && run_of(a, t, s, j, &run); j++) {
+            if (!loaded) {
+                block_load(a, t, &b);
+                loaded = true;
+            }
+            a->cpu->attend_keys(&b, &run);
+        }
+        base += n;
+    }
+    if (loaded) {
+        block_store(a, t, &b);
+    } else if (t->partial) {
+        store_nothing(a, t);
+    }
+}
+
+/* Merges the partial results of one KV head into the carry, in the order of the tasks, which is that of the keys. */
+static void merge_head(void *arg, int64_t kv_head, int thread)
+{
+    const attention_call *a = arg;
+
+    (void)thread;
+    for (int64_t i = 0; i < a->n_tasks; i++) {
+        const attention_task *t = &a->cpu->tasks[i];
+        if (t->kv_head != kv_head || !t->partial) {
+            continue;
+        }
+        const float *m = t->partial + (int64_t)t->rows * a->ld, *l = m + t->rows;
+        for (int32_t j = 0; j < t->rows; j++) {
+            int64_t at = head_row(a, t, j);
+            a->cpu->rows->merge(a->c->o + at * a->shape->head_dim, &a->c->m[at], &a->c->l[at], t->partial + (int64_t)j * a->ld,
+                                m[j], l[j], a->shape->head_dim);
+        }
+    }
+}
+
+static void run_pieces(attention_call *a, int64_t n, int64_t work, pool_fn fn)
+{
+    if (work > WORK_ALONE) {
+        pool_run(a->cpu->pool, n, fn, a);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        fn(a, i, 0);
+    }
+}
+
+/* Runs the tasks noted so far and merges their partial results. */
+static void flush(attention_call *a)
+{
+    run_pieces(a, a->n_tasks, a->work, run_task);
+    if (a->partials_used) {
+        run_pieces(a, a->shape->n_kv_heads, a->partials_used, merge_head);
+    }
+    a->n_tasks = a->partials_used = a->work = 0;
+}
+
+/* --- which tasks --- */
+
+static void add_task(attention_call *a, attention_task t, bool split)
+{
+    int64_t floats = split ? divide_up(t.rows * ((int64_t)a->ld + 2), ALIGN_ROW) * ALIGN_ROW : 0;
+
+    if (a->n_tasks == TASKS_MAX || a->partials_used + floats > PARTIALS_FLOATS) {
+        flush(a);
+    }
+    t.partial = split ? a->cpu->partials + a->partials_used : NULL;
+    a->cpu->tasks[a->n_tasks++] = t;
+    a->partials_used += floats;
+    a->work += t.rows * (t.to - t.from) * KEY_RUN * 2 * a->ld;
+}
+
+/* Rows of an item's tasks: as even as whole grains allow. */
+static int32_t task_rows(const attention_call *a, const attention_item *item)
+{
+    int64_t stack = (int64_t)item->count * a->group;
+
+    return (int32_t)divide_up(divide_up(stack, divide_up(stack, ROWS_MAX)), ROW_GRAIN) * ROW_GRAIN;
+}
+
+/* All rows of an item past runs [from, to), the last rows first: under a causal mask they have the most to do. */
+static void add_tasks(attention_call *a, const attention_item *item, int64_t from, int64_t to, bool split)
+{
+    int32_t stack = item->count * a->group, step = task_rows(a, item);
+
+    for (int32_t first = (stack - 1) / step * step; first >= 0; first -= step) {
+        int32_t rows = stack - first < step ? stack - first : step;
+        for (int32_t g = 0; g < a->shape->n_kv_heads; g++) {
+            add_task(a, (attention_task){.item = item, .kv_head = g, .first_row = first, .rows = rows, .from = from, .to = to},
+                     split);
+        }
+    }
+}
+
+/* Few queries, or few tasks: the keys are split among threads. */
+static bool item_is_split(const attention_call *a, const attention_item *item)
+{
+    int64_t stack = (int64_t)item->count * a->group;
+
+    return item->count <= FEW_QUERIES || divide_up(stack, ROWS_MAX) * a->shape->n_kv_heads < FEW_TASKS;
+}
+
+static void add_split_item(attention_call *a, const attention_item *item, int64_t runs)
+{
+    int32_t rows = task_rows(a, item);
+    int64_t step = rows < SPLIT_ROWS ? SPLIT_RUNS : SPLIT_RUNS * rows / SPLIT_ROWS;
+
+    for (int64_t at = 0; at < runs; at += step) {
+        add_tasks(a, item, at, at + step < runs ? at + step : runs, runs > step);
+    }
+}
+
+/* All items from their carry and back into it. */
+static void attend_items(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
+                         const carry *c)
+{
+    attention_call a = {
+        .cpu = (cpu_device *)dev,
+        .shape = s,
+        .q = q,
+        .ldq = ldq,
+        .c = c,
+        .group = s->n_heads / s->n_kv_heads,
+        .ld = (int32_t)divide_up(s->head_dim, ALIGN_ROW) * ALIGN_ROW,
+    };
+    int64_t span = SPAN_ELEMENTS / a.ld / KEY_RUN, longest = 0;
+
+    for (int i = 0; i < n_items; i++) {
+        int64_t runs = items[i].count > 0 ? item_runs(&items[i]) : 0;
+        if (runs && item_is_split(&a, &items[i])) {
+            add_split_item(&a, &items[i], runs);
+        } else if (runs > longest) {
+            longest = runs;
+        }
+    }
+    flush(&a);
+    /* The others go span by span into their carry, all of them in step. */
+    for (int64_t at = 0; at < longest; at += span) {
+        for (int i = 0; i < n_items; i++) {
+            int64_t runs = items[i].count > 0 && !item_is_split(&a, &items[i]) ? item_runs(&items[i]) : 0;
+            if (at < runs) {
+                add_tasks(&a, &items[i], at, at + span < runs ? at + span : runs, false);
+            }
+        }
+        flush(&a);
+    }
+}
+
+void cpu_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
+                   const carry *c, const attention_ends *ends)
+{
+    int64_t row, count;
+
+    for (int i = 0; ends && ends->fresh && attention_stretch(items, n_items, &i, &row, &count);) {
+        carry rows = carry_from(c, s, row);
+        cpu_carry_clear(dev, &rows, s, count);
+    }
+    attend_items(dev, s, q, ldq, items, n_items, c);
+    for (int i = 0; ends && ends->out && attention_stretch(items, n_items, &i, &row, &count);) {
+        carry rows = carry_from(c, s, row);
+        cpu_carry_finish(dev, &rows, s, count, act_at(dev, ends->out, row * ends->ldo), ends->ldo);
+    }
+}

@@ -1,0 +1,10 @@
+/* Choosing tokens on the CPU. Rests on device.h, which says what is chosen; cpu.h has the op for one row. */
+#ifndef DEVICE_CPU_CPU_SAMPLE_H
+#define DEVICE_CPU_CPU_SAMPLE_H
+
+#include "device/cpu/cpu_device.h"
+
+void cpu_sample(device *dev, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
+                const sample_setting *settings);
+
+#endif

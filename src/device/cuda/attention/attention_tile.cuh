@@ -1,0 +1,259 @@
+// What the attention kernels share: which block does what, the walk over key tiles, and the matrix unit's instructions.
+// Rests on attention.h and on PTX of compute capability 8.0. Read on in attention_prefill.cu.
+#ifndef DEVICE_CUDA_ATTENTION_TILE_CUH
+#define DEVICE_CUDA_ATTENTION_TILE_CUH
+
+#include "device/cuda/attention/cuda_attention.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+constexpr float LOG2_E = 1.4426950408889634f;
+
+// --- which block does what ---
+
+struct block_task {
+    const attention_lists *lists;
+    const attention_part *part;
+    int first_row; // of the stack
+    int rows;      // of the stack, from first_row on
+    int kv_head;
+    int query0, query1; // first and last query of these rows
+    int from, to;       // key tiles of the part
+    float *partial;     // where the result goes; nullptr: on from the carry and back into it
+};
+
+// Part n of the lists, rows from tile * a.tile_rows on, one KV head, one range of the key tiles.
+static __device__ __forceinline__ block_task task_of_tile(const attention_launch &a, const attention_lists &lists, int n, int tile,
+                                                          int kv_head, int piece)
+{
+    const attention_part &p = lists.parts[n];
+    const int n_tiles = (p.stack + a.tile_rows - 1) / a.tile_rows;
+    // Where the merge looks for it.
+    const int64_t block = ((int64_t)(n_tiles - 1 - tile) * a.n_kv_heads + kv_head) * p.pieces + piece;
+    block_task t;
+
+    t.lists = &lists;
+    t.part = &p;
+    t.kv_head = kv_head;
+    t.first_row = tile * a.tile_rows;
+    t.rows = min(a.tile_rows, p.stack - t.first_row);
+    t.query0 = t.first_row / a.group;
+    t.query1 = (t.first_row + t.rows - 1) / a.group;
+    t.from = (int)((int64_t)p.tiles * piece / p.pieces);
+    t.to = (int)((int64_t)p.tiles * (piece + 1) / p.pieces);
+    t.partial = p.pieces > 1 ? a.partials + p.partial0 + block * partial_floats(p.rows, a.head_dim) : nullptr;
+    return t;
+}
+
+static __device__ __forceinline__ block_task task_of_block(const attention_launch &a, const attention_lists &lists)
+{
+    int n = 0, block = (int)blockIdx.x;
+
+    while (n + 1 < lists.n_parts && block >= lists.parts[n + 1].block0) {
+        n++;
+    }
+    const attention_part &p = lists.parts[n];
+    block -= p.block0;
+    int piece = block % p.pieces, rest = block / p.pieces;
+    int n_tiles = (p.stack + a.tile_rows - 1) / a.tile_rows;
+    // The last queries see the most keys: their blocks start first.
+    return task_of_tile(a, lists, n, n_tiles - 1 - rest / a.n_kv_heads, rest % a.n_kv_heads, piece);
+}
+
+// Row i of a block as an index into [rows, n_heads] of the whole call.
+static __device__ __forceinline__ int64_t head_row(const attention_launch &a, const block_task &t, int i)
+{
+    int r = t.first_row + i, query = r / a.group;
+
+    return (int64_t)(t.part->row + query) * (a.n_kv_heads * a.group) + t.kv_head * a.group + (r - query * a.group);
+}
+
+// Where row i of a block begins in q, in elements.
+static __device__ __forceinline__ int64_t q_offset(const attention_launch &a, const block_task &t, int i)
+{
+    int r = t.first_row + i, query = r / a.group;
+
+    return (int64_t)(t.part->row + query) * a.ldq + (int64_t)(t.kv_head * a.group + (r - query * a.group)) * a.head_dim;
+}
+
+// --- the walk over the key tiles of a block ---
+
+struct key_tile {
+    const unsigned char *k, *v; // the first slot's
+    int count;                  // slots that the block's last query sees, at most KEYS_TILE; 0: the walk is over
+    int visible;                // query0 + i sees visible + i of them, at least 0 and at most count
+};
+
+struct key_walk {
+    const unsigned char *k, *v; // slot 0 of the segment that the walk is in
+    int segment;
+    int base, n;       // key tiles before it, and its own
+    int slot, end;     // the next tile; where the block's tiles end
+    int seen, visible; // slots that the last query sees, and that query0 would
+};
+
+static __device__ __forceinline__ void walk_start(key_walk &w, const block_task &t)
+{
+    w = {nullptr, nullptr, t.part->keys0 - 1, 0, 0, 0, 0, 0, 0};
+}
+
+static __device__ __forceinline__ void walk_enter(key_walk &w, const attention_launch &a, const block_task &t)
+{
+    const attention_keys &s = t.lists->keys[w.segment];
+    int64_t head = t.kv_head * s.head_stride * a.slot_bytes + a.shift;
+
+    w.n = s.tiles;
+    w.seen = (int)min(max(s.visible + t.query1, (int64_t)0), (int64_t)s.count);
+    w.visible = (int)max(min(s.visible + t.query0, (int64_t)s.count), -(int64_t)(1 << 30));
+    w.slot = max(t.from - w.base, 0) * KEYS_TILE;
+    w.end = (int)min((int64_t)min(t.to - w.base, w.n) * KEYS_TILE, (int64_t)w.seen);
+    w.k = (const unsigned char *)s.k + head;
+    w.v = (const unsigned char *)s.v + head;
+}
+
+static __device__ __forceinline__ key_tile walk_next(key_walk &w, const attention_launch &a, const block_task &t)
+{
+    while (w.slot >= w.end) {
+        w.base += w.n;
+        w.segment++;
+        if (w.segment >= t.part->keys0 + t.part->n_keys || w.base >= t.to) {
+            w.segment--; // and stays there
+            w.n = 0;
+            return {nullptr, nullptr, 0, 0};
+        }
+        walk_enter(w, a, t);
+    }
+    int64_t offset = (int64_t)w.slot * a.slot_bytes;
+    key_tile out = {w.k + offset, w.v + offset, min(w.seen - w.slot, (int)KEYS_TILE), w.visible - w.slot};
+    w.slot += KEYS_TILE;
+    return out;
+}
+
+// --- instructions ---
+
+static __device__ __forceinline__ uint32_t shared_address(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+// 16 bytes from global to shared memory, past the registers; zeros if not `real`, and then nothing is read.
+static __device__ __forceinline__ void copy_16(uint32_t to, const void *from, bool real)
+{
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(real ? 16 : 0) : "memory");
+}
+
+static __device__ __forceinline__ void copies_commit()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+template <int LEFT> static __device__ __forceinline__ void copies_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
+}
+
+static __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t from)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(from)
+                 : "memory");
+}
+
+static __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], uint32_t from)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(from)
+                 : "memory");
+}
+
+template <typename T> struct matrix_unit;
+
+template <> struct matrix_unit<__nv_bfloat16> {
+    // c[16, 8] += a[16, 16] b[16, 8]
+    static __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+    {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+            "%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    }
+    static __device__ __forceinline__ uint32_t pack(float low, float high)
+    {
+        uint32_t r;
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+        return r;
+    }
+};
+
+template <> struct matrix_unit<__half> {
+    static __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+    {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    }
+    static __device__ __forceinline__ uint32_t pack(float low, float high)
+    {
+        uint32_t r;
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+        return r;
+    }
+};
+
+static __device__ __forceinline__ float exp2_fast(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// --- rows of D 16-bit elements in shared memory, 16-byte chunks swizzled so that eight rows of a matrix load meet all banks
+// ---
+
+template <int D> struct swizzled {
+    static constexpr int BYTES = 2 * D;
+    static constexpr int CHUNKS = D / 8;
+    // A row of 96 elements is one and a half times the banks wide: rows come back to the same banks two by two.
+    static constexpr bool HALF = D % 64 != 0;
+    static constexpr int MASK = HALF ? 63 : 127; // bits of a byte offset in a row that are swizzled
+
+    static __device__ __forceinline__ uint32_t flip(int row)
+    {
+        return HALF ? (uint32_t)((row >> 1) & 3) << 4 : (uint32_t)(row & 7) << 4;
+    }
+    static __device__ __forceinline__ uint32_t chunk(int row, int c)
+    {
+        return (uint32_t)(row * BYTES) + ((uint32_t)(c * 16) ^ flip(row));
+    }
+    // From a lane's address of chunk 0 or 1 of a row to the one `bytes` further, a multiple of 32.
+    static __device__ __forceinline__ uint32_t further(uint32_t lane, int bytes)
+    {
+        return (lane ^ (uint32_t)(bytes & MASK)) + (uint32_t)(bytes & ~MASK);
+    }
+};
+
+// --- the carry ---
+
+// A finished element, of a row of the carry.
+static __device__ __forceinline__ void put_finished(const attention_launch &a, int64_t row, int column, float x)
+{
+    const int heads = a.n_kv_heads * a.group;
+    const int64_t at = row / heads * a.ldo + row % heads * a.head_dim + column;
+
+    if (a.act == DTYPE_BF16) {
+        ((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(x);
+    } else {
+        ((__half *)a.out)[at] = __float2half_rn(x);
+    }
+}
+
+// The largest score as the kernels of the matrix unit keep it: before the scale.
+static __device__ __forceinline__ float unscaled(float m, float scale)
+{
+    return m == -INFINITY ? m : m / scale;
+}
+
+#endif

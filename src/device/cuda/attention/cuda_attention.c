@@ -1,0 +1,549 @@
+/* The op attention on the GPU: cuts a call into launches, by shape alone.
+   Rests on attention.h for the kernels. Read on in attention_hopper.cu.
+
+   The kernel of an item is that of its shape and of the card: many rows or few in a 16-bit type on the matrix unit, everything
+   else in fp32. Those for Hopper and for few rows can begin without a carry and finish rows themselves. A call whose items all
+   go to these, each in one launch, does so; for any other call the carry is cleared before and divided after. An item is cut
+   along its keys where its blocks alone would leave multiprocessors idle; how is decided by its own sizes and the card's, never
+   by the other items, so that its bits are those it would have alone. Lists that a launch cannot hold go on in the next launch.
+
+   Layer after layer asks for the same over other memory: a call that is the last one but for a shift of its keys and values
+   goes out with the last one's lists. In passes that repeat (record.c) they go to the table, and the grid is rounded up, so
+   that one recording serves many lengths. */
+#include "device/cuda/attention/cuda_attention.h"
+#include "device/cuda/runtime/kernels.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    STATIC_SHARED = 2048, /* that the kernels have beside what they ask for */
+    WAVES_MOST = 3,       /* more fillings of the card than this gain nothing from a cut */
+};
+
+typedef enum attention_kernel { HOPPER, PREFILL, DECODE, PLAIN, N_KERNELS } attention_kernel;
+
+/* What is queued: the list of one launch, and the grids. */
+typedef struct attention_work {
+    attention_kernel kernel;
+    const attention_lists *listed; /* on the card; NULL: given by value. In a pass that repeats it is there from again() on */
+    int32_t blocks, merge_rows;    /* merge_rows 0: nothing was split */
+    int32_t tile_rows;
+} attention_work;
+
+typedef struct attention_call {
+    cuda_device *dev;
+    attention_launch a;
+    attention_lists lists;
+    attention_kernel kernel;
+    int32_t keys_tile;   /* slots of a tile of the kernel */
+    bool native;         /* its kernels begin and finish rows */
+    int64_t rows;        /* of q */
+    int64_t blocks_held; /* by the card at once */
+    int64_t partial_floats;
+    int n_launches;
+    attention_work last;
+} attention_call;
+
+/* What the card's kernels are given, and the last call, if it was one launch from a list on the card. */
+struct attention_memo {
+    int shared_most;
+    map_encoder encoder; /* NULL: not a card for attention_hopper.cu */
+    unsigned *counters;  /* its two words */
+    bool valid, aligned, native;
+    int n_items;
+    int64_t ldq;
+    attention_shape shape;
+    attention_item items[PARTS_MAX]; /* their lists one behind the other in `segments` */
+    kv_segment segments[SEGMENTS_MAX];
+    attention_work work;
+};
+
+size_t cuda_table_slot_bytes(void)
+{
+    return sizeof(attention_lists);
+}
+
+static int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* wgmma is of compute capability 9.0 alone. */
+static cudaError_t open_hopper(cuda_device *dev, attention_memo *m)
+{
+    bool built = false;
+    cudaError_t status;
+
+    if (dev->sm != 90) {
+        return cudaSuccess;
+    }
+    status = attention_hopper_load(m->shared_most, &built);
+    if (status || !built) {
+        return status;
+    }
+    status = cudaMalloc((void **)&m->counters, 2 * sizeof *m->counters);
+    status = status ? status : cudaMemsetAsync(m->counters, 0, 2 * sizeof *m->counters, dev->stream);
+    return status ? status : attention_maps_open(&m->encoder);
+}
+
+lariat_status cuda_attention_open(cuda_device *dev)
+{
+    int most = 0;
+    cudaError_t status = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, dev->ordinal);
+
+    dev->attention = calloc(1, sizeof *dev->attention);
+    if (!dev->attention) {
+        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for attention" FREE_MEMORY, dev->ordinal, dev->name);
+    }
+    most -= STATIC_SHARED;
+    dev->attention->shared_most = most;
+    status = status ? status : open_hopper(dev, dev->attention);
+    status = status ? status : attention_prefill_load(most);
+    status = status ? status : attention_decode_load(most);
+    status = status ? status : attention_plain_load();
+    status = status ? status : attention_merge_load();
+    return status == cudaSuccess ? LARIAT_OK : cuda_failure(dev->ordinal, dev->name, "its kernels cannot be loaded", status);
+}
+
+void cuda_attention_close(cuda_device *dev)
+{
+    if (dev->attention) {
+        cudaFree(dev->attention->counters);
+    }
+    free(dev->attention);
+    dev->attention = NULL;
+}
+
+void cuda_attention_forget(cuda_device *dev)
+{
+    dev->attention->valid = false;
+}
+
+/* --- launches --- */
+
+/* Queues a launch whose list is on the card, and what merges its pieces. */
+static void queue(cuda_device *dev, const attention_launch *a, const attention_work *w)
+{
+    const char *name = w->kernel == DECODE ? "attention, few rows" : "attention in fp32";
+    uint32_t scale;
+
+    memcpy(&scale, &a->scale, sizeof scale);
+    if (HEARD(dev, (uintptr_t)name, (uintptr_t)w->listed, (uint64_t)w->blocks, (uint64_t)w->merge_rows, (uintptr_t)a->q,
+              (uint64_t)a->ldq, (uintptr_t)a->c.o, (uint64_t)a->shift, (uint64_t)a->head_dim, (uint64_t)a->group,
+              (uint64_t)a->n_kv_heads, scale, (uint64_t)a->kv_type, (uint64_t)a->fresh, (uintptr_t)a->out, (uint64_t)a->ldo)) {
+        return;
+    }
+    cuda_note(dev,
+              w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->listed, w->blocks)
+                                  : attention_plain_launch(dev->stream, a, w->listed, w->blocks),
+              name);
+    if (w->merge_rows) {
+        cuda_note(dev, attention_merge_launch(dev->stream, a, w->listed, true, w->merge_rows), "merge of attention");
+    }
+}
+
+/* As many KV heads as the second-level cache keeps: the keys of each are read by all of its rows. */
+static int32_t heads_together(const attention_call *call)
+{
+    enum { KEPT = 32 << 20 };
+    const attention_lists *l = &call->lists;
+    int64_t most = 1;
+
+    for (int32_t i = 0; i < l->n_parts; i++) {
+        int64_t bytes = 0;
+        for (int32_t k = 0; k < l->parts[i].n_keys; k++) {
+            bytes += 2 * (int64_t)l->keys[l->parts[i].keys0 + k].count * call->a.slot_bytes;
+        }
+        most = bytes > most ? bytes : most;
+    }
+    return most > KEPT ? 1 : most * call->a.n_kv_heads <= KEPT ? call->a.n_kv_heads : (int32_t)(KEPT / most);
+}
+
+static cudaError_t launch_hopper(attention_call *call)
+{
+    attention_memo *m = call->dev->attention;
+    attention_maps maps;
+    cudaError_t status = attention_maps_make(m->encoder, &call->a, &call->lists, call->rows, &maps);
+
+    call->a.heads_together = heads_together(call);
+    return status ? status
+                  : attention_hopper_launch(call->dev->stream, &call->a, &call->lists, &maps, call->dev->n_sms, m->counters);
+}
+
+/* Prefill is not repeated: its rows are as many as its masks say. */
+static void queue_prefill(attention_call *call, const attention_work *w)
+{
+    cuda_device *dev = call->dev;
+
+    if (cuda_repeats(dev)) {
+        cuda_not_repeated(dev);
+        return;
+    }
+    cuda_note(dev, w->kernel == HOPPER ? launch_hopper(call) : attention_prefill_launch(dev->stream, &call->a, &call->lists),
+              "attention");
+    if (w->merge_rows) {
+        cuda_note(dev, attention_merge_launch(dev->stream, &call->a, &call->lists, false, w->merge_rows), "merge of attention");
+    }
+}
+
+static void launch(attention_call *call)
+{
+    cuda_device *dev = call->dev;
+    attention_lists *l = &call->lists;
+    bool repeats = cuda_repeats(dev), split = call->partial_floats > 0 || repeats;
+    attention_work w = {.kernel = call->kernel, .blocks = l->n_blocks, .tile_rows = call->a.tile_rows};
+
+    if (l->n_parts == 0) {
+        return;
+    }
+    for (int i = 0; split && i < l->n_parts; i++) {
+        w.merge_rows += l->parts[i].stack * call->a.n_kv_heads;
+    }
+    if (repeats) { /* one recording for many lengths: at most half a filling of the card too many */
+        int32_t step = (dev->n_sms + 1) / 2;
+        w.blocks = (w.blocks + step - 1) / step * step;
+    }
+    if (call->kernel > PREFILL) {
+        w.listed = cuda_table(dev, l, sizeof *l);
+    }
+    if (call->kernel <= PREFILL) {
+        queue_prefill(call, &w);
+    } else {
+        queue(dev, &call->a, &w);
+    }
+    call->last = w;
+    call->n_launches++;
+    l->n_parts = l->n_keys = l->n_blocks = 0;
+    call->partial_floats = 0;
+}
+
+/* Into how many ranges of its key tiles a part is cut: as many as finish first, were all blocks equal. */
+static int32_t pieces_of(const attention_call *call, int64_t blocks, int64_t tiles, int64_t block_bytes)
+{
+    /* In tiles: what a block needs beside its tiles, and what partial results add to that. */
+    int64_t start = 2, split = call->kernel == DECODE ? 0 : 4, best = INT64_MAX;
+    int64_t least = call->kernel == DECODE ? 2 : 8; /* tiles of a piece */
+    int32_t pieces = 1;
+
+    for (int32_t n = 1; n <= PIECES_MAX; n++) {
+        int64_t cost = divide_up(blocks * n, call->blocks_held) * (divide_up(tiles, n) + start + (n > 1 ? split : 0));
+        if (n > 1 && (tiles / n < least || blocks * n > WAVES_MOST * call->blocks_held ||
+                      (size_t)(blocks * n * block_bytes) > call->dev->scratch_bytes)) {
+            break;
+        }
+        if (cost < best) {
+            best = cost;
+            pieces = n;
+        }
+    }
+    return pieces;
+}
+
+/* Some segments of an item become a part. */
+static void add_part(attention_call *call, const attention_item *item, const attention_keys keys[], int32_t n_keys)
+{
+    const attention_launch *a = &call->a;
+    attention_lists *l = &call->lists;
+    int32_t tile_rows = a->tile_rows, stack = item->count * a->group;
+    attention_part p = {.row = item->row, .stack = stack, .n_keys = n_keys, .rows = stack < tile_rows ? stack : tile_rows};
+    int64_t blocks = divide_up(stack, tile_rows) * a->n_kv_heads, floats = partial_floats(p.rows, a->head_dim);
+
+    for (int32_t i = 0; i < n_keys; i++) {
+        p.tiles += keys[i].tiles;
+    }
+    p.pieces = pieces_of(call, blocks, p.tiles, floats * (int64_t)sizeof(float));
+    blocks *= p.pieces;
+    floats = p.pieces > 1 ? floats * blocks : 0;
+    if (l->n_parts == PARTS_MAX || l->n_keys + n_keys > SEGMENTS_MAX || blocks > INT32_MAX / 2 - l->n_blocks ||
+        (size_t)(call->partial_floats + floats) * sizeof(float) > call->dev->scratch_bytes) {
+        launch(call);
+    }
+    p.keys0 = l->n_keys;
+    p.block0 = l->n_blocks;
+    p.partial0 = call->partial_floats;
+    memcpy(l->keys + l->n_keys, keys, (size_t)n_keys * sizeof *keys);
+    l->parts[l->n_parts++] = p;
+    l->n_keys += n_keys;
+    l->n_blocks += (int32_t)blocks;
+    call->partial_floats += floats;
+}
+
+/* A segment as the item sees it; false if no query of it sees any slot. */
+static bool keys_of(const attention_item *item, const kv_segment *s, int32_t tile, attention_keys *out)
+{
+    int64_t visible = s->first == KV_ALL_VISIBLE ? INT32_MAX : item->first - s->first + 1, most = visible + item->count - 1;
+
+    if (most > s->count) {
+        most = s->count;
+    }
+    if (most <= 0) {
+        return false;
+    }
+    *out = (attention_keys){s->k, s->v, s->head_stride, visible, s->count, (int32_t)divide_up(most, tile)};
+    return true;
+}
+
+static void add_item(attention_call *call, const attention_item *item)
+{
+    attention_keys keys[SEGMENTS_MAX];
+    int32_t n = 0;
+    bool again = false;
+
+    for (int32_t i = 0; i < item->n_segments; i++) {
+        if (n == SEGMENTS_MAX) {
+            if (again) {
+                launch(call); /* each part goes on from the carry that the one before it leaves */
+            }
+            add_part(call, item, keys, n);
+            again = true;
+            n = 0;
+        }
+        n += keys_of(item, &item->segments[i], call->keys_tile, &keys[n]);
+    }
+    if (n || call->native) { /* rows without keys are begun and finished too, in whatever call comes back with this list */
+        if (again) {
+            launch(call);
+        }
+        add_part(call, item, keys, n);
+    }
+}
+
+/* --- which kernel --- */
+
+static bool aligned(const void *p)
+{
+    return (uintptr_t)p % 16 == 0;
+}
+
+static bool call_aligned(const attention_launch *a, const attention_ends *ends)
+{
+    return aligned(a->q) && a->ldq % 8 == 0 && aligned(a->c.o) && (!ends || (aligned(ends->out) && ends->ldo % 8 == 0));
+}
+
+/* Whether bulk copies can be told of the queries and of all keys of an item: a box has at most 256 heads, and strides end at
+ * 2^40. */
+static bool fits_maps(const cuda_device *dev, const attention_launch *a, const attention_item *item)
+{
+    const hopper_form f = attention_hopper_form(a->head_dim);
+    bool fits = dev->attention->encoder && f.rows >= a->group && f.shared <= dev->attention->shared_most;
+
+    for (int32_t i = 0; fits && i < item->n_segments; i++) {
+        fits = item->segments[i].head_stride < ((int64_t)1 << 40) / a->slot_bytes;
+    }
+    return fits;
+}
+
+static attention_kernel kernel_of(const cuda_device *dev, const attention_launch *a, const attention_ends *ends,
+                                  const attention_item *item)
+{
+    const int most = dev->attention->shared_most;
+    bool fits = a->act == a->kv_type && a->act != DTYPE_F32 && a->scale > 0 && call_aligned(a, ends);
+
+    for (int32_t i = 0; fits && i < item->n_segments; i++) {
+        fits = aligned(item->segments[i].k) && aligned(item->segments[i].v);
+    }
+    if (fits && (int64_t)item->count * a->group <= DECODE_ROWS) {
+        return attention_decode_blocks(a->head_dim, most) ? DECODE : PLAIN;
+    }
+    if (fits && fits_maps(dev, a, item)) {
+        return HOPPER;
+    }
+    return fits && attention_prefill_blocks(a->head_dim, most) ? PREFILL : PLAIN;
+}
+
+/* Whether the kernels of all items begin and finish rows themselves, each item in one launch. */
+static bool is_native(const cuda_device *dev, const attention_launch *a, const attention_ends *ends,
+                      const attention_item items[], int n_items)
+{
+    bool native = true;
+
+    for (int i = 0; native && i < n_items; i++) {
+        attention_kernel kernel = kernel_of(dev, a, ends, &items[i]);
+        native = items[i].count <= 0 || ((kernel == HOPPER || kernel == DECODE) && items[i].n_segments <= SEGMENTS_MAX);
+    }
+    return native;
+}
+
+/* --- the call that was there before --- */
+
+static bool same_shape(const attention_shape *a, const attention_shape *b)
+{
+    return a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads && a->head_dim == b->head_dim && a->scale == b->scale &&
+           a->kv_type == b->kv_type;
+}
+
+/* Whether this call is the last one over keys and values that lie elsewhere, all of them *shift bytes further. */
+static bool same_call(const attention_memo *m, const attention_launch *a, const attention_ends *ends, bool native,
+                      const attention_shape *s, const attention_item items[], int n_items, int64_t *shift)
+{
+    const kv_segment *known = m->segments;
+    bool same = m->valid && m->n_items == n_items && m->ldq == a->ldq && m->aligned == call_aligned(a, ends) &&
+                m->native == native && same_shape(&m->shape, s);
+
+    *shift = 0;
+    for (int i = 0; same && i < n_items; i++) {
+        const attention_item *x = &items[i], *y = &m->items[i];
+        same = x->row == y->row && x->count == y->count && x->first == y->first && x->n_segments == y->n_segments;
+        for (int k = 0; same && k < x->n_segments; k++, known++) {
+            const kv_segment *p = &x->segments[k];
+            if (known == m->segments) {
+                *shift = (int64_t)((uintptr_t)p->k - (uintptr_t)known->k);
+            }
+            same = p->head_stride == known->head_stride && p->count == known->count && p->first == known->first &&
+                   (uintptr_t)p->k - (uintptr_t)known->k == (uintptr_t)*shift &&
+                   (uintptr_t)p->v - (uintptr_t)known->v == (uintptr_t)*shift;
+        }
+    }
+    return same && *shift % 16 == 0;
+}
+
+static void remember(attention_memo *m, const attention_call *call, const attention_ends *ends, bool native,
+                     const attention_shape *s, const attention_item items[], int n_items)
+{
+    int32_t n = 0;
+
+    m->valid = call->n_launches == 1 && call->last.kernel > PREFILL && n_items <= PARTS_MAX;
+    for (int i = 0; m->valid && i < n_items; i++) {
+        m->valid = n + items[i].n_segments <= SEGMENTS_MAX;
+        if (m->valid) {
+            m->items[i] = items[i];
+            memcpy(m->segments + n, items[i].segments, (size_t)items[i].n_segments * sizeof *m->segments);
+            n += items[i].n_segments;
+        }
+    }
+    m->n_items = n_items;
+    m->ldq = call->a.ldq;
+    m->aligned = call_aligned(&call->a, ends);
+    m->native = native;
+    m->shape = *s;
+    m->work = call->last;
+}
+
+/* --- the op --- */
+
+static attention_launch launch_of(const cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const carry *c)
+{
+    return (attention_launch){.q = q,
+                              .ldq = ldq,
+                              .c = *c,
+                              .partials = dev->scratch,
+                              .n_kv_heads = s->n_kv_heads,
+                              .group = s->n_heads / s->n_kv_heads,
+                              .head_dim = s->head_dim,
+                              .slot_bytes = (int32_t)dtype_row_bytes(s->kv_type, s->head_dim),
+                              .scale = s->scale,
+                              .act = dev->base.act,
+                              .kv_type = s->kv_type};
+}
+
+/* What a kernel's tiles are, and how many of its blocks the card holds. */
+static void set_tiles(attention_call *call)
+{
+    const attention_launch *a = &call->a;
+    const hopper_form f = attention_hopper_form(a->head_dim);
+    const int most = call->dev->attention->shared_most;
+    int held = 1;
+
+    call->keys_tile = KEYS_TILE;
+    switch (call->kernel) {
+    case HOPPER:
+        call->a.tile_rows = f.rows / a->group * a->group;
+        call->keys_tile = f.keys;
+        break;
+    case PREFILL:
+        call->a.tile_rows = PREFILL_ROWS;
+        held = attention_prefill_blocks(a->head_dim, most);
+        break;
+    case DECODE:
+        call->a.tile_rows = DECODE_ROWS;
+        held = attention_decode_blocks(a->head_dim, most);
+        break;
+    default:
+        call->a.tile_rows = attention_plain_rows(a->head_dim);
+        held = attention_plain_blocks(a->head_dim);
+    }
+    call->blocks_held = (int64_t)call->dev->n_sms * held;
+}
+
+/* All items from where a says they begin to where it says they end. */
+static void attend_items(cuda_device *dev, attention_launch *a, const attention_ends *ends, bool native,
+                         const attention_shape *s, const attention_item items[], int n_items)
+{
+    attention_memo *memo = dev->attention;
+    attention_call call;
+
+    if (same_call(memo, a, ends, native, s, items, n_items, &a->shift)) {
+        a->tile_rows = memo->work.tile_rows;
+        queue(dev, a, &memo->work);
+        return;
+    }
+    memset(&call, 0, sizeof call); /* a launch takes all of it */
+    a->shift = 0;
+    call.dev = dev;
+    call.native = native;
+    call.a = *a;
+    for (int i = 0; i < n_items; i++) {
+        call.rows = items[i].row + items[i].count > call.rows ? items[i].row + items[i].count : call.rows;
+    }
+    for (call.kernel = 0; call.kernel < N_KERNELS; call.kernel++) {
+        for (int i = 0; i < n_items; i++) {
+            if (items[i].count > 0 && kernel_of(dev, a, ends, &items[i]) == call.kernel) {
+                set_tiles(&call);
+                add_item(&call, &items[i]);
+            }
+        }
+        launch(&call);
+    }
+    remember(memo, &call, ends, native, s, items, n_items);
+}
+
+/* "No key seen" for the rows of all items, and their division, where kernels do neither. */
+static void clear_rows(cuda_device *dev, const attention_shape *s, const attention_item items[], int n_items, const carry *c)
+{
+    static const char op[] = "attention, clear";
+    int64_t row, count;
+
+    for (int i = 0; attention_stretch(items, n_items, &i, &row, &count);) {
+        carry rows = carry_from(c, s, row);
+        if (!HEARD(dev, (uintptr_t)op, (uintptr_t)rows.o, (uintptr_t)rows.m, (uint64_t)s->n_heads, (uint64_t)s->head_dim,
+                   (uint64_t)count)) {
+            cuda_note(dev, cuda_carry_clear(dev->stream, &rows, s, count), op);
+        }
+    }
+}
+
+static void finish_rows(cuda_device *dev, const attention_shape *s, const attention_item items[], int n_items, const carry *c,
+                        const attention_ends *ends)
+{
+    static const char op[] = "attention, finish";
+    int64_t row, count;
+
+    for (int i = 0; attention_stretch(items, n_items, &i, &row, &count);) {
+        carry rows = carry_from(c, s, row);
+        void *out = act_at(&dev->base, ends->out, row * ends->ldo);
+        if (!HEARD(dev, (uintptr_t)op, (uintptr_t)rows.o, (uintptr_t)rows.m, (uint64_t)s->n_heads, (uint64_t)s->head_dim,
+                   (uint64_t)count, (uintptr_t)out, (uint64_t)ends->ldo)) {
+            cuda_note(dev, cuda_carry_finish(dev->stream, dev->base.act, &rows, s, count, out, ends->ldo), op);
+        }
+    }
+}
+
+void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
+                    int n_items, const carry *c, const attention_ends *ends)
+{
+    attention_launch a = launch_of(dev, s, q, ldq, c);
+    bool native = is_native(dev, &a, ends, items, n_items);
+
+    if (ends && native) {
+        a.fresh = ends->fresh;
+        a.out = ends->out;
+        a.ldo = ends->ldo;
+    } else if (ends && ends->fresh) {
+        clear_rows(dev, s, items, n_items, c);
+    }
+    attend_items(dev, &a, ends, native, s, items, n_items);
+    if (ends && ends->out && !native) {
+        finish_rows(dev, s, items, n_items, c, ends);
+    }
+}

@@ -1,0 +1,494 @@
+/* One card as a device: opening and closing it, its memory, the table of operations, and what went wrong.
+   Rests on the CUDA runtime, transfer.c and gemm.c. The kernels behind the operations are named in kernels.h. */
+#include "device/cuda/runtime/cuda_device.h"
+#include "device/cuda/runtime/kernels.h"
+#include "device/cuda/runtime/module.h"
+
+#include <nvtx3/nvToolsExt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Working memory of all ops: cublasLt asks for 32 MiB on Hopper; attention's partial results and sums before their bias take
+ * the same. */
+static const size_t SCRATCH_BYTES = (size_t)64 << 20;
+
+size_t cuda_device_memory(void)
+{
+    return SCRATCH_BYTES + cuda_record_memory();
+}
+
+static cuda_device *of(device *dev)
+{
+    cuda_device *d = (cuda_device *)dev;
+
+    cuda_enter(d);
+    cuda_stamps_pass(d);
+    return d;
+}
+
+/* The same for an operation, as a range that profilers show until leave(). */
+static cuda_device *enter(device *dev, const char *op)
+{
+    nvtxRangePushA(op);
+    return of(dev);
+}
+
+static void leave(void)
+{
+    (void)nvtxRangePop();
+}
+
+static uint64_t bits(float x)
+{
+    uint32_t b;
+
+    memcpy(&b, &x, sizeof b);
+    return b;
+}
+
+/* Words for cuda_heard(): an operation is known by its name's address. */
+#define WORD(x) ((uint64_t)(uintptr_t)(x))
+
+/* --- memory --- */
+
+static double gib(size_t bytes)
+{
+    return (double)bytes / (double)(1 << 30);
+}
+
+static lariat_status op_reserve(device *dev, size_t bytes, const char *what, void **out)
+{
+    cuda_device *d = of(dev);
+    cudaError_t status = cudaMalloc(out, bytes);
+
+    if (status == cudaErrorMemoryAllocation) {
+        size_t free = 0, total = 0;
+        (void)cudaGetLastError();
+        (void)cudaMemGetInfo(&free, &total);
+        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for %s: it takes %.2f GiB, and %.2f of %.2f GiB are free",
+                    d->ordinal, d->name, what, gib(bytes), gib(free), gib(total));
+    }
+    if (status == cudaSuccess) {
+        status = cudaMemsetAsync(*out, CUDA_UNWRITTEN, bytes, d->stream);
+    }
+    return status == cudaSuccess ? LARIAT_OK : cuda_failure(d->ordinal, d->name, what, status);
+}
+
+static void op_release(device *dev, void *block, size_t bytes)
+{
+    cuda_device *d = of(dev);
+
+    (void)bytes;
+    cuda_note(d, cudaFree(block), "release");
+}
+
+static void op_upload(device *dev, void *to, const void *from, size_t bytes)
+{
+    cuda_device *d = of(dev);
+
+    if (cuda_repeats(d)) {
+        cuda_not_repeated(d);
+        return;
+    }
+    cuda_upload(d, to, from, bytes);
+}
+
+static void op_download(device *dev, void *to, const void *from, size_t bytes)
+{
+    cuda_device *d = of(dev);
+
+    if (cuda_repeats(d)) {
+        cuda_not_repeated(d);
+        return;
+    }
+    cuda_download(d, to, from, bytes);
+}
+
+static lariat_status op_make_random(device *dev, const matrix *to, dtype type, uint64_t seed)
+{
+    cuda_device *d = of(dev);
+
+    if (dtype_block_elements(type) > 1) {
+        return fail(LARIAT_UNSUPPORTED, "CUDA: random weights of %s are made on the host; here F32, F16 and BF16 are", dtype_name(type));
+    }
+    cuda_note(d, cuda_random(d->stream, to, type, seed), "make_random");
+    return LARIAT_OK;
+}
+
+/* Tells the first failure, and forgets it. */
+static lariat_status told(cuda_device *d)
+{
+    cudaError_t status = d->failed;
+
+    d->failed = cudaSuccess;
+    return status == cudaSuccess ? LARIAT_OK : cuda_failure(d->ordinal, d->name, d->failed_at, status);
+}
+
+static lariat_status op_finish(device *dev)
+{
+    cuda_device *d = enter(dev, "finish");
+
+    cuda_record_stop(d);
+    cuda_note(d, cudaStreamSynchronize(d->stream), "work of the card");
+    cuda_land(d);
+    leave();
+    return told(d);
+}
+
+/* What could not be queued is told here: nobody shall wait for it. */
+static lariat_status op_mark(device *dev)
+{
+    cuda_device *d = of(dev);
+
+    cuda_mark(d);
+    return told(d);
+}
+
+static lariat_status op_reach(device *dev)
+{
+    cuda_device *d = enter(dev, "reach");
+
+    cuda_reach(d);
+    leave();
+    return told(d);
+}
+
+static void op_listen(device *dev)
+{
+    cuda_listen(of(dev));
+}
+
+static bool op_again(device *dev)
+{
+    return cuda_again(of(dev));
+}
+
+static int64_t op_stamp(device *dev, void *stream)
+{
+    cuda_device *d = (cuda_device *)dev;
+
+    cuda_enter(d);
+    return cuda_stamp(d, stream);
+}
+
+static bool op_stamped(device *dev, int64_t number, double *seconds)
+{
+    return cuda_stamped((cuda_device *)dev, number, seconds);
+}
+
+static bool op_heard(device *dev, const uint64_t words[], int n)
+{
+    cuda_stamps_pass((cuda_device *)dev);
+    return cuda_heard((cuda_device *)dev, words, n);
+}
+
+/* --- operations --- */
+
+static void op_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *made, int64_t n)
+{
+    static const char op[] = "embed";
+    cuda_device *d = enter(dev, op);
+
+    if (!HEARD(d, WORD(op), WORD(x), WORD(table->data), WORD(tokens), WORD(made), WORD(n))) {
+        cuda_note(d, cuda_embed(d->stream, x, table, tokens, made, n), op);
+    }
+    leave();
+}
+
+static void op_rms_norm(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t width)
+{
+    static const char op[] = "rms_norm";
+    cuda_device *d = enter(dev, op);
+
+    if (!HEARD(d, WORD(op), WORD(out), WORD(x), WORD(weight), bits(eps), WORD(n), WORD(width))) {
+        cuda_note(d, cuda_rms_norm(d->stream, dev->act, out, x, weight, eps, n, width), op);
+    }
+    leave();
+}
+
+static bool heard_linear(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
+{
+    bool heard = HEARD(d, WORD(op), WORD(x), WORD(ldx), WORD(n));
+
+    for (int i = 0; i < n_jobs; i++) {
+        const linear_job *j = &jobs[i];
+        heard = HEARD(d, WORD(j->w->data), WORD(j->w->cols), WORD(j->row0), WORD(j->rows), WORD(j->bias), WORD(j->type), WORD(j->y),
+                      WORD(j->ldy), WORD(j->add));
+    }
+    return heard;
+}
+
+/* Few rows: all matrices in one launch. More: each by cublasLt. F32, and what is not aligned: by plain multiply-adds. */
+static void queue_linear(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
+{
+    dtype act = d->base.act;
+
+    if (cuda_linear_small_can(act, x, ldx, n, jobs, n_jobs)) {
+        cuda_note(d, cuda_linear_small(d->stream, act, x, ldx, n, jobs, n_jobs), op);
+        return;
+    }
+    for (int i = 0; i < n_jobs; i++) {
+        if (act == DTYPE_F32 || n <= CUDA_SMALL_ROWS) {
+            cuda_note(d, cuda_linear_plain(d->stream, act, x, ldx, n, &jobs[i]), op);
+        } else {
+            cuda_gemm_apply(d, x, ldx, n, &jobs[i]);
+        }
+    }
+}
+
+static void op_linear(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
+{
+    static const char op[] = "linear";
+    cuda_device *d = enter(dev, op);
+
+    if (n_jobs > 0 && n > 0 && !heard_linear(d, op, x, ldx, n, jobs, n_jobs)) {
+        queue_linear(d, op, x, ldx, n, jobs, n_jobs);
+    }
+    leave();
+}
+
+static void op_rope_angles(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq,
+                           int64_t half, float factor)
+{
+    static const char op[] = "rope_angles";
+    cuda_device *d = enter(dev, op);
+
+    if (!HEARD(d, WORD(op), WORD(cos), WORD(sin), WORD(positions), WORD(n), WORD(inv_freq), WORD(half), bits(factor))) {
+        cuda_note(d, cuda_rope_angles(d->stream, cos, sin, positions, n, inv_freq, half, factor), op);
+    }
+    leave();
+}
+
+static void op_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos,
+                    const float *sin, rope_style style)
+{
+    static const char op[] = "rope";
+    cuda_device *d = enter(dev, op);
+
+    if (!HEARD(d, WORD(op), WORD(x), WORD(ldx), WORD(n), WORD(heads), WORD(head_dim), WORD(cos), WORD(sin), WORD(style))) {
+        cuda_note(d, cuda_rope(d->stream, dev->act, x, ldx, n, heads, head_dim, cos, sin, style), op);
+    }
+    leave();
+}
+
+static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
+                        int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
+{
+    static const char op[] = "kv_store";
+    cuda_device *d = enter(dev, op);
+
+    if (!HEARD(d, WORD(op), WORD(cache), WORD(type), WORD(head_stride), WORD(slots), WORD(x), WORD(ldx), WORD(n), WORD(heads), WORD(head_dim))) {
+        cuda_note(d, cuda_kv_store(d->stream, dev->act, cache, type, head_stride, slots, x, ldx, n, heads, head_dim), op);
+    }
+    leave();
+}
+
+static void op_carry_clear(device *dev, const carry *c, const attention_shape *s, int64_t rows)
+{
+    static const char op[] = "carry_clear";
+    cuda_device *d = enter(dev, op);
+
+    if (!HEARD(d, WORD(op), WORD(c->o), WORD(s->n_heads), WORD(s->head_dim), WORD(rows))) {
+        cuda_note(d, cuda_carry_clear(d->stream, c, s, rows), op);
+    }
+    leave();
+}
+
+static void op_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
+                         int n_items, const carry *c, const attention_ends *ends)
+{
+    cuda_attention(enter(dev, "attention"), s, q, ldq, items, n_items, c, ends);
+    leave();
+}
+
+static void op_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows)
+{
+    static const char op[] = "carry_merge";
+    cuda_device *d = enter(dev, op);
+
+    if (!HEARD(d, WORD(op), WORD(into->o), WORD(from->o), WORD(s->n_heads), WORD(s->head_dim), WORD(rows))) {
+        cuda_note(d, cuda_carry_merge(d->stream, into, from, s, rows), op);
+    }
+    leave();
+}
+
+static void op_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo)
+{
+    static const char op[] = "carry_finish";
+    cuda_device *d = enter(dev, op);
+
+    if (!HEARD(d, WORD(op), WORD(c->o), WORD(s->n_heads), WORD(s->head_dim), WORD(rows), WORD(out), WORD(ldo))) {
+        cuda_note(d, cuda_carry_finish(d->stream, dev->act, c, s, rows, out, ldo), op);
+    }
+    leave();
+}
+
+static void op_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t width)
+{
+    static const char op[] = "silu_mul";
+    cuda_device *d = enter(dev, op);
+
+    if (!HEARD(d, WORD(op), WORD(g), WORD(ldg), WORD(u), WORD(ldu), WORD(n), WORD(width))) {
+        cuda_note(d, cuda_silu_mul(d->stream, dev->act, g, ldg, u, ldu, n, width), op);
+    }
+    leave();
+}
+
+static void op_place(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add)
+{
+    static const char op[] = "place";
+    cuda_device *d = enter(dev, op);
+    bool heard = HEARD(d, WORD(op), WORD(type), WORD(y), WORD(ldy), WORD(n), WORD(add));
+
+    for (int i = 0; i < n_parts; i++) {
+        heard = HEARD(d, WORD(parts[i].from), WORD(parts[i].column), WORD(parts[i].width));
+    }
+    if (!heard) {
+        cuda_note(d, cuda_place(d->stream, type, y, ldy, parts, n_parts, n, add), op);
+    }
+    leave();
+}
+
+static void op_sample(device *dev, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
+                      const sample_setting *settings)
+{
+    static const char op[] = "sample";
+    cuda_device *d = enter(dev, op);
+
+    if (!HEARD(d, WORD(op), WORD(tokens), WORD(logits), WORD(ld), WORD(n), WORD(vocab), WORD(settings))) {
+        cuda_note(d, cuda_sample(d->stream, tokens, logits, ld, n, vocab, settings), op);
+    }
+    leave();
+}
+
+/* --- opening --- */
+
+static void op_close(device *dev)
+{
+    cuda_device *d = of(dev);
+
+    if (d->stream) {
+        (void)cudaStreamSynchronize(d->stream);
+    }
+    cuda_record_close(d);
+    cuda_stamps_close(d);
+    cuda_attention_close(d);
+    cuda_gemm_close(d);
+    cuda_staging_close(d);
+    (void)cudaFree(d->scratch);
+    if (d->stream) {
+        (void)cudaStreamDestroy(d->stream);
+    }
+    free(d);
+}
+
+static const device_ops cuda_ops = {
+    .name = "cuda",
+    .reserve = op_reserve,
+    .release = op_release,
+    .upload = op_upload,
+    .download = op_download,
+    .load = cuda_load_matrix,
+    .make_random = op_make_random,
+    .finish = op_finish,
+    .mark = op_mark,
+    .reach = op_reach,
+    .listen = op_listen,
+    .again = op_again,
+    .heard = op_heard,
+    .stamp = op_stamp,
+    .stamped = op_stamped,
+    .embed = op_embed,
+    .rms_norm = op_rms_norm,
+    .linear = op_linear,
+    .rope_angles = op_rope_angles,
+    .rope = op_rope,
+    .kv_store = op_kv_store,
+    .carry_clear = op_carry_clear,
+    .attention = op_attention,
+    .carry_merge = op_carry_merge,
+    .carry_finish = op_carry_finish,
+    .silu_mul = op_silu_mul,
+    .place = op_place,
+    .sample = op_sample,
+    .close = op_close,
+};
+
+/* Every kernel (attention's: cuda_attention_open) onto the card now: what is loaded when it is first launched would wait for what runs then. */
+static cudaError_t load_kernels(void)
+{
+    cudaError_t (*const files[])(void) = {cuda_elementwise_load, cuda_linear_load, cuda_unpack_load, cuda_random_load,
+                                        cuda_sample_load};
+    cudaError_t status = cudaSuccess;
+
+    for (size_t i = 0; i < sizeof files / sizeof *files && status == cudaSuccess; i++) {
+        status = files[i]();
+    }
+    return status;
+}
+
+static cudaError_t open_card(cuda_device *d)
+{
+    struct cudaDeviceProp p;
+    cudaError_t status = cudaSetDevice(d->ordinal);
+
+    if (status == cudaSuccess) {
+        status = cudaGetDeviceProperties(&p, d->ordinal);
+    }
+    if (status != cudaSuccess) {
+        return status;
+    }
+    snprintf(d->name, sizeof d->name, "%.95s", p.name);
+    d->sm = 10 * p.major + p.minor;
+    d->n_sms = p.multiProcessorCount;
+    return d->sm < CUDA_SM_LEAST ? cudaSuccess : cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking);
+}
+
+static lariat_status open_parts(cuda_device *d)
+{
+    cudaError_t status = open_card(d);
+
+    if (status != cudaSuccess) {
+        return cuda_failure(d->ordinal, d->name, "cannot be opened", status);
+    }
+    if (d->sm < CUDA_SM_LEAST) {
+        return fail(LARIAT_UNSUPPORTED,
+                    "CUDA: card %d (%s) has compute capability %d.%d, the kernels need %d.%d (Ampere) or later: use another card, or the CPU", d->ordinal,
+                    d->name, d->sm / 10, d->sm % 10, CUDA_SM_LEAST / 10, CUDA_SM_LEAST % 10);
+    }
+    status = load_kernels();
+    if (status != cudaSuccess) {
+        return cuda_failure(d->ordinal, d->name, "its kernels cannot be loaded", status);
+    }
+    d->base.stream = d->stream;
+    TRY(cuda_attention_open(d));
+    TRY(op_reserve(&d->base, SCRATCH_BYTES, "working memory", &d->scratch));
+    d->scratch_bytes = SCRATCH_BYTES;
+    TRY(cuda_staging_open(d));
+    TRY(cuda_record_open(d));
+    TRY(cuda_stamps_open(d));
+    if (d->base.act != DTYPE_F32) {
+        TRY(cuda_gemm_open(d));
+    }
+    return op_finish(&d->base);
+}
+
+lariat_status cuda_device_open(int ordinal, dtype act, device **out)
+{
+    cuda_device *d = calloc(1, sizeof *d);
+
+    *out = NULL;
+    if (!d) {
+        return fail(LARIAT_NO_MEMORY, "CUDA: card %d: no memory for its description" FREE_MEMORY, ordinal);
+    }
+    d->base = (device){.ops = &cuda_ops, .act = act};
+    d->ordinal = ordinal;
+    lariat_status status = open_parts(d);
+    if (status != LARIAT_OK) {
+        op_close(&d->base);
+        return status;
+    }
+    *out = &d->base;
+    return LARIAT_OK;
+}

@@ -1,0 +1,156 @@
+/* What the files of the CUDA device share: the device itself, and how a failure is kept.
+   Rests on the CUDA runtime. device.c opens it; kernels.h names the launches; module.h is what the program sees. For C17 and
+   for nvcc. */
+#ifndef DEVICE_CUDA_RUNTIME_CUDA_DEVICE_H
+#define DEVICE_CUDA_RUNTIME_CUDA_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cuda_runtime_api.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "device/device.h"
+
+typedef struct cuda_staging cuda_staging; /* pinned memory between host and card: transfer.c */
+typedef struct cuda_gemm cuda_gemm;       /* cublasLt and the algorithms chosen so far: gemm.c; NULL in F32 runs */
+typedef struct cuda_square cuda_square;   /* one product by several algorithms: gemm.c */
+typedef struct cuda_record cuda_record;   /* work that comes again: record.c */
+typedef struct cuda_stamps cuda_stamps;   /* moments of its streams: stamps.c */
+typedef struct attention_memo attention_memo; /* the last call of attention: attention.c */
+
+struct cuda_ceilings; /* module.h */
+
+/* One card as one rank sees it. All work goes to `stream`, in order; nothing is ever allocated or waited for by an op. */
+typedef struct cuda_device {
+    device base; /* first, so that a device * is a cuda_device * */
+    int ordinal;
+    int sm;    /* compute capability, 90 for 9.0 */
+    int n_sms; /* multiprocessors */
+    char name[96];
+    cudaStream_t stream;
+    /* Free for any op of this stream, kept by none: aligned to 256 bytes, contents undefined. */
+    void *scratch;
+    size_t scratch_bytes;
+    cuda_staging *staging;
+    cuda_gemm *gemm;
+    cuda_record *record;
+    cuda_stamps *stamps;
+    attention_memo *attention;
+    /* The first failure since the last finish(), and the op that met it; finish() tells and forgets. */
+    cudaError_t failed;
+    const char *failed_at;
+} cuda_device;
+
+/* What fresh memory is filled with: NaN in every type of a run, so that what is read before it was written shows in every test and is
+   never taken for a result. */
+enum { CUDA_UNWRITTEN = 0xFF };
+
+/* Keeps the first failure; `op` is a literal. What every launch, copy or call of the runtime returns goes through this. */
+static inline void cuda_note(cuda_device *dev, cudaError_t status, const char *op)
+{
+    if (status != cudaSuccess && dev->failed == cudaSuccess) {
+        dev->failed = status;
+        dev->failed_at = op;
+    }
+}
+
+/* Makes the card the calling thread's: before anything of the runtime is called. Cheap where it is already. */
+static inline void cuda_enter(cuda_device *dev)
+{
+    cuda_note(dev, cudaSetDevice(dev->ordinal), "cudaSetDevice");
+}
+
+/* --- module.c --- */
+
+/* Gives the reason of a failed call of the runtime: "CUDA: card 0 (NVIDIA H200): what: out of memory". */
+lariat_status cuda_failure(int ordinal, const char *name, const char *what, cudaError_t status);
+
+/* --- device.c --- */
+
+lariat_status cuda_device_open(int ordinal, dtype act, device **out);
+size_t cuda_device_memory(void);
+
+/* --- transfer.c --- */
+
+lariat_status cuda_staging_open(cuda_device *dev);
+void cuda_staging_close(cuda_device *dev);
+/* Pinned memory that it takes. */
+size_t cuda_staging_pinned(void);
+void cuda_upload(cuda_device *dev, void *to, const void *from, size_t bytes);
+void cuda_download(cuda_device *dev, void *to, const void *from, size_t bytes);
+/* Downloads reach the host's memory: the stream is idle, no mark stands any more. */
+void cuda_land(cuda_device *dev);
+/* Marks, as in device.h; reach brings what was downloaded before the oldest one to the host's memory. */
+void cuda_mark(cuda_device *dev);
+void cuda_reach(cuda_device *dev);
+lariat_status cuda_load_matrix(device *dev, const matrix *to, const matrix *from);
+
+/* --- record.c: operations that come again are recorded and repeated --- */
+
+lariat_status cuda_record_open(cuda_device *dev);
+void cuda_record_close(cuda_device *dev);
+size_t cuda_record_memory(void);
+/* See device.h. */
+void cuda_listen(cuda_device *dev);
+bool cuda_again(cuda_device *dev);
+/* Ends listening or recording without a result: the pass was given up. */
+void cuda_record_stop(cuda_device *dev);
+/* Asked by whatever is about to queue something, with all that it depends on: whether it must not, as it is only listened to. */
+bool cuda_heard(cuda_device *dev, const uint64_t words[], int n);
+#define HEARD(dev, ...)                                                                                                            \
+    cuda_heard(dev, (const uint64_t[]){__VA_ARGS__}, (int)(sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)))
+/* Not queued directly: what is asked for now may be repeated later. */
+bool cuda_repeats(const cuda_device *dev);
+/* Called by what cannot be repeated with other keys or other rows: this pass is not recorded. */
+void cuda_not_repeated(cuda_device *dev);
+/* Brings a list that may be another one when the work is repeated, at most cuda_table_slot_bytes(), to the card: where it lies
+   when what is queued next begins. */
+const void *cuda_table(cuda_device *dev, const void *from, size_t bytes);
+
+/* --- stamps.c: when what was queued was done --- */
+
+lariat_status cuda_stamps_open(cuda_device *dev);
+void cuda_stamps_close(cuda_device *dev);
+/* See device.h. */
+int64_t cuda_stamp(cuda_device *dev, cudaStream_t stream);
+bool cuda_stamped(cuda_device *dev, int64_t number, double *seconds);
+/* Something may be queued from here on: the next moment is another one. */
+void cuda_stamps_pass(cuda_device *dev);
+
+/* --- attention.c --- */
+
+lariat_status cuda_attention_open(cuda_device *dev);
+void cuda_attention_close(cuda_device *dev);
+/* The list of the last call has left the card. */
+void cuda_attention_forget(cuda_device *dev);
+size_t cuda_table_slot_bytes(void);
+
+/* --- gemm.c --- */
+
+lariat_status cuda_gemm_open(cuda_device *dev);
+void cuda_gemm_close(cuda_device *dev);
+/* One matrix on any number of rows of a 16-bit type. */
+void cuda_gemm_apply(cuda_device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *job);
+/* y = w x of square matrices, dense and aligned to 256 bytes, by any of the algorithms that cublasLt names for them: choices
+   are numbered from 0, so many as cuda_square_choices says. */
+lariat_status cuda_square_open(cuda_device *dev, int64_t side, cuda_square **out);
+int cuda_square_choices(const cuda_square *s);
+void cuda_square_queue(cuda_device *dev, const cuda_square *s, int choice, const void *w, const void *x, void *y);
+/* NULL is allowed. */
+void cuda_square_close(cuda_device *dev, cuda_square *s);
+
+/* --- ceilings.c --- */
+
+/* See module.h. */
+lariat_status cuda_measure(int ordinal, dtype act, struct cuda_ceilings *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,91 @@
+/* The launches of all kernels, as C functions: queued on the stream that is given; what comes back is the status of the launch.
+   Rests on internal.h. Each is told beside its op in device.h; the kernels stand in the .cu file that the heading names.
+
+   Every file has a function ..._load: it brings the file's kernels onto the card, so that no launch loads code later, beside a
+   grid that waits. Those of ceilings.cu run where nothing else does, and are loaded then. Types: `act` is F32, F16 or BF16. Lists of the host are passed by value, in as many launches as they
+   need. */
+#ifndef DEVICE_CUDA_RUNTIME_KERNELS_H
+#define DEVICE_CUDA_RUNTIME_KERNELS_H
+
+#include "device/cuda/runtime/cuda_device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- elementwise.cu --- */
+
+cudaError_t cuda_elementwise_load(void);
+cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *made,
+                       int64_t n);
+cudaError_t cuda_rms_norm(cudaStream_t stream, dtype act, void *out, const float *x, const float *weight, float eps, int64_t n,
+                          int64_t d);
+cudaError_t cuda_rope_angles(cudaStream_t stream, float *cos, float *sin, const int64_t *positions, int64_t n,
+                             const float *inv_freq, int64_t half, float factor);
+cudaError_t cuda_rope(cudaStream_t stream, dtype act, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim,
+                      const float *cos, const float *sin, rope_style style);
+cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype type, int64_t head_stride,
+                          const int64_t *slots, const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
+cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
+                          int64_t d);
+cudaError_t cuda_place(cudaStream_t stream, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts,
+                       int64_t n, bool add);
+cudaError_t cuda_carry_clear(cudaStream_t stream, const carry *c, const attention_shape *s, int64_t rows);
+cudaError_t cuda_carry_merge(cudaStream_t stream, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
+cudaError_t cuda_carry_finish(cudaStream_t stream, dtype act, const carry *c, const attention_shape *s, int64_t rows, void *out,
+                              int64_t ldo);
+/* y[t, r] = sums[t, r] + bias[r], rounded to `type`; sums [n, rows] dense, which may be y itself where y is F32 and ldy =
+   rows. */
+cudaError_t cuda_add_bias(cudaStream_t stream, dtype type, void *y, int64_t ldy, const float *sums, int64_t ld_sums,
+                          const float *bias, int64_t n, int64_t rows);
+
+/* --- linear.cu --- */
+
+/* so many rows of x are one tile of the tensor cores: the matrix is read once, at the rate of memory */
+enum { CUDA_SMALL_ROWS = 16 };
+
+cudaError_t cuda_linear_load(void);
+/* 1 to CUDA_SMALL_ROWS rows of a 16-bit type, on tensor cores. Only where cuda_linear_small_can says so. */
+bool cuda_linear_small_can(dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
+cudaError_t cuda_linear_small(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
+                              int n_jobs);
+/* Any type, shape and alignment, by fused multiply-adds of fp32. */
+cudaError_t cuda_linear_plain(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job *job);
+
+/* --- unpack.cu, random.cu --- */
+
+cudaError_t cuda_unpack_load(void);
+/* Rows of stored blocks, already on the card, one after the other `from_bytes` apart, as rows of `to` from `row0` on. */
+cudaError_t cuda_unpack(cudaStream_t stream, const matrix *to, int64_t row0, int64_t rows, dtype type, const void *from,
+                        size_t from_bytes);
+cudaError_t cuda_random_load(void);
+/* The elements that model/random.c makes for a matrix of plain type `type`, converted to the type of `to`. */
+cudaError_t cuda_random(cudaStream_t stream, const matrix *to, dtype type, uint64_t seed);
+
+/* --- sample.cu --- */
+
+cudaError_t cuda_sample_load(void);
+cudaError_t cuda_sample(cudaStream_t stream, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
+                        const sample_setting *settings);
+
+/* --- ceilings.cu: what is measured --- */
+
+/* Fused multiply-adds of fp32 on all lanes of so many multiprocessors, about a millisecond of them; and how many operations
+   that is. `keep` is a word of the card's memory. */
+cudaError_t cuda_fma_burst(cudaStream_t stream, int n_sms, void *keep);
+double cuda_fma_burst_operations(int n_sms);
+/* Reads `bytes` once: a multiple of cuda_read_turn_bytes, what all blocks of the grid read in a turn. */
+cudaError_t cuda_read_all(cudaStream_t stream, int n_sms, const void *data, size_t bytes, void *keep);
+size_t cuda_read_turn_bytes(int n_sms);
+
+/* --- attention*.cu --- */
+
+/* The op itself: chooses the kernel by shape and type, keeps its failure in the device. */
+void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
+                    int n_items, const carry *c, const attention_ends *ends);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,278 @@
+/* Reading tokenizer.ggml.*: "gpt2" (byte-level, with merges, expressions known by name) and "llama" (SentencePiece, by score).
+   Rests on format/gguf.h.
+   Read on in text/vocabulary.h. */
+#include "text/gguf_vocabulary.h"
+
+#include "base/strings.h"
+#include "text/tables.h"
+
+#include <string.h>
+
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
+
+typedef struct reader {
+    const gguf *g;
+    vocabulary *v;
+    const gguf_array *tokens, *types, *scores;
+} reader;
+
+/* The steps of a kind of byte-level vocabulary. */
+static lariat_status set_pre(reader *r, const char *pre, size_t size)
+{
+    vocabulary *v = r->v;
+    split_step digits = { .kind = SPLIT_EXPRESSION, .expression = expression_digit };
+    split_step llama3 = { .kind = SPLIT_EXPRESSION, .expression = expression_llama3 };
+    split_step bytes = { .kind = SPLIT_BYTE_LEVEL, .prepend = PREPEND_NEVER };
+
+    v->byte_level = true;
+    if (text_is(pre, size, "smollm")) {
+        bytes.expression = expression_gpt2;
+        TRY(vocabulary_step(v, &digits));
+        return vocabulary_step(v, &bytes);
+    }
+    if (text_is(pre, size, "llama-bpe")) {
+        v->ignore_merges = true;
+        v->adds_bos = true; /* unless the file says otherwise */
+        TRY(vocabulary_step(v, &llama3));
+        return vocabulary_step(v, &bytes);
+    }
+    return fail(LARIAT_UNSUPPORTED, "%s: pre-tokenizer \"%.*s\" is not supported, only smollm and llama-bpe", gguf_path(r->g),
+                size < 64 ? (int)size : 64, pre);
+}
+
+/* SentencePiece's normalization, which the file may only vary. */
+static lariat_status set_spaces(reader *r)
+{
+    vocabulary *v = r->v;
+
+    v->by_score = true;
+    v->escape_spaces = v->dummy_prefix = v->adds_bos = true;
+    gguf_bool(r->g, "tokenizer.ggml.add_space_prefix", &v->dummy_prefix);
+    gguf_bool(r->g, "tokenizer.ggml.remove_extra_whitespaces", &v->remove_extra_spaces);
+    if (gguf_array_length(r->g, "tokenizer.ggml.precompiled_charsmap") > 0) {
+        return fail(LARIAT_UNSUPPORTED, "%s: a table of normalized characters is not supported, only identity",
+                    gguf_path(r->g));
+    }
+    v->first = v->remove_extra_spaces ? FIRST_SPACES : v->dummy_prefix ? FIRST_DUMMY : FIRST_AS_IS;
+    return vocabulary_shown(v, SPACE_MARK, " ");
+}
+
+/* What a token is found by: text as it stands. Control tokens are looked for only where special tokens are asked for, the
+   others are what Hugging Face calls added tokens. */
+static lariat_status add_whole(reader *r, int64_t id, const char *text, size_t size, bool special)
+{
+    added_token a = { .id = (int32_t)id, .size = (uint32_t)size, .special = special };
+
+    r->v->tokens[id].special = special;
+    if (size == 0) {
+        return LARIAT_OK;
+    }
+    TRY(vocabulary_text(r->v, text, size, &a.text));
+    return vocabulary_add(r->v, &a);
+}
+
+static lariat_status read_byte(reader *r, int64_t id)
+{
+    token *t = &r->v->tokens[id];
+    int byte = byte_of_text(t->text, t->size);
+
+    if (byte < 0 || r->v->byte_ids[byte] >= 0) {
+        return fail(LARIAT_BAD_MODEL, "%s: byte token %lld is not written <0xAB>, or there are two of a byte" FETCH_AGAIN,
+                    gguf_path(r->g), (long long)id);
+    }
+    t->byte = (int16_t)byte;
+    r->v->byte_ids[byte] = (int32_t)id;
+    return LARIAT_OK;
+}
+
+static lariat_status read_token(reader *r, int64_t id, buffer *bytes)
+{
+    const char *text;
+    size_t size;
+    int64_t type = TYPE_NORMAL;
+    double score = 0;
+    bool all = false;
+    token_kind kind = TOKEN_NORMAL;
+
+    if (!gguf_array_string(r->tokens, id, &text, &size) || (r->types && !gguf_array_int(r->types, id, &type)) ||
+        (r->scores && !gguf_array_float(r->scores, id, &score))) {
+        return fail(LARIAT_BAD_MODEL, "%s: token %lld has no text, type or score" FETCH_AGAIN, gguf_path(r->g), (long long)id);
+    }
+    if (type < TYPE_NORMAL || type > TYPE_BYTE) {
+        return fail(LARIAT_BAD_MODEL, "%s: token %lld is of unknown type %lld" FETCH_AGAIN, gguf_path(r->g), (long long)id,
+                    (long long)type);
+    }
+    bytes->size = 0;
+    if (r->v->byte_level) {
+        TRY(append_alphabet_bytes(bytes, text, size, &all));
+        kind = all ? TOKEN_NORMAL : TOKEN_CONTROL;
+    }
+    kind = type == TYPE_BYTE && r->v->by_score ? TOKEN_BYTE
+           : type == TYPE_UNKNOWN              ? TOKEN_UNKNOWN
+           : type == TYPE_NORMAL               ? kind
+                                               : TOKEN_CONTROL;
+    lariat_status status = vocabulary_set(r->v, id, all ? bytes->data : text, all ? bytes->size : size, kind);
+    if (status != LARIAT_OK) {
+        return fail_within(status, "%s", gguf_path(r->g));
+    }
+    r->v->tokens[id].score = (float)score;
+    if (kind == TOKEN_BYTE) {
+        return read_byte(r, id);
+    }
+    if (kind == TOKEN_NORMAL && r->v->byte_level && all && bytes->size == 1) {
+        r->v->byte_ids[(unsigned char)*bytes->data] = (int32_t)id;
+    }
+    if (type == TYPE_CONTROL || type == TYPE_USER || type == TYPE_UNKNOWN) {
+        return add_whole(r, id, text, size, type != TYPE_USER);
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status read_tokens(reader *r)
+{
+    int64_t n = gguf_array_size(r->tokens);
+    buffer bytes = { 0 };
+    lariat_status status = LARIAT_OK;
+
+    if ((r->types && gguf_array_size(r->types) != n) || (r->scores && gguf_array_size(r->scores) != n)) {
+        return fail(LARIAT_BAD_MODEL, "%s: the lists of tokens, their types and scores differ in length" FETCH_AGAIN,
+                    gguf_path(r->g));
+    }
+    if (n > MAX_TOKENS) {
+        return fail(LARIAT_BAD_MODEL, "%s: %lld tokens are too many" FETCH_AGAIN, gguf_path(r->g), (long long)n);
+    }
+    r->v->id_limit = n;
+    for (int64_t id = 0; id < n && status == LARIAT_OK; id++) {
+        status = read_token(r, id, &bytes);
+    }
+    buffer_free(&bytes);
+    return status;
+}
+
+/* The id of a token by its bytes, while merges are read: a table of its own, as the vocabulary has none yet. */
+static lariat_status find_bytes(const reader *r, const word_table *words, buffer *bytes, const char *text, size_t size,
+                                int32_t *out)
+{
+    bool all = false;
+
+    TRY(append_alphabet_bytes(bytes, text, size, &all));
+    *out = all ? word_table_find(words, r->v, bytes->data, bytes->size) : -1;
+    return LARIAT_OK;
+}
+
+static lariat_status read_merge(reader *r, const word_table *words, buffer *bytes, const char *text, size_t size, int64_t i)
+{
+    const char *space = memchr(text, ' ', size);
+    size_t left_size = space ? (size_t)(space - text) : 0;
+    int32_t left = -1, right = -1, result = -1;
+
+    if (space) {
+        bytes->size = 0;
+        TRY(find_bytes(r, words, bytes, text, left_size, &left));
+        bytes->size = 0;
+        TRY(find_bytes(r, words, bytes, space + 1, size - left_size - 1, &right));
+    }
+    if (left >= 0 && right >= 0) {
+        bytes->size = 0;
+        TRY(buffer_append(bytes, r->v->tokens[left].text, r->v->tokens[left].size));
+        TRY(buffer_append(bytes, r->v->tokens[right].text, r->v->tokens[right].size));
+        result = word_table_find(words, r->v, bytes->data, bytes->size);
+    }
+    if (result < 0) {
+        return fail(LARIAT_BAD_MODEL, "%s: merge %lld, \"%.*s\", is not of two tokens that make a third" FETCH_AGAIN,
+                    gguf_path(r->g), (long long)i, size < 64 ? (int)size : 64, text);
+    }
+    return vocabulary_merge(r->v, left, right, result);
+}
+
+static lariat_status read_merges(reader *r)
+{
+    const gguf_array *merges = gguf_find_array(r->g, "tokenizer.ggml.merges");
+    word_table words = { 0 };
+    buffer bytes = { 0 };
+    lariat_status status;
+
+    if (!merges) {
+        return fail(LARIAT_BAD_MODEL, "%s: a byte-level vocabulary without tokenizer.ggml.merges" FETCH_AGAIN, gguf_path(r->g));
+    }
+    status = word_table_make(r->v, &words);
+    for (int64_t i = 0; i < gguf_array_size(merges) && status == LARIAT_OK; i++) {
+        const char *text;
+        size_t size;
+        status = gguf_array_string(merges, i, &text, &size)
+                     ? read_merge(r, &words, &bytes, text, size, i)
+                     : fail(LARIAT_BAD_MODEL, "%s: merge %lld is not a text" FETCH_AGAIN, gguf_path(r->g), (long long)i);
+    }
+    word_table_free(&words);
+    buffer_free(&bytes);
+    return status;
+}
+
+static lariat_status read_ends(reader *r)
+{
+    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    const char *text;
+    size_t size;
+    int64_t id;
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        if (gguf_int(r->g, ends[i], &id) && vocabulary_has(r->v, id)) {
+            r->v->eos = i == 0 ? (int32_t)id : r->v->eos;
+            TRY(vocabulary_end(r->v, (int32_t)id));
+        }
+    }
+    if (gguf_int(r->g, "tokenizer.ggml.bos_token_id", &id) && vocabulary_has(r->v, id)) {
+        r->v->bos = (int32_t)id;
+    }
+    gguf_bool(r->g, "tokenizer.ggml.add_bos_token", &r->v->adds_bos);
+    if (gguf_string(r->g, "tokenizer.chat_template", &text, &size)) {
+        return vocabulary_text(r->v, text, size, &r->v->chat_template);
+    }
+    return LARIAT_OK;
+}
+
+/* A file without scores or types, or with bytes missing, still says what unknown text becomes. */
+static void set_unknown(reader *r)
+{
+    vocabulary *v = r->v;
+    int64_t id;
+
+    if (gguf_int(r->g, "tokenizer.ggml.unknown_token_id", &id) && vocabulary_has(v, id) && v->by_score) {
+        v->unknown = (int32_t)id;
+    }
+    v->byte_fallback = v->by_score;
+    for (int i = 0; i < 256; i++) {
+        v->byte_fallback = v->byte_fallback && v->byte_ids[i] >= 0;
+    }
+}
+
+lariat_status gguf_vocabulary(const gguf *g, vocabulary *v)
+{
+    reader r = { .g = g, .v = v, .tokens = gguf_find_array(g, "tokenizer.ggml.tokens") };
+    const char *model = "", *pre = "";
+    size_t model_size = 0, pre_size = 0;
+
+    if (!gguf_string(g, "tokenizer.ggml.model", &model, &model_size) || !r.tokens) {
+        return fail(LARIAT_UNSUPPORTED, "%s: has no tokenizer", gguf_path(g));
+    }
+    r.types = gguf_find_array(g, "tokenizer.ggml.token_type");
+    if (text_is(model, model_size, "gpt2")) {
+        gguf_string(g, "tokenizer.ggml.pre", &pre, &pre_size);
+        TRY(set_pre(&r, pre, pre_size));
+        TRY(read_tokens(&r));
+        TRY(read_merges(&r));
+    } else if (text_is(model, model_size, "llama")) {
+        r.scores = gguf_find_array(g, "tokenizer.ggml.scores");
+        if (!r.scores) {
+            return fail(LARIAT_BAD_MODEL, "%s: a llama vocabulary without tokenizer.ggml.scores" FETCH_AGAIN, gguf_path(g));
+        }
+        TRY(set_spaces(&r));
+        TRY(read_tokens(&r));
+    } else {
+        return fail(LARIAT_UNSUPPORTED, "%s: tokenizer \"%.*s\" is not supported, only gpt2 and llama", gguf_path(g),
+                    model_size < 64 ? (int)model_size : 64, model);
+    }
+    set_unknown(&r);
+    return read_ends(&r);
+}

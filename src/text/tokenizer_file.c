@@ -1,0 +1,107 @@
+/* Opening the tokenizer of a model, whatever file it is in.
+   Rests on text/ and on gguf_vocabulary.c.
+   Read on in text/tokenizer.c (tokenizer_build). */
+#include "base/file.h"
+#include "base/strings.h"
+#include "text/gguf_vocabulary.h"
+#include "text/sentencepiece.h"
+#include "text/tokenizer.h"
+#include "text/tokenizer_config.h"
+#include "text/tokenizer_json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static lariat_status read_gguf(const char *path, vocabulary *v)
+{
+    gguf *g;
+    lariat_status status;
+
+    TRY(gguf_open(path, &g));
+    status = gguf_vocabulary(g, v);
+    gguf_close(g);
+    return status;
+}
+
+/* One of the two files, with what its folder says besides. */
+static lariat_status read_file(const char *path, vocabulary *v)
+{
+    char *folder = path_folder(path);
+    lariat_status status = folder ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, path);
+
+    if (status == LARIAT_OK) {
+        status = ends_with(path, ".json") ? tokenizer_json_read(path, v) : sentencepiece_read(path, v);
+    }
+    if (status == LARIAT_OK) {
+        status = tokenizer_config_read(folder, v);
+    }
+    free(folder);
+    return status;
+}
+
+static lariat_status read_folder(const char *folder, vocabulary *v)
+{
+    static const char *const names[] = { "tokenizer.json", "tokenizer.model" };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = path_join(folder, names[i]);
+        lariat_status status = path ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, folder);
+        bool found = path && path_is_file(path);
+        if (found) {
+            status = read_file(path, v);
+        }
+        free(path);
+        if (found || status != LARIAT_OK) {
+            return status;
+        }
+    }
+    return fail(LARIAT_UNSUPPORTED, "%s: has neither tokenizer.json nor tokenizer.model", folder);
+}
+
+/* The folder of a .safetensors file is where its tokenizer lies. */
+static lariat_status read_beside(const char *path, vocabulary *v)
+{
+    char *folder = path_folder(path);
+    lariat_status status = folder ? read_folder(folder, v) : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, path);
+
+    free(folder);
+    return status;
+}
+
+static lariat_status read_vocabulary(const char *model, vocabulary *v)
+{
+    if (strncmp(model, "random:", 7) == 0) {
+        return fail(LARIAT_UNSUPPORTED, "%s: has no tokenizer", model);
+    }
+    if (path_is_directory(model)) {
+        return read_folder(model, v);
+    }
+    if (!path_is_file(model)) {
+        return fail(LARIAT_IO, "%s: is neither a directory nor a file that can be read, check the path and its permissions",
+                    model);
+    }
+    if (ends_with(model, ".gguf")) {
+        return read_gguf(model, v);
+    }
+    if (ends_with(model, ".safetensors") || ends_with(model, ".index.json")) {
+        return read_beside(model, v);
+    }
+    return read_file(model, v);
+}
+
+lariat_status lariat_tokenizer_open(const char *model, lariat_tokenizer **out)
+{
+    lariat_status status;
+    vocabulary v;
+
+    vocabulary_init(&v);
+    *out = NULL;
+    status = read_vocabulary(model, &v);
+    if (status != LARIAT_OK) {
+        vocabulary_free(&v);
+    } else {
+        status = tokenizer_build(&v, out);
+        status = status == LARIAT_OK ? status : fail_within(status, "%s", model);
+    }
+    return status == LARIAT_UNSUPPORTED ? fail_advising(status, ": only ids can be used with it (generate --tokens)") : status;
+}
