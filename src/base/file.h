@@ -17,7 +17,7 @@ typedef struct mapped_file {
 /* Maps a regular file; refuses directories, pipes and empty files with a reason. */
 lariat_status map_file(const char *path, mapped_file *out);
 /* Copies the file's bytes, by all CPUs, into huge pages of this process, which take the mapping's place at the same
-   addresses: the hardware reads ahead across 4 KB and finds pages with fewer steps there (docs/kernels.md: up to 1.4 times
+   addresses: the hardware reads ahead across 4 KB and finds pages with fewer steps there (docs/dev/kernels.md: up to 1.4 times
    the rate). A file that fills no huge page stays where it is. After a failure the file can only be unmapped. */
 lariat_status file_to_huge_pages(const mapped_file *f);
 /* Safe on a zeroed one. */

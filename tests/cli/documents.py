@@ -235,7 +235,7 @@ def check_itself():
 
 
 check_itself()
-for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
+for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
     check_document(document)
 check_help_and_manual()
 if checked < 120: # there are 160

@@ -34,7 +34,7 @@ def package(name):
 def corpus(root):
     """Lines of the repository's own sources and pages."""
     root = pathlib.Path(root)
-    files = sorted(root.glob("include/**/*.h")) + sorted(root.glob("src/**/*.[ch]")) + sorted(root.glob("docs/*.md"))
+    files = sorted(root.glob("include/**/*.h")) + sorted(root.glob("src/**/*.[ch]")) + sorted(root.glob("docs/**/*.md"))
     return [line for f in files for line in f.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 

@@ -9,7 +9,7 @@
    with 192 rows. Reached on a Zen 4: 80 % of the peak of multiply-adds at head_dim 64, 83 % at 128.
    Budget, few rows: 4 * head_dim bytes a key of 16-bit K and V, read once; converting, multiplying by 3 rows and summing up
    take about 30 cycles at head_dim 64, 256 bytes. Reached there: 22 to 31 GB/s a core from the caches, 80 to 85 % of the rate
-   of plain reading from memory. docs/kernels.md has the measurements. */
+   of plain reading from memory. docs/dev/kernels.md has the measurements. */
 #include "device/cpu/cpu_attention.h"
 #include "device/cpu/simd_math.h"
 

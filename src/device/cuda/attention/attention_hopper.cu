@@ -5,7 +5,7 @@
 // Budget of a block of 128 rows and a tile of 160 keys at head_dim 128: 10.5 million operations, 2,560 cycles of the matrix
 // unit; 20,480 exponentials, 1,280 cycles of theirs; 80 KB from the second-level cache. The exponentials of one warpgroup run
 // while the other multiplies (turns), and those of a tile while the tile before is multiplied with its values. Figures:
-// docs/kernels.md.
+// docs/dev/kernels.md.
 #include "device/cuda/attention/attention_tile.cuh"
 #include "device/cuda/attention/hopper.cuh"
 
@@ -14,7 +14,7 @@ namespace
 
 // Rows and keys of a tile, and where registers go, by head_dim. More keys make a tile's fixed costs rarer, until the scores,
 // their 16-bit form and the sums do not fit into registers, or two stages of K and V not into shared memory (256). Measured:
-// docs/kernels.md.
+// docs/dev/kernels.md.
 template <int D> struct tile {
     static constexpr int CONSUMERS = 2, KEYS = 160, PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
 };
