@@ -1,5 +1,5 @@
-/* Results as named tensors in a file that other programs read (safetensors).
-   Rests on status.h. `lariat logits` writes with it. */
+/* Writing named tensors to a safetensors file.
+   Rests on status.h. `lariat logits` writes its result with it. */
 #ifndef LARIAT_DATA_H
 #define LARIAT_DATA_H
 
@@ -21,14 +21,14 @@ typedef struct lariat_tensor_spec {
     int64_t dims[4];  /* slowest first */
 } lariat_tensor_spec;
 
-/* Begins a file of these tensors. It appears under `path` only when _finish has made it whole. */
+/* Begins a file of these tensors. It appears under `path` only when _finish has completed it. */
 LARIAT_API lariat_status lariat_tensor_file_create(const char *path, const lariat_tensor_spec specs[], int32_t n,
                                                    lariat_tensor_file **out);
-/* Appends data: the tensors one after the other, in pieces of any size, so that a result never has to lie in memory. */
+/* Appends data: the tensors one after the other, in pieces of any size. The result is never in memory as a whole. */
 LARIAT_API lariat_status lariat_tensor_file_write(lariat_tensor_file *f, const void *data, size_t bytes);
-/* Moves the file into place and closes it, also where that fails. Other bytes than the tensors take are LARIAT_FAILED. */
+/* Moves the file into place and frees f, also on failure. LARIAT_FAILED: the bytes written are not the size of the tensors. */
 LARIAT_API lariat_status lariat_tensor_file_finish(lariat_tensor_file *f);
-/* Closes it and leaves nothing behind. NULL is allowed. */
+/* Removes the unfinished file and frees f. NULL is allowed. */
 LARIAT_API void lariat_tensor_file_discard(lariat_tensor_file *f);
 
 #ifdef __cplusplus

@@ -1,9 +1,9 @@
-/* Exact ring attention for other programs: your ranks, your q, k and v; no model, no files.
+/* Exact ring attention for other programs: their threads as ranks, their q, k and v; no model, no files.
 
-   A ring has n ranks; each rank is a thread of yours that holds some tokens of one sequence, in any division: a list of up to
-   256 runs of consecutive positions. lariat_ring_attend is collective: all ranks call it, each with its own tokens, and each
-   gets the attention of its queries over every key of the whole ring that they may see (causal: key position <= query
-   position). Accumulation is fp32 over all hops. Liu et al. 2023, "Ring Attention with Blockwise Transformers". */
+   A ring has n ranks. Each rank is a thread of the caller and holds some tokens of one sequence, in any division: a list of
+   up to 256 runs of consecutive positions. lariat_ring_attend is collective: every rank calls it with its own tokens and
+   gets the attention of its queries over all visible keys of the ring (causal: key position <= query position). Accumulation
+   is fp32 over all hops. Liu et al. 2023, "Ring Attention with Blockwise Transformers". */
 #ifndef LARIAT_RING_ATTENTION_H
 #define LARIAT_RING_ATTENTION_H
 
@@ -30,21 +30,21 @@ typedef struct lariat_run {
     int64_t count;
 } lariat_run;
 
-/* A ring of n_ranks in this process, each with threads_per_rank threads (the calling one included). */
+/* A ring of n_ranks in this process, each with threads_per_rank threads, the calling one included. */
 LARIAT_API lariat_status lariat_ring_open(int32_t n_ranks, int32_t threads_per_rank, const lariat_ring_shape *shape,
                                           lariat_ring **out);
 /* No rank may be inside a call. NULL is allowed. */
 LARIAT_API void lariat_ring_close(lariat_ring *ring);
 
-/* The zigzag division: the runs (at most 2, in order of position) of `rank` for `tokens` tokens at positions from 0, so that
-   all ranks have the same causal work. Returns how many runs. */
+/* The zigzag division of `tokens` tokens at positions from 0: the runs of `rank`, at most 2, by position. All ranks have the
+   same causal work. Returns the number of runs. */
 LARIAT_API int32_t lariat_ring_runs(int32_t n_ranks, int32_t rank, int64_t tokens, lariat_run runs[2]);
 
 /* Collective, causal. All fp32, row after row in the order of `runs` (ascending positions, together `tokens` rows; 0 is
-   allowed): q [tokens, n_heads, head_dim], k and v [tokens, n_kv_heads, head_dim], o like q, lse [tokens, n_heads] or NULL: m +
-   ln(l). They belong to the caller and need to live until the call returns. Arguments that make no sense on one rank, or
-   positions that two ranks hold, are LARIAT_BAD_ARGUMENT on all of them. If a rank runs out of memory inside, all ranks return
-   an error, and so do later calls: close the ring. */
+   allowed): q [tokens, n_heads, head_dim], k and v [tokens, n_kv_heads, head_dim], o like q, lse [tokens, n_heads] or NULL:
+   m + ln(l). The caller keeps them until the call returns. Invalid arguments on one rank, or positions on two ranks, are
+   LARIAT_BAD_ARGUMENT on all ranks. If a rank runs out of memory, all ranks return an error, and so do later calls: close
+   the ring. */
 LARIAT_API lariat_status lariat_ring_attend(lariat_ring *ring, int32_t rank, const lariat_run runs[], int32_t n_runs,
                                             int64_t tokens, const float *q, const float *k, const float *v, float *o,
                                             float *lse);

@@ -1,4 +1,4 @@
-/* From logits to the next token. Each sequence has its own sampler, and with it its own random stream.
+/* Sampling the next token from logits. Each sequence has its own sampler with its own random stream.
    Rests on status.h. */
 #ifndef LARIAT_SAMPLE_H
 #define LARIAT_SAMPLE_H
@@ -12,10 +12,10 @@ extern "C" {
 #endif
 
 typedef struct lariat_sampling {
-    float temperature; /* 0: the largest logit, the lowest id of equals; nothing below matters then */
+    float temperature; /* 0: greedy (the lowest id among equal logits); the fields below have no effect */
     int32_t top_k;     /* keep the k most likely; 0: all */
-    float top_p;       /* then the smallest set whose probabilities reach p; 1: all */
-    float min_p;       /* then those at least min_p as likely as the best; 0: all */
+    float top_p;       /* then keep the smallest set whose probabilities reach p; 1: all */
+    float min_p;       /* then keep those at least min_p times as likely as the best; 0: all */
     uint64_t seed;
 } lariat_sampling;
 
@@ -26,8 +26,7 @@ LARIAT_API lariat_status lariat_sampler_open(const lariat_sampling *settings, in
 /* NULL is allowed. */
 LARIAT_API void lariat_sampler_close(lariat_sampler *s);
 
-/* The next token's id; `logits` [vocab] is not changed. Logits that are not finite are LARIAT_FAILED: the model or its weights
-   are broken, and no token would mean anything. */
+/* The next token's id; `logits` [vocab] is not changed. LARIAT_FAILED: logits that are not finite, from a broken model. */
 LARIAT_API lariat_status lariat_sample(lariat_sampler *s, const float *logits, int32_t *token);
 
 #ifdef __cplusplus
