@@ -19,7 +19,13 @@ typedef struct arena {
 lariat_status arena_open(arena *a, size_t size, const char *what);
 void arena_close(arena *a);
 
-/* The next `bytes`, aligned to ARENA_ALIGN. Asking for more than was reserved is a bug in the plan and aborts. */
+/* Instead of opening: an arena without memory that only counts. The function that takes a struct's buffers is called with it
+   for their size, which is `used` then (SIZE_MAX if a size was that or the sum overflows), and with an opened one for the
+   buffers. */
+void arena_count(arena *a);
+
+/* The next `bytes`, aligned to ARENA_ALIGN; NULL from an arena that only counts. Asking for more than was reserved is a bug in
+   the plan and aborts. */
 void *arena_take(arena *a, size_t bytes);
 
 /* What arena_take(bytes) uses up: for adding up a plan. */

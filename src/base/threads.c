@@ -97,6 +97,8 @@ struct pool {
     _Alignas(64) epoch done;              /* number of the newest finished job */
     _Alignas(64) _Atomic uint32_t left;   /* pieces not yet finished */
     int n_threads;
+    void (*poll)(void *arg); /* of the caller's thread, between pieces; NULL: none */
+    void *poll_arg;
     _Atomic bool stop;
     pthread_t *threads; /* [n_threads - 1] */
     struct worker *workers;
@@ -121,6 +123,13 @@ static bool claim_piece(pool *p, uint32_t number, uint32_t *unclaimed)
     return false;
 }
 
+static void poll_between(const pool *p, int thread)
+{
+    if (thread == 0 && p->poll) {
+        p->poll(p->poll_arg);
+    }
+}
+
 static void work_on(pool *p, uint32_t number, int thread)
 {
     /* These may be the next job's already; then the claim fails and they are not used. */
@@ -134,6 +143,7 @@ static void work_on(pool *p, uint32_t number, int thread)
         if (atomic_fetch_sub_explicit(&p->left, 1, memory_order_acq_rel) == 1) {
             epoch_set(&p->done, number);
         }
+        poll_between(p, thread);
     }
 }
 
@@ -159,6 +169,7 @@ void pool_run(pool *p, int64_t n_pieces, pool_fn fn, void *arg)
     if (p->n_threads == 1 || n_pieces <= 1 || n_pieces > UINT32_MAX) {
         for (int64_t i = 0; i < n_pieces; i++) {
             fn(arg, i, 0);
+            poll_between(p, 0);
         }
         return;
     }
@@ -172,6 +183,12 @@ void pool_run(pool *p, int64_t n_pieces, pool_fn fn, void *arg)
     epoch_set(&p->job, number);
     work_on(p, number, 0);
     epoch_wait(&p->done, number);
+}
+
+void pool_poll(pool *p, void (*fn)(void *arg), void *arg)
+{
+    p->poll = fn;
+    p->poll_arg = arg;
 }
 
 int thread_start(pthread_t *thread, void *(*fn)(void *), void *arg)

@@ -26,6 +26,9 @@ int pool_threads(const pool *p);
    calls have returned. One caller at a time; fn must not call pool_run on the same pool. */
 void pool_run(pool *p, int64_t n_pieces, pool_fn fn, void *arg);
 
+/* From now on pool_run calls fn(arg) too, on its caller's thread, after each piece that this thread has worked on. */
+void pool_poll(pool *p, void (*fn)(void *arg), void *arg);
+
 /* A number that only grows, on which threads wait. */
 typedef struct {
     _Alignas(64) _Atomic uint32_t value;

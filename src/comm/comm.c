@@ -1,5 +1,5 @@
 /* The calls of comm.h, each handed to the transport of its group.
-   Rests on the table at the end of comm.h. Transports: threads.c, cuda.c. */
+   Rests on the table at the end of comm.h. Transports: in_process.c, comm/cuda. */
 #include "comm/comm.h"
 
 void comm_group_close(comm_group *g)
@@ -9,13 +9,38 @@ void comm_group_close(comm_group *g)
     }
 }
 
+int comm_first(const comm_group *g)
+{
+    return g->first;
+}
+
+int comm_local(const comm_group *g)
+{
+    return g->n_local;
+}
+
 comm *comm_endpoint(comm_group *g, int rank)
 {
     return g->ops->endpoint(g, rank);
 }
 
+void comm_poll(comm *c)
+{
+    if (c->ops->poll) {
+        c->ops->poll(c);
+    }
+}
+
+static void poll_from_device(void *arg)
+{
+    comm_poll(arg);
+}
+
 lariat_status comm_attach(comm *c, device *dev)
 {
+    if (c->ops->poll && dev->ops->poll) {
+        dev->ops->poll(dev, poll_from_device, c);
+    }
     return c->ops->attach(c, dev);
 }
 
@@ -52,19 +77,25 @@ void comm_trace(comm *c, trace *where)
     c->trace = where;
 }
 
-bool comm_repeats(const comm *c)
+bool comm_replays(const comm *c)
 {
-    return c->repeats;
+    return c->replays;
 }
 
-void comm_begin(comm *c, bool repeats)
+void comm_begin(comm *c, uint32_t pass, bool replays)
 {
-    c->ops->begin(c, repeats);
+    c->pass = pass;
+    c->ops->begin(c, replays);
 }
 
-lariat_status comm_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[])
+void *comm_rows(comm *c)
 {
-    return c->ops->all_gather(c, mine, bytes, theirs);
+    return c->ops->rows(c);
+}
+
+lariat_status comm_all_gather(comm *c, const comm_gather *g)
+{
+    return c->ops->all_gather(c, g);
 }
 
 void comm_expose(comm *c, comm_region region, const void *base, size_t bytes)
@@ -72,9 +103,9 @@ void comm_expose(comm *c, comm_region region, const void *base, size_t bytes)
     c->ops->expose(c, region, base, bytes);
 }
 
-void comm_ready(comm *c, comm_region region, uint32_t step)
+void comm_offer(comm *c, int to, const comm_pieces *p)
 {
-    c->ops->ready(c, region, step);
+    c->ops->offer(c, to, p);
 }
 
 lariat_status comm_ask(comm *c, const comm_hop *hop)

@@ -1,16 +1,20 @@
-/* What the ring needs of a network. A group of ranks, each with one endpoint, on which one thread at a time makes calls: that
-   of the rank, or another while no rank is inside one. Collective calls are made by all ranks in the same order.
-   Rests on base/, and on device/device.h for the handles of memory. threads.c: ranks that are threads of one process, which
-   read one another's memory in place; cuda.c: the same, each with a GPU.
+/* What the ring needs of a network: the ranks of a ring in order, each with one endpoint in the process that has its device.
+   Rests on base/, and on device/device.h for the handles of memory. in_process.c: ranks that are threads of one process and
+   read one another's memory in place; comm/cuda: the same, each with a GPU.
 
-   Two ways to travel:
-   - collectives, for short rows (decode): every rank's block is seen by all ranks;
-   - pieces, for keys, values and queries (prefill): an owner exposes a region of memory once and says how far it has been
-     filled; a reader asks for pieces of it ahead of time, takes them when it needs them, and releases them.
+   Data travels in two ways:
+   - all-gather, for short rows (decode): each rank writes its columns of the rows, afterwards every rank has all columns;
+   - hops, for keys, values and queries (prefill): an owner exposes a region of memory once and offers pieces of it when they
+     are written; a reader asks for them ahead of time, takes them when it needs them, and releases them.
+   Sender and receiver both compute all sizes from the plan of the pass: nothing is requested over the network, no size is sent.
 
-   Memory that is named here is that of the ranks' devices. On devices with streams a call orders what is queued: what the
-   device was given before comm_ready is done before others read, and what it is given after comm_take or comm_all_gather finds
-   the pieces there. Nothing but a failure is waited for on the host. */
+   One thread at a time makes calls on an endpoint: its rank's own, or another one while no rank is inside a call. Collective
+   calls (comm_begin, comm_all_gather) are made by all ranks in the same order.
+
+   All memory named here belongs to the ranks' devices. On a device with streams a call orders queued work: what was queued
+   before comm_offer or comm_all_gather has been done when others read the result, and what is queued after comm_take or
+   comm_all_gather finds the data there. The host waits for other ranks' hosts at most, never for a device, and a failure ends
+   every wait. */
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
@@ -21,74 +25,110 @@
 #include <stdint.h>
 
 typedef struct comm comm;             /* one rank's endpoint */
-typedef struct comm_group comm_group; /* all endpoints of this process */
+typedef struct comm_group comm_group; /* the endpoints of this process */
 
-/* How a transport behaves, for predicting which side should travel. */
+/* How fast a transport is: predicts which side should travel. */
 typedef struct comm_speed {
-    double bytes_per_s; /* of one hop; 0: pieces are read in place and cost nothing on top of the reading */
+    double bytes_per_s; /* of one hop; 0: pieces are read in place, at no cost beyond reading them */
     double latency_s;   /* of one message */
 } comm_speed;
 
+/* Regions that others may read: one of each kind a rank. */
+typedef enum comm_region { COMM_KV, COMM_QUERIES, COMM_PARTIALS, COMM_REGIONS } comm_region;
+
 /* What a group is sized for. */
 typedef struct comm_setup {
-    int32_t n_ranks;
-    size_t message_bytes; /* the largest block of one comm_all_gather */
-    size_t hop_bytes;     /* the most that one hop brings */
+    int32_t n_ranks;        /* of the ring, and of these ... */
+    int32_t first, n_local; /* ... ranks [first, first + n_local) are local: this process has their devices */
+    size_t message_bytes;   /* of the rows of the largest all-gather: all columns of all rows */
+    size_t hop_bytes[COMM_REGIONS]; /* of the largest hop of each region, all pieces together; 0: it is never offered */
 } comm_setup;
 
-/* Ranks as threads of this process. */
+/* Ranks as threads of this process: all are local. */
 lariat_status comm_threads_open(const comm_setup *s, comm_group **out);
 size_t comm_threads_memory(const comm_setup *s); /* bytes that the group takes, SIZE_MAX on overflow */
 comm_speed comm_threads_speed(void);
 
 void comm_group_close(comm_group *g); /* NULL is allowed; the ranks' devices have finished, and may be closed */
-comm *comm_endpoint(comm_group *g, int rank);
+int comm_first(const comm_group *g);  /* local ranks are [comm_first, comm_first + comm_local) */
+int comm_local(const comm_group *g);
+comm *comm_endpoint(comm_group *g, int rank); /* of a local rank */
 
-/* Gives an endpoint its rank's device, from the rank's thread, before any other call on it. */
+/* Gives an endpoint its rank's device, from the rank's thread, before any other call on it. A transport that makes progress
+   only inside calls has comm_poll called by the device from then on, between pieces of its work. */
 lariat_status comm_attach(comm *c, device *dev);
 
 int comm_rank(const comm *c);
-int comm_size(const comm *c);
+int comm_size(const comm *c); /* of the ring */
 
-/* Lets all calls that wait, and all later ones, return LARIAT_CANCELLED: a rank failed, or the user gave up. What waits on a
-   device goes on too, with whatever lies in its memory: the pass is lost. From any thread. */
+/* All waiting calls and all later ones return LARIAT_CANCELLED, on all ranks of the ring: a rank failed, or the user gave
+   up. Waits on a device end as well, whatever its memory holds then: the pass is lost. From any thread. */
 void comm_cancel(comm_group *g);
-/* Makes a cancelled group usable again. No rank may be inside a call, nor its device at work. Steps named later must be larger
+/* Makes a cancelled group usable again. No rank may be inside a call, nor its device at work. The next pass has a larger number
    than any before. */
 void comm_reset(comm_group *g);
 
-/* What this endpoint has seen so far: seconds of waiting for others, pieces taken from others, and the largest bytes of one
-   take; seconds that hops took, from asking to the pieces' being there, and how much of that the rank waited. Where pieces are
-   copied a hop takes from their setting out, times are those of the devices' streams, as far as they have come, and of waits only those for hops
-   are known. */
+/* Lets messages make progress; never waits. Nothing on transports that need no help. */
+void comm_poll(comm *c);
+
+/* Totals so far. Where pieces are copied, hop_s counts from the start of the copy, times come from stream events and only as
+   far as these have completed, and waits cover hops only. */
 typedef struct comm_counters {
-    double wait_s;
-    int64_t hops;
-    int64_t hop_bytes;
-    double hop_s, hop_wait_s;
+    double wait_s;     /* of waiting for other ranks */
+    int64_t hops;      /* taken from other ranks */
+    int64_t hop_bytes; /* of the largest one */
+    double hop_s;      /* from comm_ask until the pieces were there, and ... */
+    double hop_wait_s; /* ... how much of that the rank waited */
 } comm_counters;
 comm_counters comm_counted(comm *c);
 
-/* From now on waits and hops are written down here too, where their times are known; NULL: nowhere. */
+/* From now on waits and hops whose times are known are recorded in `where` too; NULL: nowhere. */
 void comm_trace(comm *c, trace *where);
 
-/* A pass begins here, or another attempt at it, whose all-gathers the device may note and record (`repeats`: between its listen()
-   and again(); only where comm_repeats). The same on all ranks. */
-bool comm_repeats(const comm *c);
-void comm_begin(comm *c, bool repeats);
+/* Can the device record the all-gathers of a pass and replay them? */
+bool comm_replays(const comm *c);
 
-/* All-gather: theirs[r] points at rank r's block (own one included) and stays valid until `mine` is written again or this
-   rank's next all-gather. `bytes` may differ between ranks (0 allowed), at most message_bytes. */
-lariat_status comm_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[]);
+/* A pass begins, or another attempt at the same one: before its first offer, ask or all-gather, and before the device begins to
+   record. `pass` grows from pass to pass, by wrapping at most. It is the generation of all messages: those of older passes are
+   dropped (a transport with two sides receives and discards them), and the steps of every region begin anew. `replays` (only
+   where comm_replays): the device may record the all-gathers of this pass. The same on all ranks. */
+void comm_begin(comm *c, uint32_t pass, bool replays);
 
-/* Regions that others may ask for: one of each kind a rank. */
-typedef enum comm_region { COMM_KV, COMM_QUERIES, COMM_PARTIALS, COMM_REGIONS } comm_region;
+/* --- all-gather --- */
 
-/* A piece of the owner's region: `rows` rows of `bytes` bytes, from one to the next `stride`. */
+/* Rows of which rank r has columns [begin[r], begin[r + 1]), in bytes. The same numbers on all ranks. */
+typedef struct comm_gather {
+    int64_t rows;        /* 0: the ranks only wait for one another */
+    size_t stride;       /* bytes from one row to the next */
+    const size_t *begin; /* [n_ranks + 1], ascending from 0; columns may be empty. NULL if there are no rows */
+} comm_gather;
+
+/* Where the rows of this rank's next all-gather lie: message_bytes of the device's memory, aligned to ARENA_ALIGN. The rank
+   writes its columns there, and no others. */
+void *comm_rows(comm *c);
+
+/* Completes the rows at comm_rows: afterwards the columns of all other ranks are there. They stay until this rank's next
+   all-gather, which has other memory: its columns may be computed from these rows in place. */
+lariat_status comm_all_gather(comm *c, const comm_gather *g);
+
+/* --- hops --- */
+
+/* `rows` rows of `bytes` bytes of the owner's region, `stride` bytes from one to the next. */
 typedef struct comm_piece {
     size_t offset, bytes, stride;
     int64_t rows;
 } comm_piece;
+
+/* Pieces of a region as they are at a step of the pass. Steps count from 1 up to COMM_STEPS_MAX, each region's by
+   themselves, and grow from one offer of a rank to its next; layers and ranks that have nothing to offer may leave gaps. */
+typedef struct comm_pieces {
+    comm_region region;
+    uint32_t step;
+    const comm_piece *list; /* [n] */
+    int n;
+} comm_pieces;
+
+enum { COMM_ALL = -1, COMM_STEPS_MAX = (1 << 24) - 1 };
 
 /* Where a piece can be read: a transport that copies may pack the rows. */
 typedef struct comm_view {
@@ -96,29 +136,30 @@ typedef struct comm_view {
     size_t stride;
 } comm_view;
 
-/* Names this rank's region; once, before the first comm_ready. */
+/* Names the memory of this rank's region; once, before the first offer. */
 void comm_expose(comm *c, comm_region region, const void *base, size_t bytes);
 
-/* Says that what belongs to step `step` of this region, and to all before, may be read. Steps grow, the same way on all
-   ranks. */
-void comm_ready(comm *c, comm_region region, uint32_t step);
+/* The pieces are written, and rank `to` (or COMM_ALL) may read them: it takes the same step of the same region with the same
+   pieces, or leaves them. The list is the caller's again afterwards. The pieces stay as they are until whoever takes them
+   has released them, which the owner knows by what came back from there, or until the pass has ended on all ranks. An offer
+   to oneself is allowed, and part of COMM_ALL. A failure cancels the group, and this rank's next call tells it. */
+void comm_offer(comm *c, int to, const comm_pieces *p);
 
-/* One hop: pieces of `owner`'s region as they are at `step`. Both sides can compute the pieces, so a two-sided transport sends
-   without a request. The hop and the arrays belong to the caller and stay as they are from ask to release. */
+/* One hop: what `owner` offers this rank. The hop and its arrays belong to the caller and do not change from ask to release. */
 typedef struct comm_hop {
-    comm_region region;
     int owner;
-    uint32_t step;
-    const comm_piece *pieces;
-    int n_pieces;
-    comm_view *views; /* [n_pieces], set by comm_take */
+    comm_pieces offer;
+    comm_view *views; /* [offer.n], set by comm_take */
 } comm_hop;
 
-/* Starts to bring a hop's pieces: it travels while the one before is used. At most two hops are between ask and release. */
+enum { COMM_OPEN_HOPS = 2 }; /* of one region between ask and release: the one in use and the one that travels */
+
+/* Starts a hop: its pieces travel while the rank works on those before. Hops of one region are taken and released in the
+   order in which they were asked for, at most COMM_OPEN_HOPS at a time. */
 lariat_status comm_ask(comm *c, const comm_hop *hop);
 /* Waits until the pieces are there. */
 lariat_status comm_take(comm *c, comm_hop *hop);
-/* The pieces have been read: their memory may be used for the next hop. */
+/* The pieces have been read: the hop's memory may be reused. */
 void comm_release(comm *c, const comm_hop *hop);
 
 /* --- for transports --- */
@@ -129,10 +170,12 @@ typedef struct comm_ops {
     void (*cancel)(comm_group *g);
     void (*reset)(comm_group *g);
     lariat_status (*attach)(comm *c, device *dev);
-    void (*begin)(comm *c, bool repeats);
-    lariat_status (*all_gather)(comm *c, const void *mine, size_t bytes, const void *theirs[]);
+    void (*poll)(comm *c); /* NULL: needs none */
+    void (*begin)(comm *c, bool replays); /* of pass c->pass */
+    void *(*rows)(comm *c);
+    lariat_status (*all_gather)(comm *c, const comm_gather *g);
     void (*expose)(comm *c, comm_region region, const void *base, size_t bytes);
-    void (*ready)(comm *c, comm_region region, uint32_t step);
+    void (*offer)(comm *c, int to, const comm_pieces *p);
     lariat_status (*ask)(comm *c, const comm_hop *hop);
     lariat_status (*take)(comm *c, comm_hop *hop);
     void (*release)(comm *c, const comm_hop *hop);
@@ -142,15 +185,30 @@ typedef struct comm_ops {
 /* What every group and every endpoint begins with. */
 struct comm_group {
     const comm_ops *ops;
-    int n;
+    int n, first, n_local;
 };
 
 struct comm {
     const comm_ops *ops;
     int rank, n;
-    bool repeats; /* all-gathers may be recorded; set by attach */
+    bool replays;  /* all-gathers can be recorded; set by attach */
+    uint32_t pass; /* that began last */
     comm_counters counted;
     trace *trace; /* NULL: off */
 };
+
+/* A step of the pass that began last as a number that grows from pass to pass, compared by difference: for words on which
+   streams or threads wait. A transport sets the words of all regions to step 0 when a pass begins, so that none falls far
+   behind. */
+static inline uint32_t comm_step_number(const comm *c, uint32_t step)
+{
+    return c->pass * (uint32_t)(COMM_STEPS_MAX + 1) + step;
+}
+
+/* The bytes of memory that the rows of an all-gather span. */
+static inline size_t comm_gather_bytes(const comm_gather *g, int n_ranks)
+{
+    return g->rows > 0 ? (size_t)(g->rows - 1) * g->stride + g->begin[n_ranks] : 0;
+}
 
 #endif

@@ -1,9 +1,9 @@
-/* Ranks that are threads of one process: blocks are copied once into memory that all see, pieces are read where they lie.
+/* Ranks that are threads of one process: rows are completed where all write them, pieces are read where they lie.
    Rests on base/threads.h. See comm.h for the interface, ring/attention.c for the schedule that uses it.
 
-   One message, one wait: an all-gather writes its block, counts itself in, and waits for the last one to arrive. There are two
-   sets of blocks, used in turn, so that a rank which is quick to call again does not overwrite what a slow one still reads:
-   it can only be in the next all-gather, because the one after that waits for the slow one to arrive. */
+   An all-gather is a barrier: each rank counts its own gathers in a cache line of its own, and waits until all others have
+   counted as far. Rows lie in two buffers that all ranks share, used in turn. A rank reads buffer k until it enters barrier
+   k + 1, and buffer k is written again only behind that barrier. */
 #include "comm/comm.h"
 
 #include "base/arena.h"
@@ -13,55 +13,74 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HOPS_OPEN = 2 }; /* between ask and release: the one that is used and the one that travels */
-
 typedef struct threads_group threads_group;
+
+/* The hops of a region so far, and when the open ones were asked for, by turns. */
+typedef struct hop_count {
+    uint64_t asked, taken, released;
+    double asked_at[COMM_OPEN_HOPS];
+} hop_count;
 
 typedef struct threads_comm {
     comm base;
     threads_group *group;
-    uint32_t gathers; /* collectives so far */
-    uint64_t asked, taken, released; /* hops so far */
-    double asked_at[MAX_HOPS_OPEN];  /* when, by turns */
+    hop_count hops[COMM_REGIONS];
     const unsigned char *region[COMM_REGIONS];
     size_t bytes[COMM_REGIONS];
-    epoch ready[COMM_REGIONS]; /* the newest step that may be read */
-    /* When the two newest steps became ready, by turns. A reader may find the time of a later step than its own: then its own was
-       there when it looked. */
-    _Atomic double ready_at[COMM_REGIONS][2];
+    epoch gathered;              /* all-gathers that this rank has entered */
+    epoch offered[COMM_REGIONS]; /* the newest step that may be read */
+    /* When the two newest steps were offered, by turns. A reader may find the time of a later step than its own: then its own
+       was there when it looked. */
+    _Atomic double offered_at[COMM_REGIONS][2];
 } threads_comm;
 
 struct threads_group {
     comm_group base;
-    size_t message_bytes; /* rounded up to whole cache lines */
+    size_t message_bytes;
     arena memory;
-    unsigned char *blocks; /* [2, n, message_bytes] */
-    threads_comm *ranks;   /* [n] */
-    _Alignas(64) _Atomic int arrived;
-    epoch gathered; /* number of the newest collective that all ranks have reached */
+    unsigned char *rows[2]; /* [message_bytes] */
+    threads_comm *ranks;    /* [n] */
     _Atomic bool cancelled;
 };
 
 static const comm_ops threads_ops;
 
+/* Takes a group's buffers from its arena, or from one that counts. */
+static threads_group *take_group(arena *memory, const comm_setup *s)
+{
+    threads_group *g = arena_take(memory, sizeof *g);
+    threads_comm *ranks = arena_take(memory, bytes_of(s->n_ranks, 1, sizeof *ranks));
+    unsigned char *rows[2];
+
+    for (int i = 0; i < 2; i++) {
+        rows[i] = arena_take(memory, s->message_bytes);
+    }
+    if (g) {
+        *g = (threads_group){.base = {.ops = &threads_ops, .n = s->n_ranks, .first = s->first, .n_local = s->n_local},
+                             .message_bytes = s->message_bytes, .rows = {rows[0], rows[1]}, .ranks = ranks};
+    }
+    return g;
+}
+
 size_t comm_threads_memory(const comm_setup *s)
 {
-    const size_t pieces[] = {bytes_of(2, s->n_ranks, arena_need(s->message_bytes)),
-                             bytes_of(s->n_ranks, 1, sizeof(threads_comm)), sizeof(threads_group)};
+    arena counting;
 
-    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
+    arena_count(&counting);
+    (void)take_group(&counting, s);
+    return counting.used;
 }
 
 lariat_status comm_threads_open(const comm_setup *s, comm_group **out)
 {
     arena memory;
 
+    if (s->first != 0 || s->n_local != s->n_ranks) {
+        return fail(LARIAT_FAILED, "transport between threads: %d of %d ranks are here, please report this", s->n_local,
+                    s->n_ranks);
+    }
     TRY(arena_open(&memory, comm_threads_memory(s), "transport between ranks"));
-    threads_group *g = arena_take(&memory, sizeof *g);
-    g->base = (comm_group){.ops = &threads_ops, .n = s->n_ranks};
-    g->ranks = arena_take(&memory, (size_t)s->n_ranks * sizeof *g->ranks);
-    g->message_bytes = arena_need(s->message_bytes);
-    g->blocks = arena_take(&memory, bytes_of(2, s->n_ranks, g->message_bytes));
+    threads_group *g = take_group(&memory, s);
     for (int r = 0; r < s->n_ranks; r++) {
         g->ranks[r].base = (comm){.ops = &threads_ops, .rank = r, .n = s->n_ranks};
         g->ranks[r].group = g;
@@ -108,22 +127,18 @@ static void threads_reset(comm_group *base)
     threads_group *g = (threads_group *)base;
 
     atomic_store(&g->cancelled, false);
-    atomic_store(&g->arrived, 0);
-    atomic_store(&g->gathered.value, 0);
     for (int r = 0; r < g->base.n; r++) {
-        g->ranks[r].gathers = 0;
-        g->ranks[r].asked = g->ranks[r].taken = g->ranks[r].released = 0;
+        atomic_store(&g->ranks[r].gathered.value, 0);
+        memset(g->ranks[r].hops, 0, sizeof g->ranks[r].hops);
     }
 }
 
-/* Waits and counts the time, which is left in `wait`; a cancelled group lets go. */
+/* Waits and counts the time, which is left in `wait`; ends when the group is cancelled. */
 static lariat_status wait_for(threads_comm *c, epoch *e, uint32_t value, lariat_span *wait)
 {
-    threads_group *g = c->group;
-
     wait->kind = LARIAT_SPAN_WAIT;
     wait->begin = clock_now();
-    bool reached = epoch_wait_unless(e, value, &g->cancelled);
+    bool reached = epoch_wait_unless(e, value, &c->group->cancelled);
     wait->end = clock_now();
     c->base.counted.wait_s += wait->end - wait->begin;
     if (c->base.trace) {
@@ -132,31 +147,51 @@ static lariat_status wait_for(threads_comm *c, epoch *e, uint32_t value, lariat_
     return reached ? LARIAT_OK : fail(LARIAT_CANCELLED, "rank %d: another rank stopped", c->base.rank);
 }
 
-static lariat_status threads_all_gather(comm *base, const void *mine, size_t bytes, const void *theirs[])
+static void threads_begin(comm *base, bool replays)
+{
+    threads_comm *c = (threads_comm *)base;
+
+    (void)replays;
+    for (int i = 0; i < COMM_REGIONS; i++) {
+        epoch_set(&c->offered[i], comm_step_number(base, 0));
+    }
+}
+
+/* --- all-gathers --- */
+
+/* The number of this rank's newest all-gather: nobody else writes it. */
+static uint32_t gathers_of(const threads_comm *c)
+{
+    return atomic_load_explicit(&c->gathered.value, memory_order_relaxed);
+}
+
+static void *threads_rows(comm *base)
+{
+    const threads_comm *c = (const threads_comm *)base;
+
+    return c->group->rows[gathers_of(c) & 1];
+}
+
+static lariat_status threads_all_gather(comm *base, const comm_gather *rows)
 {
     threads_comm *c = (threads_comm *)base;
     threads_group *g = c->group;
-    uint32_t number = ++c->gathers;
-    unsigned char *set = g->blocks + (number & 1) * (size_t)g->base.n * g->message_bytes;
+    uint32_t number = gathers_of(c) + 1;
+    size_t bytes = comm_gather_bytes(rows, base->n);
 
     if (bytes > g->message_bytes) {
-        return fail(LARIAT_FAILED, "rank %d: a message of %zu bytes, planned were %zu, please report this", c->base.rank, bytes,
+        return fail(LARIAT_FAILED, "rank %d: rows of %zu bytes, planned were %zu, please report this", base->rank, bytes,
                     g->message_bytes);
     }
-    if (bytes) {
-        memcpy(set + (size_t)c->base.rank * g->message_bytes, mine, bytes);
+    epoch_set(&c->gathered, number);
+    for (int i = 1; i < base->n; i++) {
+        threads_comm *other = &g->ranks[(base->rank + i) % base->n];
+        TRY(wait_for(c, &other->gathered, number, &(lariat_span){.owner = -1}));
     }
-    for (int r = 0; theirs && r < g->base.n; r++) {
-        theirs[r] = set + (size_t)r * g->message_bytes;
-    }
-    if (atomic_fetch_add(&g->arrived, 1) == g->base.n - 1) {
-        /* Nobody can count himself in for the next one before `gathered` is set. */
-        atomic_store(&g->arrived, 0);
-        epoch_set(&g->gathered, number);
-        return LARIAT_OK;
-    }
-    return wait_for(c, &g->gathered, number, &(lariat_span){.owner = -1});
+    return LARIAT_OK;
 }
+
+/* --- hops --- */
 
 static void threads_expose(comm *base, comm_region region, const void *at, size_t bytes)
 {
@@ -166,42 +201,45 @@ static void threads_expose(comm *base, comm_region region, const void *at, size_
     c->bytes[region] = bytes;
 }
 
-static void threads_ready(comm *base, comm_region region, uint32_t step)
+static void threads_offer(comm *base, int to, const comm_pieces *p)
 {
     threads_comm *c = (threads_comm *)base;
 
-    atomic_store_explicit(&c->ready_at[region][step & 1], clock_now(), memory_order_relaxed); /* epoch_set makes it seen */
-    epoch_set(&c->ready[region], step);
+    (void)to; /* one word a region: steps grow, so an offer to one rank also ends waits for earlier ones to others */
+    /* Seen by whoever sees the step. */
+    atomic_store_explicit(&c->offered_at[p->region][p->step & 1], clock_now(), memory_order_relaxed);
+    epoch_set(&c->offered[p->region], comm_step_number(base, p->step));
 }
 
 /* Nothing has to travel; asking, taking and releasing in any other order is refused here too, so that a schedule which runs on
    threads runs on transports that need the order. */
 static lariat_status threads_ask(comm *base, const comm_hop *hop)
 {
-    threads_comm *c = (threads_comm *)base;
+    hop_count *h = &((threads_comm *)base)->hops[hop->offer.region];
 
-    if (c->asked - c->released == MAX_HOPS_OPEN) {
+    if (h->asked - h->released == COMM_OPEN_HOPS) {
         return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this",
-                    c->base.rank, hop->owner);
+                    base->rank, hop->owner);
     }
-    c->asked_at[c->asked++ % MAX_HOPS_OPEN] = clock_now();
+    h->asked_at[h->asked++ % COMM_OPEN_HOPS] = clock_now();
     return LARIAT_OK;
 }
 
-/* Counts a hop that was waited for, or not. Its pieces were there when their owner had made them ready, or, if that had to be
+/* Counts a hop that was waited for, or not. Its pieces were there when their owner had offered them, or, if that had to be
    waited for, when the wait was over. */
 static void count_hop(threads_comm *c, const comm_hop *hop, const lariat_span *wait, int64_t bytes)
 {
+    const comm_pieces *p = &hop->offer;
     const threads_comm *owner = &c->group->ranks[hop->owner];
-    double asked = c->asked_at[c->taken % MAX_HOPS_OPEN], there = asked;
-    double ready = atomic_load_explicit(&owner->ready_at[hop->region][hop->step & 1], memory_order_relaxed);
+    double asked = c->hops[p->region].asked_at[c->hops[p->region].taken % COMM_OPEN_HOPS], there = asked;
+    double offered = atomic_load_explicit(&owner->offered_at[p->region][p->step & 1], memory_order_relaxed);
     comm_counters *counted = &c->base.counted;
 
-    if (ready > wait->begin) {
+    if (offered > wait->begin) {
         there = wait->end;
         counted->hop_wait_s += wait->end - wait->begin;
-    } else if (ready > asked) {
-        there = ready;
+    } else if (offered > asked) {
+        there = offered;
     }
     counted->hop_s += there - asked;
     counted->hops++;
@@ -215,40 +253,36 @@ static void count_hop(threads_comm *c, const comm_hop *hop, const lariat_span *w
 static lariat_status threads_take(comm *base, comm_hop *hop)
 {
     threads_comm *c = (threads_comm *)base, *owner = &c->group->ranks[hop->owner];
+    const comm_pieces *offer = &hop->offer;
+    hop_count *h = &c->hops[offer->region];
     int64_t bytes = 0;
 
-    if (c->asked == c->taken) {
-        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", c->base.rank,
+    if (h->asked == h->taken) {
+        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", base->rank,
                     hop->owner);
     }
     lariat_span wait = {.owner = hop->owner};
-    TRY(wait_for(c, &owner->ready[hop->region], hop->step, &wait));
-    for (int i = 0; i < hop->n_pieces; i++) {
-        const comm_piece *p = &hop->pieces[i];
-        if (p->rows > 0 && p->offset + (size_t)(p->rows - 1) * p->stride + p->bytes > owner->bytes[hop->region]) {
-            return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have, please report this",
-                        c->base.rank, hop->owner);
+    TRY(wait_for(c, &owner->offered[offer->region], comm_step_number(base, offer->step), &wait));
+    for (int i = 0; i < offer->n; i++) {
+        const comm_piece *p = &offer->list[i];
+        if (p->rows > 0 && p->offset + (size_t)(p->rows - 1) * p->stride + p->bytes > owner->bytes[offer->region]) {
+            return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have, please report this", base->rank,
+                        hop->owner);
         }
-        hop->views[i] = (comm_view){owner->region[hop->region] + p->offset, p->stride};
+        hop->views[i] = (comm_view){owner->region[offer->region] + p->offset, p->stride};
         bytes += p->rows * (int64_t)p->bytes;
     }
     if (owner != c) { /* what a rank takes from itself does not travel */
         count_hop(c, hop, &wait, bytes);
     }
-    c->taken++;
+    h->taken++;
     return LARIAT_OK;
 }
 
 static void threads_release(comm *base, const comm_hop *hop)
 {
-    (void)hop; /* the owner's own memory: it does not write there again while the pass lasts */
-    ((threads_comm *)base)->released++;
-}
-
-static void threads_begin(comm *c, bool repeats)
-{
-    (void)c;
-    (void)repeats;
+    /* The owner's own memory, which it does not write again while the pass lasts. */
+    ((threads_comm *)base)->hops[hop->offer.region].released++;
 }
 
 static const comm_ops threads_ops = {
@@ -258,9 +292,10 @@ static const comm_ops threads_ops = {
     .reset = threads_reset,
     .attach = threads_attach,
     .begin = threads_begin,
+    .rows = threads_rows,
     .all_gather = threads_all_gather,
     .expose = threads_expose,
-    .ready = threads_ready,
+    .offer = threads_offer,
     .ask = threads_ask,
     .take = threads_take,
     .release = threads_release,

@@ -127,6 +127,10 @@ typedef struct device_ops {
     lariat_status (*mark)(device *dev);
     lariat_status (*reach)(device *dev);
 
+    /* From now on fn(arg) is called between pieces of an operation's work, on the thread that calls operations: for a transport
+       that makes progress only inside calls. NULL on a device with streams. */
+    void (*poll)(device *dev, void (*fn)(void *arg), void *arg);
+
     /* Work that comes again, token after token. From listen() to again() a device may take note of the operations only (none
        of the above may be among them); again() then either starts all of them at once, recorded when the same ones came before,
        and returns false; or it returns true, and everything must be asked for once more, listen() and again() included.

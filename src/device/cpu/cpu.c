@@ -101,6 +101,11 @@ static lariat_status cpu_finish(device *dev)
     return LARIAT_OK; /* each operation was done when its call returned */
 }
 
+static void cpu_poll(device *dev, void (*fn)(void *arg), void *arg)
+{
+    pool_poll(((cpu_device *)dev)->pool, fn, arg);
+}
+
 static void cpu_listen(device *dev)
 {
     (void)dev;
@@ -127,6 +132,7 @@ static const device_ops cpu_ops = {
     .upload = cpu_copy,
     .download = cpu_copy,
     .finish = cpu_finish,
+    .poll = cpu_poll,
     .listen = cpu_listen,
     .again = cpu_again,
     .heard = cpu_heard,
