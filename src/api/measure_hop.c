@@ -20,8 +20,7 @@ enum {
     HOPS_LEAST = 4,              /* a pass of all-gathers that GPUs repeat has more than one (comm/cuda/card_transport.c) */
     HOPS_MOST = 256,
     PIECE = 64 << 10,            /* bytes that are written or compared at once */
-    SHIFTS = 256,
-    MESSAGE_LEAST = 64           /* no transport is asked for blocks of nothing */
+    SHIFTS = 256
 };
 
 typedef struct hops_run hops_run;
@@ -39,11 +38,10 @@ typedef struct hops_rank {
     comm *c;
     void *block;         /* [run->block] in the device's memory: what others get */
     void *row;           /* GATHER: [ranks, run->block], what came of all */
-    const void **theirs; /* [ranks] */
-    place_part *parts;   /* [ranks] */
+    size_t *begin;       /* [ranks + 1] of a comm_gather */
     unsigned char *got;  /* [PIECE] on the host */
     double *seconds;     /* [reps], of a hop */
-    uint32_t step;       /* of the region, so far */
+    uint32_t pass, step; /* of the transport, so far; of the region in this pass */
     uint32_t round;      /* so often has the block been written */
 } hops_rank;
 
@@ -115,8 +113,9 @@ static lariat_status check_block(hops_rank *r, const void *block, int32_t owner)
 /* Returns when all ranks have come here and their devices are idle. */
 static lariat_status meet(hops_rank *r)
 {
-    comm_begin(r->c, false);
-    TRY(comm_all_gather(r->c, NULL, 0, r->theirs));
+    comm_begin(r->c, ++r->pass, false);
+    r->step = 0;
+    TRY(comm_all_gather(r->c, &(comm_gather){0}));
     return r->dev->ops->finish(r->dev);
 }
 
@@ -130,16 +129,16 @@ static lariat_status renew(hops_rank *r)
 
 /* --- keys --- */
 
-/* One hop, as the ring's: said, asked for, taken, released. What is read in place has not come before it was read. */
+/* One hop, as the ring's: offered, asked for, taken, released. What is read in place has not come before it was read. */
 static lariat_status take_keys(hops_rank *r, bool check)
 {
     const hops_run *run = r->run;
     comm_piece piece = {.bytes = run->block, .stride = run->block, .rows = 1};
     comm_view view;
-    comm_hop hop = {.region = COMM_KV, .owner = (r->rank + 1) % run->out->ranks, .step = ++r->step, .pieces = &piece,
-                    .n_pieces = 1, .views = &view};
+    int32_t n = run->out->ranks, owner = (r->rank + 1) % n, reader = (r->rank + n - 1) % n;
+    comm_hop hop = {.owner = owner, .offer = {COMM_KV, ++r->step, &piece, 1}, .views = &view};
 
-    comm_ready(r->c, COMM_KV, hop.step);
+    comm_offer(r->c, reader, &hop.offer);
     TRY(comm_ask(r->c, &hop));
     TRY(comm_take(r->c, &hop));
     if (r->dev->shares_host) {
@@ -181,31 +180,31 @@ static lariat_status gather(hops_rank *r)
     const hops_run *run = r->run;
     int32_t n = run->out->ranks;
     int64_t width = (int64_t)(run->block / sizeof(float));
+    void *rows = comm_rows(r->c);
 
-    TRY(comm_all_gather(r->c, r->block, run->block, r->theirs));
-    for (int32_t i = 0; i < n; i++) {
-        r->parts[i] = (place_part){.from = r->theirs[i], .column = i * width, .width = width};
-    }
-    r->dev->ops->place(r->dev, DTYPE_F32, r->row, n * width, r->parts, n, 1, false);
+    r->dev->ops->place(r->dev, DTYPE_F32, rows, n * width, &(place_part){r->block, r->rank * width, width}, 1, 1, false);
+    TRY(comm_all_gather(r->c, &(comm_gather){.rows = 1, .stride = r->begin[n], .begin = r->begin}));
+    r->dev->ops->place(r->dev, DTYPE_F32, r->row, n * width, &(place_part){rows, 0, n * width}, 1, 1, false);
     return LARIAT_OK;
 }
 
 /* As the passes of decode: recorded and repeated where the transport can. */
 static lariat_status repeat_gathers(hops_rank *r, double *seconds)
 {
-    bool repeats = comm_repeats(r->c);
+    bool replays = comm_replays(r->c);
 
     TRY(renew(r));
+    r->pass++;
     double from = clock_now();
     do {
-        if (repeats) {
+        comm_begin(r->c, r->pass, replays);
+        if (replays) {
             r->dev->ops->listen(r->dev);
         }
-        comm_begin(r->c, repeats);
         for (int64_t i = 0; i < r->run->out->hops; i++) {
             TRY(gather(r));
         }
-    } while (repeats && r->dev->ops->again(r->dev));
+    } while (replays && r->dev->ops->again(r->dev));
     TRY(r->dev->ops->finish(r->dev));
     *seconds = clock_now() - from;
     return LARIAT_OK;
@@ -379,8 +378,8 @@ static void sum_up(hops_run *run)
 
 static size_t list_bytes(const lariat_hop *h)
 {
-    const size_t a_rank[] = {bytes_of(h->ranks, 1, sizeof(void *)), bytes_of(h->ranks, 1, sizeof(place_part)), PIECE,
-                             bytes_of(h->reps, 1, sizeof(double)), sizeof(hops_rank)};
+    const size_t a_rank[] = {bytes_of(h->ranks + 1, 1, sizeof(size_t)), PIECE, bytes_of(h->reps, 1, sizeof(double)),
+                             sizeof(hops_rank)};
     const size_t all[] = {bytes_of(h->ranks, 1, arena_sum(a_rank, sizeof a_rank / sizeof *a_rank)), PIECE + SHIFTS};
 
     return arena_sum(all, sizeof all / sizeof *all);
@@ -467,9 +466,8 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
     }
     int64_t hops = REPETITION_BYTES / h->bytes;
     h->hops = hops < HOPS_LEAST ? HOPS_LEAST : hops > HOPS_MOST ? HOPS_MOST : hops;
-    run->transport = (comm_setup){.n_ranks = h->ranks,
-                                  .message_bytes = keys || run->block < MESSAGE_LEAST ? MESSAGE_LEAST : run->block,
-                                  .hop_bytes = keys ? run->block : MESSAGE_LEAST};
+    run->transport = (comm_setup){.n_ranks = h->ranks, .n_local = h->ranks, .message_bytes = keys ? 0 : (size_t)h->bytes,
+                                  .hop_bytes = {[COMM_KV] = keys ? run->block : 0}};
     return check_memory(run);
 }
 
@@ -492,8 +490,10 @@ static lariat_status open_run(hops_run *run)
         r->threads = threads_of_rank(h->threads, h->ranks, i);
         r->bound = run->bind && cpus_of_place(&run->cpus, node[i], h->threads, &r->cpus);
         r->c = comm_endpoint(run->comm, i);
-        r->theirs = arena_take(&run->lists, n * sizeof *r->theirs);
-        r->parts = arena_take(&run->lists, n * sizeof *r->parts);
+        r->begin = arena_take(&run->lists, (n + 1) * sizeof *r->begin);
+        for (size_t k = 0; k <= n; k++) {
+            r->begin[k] = k * run->block;
+        }
         r->got = arena_take(&run->lists, PIECE);
         r->seconds = arena_take(&run->lists, (size_t)h->reps * sizeof *r->seconds);
     }

@@ -12,9 +12,9 @@
 
 enum { MAX_RUNS = 256, MAX_HEADS = 4096, MAX_HEAD_DIM = 512 };
 
-/* What a rank tells the others at the beginning of a call. */
+/* What a rank tells the others at the beginning of a call, in whole cache lines. */
 typedef struct announcement {
-    int32_t n_runs; /* -1: its arguments make no sense, so that all ranks leave together */
+    _Alignas(ARENA_ALIGN) int32_t n_runs; /* -1: its arguments make no sense, so that all ranks leave together */
     lariat_run runs[MAX_RUNS];
 } announcement;
 
@@ -22,9 +22,8 @@ typedef struct ring_member {
     device *dev;
     ring_rank ring;
     pass pass;
-    announcement mine;
-    const void **theirs; /* [n_ranks] */
-    plan_run *runs;      /* [n_ranks * MAX_RUNS]: those of all ranks */
+    size_t *begin;  /* [n_ranks + 1] of a comm_gather */
+    plan_run *runs; /* [n_ranks * MAX_RUNS]: those of all ranks */
 } ring_member;
 
 struct lariat_ring {
@@ -75,10 +74,13 @@ static lariat_status open_member(lariat_ring *ring, int32_t rank, int32_t thread
     TRY(cpu_device_open(threads, CPU_BEST, &m->dev));
     TRY(ring_open(&m->ring, m->dev, comm_endpoint(ring->comm, rank), &setup));
     TRY(pass_open(&m->pass, ring->n_ranks, &most));
-    m->theirs = calloc((size_t)ring->n_ranks, sizeof *m->theirs);
+    m->begin = calloc((size_t)ring->n_ranks + 1, sizeof *m->begin);
     m->runs = calloc((size_t)most.runs, sizeof *m->runs);
-    if (!m->theirs || !m->runs) {
+    if (!m->begin || !m->runs) {
         return fail(LARIAT_NO_MEMORY, "ring: no memory for rank %d" FREE_MEMORY, rank);
+    }
+    for (int32_t r = 0; r <= ring->n_ranks; r++) {
+        m->begin[r] = (size_t)r * sizeof(announcement);
     }
     return LARIAT_OK;
 }
@@ -94,7 +96,7 @@ lariat_status lariat_ring_open(int32_t n_ranks, int32_t threads_per_rank, const 
     ring->n_ranks = n_ranks;
     ring->shape = *shape;
     ring->shape.scale = shape->scale != 0 ? shape->scale : 1.0f / sqrtf((float)shape->head_dim);
-    comm_setup transport = {.n_ranks = n_ranks, .message_bytes = sizeof(announcement)};
+    comm_setup transport = {.n_ranks = n_ranks, .n_local = n_ranks, .message_bytes = (size_t)n_ranks * sizeof(announcement)};
     ring->members = calloc((size_t)n_ranks, sizeof *ring->members);
     lariat_status status = ring->members ? comm_threads_open(&transport, &ring->comm)
                                          : fail(LARIAT_NO_MEMORY, "ring: no memory for %d ranks" FREE_MEMORY, n_ranks);
@@ -118,7 +120,7 @@ void lariat_ring_close(lariat_ring *ring)
         ring_member *m = &ring->members[r];
         ring_close(&m->ring);
         pass_close(&m->pass);
-        free(m->theirs);
+        free(m->begin);
         free(m->runs);
         if (m->dev) {
             m->dev->ops->close(m->dev);
@@ -182,12 +184,12 @@ static int by_position(const void *a, const void *b)
 
 /* The plan of a pass from what all ranks announced: the same on every rank. A position that two ranks hold would be counted
    twice. */
-static lariat_status plan_from(ring_member *m, int32_t n_ranks)
+static lariat_status plan_from(ring_member *m, const announcement announced[], int32_t n_ranks)
 {
     int32_t n = 0;
 
     for (int32_t r = 0; r < n_ranks; r++) {
-        const announcement *a = m->theirs[r];
+        const announcement *a = &announced[r];
         if (a->n_runs < 0) {
             return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d came with arguments that make no sense, its own call says which",
                         r);
@@ -230,18 +232,20 @@ lariat_status lariat_ring_attend(lariat_ring *ring, int32_t rank, const lariat_r
     }
     ring_member *m = &ring->members[rank];
     const char *wrong = wrong_arguments(ring, runs, n_runs, tokens);
+    comm *c = comm_endpoint(ring->comm, rank);
+    announcement *announced = comm_rows(c);
 
-    m->pass.number++; /* also for a call that is refused: ranks count alike */
-    m->mine.n_runs = wrong ? -1 : n_runs;
+    comm_begin(c, ++m->pass.number, false); /* also for a call that is refused: ranks count alike */
+    announced[rank].n_runs = wrong ? -1 : n_runs;
     if (!wrong && n_runs) {
-        memcpy(m->mine.runs, runs, (size_t)n_runs * sizeof *runs);
+        memcpy(announced[rank].runs, runs, (size_t)n_runs * sizeof *runs);
     }
     /* Also the fence between calls: no rank stores new keys before all have read the old ones. */
-    TRY(comm_all_gather(comm_endpoint(ring->comm, rank), &m->mine, sizeof m->mine, m->theirs));
+    TRY(comm_all_gather(c, &(comm_gather){.rows = 1, .stride = m->begin[ring->n_ranks], .begin = m->begin}));
     if (wrong) {
         return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d: %s", rank, wrong);
     }
-    TRY(plan_from(m, ring->n_ranks)); /* all ranks find the same and leave together */
+    TRY(plan_from(m, announced, ring->n_ranks)); /* all ranks find the same and leave together */
     lariat_status status = attend(ring, m, q, k, v, o, lse);
     if (status != LARIAT_OK) {
         comm_cancel(ring->comm);

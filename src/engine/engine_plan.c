@@ -130,7 +130,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     e->limits.extents = e->setup.max_extents = cache_extents(e->setup.slots, e->sessions);
     size_t kv = shard_need(c->n_layers, c->n_kv_heads, c->head_dim, e->setup.slots, e->setup.kv_type);
     size_t activations = transformer_memory(c, &e->setup);
-    e->transport.hop_bytes = transformer_hop(c, &e->setup);
+    transformer_hops(c, &e->setup, e->transport.hop_bytes);
     size_t transport = machine_shared_bytes(&e->machine, &e->transport),
            endpoint = machine_endpoint_bytes(&e->machine, &e->transport), host = host_bytes(m, e);
     const size_t most = INT64_MAX / 8, most_a_rank = most / LARIAT_RANKS_MAX; /* seven of the largest can be added up */
@@ -290,7 +290,8 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
     TRY(check_rows(m, out));
     out->limits = (pass_limits){.runs = p->chunk, .parts = out->sessions < p->chunk ? out->sessions : p->chunk};
     out->setup.max_parts = out->limits.parts;
-    out->transport = (comm_setup){.n_ranks = p->ranks, .message_bytes = transformer_message(&m->config, &out->setup)};
+    out->transport = (comm_setup){.n_ranks = p->ranks, .n_local = p->ranks,
+                                  .message_bytes = transformer_message(&m->config, &out->setup)};
     if (add_up(m, out, context) == INT64_MAX) {
         return fail(LARIAT_NO_MEMORY,
                     "%s: a context of %lld tokens in chunks of %d is more than memory can address; use a smaller -c "

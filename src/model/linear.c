@@ -28,13 +28,7 @@ int64_t linear_slice_width(int64_t rows, int n)
     return widest;
 }
 
-static void *element(const linear_target *to, int64_t i)
-{
-    return (char *)to->y + i * (int64_t)dtype_block_bytes(to->type);
-}
-
-/* The rows [begin, end) of the projections stacked one on another, as jobs that write to columns [0, end - begin) of the
-   target. */
+/* The rows [begin, end) of the projections stacked one on another, as jobs that write to columns [begin, end) of the target. */
 static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts, int64_t begin, int64_t end, const linear_target *to)
 {
     int64_t base = 0;
@@ -49,7 +43,7 @@ static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts
                                      .rows = until - from,
                                      .bias = parts[i].bias,
                                      .type = to->type,
-                                     .y = element(to, base + from - begin),
+                                     .y = (char *)to->y + (base + from) * (int64_t)dtype_block_bytes(to->type),
                                      .ldy = to->ld,
                                      .add = to->add};
         }
@@ -58,19 +52,18 @@ static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts
     return n;
 }
 
-lariat_status linear_gather(const linear_context *c, const void *slice, const linear_target *to, int64_t n, int64_t rows)
+lariat_status linear_gather(const linear_context *c, dtype type, int64_t n, int64_t rows)
 {
-    int64_t begin, end;
+    int64_t begin, end = 0;
     int ranks = comm_size(c->comm);
+    size_t element = dtype_block_bytes(type);
 
-    linear_slice(rows, comm_rank(c->comm), ranks, &begin, &end);
-    TRY(comm_all_gather(c->comm, slice, (size_t)(n * (end - begin)) * dtype_block_bytes(to->type), c->theirs));
     for (int r = 0; r < ranks; r++) {
         linear_slice(rows, r, ranks, &begin, &end);
-        c->parts[r] = (place_part){.from = c->theirs[r], .column = begin, .width = end - begin};
+        c->begin[r] = (size_t)begin * element;
     }
-    c->dev->ops->place(c->dev, to->type, to->y, to->ld, c->parts, ranks, n, to->add);
-    return LARIAT_OK;
+    c->begin[ranks] = (size_t)end * element;
+    return comm_all_gather(c->comm, &(comm_gather){.rows = n, .stride = (size_t)rows * element, .begin = c->begin});
 }
 
 static int64_t rows_of(const projection parts[], int n_parts)
@@ -95,9 +88,11 @@ static lariat_status project(const linear_context *c, const linear_target *to, c
         return LARIAT_OK;
     }
     linear_slice(rows, comm_rank(c->comm), comm_size(c->comm), &begin, &end);
-    linear_target slice = {.type = to->type, .y = c->slice, .ld = end - begin};
-    c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, parts, n_parts, begin, end, &slice));
-    return linear_gather(c, c->slice, to, n, rows);
+    linear_target shared = {.type = to->type, .y = comm_rows(c->comm), .ld = rows};
+    c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, parts, n_parts, begin, end, &shared));
+    TRY(linear_gather(c, to->type, n, rows));
+    c->dev->ops->place(c->dev, to->type, to->y, to->ld, &(place_part){.from = shared.y, .width = rows}, 1, n, to->add);
+    return LARIAT_OK;
 }
 
 lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[],
@@ -111,21 +106,21 @@ lariat_status linear_add(const linear_context *c, float *x, const void *h, int64
     return project(c, &(linear_target){.type = DTYPE_F32, .y = x, .ld = part.w->rows, .add = true}, h, n, &part, 1);
 }
 
-lariat_status linear_gated(const linear_context *c, void *g, void *u, const void *x, int64_t n, projection gate, projection up)
+lariat_status linear_gated(const linear_context *c, void *g, void *u, const void *x, int64_t n, projection gate, projection up,
+                           const void **out)
 {
     linear_job jobs[2];
     int64_t rows = gate.w->rows, cols = gate.w->cols, begin = 0, end = rows;
+    linear_target to_g = {.type = c->dev->act, .y = c->by_slices ? comm_rows(c->comm) : g, .ld = rows};
+    linear_target to_u = {.type = c->dev->act, .y = u, .ld = rows};
 
     if (c->by_slices) {
         linear_slice(rows, comm_rank(c->comm), comm_size(c->comm), &begin, &end);
     }
-    int64_t width = end - begin;
-    linear_target to_g = {.type = c->dev->act, .y = c->by_slices ? c->slice : g, .ld = width};
-    linear_target to_u = {.type = c->dev->act, .y = u, .ld = width};
     int n_jobs = stacked_jobs(jobs, &gate, 1, begin, end, &to_g);
     n_jobs += stacked_jobs(jobs + n_jobs, &up, 1, begin, end, &to_u);
     c->dev->ops->linear(c->dev, x, cols, n, jobs, n_jobs);
-    c->dev->ops->silu_mul(c->dev, to_g.y, width, u, width, n, width);
-    linear_target whole = {.type = c->dev->act, .y = g, .ld = rows};
-    return c->by_slices ? linear_gather(c, c->slice, &whole, n, rows) : LARIAT_OK;
+    c->dev->ops->silu_mul(c->dev, act_at(c->dev, to_g.y, begin), rows, act_at(c->dev, u, begin), rows, n, end - begin);
+    *out = to_g.y;
+    return c->by_slices ? linear_gather(c, c->dev->act, n, rows) : LARIAT_OK;
 }

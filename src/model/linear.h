@@ -2,7 +2,7 @@
    Rests on device/device.h and comm/comm.h. Read on in transformer.c, which uses nothing else to multiply.
 
    By tokens a rank takes its own rows through whole matrices. By slices every rank takes all rows of the pass through its
-   slice of each matrix's rows, and one message brings the slices of all ranks together; since a sum over columns is never
+   slice of each matrix's rows, and an all-gather brings the slices of all ranks together; since a sum over columns is never
    divided, the result has the same bits for every number of ranks on a device whose sums do not depend on the slice (the
    CPU). */
 #ifndef MODEL_LINEAR_H
@@ -14,10 +14,8 @@
 typedef struct linear_context {
     device *dev;
     comm *comm;
-    bool by_slices;      /* of a ring of more than one rank: one rank's slice is the whole */
-    void *slice;         /* this rank's columns of a result by slices: [n, width of the slice] */
-    const void **theirs; /* [n_ranks] */
-    place_part *parts;   /* [n_ranks]: where they go */
+    bool by_slices; /* of a ring of more than one rank: one rank's slice is the whole */
+    size_t *begin;  /* [n_ranks + 1] of a comm_gather */
 } linear_context;
 
 /* A matrix [rows, cols] and its bias [rows] or NULL. */
@@ -39,8 +37,8 @@ void linear_slice(int64_t rows, int rank, int n, int64_t *begin, int64_t *end);
 /* The widest slice. */
 int64_t linear_slice_width(int64_t rows, int n);
 
-/* Brings the slices of all ranks together in the target, [n, rows]; `slice` is this rank's: its columns of them, dense. */
-lariat_status linear_gather(const linear_context *c, const void *slice, const linear_target *to, int64_t n, int64_t rows);
+/* Completes the slices of all ranks at comm_rows: [n, rows] of `type`, dense. */
+lariat_status linear_gather(const linear_context *c, dtype type, int64_t n, int64_t rows);
 
 /* y[t] = the results of all projections side by side: y [n, sum of rows], row t at y + t * ldy; x [n, cols], dense. */
 lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[],
@@ -49,7 +47,9 @@ lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *
 /* x[t] += the projection of h: x, the residual, [n, rows] in F32, dense; h [n, cols], dense. */
 lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection part);
 
-/* g = silu(gate x) * (up x): g [n, d_ff], dense; u is working memory of the same size. */
-lariat_status linear_gated(const linear_context *c, void *g, void *u, const void *x, int64_t n, projection gate, projection up);
+/* silu(gate x) * (up x): *out [n, d_ff], dense, which is g or, by slices, rows that stay until the next all-gather; u is working
+   memory of the size of g. */
+lariat_status linear_gated(const linear_context *c, void *g, void *u, const void *x, int64_t n, projection gate, projection up,
+                           const void **out);
 
 #endif

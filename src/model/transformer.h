@@ -1,4 +1,5 @@
-/* The transformer on one rank: its buffers, and one pass through all layers.
+/* The transformer on one rank: its buffers (transformer_memory.c), and one pass through all layers (transformer.c) and the head
+   (head.h).
    Rests on weights.h, linear.h and ring/attention.h; which device the rank has is not its business. */
 #ifndef MODEL_TRANSFORMER_H
 #define MODEL_TRANSFORMER_H
@@ -60,15 +61,13 @@ typedef struct transformer {
     arena memory, lists; /* the device's; the host's */
     /* On the device: the residual, angles and logits in F32, activations in its own type. */
     float *x;            /* [rows, d_model]: the residual */
-    void *h;             /* [rows, d_model]: what is normalised of it */
+    void *h;             /* [rows, at least HEAD_ROWS, d_model]: what is normalised of it */
     void *qkv;           /* [rows, (n_heads + 2 * n_kv_heads) * head_dim] */
     void *o;             /* [rows, n_heads * head_dim] */
     void *g, *u;         /* [rows of a block, d_ff] */
     float *inv_freq;     /* [head_dim / 2] */
     float *cos, *sin;    /* [rows, head_dim / 2] */
-    float *last;         /* [rows of a block, d_model]: residuals whose logits are wanted */
-    float *logits;       /* [rows of a block, this rank's slice of the vocabulary] */
-    float *choice;       /* [rows of a block, vocab]: all slices, where tokens are chosen; NULL in a ring of one */
+    float *logits;       /* [HEAD_ROWS, this rank's slice of the vocabulary]; all of it where a ring of one chooses tokens */
     int32_t *made;       /* [parts]: the tokens that were chosen last */
     sample_setting *settings; /* [parts] */
     int32_t *tokens;     /* [rows] */
@@ -78,11 +77,14 @@ typedef struct transformer {
     const _Atomic bool *cancel; /* looked at before every layer */
 } transformer;
 
-/* Bytes of one rank: activations and carries, without the shard; and the largest message. SIZE_MAX on overflow. */
+/* Bytes of one rank: activations and carries, without the shard; the rows of its largest all-gather; and its largest hop of each
+   region. SIZE_MAX on overflow. */
 size_t transformer_memory(const model_config *c, const transformer_setup *s);
 size_t transformer_message(const model_config *c, const transformer_setup *s);
-/* The most bytes that one hop brings. */
-size_t transformer_hop(const model_config *c, const transformer_setup *s);
+void transformer_hops(const model_config *c, const transformer_setup *s, size_t bytes[COMM_REGIONS]);
+
+/* q, k and v of a token side by side: elements of a row. */
+int64_t transformer_qkv(const model_config *c);
 
 /* Configuration, weights, device and endpoint stay the caller's. transformer_close is safe on a zeroed one. */
 lariat_status transformer_open(transformer *t, const model_config *config, const model_weights *weights, device *dev, comm *c,

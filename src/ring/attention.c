@@ -11,109 +11,75 @@
 
 #include <math.h>
 
-size_t ring_message(const ring_setup *s)
+/* A carry in whole cache lines, so that ranks write none in common. */
+static size_t block_bytes(const attention_shape *shape, int64_t rows)
 {
-    return carry_bytes(&s->shape, s->max_slices);
+    return arena_need(carry_bytes(shape, rows));
 }
 
-static int64_t most_rows(const ring_setup *s)
+size_t ring_message(const ring_setup *s, int32_t n_ranks)
 {
-    return s->max_rows > s->max_slices ? s->max_rows : s->max_slices;
+    return n_ranks > 1 ? bytes_of(n_ranks, 1, block_bytes(&s->shape, s->max_slices)) : 0;
 }
 
-static size_t slot_bytes(const ring_setup *s)
+void ring_hops(const ring_setup *s, size_t bytes[COMM_REGIONS])
 {
-    return bytes_of(most_rows(s), 1, sizeof(int64_t));
+    bytes[COMM_KV] = shard_need(1, s->shape.n_kv_heads, s->shape.head_dim, s->slots, s->shape.kv_type);
+    bytes[COMM_QUERIES] = s->pass_q ? bytes_of(s->max_rows, s->q_row_bytes, 1) : 0;
+    bytes[COMM_PARTIALS] = s->pass_q ? carry_bytes(&s->shape, s->max_rows) : 0;
 }
 
-static size_t device_bytes(const ring_setup *s, int32_t n_ranks)
-{
-    size_t own = carry_bytes(&s->shape, most_rows(s)), partial = arena_need(carry_bytes(&s->shape, s->max_rows));
-    const size_t pieces[] = {own, own, slot_bytes(s), s->pass_q ? bytes_of(n_ranks, 1, partial) : 0};
-
-    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
-}
-
-/* The pieces of the host's lists, in one place for adding up and for handing out. */
-typedef struct list_sizes {
-    size_t theirs, slots, items, pieces, views, segments, part_begin;
-} list_sizes;
-
-static list_sizes list_sizes_of(const ring_setup *s, int32_t n_ranks)
+/* Takes all buffers but the shard from r's arenas, which may be ones that count. */
+static void take_buffers(ring_rank *r, const ring_setup *s)
 {
     /* What one rank holds in one segment each: what was there before, and the runs of the pass. */
     int64_t segments = s->max_runs + s->max_extents, items = s->max_runs > s->max_parts ? s->max_runs : s->max_parts;
+    int64_t rows = s->max_rows > s->max_slices ? s->max_rows : s->max_slices;
 
-    return (list_sizes){
-        .theirs = bytes_of(n_ranks, 1, sizeof(void *)),
-        .slots = slot_bytes(s),
-        .items = bytes_of(items, 1, sizeof(attention_item)),
-        .pieces = bytes_of(2, segments, sizeof(comm_piece)),
-        .views = bytes_of(2, segments, sizeof(comm_view)),
-        .segments = bytes_of(segments, 1, sizeof(kv_segment)),
-        .part_begin = bytes_of(s->max_parts + 1, 1, sizeof(int32_t)),
-    };
+    r->merged = arena_take(&r->memory, carry_bytes(&s->shape, rows));
+    r->slots = arena_take(&r->memory, bytes_of(rows, 1, sizeof *r->slots));
+    r->partial_stride = s->pass_q ? block_bytes(&s->shape, s->max_rows) : 0;
+    r->partials = arena_take(&r->memory, bytes_of(r->n_ranks, 1, r->partial_stride));
+    r->host_slots = arena_take(&r->lists, bytes_of(rows, 1, sizeof *r->host_slots));
+    r->begin = arena_take(&r->lists, bytes_of((int64_t)r->n_ranks + 1, 1, sizeof *r->begin));
+    r->items = arena_take(&r->lists, bytes_of(items, 1, sizeof *r->items));
+    for (hop_set *h = r->hops; h < r->hops + 2; h++) {
+        h->pieces = arena_take(&r->lists, bytes_of(2, segments, sizeof *h->pieces));
+        h->views = arena_take(&r->lists, bytes_of(2, segments, sizeof *h->views));
+        h->segments = arena_take(&r->lists, bytes_of(segments, 1, sizeof *h->segments));
+        h->part_begin = arena_take(&r->lists, bytes_of(s->max_parts + 1, 1, sizeof *h->part_begin));
+    }
 }
 
-static size_t list_bytes(const ring_setup *s, int32_t n_ranks)
+/* What the buffers take, in the arenas of a ring_rank that is used for nothing else. */
+static ring_rank count_buffers(const ring_setup *s, int32_t n_ranks)
 {
-    list_sizes z = list_sizes_of(s, n_ranks);
-    const size_t pieces[] = {z.theirs,     z.slots,  z.items, z.pieces,   z.views,     z.segments,
-                             z.part_begin, z.pieces, z.views, z.segments, z.part_begin};
+    ring_rank r = {.n_ranks = n_ranks};
 
-    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
+    arena_count(&r.memory);
+    arena_count(&r.lists);
+    take_buffers(&r, s);
+    return r;
 }
 
 size_t ring_memory(const ring_setup *s, int32_t n_ranks)
 {
-    const size_t pieces[] = {device_bytes(s, n_ranks), list_bytes(s, n_ranks)};
+    ring_rank counted = count_buffers(s, n_ranks);
 
-    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
-}
-
-size_t ring_hop(const ring_setup *s)
-{
-    size_t keys = shard_need(1, s->shape.n_kv_heads, s->shape.head_dim, s->slots, s->shape.kv_type);
-    size_t queries = s->pass_q ? bytes_of(s->max_rows, s->q_row_bytes, 1) : 0;
-    size_t partials = s->pass_q ? carry_bytes(&s->shape, s->max_rows) : 0;
-    size_t larger = queries > partials ? queries : partials;
-
-    return keys > larger ? keys : larger;
-}
-
-static void take_lists(ring_rank *r, const ring_setup *s)
-{
-    list_sizes z = list_sizes_of(s, r->n_ranks);
-    arena *a = &r->lists;
-
-    r->theirs = arena_take(a, z.theirs);
-    r->host_slots = arena_take(a, z.slots);
-    r->items = arena_take(a, z.items);
-    for (int i = 0; i < 2; i++) {
-        r->hops[i].pieces = arena_take(a, z.pieces);
-        r->hops[i].views = arena_take(a, z.views);
-        r->hops[i].segments = arena_take(a, z.segments);
-        r->hops[i].part_begin = arena_take(a, z.part_begin);
-    }
+    return arena_sum((const size_t[]){counted.memory.used, counted.lists.used}, 2);
 }
 
 lariat_status ring_open(ring_rank *r, device *dev, comm *c, const ring_setup *s)
 {
-    size_t own = carry_bytes(&s->shape, most_rows(s));
+    ring_rank counted = count_buffers(s, comm_size(c));
 
-    *r = (ring_rank){.dev = dev, .comm = c, .rank = comm_rank(c), .n_ranks = comm_size(c), .n_layers = s->n_layers,
-                     .shape = s->shape, .max_rows = s->max_rows};
+    *r = (ring_rank){.dev = dev, .comm = c, .rank = comm_rank(c), .n_ranks = comm_size(c), .shape = s->shape};
     TRY(shard_open(&r->shard, dev, s->n_layers, s->shape.n_kv_heads, s->shape.head_dim, s->slots, s->shape.kv_type));
-    TRY(device_arena_open(dev, &r->memory, device_bytes(s, r->n_ranks), "ring attention"));
-    TRY(arena_open(&r->lists, list_bytes(s, r->n_ranks), "ring attention"));
-    take_lists(r, s);
-    r->own = arena_take(&r->memory, own);
-    r->merged = arena_take(&r->memory, own);
-    r->slots = arena_take(&r->memory, slot_bytes(s));
+    TRY(device_arena_open(dev, &r->memory, counted.memory.used, "ring attention"));
+    TRY(arena_open(&r->lists, counted.lists.used, "ring attention"));
+    take_buffers(r, s);
     comm_expose(c, COMM_KV, r->shard.base, r->shard.bytes);
     if (s->pass_q) {
-        r->partial_stride = arena_need(carry_bytes(&s->shape, s->max_rows));
-        r->partials = arena_take(&r->memory, (size_t)r->n_ranks * r->partial_stride);
         comm_expose(c, COMM_PARTIALS, r->partials, (size_t)r->n_ranks * r->partial_stride);
     }
     return LARIAT_OK;
@@ -127,17 +93,17 @@ void ring_close(ring_rank *r)
     *r = (ring_rank){0};
 }
 
-void ring_expose_queries(ring_rank *r, const void *q, int64_t ldq)
+void ring_expose_queries(ring_rank *r, const void *q, int64_t rows, int64_t ldq)
 {
-    comm_expose(r->comm, COMM_QUERIES, q, (size_t)(r->max_rows * ldq) * dtype_block_bytes(r->dev->act));
+    comm_expose(r->comm, COMM_QUERIES, q, (size_t)(rows * ldq) * dtype_block_bytes(r->dev->act));
 }
 
 /* --- the plan of a pass, as this rank sees it --- */
 
-/* The step at which a layer's keys (or queries) of this pass are there: grows from layer to layer and pass to pass. */
-static uint32_t step_of(const ring_rank *r, int32_t layer)
+/* The step at which a layer's keys (or queries) of this pass are offered. */
+static uint32_t step_of(int32_t layer)
 {
-    return r->pass->number * (uint32_t)r->n_layers + (uint32_t)layer + 1;
+    return (uint32_t)layer + 1;
 }
 
 /* Where the key of each of this rank's rows goes. */
@@ -161,10 +127,6 @@ void ring_begin(ring_rank *r, const pass *p)
 {
     r->pass = p;
     list_slots(r);
-    /* Every region is as far as the last pass left it, used or not: numbers that wrap must not fall far behind. */
-    comm_ready(r->comm, COMM_KV, step_of(r, -1));
-    comm_ready(r->comm, COMM_QUERIES, step_of(r, -1));
-    comm_ready(r->comm, COMM_PARTIALS, step_of(r, -1) * (uint32_t)r->n_ranks);
 }
 
 static void add_source(const ring_rank *r, hop_set *h, int32_t layer, int64_t slot, int64_t count, int64_t first)
@@ -198,8 +160,9 @@ static void list_sources(const ring_rank *r, hop_set *h, int32_t layer, int owne
         }
     }
     h->part_begin[p->n_parts] = h->n;
-    h->hop = (comm_hop){.region = COMM_KV, .owner = owner, .step = step_of(r, layer), .pieces = h->pieces,
-                        .n_pieces = 2 * h->n, .views = h->views};
+    h->hop = (comm_hop){.owner = owner,
+                        .offer = {.region = COMM_KV, .step = step_of(layer), .list = h->pieces, .n = 2 * h->n},
+                        .views = h->views};
 }
 
 /* Points the segments at where the hop's pieces lie now. */
@@ -214,8 +177,8 @@ static void place_segments(const ring_rank *r, hop_set *h)
     }
 }
 
-/* This rank's own keys, which do not travel. */
-static void take_own(const ring_rank *r, hop_set *h, int32_t layer)
+/* This rank's own keys: for itself they do not travel. */
+static void list_own(const ring_rank *r, hop_set *h, int32_t layer)
 {
     list_sources(r, h, layer, r->rank);
     for (int32_t i = 0; i < 2 * h->n; i++) {
@@ -263,8 +226,9 @@ void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int6
         r->dev->ops->kv_store(r->dev, r->shard.base + shard_offset(&r->shard, layer, side, 0), r->shape.kv_type, r->shard.slots,
                               r->slots, side ? v : k, ld, r->pass->rows[r->rank], r->shape.n_kv_heads, r->shape.head_dim);
     }
-    if (r->pass->layout == PASS_BY_TOKENS) {
-        comm_ready(r->comm, COMM_KV, step_of(r, layer));
+    list_own(r, &r->hops[0], layer);
+    if (r->pass->layout == PASS_BY_TOKENS && r->n_ranks > 1) {
+        comm_offer(r->comm, COMM_ALL, &r->hops[0].hop.offer);
     }
 }
 
@@ -278,9 +242,7 @@ static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const void *q, in
     for (int hop = 0; hop < n; hop++) {
         int owner = (r->rank + hop) % n;
         hop_set *now = &r->hops[hop & 1], *next = &r->hops[(hop + 1) & 1];
-        if (hop == 0) {
-            take_own(r, now, layer);
-        } else {
+        if (hop > 0) {
             TRY(comm_take(r->comm, &now->hop));
             place_segments(r, now);
         }
@@ -299,39 +261,51 @@ static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const void *q, in
     return LARIAT_OK;
 }
 
-/* Partial results are ready rank after rank, in the order in which their queries were served. */
+/* Partial results are offered rank after rank, in the order in which their queries were served. */
 static uint32_t partial_step(const ring_rank *r, int32_t layer, int from, int to)
 {
     uint32_t hop = (uint32_t)((to - from + r->n_ranks) % r->n_ranks);
 
-    return (step_of(r, layer) - 1) * (uint32_t)r->n_ranks + hop + 1;
+    return (uint32_t)layer * (uint32_t)r->n_ranks + hop + 1;
 }
 
-/* The queries of every rank, in turn, against this rank's keys; each result lies ready for its owner. */
+/* A rank's queries, and a partial result of them, in their owner's region. */
+static comm_piece queries_of(const ring_rank *r, int rank, int64_t ldq)
+{
+    size_t element = dtype_block_bytes(r->dev->act);
+
+    return (comm_piece){.bytes = (size_t)(r->shape.n_heads * r->shape.head_dim) * element, .stride = (size_t)ldq * element,
+                        .rows = r->pass->rows[rank]};
+}
+
+static comm_piece partial_of(const ring_rank *r, int rank)
+{
+    size_t bytes = carry_bytes(&r->shape, r->pass->rows[rank]);
+
+    return (comm_piece){.offset = (size_t)rank * r->partial_stride, .bytes = bytes, .stride = bytes, .rows = 1};
+}
+
+/* The queries of every rank, in turn, against this rank's keys; each result is offered to its owner. */
 static lariat_status serve_queries(ring_rank *r, int32_t layer, int64_t ldq)
 {
-    hop_set *own = &r->hops[0];
     int n = r->n_ranks;
 
-    take_own(r, own, layer);
     for (int hop = 0; hop < n; hop++) {
         int owner = (r->rank + hop) % n;
         int64_t rows = r->pass->rows[owner];
-        size_t element = dtype_block_bytes(r->dev->act), row = (size_t)(r->shape.n_heads * r->shape.head_dim) * element;
-        comm_piece piece = {.bytes = row, .stride = (size_t)ldq * element, .rows = rows};
+        comm_piece theirs = queries_of(r, owner, ldq), result = partial_of(r, owner);
         comm_view view;
-        comm_hop queries = {.region = COMM_QUERIES, .owner = owner, .step = step_of(r, layer), .pieces = &piece,
-                            .n_pieces = 1, .views = &view};
-        carry c = carry_at(r->partials + (size_t)owner * r->partial_stride, &r->shape, rows);
+        comm_hop queries = {.owner = owner, .offer = {COMM_QUERIES, step_of(layer), &theirs, 1}, .views = &view};
+        carry c = carry_at(r->partials + result.offset, &r->shape, rows);
 
         TRY(comm_ask(r->comm, &queries));
         TRY(comm_take(r->comm, &queries));
-        int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, owner);
-        r->dev->ops->attention(r->dev, &r->shape, view.at, (int64_t)(view.stride / element), r->items,
-                               items_by_tokens(r, own, owner), &c, &(attention_ends){.fresh = true});
+        int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, owner), ld = (int64_t)(view.stride / dtype_block_bytes(r->dev->act));
+        r->dev->ops->attention(r->dev, &r->shape, view.at, ld, r->items, items_by_tokens(r, &r->hops[0], owner), &c,
+                               &(attention_ends){.fresh = true});
         trace_end(r->trace, span);
         comm_release(r->comm, &queries);
-        comm_ready(r->comm, COMM_PARTIALS, partial_step(r, layer, r->rank, owner));
+        comm_offer(r->comm, owner, &(comm_pieces){COMM_PARTIALS, partial_step(r, layer, r->rank, owner), &result, 1});
     }
     return LARIAT_OK;
 }
@@ -340,15 +314,13 @@ static lariat_status serve_queries(ring_rank *r, int32_t layer, int64_t ldq)
 static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const carry *c, void *o, int64_t ldo)
 {
     int64_t rows = r->pass->rows[r->rank];
+    comm_piece own = queries_of(r, r->rank, ldq), piece = partial_of(r, r->rank);
 
-    comm_ready(r->comm, COMM_QUERIES, step_of(r, layer));
+    comm_offer(r->comm, COMM_ALL, &(comm_pieces){COMM_QUERIES, step_of(layer), &own, 1});
     TRY(serve_queries(r, layer, ldq));
     for (int from = 0; from < r->n_ranks; from++) {
-        size_t bytes = carry_bytes(&r->shape, rows);
-        comm_piece piece = {.offset = (size_t)r->rank * r->partial_stride, .bytes = bytes, .stride = bytes, .rows = 1};
         comm_view view;
-        comm_hop partial = {.region = COMM_PARTIALS, .owner = from, .step = partial_step(r, layer, from, r->rank),
-                            .pieces = &piece, .n_pieces = 1, .views = &view};
+        comm_hop partial = {.owner = from, .offer = {COMM_PARTIALS, partial_step(r, layer, from, r->rank), &piece, 1}, .views = &view};
 
         TRY(comm_ask(r->comm, &partial));
         TRY(comm_take(r->comm, &partial));
@@ -367,30 +339,42 @@ static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const
     return LARIAT_OK;
 }
 
-/* Every rank has all queries; one message brings all partial results, merged in the order of the ranks on every rank alike. */
-static lariat_status attend_by_slices(ring_rank *r, int32_t layer, const void *q, int64_t ldq, const carry *merged, void *o,
-                                      int64_t ldo)
+/* Partial results of all ranks, side by side in one row of an all-gather: merged in the order of the ranks on every rank alike. */
+static lariat_status merge_partials(ring_rank *r, unsigned char *partials, const carry *merged, void *o, int64_t ldo)
 {
-    hop_set *own = &r->hops[0];
     int64_t rows = r->pass->n_tokens;
-    carry c = r->n_ranks > 1 ? carry_at(r->own, &r->shape, rows) : *merged;
+    size_t block = block_bytes(&r->shape, rows);
 
-    take_own(r, own, layer);
-    int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, r->rank);
-    r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, own), &c,
-                           &(attention_ends){.fresh = true, .out = r->n_ranks == 1 ? o : NULL, .ldo = ldo});
-    trace_end(r->trace, span);
-    if (r->n_ranks == 1) { /* there is nothing to merge */
-        return LARIAT_OK;
+    for (int i = 0; i <= r->n_ranks; i++) {
+        r->begin[i] = (size_t)i * block;
     }
-    span = trace_begin(r->trace, LARIAT_SPAN_MERGE);
-    TRY(comm_all_gather(r->comm, r->own, carry_bytes(&r->shape, rows), r->theirs));
+    TRY(comm_all_gather(r->comm, &(comm_gather){.rows = 1, .stride = r->begin[r->n_ranks], .begin = r->begin}));
     r->dev->ops->carry_clear(r->dev, merged, &r->shape, rows);
     for (int from = 0; from < r->n_ranks; from++) {
-        carry part = carry_at((void *)(uintptr_t)r->theirs[from], &r->shape, rows);
+        carry part = carry_at(partials + r->begin[from], &r->shape, rows);
         r->dev->ops->carry_merge(r->dev, merged, &part, &r->shape, rows);
     }
     r->dev->ops->carry_finish(r->dev, merged, &r->shape, rows, o, ldo);
+    return LARIAT_OK;
+}
+
+/* Every rank has all queries, and attends to its own shard. */
+static lariat_status attend_by_slices(ring_rank *r, const void *q, int64_t ldq, const carry *merged, void *o, int64_t ldo)
+{
+    int64_t rows = r->pass->n_tokens;
+    bool alone = r->n_ranks == 1; /* there is nothing to merge */
+    unsigned char *partials = alone ? NULL : comm_rows(r->comm);
+    carry c = alone ? *merged : carry_at(partials + (size_t)r->rank * block_bytes(&r->shape, rows), &r->shape, rows);
+
+    int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, r->rank);
+    r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, &r->hops[0]), &c,
+                           &(attention_ends){.fresh = true, .out = alone ? o : NULL, .ldo = ldo});
+    trace_end(r->trace, span);
+    if (alone) {
+        return LARIAT_OK;
+    }
+    span = trace_begin(r->trace, LARIAT_SPAN_MERGE);
+    TRY(merge_partials(r, partials, merged, o, ldo));
     trace_end(r->trace, span);
     return LARIAT_OK;
 }
@@ -401,7 +385,7 @@ lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ld
     carry c = carry_at(r->merged, &r->shape, rows);
 
     if (r->pass->layout == PASS_BY_SLICES) {
-        return attend_by_slices(r, layer, q, ldq, &c, o, ldo);
+        return attend_by_slices(r, q, ldq, &c, o, ldo);
     }
     return r->pass->side == PASS_Q ? attend_by_q(r, layer, ldq, &c, o, ldo) : attend_by_kv(r, layer, q, ldq, &c, o, ldo);
 }

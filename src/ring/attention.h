@@ -22,17 +22,16 @@ typedef struct hop_set {
 typedef struct ring_rank {
     device *dev;
     comm *comm;
-    int32_t rank, n_ranks, n_layers;
+    int32_t rank, n_ranks;
     attention_shape shape;
     shard shard;
-    int64_t max_rows;        /* of queries by tokens, one rank */
     arena memory, lists;     /* the device's; the host's */
-    void *own, *merged;      /* carries of this rank's queries */
+    void *merged;            /* carry of this rank's queries */
     unsigned char *partials; /* pass-Q by tokens: a carry of max_rows for each rank's queries, or NULL */
     size_t partial_stride;
     int64_t *slots, *host_slots; /* [max rows] of the pass: where each row's key goes, negative: to another rank */
-    const void **theirs;     /* [n_ranks]: blocks of an all-gather */
-    hop_set hops[2];         /* the one that is used and the one that travels */
+    size_t *begin;           /* [n_ranks + 1] of a comm_gather */
+    hop_set hops[2];         /* own keys, until the third hop; then the one that is used and the one that travels, by turns */
     attention_item *items;
     const pass *pass;
     trace *trace;            /* NULL: off */
@@ -51,24 +50,23 @@ typedef struct ring_setup {
     int64_t q_row_bytes; /* from one row of queries to the next, where they may travel */
 } ring_setup;
 
-/* Bytes of a rank beside its shard; the largest message that it gathers; and the most that one hop brings. SIZE_MAX on
-   overflow. */
+/* Bytes of a rank beside its shard; the rows of its largest all-gather; and its largest hop of each region. SIZE_MAX on overflow. */
 size_t ring_memory(const ring_setup *s, int32_t n_ranks);
-size_t ring_message(const ring_setup *s);
-size_t ring_hop(const ring_setup *s);
+size_t ring_message(const ring_setup *s, int32_t n_ranks);
+void ring_hops(const ring_setup *s, size_t bytes[COMM_REGIONS]);
 
 /* Takes memory and exposes the shard. `dev` and `c` stay the caller's. ring_close is safe on a zeroed one. */
 lariat_status ring_open(ring_rank *r, device *dev, comm *c, const ring_setup *s);
 void ring_close(ring_rank *r);
 
-/* Says which queries will travel by tokens: rows of q as ring_attend will get them, row t at q + t * ldq. Once, before the
-   first pass; only needed where pass_q. */
-void ring_expose_queries(ring_rank *r, const void *q, int64_t ldq);
+/* Says which queries will travel by tokens: up to `rows` rows of q as ring_attend will get them, row t at q + t * ldq. Once,
+   before the first pass; only needed where pass_q. */
+void ring_expose_queries(ring_rank *r, const void *q, int64_t rows, int64_t ldq);
 
-/* Makes ready for a pass; the plan stays the caller's and unchanged until the pass has ended on all ranks. */
+/* Prepares for a pass, beside comm_begin; the plan stays the caller's and unchanged until the pass has ended on all ranks. */
 void ring_begin(ring_rank *r, const pass *p);
 
-/* Stores this rank's share of the pass's keys (after RoPE) and values in its shard and says so to the others.
+/* Stores this rank's share of the pass's keys (after RoPE) and values in its shard and offers them to the others.
    k, v: activations, rows as the pass numbers them, [n_kv_heads, head_dim] each, row t at k + t * ld. */
 void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int64_t ld);
 

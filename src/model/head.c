@@ -1,0 +1,87 @@
+/* The end of a pass: rows whose outputs are wanted, wherever they are, to logits or chosen tokens.
+   Rests on linear.h for slices and their all-gathers. See head.h. */
+#include "model/head.h"
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+int64_t head_rows(const pass_input *in, int64_t at)
+{
+    return least(in->n_outputs - at, in->settings ? HEAD_CHOICES : HEAD_ROWS);
+}
+
+/* Normalises outputs [from, until), whose rows this rank has: `to` [until - from, d]. */
+static void normalise(transformer *t, const pass_output out[], int64_t from, int64_t until, void *to)
+{
+    const model_config *c = t->config;
+
+    for (int64_t i = from, count; i < until; i += count) { /* neighbours together */
+        count = 1;
+        while (i + count < until && out[i + count].row == out[i].row + count) {
+            count++;
+        }
+        t->dev->ops->rms_norm(t->dev, act_at(t->dev, to, (i - from) * c->d_model), t->x + out[i].row * c->d_model,
+                              t->weights->final_norm, c->rms_eps, count, c->d_model);
+    }
+}
+
+/* Normalised rows of outputs on every rank: *rows [n, d]. By tokens they are gathered as one row, to which each rank brings those of
+   its own outputs: they are listed by rank. */
+static lariat_status output_rows(transformer *t, const pass_output out[], int64_t n, bool by_slices, const void **rows)
+{
+    int ranks = comm_size(t->comm), rank = comm_rank(t->comm);
+    size_t row_bytes = (size_t)t->config->d_model * dtype_block_bytes(t->dev->act), *begin = t->linear.begin;
+    int64_t first = 0, end = n;
+
+    if (by_slices || ranks == 1) { /* every rank has them all */
+        normalise(t, out, 0, n, t->h);
+        *rows = t->h;
+        return LARIAT_OK;
+    }
+    unsigned char *shared = comm_rows(t->comm);
+    for (int64_t i = 0, r = 0; r <= ranks; r++) {
+        while (i < n && out[i].rank < r) {
+            i++;
+        }
+        begin[r] = (size_t)i * row_bytes;
+        first = r == rank ? i : first;
+        end = r == rank + 1 ? i : end;
+    }
+    normalise(t, out, first, end, shared + begin[rank]);
+    *rows = shared;
+    return comm_all_gather(t->comm, &(comm_gather){.rows = 1, .stride = begin[ranks], .begin = begin});
+}
+
+lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
+{
+    const model_config *c = t->config;
+    const device_ops *ops = t->dev->ops;
+    const void *rows;
+    int64_t begin, end, span = trace_begin(t->trace, LARIAT_SPAN_HEAD);
+
+    TRY(output_rows(t, in->outputs + at, n, in->plan->layout == PASS_BY_SLICES, &rows));
+    linear_slice(c->vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
+    bool gathers = in->settings && comm_size(t->comm) > 1; /* every rank chooses alike, and has the tokens for the next pass */
+    float *logits = gathers ? comm_rows(t->comm) : t->logits;
+    linear_job job = {.w = &t->weights->head, .row0 = begin, .rows = end - begin, .type = DTYPE_F32,
+                      .y = gathers ? logits + begin : logits, .ldy = gathers ? c->vocab : end - begin};
+    ops->linear(t->dev, rows, c->d_model, n, &job, end > begin);
+    TRY(gathers ? linear_gather(&t->linear, DTYPE_F32, n, c->vocab) : LARIAT_OK);
+    if (in->settings) {
+        ops->sample(t->dev, t->made + at, logits, c->vocab, n, c->vocab, t->settings + at);
+    }
+    trace_end(t->trace, span);
+    return LARIAT_OK;
+}
+
+void head_deliver(transformer *t, const pass_output out[], int64_t n)
+{
+    int64_t begin, end;
+
+    linear_slice(t->config->vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
+    for (int64_t i = 0; i < n; i++) {
+        t->dev->ops->download(t->dev, out[i].logits + begin, t->logits + i * (end - begin), (size_t)(end - begin) * sizeof(float));
+    }
+}
