@@ -227,7 +227,7 @@ void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int6
                               r->slots, side ? v : k, ld, r->pass->rows[r->rank], r->shape.n_kv_heads, r->shape.head_dim);
     }
     list_own(r, &r->hops[0], layer);
-    if (r->pass->layout == PASS_BY_TOKENS && r->n_ranks > 1) {
+    if (r->pass->layout == PASS_BY_TOKENS) {
         comm_offer(r->comm, COMM_ALL, &r->hops[0].hop.offer);
     }
 }

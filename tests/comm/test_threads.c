@@ -2,6 +2,8 @@
    Rests on comm/comm.h and pthreads. Contents are a formula of rank, step and place, so that every byte can be told. */
 #include "comm/comm.h"
 
+#include "device/cpu/cpu.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -16,13 +18,16 @@
 enum {
     RANKS_MOST = 8,
     ROUNDS = 200,
-    MESSAGE = 1000, /* bytes; no multiple of a cache line */
+    MESSAGE = 9000, /* bytes of the rows of an all-gather */
     STEPS = 20,
+    STEPS_A_PASS = 4,
     ROWS = 9,
     ROW = 24,   /* bytes of a row that travel */
     APART = 40, /* from one row to the next */
     STEP_BYTES = ROWS * APART
 };
+
+static const uint32_t FIRST_PASS = UINT32_MAX - 1;
 
 static unsigned char byte_of(int rank, int step, size_t i)
 {
@@ -69,24 +74,42 @@ static comm_group *open_group(int n)
 {
     comm_group *g;
 
-    assert_int_equal(comm_threads_open(&(comm_setup){.n_ranks = n, .message_bytes = MESSAGE}, &g), LARIAT_OK);
+    assert_int_equal(comm_threads_open(&(comm_setup){.n_ranks = n, .n_local = n, .message_bytes = MESSAGE}, &g), LARIAT_OK);
+    assert_int_equal(comm_first(g), 0);
+    assert_int_equal(comm_local(g), n);
     return g;
 }
 
 /* --- all-gather --- */
 
-static size_t size_of(int rank, int round)
+/* One to three rows, columns of any width, many of them empty, and now and then room between the rows. */
+static comm_gather rows_of(int n, int round, size_t begin[])
 {
-    return (size_t)(rank * 389 + round * 211) % (MESSAGE + 1);
+    begin[0] = 0;
+    for (int r = 0; r < n; r++) {
+        begin[r + 1] = begin[r] + (size_t)(r * 389 + round * 211) % 5 * 73;
+    }
+    return (comm_gather){.rows = 1 + round % 3, .stride = begin[n] + (size_t)(round % 4) * 8, .begin = begin};
 }
 
-static int wrong_blocks(int n, int round, const void *const theirs[])
+static void write_columns(const worker *w, const comm_gather *g, int round, unsigned char *rows)
+{
+    for (int64_t t = 0; t < g->rows; t++) {
+        for (size_t i = g->begin[w->rank]; i < g->begin[w->rank + 1]; i++) {
+            rows[(size_t)t * g->stride + i] = byte_of(w->rank + (int)t, round, i);
+        }
+    }
+}
+
+static int wrong_columns(int n, const comm_gather *g, int round, const unsigned char *rows)
 {
     int wrong = 0;
 
     for (int r = 0; r < n; r++) {
-        for (size_t i = 0; i < size_of(r, round); i++) {
-            wrong += ((const unsigned char *)theirs[r])[i] != byte_of(r, round, i);
+        for (int64_t t = 0; t < g->rows; t++) {
+            for (size_t i = g->begin[r]; i < g->begin[r + 1]; i++) {
+                wrong += rows[(size_t)t * g->stride + i] != byte_of(r + (int)t, round, i);
+            }
         }
     }
     return wrong;
@@ -95,23 +118,22 @@ static int wrong_blocks(int n, int round, const void *const theirs[])
 static void *gather_in_rounds(void *user)
 {
     worker *w = user;
-    const void *theirs[RANKS_MOST];
-    unsigned char mine[MESSAGE];
+    size_t begin[RANKS_MOST + 1];
 
+    comm_begin(w->c, 1, false);
     for (int round = 0; round < ROUNDS && w->status == LARIAT_OK; round++) {
-        for (size_t i = 0; i < size_of(w->rank, round); i++) {
-            mine[i] = byte_of(w->rank, round, i);
-        }
+        comm_gather g = rows_of(w->n, round, begin);
+        unsigned char *rows = comm_rows(w->c);
+        write_columns(w, &g, round, rows);
         dawdle(w->rank, round);
-        w->status = comm_all_gather(w->c, mine, size_of(w->rank, round), theirs);
-        memset(mine, 0, sizeof mine); /* it was copied */
-        dawdle(w->n - w->rank, round); /* the quick ones are in the next round meanwhile */
-        w->wrong += wrong_blocks(w->n, round, theirs);
+        w->status = comm_all_gather(w->c, &g);
+        dawdle(w->n - w->rank, round); /* the quick ones write the next rows meanwhile */
+        w->wrong += wrong_columns(w->n, &g, round, rows);
     }
     return NULL;
 }
 
-static void all_gather_brings_every_block_and_keeps_it_until_the_next(void **state)
+static void all_gather_completes_every_row_and_keeps_it_until_the_next(void **state)
 {
     (void)state;
     for (int n = 1; n <= RANKS_MOST; n++) {
@@ -142,8 +164,8 @@ static int wrong_rows(const comm_hop *hop, int step)
 {
     int wrong = 0;
 
-    for (int p = 0; p < hop->n_pieces; p++) {
-        for (int64_t row = 0; row < hop->pieces[p].rows; row++) {
+    for (int p = 0; p < hop->offer.n; p++) {
+        for (int64_t row = 0; row < hop->offer.list[p].rows; row++) {
             const unsigned char *at = (const unsigned char *)hop->views[p].at + (size_t)row * hop->views[p].stride;
             for (size_t i = 0; i < ROW; i++) {
                 wrong += at[i] != byte_of(hop->owner, step, (size_t)(2 * row + p) * APART + i);
@@ -151,6 +173,12 @@ static int wrong_rows(const comm_hop *hop, int step)
         }
     }
     return wrong;
+}
+
+/* Steps of a pass, STEPS_A_PASS at a time. */
+static comm_pieces offer_of(int step, const comm_piece pieces[2])
+{
+    return (comm_pieces){COMM_KV, (uint32_t)(step % STEPS_A_PASS + 1), pieces, 2};
 }
 
 /* Once around the ring, as attention goes: the next hop is asked for before this one is taken. */
@@ -163,12 +191,7 @@ static void go_around(worker *w, int step)
     pieces_of(step, pieces);
     for (int i = 0; i <= w->n && w->status == LARIAT_OK; i++) {
         if (i < w->n) {
-            hops[i & 1] = (comm_hop){.region = COMM_KV,
-                                     .owner = (w->rank + i) % w->n,
-                                     .step = (uint32_t)step + 1,
-                                     .pieces = pieces,
-                                     .n_pieces = 2,
-                                     .views = views[i & 1]};
+            hops[i & 1] = (comm_hop){.owner = (w->rank + i) % w->n, .offer = offer_of(step, pieces), .views = views[i & 1]};
             w->status = comm_ask(w->c, &hops[i & 1]);
         }
         if (i > 0 && w->status == LARIAT_OK) {
@@ -180,30 +203,37 @@ static void go_around(worker *w, int step)
     }
 }
 
+/* Everything again in every pass: numbers of passes wrap on the way. */
 static void *hop_in_steps(void *user)
 {
     worker *w = user;
-    const void *all[RANKS_MOST];
+    comm_piece pieces[2];
 
     w->region = calloc(STEPS, STEP_BYTES);
     comm_expose(w->c, COMM_KV, w->region, (size_t)STEPS * STEP_BYTES);
-    w->status = comm_all_gather(w->c, NULL, 0, all); /* all have exposed */
+    comm_begin(w->c, FIRST_PASS - 1, false);
+    w->status = comm_all_gather(w->c, &(comm_gather){0}); /* all have exposed */
     for (int step = 0; step < STEPS && w->status == LARIAT_OK; step++) {
         dawdle(w->rank, step);
+        if (step % STEPS_A_PASS == 0) {
+            comm_begin(w->c, FIRST_PASS + (uint32_t)(step / STEPS_A_PASS), false);
+        }
         for (size_t i = 0; i < STEP_BYTES; i++) {
             w->region[(size_t)step * STEP_BYTES + i] = byte_of(w->rank, step, i);
         }
-        comm_ready(w->c, COMM_KV, (uint32_t)step + 1);
+        pieces_of(step, pieces);
+        comm_pieces offer = offer_of(step, pieces);
+        comm_offer(w->c, COMM_ALL, &offer);
         go_around(w, step);
     }
     if (w->status == LARIAT_OK) {
-        w->status = comm_all_gather(w->c, NULL, 0, all); /* nobody reads any more */
+        w->status = comm_all_gather(w->c, &(comm_gather){0}); /* nobody reads any more */
     }
     free(w->region);
     return NULL;
 }
 
-static void hops_bring_what_the_owner_wrote_before_it_said_so(void **state)
+static void hops_bring_what_the_owner_wrote_before_it_offered(void **state)
 {
     (void)state;
     for (int n = 1; n <= RANKS_MOST; n++) {
@@ -225,21 +255,24 @@ static void hops_bring_what_the_owner_wrote_before_it_said_so(void **state)
 
 static void calls_out_of_order_or_out_of_range_are_refused(void **state)
 {
-    unsigned char region[64] = {0}, message[MESSAGE + 64] = {0};
+    unsigned char region[64] = {0};
     comm_view view;
     comm_piece piece = {.bytes = 16, .stride = 24, .rows = 3}; /* its last byte is the 64th */
-    comm_hop hop = {.region = COMM_QUERIES, .step = 1, .pieces = &piece, .n_pieces = 1, .views = &view};
+    comm_hop hop = {.offer = {COMM_QUERIES, 1, &piece, 1}, .views = &view}, other = hop;
     comm_group *g = open_group(1);
     comm *c = comm_endpoint(g, 0);
     device elsewhere = {.shares_host = false};
 
     (void)state;
     comm_expose(c, COMM_QUERIES, region, sizeof region);
-    comm_ready(c, COMM_QUERIES, 1);
+    comm_begin(c, 1, false);
+    comm_offer(c, 0, &hop.offer);
     assert_int_equal(comm_take(c, &hop), LARIAT_FAILED); /* not asked for */
     assert_int_equal(comm_ask(c, &hop), LARIAT_OK);
     assert_int_equal(comm_ask(c, &hop), LARIAT_OK);
     assert_int_equal(comm_ask(c, &hop), LARIAT_FAILED); /* a third */
+    other.offer.region = COMM_PARTIALS;
+    assert_int_equal(comm_ask(c, &other), LARIAT_OK); /* of another region */
     assert_int_equal(comm_take(c, &hop), LARIAT_OK);
     assert_ptr_equal(view.at, region);
     assert_int_equal(view.stride, 24);
@@ -247,10 +280,51 @@ static void calls_out_of_order_or_out_of_range_are_refused(void **state)
     comm_release(c, &hop);
     piece.offset = 1;
     assert_int_equal(comm_take(c, &hop), LARIAT_FAILED); /* one byte past the end */
-    assert_int_equal(comm_all_gather(c, message, sizeof message, NULL), LARIAT_FAILED);
+    assert_int_equal(comm_all_gather(c, &(comm_gather){2, MESSAGE - 1, (size_t[]){0, 1}}), LARIAT_OK);
+    assert_int_equal(comm_all_gather(c, &(comm_gather){2, MESSAGE - 1, (size_t[]){0, 2}}), LARIAT_FAILED);
     assert_int_equal(comm_attach(c, &elsewhere), LARIAT_FAILED); /* threads read each other's memory */
     comm_group_close(g);
     comm_group_close(NULL);
+    assert_int_equal(comm_threads_open(&(comm_setup){.n_ranks = 2, .n_local = 1}, &g), LARIAT_FAILED);
+}
+
+/* --- progress --- */
+
+static int polls; /* of this test's thread, which alone makes calls */
+
+static void count_poll(comm *c)
+{
+    assert_ptr_equal(c->ops->poll, count_poll);
+    polls++;
+}
+
+static lariat_status attach_any(comm *c, device *dev)
+{
+    (void)c;
+    (void)dev;
+    return LARIAT_OK;
+}
+
+static void a_transport_that_polls_is_polled_between_pieces_of_the_cpu_s_work(void **state)
+{
+    enum { N = 64, D = 4096 };
+    static const comm_ops ops = {.attach = attach_any, .poll = count_poll};
+    static float x[N * D], weight[D];
+    comm c = {.ops = &ops, .n = 1};
+    device *dev;
+
+    (void)state;
+    for (int threads = 1; threads <= 3; threads++) {
+        assert_int_equal(cpu_device_open(threads, CPU_BEST, &dev), LARIAT_OK);
+        dev->ops->rms_norm(dev, x, x, weight, 1, N, D);
+        assert_int_equal(comm_attach(&c, dev), LARIAT_OK);
+        polls = 0;
+        for (int i = 0; i < 1000 && polls < 2; i++) { /* another thread may take all pieces */
+            dev->ops->rms_norm(dev, x, x, weight, 1, N, D);
+        }
+        assert_true(polls > 1);
+        dev->ops->close(dev);
+    }
 }
 
 /* --- letting go --- */
@@ -259,9 +333,9 @@ static void calls_out_of_order_or_out_of_range_are_refused(void **state)
 static void *wait_in_vain(void *user)
 {
     worker *w = user;
-    const void *theirs[RANKS_MOST];
-    comm_hop hop = {.region = COMM_KV, .owner = 0, .step = 1000};
+    comm_hop hop = {.offer = {.region = COMM_KV, .step = 1000}};
 
+    comm_begin(w->c, 1, false);
     if (w->rank == 0) {
         while (atomic_load(w->waiting) < w->n - 1) {
             sched_yield();
@@ -272,7 +346,7 @@ static void *wait_in_vain(void *user)
     }
     atomic_fetch_add(w->waiting, 1);
     if (w->rank % 2) {
-        w->status = comm_all_gather(w->c, NULL, 0, theirs);
+        w->status = comm_all_gather(w->c, &(comm_gather){0});
     } else {
         w->status = comm_ask(w->c, &hop);
         w->status = w->status == LARIAT_OK ? comm_take(w->c, &hop) : w->status;
@@ -313,9 +387,10 @@ static void who_waits_is_let_go_and_the_group_can_be_used_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_gather_brings_every_block_and_keeps_it_until_the_next),
-        cmocka_unit_test(hops_bring_what_the_owner_wrote_before_it_said_so),
+        cmocka_unit_test(all_gather_completes_every_row_and_keeps_it_until_the_next),
+        cmocka_unit_test(hops_bring_what_the_owner_wrote_before_it_offered),
         cmocka_unit_test(calls_out_of_order_or_out_of_range_are_refused),
+        cmocka_unit_test(a_transport_that_polls_is_polled_between_pieces_of_the_cpu_s_work),
         cmocka_unit_test(who_waits_is_let_go_and_the_group_can_be_used_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,6 +37,7 @@ typedef struct worker {
     comm_group *group;
     pthread_barrier_t *all;
     int rank, n, ordinal, wrong;
+    uint32_t pass; /* of the transport, so far */
     bool absent; /* gathers less often than the others */
     lariat_status status;
     device *dev;
@@ -64,30 +65,32 @@ static bool must(worker *w, lariat_status status)
 /* --- all-gathers --- */
 
 typedef struct gatherer {
-    float *mine;  /* [GATHERS, BLOCK] of this rank */
-    float *block; /* what is gathered: always the same memory */
-    float *out;   /* [GATHERS, n, BLOCK] */
+    float *mine; /* [GATHERS, BLOCK] of this rank */
+    float *out;  /* [GATHERS, n, BLOCK] */
 } gatherer;
 
 static lariat_status gather_all(worker *w, const gatherer *g)
 {
     const device_ops *ops = w->dev->ops;
 
+    size_t begin[RANKS_MOST + 1];
+    int64_t width = (w->n - 1) * BLOCK + SHORT;
+
+    for (int r = 0; r <= w->n; r++) {
+        begin[r] = (size_t)(r < w->n ? r * BLOCK : width) * sizeof(float);
+    }
     for (int k = 0; k < GATHERS; k++) {
-        const void *theirs[RANKS_MOST];
-        int64_t n = block_of(w->rank, w->n);
-        place_part own = {.from = g->mine + k * BLOCK, .width = n};
-        ops->place(w->dev, DTYPE_F32, g->block, BLOCK, &own, 1, 1, false);
-        TRY(comm_all_gather(w->c, g->block, (size_t)n * sizeof(float), theirs));
-        for (int r = 0; r < w->n; r++) {
-            place_part part = {.from = theirs[r], .column = r * BLOCK, .width = block_of(r, w->n)};
-            ops->place(w->dev, DTYPE_F32, g->out + (int64_t)k * w->n * BLOCK, w->n * BLOCK, &part, 1, 1, false);
-        }
+        void *rows = comm_rows(w->c);
+        place_part own = {.from = g->mine + k * BLOCK, .column = w->rank * BLOCK, .width = block_of(w->rank, w->n)};
+        place_part all = {.from = rows, .width = width};
+        ops->place(w->dev, DTYPE_F32, rows, width, &own, 1, 1, false);
+        TRY(comm_all_gather(w->c, &(comm_gather){.rows = 1, .stride = begin[w->n], .begin = begin}));
+        ops->place(w->dev, DTYPE_F32, g->out + (int64_t)k * w->n * BLOCK, width, &all, 1, 1, false);
     }
     return LARIAT_OK;
 }
 
-static lariat_status gather_pass(worker *w, const gatherer *g, int pass, bool repeats)
+static lariat_status gather_pass(worker *w, const gatherer *g, int pass, bool replays)
 {
     const device_ops *ops = w->dev->ops;
     float mine[GATHERS * BLOCK];
@@ -96,13 +99,14 @@ static lariat_status gather_pass(worker *w, const gatherer *g, int pass, bool re
         mine[i] = value(w->rank, pass, (int)(i / BLOCK), i % BLOCK);
     }
     ops->upload(w->dev, g->mine, mine, sizeof mine);
+    w->pass++;
     do {
-        if (repeats) {
+        comm_begin(w->c, w->pass, replays);
+        if (replays) {
             ops->listen(w->dev);
         }
-        comm_begin(w->c, repeats);
         TRY(gather_all(w, g));
-    } while (repeats && ops->again(w->dev));
+    } while (replays && ops->again(w->dev));
     return LARIAT_OK;
 }
 
@@ -119,20 +123,19 @@ static void count_wrong(worker *w, const float *got, int pass)
 
 static lariat_status open_gatherer(worker *w, gatherer *g)
 {
-    void *block[3];
-    size_t bytes[] = {GATHERS * BLOCK, BLOCK, (size_t)GATHERS * (size_t)w->n * BLOCK};
+    void *block[2];
+    size_t bytes[] = {GATHERS * BLOCK, (size_t)GATHERS * (size_t)w->n * BLOCK};
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         TRY(w->dev->ops->reserve(w->dev, bytes[i] * sizeof(float), "a test", &block[i]));
     }
-    *g = (gatherer){block[0], block[1], block[2]};
+    *g = (gatherer){block[0], block[1]};
     return LARIAT_OK;
 }
 
 static void close_gatherer(worker *w, gatherer *g)
 {
     w->dev->ops->release(w->dev, g->mine, 0);
-    w->dev->ops->release(w->dev, g->block, 0);
     w->dev->ops->release(w->dev, g->out, 0);
 }
 
@@ -148,8 +151,8 @@ static void *gather(void *user)
     }
     for (int pass = 0; pass < PASSES && w->status == LARIAT_OK; pass++) {
         /* Directly, then listened to, recorded and repeated where that can be; now and then directly again. */
-        bool repeats = comm_repeats(w->c) && pass % 8 > 1;
-        if (must(w, gather_pass(w, &g, pass, repeats))) {
+        bool replays = comm_replays(w->c) && pass % 8 > 1;
+        if (must(w, gather_pass(w, &g, pass, replays))) {
             w->dev->ops->download(w->dev, got, g.out, bytes);
             must(w, w->dev->ops->finish(w->dev));
             count_wrong(w, got, pass);
@@ -167,12 +170,14 @@ static unsigned char byte_of(int rank, int step, size_t i)
     return (unsigned char)((unsigned)rank * 31 + (unsigned)step * 17 + (unsigned)i * 7 + 1);
 }
 
+/* The same of every step. */
+static const comm_piece piece = {.offset = 0, .bytes = PIECE, .stride = ROW, .rows = ROWS};
+
 /* Brings all rows of an owner's region at a step, and counts what is wrong. */
 static lariat_status bring(worker *w, int owner, int step)
 {
-    comm_piece piece = {.offset = 0, .bytes = PIECE, .stride = ROW, .rows = ROWS};
     comm_view view;
-    comm_hop hop = {.region = COMM_KV, .owner = owner, .step = (uint32_t)step + 1, .pieces = &piece, .n_pieces = 1, .views = &view};
+    comm_hop hop = {.owner = owner, .offer = {COMM_KV, (uint32_t)step + 1, &piece, 1}, .views = &view};
     unsigned char got[ROWS * ROW] = {0};
 
     TRY(comm_ask(w->c, &hop));
@@ -197,13 +202,14 @@ static void *hop(void *user)
     if (must(w, w->dev->ops->reserve(w->dev, sizeof bytes, "a test", &region))) {
         comm_expose(w->c, COMM_KV, region, sizeof bytes);
     }
+    comm_begin(w->c, ++w->pass, false);
     pthread_barrier_wait(w->all); /* all have exposed */
     for (int step = 0; step < PASSES && w->status == LARIAT_OK; step++) {
         for (size_t i = 0; i < sizeof bytes; i++) {
             bytes[i] = byte_of(w->rank, step, i);
         }
         w->dev->ops->upload(w->dev, region, bytes, sizeof bytes);
-        comm_ready(w->c, COMM_KV, (uint32_t)step + 1);
+        comm_offer(w->c, COMM_ALL, &(comm_pieces){COMM_KV, (uint32_t)step + 1, &piece, 1});
         for (int k = 0; k < w->n; k++) {
             must(w, bring(w, (w->rank + k) % w->n, step));
         }
@@ -224,7 +230,7 @@ static void *wait_in_vain(void *user)
         return NULL;
     }
     for (int pass = 0; pass < (w->absent ? 3 : 4) && w->status == LARIAT_OK; pass++) {
-        w->status = gather_pass(w, &g, pass, comm_repeats(w->c));
+        w->status = gather_pass(w, &g, pass, comm_replays(w->c));
         /* Where the host does not wait, the card does. */
         w->status = w->status ? w->status : w->dev->ops->finish(w->dev);
     }
@@ -262,7 +268,7 @@ static void on_threads(worker workers[], int n, work *what)
 
 static comm_group *open_workers(worker workers[], int n, bool through_host, pthread_barrier_t *all)
 {
-    comm_setup s = {.n_ranks = n, .message_bytes = BLOCK * sizeof(float), .hop_bytes = ROWS * ROW};
+    comm_setup s = {.n_ranks = n, .n_local = n, .message_bytes = (size_t)n * BLOCK * sizeof(float), .hop_bytes = {[COMM_KV] = ROWS * ROW}};
     int32_t ordinals[RANKS_MOST];
     comm_group *g = NULL;
 

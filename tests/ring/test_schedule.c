@@ -79,18 +79,14 @@ static void read_plan(world *w)
 /* Takes a planned pass through all layers, rank after rank, and replays it. */
 static void go(world *w)
 {
-    bool first = w->ranks.members[0].rec.n_events == 0;
-
     read_plan(w);
     w->ranks.n_results = 0;
     for (int r = 0; r < w->ranks.n; r++) {
         member *m = &w->ranks.members[r];
         recorder_forget(&m->rec);
+        comm_begin(&m->rec.comm.base, w->pass.number, false);
         ring_begin(&m->ring, &w->pass);
         m->next = 0;
-        for (int begun = m->rec.n_events; first && m->next < begun;) { /* numbers count from somewhere */
-            replay_one(m);
-        }
         for (int l = 0; l < LAYERS; l++) {
             recorder_write(&m->rec, l);
             ring_append(&m->ring, l, &m->rows[0][Q_WIDTH], &m->rows[0][Q_WIDTH + KV_WIDTH], ROW_WIDTH);
@@ -114,15 +110,15 @@ static void world_open(world *w, int n, bool pass_q, dtype kv_type)
                             .max_extents = cache_extents(SLOTS, SEQUENCES),
                             .pass_q = pass_q,
                             .q_row_bytes = ROW_WIDTH * sizeof(uint16_t)};
-    const comm_setup sizes = {.n_ranks = n, .message_bytes = ring_message(&w->setup), .hop_bytes = ring_hop(&w->setup)};
+    comm_setup sizes = {.n_ranks = n, .n_local = n, .message_bytes = ring_message(&w->setup, n)};
     const pass_limits most = {.runs = (int64_t)n * MAX_ROWS, .parts = SEQUENCES, .extents = w->setup.max_extents};
 
-    w->gathered = calloc(2 * (size_t)n, sizes.message_bytes);
+    ring_hops(&w->setup, sizes.hop_bytes);
+    w->gathered = calloc(2, sizes.message_bytes + 1);
     w->ranks.members = calloc((size_t)n, sizeof *w->ranks.members);
     assert_true(w->gathered && w->ranks.members);
     assert_int_equal(cache_open(&w->slots, n, SLOTS), LARIAT_OK);
     assert_int_equal(pass_open(&w->pass, n, &most), LARIAT_OK);
-    w->pass.number = n % 2 ? 0 : UINT32_MAX / LAYERS - PASSES / 2; /* steps wrap on the way */
     for (int r = 0; r < n; r++) {
         member *m = &w->ranks.members[r];
         m->all = &w->ranks;
@@ -131,7 +127,7 @@ static void world_open(world *w, int n, bool pass_q, dtype kv_type)
         recorder_open(&m->rec, r, &w->setup.shape, &sizes, w->gathered);
         assert_int_equal(ring_open(&m->ring, &m->rec.dev.base, &m->rec.comm.base, &w->setup), LARIAT_OK);
         if (pass_q) {
-            ring_expose_queries(&m->ring, m->rows, ROW_WIDTH);
+            ring_expose_queries(&m->ring, m->rows, ROWS_MOST, ROW_WIDTH);
         }
     }
 }
@@ -444,7 +440,7 @@ static uint32_t step_of_keys(const world *w, const member *m, int layer)
         if (e->layer == layer && e->what == STORE) {
             stored += e->rows;
             assert_int_equal(named, 0);
-        } else if (e->layer == layer && e->what == READY && e->region == COMM_KV) {
+        } else if (e->layer == layer && e->what == OFFER && e->region == COMM_KV) {
             step = e->step;
             named++;
         }
@@ -464,7 +460,7 @@ static void rule_steps(const world *w, const member *m)
     }
     for (int i = 0; i < m->rec.n_events; i++) {
         const event *e = &m->rec.events[i];
-        if (e->what == READY) {
+        if (e->what == OFFER) {
             assert_true(!any[e->region] || (int32_t)(e->step - last[e->region]) > 0);
             last[e->region] = e->step;
             any[e->region] = true;
@@ -474,7 +470,7 @@ static void rule_steps(const world *w, const member *m)
     }
 }
 
-static void a_layer_is_ready_behind_both_its_stores_and_steps_grow_alike(void **state)
+static void a_layer_is_offered_behind_both_its_stores_and_steps_grow_alike(void **state)
 {
     (void)state;
     hold_always(7, rule_steps);
@@ -524,7 +520,7 @@ int main(void)
         cmocka_unit_test(the_next_keys_travel_before_attention_over_the_last_is_queued),
         cmocka_unit_test(a_hop_brings_what_is_needed_and_nothing_twice),
         cmocka_unit_test(what_came_before_is_one_segment_a_span_and_only_new_runs_have_positions),
-        cmocka_unit_test(a_layer_is_ready_behind_both_its_stores_and_steps_grow_alike),
+        cmocka_unit_test(a_layer_is_offered_behind_both_its_stores_and_steps_grow_alike),
         cmocka_unit_test(runs_that_somebody_else_dealt_out_are_covered_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,10 +26,21 @@ bool memory_holds(const memory *block, const void *at, size_t bytes)
     return block->at && first >= base && first + bytes <= base + block->bytes;
 }
 
-/* What an operation writes is its own device's memory. */
-static void assert_own(const recorder *m, const void *at, size_t bytes)
+/* The rows of this rank's next all-gather. */
+static memory rows_of(const recorder *m)
 {
-    bool own = false;
+    return (memory){m->gathered + (m->gathers & 1) * m->message_bytes, m->message_bytes};
+}
+
+/* What an operation writes is its own device's memory, or rows of the next all-gather. */
+static void assert_own(recorder *m, const void *at, size_t bytes)
+{
+    memory rows = rows_of(m);
+    bool own = bytes && memory_holds(&rows, at, bytes);
+
+    if (own) {
+        m->written = (memory){(unsigned char *)(uintptr_t)at, bytes};
+    }
 
     for (int i = 0; i < m->n_blocks; i++) {
         own = own || memory_holds(&m->blocks[i], at, bytes);
@@ -200,23 +211,29 @@ size_t hop_bytes(const event *hop)
     return sum;
 }
 
-unsigned char *gathered_block(const recorder *m, uint32_t number, int rank)
+static void transport_begin(comm *c, bool replays)
 {
-    return m->gathered + (size_t)((int)(number & 1) * m->comm.base.n + rank) * m->message_bytes;
+    (void)c;
+    assert_false(replays);
 }
 
-static lariat_status transport_all_gather(comm *c, const void *mine, size_t bytes, const void *theirs[])
+static void *transport_rows(comm *c)
+{
+    return rows_of(of_comm(c)).at;
+}
+
+/* This rank has written all of its columns and nothing else. */
+static lariat_status transport_all_gather(comm *c, const comm_gather *g)
 {
     recorder *m = of_comm(c);
     event *e = note(m, GATHER);
+    size_t column = (size_t)(m->written.at - rows_of(m).at);
 
-    assert_true(bytes <= m->message_bytes);
-    assert_own(m, mine, bytes);
-    e->from = mine;
+    assert_true(comm_gather_bytes(g, c->n) <= m->message_bytes);
+    assert_int_equal(g->rows, 1);
+    assert_int_equal(column, g->begin[c->rank]);
+    assert_in_range(column + m->written.bytes, column, g->begin[c->rank + 1]);
     e->step = ++m->gathers;
-    for (int r = 0; r < c->n; r++) {
-        theirs[r] = gathered_block(m, e->step, r);
-    }
     return LARIAT_OK;
 }
 
@@ -225,47 +242,60 @@ static void transport_expose(comm *c, comm_region region, const void *base, size
     of_comm(c)->region[region] = (memory){(unsigned char *)(uintptr_t)base, bytes};
 }
 
-static void transport_ready(comm *c, comm_region region, uint32_t step)
+/* Notes pieces as they are now: lists are the caller's. */
+static void note_pieces(recorder *m, event *e, const comm_pieces *p)
 {
-    event *e = note(of_comm(c), READY);
+    e->region = p->region;
+    e->step = p->step;
+    e->pieces = m->pieces + m->n_pieces;
+    e->n_pieces = p->n;
+    assert_true(m->n_pieces + p->n <= LIST_MOST);
+    for (int i = 0; i < p->n; i++) {
+        m->pieces[m->n_pieces++] = p->list[i];
+    }
+}
 
-    e->region = region;
-    e->step = step;
+bool same_pieces(const event *e, const comm_pieces *p)
+{
+    bool same = e->region == p->region && e->step == p->step && e->n_pieces == p->n;
+
+    for (int i = 0; same && i < p->n; i++) {
+        const comm_piece *a = &e->pieces[i], *b = &p->list[i];
+        same = a->offset == b->offset && a->bytes == b->bytes && a->stride == b->stride && a->rows == b->rows;
+    }
+    return same;
+}
+
+static void transport_offer(comm *c, int to, const comm_pieces *p)
+{
+    recorder *m = of_comm(c);
+    event *e = note(m, OFFER);
+
+    e->to = to;
+    note_pieces(m, e, p);
 }
 
 static lariat_status transport_ask(comm *c, const comm_hop *hop)
 {
     recorder *m = of_comm(c);
-    event *e = note(m, ASK);
+    event *e = note(m, ASK), **open = m->open[hop->offer.region];
 
-    e->staging = m->open[0] ? 1 : 0;
-    assert_null(m->open[e->staging]); /* at most two are open */
-    m->open[e->staging] = e;
+    e->staging = open[0] ? 1 : 0;
+    assert_null(open[e->staging]); /* at most two are open */
+    open[e->staging] = e;
     e->hop = hop;
-    e->region = hop->region;
     e->owner = hop->owner;
-    e->step = hop->step;
-    e->pieces = m->pieces + m->n_pieces;
-    e->n_pieces = hop->n_pieces;
-    assert_true(m->n_pieces + hop->n_pieces <= LIST_MOST);
-    if (hop->n_pieces) {
-        memcpy(m->pieces + m->n_pieces, hop->pieces, (size_t)hop->n_pieces * sizeof *hop->pieces);
-    }
-    m->n_pieces += hop->n_pieces;
-    assert_true(hop_bytes(e) <= m->staging[e->staging].bytes);
+    note_pieces(m, e, &hop->offer);
+    assert_true(hop_bytes(e) <= m->staging[e->region][e->staging].bytes);
     return LARIAT_OK;
 }
 
 /* The open hop that the caller means, and that is still as it was when it was asked for. */
 static event *open_hop(recorder *m, const comm_hop *hop)
 {
-    event *e = m->open[0] && m->open[0]->hop == hop ? m->open[0] : m->open[1];
+    event **open = m->open[hop->offer.region], *e = open[0] && open[0]->hop == hop ? open[0] : open[1];
 
-    assert_true(e && e->hop == hop && e->region == hop->region && e->owner == hop->owner && e->step == hop->step);
-    assert_int_equal(e->n_pieces, hop->n_pieces);
-    for (int i = 0; i < e->n_pieces; i++) {
-        assert_memory_equal(&e->pieces[i], &hop->pieces[i], sizeof(comm_piece));
-    }
+    assert_true(e && e->hop == hop && e->owner == hop->owner && same_pieces(e, &hop->offer));
     return e;
 }
 
@@ -281,11 +311,11 @@ static lariat_status transport_take(comm *c, comm_hop *hop)
 {
     recorder *m = of_comm(c);
     event *asked = open_hop(m, hop);
-    const unsigned char *at = m->staging[asked->staging].at;
+    const unsigned char *at = m->staging[asked->region][asked->staging].at;
 
-    for (int i = 0; i < hop->n_pieces; i++) {
-        hop->views[i] = (comm_view){at, hop->pieces[i].bytes};
-        at += hop->pieces[i].bytes * (size_t)hop->pieces[i].rows;
+    for (int i = 0; i < asked->n_pieces; i++) {
+        hop->views[i] = (comm_view){at, asked->pieces[i].bytes};
+        at += asked->pieces[i].bytes * (size_t)asked->pieces[i].rows;
     }
     note_again(m, TAKE, asked);
     return LARIAT_OK;
@@ -297,13 +327,15 @@ static void transport_release(comm *c, const comm_hop *hop)
     event *asked = open_hop(m, hop);
 
     note_again(m, RELEASE, asked);
-    m->open[asked->staging] = NULL;
+    m->open[asked->region][asked->staging] = NULL;
 }
 
 static const comm_ops transport_ops = {
+    .begin = transport_begin,
+    .rows = transport_rows,
     .all_gather = transport_all_gather,
     .expose = transport_expose,
-    .ready = transport_ready,
+    .offer = transport_offer,
     .ask = transport_ask,
     .take = transport_take,
     .release = transport_release,
@@ -316,16 +348,18 @@ void recorder_open(recorder *r, int rank, const attention_shape *shape, const co
     *r = (recorder){.shape = *shape, .message_bytes = setup->message_bytes, .gathered = gathered};
     r->dev = (recording_device){{.ops = &recording_ops, .act = DTYPE_BF16}, r};
     r->comm = (recording_comm){{.ops = &transport_ops, .rank = rank, .n = setup->n_ranks}, r};
-    for (int s = 0; s < 2; s++) {
-        r->staging[s] = (memory){malloc(setup->hop_bytes), setup->hop_bytes};
-        assert_non_null(r->staging[s].at);
+    for (int i = 0; i < COMM_REGIONS * COMM_OPEN_HOPS; i++) {
+        size_t bytes = setup->hop_bytes[i / COMM_OPEN_HOPS];
+        r->staging[i / COMM_OPEN_HOPS][i % COMM_OPEN_HOPS] = (memory){malloc(bytes + 1), bytes};
+        assert_non_null(r->staging[i / COMM_OPEN_HOPS][i % COMM_OPEN_HOPS].at);
     }
 }
 
 void recorder_close(recorder *r)
 {
-    free(r->staging[0].at);
-    free(r->staging[1].at);
+    for (int i = 0; i < COMM_REGIONS * COMM_OPEN_HOPS; i++) {
+        free(r->staging[i / COMM_OPEN_HOPS][i % COMM_OPEN_HOPS].at);
+    }
 }
 
 void recorder_forget(recorder *r)

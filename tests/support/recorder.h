@@ -3,9 +3,10 @@
    Rests on device/device.h, comm/comm.h and cmocka. ring/test_schedule.c replays what was written down.
 
    Activations are BF16, so that a row counted in floats lands beside its place. What travels is packed, piece by piece, into
-   one of two places of staging memory. Nothing is computed and nothing is copied. What can be told at once is asserted at once:
-   shapes and types, memory that is the device's own, two open hops at most, none of them changed meanwhile, none larger than
-   was planned. */
+   one of two places of staging memory of its region; the rows of all-gathers are memory of all ranks. Nothing is computed and
+   nothing is copied. What can be told at once is asserted at once: shapes and types, memory that is the device's own, rows of
+   which a rank writes its own columns, two open hops of a region at most, none of them changed meanwhile, none larger than was
+   planned. */
 #ifndef SUPPORT_RECORDER_H
 #define SUPPORT_RECORDER_H
 
@@ -19,21 +20,20 @@ enum {
 };
 
 /* WRITE is the test's own: new rows of activations, of the next layer. */
-typedef enum deed { WRITE, STORE, CLEAR, ATTEND, MERGE, FINISH, READY, ASK, TAKE, RELEASE, GATHER } deed;
+typedef enum deed { WRITE, STORE, CLEAR, ATTEND, MERGE, FINISH, OFFER, ASK, TAKE, RELEASE, GATHER } deed;
 
 typedef struct event {
     deed what;
     int layer; /* that the rank was in, -1 before the first */
     /* STORE: slots [slot, slot + rows) of `at`, head_stride apart, from rows ld apart. CLEAR: `at`. ATTEND: q at `from`, ld
-       apart, into `at`. MERGE: `from` into `at`. FINISH: `from` to `at`, ld apart. GATHER: `from`. A carry is where it
-       begins. */
+       apart, into `at`. MERGE: `from` into `at`. FINISH: `from` to `at`, ld apart. A carry is where it begins. */
     const void *at, *from;
     int64_t ld, slot, head_stride, rows;
     const attention_item *items; /* copies, as are segments and pieces: lists are the caller's when a call has returned */
     int n_items;
-    comm_region region; /* READY, and of hops */
-    uint32_t step;      /* of READY and of hops; the number of a GATHER */
-    int owner;
+    comm_region region; /* of OFFER and of hops */
+    uint32_t step;      /* of OFFER and of hops; the number of a GATHER */
+    int owner, to;      /* of hops; of OFFER */
     const comm_hop *hop;
     const comm_piece *pieces;
     int n_pieces, staging;
@@ -66,12 +66,13 @@ typedef struct recorder {
     int layer;
     memory blocks[BLOCKS_MOST]; /* of the device */
     int n_blocks;
-    memory region[COMM_REGIONS], staging[2];
-    unsigned char *gathered; /* [2, n, message_bytes], of all ranks together */
+    memory region[COMM_REGIONS], staging[COMM_REGIONS][COMM_OPEN_HOPS];
+    unsigned char *gathered; /* [2, message_bytes]: rows of all ranks */
+    memory written;          /* of the rows of the next all-gather */
     uint32_t gathers;
     event events[EVENTS_MOST];
     int n_events;
-    event *open[2]; /* by staging: an ASK that was not released */
+    event *open[COMM_REGIONS][COMM_OPEN_HOPS]; /* by staging: an ASK that was not released */
     attention_item items[LIST_MOST];
     kv_segment segments[LIST_MOST];
     comm_piece pieces[LIST_MOST];
@@ -89,7 +90,7 @@ void recorder_write(recorder *r, int layer);
 
 bool memory_holds(const memory *block, const void *at, size_t bytes);
 size_t hop_bytes(const event *hop);
-/* Where the block lies that a rank brought to a gather; kept until the next but one. */
-unsigned char *gathered_block(const recorder *r, uint32_t number, int rank);
+/* Does an OFFER or a hop have the region, the step and the pieces of p? */
+bool same_pieces(const event *e, const comm_pieces *p);
 
 #endif

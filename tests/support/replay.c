@@ -17,12 +17,13 @@
 static const unsigned char *origin_of(const member *m, const void *at, int *owner)
 {
     *owner = m->rank;
-    for (int s = 0; s < 2; s++) {
-        const event *hop = m->taken[s];
-        if (!hop || !memory_holds(&m->rec.staging[s], at, 1)) {
+    for (int s = 0; s < COMM_REGIONS * COMM_OPEN_HOPS; s++) {
+        const event *hop = m->taken[s / COMM_OPEN_HOPS][s % COMM_OPEN_HOPS];
+        const memory *staging = &m->rec.staging[s / COMM_OPEN_HOPS][s % COMM_OPEN_HOPS];
+        if (!hop || !memory_holds(staging, at, 1)) {
             continue;
         }
-        size_t skip = (size_t)((const unsigned char *)at - m->rec.staging[s].at);
+        size_t skip = (size_t)((const unsigned char *)at - staging->at);
         for (int i = 0; i < hop->n_pieces; i++) {
             const comm_piece *p = &hop->pieces[i];
             size_t packed = p->bytes * (size_t)p->rows;
@@ -246,24 +247,33 @@ static void replay_finish(member *m, const event *e)
     }
 }
 
-/* Brings this rank's block; false while others have not. */
+/* False while others have not come so far. */
 static bool replay_gather(member *m, const event *e)
 {
-    replay *all = m->all;
-
-    if (m->gathered != e->step) {
-        result mine = *result_at(all, e->from);
-        result *block = new_result(all, gathered_block(&m->rec, e->step, m->rank), mine.rows, m->rank, mine.layer);
-        memcpy(block->query, mine.query, sizeof mine.query);
-        memcpy(block->met, mine.met, sizeof mine.met);
-        m->gathered = e->step;
-    }
-    for (int r = 0; r < all->n; r++) {
-        if (all->members[r].gathered < e->step) {
+    m->gathered = e->step;
+    for (int r = 0; r < m->all->n; r++) {
+        if (m->all->members[r].gathered < e->step) {
             return false;
         }
     }
     return true;
+}
+
+/* Takes what the owner has offered this rank, and no other pieces; false while it has not. */
+static bool replay_take(member *m, const event *e)
+{
+    const member *owner = &m->all->members[e->owner];
+    const comm_pieces wanted = {e->region, e->step, e->pieces, e->n_pieces};
+
+    for (int i = 0; i < owner->next; i++) {
+        const event *o = &owner->rec.events[i];
+        if (o->what == OFFER && o->region == e->region && o->step == e->step) {
+            assert_true((o->to == COMM_ALL || o->to == m->rank) && same_pieces(o, &wanted));
+            m->taken[e->region][e->staging] = e;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* What is asked for is the owner's to show. */
@@ -289,15 +299,14 @@ bool replay_one(member *m)
     case ATTEND: replay_attention(m, e); break;
     case MERGE: replay_merge(m, e); break;
     case FINISH: replay_finish(m, e); break;
-    case READY: m->ready[e->region] = e->step; break;
+    case OFFER: break;
     case ASK: replay_ask(m, e); break;
     case TAKE:
-        if ((int32_t)(m->all->members[e->owner].ready[e->region] - e->step) < 0) {
+        if (!replay_take(m, e)) {
             return false;
         }
-        m->taken[e->staging] = e;
         break;
-    case RELEASE: m->taken[e->staging] = NULL; break;
+    case RELEASE: m->taken[e->region][e->staging] = NULL; break;
     case GATHER:
         if (!replay_gather(m, e)) {
             return false;
@@ -324,6 +333,8 @@ void replay_run(replay *all)
     for (int r = 0; r < all->n; r++) {
         const member *m = &all->members[r];
         assert_int_equal(m->next, m->rec.n_events); /* nobody waits for what never comes */
-        assert_true(!m->rec.open[0] && !m->rec.open[1]);
+        for (int i = 0; i < COMM_REGIONS; i++) {
+            assert_true(!m->rec.open[i][0] && !m->rec.open[i][1]);
+        }
     }
 }

@@ -39,8 +39,8 @@ typedef struct member {
     int32_t row_tag[ROWS_MOST], planned[SLOTS]; /* of the pass, in rows and in slots: set before its replay */
     int32_t held[LAYERS][2][SLOTS];             /* what was stored: grows by replays, the test drops what is needed no more */
     int next, layer;                            /* event; layer whose rows there are */
-    const event *taken[2];                      /* hops, by staging */
-    uint32_t ready[COMM_REGIONS], gathered;
+    const event *taken[COMM_REGIONS][COMM_OPEN_HOPS]; /* hops, by staging */
+    uint32_t gathered;
 } member;
 
 /* What a carry stands for: the query of each row, and the keys that it has met. */
