@@ -27,8 +27,8 @@ static void normalise(transformer *t, const pass_output out[], int64_t from, int
     }
 }
 
-/* Normalised rows of outputs on every rank: *rows [n, d]. By tokens they are gathered as one row, to which each rank brings those of
-   its own outputs: they are listed by rank. */
+/* Normalised rows of outputs on every rank: *rows [n, d]. By tokens they are gathered as one row, to which each rank brings
+   those of its own outputs: they are listed by rank. */
 static lariat_status output_rows(transformer *t, const pass_output out[], int64_t n, bool by_slices, const void **rows)
 {
     int ranks = comm_size(t->comm), rank = comm_rank(t->comm);
@@ -82,6 +82,7 @@ void head_deliver(transformer *t, const pass_output out[], int64_t n)
 
     linear_slice(t->config->vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
     for (int64_t i = 0; i < n; i++) {
-        t->dev->ops->download(t->dev, out[i].logits + begin, t->logits + i * (end - begin), (size_t)(end - begin) * sizeof(float));
+        t->dev->ops->download(t->dev, out[i].logits + begin, t->logits + i * (end - begin),
+                              (size_t)(end - begin) * sizeof(float));
     }
 }

@@ -29,7 +29,8 @@ int64_t linear_slice_width(int64_t rows, int n)
 }
 
 /* The rows [begin, end) of the projections stacked one on another, as jobs that write to columns [begin, end) of the target. */
-static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts, int64_t begin, int64_t end, const linear_target *to)
+static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts, int64_t begin, int64_t end,
+                        const linear_target *to)
 {
     int64_t base = 0;
     int n = 0;
@@ -77,8 +78,8 @@ static int64_t rows_of(const projection parts[], int n_parts)
 }
 
 /* The projections of x [n, cols] side by side, whole or by slices. */
-static lariat_status project(const linear_context *c, const linear_target *to, const void *x, int64_t n, const projection parts[],
-                             int n_parts)
+static lariat_status project(const linear_context *c, const linear_target *to, const void *x, int64_t n,
+                             const projection parts[], int n_parts)
 {
     linear_job jobs[MAX_PARTS];
     int64_t rows = rows_of(parts, n_parts), cols = parts[0].w->cols, begin, end;

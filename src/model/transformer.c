@@ -1,6 +1,6 @@
 /* The transformer, once, in model order.
-   Rests on linear.h (which knows the layout of a pass), ring/attention.h and device/device.h. See transformer.h; the end of a pass
-   is head.c. */
+   Rests on linear.h (which knows the layout of a pass), ring/attention.h and device/device.h. See transformer.h; the end of
+   a pass is head.c. */
 #include "model/head.h"
 
 void transformer_trace(transformer *t, trace *where)
@@ -52,16 +52,16 @@ static lariat_status project(transformer *t, int32_t l, int64_t rows, bool queri
 {
     const model_config *c = t->config;
     const layer_weights *w = &t->weights->layers[l];
-    const int64_t ld = transformer_qkv(c), q_width = (int64_t)c->n_heads * c->head_dim, kv_width = (int64_t)c->n_kv_heads * c->head_dim;
+    const int64_t d = c->head_dim, ld = transformer_qkv(c);
     /* [rows, heads, head_dim] each, ld apart */
-    void *q = t->qkv, *k = act_at(t->dev, q, q_width), *v = act_at(t->dev, k, kv_width);
+    void *q = t->qkv, *k = act_at(t->dev, q, c->n_heads * d), *v = act_at(t->dev, k, c->n_kv_heads * d);
     const projection qkv[] = {{&w->q, w->bias_q}, {&w->k, w->bias_k}, {&w->v, w->bias_v}};
     int64_t span = trace_begin(t->trace, LARIAT_SPAN_PROJECTIONS);
 
     t->dev->ops->rms_norm(t->dev, t->h, t->x, w->attn_norm, c->rms_eps, rows, c->d_model);
     TRY(queries ? linear(&t->linear, q, ld, t->h, rows, qkv, 3) : linear(&t->linear, k, ld, t->h, rows, qkv + 1, 2));
-    t->dev->ops->rope(t->dev, queries ? q : k, ld, rows, (queries ? c->n_heads : 0) + c->n_kv_heads, c->head_dim, t->cos, t->sin,
-                      c->rope); /* k lies behind q */
+    t->dev->ops->rope(t->dev, queries ? q : k, ld, rows, (queries ? c->n_heads : 0) + c->n_kv_heads, c->head_dim, t->cos,
+                      t->sin, c->rope); /* k lies behind q */
     ring_append(&t->ring, l, k, v, ld);
     trace_end(t->trace, span);
     return LARIAT_OK;

@@ -45,8 +45,8 @@ typedef struct pass_input {
     bool ahead; /* the pass ends with a mark, where tokens are on their way; not with all of it done */
 } pass_input;
 
-/* Whether a rank's rows go on behind keys and values of the last layer, which later tokens need of all rows: only ranks with rows
-   whose outputs are wanted do, or all of them where queries travel and some output is wanted. By slices always. */
+/* Whether a rank's rows go on behind keys and values of the last layer, which later tokens need of all rows: only ranks with
+   rows whose outputs are wanted do, or all of them where queries travel and some output is wanted. By slices always. */
 bool pass_goes_on(const pass_input *in, int32_t rank);
 
 typedef struct transformer {
@@ -77,8 +77,8 @@ typedef struct transformer {
     const _Atomic bool *cancel; /* looked at before every layer */
 } transformer;
 
-/* Bytes of one rank: activations and carries, without the shard; the rows of its largest all-gather; and its largest hop of each
-   region. SIZE_MAX on overflow. */
+/* Bytes of one rank: activations and carries, without the shard; the rows of its largest all-gather; and its largest hop of
+   each region. SIZE_MAX on overflow. */
 size_t transformer_memory(const model_config *c, const transformer_setup *s);
 size_t transformer_message(const model_config *c, const transformer_setup *s);
 void transformer_hops(const model_config *c, const transformer_setup *s, size_t bytes[COMM_REGIONS]);

@@ -187,8 +187,8 @@ static void list_own(const ring_rank *r, hop_set *h, int32_t layer)
     place_segments(r, h);
 }
 
-/* The queries that `rank` has by tokens, each run against the segments of its sequence: all rows, also where there is no segment.
-   Returns the number of items. */
+/* The queries that `rank` has by tokens, each run against the segments of its sequence: all rows, also where there is no
+   segment. Returns the number of items. */
 static int32_t items_by_tokens(const ring_rank *r, const hop_set *h, int rank)
 {
     const pass *p = r->pass;
@@ -300,7 +300,8 @@ static lariat_status serve_queries(ring_rank *r, int32_t layer, int64_t ldq)
 
         TRY(comm_ask(r->comm, &queries));
         TRY(comm_take(r->comm, &queries));
-        int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, owner), ld = (int64_t)(view.stride / dtype_block_bytes(r->dev->act));
+        int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, owner);
+        int64_t ld = (int64_t)(view.stride / dtype_block_bytes(r->dev->act));
         r->dev->ops->attention(r->dev, &r->shape, view.at, ld, r->items, items_by_tokens(r, &r->hops[0], owner), &c,
                                &(attention_ends){.fresh = true});
         trace_end(r->trace, span);
@@ -320,7 +321,9 @@ static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const
     TRY(serve_queries(r, layer, ldq));
     for (int from = 0; from < r->n_ranks; from++) {
         comm_view view;
-        comm_hop partial = {.owner = from, .offer = {COMM_PARTIALS, partial_step(r, layer, from, r->rank), &piece, 1}, .views = &view};
+        comm_hop partial = {.owner = from,
+                            .offer = {COMM_PARTIALS, partial_step(r, layer, from, r->rank), &piece, 1},
+                            .views = &view};
 
         TRY(comm_ask(r->comm, &partial));
         TRY(comm_take(r->comm, &partial));
@@ -339,7 +342,8 @@ static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const
     return LARIAT_OK;
 }
 
-/* Partial results of all ranks, side by side in one row of an all-gather: merged in the order of the ranks on every rank alike. */
+/* Partial results of all ranks, side by side in one row of an all-gather: merged in the order of the ranks on every rank
+   alike. */
 static lariat_status merge_partials(ring_rank *r, unsigned char *partials, const carry *merged, void *o, int64_t ldo)
 {
     int64_t rows = r->pass->n_tokens;

@@ -50,7 +50,8 @@ typedef struct ring_setup {
     int64_t q_row_bytes; /* from one row of queries to the next, where they may travel */
 } ring_setup;
 
-/* Bytes of a rank beside its shard; the rows of its largest all-gather; and its largest hop of each region. SIZE_MAX on overflow. */
+/* Bytes of a rank beside its shard; the rows of its largest all-gather; and its largest hop of each region. SIZE_MAX on
+   overflow. */
 size_t ring_memory(const ring_setup *s, int32_t n_ranks);
 size_t ring_message(const ring_setup *s, int32_t n_ranks);
 void ring_hops(const ring_setup *s, size_t bytes[COMM_REGIONS]);

@@ -268,7 +268,8 @@ static void on_threads(worker workers[], int n, work *what)
 
 static comm_group *open_workers(worker workers[], int n, bool through_host, pthread_barrier_t *all)
 {
-    comm_setup s = {.n_ranks = n, .n_local = n, .message_bytes = (size_t)n * BLOCK * sizeof(float), .hop_bytes = {[COMM_KV] = ROWS * ROW}};
+    comm_setup s = {.n_ranks = n, .n_local = n, .message_bytes = (size_t)n * BLOCK * sizeof(float),
+                    .hop_bytes = {[COMM_KV] = ROWS * ROW}};
     int32_t ordinals[RANKS_MOST];
     comm_group *g = NULL;
 
