@@ -17,7 +17,7 @@
 enum {
     WARM_UPS = 2,                /* repetitions that do not count: for pages, and on GPUs for recording what is repeated */
     REPETITION_BYTES = 64 << 20, /* that the hops of a repetition bring together, with these bounds to their number: */
-    HOPS_LEAST = 4,              /* a pass of all-gathers that GPUs repeat has more than one (comm/cuda/card_transport.c) */
+    HOPS_LEAST = 4,              /* a pass of all-gathers that GPUs repeat has more than one (comm/cuda/card_gather.c) */
     HOPS_MOST = 256,
     PIECE = 64 << 10,            /* bytes that are written or compared at once */
     SHIFTS = 256

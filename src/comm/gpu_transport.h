@@ -1,5 +1,5 @@
 /* The transport between GPUs, as the program sees it: it lies in the CUDA module.
-   Rests on device/gpu.h, which opens the module. Read on in cuda.c. */
+   Rests on device/gpu.h, which opens the module. Read on in cuda/card_transport.c. */
 #ifndef COMM_GPU_TRANSPORT_H
 #define COMM_GPU_TRANSPORT_H
 

@@ -4,7 +4,7 @@
 // Budget: blocks of decode are a few KB. Pushing takes one way over the link (about a microsecond), pulling would take the way there
 // and back; the word travels behind the data. Growing numbers, never reset while ranks are at work: a word that is ahead means that
 // its rank has gone on, which it can only do by one gather, so two places for each block are enough, and a third for the first of a
-// pass (cuda.c).
+// pass (card_gather.c).
 #include "comm/cuda/gather.h"
 
 namespace

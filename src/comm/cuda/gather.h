@@ -1,5 +1,5 @@
 /* The all-gather of ranks that have a card each: one small kernel pushes a block to all others and waits for theirs.
-   Rests on the CUDA runtime. cuda.c uses it; gather.cu has the kernel.
+   Rests on the CUDA runtime. card_gather.c uses it; gather.cu has the kernel.
 
    Safe only where no two ranks share a card: a waiting kernel keeps others from starting. */
 #ifndef COMM_CUDA_GATHER_H
