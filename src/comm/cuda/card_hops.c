@@ -1,14 +1,16 @@
-/* Hops between cards: pieces of a region, pulled by the copy engine of the reader, and what they took.
-   Rests on card_order.c for the order. See comm.h. */
+/* Hops between cards: pieces of a region, copied by the reader's copy engine; and the time that they take.
+   Rests on card_order.c for the order. See comm.h.
+
+   A hop starts when it is asked for, if its owner's host has queued the offer by then, otherwise when it is taken: only taking
+   waits for a host. The copies of a slot wait for the event that says its last pieces have been read. */
 #include "comm/cuda/card_comm.h"
 
 #include <math.h>
 #include <nvtx3/nvToolsExt.h>
 
-/* Hops whose pieces have come since it was called last. */
 void card_count(comm *base)
 {
-    cuda_comm *c = (cuda_comm *)base;
+    card_comm *c = (card_comm *)base;
     comm_counters *counted = &base->counted;
     double left, there, wanted;
 
@@ -29,36 +31,50 @@ void card_count(comm *base)
     }
 }
 
+void card_trace_wait(card_comm *c, int64_t began, int owner)
+{
+    int64_t now = began >= 0 ? c->dev->ops->stamp(c->dev, NULL) : -1;
+
+    if (now >= 0) {
+        trace_take(c->base.trace, (lariat_span){.kind = LARIAT_SPAN_WAIT, .begin = (double)began, .end = (double)now, .owner = owner});
+    }
+}
+
+/* --- the owner's side --- */
+
 void card_expose(comm *base, comm_region region, const void *at, size_t bytes)
 {
-    cuda_comm *c = (cuda_comm *)base;
+    card_comm *c = (card_comm *)base;
 
     c->region[region] = at;
     c->bytes[region] = bytes;
 }
 
-void card_ready(comm *base, comm_region region, uint32_t step)
+void card_offer(comm *base, int to, const comm_pieces *p)
 {
-    cuda_comm *c = (cuda_comm *)base;
+    card_comm *c = (card_comm *)base;
 
-    if (base->n > 1 && card_set_mark(c, &c->ready[region], step) != LARIAT_OK) {
-        c->lost = true;
-        card_cancel(&c->group->base); /* nobody waits for what was not queued */
+    (void)to; /* one word a region: steps grow, so an offer to one rank also ends waits for earlier ones to others */
+    if (base->n > 1 && card_write_word(c, &c->offered[p->region], comm_step_number(base, p->step)) != LARIAT_OK) {
+        card_lose(c);
     }
 }
 
-static lariat_status check_piece(const cuda_comm *c, const cuda_comm *owner, const comm_hop *hop, const comm_piece *p, size_t packed)
-{
-    bool inside = p->rows == 0 || p->offset + (size_t)(p->rows - 1) * p->stride + p->bytes <= owner->bytes[hop->region];
+/* --- the reader's side --- */
 
-    if (!inside || packed + p->bytes * (size_t)p->rows > card_staging_bytes(&c->group->setup)) {
-        return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have", c->base.rank, hop->owner);
+static lariat_status check_piece(const card_comm *c, const card_comm *owner, const comm_hop *hop, const comm_piece *p, size_t packed)
+{
+    comm_region region = hop->offer.region;
+    bool inside = p->rows == 0 || p->offset + (size_t)(p->rows - 1) * p->stride + p->bytes <= owner->bytes[region];
+
+    if (!inside || packed + p->bytes * (size_t)p->rows > c->group->setup.hop_bytes[region]) {
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have, please report this", c->base.rank, hop->owner);
     }
     return LARIAT_OK;
 }
 
-/* Rows as one copy; one by one where they lie further apart than that can be told. */
-static lariat_status copy_rows(const cuda_comm *c, unsigned char *to, const unsigned char *from, const comm_piece *p,
+/* Rows as one copy; one by one where the stride is larger than such a copy takes. */
+static lariat_status copy_rows(const card_comm *c, unsigned char *to, const unsigned char *from, const comm_piece *p,
                                cudaStream_t stream)
 {
     cudaError_t status = cudaSuccess;
@@ -74,45 +90,51 @@ static lariat_status copy_rows(const cuda_comm *c, unsigned char *to, const unsi
 }
 
 /* Queues the copies of a hop's pieces, packed one behind the other from `to` on. *packed: bytes in all. */
-static lariat_status copy_pieces(cuda_comm *c, const cuda_comm *owner, const comm_hop *hop, unsigned char *to, cudaStream_t stream,
+static lariat_status copy_pieces(card_comm *c, const card_comm *owner, const comm_hop *hop, unsigned char *to, cudaStream_t stream,
                                  size_t *packed)
 {
+    const comm_pieces *offer = &hop->offer;
+
     *packed = 0;
-    for (int i = 0; i < hop->n_pieces; i++) {
-        const comm_piece *p = &hop->pieces[i];
+    for (int i = 0; i < offer->n; i++) {
+        const comm_piece *p = &offer->list[i];
         TRY(check_piece(c, owner, hop, p, *packed));
         if (p->rows && p->bytes) {
-            const unsigned char *from = owner->region[hop->region] + p->offset;
-            TRY(copy_rows(c, to + *packed, from, p, stream));
+            TRY(copy_rows(c, to + *packed, owner->region[offer->region] + p->offset, p, stream));
         }
         *packed += p->bytes * (size_t)p->rows;
     }
     return LARIAT_OK;
 }
 
-/* From card to card, by the copy engine. */
-static lariat_status pull(cuda_comm *c, cuda_comm *owner, const comm_hop *hop, slot *s)
+static lariat_status wait_offer(card_comm *c, cudaStream_t stream, card_comm *owner, const comm_pieces *offer)
+{
+    return card_wait_word(c, stream, &owner->offered[offer->region], comm_step_number(&c->base, offer->step));
+}
+
+/* From card to card. */
+static lariat_status pull(card_comm *c, card_comm *owner, const comm_hop *hop, hop_slot *s)
 {
     size_t packed;
 
     TRY(card_checked(cudaStreamWaitEvent(c->copies, s->freed, 0), c->base.rank, "a hop"));
-    TRY(card_wait_mark(c, c->copies, &owner->ready[hop->region], hop->step));
+    TRY(wait_offer(c, c->copies, owner, &hop->offer));
     s->left = c->dev->ops->stamp(c->dev, c->copies);
     return copy_pieces(c, owner, hop, s->staging, c->copies, &packed);
 }
 
 /* The first half of the way through the host: on a stream of the owner's card, which is the thread's meanwhile. */
-static lariat_status fetch_pieces(cuda_comm *c, cuda_comm *owner, const comm_hop *hop, slot *s, size_t *packed)
+static lariat_status fetch_pieces(card_comm *c, card_comm *owner, const comm_hop *hop, hop_slot *s, size_t *packed)
 {
     cudaStream_t stream = c->fetch[hop->owner];
 
     TRY(card_checked(cudaStreamWaitEvent(stream, s->brought, 0), c->base.rank, "a hop")); /* the slot's last pieces have left pinned memory */
-    TRY(card_wait_mark(c, stream, &owner->ready[hop->region], hop->step));
+    TRY(wait_offer(c, stream, owner, &hop->offer));
     TRY(copy_pieces(c, owner, hop, s->pinned, stream, packed));
     return card_checked(cudaEventRecord(c->landed[hop->owner], stream), c->base.rank, "a hop");
 }
 
-static lariat_status pull_through_host(cuda_comm *c, cuda_comm *owner, const comm_hop *hop, slot *s)
+static lariat_status pull_through_host(card_comm *c, card_comm *owner, const comm_hop *hop, hop_slot *s)
 {
     size_t packed = 0;
 
@@ -121,37 +143,49 @@ static lariat_status pull_through_host(cuda_comm *c, cuda_comm *owner, const com
     TRY(card_checked(cudaSetDevice(c->group->ordinals[c->base.rank]), c->base.rank, "the card"));
     TRY(status);
     TRY(card_checked(cudaStreamWaitEvent(c->copies, s->freed, 0), c->base.rank, "a hop"));
-    TRY(card_wait_mark(c, c->copies, &owner->ready[hop->region], hop->step));
+    TRY(wait_offer(c, c->copies, owner, &hop->offer));
     s->left = c->dev->ops->stamp(c->dev, c->copies); /* the first half may have been on its way while there was no room */
     TRY(card_checked(cudaStreamWaitEvent(c->copies, c->landed[hop->owner], 0), c->base.rank, "a hop"));
     return card_checked(cudaMemcpyAsync(s->staging, s->pinned, packed, cudaMemcpyHostToDevice, c->copies), c->base.rank, "a hop");
 }
 
-lariat_status card_ask(comm *base, const comm_hop *hop)
+/* Queues all copies of a hop; waits for the owner's host to queue the offer, if it has not. */
+static lariat_status start(card_comm *c, const comm_hop *hop, hop_slot *s)
 {
-    cuda_comm *c = (cuda_comm *)base, *owner = &c->group->ranks[hop->owner];
-    slot *s = &c->slots[c->asked % SLOTS];
+    card_comm *owner = &c->group->ranks[hop->owner];
 
-    if (c->asked - c->released == SLOTS) {
-        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one", base->rank, hop->owner);
-    }
-    TRY(card_check_lost(c));
-    c->asked++;
-    if (owner == c) { /* lies where it is */
-        return LARIAT_OK;
+    if (!s->staging) {
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a hop that was not planned, please report this", c->base.rank, hop->owner);
     }
     nvtxRangePushA("hop");
     lariat_status status = c->group->through_host ? pull_through_host(c, owner, hop, s) : pull(c, owner, hop, s);
     (void)nvtxRangePop();
     TRY(status);
-    TRY(card_checked(cudaEventRecord(s->brought, c->copies), base->rank, "a hop"));
+    TRY(card_checked(cudaEventRecord(s->brought, c->copies), c->base.rank, "a hop"));
     s->there = c->dev->ops->stamp(c->dev, c->copies);
     return LARIAT_OK;
 }
 
-/* Notes the moments of a hop for counting later; where there is no room the oldest are counted, and if they have not come, this one
-   is not. */
-static void time_hop(cuda_comm *c, const slot *s, int64_t wanted)
+lariat_status card_ask(comm *base, const comm_hop *hop)
+{
+    card_comm *c = (card_comm *)base, *owner = &c->group->ranks[hop->owner];
+    hop_queue *q = &c->hops[hop->offer.region];
+    int at = (int)(q->asked % COMM_OPEN_HOPS);
+
+    if (q->asked - q->released == COMM_OPEN_HOPS) {
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this", base->rank,
+                    hop->owner);
+    }
+    TRY(card_check_lost(c));
+    q->asked++;
+    bool queued = owner != c && card_word_queued(&owner->offered[hop->offer.region], comm_step_number(base, hop->offer.step));
+    q->pending[at] = owner != c && !queued; /* one's own pieces lie where they are */
+    return queued ? start(c, hop, &q->slots[at]) : LARIAT_OK;
+}
+
+/* Keeps the timestamps of a hop until they can be read. Where there is no room, the oldest are counted; if these have not ended, this
+   one is left out. */
+static void time_hop(card_comm *c, const hop_slot *s, int64_t wanted)
 {
     if (c->n_timed - c->n_counted == TIMED) {
         card_count(&c->base);
@@ -161,14 +195,17 @@ static void time_hop(cuda_comm *c, const slot *s, int64_t wanted)
     }
 }
 
-static lariat_status take_there(cuda_comm *c, const comm_hop *hop, const slot *s, size_t bytes)
+/* The rank's stream waits until a hop's pieces are there. */
+static lariat_status take_pieces(card_comm *c, const comm_hop *hop, const hop_slot *s, size_t bytes)
 {
     trace *t = trace_looks(c->base.trace) ? c->base.trace : NULL;
     int64_t wanted = c->dev->ops->stamp(c->dev, NULL);
+    comm_counters *counted = &c->base.counted;
 
-    (void)c->dev->ops->heard(c->dev, NULL, 0);
     TRY(card_checked(cudaStreamWaitEvent(c->stream, s->brought, 0), c->base.rank, "a hop"));
     time_hop(c, s, wanted);
+    counted->hops++;
+    counted->hop_bytes = (int64_t)bytes > counted->hop_bytes ? (int64_t)bytes : counted->hop_bytes;
     if (t) {
         lariat_span span = {.kind = LARIAT_SPAN_HOP, .begin = (double)s->left, .end = (double)s->there, .owner = hop->owner,
                             .bytes = (int64_t)bytes};
@@ -180,37 +217,35 @@ static lariat_status take_there(cuda_comm *c, const comm_hop *hop, const slot *s
 
 lariat_status card_take(comm *base, comm_hop *hop)
 {
-    cuda_comm *c = (cuda_comm *)base;
-    const slot *s = &c->slots[c->taken % SLOTS];
+    card_comm *c = (card_comm *)base;
+    hop_queue *q = &c->hops[hop->offer.region];
+    int at = (int)(q->taken % COMM_OPEN_HOPS);
+    hop_slot *s = &q->slots[at];
     bool own = hop->owner == base->rank;
     size_t packed = 0;
 
-    if (c->asked == c->taken) {
+    if (q->asked == q->taken) {
         return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", base->rank, hop->owner);
     }
-    c->taken++;
-    for (int i = 0; i < hop->n_pieces; i++) {
-        const comm_piece *p = &hop->pieces[i];
-        hop->views[i] = own ? (comm_view){c->region[hop->region] + p->offset, p->stride} : (comm_view){s->staging + packed, p->bytes};
+    TRY(q->pending[at] ? start(c, hop, s) : LARIAT_OK);
+    q->pending[at] = false;
+    q->taken++;
+    for (int i = 0; i < hop->offer.n; i++) {
+        const comm_piece *p = &hop->offer.list[i];
+        hop->views[i] = own ? (comm_view){c->region[hop->offer.region] + p->offset, p->stride} : (comm_view){s->staging + packed, p->bytes};
         packed += p->bytes * (size_t)p->rows;
     }
-    if (own) {
-        return LARIAT_OK;
-    }
-    base->counted.hops++;
-    base->counted.hop_bytes = (int64_t)packed > base->counted.hop_bytes ? (int64_t)packed : base->counted.hop_bytes;
-    return take_there(c, hop, s, packed);
+    return own ? LARIAT_OK : take_pieces(c, hop, s, packed);
 }
 
 void card_release(comm *base, const comm_hop *hop)
 {
-    cuda_comm *c = (cuda_comm *)base;
-    slot *s = &c->slots[c->released % SLOTS];
+    card_comm *c = (card_comm *)base;
+    hop_queue *q = &c->hops[hop->offer.region];
+    const hop_slot *s = &q->slots[q->released++ % COMM_OPEN_HOPS];
 
-    c->released++;
     if (hop->owner != base->rank && cudaEventRecord(s->freed, c->stream) != cudaSuccess) {
         (void)cudaGetLastError();
-        c->lost = true;
-        card_cancel(&c->group->base); /* the stream is lost: its rank finds out when it finishes */
+        card_lose(c); /* its rank finds out when it finishes */
     }
 }

@@ -24,28 +24,31 @@ lariat_status card_checked(cudaError_t error, int rank, const char *what)
 
 /* --- opening --- */
 
-size_t card_staging_bytes(const comm_setup *s)
+/* Two hops of each region, in one place for staging on the card and pinned memory of the host. */
+static size_t hop_memory(const comm_setup *s)
 {
-    return s->n_ranks > 1 ? arena_need(s->hop_bytes) : 0;
+    size_t pieces[COMM_REGIONS * COMM_OPEN_HOPS];
+
+    for (int i = 0; i < COMM_REGIONS * COMM_OPEN_HOPS; i++) {
+        pieces[i] = s->n_ranks > 1 ? s->hop_bytes[i / COMM_OPEN_HOPS] : 0;
+    }
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
 
 static size_t cuda_memory(const comm_setup *s, bool through_host)
 {
-    int64_t n_blocks = through_host || s->n_ranks == 1 ? 0 : 2 + SETS * (int64_t)s->n_ranks;
-    size_t blocks = bytes_of(n_blocks, 1, arena_need(s->message_bytes));
-    size_t staging = bytes_of(SLOTS, 1, card_staging_bytes(s));
+    const size_t pieces[] = {bytes_of(card_row_sets(s->n_ranks, through_host), 1, arena_need(s->message_bytes)), hop_memory(s),
+                             bytes_of(s->n_ranks + 1, 1, WORD_STRIDE)};
 
-    return blocks == SIZE_MAX || staging == SIZE_MAX ? SIZE_MAX : blocks + staging;
+    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
 
 static size_t cuda_pinned(const comm_setup *s, bool through_host)
 {
-    size_t blocks = bytes_of(2, 1, arena_need(s->message_bytes)), staging = bytes_of(SLOTS, 1, card_staging_bytes(s));
+    const size_t pieces[] = {bytes_of(COPIED_SETS, 1, arena_need(s->message_bytes)), hop_memory(s)};
+    size_t words = WORD_STRIDE * (COMM_REGIONS + 1), all = arena_sum(pieces, sizeof pieces / sizeof *pieces);
 
-    if (!through_host || s->n_ranks == 1) {
-        return WORD_STRIDE * (COMM_REGIONS + 1);
-    }
-    return blocks == SIZE_MAX || staging == SIZE_MAX ? SIZE_MAX : blocks + staging;
+    return !through_host || s->n_ranks == 1 ? words : all == SIZE_MAX ? all : all + words;
 }
 
 static comm_speed cuda_speed(bool through_host)
@@ -54,7 +57,7 @@ static comm_speed cuda_speed(bool through_host)
     return through_host ? (comm_speed){.bytes_per_s = 20e9, .latency_s = 40e-6} : (comm_speed){.bytes_per_s = 350e9, .latency_s = 15e-6};
 }
 
-static lariat_status find_stream_values(cuda_group *g)
+static lariat_status find_stream_values(card_group *g)
 {
     enum cudaDriverEntryPointQueryResult found_write, found_wait;
     void *write = NULL, *wait = NULL;
@@ -69,14 +72,14 @@ static lariat_status find_stream_values(cuda_group *g)
     return LARIAT_OK;
 }
 
-static void place_words(cuda_group *g)
+static void place_words(card_group *g)
 {
     for (int r = 0; r < g->base.n; r++) {
         unsigned char *words = g->words + (size_t)r * (COMM_REGIONS + 1) * WORD_STRIDE;
         for (int i = 0; i < COMM_REGIONS; i++) {
-            g->ranks[r].ready[i].word = (CUdeviceptr)(words + i * WORD_STRIDE);
+            g->ranks[r].offered[i].at = (CUdeviceptr)(words + i * WORD_STRIDE);
         }
-        g->ranks[r].gathered.word = (CUdeviceptr)(words + COMM_REGIONS * WORD_STRIDE);
+        g->ranks[r].gathered.at = (CUdeviceptr)(words + COMM_REGIONS * WORD_STRIDE);
     }
 }
 
@@ -92,13 +95,13 @@ static bool each_has_a_card(const int32_t ordinals[], int n)
     return true;
 }
 
-static lariat_status open_group(cuda_group *g, const int32_t ordinals[])
+static lariat_status open_group(card_group *g, const int32_t ordinals[])
 {
     size_t n = (size_t)g->base.n, bytes = (n * (COMM_REGIONS + 1) + 1) * WORD_STRIDE;
     void *words = NULL;
 
     g->ordinals = malloc(n * sizeof *g->ordinals);
-    g->ranks = aligned_alloc(_Alignof(cuda_comm), n * sizeof *g->ranks);
+    g->ranks = aligned_alloc(_Alignof(card_comm), n * sizeof *g->ranks);
     if (!g->ordinals || !g->ranks) {
         return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory for %zu ranks" FREE_MEMORY, n);
     }
@@ -121,13 +124,15 @@ static lariat_status open_group(cuda_group *g, const int32_t ordinals[])
 
 static lariat_status cuda_open(const comm_setup *s, const int32_t ordinals[], bool through_host, comm_group **out)
 {
-    cuda_group *g = aligned_alloc(_Alignof(cuda_group), (sizeof *g + _Alignof(cuda_group) - 1) / _Alignof(cuda_group) * _Alignof(cuda_group));
-
+    if (s->first != 0 || s->n_local != s->n_ranks) {
+        return fail(LARIAT_FAILED, "transport between GPUs: %d of %d ranks are here, please report this", s->n_local, s->n_ranks);
+    }
+    card_group *g = aligned_alloc(_Alignof(card_group), (sizeof *g + _Alignof(card_group) - 1) / _Alignof(card_group) * _Alignof(card_group));
     if (!g) {
         return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory" FREE_MEMORY);
     }
     memset(g, 0, sizeof *g);
-    g->base = (comm_group){.ops = &cuda_ops, .n = s->n_ranks};
+    g->base = (comm_group){.ops = &cuda_ops, .n = s->n_ranks, .n_local = s->n_ranks};
     g->setup = *s;
     g->message_bytes = arena_need(s->message_bytes);
     g->through_host = through_host;
@@ -159,7 +164,7 @@ static void close_stream(cudaStream_t stream)
     }
 }
 
-static void close_slot(slot *s)
+static void close_slot(const hop_slot *s)
 {
     free_bytes(s->staging, false);
     free_bytes(s->pinned, true);
@@ -167,11 +172,11 @@ static void close_slot(slot *s)
     close_event(s->freed);
 }
 
-static void close_rank(cuda_group *g, cuda_comm *c)
+static void close_rank(card_group *g, card_comm *c)
 {
     (void)cudaSetDevice(g->ordinals[c->base.rank]);
-    for (int i = 0; i < SLOTS; i++) {
-        close_slot(&c->slots[i]);
+    for (int i = 0; i < COMM_REGIONS * COMM_OPEN_HOPS; i++) {
+        close_slot(&c->hops[i / COMM_OPEN_HOPS].slots[i % COMM_OPEN_HOPS]);
     }
     for (int r = 0; c->fetch && c->landed && r < g->base.n; r++) {
         close_stream(c->fetch[r]);
@@ -179,15 +184,17 @@ static void close_rank(cuda_group *g, cuda_comm *c)
     }
     free(c->fetch);
     free(c->landed);
-    free_bytes(c->blocks, g->through_host);
-    free_bytes(c->inbox, false);
+    if (c->outbox != c->rows) {
+        free_bytes(c->outbox, true);
+    }
+    free_bytes(c->rows, false);
     free_bytes(c->counts, false);
     close_stream(c->copies);
 }
 
 static void cuda_close(comm_group *base)
 {
-    cuda_group *g = (cuda_group *)base;
+    card_group *g = (card_group *)base;
 
     for (int r = 0; g->ranks && g->ordinals && r < base->n; r++) {
         close_rank(g, &g->ranks[r]);
@@ -200,12 +207,12 @@ static void cuda_close(comm_group *base)
 
 static comm *cuda_endpoint(comm_group *base, int rank)
 {
-    return &((cuda_group *)base)->ranks[rank].base;
+    return &((card_group *)base)->ranks[rank].base;
 }
 
 /* --- attaching: from the rank's own thread --- */
 
-static lariat_status take_bytes(cuda_comm *c, size_t bytes, bool on_host, unsigned char **out)
+static lariat_status take_bytes(card_comm *c, size_t bytes, bool on_host, unsigned char **out)
 {
     const char *what = on_host ? "pinned memory for hops" : "memory for hops";
     void *block = NULL;
@@ -225,19 +232,19 @@ static lariat_status take_bytes(cuda_comm *c, size_t bytes, bool on_host, unsign
     return card_checked(cudaMemsetAsync(block, UNWRITTEN, bytes, c->stream), c->base.rank, "memory for hops");
 }
 
-static lariat_status new_event(cuda_comm *c, cudaEvent_t *event)
+static lariat_status new_event(card_comm *c, cudaEvent_t *event)
 {
     return card_checked(cudaEventCreateWithFlags(event, cudaEventDisableTiming), c->base.rank, "an event");
 }
 
-static lariat_status new_stream(cuda_comm *c, cudaStream_t *stream)
+static lariat_status new_stream(card_comm *c, cudaStream_t *stream)
 {
     return card_checked(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), c->base.rank, "a stream");
 }
 
-static lariat_status reach_peers(cuda_comm *c)
+static lariat_status reach_peers(card_comm *c)
 {
-    cuda_group *g = c->group;
+    card_group *g = c->group;
     int mine = g->ordinals[c->base.rank];
 
     for (int r = 0; r < g->base.n; r++) {
@@ -254,9 +261,9 @@ static lariat_status reach_peers(cuda_comm *c)
 }
 
 /* Through the host, a piece leaves its owner's card on a stream of that card. */
-static lariat_status open_fetching(cuda_comm *c)
+static lariat_status open_fetching(card_comm *c)
 {
-    cuda_group *g = c->group;
+    card_group *g = c->group;
 
     c->fetch = calloc((size_t)g->base.n, sizeof *c->fetch);
     c->landed = calloc((size_t)g->base.n, sizeof *c->landed);
@@ -273,44 +280,51 @@ static lariat_status open_fetching(cuda_comm *c)
     return card_checked(cudaSetDevice(g->ordinals[c->base.rank]), c->base.rank, "the card");
 }
 
-size_t card_count_bytes(const cuda_comm *c)
+static lariat_status open_pushing(card_comm *c)
 {
-    return (size_t)(c->base.n + 1) * WORD_STRIDE;
-}
-
-static lariat_status open_inbox(cuda_comm *c)
-{
-    size_t blocks = (size_t)SETS * (size_t)c->base.n * c->group->message_bytes;
-
     TRY(card_checked(cuda_gather_load(), c->base.rank, "the kernel of all-gathers"));
-    TRY(take_bytes(c, blocks, false, &c->inbox));
     TRY(take_bytes(c, card_count_bytes(c), false, &c->counts));
     return card_checked(cudaMemsetAsync(c->counts, 0, card_count_bytes(c), c->stream), c->base.rank, "the counts of all-gathers");
 }
 
+static lariat_status open_rows(card_comm *c)
+{
+    const card_group *g = c->group;
+
+    TRY(take_bytes(c, (size_t)card_row_sets(g->base.n, g->through_host) * g->message_bytes, false, &c->rows));
+    c->outbox = c->rows;
+    return g->through_host && g->base.n > 1 ? take_bytes(c, COPIED_SETS * g->message_bytes, true, &c->outbox) : LARIAT_OK;
+}
+
+/* A region that is never offered has no memory. */
+static lariat_status open_slot(card_comm *c, hop_slot *s, size_t bytes)
+{
+    if (bytes == 0) {
+        return LARIAT_OK;
+    }
+    TRY(take_bytes(c, bytes, false, &s->staging));
+    TRY(c->group->through_host ? take_bytes(c, bytes, true, &s->pinned) : LARIAT_OK);
+    TRY(new_event(c, &s->brought));
+    return new_event(c, &s->freed);
+}
+
 static lariat_status cuda_attach(comm *base, device *dev)
 {
-    cuda_comm *c = (cuda_comm *)base;
-    cuda_group *g = c->group;
+    card_comm *c = (card_comm *)base;
+    const card_group *g = c->group;
 
     c->dev = dev;
     c->stream = dev->stream;
-    base->repeats = base->n == 1 || g->pushes;
-    if (base->n == 1) {
-        return LARIAT_OK;
-    }
-    TRY(take_bytes(c, 2 * g->message_bytes, g->through_host, &c->blocks));
-    TRY(new_stream(c, &c->copies));
-    for (int i = 0; i < SLOTS; i++) {
-        TRY(take_bytes(c, card_staging_bytes(&g->setup), false, &c->slots[i].staging));
-        TRY(new_event(c, &c->slots[i].brought));
-        TRY(new_event(c, &c->slots[i].freed));
-        if (g->through_host) {
-            TRY(take_bytes(c, card_staging_bytes(&g->setup), true, &c->slots[i].pinned));
+    base->replays = base->n == 1 || g->pushes;
+    TRY(open_rows(c));
+    if (base->n > 1) {
+        TRY(new_stream(c, &c->copies));
+        for (int i = 0; i < COMM_REGIONS * COMM_OPEN_HOPS; i++) {
+            TRY(open_slot(c, &c->hops[i / COMM_OPEN_HOPS].slots[i % COMM_OPEN_HOPS], g->setup.hop_bytes[i / COMM_OPEN_HOPS]));
         }
+        TRY(g->through_host ? open_fetching(c) : reach_peers(c));
+        TRY(g->pushes ? open_pushing(c) : LARIAT_OK);
     }
-    TRY(g->through_host ? open_fetching(c) : reach_peers(c));
-    TRY(g->pushes ? open_inbox(c) : LARIAT_OK);
     return card_checked(cudaStreamSynchronize(c->stream), base->rank, "memory for hops"); /* others may write there from now on */
 }
 
@@ -321,9 +335,10 @@ static const comm_ops cuda_ops = {
     .reset = card_reset,
     .attach = cuda_attach,
     .begin = card_begin,
+    .rows = card_rows,
     .all_gather = card_all_gather,
     .expose = card_expose,
-    .ready = card_ready,
+    .offer = card_offer,
     .ask = card_ask,
     .take = card_take,
     .release = card_release,

@@ -1,16 +1,16 @@
-// One block of threads: copies this rank's block into the memory of every other card, says so there, and waits until the others'
-// blocks have come here. Rests on gather.h.
+// One block of threads: copies this rank's columns of some rows to the same place on every other card, says so there, and waits
+// until the others' columns have come here. Rests on gather.h.
 //
-// Budget: blocks of decode are a few KB. Pushing takes one way over the link (about a microsecond), pulling would take the way there
-// and back; the word travels behind the data. Growing numbers, never reset while ranks are at work: a word that is ahead means that
-// its rank has gone on, which it can only do by one gather, so two places for each block are enough, and a third for the first of a
-// pass (card_gather.c).
+// Budget: rows of decode have a few KB. Pushing takes one way over the link (about a microsecond), pulling would take the way there
+// and back; the word travels behind the data. The words only grow and are never reset while ranks are at work: one that is ahead
+// means that its rank has gone on, by one all-gather at most (card_gather.c).
 #include "comm/cuda/gather.h"
 
 namespace
 {
 
 constexpr int THREADS = 1024;
+constexpr int LINE = 16;   // bytes of a load or a store
 constexpr int LOOKS = 256; // at the word, before one at the host's, which is far
 
 __device__ __forceinline__ uint32_t read_acquire(const uint32_t *word)
@@ -25,21 +25,36 @@ __device__ __forceinline__ void write_release(uint32_t *word, uint32_t x)
     asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(word), "r"(x) : "memory");
 }
 
-__global__ void __launch_bounds__(THREADS) push_block(const __grid_constant__ gather_push p)
+// 16 bytes, or fewer at the ends of a rank's columns: what lies beside them is written by others. Read once, written to all.
+__device__ __forceinline__ void push_line(const gather_push &p, size_t at, size_t begin, size_t end)
+{
+    if (at >= begin && at + LINE <= end) {
+        const uint4 x = *(const uint4 *)(p.mine + at);
+        for (int r = 0; r < p.n; r++) {
+            if (r != p.rank) {
+                *(uint4 *)(p.to[r] + at) = x;
+            }
+        }
+        return;
+    }
+    for (size_t i = at < begin ? begin : at; i < at + LINE && i < end; i++) {
+        const unsigned char x = p.mine[i];
+        for (int r = 0; r < p.n; r++) {
+            if (r != p.rank) {
+                p.to[r][i] = x;
+            }
+        }
+    }
+}
+
+__global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ gather_push p)
 {
     const uint32_t number = *p.count + 1;
-    const int64_t whole = (uintptr_t)p.mine % 16 == 0 ? p.bytes / 16 : 0;
+    const uint32_t lines = (uint32_t)((p.end - p.begin + 2 * (LINE - 1)) / LINE); // that a row's columns may touch
 
-    for (int r = 0; r < p.n; r++) {
-        if (r == p.rank) {
-            continue;
-        }
-        for (int64_t i = threadIdx.x; i < whole; i += THREADS) {
-            ((uint4 *)p.to[r])[i] = ((const uint4 *)p.mine)[i];
-        }
-        for (int64_t i = whole * 16 + threadIdx.x; i < p.bytes; i += THREADS) {
-            ((unsigned char *)p.to[r])[i] = ((const unsigned char *)p.mine)[i];
-        }
+    for (uint32_t i = threadIdx.x; i < (uint32_t)p.rows * lines; i += THREADS) {
+        const size_t row = i / lines * p.stride, begin = row + p.begin;
+        push_line(p, begin / LINE * LINE + (size_t)(i % lines) * LINE, begin, row + p.end);
     }
     __syncthreads(); // what all threads wrote comes before the words, which release it
     if (threadIdx.x == 0) {
@@ -62,11 +77,11 @@ cudaError_t cuda_gather_load(void)
 {
     cudaFuncAttributes unused;
 
-    return cudaFuncGetAttributes(&unused, push_block);
+    return cudaFuncGetAttributes(&unused, push_columns);
 }
 
 cudaError_t cuda_gather_push(cudaStream_t stream, const gather_push *p)
 {
-    push_block<<<1, THREADS, 0, stream>>>(*p);
+    push_columns<<<1, THREADS, 0, stream>>>(*p);
     return cudaGetLastError();
 }

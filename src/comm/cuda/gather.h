@@ -1,10 +1,11 @@
-/* The all-gather of ranks that have a card each: one small kernel pushes a block to all others and waits for theirs.
+/* The all-gather of ranks that have a card each: one small kernel pushes a rank's columns to all others and waits for theirs.
    Rests on the CUDA runtime. card_gather.c uses it; gather.cu has the kernel.
 
    Safe only where no two ranks share a card: a waiting kernel keeps others from starting. */
 #ifndef COMM_CUDA_GATHER_H
 #define COMM_CUDA_GATHER_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include <cuda_runtime_api.h>
@@ -18,13 +19,14 @@ enum { GATHER_RANKS_MAX = 16 };
 /* Of one rank. Memory of other cards is reached over the link between them. */
 typedef struct gather_push {
     int32_t rank, n;
-    const void *mine; /* [bytes] */
-    int64_t bytes;
-    void *to[GATHER_RANKS_MAX];         /* where rank r wants this rank's block; multiples of 16 */
-    uint32_t *arrived[GATHER_RANKS_MAX]; /* the word of rank r's card that says how many blocks of this rank have come */
+    const unsigned char *mine; /* [rows] of the all-gather, `stride` bytes apart; aligned to 16 bytes */
+    int64_t rows;
+    size_t stride, begin, end; /* of each row this rank's bytes are [begin, end) */
+    unsigned char *to[GATHER_RANKS_MAX];    /* the same rows on rank r's card, aligned alike */
+    uint32_t *arrived[GATHER_RANKS_MAX];    /* the word of rank r's card that counts the all-gathers of this rank */
     const uint32_t *come[GATHER_RANKS_MAX]; /* the words of this card that the others write */
-    uint32_t *count;      /* gathers so far, on this card: alike on all ranks, since they queue the same ones */
-    const uint32_t *stop; /* the host's: not 0 if nobody must wait any longer */
+    uint32_t *count;      /* all-gathers so far, on this card: alike on all ranks, since they queue the same ones */
+    const uint32_t *stop; /* the host's: not 0 if no rank must wait any longer */
 } gather_push;
 
 cudaError_t cuda_gather_load(void);
