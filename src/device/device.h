@@ -131,22 +131,29 @@ typedef struct device_ops {
        that makes progress only inside calls. NULL on a device with streams. */
     void (*poll)(device *dev, void (*fn)(void *arg), void *arg);
 
-    /* Work that comes again, token after token. From listen() to again() a device may take note of the operations only (none
-       of the above may be among them); again() then either starts all of them at once, recorded when the same ones came before,
-       and returns false; or it returns true, and everything must be asked for once more, listen() and again() included.
-       "The same" are operations with the same arguments, but for the items and segments of attention; and what lies in
-       memory (tokens, positions, slots, settings) may differ. A device that does what it is asked at once returns false. */
-    void (*listen)(device *dev);
-    bool (*again)(device *dev);
-    /* For a transport, before it queues anything on the device's stream: the words are all that it depends on, if it may be part of
-       what comes again; true: it must not, as the device only takes note. */
-    bool (*heard)(device *dev, const uint64_t words[], int n);
+    /* Replay of passes that issue the same operations again and again; all three NULL on a device without streams.
+
+       Passes of one key are those that issue the same operations with the same arguments. Only two things may differ: what lies
+       in the device's memory (tokens, positions, slots, settings), and the items and segments of attention. So the key is formed
+       of whatever arguments depend on, and of the class of the pass's call of attention.
+
+       replay_class: the class of this call. Calls of one class differ in items and segments only, and are carried out alike. 0: a
+       pass with this call is not replayed. The device keeps items and segments for the replay_begin that follows: the pass calls
+       attention with the same ones in every layer, but that all keys and values lie one and the same distance further.
+       replay_begin: a pass of this key begins, not 0. True: a recording of it has been launched, and nothing is to be issued.
+       Otherwise its operations follow (none of the above among them), which the device may record, and then replay_end.
+       replay_end: true: the recording failed, and nothing was done; everything is issued once more, from replay_begin on. */
+    uint64_t (*replay_class)(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
+                             int n_items, const carry *c, const attention_ends *ends);
+    bool (*replay_begin)(device *dev, uint64_t key);
+    bool (*replay_end)(device *dev);
 
     /* --- moments --- */
 
     /* The moment when all that was queued so far on `stream` of its card is done. Returns its number, the next one. NULL: on the
-       device's own stream, and where nothing was asked of the device since the last moment there, that is the one. -1: it has
-       none, as operations are only noted or recorded. NULL on a device without streams, whose moments are the host's. */
+       device's own stream, and where nothing was asked of the device since the last moment there, that is the one; a transport
+       that has queued something there names it. -1: it has
+       none, as operations are being recorded. NULL on a device without streams, whose moments are the host's. */
     int64_t (*stamp)(device *dev, void *stream);
 
     /* When a moment was: seconds on the device's own clock, which runs from its opening. False: it is still to come. NAN where
@@ -205,7 +212,7 @@ typedef struct device_ops {
     void (*place)(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add);
 
     /* tokens[t] = the token chosen from logits [n, vocab], row t at logits + t * ld, by settings[t]; -1 where a logit of the row
-       is not finite. Tokens and settings [n] lie in the device's memory, so that what is recorded can be done again with others.
+       is not finite. Tokens and settings [n] lie in the device's memory, so that a recording can be launched with others.
        The same logits and settings give the same token on every device. */
     void (*sample)(device *dev, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
                    const sample_setting *settings);

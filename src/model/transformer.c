@@ -47,6 +47,11 @@ bool pass_goes_on(const pass_input *in, int32_t rank)
     return all;
 }
 
+static lariat_status check_cancel(const transformer *t)
+{
+    return atomic_load_explicit(t->cancel, memory_order_relaxed) ? fail(LARIAT_CANCELLED, "stopped") : LARIAT_OK;
+}
+
 /* Keys and values of rows of x, into the shard; and their queries, if anything is asked. */
 static lariat_status project(transformer *t, int32_t l, int64_t rows, bool queries)
 {
@@ -103,7 +108,7 @@ static lariat_status feed_forward(transformer *t, int32_t l, int64_t rows)
     return LARIAT_OK;
 }
 
-/* The pass from tokens to the first logits, or to the tokens chosen from them: on the device from end to end. */
+/* The pass from tokens to the first block of logits, or to all tokens chosen: on the device from end to end. */
 static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
 {
     const model_config *c = t->config;
@@ -114,9 +119,7 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
     ops->rope_angles(t->dev, t->cos, t->sin, t->positions, rows, t->inv_freq, c->head_dim / 2, c->rope_factor);
     trace_end(t->trace, span);
     for (int32_t l = 0; l < c->n_layers; l++) {
-        if (atomic_load_explicit(t->cancel, memory_order_relaxed)) {
-            return fail(LARIAT_CANCELLED, "stopped");
-        }
+        TRY(check_cancel(t));
         trace_layer(t->trace, l);
         span = trace_begin(t->trace, LARIAT_SPAN_LAYER);
         if (l == c->n_layers - 1 && !pass_goes_on(in, comm_rank(t->comm))) {
@@ -128,13 +131,63 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
         trace_end(t->trace, span);
     }
     trace_layer(t->trace, -1);
-    return in->n_outputs ? head(t, in, 0, head_rows(in, 0)) : LARIAT_OK;
+    for (int64_t at = 0; at < in->n_outputs && (at == 0 || in->settings); at += head_rows(in, at)) {
+        TRY(head(t, in, at, head_rows(in, at)));
+    }
+    return LARIAT_OK;
+}
+
+static uint64_t mixed(uint64_t key, uint64_t x)
+{
+    key = (key ^ x) * 0x9E3779B97F4A7C15u;
+    key = (key ^ key >> 29) * 0xBF58476D1CE4E5B9u;
+    return key ^ key >> 32;
+}
+
+/* What the arguments of compute()'s operations depend on, but for what lies in the device's memory and attention's items and
+   segments: with these numbers alike, two passes are replays of one another (device.h). 0: the pass is not replayed, as its layout,
+   the transport or the device does not allow it, or because logits leave the device between blocks of the head. */
+static uint64_t replay_key(transformer *t, const pass_input *in, int64_t rows)
+{
+    bool one_piece = in->settings || in->n_outputs <= head_rows(in, 0);
+    uint64_t key = 0;
+
+    if (in->plan->layout == PASS_BY_SLICES && comm_replays(t->comm) && one_piece) {
+        key = ring_replay_class(&t->ring, t->qkv, transformer_qkv(t->config), t->o, (int64_t)t->config->n_heads * t->config->head_dim);
+    }
+    if (key == 0) {
+        return 0;
+    }
+    key = mixed(mixed(key, (uint64_t)rows), (uint64_t)in->n_outputs);
+    key = mixed(key, in->settings != NULL);
+    for (int64_t i = 0; i < in->n_outputs; i++) {
+        key = mixed(key, (uint64_t)in->outputs[i].row);
+    }
+    return key ? key : 1;
+}
+
+/* All that is on the device from end to end: issued, or replayed. */
+static lariat_status issue(transformer *t, const pass_input *in, int64_t rows)
+{
+    const device_ops *ops = t->dev->ops;
+    bool replays = in->plan->layout == PASS_BY_SLICES && comm_replays(t->comm); /* the same on all ranks, keys are each rank's own */
+    uint64_t key = replay_key(t, in, rows);
+
+    do {
+        comm_begin(t->comm, in->plan->number, replays);
+        TRY(check_cancel(t));
+        if (key && ops->replay_begin(t->dev, key)) {
+            return LARIAT_OK;
+        }
+        TRY(compute(t, in, rows));
+    } while (key && ops->replay_end(t->dev));
+    return LARIAT_OK;
 }
 
 lariat_status transformer_pass(transformer *t, const pass_input *in)
 {
     const device_ops *ops = t->dev->ops;
-    bool by_slices = in->plan->layout == PASS_BY_SLICES, replays = by_slices && comm_replays(t->comm);
+    bool by_slices = in->plan->layout == PASS_BY_SLICES;
     int64_t span = trace_pass(t->trace, in->plan->number), rows = list_rows(t, in);
 
     t->linear.by_slices = by_slices && comm_size(t->comm) > 1;
@@ -144,21 +197,11 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     if (in->settings) {
         ops->upload(t->dev, t->settings, in->settings, (size_t)in->n_outputs * sizeof *t->settings);
     }
-    do {
-        comm_begin(t->comm, in->plan->number, replays);
-        if (replays) {
-            ops->listen(t->dev);
-        }
-        TRY(compute(t, in, rows));
-    } while (replays && ops->again(t->dev));
-    for (int64_t at = 0, n; at < in->n_outputs; at += n) {
+    TRY(issue(t, in, rows));
+    for (int64_t at = 0, n; at < in->n_outputs && !in->settings; at += n) {
         n = head_rows(in, at);
-        if (at > 0) {
-            TRY(head(t, in, at, n));
-        }
-        if (!in->settings) {
-            head_deliver(t, in->outputs + at, n);
-        }
+        TRY(at > 0 ? head(t, in, at, n) : LARIAT_OK);
+        head_deliver(t, in->outputs + at, n);
     }
     if (in->settings && comm_rank(t->comm) == 0) {
         ops->download(t->dev, in->made, t->made, (size_t)in->n_outputs * sizeof *in->made);

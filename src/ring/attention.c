@@ -383,6 +383,15 @@ static lariat_status attend_by_slices(ring_rank *r, const void *q, int64_t ldq, 
     return LARIAT_OK;
 }
 
+uint64_t ring_replay_class(ring_rank *r, const void *q, int64_t ldq, void *o, int64_t ldo)
+{
+    carry c = carry_at(r->merged, &r->shape, r->pass->n_tokens); /* in a ring of several it stands for the rows of an all-gather */
+    attention_ends ends = {.fresh = true, .out = r->n_ranks == 1 ? o : NULL, .ldo = ldo};
+
+    list_own(r, &r->hops[0], 0);
+    return r->dev->ops->replay_class(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, &r->hops[0]), &c, &ends);
+}
+
 lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ldq, void *o, int64_t ldo)
 {
     int64_t rows = r->pass->rows[r->rank];

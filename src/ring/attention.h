@@ -75,6 +75,10 @@ void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int6
    head_dim], row t at o + t * ldo. Collective; ring_append of the layer comes before. */
 lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ldq, void *o, int64_t ldo);
 
+/* The class of this pass's calls of ring_attend with these q and o, by slices, as the device tells it (replay_class): 0 if the
+   device does not replay it. Announces the pass's items and segments to the device. */
+uint64_t ring_replay_class(ring_rank *r, const void *q, int64_t ldq, void *o, int64_t ldo);
+
 /* The log-sum-exp of the scores of the last ring_attend: lse [rows, n_heads], m + ln(l), -inf where no key was seen. For a
    device that shares the host's memory. */
 void ring_lse(const ring_rank *r, float *lse);

@@ -74,7 +74,7 @@ typedef struct card_comm {
 struct card_group {
     comm_group base;
     comm_setup setup;
-    size_t message_bytes;      /* rounded up to whole cache lines */
+    size_t message_bytes;      /* of one buffer of rows: rounded up */
     bool through_host, pushes; /* pushes: every rank has a card of its own that reaches the others */
     int32_t *ordinals;
     card_comm *ranks;

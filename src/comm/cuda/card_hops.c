@@ -33,7 +33,7 @@ void card_count(comm *base)
 
 void card_trace_wait(card_comm *c, int64_t began, int owner)
 {
-    int64_t now = began >= 0 ? c->dev->ops->stamp(c->dev, NULL) : -1;
+    int64_t now = began >= 0 ? c->dev->ops->stamp(c->dev, c->stream) : -1;
 
     if (now >= 0) {
         trace_take(c->base.trace, (lariat_span){.kind = LARIAT_SPAN_WAIT, .begin = (double)began, .end = (double)now, .owner = owner});

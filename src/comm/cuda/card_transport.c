@@ -24,6 +24,16 @@ lariat_status card_checked(cudaError_t error, int rank, const char *what)
 
 /* --- opening --- */
 
+/* Of the rows of one all-gather: each buffer of them is aligned as one that the card hands out, since products of slices choose
+   their algorithm by the alignment of what they write. */
+static size_t row_buffer(const comm_setup *s)
+{
+    enum { ALIGN = 256 };
+    size_t bytes = s->message_bytes;
+
+    return bytes > SIZE_MAX - ALIGN ? SIZE_MAX : (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
 /* Two hops of each region, in one place for staging on the card and pinned memory of the host. */
 static size_t hop_memory(const comm_setup *s)
 {
@@ -37,7 +47,7 @@ static size_t hop_memory(const comm_setup *s)
 
 static size_t cuda_memory(const comm_setup *s, bool through_host)
 {
-    const size_t pieces[] = {bytes_of(card_row_sets(s->n_ranks, through_host), 1, arena_need(s->message_bytes)), hop_memory(s),
+    const size_t pieces[] = {bytes_of(card_row_sets(s->n_ranks, through_host), 1, row_buffer(s)), hop_memory(s),
                              bytes_of(s->n_ranks + 1, 1, WORD_STRIDE)};
 
     return arena_sum(pieces, sizeof pieces / sizeof *pieces);
@@ -45,7 +55,7 @@ static size_t cuda_memory(const comm_setup *s, bool through_host)
 
 static size_t cuda_pinned(const comm_setup *s, bool through_host)
 {
-    const size_t pieces[] = {bytes_of(COPIED_SETS, 1, arena_need(s->message_bytes)), hop_memory(s)};
+    const size_t pieces[] = {bytes_of(COPIED_SETS, 1, row_buffer(s)), hop_memory(s)};
     size_t words = WORD_STRIDE * (COMM_REGIONS + 1), all = arena_sum(pieces, sizeof pieces / sizeof *pieces);
 
     return !through_host || s->n_ranks == 1 ? words : all == SIZE_MAX ? all : all + words;
@@ -134,7 +144,7 @@ static lariat_status cuda_open(const comm_setup *s, const int32_t ordinals[], bo
     memset(g, 0, sizeof *g);
     g->base = (comm_group){.ops = &cuda_ops, .n = s->n_ranks, .n_local = s->n_ranks};
     g->setup = *s;
-    g->message_bytes = arena_need(s->message_bytes);
+    g->message_bytes = row_buffer(s);
     g->through_host = through_host;
     lariat_status status = open_group(g, ordinals);
     if (status != LARIAT_OK) {
@@ -216,6 +226,10 @@ static lariat_status take_bytes(card_comm *c, size_t bytes, bool on_host, unsign
 {
     const char *what = on_host ? "pinned memory for hops" : "memory for hops";
     void *block = NULL;
+
+    if (bytes == 0) { /* a ring of one gathers nothing */
+        return LARIAT_OK;
+    }
     cudaError_t status = on_host ? cudaHostAlloc(&block, bytes, cudaHostAllocPortable | cudaHostAllocMapped) : cudaMalloc(&block, bytes);
 
     if (status == cudaErrorMemoryAllocation) {

@@ -106,25 +106,6 @@ static void cpu_poll(device *dev, void (*fn)(void *arg), void *arg)
     pool_poll(((cpu_device *)dev)->pool, fn, arg);
 }
 
-static void cpu_listen(device *dev)
-{
-    (void)dev;
-}
-
-static bool cpu_again(device *dev)
-{
-    (void)dev;
-    return false;
-}
-
-static bool cpu_heard(device *dev, const uint64_t words[], int n)
-{
-    (void)dev;
-    (void)words;
-    (void)n;
-    return false;
-}
-
 static const device_ops cpu_ops = {
     .name = "cpu",
     .reserve = cpu_reserve,
@@ -133,9 +114,6 @@ static const device_ops cpu_ops = {
     .download = cpu_copy,
     .finish = cpu_finish,
     .poll = cpu_poll,
-    .listen = cpu_listen,
-    .again = cpu_again,
-    .heard = cpu_heard,
     .embed = cpu_embed,
     .rms_norm = cpu_rms_norm,
     .linear = cpu_linear,

@@ -8,8 +8,8 @@
    by the other items, so that its bits are those it would have alone. Lists that a launch cannot hold go on in the next launch.
 
    Layer after layer asks for the same over other memory: a call that is the last one but for a shift of its keys and values
-   goes out with the last one's lists. In passes that repeat (record.c) they go to the table, and the grid is rounded up, so
-   that one recording serves many lengths. */
+   goes out with the last one's lists. In a pass that is replayed these were announced before it began (cuda_attention_class), and
+   the grid is rounded up, so that one recording serves many lengths. */
 #include "device/cuda/attention/cuda_attention.h"
 #include "device/cuda/runtime/kernels.h"
 
@@ -23,10 +23,10 @@ enum {
 
 typedef enum attention_kernel { HOPPER, PREFILL, DECODE, PLAIN, N_KERNELS } attention_kernel;
 
-/* What is queued: the list of one launch, and the grids. */
+/* One launch: its list, and the grids. */
 typedef struct attention_work {
     attention_kernel kernel;
-    const attention_lists *listed; /* on the card; NULL: given by value. In a pass that repeats it is there from again() on */
+    const attention_lists *listed; /* on the card; NULL: given by value */
     int32_t blocks, merge_rows;    /* merge_rows 0: nothing was split */
     int32_t tile_rows;
 } attention_work;
@@ -41,25 +41,29 @@ typedef struct attention_call {
     int64_t rows;        /* of q */
     int64_t blocks_held; /* by the card at once */
     int64_t partial_floats;
-    int n_launches;
-    attention_work last;
+    bool announces; /* nothing is queued: the lists are for a pass that may be replayed */
+    int n_works;
+    attention_work works[CUDA_LISTS]; /* the first launches */
 } attention_call;
 
-/* What the card's kernels are given, and the last call, if it was one launch from a list on the card. */
+enum { MEMO_ITEMS = CUDA_LISTS * PARTS_MAX, MEMO_SEGMENTS = CUDA_LISTS * SEGMENTS_MAX };
+
+/* What the card's kernels are given, and the last call, if all its launches have lists on the card. */
 struct attention_memo {
     int shared_most;
     map_encoder encoder; /* NULL: not a card for attention_hopper.cu */
     unsigned *counters;  /* its two words */
-    bool valid, aligned, native;
-    int n_items;
+    bool valid, announced; /* the lists of the call are there; they will be, once a recording is launched */
+    bool aligned, native;
+    int n_items, n_works;
     int64_t ldq;
     attention_shape shape;
-    attention_item items[PARTS_MAX]; /* their lists one behind the other in `segments` */
-    kv_segment segments[SEGMENTS_MAX];
-    attention_work work;
+    attention_item items[MEMO_ITEMS]; /* their segments one behind the other in `segments` */
+    kv_segment segments[MEMO_SEGMENTS];
+    attention_work works[CUDA_LISTS];
 };
 
-size_t cuda_table_slot_bytes(void)
+size_t cuda_attention_list_bytes(void)
 {
     return sizeof(attention_lists);
 }
@@ -117,7 +121,13 @@ void cuda_attention_close(cuda_device *dev)
 
 void cuda_attention_forget(cuda_device *dev)
 {
-    dev->attention->valid = false;
+    dev->attention->valid = dev->attention->announced = false;
+}
+
+void cuda_attention_use_announced(cuda_device *dev)
+{
+    dev->attention->valid = dev->attention->announced;
+    dev->attention->announced = false;
 }
 
 /* --- launches --- */
@@ -125,19 +135,10 @@ void cuda_attention_forget(cuda_device *dev)
 /* Queues a launch whose list is on the card, and what merges its pieces. */
 static void queue(cuda_device *dev, const attention_launch *a, const attention_work *w)
 {
-    const char *name = w->kernel == DECODE ? "attention, few rows" : "attention in fp32";
-    uint32_t scale;
-
-    memcpy(&scale, &a->scale, sizeof scale);
-    if (HEARD(dev, (uintptr_t)name, (uintptr_t)w->listed, (uint64_t)w->blocks, (uint64_t)w->merge_rows, (uintptr_t)a->q,
-              (uint64_t)a->ldq, (uintptr_t)a->c.o, (uint64_t)a->shift, (uint64_t)a->head_dim, (uint64_t)a->group,
-              (uint64_t)a->n_kv_heads, scale, (uint64_t)a->kv_type, (uint64_t)a->fresh, (uintptr_t)a->out, (uint64_t)a->ldo)) {
-        return;
-    }
     cuda_note(dev,
               w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->listed, w->blocks)
                                   : attention_plain_launch(dev->stream, a, w->listed, w->blocks),
-              name);
+              w->kernel == DECODE ? "attention, few rows" : "attention in fp32");
     if (w->merge_rows) {
         cuda_note(dev, attention_merge_launch(dev->stream, a, w->listed, true, w->merge_rows), "merge of attention");
     }
@@ -171,15 +172,10 @@ static cudaError_t launch_hopper(attention_call *call)
                   : attention_hopper_launch(call->dev->stream, &call->a, &call->lists, &maps, call->dev->n_sms, m->counters);
 }
 
-/* Prefill is not repeated: its rows are as many as its masks say. */
 static void queue_prefill(attention_call *call, const attention_work *w)
 {
     cuda_device *dev = call->dev;
 
-    if (cuda_repeats(dev)) {
-        cuda_not_repeated(dev);
-        return;
-    }
     cuda_note(dev, w->kernel == HOPPER ? launch_hopper(call) : attention_prefill_launch(dev->stream, &call->a, &call->lists),
               "attention");
     if (w->merge_rows) {
@@ -187,11 +183,13 @@ static void queue_prefill(attention_call *call, const attention_work *w)
     }
 }
 
+/* Sends the parts listed so far. What is announced merges always, and has a grid in steps, so that one recording serves many
+   lengths: half a filling of the card too many at most. */
 static void launch(attention_call *call)
 {
     cuda_device *dev = call->dev;
     attention_lists *l = &call->lists;
-    bool repeats = cuda_repeats(dev), split = call->partial_floats > 0 || repeats;
+    bool split = call->partial_floats > 0 || call->announces;
     attention_work w = {.kernel = call->kernel, .blocks = l->n_blocks, .tile_rows = call->a.tile_rows};
 
     if (l->n_parts == 0) {
@@ -200,20 +198,20 @@ static void launch(attention_call *call)
     for (int i = 0; split && i < l->n_parts; i++) {
         w.merge_rows += l->parts[i].stack * call->a.n_kv_heads;
     }
-    if (repeats) { /* one recording for many lengths: at most half a filling of the card too many */
+    if (call->announces) {
         int32_t step = (dev->n_sms + 1) / 2;
         w.blocks = (w.blocks + step - 1) / step * step;
-    }
-    if (call->kernel > PREFILL) {
-        w.listed = cuda_table(dev, l, sizeof *l);
-    }
-    if (call->kernel <= PREFILL) {
+        w.listed = call->n_works < CUDA_LISTS ? cuda_announce_list(dev, call->n_works, l) : NULL;
+    } else if (call->kernel <= PREFILL) {
         queue_prefill(call, &w);
     } else {
+        w.listed = cuda_send_list(dev, call->n_works, l);
         queue(dev, &call->a, &w);
     }
-    call->last = w;
-    call->n_launches++;
+    if (call->n_works < CUDA_LISTS) {
+        call->works[call->n_works] = w;
+    }
+    call->n_works++;
     l->n_parts = l->n_keys = l->n_blocks = 0;
     call->partial_floats = 0;
 }
@@ -398,26 +396,32 @@ static bool same_call(const attention_memo *m, const attention_launch *a, const 
     return same && *shift % 16 == 0;
 }
 
-static void remember(attention_memo *m, const attention_call *call, const attention_ends *ends, bool native,
+/* Keeps a call for the ones of the next layers. False if they cannot use its lists. */
+static bool remember(attention_memo *m, const attention_call *call, const attention_ends *ends, bool native,
                      const attention_shape *s, const attention_item items[], int n_items)
 {
     int32_t n = 0;
+    bool fits = call->n_works <= CUDA_LISTS && n_items <= MEMO_ITEMS;
 
-    m->valid = call->n_launches == 1 && call->last.kernel > PREFILL && n_items <= PARTS_MAX;
-    for (int i = 0; m->valid && i < n_items; i++) {
-        m->valid = n + items[i].n_segments <= SEGMENTS_MAX;
-        if (m->valid) {
+    for (int i = 0; fits && i < call->n_works; i++) {
+        fits = call->works[i].kernel > PREFILL; /* whose lists are given by value */
+    }
+    for (int i = 0; fits && i < n_items; i++) {
+        fits = n + items[i].n_segments <= MEMO_SEGMENTS;
+        if (fits) {
             m->items[i] = items[i];
             memcpy(m->segments + n, items[i].segments, (size_t)items[i].n_segments * sizeof *m->segments);
             n += items[i].n_segments;
         }
     }
     m->n_items = n_items;
+    m->n_works = call->n_works;
     m->ldq = call->a.ldq;
     m->aligned = call_aligned(&call->a, ends);
     m->native = native;
     m->shape = *s;
-    m->work = call->last;
+    memcpy(m->works, call->works, sizeof m->works);
+    return fits;
 }
 
 /* --- the op --- */
@@ -466,6 +470,23 @@ static void set_tiles(attention_call *call)
     call->blocks_held = (int64_t)call->dev->n_sms * held;
 }
 
+/* Cuts a call into launches, which are queued or announced. */
+static void cut(attention_call *call, const attention_ends *ends, const attention_item items[], int n_items)
+{
+    for (int i = 0; i < n_items; i++) {
+        call->rows = items[i].row + items[i].count > call->rows ? items[i].row + items[i].count : call->rows;
+    }
+    for (call->kernel = 0; call->kernel < N_KERNELS; call->kernel++) {
+        for (int i = 0; i < n_items; i++) {
+            if (items[i].count > 0 && kernel_of(call->dev, &call->a, ends, &items[i]) == call->kernel) {
+                set_tiles(call);
+                add_item(call, &items[i]);
+            }
+        }
+        launch(call);
+    }
+}
+
 /* All items from where a says they begin to where it says they end. */
 static void attend_items(cuda_device *dev, attention_launch *a, const attention_ends *ends, bool native,
                          const attention_shape *s, const attention_item items[], int n_items)
@@ -474,8 +495,14 @@ static void attend_items(cuda_device *dev, attention_launch *a, const attention_
     attention_call call;
 
     if (same_call(memo, a, ends, native, s, items, n_items, &a->shift)) {
-        a->tile_rows = memo->work.tile_rows;
-        queue(dev, a, &memo->work);
+        for (int i = 0; i < memo->n_works; i++) {
+            a->tile_rows = memo->works[i].tile_rows;
+            queue(dev, a, &memo->works[i]);
+        }
+        return;
+    }
+    if (cuda_recording(dev)) { /* its lists would be those of this pass for ever */
+        cuda_refuse_recording(dev);
         return;
     }
     memset(&call, 0, sizeof call); /* a launch takes all of it */
@@ -483,49 +510,30 @@ static void attend_items(cuda_device *dev, attention_launch *a, const attention_
     call.dev = dev;
     call.native = native;
     call.a = *a;
-    for (int i = 0; i < n_items; i++) {
-        call.rows = items[i].row + items[i].count > call.rows ? items[i].row + items[i].count : call.rows;
-    }
-    for (call.kernel = 0; call.kernel < N_KERNELS; call.kernel++) {
-        for (int i = 0; i < n_items; i++) {
-            if (items[i].count > 0 && kernel_of(dev, a, ends, &items[i]) == call.kernel) {
-                set_tiles(&call);
-                add_item(&call, &items[i]);
-            }
-        }
-        launch(&call);
-    }
-    remember(memo, &call, ends, native, s, items, n_items);
+    cut(&call, ends, items, n_items);
+    memo->valid = remember(memo, &call, ends, native, s, items, n_items);
 }
 
 /* "No key seen" for the rows of all items, and their division, where kernels do neither. */
 static void clear_rows(cuda_device *dev, const attention_shape *s, const attention_item items[], int n_items, const carry *c)
 {
-    static const char op[] = "attention, clear";
     int64_t row, count;
 
     for (int i = 0; attention_stretch(items, n_items, &i, &row, &count);) {
         carry rows = carry_from(c, s, row);
-        if (!HEARD(dev, (uintptr_t)op, (uintptr_t)rows.o, (uintptr_t)rows.m, (uint64_t)s->n_heads, (uint64_t)s->head_dim,
-                   (uint64_t)count)) {
-            cuda_note(dev, cuda_carry_clear(dev->stream, &rows, s, count), op);
-        }
+        cuda_note(dev, cuda_carry_clear(dev->stream, &rows, s, count), "attention, clear");
     }
 }
 
 static void finish_rows(cuda_device *dev, const attention_shape *s, const attention_item items[], int n_items, const carry *c,
                         const attention_ends *ends)
 {
-    static const char op[] = "attention, finish";
     int64_t row, count;
 
     for (int i = 0; attention_stretch(items, n_items, &i, &row, &count);) {
         carry rows = carry_from(c, s, row);
         void *out = act_at(&dev->base, ends->out, row * ends->ldo);
-        if (!HEARD(dev, (uintptr_t)op, (uintptr_t)rows.o, (uintptr_t)rows.m, (uint64_t)s->n_heads, (uint64_t)s->head_dim,
-                   (uint64_t)count, (uintptr_t)out, (uint64_t)ends->ldo)) {
-            cuda_note(dev, cuda_carry_finish(dev->stream, dev->base.act, &rows, s, count, out, ends->ldo), op);
-        }
+        cuda_note(dev, cuda_carry_finish(dev->stream, dev->base.act, &rows, s, count, out, ends->ldo), "attention, finish");
     }
 }
 
@@ -546,4 +554,53 @@ void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, i
     if (ends && ends->out && !native) {
         finish_rows(dev, s, items, n_items, c, ends);
     }
+}
+
+/* --- the class of a call --- */
+
+static uint64_t mixed(uint64_t a, uint64_t b)
+{
+    uint64_t x = (a ^ b) * 0x9E3779B97F4A7C15u;
+
+    x = (x ^ x >> 29) * 0xBF58476D1CE4E5B9u;
+    return x ^ x >> 32;
+}
+
+/* Of all that launches are given beside what is in their lists, and what a layer's own arguments are. */
+static uint64_t class_of(const attention_call *call, bool native, const attention_item items[], int n_items)
+{
+    uint64_t number = mixed(native, (uint64_t)call->n_works);
+    int64_t row, count;
+    bool any = false; /* a call without keys knows of no shift from layer to layer */
+
+    for (int i = 0; i < call->n_works; i++) {
+        const attention_work *w = &call->works[i];
+        number = mixed(mixed(number, (uint64_t)w->kernel), (uint64_t)w->tile_rows);
+        number = mixed(mixed(number, (uint64_t)w->blocks), (uint64_t)w->merge_rows);
+    }
+    for (int i = 0; i < n_items; i++) {
+        any = any || items[i].n_segments > 0;
+    }
+    for (int i = 0; attention_stretch(items, n_items, &i, &row, &count);) {
+        number = mixed(mixed(number, (uint64_t)row), (uint64_t)count);
+    }
+    number = mixed(number, any);
+    return number ? number : 1;
+}
+
+uint64_t cuda_attention_class(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
+                              int n_items, const carry *c, const attention_ends *ends)
+{
+    attention_memo *memo = dev->attention;
+    attention_call call;
+
+    memset(&call, 0, sizeof call);
+    call.dev = dev;
+    call.announces = true;
+    call.a = launch_of(dev, s, q, ldq, c);
+    call.native = is_native(dev, &call.a, ends, items, n_items);
+    cut(&call, ends, items, n_items);
+    cuda_attention_forget(dev); /* of which the memo keeps one */
+    memo->announced = remember(memo, &call, ends, call.native, s, items, n_items);
+    return memo->announced ? class_of(&call, call.native, items, n_items) : 0;
 }

@@ -15,7 +15,7 @@ static const size_t SCRATCH_BYTES = (size_t)64 << 20;
 
 size_t cuda_device_memory(void)
 {
-    return SCRATCH_BYTES + cuda_record_memory();
+    return SCRATCH_BYTES + cuda_replay_memory();
 }
 
 static cuda_device *of(device *dev)
@@ -38,17 +38,6 @@ static void leave(void)
 {
     (void)nvtxRangePop();
 }
-
-static uint64_t bits(float x)
-{
-    uint32_t b;
-
-    memcpy(&b, &x, sizeof b);
-    return b;
-}
-
-/* Words for cuda_heard(): an operation is known by its name's address. */
-#define WORD(x) ((uint64_t)(uintptr_t)(x))
 
 /* --- memory --- */
 
@@ -87,8 +76,8 @@ static void op_upload(device *dev, void *to, const void *from, size_t bytes)
 {
     cuda_device *d = of(dev);
 
-    if (cuda_repeats(d)) {
-        cuda_not_repeated(d);
+    if (cuda_recording(d)) {
+        cuda_refuse_recording(d);
         return;
     }
     cuda_upload(d, to, from, bytes);
@@ -98,8 +87,8 @@ static void op_download(device *dev, void *to, const void *from, size_t bytes)
 {
     cuda_device *d = of(dev);
 
-    if (cuda_repeats(d)) {
-        cuda_not_repeated(d);
+    if (cuda_recording(d)) {
+        cuda_refuse_recording(d);
         return;
     }
     cuda_download(d, to, from, bytes);
@@ -129,7 +118,7 @@ static lariat_status op_finish(device *dev)
 {
     cuda_device *d = enter(dev, "finish");
 
-    cuda_record_stop(d);
+    cuda_replay_stop(d);
     cuda_note(d, cudaStreamSynchronize(d->stream), "work of the card");
     cuda_land(d);
     leave();
@@ -154,14 +143,20 @@ static lariat_status op_reach(device *dev)
     return told(d);
 }
 
-static void op_listen(device *dev)
+static uint64_t op_replay_class(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
+                                int n_items, const carry *c, const attention_ends *ends)
 {
-    cuda_listen(of(dev));
+    return cuda_attention_class(of(dev), s, q, ldq, items, n_items, c, ends);
 }
 
-static bool op_again(device *dev)
+static bool op_replay_begin(device *dev, uint64_t key)
 {
-    return cuda_again(of(dev));
+    return cuda_replay_begin(of(dev), key);
+}
+
+static bool op_replay_end(device *dev)
+{
+    return cuda_replay_end(of(dev));
 }
 
 static int64_t op_stamp(device *dev, void *stream)
@@ -177,12 +172,6 @@ static bool op_stamped(device *dev, int64_t number, double *seconds)
     return cuda_stamped((cuda_device *)dev, number, seconds);
 }
 
-static bool op_heard(device *dev, const uint64_t words[], int n)
-{
-    cuda_stamps_pass((cuda_device *)dev);
-    return cuda_heard((cuda_device *)dev, words, n);
-}
-
 /* --- operations --- */
 
 static void op_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *made, int64_t n)
@@ -190,9 +179,7 @@ static void op_embed(device *dev, float *x, const matrix *table, const int32_t *
     static const char op[] = "embed";
     cuda_device *d = enter(dev, op);
 
-    if (!HEARD(d, WORD(op), WORD(x), WORD(table->data), WORD(tokens), WORD(made), WORD(n))) {
-        cuda_note(d, cuda_embed(d->stream, x, table, tokens, made, n), op);
-    }
+    cuda_note(d, cuda_embed(d->stream, x, table, tokens, made, n), op);
     leave();
 }
 
@@ -201,22 +188,8 @@ static void op_rms_norm(device *dev, void *out, const float *x, const float *wei
     static const char op[] = "rms_norm";
     cuda_device *d = enter(dev, op);
 
-    if (!HEARD(d, WORD(op), WORD(out), WORD(x), WORD(weight), bits(eps), WORD(n), WORD(width))) {
-        cuda_note(d, cuda_rms_norm(d->stream, dev->act, out, x, weight, eps, n, width), op);
-    }
+    cuda_note(d, cuda_rms_norm(d->stream, dev->act, out, x, weight, eps, n, width), op);
     leave();
-}
-
-static bool heard_linear(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
-{
-    bool heard = HEARD(d, WORD(op), WORD(x), WORD(ldx), WORD(n));
-
-    for (int i = 0; i < n_jobs; i++) {
-        const linear_job *j = &jobs[i];
-        heard = HEARD(d, WORD(j->w->data), WORD(j->w->cols), WORD(j->row0), WORD(j->rows), WORD(j->bias), WORD(j->type), WORD(j->y),
-                      WORD(j->ldy), WORD(j->add));
-    }
-    return heard;
 }
 
 /* Few rows: all matrices in one launch. More: each by cublasLt. F32, and what is not aligned: by plain multiply-adds. */
@@ -242,7 +215,7 @@ static void op_linear(device *dev, const void *x, int64_t ldx, int64_t n, const 
     static const char op[] = "linear";
     cuda_device *d = enter(dev, op);
 
-    if (n_jobs > 0 && n > 0 && !heard_linear(d, op, x, ldx, n, jobs, n_jobs)) {
+    if (n_jobs > 0 && n > 0) {
         queue_linear(d, op, x, ldx, n, jobs, n_jobs);
     }
     leave();
@@ -254,9 +227,7 @@ static void op_rope_angles(device *dev, float *cos, float *sin, const int64_t *p
     static const char op[] = "rope_angles";
     cuda_device *d = enter(dev, op);
 
-    if (!HEARD(d, WORD(op), WORD(cos), WORD(sin), WORD(positions), WORD(n), WORD(inv_freq), WORD(half), bits(factor))) {
-        cuda_note(d, cuda_rope_angles(d->stream, cos, sin, positions, n, inv_freq, half, factor), op);
-    }
+    cuda_note(d, cuda_rope_angles(d->stream, cos, sin, positions, n, inv_freq, half, factor), op);
     leave();
 }
 
@@ -266,9 +237,7 @@ static void op_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads,
     static const char op[] = "rope";
     cuda_device *d = enter(dev, op);
 
-    if (!HEARD(d, WORD(op), WORD(x), WORD(ldx), WORD(n), WORD(heads), WORD(head_dim), WORD(cos), WORD(sin), WORD(style))) {
-        cuda_note(d, cuda_rope(d->stream, dev->act, x, ldx, n, heads, head_dim, cos, sin, style), op);
-    }
+    cuda_note(d, cuda_rope(d->stream, dev->act, x, ldx, n, heads, head_dim, cos, sin, style), op);
     leave();
 }
 
@@ -278,9 +247,7 @@ static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_strid
     static const char op[] = "kv_store";
     cuda_device *d = enter(dev, op);
 
-    if (!HEARD(d, WORD(op), WORD(cache), WORD(type), WORD(head_stride), WORD(slots), WORD(x), WORD(ldx), WORD(n), WORD(heads), WORD(head_dim))) {
-        cuda_note(d, cuda_kv_store(d->stream, dev->act, cache, type, head_stride, slots, x, ldx, n, heads, head_dim), op);
-    }
+    cuda_note(d, cuda_kv_store(d->stream, dev->act, cache, type, head_stride, slots, x, ldx, n, heads, head_dim), op);
     leave();
 }
 
@@ -289,9 +256,7 @@ static void op_carry_clear(device *dev, const carry *c, const attention_shape *s
     static const char op[] = "carry_clear";
     cuda_device *d = enter(dev, op);
 
-    if (!HEARD(d, WORD(op), WORD(c->o), WORD(s->n_heads), WORD(s->head_dim), WORD(rows))) {
-        cuda_note(d, cuda_carry_clear(d->stream, c, s, rows), op);
-    }
+    cuda_note(d, cuda_carry_clear(d->stream, c, s, rows), op);
     leave();
 }
 
@@ -307,9 +272,7 @@ static void op_carry_merge(device *dev, const carry *into, const carry *from, co
     static const char op[] = "carry_merge";
     cuda_device *d = enter(dev, op);
 
-    if (!HEARD(d, WORD(op), WORD(into->o), WORD(from->o), WORD(s->n_heads), WORD(s->head_dim), WORD(rows))) {
-        cuda_note(d, cuda_carry_merge(d->stream, into, from, s, rows), op);
-    }
+    cuda_note(d, cuda_carry_merge(d->stream, into, from, s, rows), op);
     leave();
 }
 
@@ -318,9 +281,7 @@ static void op_carry_finish(device *dev, const carry *c, const attention_shape *
     static const char op[] = "carry_finish";
     cuda_device *d = enter(dev, op);
 
-    if (!HEARD(d, WORD(op), WORD(c->o), WORD(s->n_heads), WORD(s->head_dim), WORD(rows), WORD(out), WORD(ldo))) {
-        cuda_note(d, cuda_carry_finish(d->stream, dev->act, c, s, rows, out, ldo), op);
-    }
+    cuda_note(d, cuda_carry_finish(d->stream, dev->act, c, s, rows, out, ldo), op);
     leave();
 }
 
@@ -329,9 +290,7 @@ static void op_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_
     static const char op[] = "silu_mul";
     cuda_device *d = enter(dev, op);
 
-    if (!HEARD(d, WORD(op), WORD(g), WORD(ldg), WORD(u), WORD(ldu), WORD(n), WORD(width))) {
-        cuda_note(d, cuda_silu_mul(d->stream, dev->act, g, ldg, u, ldu, n, width), op);
-    }
+    cuda_note(d, cuda_silu_mul(d->stream, dev->act, g, ldg, u, ldu, n, width), op);
     leave();
 }
 
@@ -339,14 +298,8 @@ static void op_place(device *dev, dtype type, void *y, int64_t ldy, const place_
 {
     static const char op[] = "place";
     cuda_device *d = enter(dev, op);
-    bool heard = HEARD(d, WORD(op), WORD(type), WORD(y), WORD(ldy), WORD(n), WORD(add));
 
-    for (int i = 0; i < n_parts; i++) {
-        heard = HEARD(d, WORD(parts[i].from), WORD(parts[i].column), WORD(parts[i].width));
-    }
-    if (!heard) {
-        cuda_note(d, cuda_place(d->stream, type, y, ldy, parts, n_parts, n, add), op);
-    }
+    cuda_note(d, cuda_place(d->stream, type, y, ldy, parts, n_parts, n, add), op);
     leave();
 }
 
@@ -356,9 +309,7 @@ static void op_sample(device *dev, int32_t *tokens, const float *logits, int64_t
     static const char op[] = "sample";
     cuda_device *d = enter(dev, op);
 
-    if (!HEARD(d, WORD(op), WORD(tokens), WORD(logits), WORD(ld), WORD(n), WORD(vocab), WORD(settings))) {
-        cuda_note(d, cuda_sample(d->stream, tokens, logits, ld, n, vocab, settings), op);
-    }
+    cuda_note(d, cuda_sample(d->stream, tokens, logits, ld, n, vocab, settings), op);
     leave();
 }
 
@@ -371,7 +322,7 @@ static void op_close(device *dev)
     if (d->stream) {
         (void)cudaStreamSynchronize(d->stream);
     }
-    cuda_record_close(d);
+    cuda_replay_close(d);
     cuda_stamps_close(d);
     cuda_attention_close(d);
     cuda_gemm_close(d);
@@ -394,9 +345,9 @@ static const device_ops cuda_ops = {
     .finish = op_finish,
     .mark = op_mark,
     .reach = op_reach,
-    .listen = op_listen,
-    .again = op_again,
-    .heard = op_heard,
+    .replay_class = op_replay_class,
+    .replay_begin = op_replay_begin,
+    .replay_end = op_replay_end,
     .stamp = op_stamp,
     .stamped = op_stamped,
     .embed = op_embed,
@@ -466,7 +417,7 @@ static lariat_status open_parts(cuda_device *d)
     TRY(op_reserve(&d->base, SCRATCH_BYTES, "working memory", &d->scratch));
     d->scratch_bytes = SCRATCH_BYTES;
     TRY(cuda_staging_open(d));
-    TRY(cuda_record_open(d));
+    TRY(cuda_replay_open(d));
     TRY(cuda_stamps_open(d));
     if (d->base.act != DTYPE_F32) {
         TRY(cuda_gemm_open(d));

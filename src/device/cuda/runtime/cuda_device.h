@@ -19,7 +19,7 @@ extern "C" {
 typedef struct cuda_staging cuda_staging; /* pinned memory between host and card: transfer.c */
 typedef struct cuda_gemm cuda_gemm;       /* cublasLt and the algorithms chosen so far: gemm.c; NULL in F32 runs */
 typedef struct cuda_square cuda_square;   /* one product by several algorithms: gemm.c */
-typedef struct cuda_record cuda_record;   /* work that comes again: record.c */
+typedef struct cuda_replay cuda_replay;   /* recordings of passes: replay.c */
 typedef struct cuda_stamps cuda_stamps;   /* moments of its streams: stamps.c */
 typedef struct attention_memo attention_memo; /* the last call of attention: attention.c */
 
@@ -38,7 +38,7 @@ typedef struct cuda_device {
     size_t scratch_bytes;
     cuda_staging *staging;
     cuda_gemm *gemm;
-    cuda_record *record;
+    cuda_replay *replay;
     cuda_stamps *stamps;
     attention_memo *attention;
     /* The first failure since the last finish(), and the op that met it; finish() tells and forgets. */
@@ -90,27 +90,27 @@ void cuda_mark(cuda_device *dev);
 void cuda_reach(cuda_device *dev);
 lariat_status cuda_load_matrix(device *dev, const matrix *to, const matrix *from);
 
-/* --- record.c: operations that come again are recorded and repeated --- */
+/* --- replay.c: passes are recorded and launched --- */
 
-lariat_status cuda_record_open(cuda_device *dev);
-void cuda_record_close(cuda_device *dev);
-size_t cuda_record_memory(void);
+enum { CUDA_LISTS = 4 }; /* of one call of attention that can be replayed */
+
+lariat_status cuda_replay_open(cuda_device *dev);
+void cuda_replay_close(cuda_device *dev);
+size_t cuda_replay_memory(void);
 /* See device.h. */
-void cuda_listen(cuda_device *dev);
-bool cuda_again(cuda_device *dev);
-/* Ends listening or recording without a result: the pass was given up. */
-void cuda_record_stop(cuda_device *dev);
-/* Asked by whatever is about to queue something, with all that it depends on: whether it must not, as it is only listened to. */
-bool cuda_heard(cuda_device *dev, const uint64_t words[], int n);
-#define HEARD(dev, ...)                                                                                                            \
-    cuda_heard(dev, (const uint64_t[]){__VA_ARGS__}, (int)(sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)))
-/* Not queued directly: what is asked for now may be repeated later. */
-bool cuda_repeats(const cuda_device *dev);
-/* Called by what cannot be repeated with other keys or other rows: this pass is not recorded. */
-void cuda_not_repeated(cuda_device *dev);
-/* Brings a list that may be another one when the work is repeated, at most cuda_table_slot_bytes(), to the card: where it lies
-   when what is queued next begins. */
-const void *cuda_table(cuda_device *dev, const void *from, size_t bytes);
+bool cuda_replay_begin(cuda_device *dev, uint64_t key);
+bool cuda_replay_end(cuda_device *dev);
+/* Ends recording without a result: the pass was given up. */
+void cuda_replay_stop(cuda_device *dev);
+/* What is queued goes into a recording. */
+bool cuda_recording(const cuda_device *dev);
+/* Called instead of queueing what a recording cannot have. */
+void cuda_refuse_recording(cuda_device *dev);
+/* A list of attention, of cuda_attention_list_bytes(): brought to the card now, for a launch that is queued next; and kept on the
+   host until a recording is launched, in place of all that were announced with this number or a larger one. Returns where it
+   lies on the card then. */
+const void *cuda_send_list(cuda_device *dev, int number, const void *list);
+const void *cuda_announce_list(cuda_device *dev, int number, const void *list);
 
 /* --- stamps.c: when what was queued was done --- */
 
@@ -126,9 +126,14 @@ void cuda_stamps_pass(cuda_device *dev);
 
 lariat_status cuda_attention_open(cuda_device *dev);
 void cuda_attention_close(cuda_device *dev);
-/* The list of the last call has left the card. */
+/* No call's lists are on the card any more, nor announced. */
 void cuda_attention_forget(cuda_device *dev);
-size_t cuda_table_slot_bytes(void);
+/* See replay_class in device.h. */
+uint64_t cuda_attention_class(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
+                              int n_items, const carry *c, const attention_ends *ends);
+/* The lists of the call that cuda_attention_class was given last will be on the card when what is queued now begins. */
+void cuda_attention_use_announced(cuda_device *dev);
+size_t cuda_attention_list_bytes(void);
 
 /* --- gemm.c --- */
 

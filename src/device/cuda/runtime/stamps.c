@@ -67,7 +67,7 @@ int64_t cuda_stamp(cuda_device *dev, cudaStream_t stream)
     cuda_stamps *s = dev->stamps;
     int at = (int)(s->n % DEVICE_STAMPS);
 
-    if (cuda_repeats(dev)) {
+    if (cuda_recording(dev)) {
         return -1;
     }
     if (!stream && s->last >= 0) {
@@ -75,7 +75,7 @@ int64_t cuda_stamp(cuda_device *dev, cudaStream_t stream)
     }
     cuda_note(dev, cudaEventRecord(s->events[at], stream ? stream : dev->stream), "a moment");
     s->seconds[at] = NAN;
-    s->last = stream ? -1 : s->n;
+    s->last = stream && stream != dev->stream ? -1 : s->n;
     return s->n++;
 }
 
