@@ -188,7 +188,7 @@ static lariat_status gather(hops_rank *r)
     return LARIAT_OK;
 }
 
-/* As the passes of decode: recorded and repeated where the transport can. */
+/* As the passes of decode: recorded and launched where the transport allows it. */
 static lariat_status repeat_gathers(hops_rank *r, double *seconds)
 {
     bool replays = comm_replays(r->c);

@@ -144,17 +144,13 @@ static uint64_t mixed(uint64_t key, uint64_t x)
     return key ^ key >> 32;
 }
 
-/* What the arguments of compute()'s operations depend on, but for what lies in the device's memory and attention's items and
-   segments: with these numbers alike, two passes are replays of one another (device.h). 0: the pass is not replayed, as its layout,
-   the transport or the device does not allow it, or because logits leave the device between blocks of the head. */
+/* All that the arguments of compute()'s operations depend on, but for what lies in the device's memory and attention's items and
+   segments: passes with the same key are replays of one another (device.h). 0: the device cannot replay this one. */
 static uint64_t replay_key(transformer *t, const pass_input *in, int64_t rows)
 {
-    bool one_piece = in->settings || in->n_outputs <= head_rows(in, 0);
-    uint64_t key = 0;
+    const model_config *c = t->config;
+    uint64_t key = ring_replay_class(&t->ring, t->qkv, transformer_qkv(c), t->o, (int64_t)c->n_heads * c->head_dim);
 
-    if (in->plan->layout == PASS_BY_SLICES && comm_replays(t->comm) && one_piece) {
-        key = ring_replay_class(&t->ring, t->qkv, transformer_qkv(t->config), t->o, (int64_t)t->config->n_heads * t->config->head_dim);
-    }
     if (key == 0) {
         return 0;
     }
@@ -166,12 +162,12 @@ static uint64_t replay_key(transformer *t, const pass_input *in, int64_t rows)
     return key ? key : 1;
 }
 
-/* All that is on the device from end to end: issued, or replayed. */
-static lariat_status issue(transformer *t, const pass_input *in, int64_t rows)
+/* Computes, or replays what a pass with the same key has computed. */
+static lariat_status replay(transformer *t, const pass_input *in, int64_t rows)
 {
     const device_ops *ops = t->dev->ops;
-    bool replays = in->plan->layout == PASS_BY_SLICES && comm_replays(t->comm); /* the same on all ranks, keys are each rank's own */
-    uint64_t key = replay_key(t, in, rows);
+    bool replays = in->plan->layout == PASS_BY_SLICES && comm_replays(t->comm); /* the same on all ranks */
+    uint64_t key = replays ? replay_key(t, in, rows) : 0;                        /* each rank's own */
 
     do {
         comm_begin(t->comm, in->plan->number, replays);
@@ -197,7 +193,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     if (in->settings) {
         ops->upload(t->dev, t->settings, in->settings, (size_t)in->n_outputs * sizeof *t->settings);
     }
-    TRY(issue(t, in, rows));
+    TRY(replay(t, in, rows));
     for (int64_t at = 0, n; at < in->n_outputs && !in->settings; at += n) {
         n = head_rows(in, at);
         TRY(at > 0 ? head(t, in, at, n) : LARIAT_OK);
