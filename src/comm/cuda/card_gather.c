@@ -1,4 +1,4 @@
-/* All-gathers between cards: rows are completed in each card's own memory, by a kernel that pushes or by copies.
+/* All-gathers between cards: rows are completed in each card's own memory, by a kernel that pushes, or one that copies.
    Rests on card_order.c for the order of copies and on gather.cu for the kernel. See comm.h.
 
    Rows lie in buffers that are used in turn. Which one an all-gather has, all ranks agree on, since others write there (pushed)
@@ -13,8 +13,6 @@
      all-gather of either kind ends after all others have entered it. Rows are not read any more once another pass has begun. */
 #include "comm/cuda/card_comm.h"
 #include "comm/cuda/gather.h"
-
-#include "base/arena.h"
 
 #include <nvtx3/nvToolsExt.h>
 
@@ -81,35 +79,49 @@ static lariat_status push(card_comm *c, const comm_gather *rows)
     return card_checked(cuda_gather_push(c->stream, &p), rank, "an all-gather");
 }
 
-/* Columns of rank `owner`, from `from` to the same place of `to`. */
-static lariat_status copy_columns(const card_comm *c, unsigned char *to, const unsigned char *from, const comm_gather *g, int owner)
+/* Through the host, others find this rank's columns in pinned memory. */
+static lariat_status post_columns(const card_comm *c, size_t at, const comm_gather *g)
 {
-    size_t begin = g->rows > 0 ? g->begin[owner] : 0, width = g->rows > 0 ? g->begin[owner + 1] - begin : 0;
+    size_t begin = g->begin[c->base.rank], width = g->begin[c->base.rank + 1] - begin;
 
     if (width == 0) {
         return LARIAT_OK;
     }
-    cudaError_t status = g->rows == 1 ? cudaMemcpyAsync(to + begin, from + begin, width, cudaMemcpyDefault, c->stream)
-                                      : cudaMemcpy2DAsync(to + begin, g->stride, from + begin, g->stride, width, (size_t)g->rows,
-                                                          cudaMemcpyDefault, c->stream);
-    return card_checked(status, c->base.rank, "an all-gather");
+    return card_checked(cudaMemcpy2DAsync(c->outbox + at + begin, g->stride, c->rows + at + begin, g->stride, width, (size_t)g->rows,
+                                          cudaMemcpyDeviceToHost, c->stream),
+                        c->base.rank, "an all-gather");
 }
 
-/* Each rank copies the others' columns, from their cards or from pinned memory, when their words say that they are there. */
+/* Copies the columns of ranks [r, r + p->n) behind this one. */
+static lariat_status copy_columns(const card_comm *c, size_t at, const comm_gather *g, int r, gather_copy *p)
+{
+    for (int i = 0; i < p->n; i++) {
+        int owner = (c->base.rank + r + i) % c->base.n;
+        p->from[i] = c->group->ranks[owner].outbox + at;
+        p->begin[i] = g->begin[owner];
+        p->end[i] = g->begin[owner + 1];
+    }
+    return card_checked(cuda_gather_copy(c->stream, p), c->base.rank, "an all-gather");
+}
+
+/* Each rank copies the others' columns, from their cards or from pinned memory, once their words say that these are there. */
 static lariat_status copy(card_comm *c, const comm_gather *rows)
 {
-    card_group *g = c->group;
     size_t at = next_rows(c);
     uint32_t number = c->copied + 1;
+    int n = c->base.n;
 
-    if (c->outbox != c->rows) {
-        TRY(copy_columns(c, c->outbox + at, c->rows + at, rows, c->base.rank));
+    if (c->outbox != c->rows && rows->rows > 0) {
+        TRY(post_columns(c, at, rows));
     }
     TRY(card_write_word(c, &c->gathered, number));
-    for (int i = 1; i < c->base.n; i++) {
-        card_comm *other = &g->ranks[(c->base.rank + i) % c->base.n];
-        TRY(card_wait_word(c, c->stream, &other->gathered, number));
-        TRY(copy_columns(c, c->rows + at, other->outbox + at, rows, other->base.rank));
+    for (int i = 1; i < n; i++) {
+        TRY(card_wait_word(c, c->stream, &c->group->ranks[(c->base.rank + i) % n].gathered, number));
+    }
+    for (int i = 1; i < n && rows->rows > 0; i += GATHER_RANKS_MAX) {
+        gather_copy p = {.to = c->rows + at, .rows = rows->rows, .stride = rows->stride,
+                         .n = n - i < GATHER_RANKS_MAX ? n - i : GATHER_RANKS_MAX};
+        TRY(copy_columns(c, at, rows, i, &p));
     }
     return LARIAT_OK;
 }

@@ -296,7 +296,6 @@ static lariat_status open_fetching(card_comm *c)
 
 static lariat_status open_pushing(card_comm *c)
 {
-    TRY(card_checked(cuda_gather_load(), c->base.rank, "the kernel of all-gathers"));
     TRY(take_bytes(c, card_count_bytes(c), false, &c->counts));
     return card_checked(cudaMemsetAsync(c->counts, 0, card_count_bytes(c), c->stream), c->base.rank, "the counts of all-gathers");
 }
@@ -332,6 +331,7 @@ static lariat_status cuda_attach(comm *base, device *dev)
     base->replays = base->n == 1 || g->pushes;
     TRY(open_rows(c));
     if (base->n > 1) {
+        TRY(card_checked(cuda_gather_load(), base->rank, "the kernels of all-gathers"));
         TRY(new_stream(c, &c->copies));
         for (int i = 0; i < COMM_REGIONS * COMM_OPEN_HOPS; i++) {
             TRY(open_slot(c, &c->hops[i / COMM_OPEN_HOPS].slots[i % COMM_OPEN_HOPS], g->setup.hop_bytes[i / COMM_OPEN_HOPS]));

@@ -1,5 +1,5 @@
-// One block of threads: copies this rank's columns of some rows to the same place on every other card, says so there, and waits
-// until the others' columns have come here. Rests on gather.h.
+// Columns of some rows from one rank's memory to the same place of another's. Pushing takes one block of threads, says so in a word
+// there, and waits until the others' columns have come here. Rests on gather.h.
 //
 // Budget: rows of decode have a few KB. Pushing takes one way over the link (about a microsecond), pulling would take the way there
 // and back; the word travels behind the data. The words only grow and are never reset while ranks are at work: one that is ahead
@@ -47,10 +47,15 @@ __device__ __forceinline__ void push_line(const gather_push &p, size_t at, size_
     }
 }
 
+// Lines that a row's columns may touch.
+__host__ __device__ __forceinline__ uint32_t lines_of(size_t begin, size_t end)
+{
+    return (uint32_t)((end - begin + 2 * (LINE - 1)) / LINE);
+}
+
 __global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ gather_push p)
 {
-    const uint32_t number = *p.count + 1;
-    const uint32_t lines = (uint32_t)((p.end - p.begin + 2 * (LINE - 1)) / LINE); // that a row's columns may touch
+    const uint32_t number = *p.count + 1, lines = lines_of(p.begin, p.end);
 
     for (uint32_t i = threadIdx.x; i < (uint32_t)p.rows * lines; i += THREADS) {
         const size_t row = i / lines * p.stride, begin = row + p.begin;
@@ -71,13 +76,48 @@ __global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ 
     }
 }
 
+// A row of blocks for each rank whose columns are copied.
+__global__ void __launch_bounds__(THREADS) copy_columns(const __grid_constant__ gather_copy c)
+{
+    const unsigned char *from = c.from[blockIdx.y];
+    const uint32_t lines = lines_of(c.begin[blockIdx.y], c.end[blockIdx.y]);
+
+    for (uint32_t i = blockIdx.x * THREADS + threadIdx.x; i < (uint32_t)c.rows * lines; i += gridDim.x * THREADS) {
+        const size_t row = i / lines * c.stride, begin = row + c.begin[blockIdx.y], end = row + c.end[blockIdx.y];
+        const size_t at = begin / LINE * LINE + (size_t)(i % lines) * LINE;
+        if (at >= begin && at + LINE <= end) {
+            *(uint4 *)(c.to + at) = *(const uint4 *)(from + at);
+            continue;
+        }
+        for (size_t j = at < begin ? begin : at; j < at + LINE && j < end; j++) {
+            c.to[j] = from[j];
+        }
+    }
+}
+
 } // namespace
 
 cudaError_t cuda_gather_load(void)
 {
     cudaFuncAttributes unused;
+    cudaError_t status = cudaFuncGetAttributes(&unused, push_columns);
 
-    return cudaFuncGetAttributes(&unused, push_columns);
+    return status ? status : cudaFuncGetAttributes(&unused, copy_columns);
+}
+
+cudaError_t cuda_gather_copy(cudaStream_t stream, const gather_copy *c)
+{
+    constexpr uint32_t BLOCKS = 32; // more gain nothing: the link binds
+    uint32_t most = 0;
+
+    for (int i = 0; i < c->n; i++) {
+        const uint32_t lines = (uint32_t)c->rows * lines_of(c->begin[i], c->end[i]), blocks = (lines + THREADS - 1) / THREADS;
+        most = blocks > most ? blocks : most;
+    }
+    if (most > 0) {
+        copy_columns<<<dim3(most < BLOCKS ? most : BLOCKS, (unsigned)c->n), THREADS, 0, stream>>>(*c);
+    }
+    return cudaGetLastError();
 }
 
 cudaError_t cuda_gather_push(cudaStream_t stream, const gather_push *p)

@@ -1,7 +1,7 @@
-/* The all-gather of ranks that have a card each: one small kernel pushes a rank's columns to all others and waits for theirs.
-   Rests on the CUDA runtime. card_gather.c uses it; gather.cu has the kernel.
+/* The kernels of all-gathers: one pushes a rank's columns to all others and waits for theirs; one copies the others' columns here.
+   Rests on the CUDA runtime. card_gather.c uses them; gather.cu has them.
 
-   Safe only where no two ranks share a card: a waiting kernel keeps others from starting. */
+   Pushing is safe only where no two ranks share a card: a waiting kernel keeps others from starting. */
 #ifndef COMM_CUDA_GATHER_H
 #define COMM_CUDA_GATHER_H
 
@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-enum { GATHER_RANKS_MAX = 16 };
+enum { GATHER_RANKS_MAX = 16 }; /* of a launch */
 
 /* Of one rank. Memory of other cards is reached over the link between them. */
 typedef struct gather_push {
@@ -29,8 +29,19 @@ typedef struct gather_push {
     const uint32_t *stop; /* the host's: not 0 if no rank must wait any longer */
 } gather_push;
 
+/* Columns of n other ranks, which lie at the same place of their rows: on a card that can be read from here, or in pinned memory. */
+typedef struct gather_copy {
+    unsigned char *to; /* as `mine` */
+    int64_t rows;
+    size_t stride;
+    int32_t n;
+    const unsigned char *from[GATHER_RANKS_MAX];
+    size_t begin[GATHER_RANKS_MAX], end[GATHER_RANKS_MAX];
+} gather_copy;
+
 cudaError_t cuda_gather_load(void);
 cudaError_t cuda_gather_push(cudaStream_t stream, const gather_push *p);
+cudaError_t cuda_gather_copy(cudaStream_t stream, const gather_copy *c);
 
 #ifdef __cplusplus
 }
