@@ -102,7 +102,7 @@ static lariat_status gather_pass(worker *w, const gatherer *g, int pass, bool re
 {
     const device_ops *ops = w->dev->ops;
     uint64_t key = (uintptr_t)g->mine ^ (uintptr_t)g->out << 1; /* of this gatherer's passes */
-    float mine[GATHERS * HIGH * BLOCK];
+    float mine[GATHERS * HIGH * BLOCK] = {0};
 
     for (int64_t i = 0; i < GATHERS * HIGH; i++) { /* rows are dense, as wide as this rank's columns */
         for (int64_t j = 0, n = block_of(w->rank, w->n); j < n; j++) {
