@@ -162,28 +162,11 @@ static uint64_t replay_key(transformer *t, const pass_input *in, int64_t rows)
     return key ? key : 1;
 }
 
-/* Computes, or replays what a pass with the same key has computed. */
-static lariat_status replay(transformer *t, const pass_input *in, int64_t rows)
-{
-    const device_ops *ops = t->dev->ops;
-    bool replays = in->plan->layout == PASS_BY_SLICES && comm_replays(t->comm); /* the same on all ranks */
-    uint64_t key = replays ? replay_key(t, in, rows) : 0;                        /* each rank's own */
-
-    do {
-        comm_begin(t->comm, in->plan->number, replays);
-        TRY(check_cancel(t));
-        if (key && ops->replay_begin(t->dev, key)) {
-            return LARIAT_OK;
-        }
-        TRY(compute(t, in, rows));
-    } while (key && ops->replay_end(t->dev));
-    return LARIAT_OK;
-}
-
 lariat_status transformer_pass(transformer *t, const pass_input *in)
 {
     const device_ops *ops = t->dev->ops;
-    bool by_slices = in->plan->layout == PASS_BY_SLICES;
+    bool by_slices = in->plan->layout == PASS_BY_SLICES, launched;
+    bool replays = by_slices && comm_replays(t->comm); /* the same on all ranks; the key is each one's own */
     int64_t span = trace_pass(t->trace, in->plan->number), rows = list_rows(t, in);
 
     t->linear.by_slices = by_slices && comm_size(t->comm) > 1;
@@ -193,7 +176,13 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     if (in->settings) {
         ops->upload(t->dev, t->settings, in->settings, (size_t)in->n_outputs * sizeof *t->settings);
     }
-    TRY(replay(t, in, rows));
+    uint64_t key = replays ? replay_key(t, in, rows) : 0;
+    do {
+        comm_begin(t->comm, in->plan->number, replays);
+        TRY(check_cancel(t));
+        launched = key && ops->replay_begin(t->dev, key);
+        TRY(launched ? LARIAT_OK : compute(t, in, rows));
+    } while (key && !launched && ops->replay_end(t->dev));
     for (int64_t at = 0, n; at < in->n_outputs && !in->settings; at += n) {
         n = head_rows(in, at);
         TRY(at > 0 ? head(t, in, at, n) : LARIAT_OK);
