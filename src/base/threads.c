@@ -20,6 +20,9 @@
    and short against a time slice: a waiter that sleeps gives its core to the thread it waits for. */
 enum { SPINS = 1000 };
 
+/* The longest sleep between two calls of a poll hook: a message of a transport waits so long at most. */
+static const struct timespec POLL_EVERY = {.tv_nsec = 100000};
+
 static inline void cpu_relax(void)
 {
 #if defined(__x86_64__)
@@ -55,6 +58,17 @@ static bool epoch_reached(uint32_t now, uint32_t value)
     return (int32_t)(now - value) >= 0;
 }
 
+/* Sleeps until the epoch changes, `most` has passed (NULL: no bound) or no reason at all; not where it has reached `value`. */
+static void sleep_on(epoch *e, uint32_t value, const struct timespec *most)
+{
+    atomic_fetch_add(&e->sleepers, 1);
+    uint32_t now = atomic_load(&e->value);
+    if (!epoch_reached(now, value)) {
+        futex_wait(&e->value, now, most);
+    }
+    atomic_fetch_sub(&e->sleepers, 1);
+}
+
 bool epoch_wait_unless(epoch *e, uint32_t value, const _Atomic bool *stop)
 {
     /* Whoever sets *stop need not know which epochs are waited for: sleepers look every 20 ms. */
@@ -66,18 +80,13 @@ bool epoch_wait_unless(epoch *e, uint32_t value, const _Atomic bool *stop)
         }
         cpu_relax();
     }
-    atomic_fetch_add(&e->sleepers, 1);
-    bool reached;
-    for (;;) {
-        uint32_t now = atomic_load(&e->value);
-        reached = epoch_reached(now, value);
-        if (reached || (stop && atomic_load(stop))) {
-            break;
+    while (!epoch_reached(atomic_load(&e->value), value)) {
+        if (stop && atomic_load(stop)) {
+            return false;
         }
-        futex_wait(&e->value, now, stop ? &most : NULL);
+        sleep_on(e, value, stop ? &most : NULL);
     }
-    atomic_fetch_sub(&e->sleepers, 1);
-    return reached;
+    return true;
 }
 
 void epoch_wait(epoch *e, uint32_t value)
@@ -97,11 +106,11 @@ struct pool {
     _Alignas(64) epoch done;              /* number of the newest finished job */
     _Alignas(64) _Atomic uint32_t left;   /* pieces not yet finished */
     int n_threads;
-    void (*poll)(void *arg); /* of the caller's thread, between pieces; NULL: none */
-    void *poll_arg;
     _Atomic bool stop;
     pthread_t *threads; /* [n_threads - 1] */
     struct worker *workers;
+    poll_fn poll; /* the caller's, read by its thread alone; NULL: none */
+    void *poll_arg;
 };
 
 struct worker {
@@ -123,13 +132,6 @@ static bool claim_piece(pool *p, uint32_t number, uint32_t *unclaimed)
     return false;
 }
 
-static void poll_between(const pool *p, int thread)
-{
-    if (thread == 0 && p->poll) {
-        p->poll(p->poll_arg);
-    }
-}
-
 static void work_on(pool *p, uint32_t number, int thread)
 {
     /* These may be the next job's already; then the claim fails and they are not used. */
@@ -143,7 +145,26 @@ static void work_on(pool *p, uint32_t number, int thread)
         if (atomic_fetch_sub_explicit(&p->left, 1, memory_order_acq_rel) == 1) {
             epoch_set(&p->done, number);
         }
-        poll_between(p, thread);
+        if (thread == 0 && p->poll) {
+            p->poll(p->poll_arg);
+        }
+    }
+}
+
+/* The caller's wait for the pieces of other threads. */
+static void wait_for_job(pool *p, uint32_t number)
+{
+    if (!p->poll) {
+        epoch_wait(&p->done, number);
+        return;
+    }
+    for (int64_t i = 0; !epoch_reached(atomic_load_explicit(&p->done.value, memory_order_acquire), number); i++) {
+        p->poll(p->poll_arg);
+        if (i < SPINS) {
+            cpu_relax();
+        } else {
+            sleep_on(&p->done, number, &POLL_EVERY);
+        }
     }
 }
 
@@ -169,7 +190,9 @@ void pool_run(pool *p, int64_t n_pieces, pool_fn fn, void *arg)
     if (p->n_threads == 1 || n_pieces <= 1 || n_pieces > UINT32_MAX) {
         for (int64_t i = 0; i < n_pieces; i++) {
             fn(arg, i, 0);
-            poll_between(p, 0);
+            if (p->poll) {
+                p->poll(p->poll_arg);
+            }
         }
         return;
     }
@@ -182,10 +205,10 @@ void pool_run(pool *p, int64_t n_pieces, pool_fn fn, void *arg)
     atomic_store_explicit(&p->claim, (uint64_t)number << 32 | (uint32_t)n_pieces, memory_order_release);
     epoch_set(&p->job, number);
     work_on(p, number, 0);
-    epoch_wait(&p->done, number);
+    wait_for_job(p, number);
 }
 
-void pool_poll(pool *p, void (*fn)(void *arg), void *arg)
+void pool_poll(pool *p, poll_fn fn, void *arg)
 {
     p->poll = fn;
     p->poll_arg = arg;

@@ -3,6 +3,7 @@
 #include "base/threads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -102,6 +103,69 @@ static void nothing(void *arg, int64_t piece, int thread)
     (void)thread;
 }
 
+/* --- the poll hook --- */
+
+typedef struct hook {
+    pthread_t owner;
+    int calls, elsewhere;
+    int enough;        /* calls, until which a piece takes */
+    _Atomic bool open; /* there were so many */
+} hook;
+
+static void count_poll(void *arg)
+{
+    hook *h = arg;
+
+    h->elsewhere += !pthread_equal(pthread_self(), h->owner);
+    atomic_store(&h->open, ++h->calls >= h->enough);
+}
+
+/* Ends only after many polls, on another thread than the owner's, which has no piece of its own then. */
+static void wait_for_polls(void *arg, int64_t piece, int thread)
+{
+    hook *h = arg;
+
+    while (thread != 0 && piece == 1 && !atomic_load(&h->open)) {
+        sched_yield();
+    }
+}
+
+static void the_owner_polls_after_each_piece_of_its_own(void **state)
+{
+    (void)state;
+    for (int pieces = 0; pieces <= 3; pieces++) {
+        hook h = {.owner = pthread_self()};
+        pool *p;
+
+        assert_int_equal(pool_open(1, &p), LARIAT_OK);
+        pool_poll(p, count_poll, &h);
+        pool_run(p, pieces, nothing, NULL);
+        assert_int_equal(h.calls, pieces);
+        pool_poll(p, NULL, NULL);
+        pool_run(p, pieces, nothing, NULL);
+        assert_int_equal(h.calls, pieces);
+        pool_close(p);
+    }
+}
+
+static void the_owner_polls_while_it_waits_and_no_other_thread_does(void **state)
+{
+    (void)state;
+    hook h = {.owner = pthread_self()};
+    pool *p;
+
+    assert_int_equal(pool_open(3, &p), LARIAT_OK);
+    pool_poll(p, count_poll, &h);
+    for (int round = 0; round < 1000; round++) {
+        h.calls = 0;
+        h.enough = round % 50 ? 100 : 1100; /* of these the last with sleep between them */
+        atomic_store(&h.open, false);
+        pool_run(p, 2, wait_for_polls, &h); /* would not return if nobody polled */
+        assert_int_equal(h.elsewhere, 0);
+    }
+    pool_close(p);
+}
+
 /* A thread that wakes late for the last job finds the end beside it. */
 static void a_pool_ends_right_behind_its_last_job(void **state)
 {
@@ -128,6 +192,8 @@ int main(void)
         cmocka_unit_test(every_piece_is_called_once),
         cmocka_unit_test(an_epoch_hands_data_from_thread_to_thread),
         cmocka_unit_test(an_epoch_wraps_around),
+        cmocka_unit_test(the_owner_polls_after_each_piece_of_its_own),
+        cmocka_unit_test(the_owner_polls_while_it_waits_and_no_other_thread_does),
         cmocka_unit_test(a_pool_ends_right_behind_its_last_job),
         cmocka_unit_test(a_pool_without_threads_is_refused),
     };
