@@ -1,36 +1,24 @@
 /* Copies a model's weights into a device's memory, matrix by matrix in model order.
    Rests on device/device.h: load converts, make_random makes. See place.h.
 
-   The same walk is done twice, once to add up and once to copy, so that what is copied fits. */
+   The same walk is done twice: with an arena that counts, for the size, and with the device's memory, for the copy. */
 #include "model/place.h"
 
 #include <stdlib.h>
 
 typedef struct walk {
-    device *dev; /* NULL: only adding up */
+    device *dev; /* NULL: the arena counts */
     arena *memory;
     dtype type;
-    size_t bytes;
     lariat_status status;
 } walk;
-
-static void *take(walk *w, size_t bytes)
-{
-    if (w->dev) {
-        return arena_take(w->memory, bytes);
-    }
-    if (bytes == SIZE_MAX || __builtin_add_overflow(w->bytes, arena_need(bytes), &w->bytes)) {
-        w->bytes = SIZE_MAX;
-    }
-    return NULL;
-}
 
 static matrix place_matrix(walk *w, const matrix *from)
 {
     size_t row_bytes = dtype_row_bytes(w->type, from->cols);
     matrix to = {.type = w->type, .rows = from->rows, .cols = from->cols, .row_bytes = row_bytes};
 
-    to.data = take(w, bytes_of(from->rows, 1, row_bytes));
+    to.data = arena_take(w->memory, bytes_of(from->rows, 1, row_bytes));
     if (w->dev && w->status == LARIAT_OK) {
         const device_ops *ops = w->dev->ops;
         w->status = from->data ? ops->load(w->dev, &to, from) : ops->make_random(w->dev, &to, from->type, from->seed);
@@ -38,11 +26,11 @@ static matrix place_matrix(walk *w, const matrix *from)
     return to;
 }
 
-/* A norm, or a bias that there may not be. While adding up there are no values yet: what the model may have is counted. */
+/* A norm, or an optional bias. Counting comes before the values are loaded: each bias that is possible counts. */
 static const float *place_vector(walk *w, const float *from, int64_t size, bool possible)
 {
     size_t bytes = (size_t)size * sizeof *from;
-    float *to = possible && (from || !w->dev) ? take(w, bytes) : NULL;
+    float *to = possible && (from || !w->dev) ? arena_take(w->memory, bytes) : NULL;
 
     if (to && w->status == LARIAT_OK) {
         w->dev->ops->upload(w->dev, to, from, bytes);
@@ -94,11 +82,13 @@ static void place_all(walk *w, const model *m, model_weights *out, layer_weights
 
 size_t placed_bytes(const model *m, dtype type)
 {
-    walk w = {.type = type};
+    arena counting;
+    walk w = {.memory = &counting, .type = type};
     model_weights unused;
 
+    arena_count(&counting);
     place_all(&w, m, &unused, NULL);
-    return w.bytes;
+    return counting.used;
 }
 
 lariat_status placed_open(placed_weights *p, const model *m, device *dev)

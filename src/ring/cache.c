@@ -58,11 +58,24 @@ int64_t cache_extents(int64_t slots, int32_t sessions)
     return sessions == 1 ? 1 : whole_blocks(slots); /* a sequence alone finds all slots in one piece */
 }
 
+/* Takes the tables of blocks from their arena, or from one that counts. */
+static void take_tables(cache *c)
+{
+    c->taken = arena_take(&c->memory, bytes_of(c->n_ranks, c->blocks, sizeof *c->taken));
+    c->free_blocks = arena_take(&c->memory, bytes_of(c->n_ranks, 1, sizeof *c->free_blocks));
+}
+
+static size_t tables_bytes(cache c)
+{
+    arena_count(&c.memory);
+    take_tables(&c);
+    return c.memory.used;
+}
+
 size_t cache_table_bytes(int32_t n_ranks, int64_t slots, int32_t sessions)
 {
     const size_t pieces[] = {
-        bytes_of(n_ranks, whole_blocks(slots), 1),
-        bytes_of(n_ranks, 1, sizeof(int64_t)),
+        tables_bytes((cache){.n_ranks = n_ranks, .blocks = whole_blocks(slots)}),
         bytes_of(n_ranks, sessions, sizeof(sequence_part)),
         bytes_of(n_ranks, cache_extents(slots, sessions), sizeof(slot_span)),
         bytes_of(n_ranks, whole_blocks(slots) * SLOT_BLOCK, sizeof(int32_t)), /* positions */
@@ -74,12 +87,8 @@ size_t cache_table_bytes(int32_t n_ranks, int64_t slots, int32_t sessions)
 lariat_status cache_open(cache *c, int32_t n_ranks, int64_t slots)
 {
     *c = (cache){.n_ranks = n_ranks, .blocks = whole_blocks(slots)};
-    c->taken = calloc((size_t)n_ranks, (size_t)c->blocks);
-    c->free_blocks = malloc((size_t)n_ranks * sizeof *c->free_blocks);
-    if (!c->taken || !c->free_blocks) {
-        cache_close(c);
-        return fail(LARIAT_NO_MEMORY, "KV cache: no memory for a table of %lld slots" FREE_MEMORY, (long long)slots);
-    }
+    TRY(arena_open(&c->memory, tables_bytes(*c), "table of the KV cache"));
+    take_tables(c);
     for (int32_t r = 0; r < n_ranks; r++) {
         c->free_blocks[r] = c->blocks;
     }
@@ -88,8 +97,7 @@ lariat_status cache_open(cache *c, int32_t n_ranks, int64_t slots)
 
 void cache_close(cache *c)
 {
-    free(c->taken);
-    free(c->free_blocks);
+    arena_close(&c->memory);
     *c = (cache){0};
 }
 

@@ -46,6 +46,7 @@ typedef struct cache {
     int64_t blocks;       /* a rank */
     unsigned char *taken; /* [n_ranks, blocks] */
     int64_t *free_blocks; /* [n_ranks] */
+    arena memory;         /* of both */
 } cache;
 
 /* Bytes of a shard, SIZE_MAX on overflow; and opening one. */

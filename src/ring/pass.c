@@ -14,60 +14,47 @@ struct pass_work {
     size_t n_unsorted;
 };
 
-/* The pieces of a plan's memory, in one place for adding up and for handing out. */
-typedef struct pass_sizes {
-    size_t work, ranks, run_begin, parts, runs, spans, span_begin, division, unsorted_rank;
-} pass_sizes;
-
-static pass_sizes sizes_of(int32_t n_ranks, const pass_limits *most)
+/* Takes the lists of a plan from its arena, or from one that counts. */
+static void take_lists(pass *p, const pass_limits *most)
 {
-    size_t begins = bytes_of(most->parts, n_ranks, sizeof(int32_t));
+    arena *a = &p->memory;
+    int64_t n = p->n_ranks;
 
-    return (pass_sizes){
-        .work = sizeof(struct pass_work),
-        .ranks = bytes_of(n_ranks, 1, sizeof(int64_t)),
-        .run_begin = bytes_of((int64_t)n_ranks + 1, 1, sizeof(int32_t)),
-        .parts = bytes_of(most->parts, 1, sizeof(pass_part)),
-        .runs = bytes_of(most->runs, 1, sizeof(pass_run)),
-        .spans = bytes_of(most->extents, n_ranks, sizeof(slot_span)),
-        .span_begin = begins < SIZE_MAX - sizeof(int32_t) ? begins + sizeof(int32_t) : SIZE_MAX,
-        .division = bytes_of(most->runs, 1, sizeof(plan_run)),
-        .unsorted_rank = bytes_of(most->runs, 1, sizeof(int32_t)),
+    p->run_begin = arena_take(a, bytes_of(n + 1, 1, sizeof *p->run_begin));
+    p->rows = arena_take(a, bytes_of(n, 1, sizeof *p->rows));
+    p->parts = arena_take(a, bytes_of(most->parts, 1, sizeof *p->parts));
+    p->runs = arena_take(a, bytes_of(most->runs, 1, sizeof *p->runs));
+    p->spans = arena_take(a, bytes_of(most->extents, n, sizeof *p->spans));
+    p->span_begin = arena_take(a, bytes_of(most->parts + 1, n, sizeof *p->span_begin));
+    p->work = arena_take(a, sizeof *p->work);
+    struct pass_work work = {
+        .filled = arena_take(a, bytes_of(n, 1, sizeof *work.filled)),
+        .room = arena_take(a, bytes_of(n, 1, sizeof *work.room)),
+        .rows = arena_take(a, bytes_of(n, 1, sizeof *work.rows)),
+        .share = arena_take(a, bytes_of(n, 1, sizeof *work.share)),
+        .division = arena_take(a, bytes_of(most->runs, 1, sizeof *work.division)),
+        .unsorted = arena_take(a, bytes_of(most->runs, 1, sizeof *work.unsorted)),
+        .unsorted_rank = arena_take(a, bytes_of(most->runs, 1, sizeof *work.unsorted_rank)),
     };
+    if (p->work) {
+        *p->work = work;
+    }
 }
 
 size_t pass_bytes(int32_t n_ranks, const pass_limits *most)
 {
-    pass_sizes z = sizes_of(n_ranks, most);
-    const size_t pieces[] = {z.work,       z.run_begin, z.ranks, z.ranks,    z.ranks,        z.ranks, z.ranks, z.parts,
-                             z.runs, z.runs, z.spans, z.span_begin, z.division, z.unsorted_rank};
+    pass p = {.n_ranks = n_ranks};
 
-    return arena_sum(pieces, sizeof pieces / sizeof *pieces);
+    arena_count(&p.memory);
+    take_lists(&p, most);
+    return p.memory.used;
 }
 
 lariat_status pass_open(pass *p, int32_t n_ranks, const pass_limits *most)
 {
-    pass_sizes z = sizes_of(n_ranks, most);
-    arena *a = &p->memory;
-
     *p = (pass){.n_ranks = n_ranks};
-    TRY(arena_open(a, pass_bytes(n_ranks, most), "plan of a pass"));
-    p->run_begin = arena_take(a, z.run_begin);
-    p->rows = arena_take(a, z.ranks);
-    p->parts = arena_take(a, z.parts);
-    p->runs = arena_take(a, z.runs);
-    p->spans = arena_take(a, z.spans);
-    p->span_begin = arena_take(a, z.span_begin);
-    p->work = arena_take(a, z.work);
-    *p->work = (struct pass_work){
-        .filled = arena_take(a, z.ranks),
-        .room = arena_take(a, z.ranks),
-        .rows = arena_take(a, z.ranks),
-        .share = arena_take(a, z.ranks),
-        .division = arena_take(a, z.division),
-        .unsorted = arena_take(a, z.runs),
-        .unsorted_rank = arena_take(a, z.unsorted_rank),
-    };
+    TRY(arena_open(&p->memory, pass_bytes(n_ranks, most), "plan of a pass"));
+    take_lists(p, most);
     return LARIAT_OK;
 }
 
