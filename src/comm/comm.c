@@ -38,10 +38,11 @@ static void poll_from_device(void *arg)
 
 lariat_status comm_attach(comm *c, device *dev)
 {
+    TRY(c->ops->attach(c, dev));
     if (c->ops->poll && dev->ops->poll) {
         dev->ops->poll(dev, poll_from_device, c);
     }
-    return c->ops->attach(c, dev);
+    return LARIAT_OK;
 }
 
 int comm_rank(const comm *c)
@@ -86,6 +87,11 @@ void comm_begin(comm *c, uint32_t pass, bool replays)
 {
     c->pass = pass;
     c->ops->begin(c, replays);
+}
+
+lariat_status comm_end(comm *c)
+{
+    return c->ops->end ? c->ops->end(c) : LARIAT_OK;
 }
 
 void *comm_rows(comm *c)

@@ -9,7 +9,7 @@
    Sender and receiver both compute all sizes from the plan of the pass: nothing is requested over the network, no size is sent.
 
    One thread at a time makes calls on an endpoint: its rank's own, or another one while no rank is inside a call. Collective
-   calls (comm_begin, comm_all_gather) are made by all ranks in the same order.
+   calls (comm_begin, comm_all_gather, comm_end) are made by all ranks in the same order.
 
    All memory named here belongs to the ranks' devices. On a device with streams a call orders queued work: what was queued
    before comm_offer or comm_all_gather has been done when others read the result, and what is queued after comm_take or
@@ -93,6 +93,9 @@ bool comm_replays(const comm *c);
    dropped (a transport with two sides receives and discards them), and the steps of every region begin anew. `replays` (only
    where comm_replays): the device may record the all-gathers of this pass. The same on all ranks. */
 void comm_begin(comm *c, uint32_t pass, bool replays);
+/* The pass ends on this rank: it offers, asks for and gathers nothing more. Returns when its offers have left its memory, as a
+   transport that makes progress only inside calls would not send them later. Not called after a failure. */
+lariat_status comm_end(comm *c);
 
 /* --- all-gather --- */
 
@@ -172,6 +175,7 @@ typedef struct comm_ops {
     lariat_status (*attach)(comm *c, device *dev);
     void (*poll)(comm *c); /* NULL: needs none */
     void (*begin)(comm *c, bool replays); /* of pass c->pass */
+    lariat_status (*end)(comm *c); /* NULL: nothing has to leave */
     void *(*rows)(comm *c);
     lariat_status (*all_gather)(comm *c, const comm_gather *g);
     void (*expose)(comm *c, comm_region region, const void *base, size_t bytes);
