@@ -163,6 +163,7 @@ static lariat_status repeat_keys(hops_rank *r, double *seconds)
         }
         TRY(r->dev->ops->finish(r->dev));
         *seconds += clock_now() - from;
+        TRY(comm_end(r->c));
     }
     return LARIAT_OK;
 }
@@ -170,7 +171,8 @@ static lariat_status repeat_keys(hops_rank *r, double *seconds)
 static lariat_status check_keys(hops_rank *r)
 {
     TRY(renew(r));
-    return take_keys(r, true);
+    TRY(take_keys(r, true));
+    return comm_end(r->c);
 }
 
 /* --- all-gathers --- */

@@ -54,12 +54,11 @@ static lariat_status check_shape(int32_t n_ranks, int32_t threads, const lariat_
     return LARIAT_OK;
 }
 
-static lariat_status open_member(lariat_ring *ring, int32_t rank, int32_t threads)
+static ring_setup setup_of(const lariat_ring_shape *s)
 {
-    ring_member *m = &ring->members[rank];
-    const lariat_ring_shape *s = &ring->shape;
     int64_t rows = s->max_tokens_per_rank ? s->max_tokens_per_rank : 1;
-    ring_setup setup = {.n_layers = 1,
+
+    return (ring_setup){.n_layers = 1,
                         .shape = {.n_heads = s->n_heads,
                                   .n_kv_heads = s->n_kv_heads,
                                   .head_dim = s->head_dim,
@@ -69,10 +68,18 @@ static lariat_status open_member(lariat_ring *ring, int32_t rank, int32_t thread
                         .max_rows = rows,
                         .max_runs = MAX_RUNS,
                         .max_parts = 1};
+}
+
+static lariat_status open_member(lariat_ring *ring, int32_t rank, int32_t threads)
+{
+    ring_member *m = &ring->members[rank];
+    comm *c = comm_endpoint(ring->comm, rank);
+    ring_setup setup = setup_of(&ring->shape);
     const pass_limits most = {.runs = (int64_t)ring->n_ranks * MAX_RUNS, .parts = 1}; /* nothing was there before */
 
     TRY(cpu_device_open(threads, CPU_BEST, &m->dev));
-    TRY(ring_open(&m->ring, m->dev, comm_endpoint(ring->comm, rank), &setup));
+    TRY(comm_attach(c, m->dev));
+    TRY(ring_open(&m->ring, m->dev, c, &setup));
     TRY(pass_open(&m->pass, ring->n_ranks, &most));
     m->begin = calloc((size_t)ring->n_ranks + 1, sizeof *m->begin);
     m->runs = calloc((size_t)most.runs, sizeof *m->runs);
@@ -97,6 +104,8 @@ lariat_status lariat_ring_open(int32_t n_ranks, int32_t threads_per_rank, const 
     ring->shape = *shape;
     ring->shape.scale = shape->scale != 0 ? shape->scale : 1.0f / sqrtf((float)shape->head_dim);
     comm_setup transport = {.n_ranks = n_ranks, .n_local = n_ranks, .message_bytes = (size_t)n_ranks * sizeof(announcement)};
+    ring_setup setup = setup_of(&ring->shape);
+    ring_hops(&setup, transport.hop_bytes);
     ring->members = calloc((size_t)n_ranks, sizeof *ring->members);
     lariat_status status = ring->members ? comm_threads_open(&transport, &ring->comm)
                                          : fail(LARIAT_NO_MEMORY, "ring: no memory for %d ranks" FREE_MEMORY, n_ranks);
@@ -216,8 +225,9 @@ static lariat_status attend(lariat_ring *ring, ring_member *m, const float *q, c
     const int64_t q_width = (int64_t)ring->shape.n_heads * ring->shape.head_dim;
 
     ring_begin(&m->ring, &m->pass);
-    ring_append(&m->ring, 0, k, v, (int64_t)ring->shape.n_kv_heads * ring->shape.head_dim);
+    ring_append(&m->ring, 0, k, v, (int64_t)ring->shape.n_kv_heads * ring->shape.head_dim, NULL);
     TRY(ring_attend(&m->ring, 0, q, q_width, o, q_width));
+    TRY(comm_end(m->ring.comm));
     if (lse) {
         ring_lse(&m->ring, lse);
     }

@@ -123,7 +123,8 @@ typedef struct comm_piece {
 } comm_piece;
 
 /* Pieces of a region as they are at a step of the pass. Steps count from 1 up to COMM_STEPS_MAX, each region's by
-   themselves, and grow from one offer of a rank to its next; layers and ranks that have nothing to offer may leave gaps. */
+   themselves. An offer's step is never smaller than that of the offer before, and larger than that of the one before to the
+   same rank; layers and ranks that have nothing to offer may leave gaps. */
 typedef struct comm_pieces {
     comm_region region;
     uint32_t step;
@@ -143,7 +144,7 @@ typedef struct comm_view {
 void comm_expose(comm *c, comm_region region, const void *base, size_t bytes);
 
 /* The pieces are written, and rank `to` (or COMM_ALL) may read them: it takes the same step of the same region with the same
-   pieces, or leaves them. The list is the caller's again afterwards. The pieces stay as they are until whoever takes them
+   pieces in this pass, since what is sent must be received. The list is the caller's again afterwards. The pieces stay as they are until whoever takes them
    has released them, which the owner knows by what came back from there, or until the pass has ended on all ranks. An offer
    to oneself is allowed, and part of COMM_ALL. A failure cancels the group, and this rank's next call tells it. */
 void comm_offer(comm *c, int to, const comm_pieces *p);

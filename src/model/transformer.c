@@ -67,7 +67,7 @@ static lariat_status project(transformer *t, int32_t l, int64_t rows, bool queri
     TRY(queries ? linear(&t->linear, q, ld, t->h, rows, qkv, 3) : linear(&t->linear, k, ld, t->h, rows, qkv + 1, 2));
     t->dev->ops->rope(t->dev, queries ? q : k, ld, rows, (queries ? c->n_heads : 0) + c->n_kv_heads, c->head_dim, t->cos,
                       t->sin, c->rope); /* k lies behind q */
-    ring_append(&t->ring, l, k, v, ld);
+    ring_append(&t->ring, l, k, v, ld, l == c->n_layers - 1 ? t->goes_on : NULL);
     trace_end(t->trace, span);
     return LARIAT_OK;
 }
@@ -122,7 +122,7 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
         TRY(check_cancel(t));
         trace_layer(t->trace, l);
         span = trace_begin(t->trace, LARIAT_SPAN_LAYER);
-        if (l == c->n_layers - 1 && !pass_goes_on(in, comm_rank(t->comm))) {
+        if (l == c->n_layers - 1 && !t->goes_on[comm_rank(t->comm)]) {
             TRY(project(t, l, rows, false));
         } else {
             TRY(attention_block(t, l, rows));
@@ -169,6 +169,9 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     bool replays = by_slices && comm_replays(t->comm); /* the same on all ranks; the key is each one's own */
     int64_t span = trace_pass(t->trace, in->plan->number), rows = list_rows(t, in);
 
+    for (int32_t r = 0; r < comm_size(t->comm); r++) {
+        t->goes_on[r] = pass_goes_on(in, r);
+    }
     t->linear.by_slices = by_slices && comm_size(t->comm) > 1;
     ring_begin(&t->ring, in->plan);
     ops->upload(t->dev, t->tokens, t->host_tokens, (size_t)rows * sizeof *t->tokens);
@@ -191,6 +194,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     if (in->settings && comm_rank(t->comm) == 0) {
         ops->download(t->dev, in->made, t->made, (size_t)in->n_outputs * sizeof *in->made);
     }
+    TRY(comm_end(t->comm));
     trace_settle(t->trace); /* of what was queued before: while the device is busy */
     trace_end(t->trace, span);
     TRY(in->ahead ? ops->mark(t->dev) : ops->finish(t->dev));

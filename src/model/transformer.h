@@ -74,6 +74,7 @@ typedef struct transformer {
     int64_t *positions;  /* [rows] */
     int32_t *host_tokens; /* [rows]: on the host, to be uploaded */
     int64_t *host_positions;
+    bool *goes_on; /* [n_ranks]: pass_goes_on of the pass */
     const _Atomic bool *cancel; /* looked at before every layer */
 } transformer;
 

@@ -78,6 +78,7 @@ static void take_buffers(transformer *t, const model_config *c, const transforme
     t->positions = arena_take(a, bytes_of(rows, 1, sizeof *t->positions));
     t->host_tokens = arena_take(lists, bytes_of(rows, 1, sizeof *t->host_tokens));
     t->host_positions = arena_take(lists, bytes_of(rows, 1, sizeof *t->host_positions));
+    t->goes_on = arena_take(lists, bytes_of(s->n_ranks, 1, sizeof *t->goes_on));
     t->linear.begin = arena_take(lists, bytes_of((int64_t)s->n_ranks + 1, 1, sizeof *t->linear.begin));
 }
 

@@ -220,16 +220,30 @@ static int32_t items_by_slices(const ring_rank *r, const hop_set *h)
 
 /* --- keys and values --- */
 
-void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int64_t ld)
+/* Each offer is taken: nothing is offered to ranks that do not attend, or where queries travel. */
+static void offer_keys(ring_rank *r, const comm_pieces *own, const bool attends[])
+{
+    if (r->pass->layout != PASS_BY_TOKENS || r->pass->side != PASS_KV) {
+        return;
+    }
+    if (!attends) {
+        comm_offer(r->comm, COMM_ALL, own);
+    }
+    for (int to = 0; attends && to < r->n_ranks; to++) {
+        if (attends[to] && to != r->rank) {
+            comm_offer(r->comm, to, own);
+        }
+    }
+}
+
+void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int64_t ld, const bool attends[])
 {
     for (int side = 0; side < 2; side++) {
         r->dev->ops->kv_store(r->dev, r->shard.base + shard_offset(&r->shard, layer, side, 0), r->shape.kv_type, r->shard.slots,
                               r->slots, side ? v : k, ld, r->pass->rows[r->rank], r->shape.n_kv_heads, r->shape.head_dim);
     }
     list_own(r, &r->hops[0], layer);
-    if (r->pass->layout == PASS_BY_TOKENS) {
-        comm_offer(r->comm, COMM_ALL, &r->hops[0].hop.offer);
-    }
+    offer_keys(r, &r->hops[0].hop.offer, attends);
 }
 
 /* --- the three schedules --- */

@@ -67,12 +67,13 @@ void ring_expose_queries(ring_rank *r, const void *q, int64_t rows, int64_t ldq)
 /* Prepares for a pass, beside comm_begin; the plan stays the caller's and unchanged until the pass has ended on all ranks. */
 void ring_begin(ring_rank *r, const pass *p);
 
-/* Stores this rank's share of the pass's keys (after RoPE) and values in its shard and offers them to the others.
-   k, v: activations, rows as the pass numbers them, [n_kv_heads, head_dim] each, row t at k + t * ld. */
-void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int64_t ld);
+/* Stores this rank's share of the pass's keys (after RoPE) and values in its shard and, where keys travel, offers them to the
+   ranks that call ring_attend in this layer: attends [n_ranks], NULL for all. k, v: activations, rows as the pass numbers them,
+   [n_kv_heads, head_dim] each, row t at k + t * ld. */
+void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int64_t ld, const bool attends[]);
 
 /* Attention of the pass's queries on this rank: q [rows, n_heads, head_dim], row t at q + t * ldq, into o [rows, n_heads,
-   head_dim], row t at o + t * ldo. Collective; ring_append of the layer comes before. */
+   head_dim], row t at o + t * ldo. ring_append of the layer comes before, on all ranks, also on those that do not attend. */
 lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ldq, void *o, int64_t ldo);
 
 /* The class of this pass's calls of ring_attend with these q and o, by slices, as the device tells it (replay_class): 0 if the
