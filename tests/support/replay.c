@@ -267,8 +267,8 @@ static bool replay_take(member *m, const event *e)
 
     for (int i = 0; i < owner->next; i++) {
         const event *o = &owner->rec.events[i];
-        if (o->what == OFFER && o->region == e->region && o->step == e->step) {
-            assert_true((o->to == COMM_ALL || o->to == m->rank) && same_pieces(o, &wanted));
+        if (o->what == OFFER && o->region == e->region && o->step == e->step && (o->to == COMM_ALL || o->to == m->rank)) {
+            assert_true(same_pieces(o, &wanted));
             m->taken[e->region][e->staging] = e;
             return true;
         }
@@ -317,6 +317,28 @@ bool replay_one(member *m)
     return true;
 }
 
+static bool takes(const member *m, const event *offer, int owner)
+{
+    int times = 0;
+
+    for (int i = 0; i < m->rec.n_events; i++) {
+        const event *e = &m->rec.events[i];
+        times += e->what == TAKE && e->owner == owner && e->region == offer->region && e->step == offer->step;
+    }
+    return times == 1;
+}
+
+/* What a rank offers to another is taken there, once: it would have been sent. */
+static void assert_offers_taken(const member *m)
+{
+    for (int i = 0; i < m->rec.n_events; i++) {
+        const event *e = &m->rec.events[i];
+        for (int r = 0; r < m->all->n && e->what == OFFER; r++) {
+            assert_true(r == m->rank || (e->to != COMM_ALL && e->to != r) || takes(&m->all->members[r], e, m->rank));
+        }
+    }
+}
+
 void replay_run(replay *all)
 {
     for (bool moved = true; moved;) {
@@ -333,6 +355,7 @@ void replay_run(replay *all)
     for (int r = 0; r < all->n; r++) {
         const member *m = &all->members[r];
         assert_int_equal(m->next, m->rec.n_events); /* nobody waits for what never comes */
+        assert_offers_taken(m);
         for (int i = 0; i < COMM_REGIONS; i++) {
             assert_true(!m->rec.open[i][0] && !m->rec.open[i][1]);
         }
