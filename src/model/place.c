@@ -32,7 +32,7 @@ static const float *place_vector(walk *w, const float *from, int64_t size, bool 
     size_t bytes = (size_t)size * sizeof *from;
     float *to = possible && (from || !w->dev) ? arena_take(w->memory, bytes) : NULL;
 
-    if (to && w->status == LARIAT_OK) {
+    if (w->dev && to && w->status == LARIAT_OK) {
         w->dev->ops->upload(w->dev, to, from, bytes);
     }
     return to;
