@@ -19,7 +19,7 @@ enum {
     KINDS,
     POISON = 0xff,     /* in every byte: NaN in all types of floats */
     HANG_S = 60,       /* a wait that takes longer never ends */
-    YIELDS = 50,       /* of a wait, before it sleeps between two looks */
+    YIELDS = 20,       /* of a wait, before it sleeps between two looks */
     SLEEP_NS = 20000,
     LATE_NS = 100000   /* at most, from a message's leaving until it can be seen */
 };
@@ -40,6 +40,7 @@ typedef struct message {
 } message;
 
 typedef struct channel {
+    _Atomic int n; /* messages: where there is none, nothing is locked */
     pthread_mutex_t lock;
     message *first;
 } channel;
@@ -197,6 +198,7 @@ static void post(endpoint *c, int to, int kind, uint32_t step, const unsigned ch
         last = &(*last)->next;
     }
     *last = m;
+    atomic_fetch_add(&q->n, 1);
     pthread_mutex_unlock(&q->lock);
 }
 
@@ -229,6 +231,9 @@ static void send_due(endpoint *c)
 {
     for (int i = 1; i < c->base.n && any_unsent(c); i++) {
         channel *q = channel_of(c, c->base.rank, (c->base.rank + i) % c->base.n);
+        if (atomic_load(&q->n) == 0) {
+            continue;
+        }
         pthread_mutex_lock(&q->lock);
         for (message *m = q->first; m; m = m->next) {
             if (!m->data && m->held > 0) {
@@ -248,6 +253,9 @@ static message *receive(endpoint *c, int from, int kind, uint32_t step)
     channel *q = channel_of(c, from, c->base.rank);
     message *found = NULL;
 
+    if (atomic_load(&q->n) == 0) {
+        return NULL;
+    }
     pthread_mutex_lock(&q->lock);
     for (message **at = &q->first; *at && !found;) {
         message *m = *at;
@@ -261,6 +269,7 @@ static message *receive(endpoint *c, int from, int kind, uint32_t step)
         }
         if (older || found) {
             *at = m->next;
+            atomic_fetch_sub(&q->n, 1);
         } else {
             at = &m->next;
         }
@@ -657,6 +666,7 @@ static void lose_messages(channel *q)
             at = &m->next;
         } else {
             *at = m->next;
+            atomic_fetch_sub(&q->n, 1);
             free_message(m);
         }
     }
@@ -772,6 +782,7 @@ lariat_status messages_open(const comm_setup *s, comm_group **out)
     g->channels = memory_or_end((size_t)(n * n) * sizeof *g->channels);
     for (int i = 0; i < n * n; i++) {
         g->channels[i].first = NULL;
+        atomic_init(&g->channels[i].n, 0);
         pthread_mutex_init(&g->channels[i].lock, NULL);
     }
     for (int r = 0; r < n; r++) {
