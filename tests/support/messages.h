@@ -6,8 +6,9 @@
      after some calls, or, as with a rendezvous, after the receiver has asked. They arrive in memory of their own, which is freed
      when the hop is released.
    - Progress is made inside calls and comm_poll only.
-   - A message can be seen by its receiver after some calls or some time, drawn at random: messages overtake one another. It is
-     matched by pass, region and step.
+   - A message can be seen by its receiver after some calls or some time: messages overtake one another. It is matched by pass,
+     region and step.
+   - In one pass in four these delays are drawn at random; in the others a message leaves in the next call, and is seen at once.
    - Columns of an all-gather that are empty are not sent: nobody waits for them.
    - What is not valid is overwritten with NaN: a hop that was released, rows of an all-gather before the last.
 
