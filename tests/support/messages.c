@@ -23,7 +23,7 @@ enum {
     SLEEP_NS = 20000,
     LATE_NS = 100000,  /* at most, from a message's leaving until it can be seen */
     AT_ONCE = 8,       /* of the manners in which messages travel, the one without a delay */
-    DELAYS = 4           /* one pass in so many has delays: in all, suites of many short passes would take minutes */
+    DELAYS = 4         /* one pass in so many has delays: in all, suites of many short passes would take minutes */
 };
 
 typedef struct message {
