@@ -41,7 +41,7 @@ static double median(const double *values, int n)
 
 static double step(lariat_engine *e, lariat_session *s, const int32_t *tokens, int64_t count, float *logits)
 {
-    lariat_item item = {.session = s, .tokens = tokens, .count = count, .n_logits = 1, .logits = logits};
+    lariat_work item = {.session = s, .tokens = tokens, .count = count, .n_logits = 1, .logits = logits};
     double began = clock_now();
 
     must(lariat_step(e, &item, 1));

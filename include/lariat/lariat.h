@@ -3,14 +3,22 @@
    - an engine is a model opened on a ring of ranks (Liu et al. 2023, "Ring Attention with Blockwise Transformers");
    - a session is one sequence: its positions, and its slots in every rank's shard of the KV cache.
 
-   lariat_step takes any number of sessions forward by any number of tokens each and gives logits; lariat_generate goes on from
-   there by itself, token after token. That the ring spans threads or GPUs (later: processes, hosts) is a property of the
-   engine: this interface does not change with it.
+   The unit of work is one pass: some tokens of some sessions, through the model once. lariat_submit queues a pass and
+   lariat_collect returns the results of the oldest; at most two are under way, so that GPUs never wait for the host.
 
-   Calls on one engine and its sessions come from one thread at a time (lariat_engine_cancel excepted). Functions that can
+       lariat_submit(work)      sessions move forward         lariat_collect(results)
+            |                                                       ^
+            +--> [ pass 2 ] --> [ pass 1: carried out ] ------------+     a failed or cancelled session
+                                                                          is again where it was before
+
+   lariat_step and lariat_generate are loops over these two: the first reads any number of tokens, the second goes on from there,
+   token after token. That the ring spans threads or GPUs (later: processes, hosts) is a property of the engine: this interface does
+   not change with it.
+
+   Calls on one engine and its sessions come from one thread at a time (lariat_session_cancel excepted). Functions that can
    fail return lariat_status and leave the reason in lariat_error(); what they would have opened is NULL then. On GPUs the
    calling thread's current CUDA device stays what it was; only where the system lets no thread be started, closing an engine or
-   a step that fails may change it. Text: see text.h; samplers: sample.h. */
+   a pass that fails may change it. Text: see text.h; samplers: sample.h. */
 #ifndef LARIAT_LARIAT_H
 #define LARIAT_LARIAT_H
 
@@ -128,11 +136,6 @@ LARIAT_API lariat_status lariat_engine_open(const char *model, const lariat_opti
    engine and sessions go on as before. NULL is allowed. */
 LARIAT_API lariat_status lariat_engine_close(lariat_engine *engine);
 
-/* Lets a running lariat_step return LARIAT_CANCELLED soon, no session moved, or lariat_generate after the tokens that it has
-   given out; GPUs end what is in their queues first, a pass at most. From any thread or signal handler. It counts for the call
-   that has begun when it comes, also while that call still checks its arguments; a call that begins later is not affected. */
-LARIAT_API void lariat_engine_cancel(lariat_engine *engine);
-
 typedef struct lariat_model_info {
     const char *architecture;     /* "llama", "mistral" */
     const char *path;
@@ -158,35 +161,74 @@ LARIAT_API bool lariat_engine_is_end(const lariat_engine *engine, int32_t id);
 /* Opens an empty sequence of at most max_tokens positions and reserves its slots on every rank. LARIAT_NO_MEMORY if the pool
    has too few left: the message says how many. 0: all that the pool has left. */
 LARIAT_API lariat_status lariat_session_open(lariat_engine *engine, int64_t max_tokens, lariat_session **out);
-/* Gives its slots back to the pool. NULL is allowed. */
+/* Gives its slots back to the pool. Its passes under way are taken back: their results have no session then. NULL is allowed. */
 LARIAT_API void lariat_session_close(lariat_session *session);
 
-/* Positions so far, and the most that it can hold. */
+/* Opens a session of the same capacity with a copy of the first `length` positions, which must not be of passes under way. It goes
+   on as one that has read them itself. Failures as those of lariat_session_open. */
+LARIAT_API lariat_status lariat_session_fork(lariat_session *session, int64_t length, lariat_session **out);
+
+/* Positions so far, those of passes under way included, and the most that it can hold. */
 LARIAT_API int64_t lariat_session_length(const lariat_session *session);
 LARIAT_API int64_t lariat_session_capacity(const lariat_session *session);
 
-/* Drops all positions from `length` on, on every rank alike. Longer than the session is LARIAT_BAD_ARGUMENT. */
+/* Drops all positions from `length` on, on every rank alike. Passes under way that begin there or later are taken back, and the
+   numbers that they drew from the session's sampler: their results come with LARIAT_CANCELLED. A length beyond the session's, or
+   inside a pass under way, is LARIAT_BAD_ARGUMENT. */
 LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t length);
+
+/* Cancels the session's passes under way: their results come with LARIAT_CANCELLED. Other sessions of these passes are not
+   affected; a pass all of whose sessions are cancelled ends between two layers. lariat_step and lariat_generate return
+   LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs what is queued is completed first, a pass at most. From any
+   thread or signal handler. It counts for a call that has begun when it comes, also while that call still checks its arguments;
+   passes submitted after all those of the session were collected are not affected. */
+LARIAT_API void lariat_session_cancel(lariat_session *session);
 
 /* Slots that `rank` holds for this session: about length / ranks; 0 for a rank that the ring does not have. */
 LARIAT_API int64_t lariat_session_shard(const lariat_session *session, int32_t rank);
 
-typedef struct lariat_item {
-    lariat_session *session;    /* each session in one item only */
-    const int32_t *tokens;      /* [count], ids below the vocabulary's size (checked) */
-    int64_t count;              /* 0 is allowed: the session rests */
+/* --- one pass --- */
+
+/* What is asked for a session. In one list either tokens are chosen or logits are given. */
+typedef struct lariat_work {
+    lariat_session *session;    /* once a list */
+    const int32_t *tokens;      /* [count], ids below the vocabulary's size (checked), copied; NULL, with a count of 1: the token that
+                                   the session's newest pass has chosen or will choose */
+    int64_t count;
+    lariat_sampler *sampler;    /* chooses a token behind the last one; for this session only, open until that is collected. NULL: none */
     int64_t n_logits;           /* logits wanted for so many of the last tokens, at most count */
-    float *logits;              /* out [n_logits, vocab], the caller's; may be NULL if n_logits is 0 */
-} lariat_item;
+    float *logits;              /* out [n_logits, vocab], the caller's until collected; may be NULL if n_logits is 0 */
+    void *user;                 /* comes back with the result */
+} lariat_work;
+
+/* What became of it. */
+typedef struct lariat_result {
+    lariat_session *session;    /* NULL: it was closed */
+    void *user;
+    lariat_status status;       /* not LARIAT_OK: the session, and its sampler's numbers, are where they were before the pass */
+    int32_t token;              /* that was chosen, -1: none */
+} lariat_result;
+
+/* Queues one pass of 1 to plan.chunk tokens, at least one for each session. After an error nothing is queued and no session has moved;
+   LARIAT_BUSY: two passes are under way; LARIAT_CONTEXT_FULL: a session, or a rank's share of this pass, has no slots left for so many
+   tokens. */
+LARIAT_API lariat_status lariat_submit(lariat_engine *engine, const lariat_work work[], int32_t n);
+
+/* Waits for the oldest pass (CPUs compute it here, in the calling thread as rank 0), and gives the results of its sessions in the order
+   in which they were submitted; *n: how many, 0 where no pass is under way. An error is that of a rank: all results have it too, and so
+   have those of a pass behind it that was lost with it. Less room than results: LARIAT_BAD_ARGUMENT, and nothing is collected. */
+LARIAT_API lariat_status lariat_collect(lariat_engine *engine, lariat_result results[], int32_t room, int32_t *n);
+
+/* --- loops over passes: none may be under way before (LARIAT_BUSY), none is afterwards --- */
 
 /* Called between passes from the thread that called lariat_step: tokens of this step taken so far, and in all. */
 typedef void (*lariat_progress_fn)(void *user, int64_t done, int64_t total);
 /* For all later steps, in place of what was named before; NULL: none. `user` is handed to it. */
 LARIAT_API void lariat_engine_on_progress(lariat_engine *engine, lariat_progress_fn fn, void *user);
 
-/* Takes every session forward by its tokens, in as many passes as memory asks for. Items' logits follow from their own
-   tokens alone; their mates change rounding at most. Returns LARIAT_OK, or an error after which no session has moved. */
-LARIAT_API lariat_status lariat_step(lariat_engine *engine, lariat_item items[], int32_t n);
+/* Takes every session forward by its tokens, in as many passes as memory asks for; a count of 0 is allowed. Logits follow from the
+   session's own tokens alone; its mates change rounding at most. Returns LARIAT_OK, or an error after which no session has moved. */
+LARIAT_API lariat_status lariat_step(lariat_engine *engine, const lariat_work work[], int32_t n);
 
 typedef struct lariat_reply {
     lariat_session *session; /* each session in one item only */
@@ -197,14 +239,14 @@ typedef struct lariat_reply {
 } lariat_reply;
 
 /* Called with each token that is made, from the thread that called lariat_generate: `item` is its index. False: this item stops
-   with that token. It may call lariat_engine_cancel, and nothing else that takes the engine or a session of the items. */
+   with that token. It may call lariat_session_cancel, and nothing else that takes the engine or a session of the items. */
 typedef bool (*lariat_token_fn)(void *user, int32_t item, int32_t token);
 
 /* Reads what the items name, as lariat_step does, then makes token after token for all of them together, each chosen by its own
    sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session
    full. All items have got the same number of tokens then; those that did not stop go on with the next call. A session then holds
-   all that was read and made but the token that came last, which the next call reads. On GPUs the host is one pass ahead of them;
-   what that began when one stopped is taken back, the samplers' numbers too. After an error, and when cancelled, a session holds
+   all that was read and made but the token that came last, which the next call reads. On GPUs two passes are under way; what was
+   submitted beyond the last token is taken back, the samplers' numbers too. After an error, and when cancelled, a session holds
    all but the token that it gave out last, or, before the first one, what it held before. */
 LARIAT_API lariat_status lariat_generate(lariat_engine *engine, const lariat_reply items[], int32_t n, lariat_token_fn on_token,
                                          void *user);

@@ -21,8 +21,9 @@ typedef enum lariat_status {
     LARIAT_NO_MEMORY,    /* does not fit; from a plan, the message says by how much and what would fit */
     LARIAT_IO,           /* the system refused to open, read or write */
     LARIAT_CONTEXT_FULL, /* the session has no slot left for these tokens */
-    LARIAT_CANCELLED,    /* lariat_engine_cancel was called */
-    LARIAT_FAILED        /* an internal error: logits that are not finite, ranks out of step, a file whose size changed */
+    LARIAT_CANCELLED,    /* lariat_session_cancel was called, or the session was rewound or closed */
+    LARIAT_FAILED,       /* an internal error: logits that are not finite, ranks out of step, a file whose size changed */
+    LARIAT_BUSY          /* two passes are under way, or one where none may be: collect first */
 } lariat_status;
 
 /* The reason of the last failure in the calling thread: one line, "what: why, and what to do", without a newline.

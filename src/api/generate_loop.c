@@ -1,192 +1,127 @@
 /* lariat_generate: token after token for all items together.
-   Rests on step.c for the passes and sample.c for what a token is chosen by. See lariat/lariat.h.
+   Rests on step.c for what is read first, and on engine/pass_queue.c. See lariat/lariat.h.
 
-   The plan of a pass does not depend on the tokens that it reads, and on a card it finds them in the memory where the pass before
-   has put them. So the host queues pass p + 1, then waits for the tokens of pass p: while it gives them out, the cards go on. A
-   session is then one position ahead of what was given out; one that stops is taken back. CPUs do what they are asked at once,
-   so nothing is begun there that may not be wanted. */
+   The plan of a pass does not depend on the tokens that it reads, and a GPU finds them in the memory where the pass before has put
+   them. So two passes are under way there: while the tokens of one are given out, the GPUs compute the next. CPUs compute a pass when
+   it is collected, so nothing is submitted there that may not be wanted. */
 #include "engine/engine.h"
 
-static lariat_status check_reply(const lariat_engine *e, const lariat_reply *r, int32_t index)
-{
-    int32_t vocab = e->model->config.vocab;
+/* A call, and whom its tokens go to. */
+typedef struct call {
+    lariat_engine *engine;
+    const lariat_reply *replies;
+    int32_t n;
+    lariat_token_fn on_token;
+    void *user;
+    bool ended; /* one of the items has stopped */
+} call;
 
+static lariat_status check_reply(const lariat_reply *r, int32_t index)
+{
     if (r->count < 1) {
         return fail(LARIAT_BAD_ARGUMENT, "generate: item %d has nothing to read, give its prompt or the token that came last", index);
     }
     if (r->most < 0) {
         return fail(LARIAT_BAD_ARGUMENT, "generate: item %d wants %lld tokens, ask for 0 or more", index, (long long)r->most);
     }
-    if (!r->sampler || sampler_vocab(r->sampler) != vocab) {
-        return fail(LARIAT_BAD_ARGUMENT, "generate: item %d has no sampler for a vocabulary of %d, open one", index, vocab);
+    if (!r->sampler) {
+        return fail(LARIAT_BAD_ARGUMENT, "generate: item %d has no sampler, open one", index);
     }
     return LARIAT_OK;
 }
 
 /* Lists what is to be read first. */
-static lariat_status begin(lariat_engine *e, const lariat_reply replies[], int32_t n, int64_t *total)
+static lariat_status begin(call *c, int64_t *total)
 {
-    if (n < 0 || n > e->plan.sessions) {
-        return fail(LARIAT_BAD_ARGUMENT, "generate: %d items, the engine was opened for %d sessions: give each session once", n,
-                    e->plan.sessions);
+    lariat_engine *e = c->engine;
+
+    for (int32_t i = 0; i < c->n && i < e->plan.sessions; i++) {
+        const lariat_reply *r = &c->replies[i];
+        TRY(check_reply(r, i));
+        e->items[i] = (lariat_work){.session = r->session, .tokens = r->tokens, .count = r->count,
+                                    .sampler = r->most ? r->sampler : NULL};
     }
-    for (int32_t i = 0; i < n; i++) {
-        TRY(check_reply(e, &replies[i], i));
-    }
-    for (int32_t i = 0; i < n; i++) {
-        const lariat_reply *r = &replies[i];
-        e->items[i] = (lariat_item){.session = r->session, .tokens = r->tokens, .count = r->count, .n_logits = r->most > 0};
-    }
-    TRY(step_begin(e, e->items, n, true, total));
-    for (int32_t i = 0; i < n; i++) { /* they are this engine's, and nobody else's */
-        lariat_session *s = replies[i].session;
-        s->sampler = replies[i].sampler;
-        s->made = 0;
-        s->pending = 0;
-        s->fresh = s->stopped = false;
+    TRY(call_begin(e, e->items, c->n, total));
+    for (int32_t i = 0; i < c->n; i++) {
+        c->replies[i].session->given = 0;
+        c->replies[i].session->is_new = false;
+        c->ended = c->ended || c->replies[i].most == 0;
     }
     return LARIAT_OK;
 }
 
-/* Takes back what was begun beyond the last token that was given out. */
-static void take_back(const lariat_engine *e, lariat_session *s)
+/* Gives out the new tokens, in the order of the items. */
+static void give_out(call *c)
 {
-    if (s->seq.length > s->before) {
-        sequence_rewind(&s->seq, e->plan.shown.ranks, s->before);
-    }
-    sampler_take_back(s->sampler, s->pending);
-    s->pending = 0;
-}
-
-/* What the caller is told, and whom. */
-typedef struct audience {
-    const lariat_reply *replies;
-    int32_t n;
-    lariat_token_fn on_token;
-    void *user;
-    bool ended; /* one of them has stopped */
-} audience;
-
-static void stop(const lariat_engine *e, audience *a, lariat_session *s)
-{
-    take_back(e, s);
-    s->stopped = true;
-    a->ended = true;
-}
-
-/* Gives out the fresh tokens, in the order of the items. */
-static lariat_status give_out(const lariat_engine *e, audience *a)
-{
-    for (int32_t i = 0; i < a->n; i++) {
-        lariat_session *s = a->replies[i].session;
-        if (!s->fresh) {
-            continue;
-        }
-        s->fresh = false;
-        if (s->token < 0) {
-            return sample_failed();
-        }
-        s->pending--;
-        s->made++;
-        s->before = s->seq.length - s->pending;
-        if (!a->on_token(a->user, i, s->token) || s->made == a->replies[i].most || s->before == s->seq.capacity) {
-            stop(e, a, s);
+    for (int32_t i = 0; i < c->n; i++) {
+        const lariat_reply *r = &c->replies[i];
+        lariat_session *s = r->session;
+        if (s->is_new) {
+            s->is_new = false;
+            s->given++;
+            s->before = s->seq.length - s->under_way;
+            bool goes_on = c->on_token(c->user, i, s->token) && s->given < r->most && s->before < s->seq.capacity;
+            c->ended = c->ended || !goes_on;
         }
     }
-    return LARIAT_OK;
 }
 
-/* Lists the next token of every item that goes on. Returns how many. */
-static int32_t list_round(lariat_engine *e, const audience *a)
+/* Lists the next token of every item that goes on, the one that its newest pass chooses. Returns how many. */
+static int32_t list_round(const call *c)
 {
     int32_t count = 0;
 
-    for (int32_t i = 0; i < a->n; i++) {
-        lariat_session *s = a->replies[i].session;
-        if (s->made + s->pending < a->replies[i].most && s->seq.length < s->seq.capacity) {
-            s->token = s->pending ? -1 - s->row : s->token;
-            s->taken = 0;
-            e->items[count] = (lariat_item){.session = s, .tokens = &s->token, .count = 1, .n_logits = 1};
-            count++;
+    for (int32_t i = 0; i < c->n; i++) {
+        const lariat_reply *r = &c->replies[i];
+        if (r->session->given + r->session->under_way < r->most && r->session->seq.length < r->session->seq.capacity) {
+            c->engine->items[count++] = (lariat_work){.session = r->session, .count = 1, .sampler = r->sampler};
         }
     }
     return count;
 }
 
-/* Once one has stopped: a pass that is under way is waited for, and taken back for all. */
-static lariat_status drop_flight(lariat_engine *e, const audience *a)
+/* Takes back what was begun beyond the last token that was given out. */
+static lariat_status end(call *c, lariat_status status)
 {
-    if (e->n_landed == e->n_flights) {
-        return LARIAT_OK;
-    }
-    TRY(engine_run(e, RANK_REACH));
-    e->n_landed++;
-    for (int32_t i = 0; i < a->n; i++) {
-        take_back(e, a->replies[i].session);
-    }
-    return LARIAT_OK;
-}
+    lariat_engine *e = c->engine;
 
-static lariat_status decode(lariat_engine *e, audience *a)
-{
-    while (!a->ended) {
-        int32_t count = list_round(e, a);
-        bool ahead = e->plan.shown.cards > 0 && count <= e->plan.shown.slices_up_to;
-        if (atomic_load(&e->cancel)) {
-            return fail(LARIAT_CANCELLED, "stopped");
-        }
-        if (count && ahead) {
-            int64_t taken;
-            TRY(step_pass(e, e->items, count, count, true, &taken));
-        } else {
-            TRY(step_passes(e, e->items, count, count));
-        }
-        uint32_t flying = e->n_flights - e->n_landed;
-        if (flying == 2 || (flying && !count)) {
-            TRY(engine_run(e, RANK_REACH));
-            flight_land(e);
-        } else if (!count) {
-            return LARIAT_OK;
-        }
-        TRY(give_out(e, a));
+    for (int32_t i = 0; i < c->n; i++) {
+        session_take_back(c->replies[i].session, 0, LARIAT_CANCELLED);
     }
-    return drop_flight(e, a);
-}
-
-static lariat_status read_and_decode(lariat_engine *e, audience *a, int64_t total)
-{
-    TRY(step_passes(e, e->items, a->n, total));
-    for (int32_t i = 0; i < a->n; i++) {
-        lariat_session *s = a->replies[i].session;
-        if (a->replies[i].most == 0) {
-            s->before = s->seq.length;
-            stop(e, a, s);
-        }
+    lariat_status dropped = passes_drop(e);
+    status = status == LARIAT_OK ? dropped : status;
+    for (int32_t i = 0; status != LARIAT_OK && i < c->n; i++) {
+        lariat_session *s = c->replies[i].session;
+        sampler_take_back(c->replies[i].sampler, s->is_new);
+        (void)lariat_session_rewind(s, s->before);
     }
-    TRY(give_out(e, a));
-    return decode(e, a);
+    call_end(e);
+    return status;
 }
 
 lariat_status lariat_generate(lariat_engine *e, const lariat_reply replies[], int32_t n, lariat_token_fn on_token, void *user)
 {
-    audience a = {.replies = replies, .n = n, .on_token = on_token, .user = user};
+    call c = {.engine = e, .replies = replies, .n = n, .on_token = on_token, .user = user};
     int64_t total;
 
-    atomic_store(&e->cancel, false); /* before anything else: a cancel that comes from here on is this call's */
-    lariat_status status = begin(e, replies, n, &total);
-    if (status == LARIAT_OK) {
-        status = read_and_decode(e, &a, total);
-        if (status != LARIAT_OK && e->n_landed != e->n_flights) {
-            lariat_status settled = engine_run(e, RANK_SETTLE);
-            status = settled == LARIAT_OK ? status : settled;
-            e->n_landed = e->n_flights;
+    TRY(begin(&c, &total));
+    lariat_status status = read_passes(e, e->items, n, total);
+    while (status == LARIAT_OK) {
+        give_out(&c);
+        int32_t count = list_round(&c);
+        bool ahead = e->plan.shown.cards > 0 && count && count <= e->plan.shown.slices_up_to;
+        if (c.ended || (count == 0 && passes_under_way(e) == 0)) {
+            break;
         }
-        for (int32_t i = 0; i < n; i++) {
-            if (status != LARIAT_OK) {
-                take_back(e, replies[i].session);
-            }
-            replies[i].session->sampler = NULL;
+        if (count > e->plan.shown.chunk) {
+            status = read_passes(e, e->items, count, count);
+            continue;
+        }
+        status = count ? passes_submit(e, e->items, count) : LARIAT_OK;
+        if (status == LARIAT_OK && (!ahead || passes_under_way(e) == 2)) {
+            status = passes_carry_out(e, e->n_collected);
+            status = passes_conclude(e, status);
         }
     }
-    return status;
+    return end(&c, status);
 }

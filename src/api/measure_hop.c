@@ -1,8 +1,7 @@
 /* What one hop of the ring takes: ranks with the devices and the transport of a run, and nothing but hops between them.
-   Rests on machine.h and comm/comm.h, and on device/cpu/cpu_ceilings.h for reading. See lariat/measure.h for what is counted.
+   Rests on engine/ranks.h and comm/comm.h, and on device/cpu/cpu_ceilings.h for reading. See lariat/measure.h for what is counted.
 
-   All ranks are threads, which measure and then wait for one another before any of them gives its memory back: between threads
-   others read it where it lies. A rank that fails cancels the group, as in engine.c, so that nobody waits for it. */
+   All ranks measure before any of them releases its memory: between threads others read it in place. */
 #include "lariat/measure.h"
 
 #include "base/clock.h"
@@ -26,14 +25,8 @@ enum {
 typedef struct hops_run hops_run;
 
 typedef struct hops_rank {
-    epoch done; /* 1: has measured, or failed */
     hops_run *run;
-    int32_t rank, threads;
-    cpu_set cpus; /* if `bound`, those of its threads */
-    bool bound, started;
-    pthread_t thread;
-    lariat_status status;
-    char reason[512];
+    int32_t rank;
     device *dev;
     comm *c;
     void *block;         /* [run->block] in the device's memory: what others get */
@@ -46,18 +39,16 @@ typedef struct hops_rank {
 } hops_rank;
 
 struct hops_run {
-    epoch go; /* 1: measure, 2: end */
+    local_ranks ranks;
     lariat_hop *out;
-    machine machine;
-    cpus cpus;
-    bool bind; /* ranks to their places, as in a run */
+    placement placement;
+    bool bind; /* ranks to their nodes, as in a run */
     comm_setup transport;
     comm_group *comm;
-    bool abandoned; /* a rank could not be started */
-    size_t block;   /* bytes that a rank has for others */
+    size_t block; /* bytes that a rank has for others */
     arena lists;
     unsigned char *pattern; /* [PIECE + SHIFTS] */
-    hops_rank *ranks;       /* [out->ranks] */
+    hops_rank *list;        /* [out->ranks] */
 };
 
 /* --- what is sent --- */
@@ -225,39 +216,38 @@ static lariat_status check_gathered(hops_rank *r)
 
 static lariat_status open_rank(hops_rank *r)
 {
-    const hops_run *run = r->run;
-    const lariat_hop *h = run->out;
+    const lariat_hop *h = r->run->out;
 
-    TRY(machine_open_device(&run->machine, h->ranks, r->rank, r->threads, &r->dev));
-    TRY(comm_attach(r->c, r->dev));
-    TRY(r->dev->ops->reserve(r->dev, run->block, "hops", &r->block));
+    TRY(r->dev->ops->reserve(r->dev, r->run->block, "hops", &r->block));
     if (h->kind == LARIAT_HOP_GATHER) {
         return r->dev->ops->reserve(r->dev, (size_t)h->bytes, "hops", &r->row);
     }
-    comm_expose(r->c, COMM_KV, r->block, run->block);
+    comm_expose(r->c, COMM_KV, r->block, r->run->block);
     return LARIAT_OK;
 }
 
-static void close_rank(hops_rank *r)
+static lariat_status close_rank(local_rank *on, void *run)
 {
-    if (!r->dev) {
-        return;
-    }
+    hops_rank *r = &((hops_run *)run)->list[on->number];
+
     if (r->block) {
         r->dev->ops->release(r->dev, r->block, r->run->block);
     }
     if (r->row) {
         r->dev->ops->release(r->dev, r->row, (size_t)r->run->out->bytes);
     }
-    r->dev->ops->close(r->dev);
+    return LARIAT_OK;
 }
 
-static lariat_status measure(hops_rank *r)
+static lariat_status measure(local_rank *on, void *run)
 {
+    hops_rank *r = &((hops_run *)run)->list[on->number];
     const lariat_hop *h = r->run->out;
     bool keys = h->kind == LARIAT_HOP_KEYS;
     double seconds;
 
+    r->dev = on->dev;
+    r->c = on->comm;
     TRY(open_rank(r));
     for (int32_t i = -WARM_UPS; i < h->reps; i++) {
         TRY(keys ? repeat_keys(r, &seconds) : repeat_gathers(r, &seconds));
@@ -269,84 +259,7 @@ static lariat_status measure(hops_rank *r)
     return r->dev->ops->finish(r->dev);
 }
 
-/* As in engine.c: what a device tells when it has come to rest explains more than what its rank met. */
-static void give_up(hops_rank *r)
-{
-    snprintf(r->reason, sizeof r->reason, "%s", lariat_error());
-    comm_cancel(r->run->comm);
-    lariat_status left = r->dev ? r->dev->ops->finish(r->dev) : LARIAT_OK;
-    if (left != LARIAT_OK) {
-        r->status = left;
-        snprintf(r->reason, sizeof r->reason, "%s", lariat_error());
-    }
-}
-
-static void *rank_main(void *arg)
-{
-    hops_rank *r = arg;
-
-    if (r->bound) {
-        cpu_set before;
-        (void)cpus_enter(&r->cpus, &before); /* refused: it runs anywhere */
-    }
-    epoch_wait(&r->run->go, 1);
-    if (!r->run->abandoned) {
-        r->status = measure(r);
-        if (r->status != LARIAT_OK) {
-            give_up(r);
-        }
-    }
-    epoch_set(&r->done, 1);
-    epoch_wait(&r->run->go, 2);
-    close_rank(r);
-    return NULL;
-}
-
 /* --- the ring --- */
-
-static lariat_status start(hops_run *run)
-{
-    for (int32_t i = 0; i < run->out->ranks; i++) {
-        hops_rank *r = &run->ranks[i];
-        int error = thread_start(&r->thread, rank_main, r);
-        if (error) {
-            return fail(LARIAT_NO_MEMORY, "hops: cannot start rank %d of %d: %s; use fewer ranks", i, run->out->ranks,
-                        strerror(error));
-        }
-        r->started = true;
-    }
-    return LARIAT_OK;
-}
-
-/* The failure that explains the others: a rank that was let go says only that. */
-static lariat_status outcome(const hops_run *run)
-{
-    const hops_rank *worst = NULL;
-
-    for (int32_t i = 0; i < run->out->ranks; i++) {
-        const hops_rank *r = &run->ranks[i];
-        if (r->status != LARIAT_OK && (!worst || worst->status == LARIAT_CANCELLED)) {
-            worst = r;
-        }
-    }
-    return worst ? fail(worst->status, "rank %d: %s", worst->rank, worst->reason) : LARIAT_OK;
-}
-
-static lariat_status run_ranks(hops_run *run)
-{
-    lariat_status status = start(run);
-
-    run->abandoned = status != LARIAT_OK;
-    epoch_set(&run->go, 1);
-    for (int32_t i = 0; i < run->out->ranks && run->ranks[i].started; i++) {
-        epoch_wait(&run->ranks[i].done, 1);
-    }
-    epoch_set(&run->go, 2);
-    for (int32_t i = 0; i < run->out->ranks && run->ranks[i].started; i++) {
-        pthread_join(run->ranks[i].thread, NULL);
-    }
-    return status == LARIAT_OK ? outcome(run) : status;
-}
 
 static int by_value(const void *a, const void *b)
 {
@@ -359,12 +272,12 @@ static int by_value(const void *a, const void *b)
 static void sum_up(hops_run *run)
 {
     lariat_hop *h = run->out;
-    double *slowest = run->ranks[0].seconds, bytes = (double)h->bytes;
+    double *slowest = run->list[0].seconds, bytes = (double)h->bytes;
     int32_t n = h->reps;
 
     for (int32_t r = 1; r < h->ranks; r++) {
         for (int32_t i = 0; i < n; i++) {
-            double one = run->ranks[r].seconds[i];
+            double one = run->list[r].seconds[i];
             slowest[i] = one > slowest[i] ? one : slowest[i];
         }
     }
@@ -381,7 +294,7 @@ static void sum_up(hops_run *run)
 static size_t list_bytes(const lariat_hop *h)
 {
     const size_t a_rank[] = {bytes_of(h->ranks + 1, 1, sizeof(size_t)), PIECE, bytes_of(h->reps, 1, sizeof(double)),
-                             sizeof(hops_rank)};
+                             sizeof(hops_rank), sizeof(local_rank)};
     const size_t all[] = {bytes_of(h->ranks, 1, arena_sum(a_rank, sizeof a_rank / sizeof *a_rank)), PIECE + SHIFTS};
 
     return arena_sum(all, sizeof all / sizeof *all);
@@ -392,8 +305,8 @@ static size_t place_bytes(const hops_run *run, int32_t ranks)
 {
     const lariat_hop *h = run->out;
     const size_t pieces[] = {run->block, h->kind == LARIAT_HOP_GATHER ? (size_t)h->bytes : 0,
-                             machine_endpoint_bytes(&run->machine, &run->transport),
-                             machine_device_bytes(&run->machine, (h->threads + h->ranks - 1) / h->ranks)};
+                             placement_endpoint_bytes(&run->placement, &run->transport),
+                             placement_device_bytes(&run->placement, (h->threads + h->ranks - 1) / h->ranks)};
 
     return bytes_of(ranks, 1, arena_sum(pieces, sizeof pieces / sizeof *pieces));
 }
@@ -409,9 +322,9 @@ static lariat_status check_fits(const hops_run *run, size_t need, int64_t have, 
 
 static lariat_status check_memory(const hops_run *run)
 {
-    const machine *m = &run->machine;
+    const placement *m = &run->placement;
     int32_t ranks = run->out->ranks;
-    const size_t shared[] = {machine_shared_bytes(m, &run->transport), list_bytes(run->out),
+    const size_t shared[] = {placement_shared_bytes(m, &run->transport), list_bytes(run->out),
                              m->n_cards ? 0 : place_bytes(run, ranks)};
 
     TRY(check_fits(run, arena_sum(shared, sizeof shared / sizeof *shared), memory_available(), "this machine"));
@@ -442,10 +355,12 @@ static lariat_status check_arguments(const lariat_options *o, lariat_hop_kind ki
 static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run *run)
 {
     lariat_hop *h = run->out;
-    const machine *m = &run->machine;
+    const placement *m = &run->placement;
     bool keys = h->kind == LARIAT_HOP_KEYS;
 
-    cpus_read("", &run->cpus);
+    cpus c;
+
+    cpus_read("", &c);
     run->bind = !o->no_bind;
     h->ranks = o->ranks ? o->ranks : m->n_cards ? m->n_cards : 1;
     if (h->ranks < 2) {
@@ -456,7 +371,7 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
     if (m->n_cards) {
         snprintf(h->machine, sizeof h->machine, "%s", m->name);
     } else {
-        int32_t threads = o->threads ? o->threads : cpus_default_threads(&run->cpus);
+        int32_t threads = o->threads ? o->threads : cpus_default_threads(&c);
         h->threads = threads < h->ranks ? h->ranks : threads;
         lariat_cpu_name(h->machine, sizeof h->machine);
     }
@@ -473,33 +388,31 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
     return check_memory(run);
 }
 
-static lariat_status open_run(hops_run *run)
+static lariat_status run_ranks(hops_run *run)
 {
     const lariat_hop *h = run->out;
-    int32_t node[LARIAT_RANKS_MAX];
     size_t n = (size_t)h->ranks;
 
-    machine_place(&run->machine, &run->cpus, h->ranks, h->threads, node);
     TRY(arena_open(&run->lists, list_bytes(h), "hops"));
     run->pattern = arena_take(&run->lists, PIECE + SHIFTS);
     make_pattern(run->pattern);
-    run->ranks = arena_take(&run->lists, n * sizeof *run->ranks);
-    TRY(machine_open_transport(&run->machine, &run->transport, &run->comm));
+    run->list = arena_take(&run->lists, n * sizeof *run->list);
     for (int32_t i = 0; i < h->ranks; i++) {
-        hops_rank *r = &run->ranks[i];
-        r->run = run;
-        r->rank = i;
-        r->threads = threads_of_rank(h->threads, h->ranks, i);
-        r->bound = run->bind && cpus_of_place(&run->cpus, node[i], h->threads, &r->cpus);
-        r->c = comm_endpoint(run->comm, i);
-        r->begin = arena_take(&run->lists, (n + 1) * sizeof *r->begin);
+        hops_rank *r = &run->list[i];
+        *r = (hops_rank){.run = run,
+                         .rank = i,
+                         .begin = arena_take(&run->lists, (n + 1) * sizeof *r->begin),
+                         .got = arena_take(&run->lists, PIECE),
+                         .seconds = arena_take(&run->lists, (size_t)h->reps * sizeof *r->seconds)};
         for (size_t k = 0; k <= n; k++) {
             r->begin[k] = k * run->block;
         }
-        r->got = arena_take(&run->lists, PIECE);
-        r->seconds = arena_take(&run->lists, (size_t)h->reps * sizeof *r->seconds);
     }
-    return LARIAT_OK;
+    TRY(placement_open_transport(&run->placement, &run->transport, &run->comm));
+    TRY(ranks_open(&run->ranks, &run->placement, run->comm, h->ranks, h->threads, run->bind));
+    lariat_status status = ranks_run(&run->ranks, measure, run);
+    (void)ranks_run(&run->ranks, close_rank, run);
+    return status;
 }
 
 lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind kind, int64_t bytes, int32_t reps,
@@ -509,16 +422,14 @@ lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind 
 
     *out = (lariat_hop){.kind = kind, .reps = reps};
     TRY(check_arguments(options, kind, bytes, reps));
-    TRY(machine_choose(options, DTYPE_BF16, &run.machine)); /* hops are of bytes: any type of weights will do */
+    TRY(placement_choose(options, DTYPE_BF16, &run.placement)); /* hops are of bytes: any type of weights will do */
     TRY(plan_hops(options, bytes, &run));
-    lariat_status status = open_run(&run);
-    if (status == LARIAT_OK) {
-        status = run_ranks(&run);
-    }
+    lariat_status status = run_ranks(&run);
     if (status == LARIAT_OK) {
         sum_up(&run);
     }
-    machine_close_transport(&run.machine, run.comm);
+    ranks_close(&run.ranks);
+    placement_close_transport(&run.placement, run.comm);
     arena_close(&run.lists);
     return status;
 }

@@ -1,8 +1,38 @@
 /* Sessions: sequences of an engine, and their slots.
-   Rests on ring/cache.h. See lariat/lariat.h; step.c takes them forward. */
+   Rests on ring/cache.h, and engine/pass_queue.c for passes under way. See lariat/lariat.h. */
 #include "engine/engine.h"
 
 #include <stdlib.h>
+
+/* A session without a sequence. */
+static lariat_status new_session(lariat_engine *e, lariat_session **out)
+{
+    *out = NULL;
+    if (e->n_sessions == e->plan.sessions) {
+        return fail(LARIAT_BAD_ARGUMENT, "session: the engine was opened for %d at once; close one, or open it for more",
+                    e->plan.sessions);
+    }
+    lariat_session *s = calloc(1, sizeof *s);
+    if (!s) {
+        return fail(LARIAT_NO_MEMORY, "session: no memory" FREE_MEMORY);
+    }
+    s->engine = e;
+    s->row = s->token = -1;
+    *out = s;
+    return LARIAT_OK;
+}
+
+/* It is open, if it has got its sequence. */
+static lariat_status finish_session(lariat_status status, lariat_session **out)
+{
+    if (status == LARIAT_OK) {
+        (*out)->engine->n_sessions++;
+    } else {
+        free(*out);
+        *out = NULL;
+    }
+    return status;
+}
 
 lariat_status lariat_session_open(lariat_engine *e, int64_t max_tokens, lariat_session **out)
 {
@@ -10,37 +40,31 @@ lariat_status lariat_session_open(lariat_engine *e, int64_t max_tokens, lariat_s
     if (max_tokens < 0) {
         return fail(LARIAT_BAD_ARGUMENT, "session: %lld positions make no sense, ask for 1 or more", (long long)max_tokens);
     }
-    if (e->n_sessions == e->plan.sessions) {
-        return fail(LARIAT_BAD_ARGUMENT, "session: the engine was opened for %d at once; close one, or open it for more",
-                    e->plan.sessions);
-    }
+    TRY(new_session(e, out));
     if (max_tokens == 0 && cache_room(&e->cache) == 0) {
-        return fail(LARIAT_NO_MEMORY,
-                    "session: the KV cache has no slot left; open the engine with a larger context (-c) or close a "
-                    "session");
+        return finish_session(fail(LARIAT_NO_MEMORY, "session: the KV cache has no slot left; open the engine with a larger context "
+                                                     "(-c) or close a session"),
+                              out);
     }
-    lariat_session *s = calloc(1, sizeof *s);
-    if (!s) {
-        return fail(LARIAT_NO_MEMORY, "session: no memory" FREE_MEMORY);
-    }
-    s->engine = e;
-    lariat_status status = sequence_open(&e->cache, max_tokens ? max_tokens : cache_room(&e->cache), &s->seq);
-    if (status != LARIAT_OK) {
-        free(s);
-        return status;
-    }
-    e->n_sessions++;
-    *out = s;
-    return LARIAT_OK;
+    return finish_session(sequence_open(&e->cache, max_tokens ? max_tokens : cache_room(&e->cache), &(*out)->seq), out);
 }
 
 void lariat_session_close(lariat_session *s)
 {
-    if (s) {
-        sequence_close(&s->engine->cache, &s->seq);
-        s->engine->n_sessions--;
-        free(s);
+    if (!s) {
+        return;
     }
+    lariat_engine *e = s->engine;
+    session_take_back(s, 0, LARIAT_CANCELLED);
+    for (int i = 0; i < 2; i++) {
+        for (int32_t k = 0; k < e->passes[i].n; k++) {
+            pass_entry *x = &e->passes[i].entries[k];
+            x->session = x->session == s ? NULL : x->session;
+        }
+    }
+    sequence_close(&e->cache, &s->seq);
+    e->n_sessions--;
+    free(s);
 }
 
 int64_t lariat_session_length(const lariat_session *s)
@@ -53,17 +77,97 @@ int64_t lariat_session_capacity(const lariat_session *s)
     return s->seq.capacity;
 }
 
+int64_t lariat_session_shard(const lariat_session *s, int32_t rank)
+{
+    return rank < 0 || rank >= s->engine->ranks.ring ? 0 : s->seq.parts[rank].used;
+}
+
+void lariat_session_cancel(lariat_session *s)
+{
+    atomic_store(&s->cancelled, true);
+}
+
+/* The length without the passes under way; *inside: one of these begins before `at` and ends behind it. */
+static int64_t settled_length(const lariat_session *s, int64_t at, bool *inside)
+{
+    const lariat_engine *e = s->engine;
+    int64_t length = s->seq.length;
+
+    *inside = false;
+    for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
+        const pending_pass *p = &e->passes[i % 2];
+        for (int32_t k = 0; k < p->n; k++) {
+            const pass_entry *x = &p->entries[k];
+            if (x->session == s && x->status == LARIAT_OK) {
+                int64_t begin = x->before.length;
+                *inside = *inside || (begin < at && at < begin + p->plan.parts[k].count);
+                length = begin < length ? begin : length;
+            }
+        }
+    }
+    return length;
+}
+
 lariat_status lariat_session_rewind(lariat_session *s, int64_t length)
 {
+    bool inside;
+
     if (length < 0 || length > s->seq.length) {
         return fail(LARIAT_BAD_ARGUMENT, "session: cannot rewind to %lld, it is %lld long, choose from 0 to that",
                     (long long)length, (long long)s->seq.length);
     }
-    sequence_rewind(&s->seq, s->engine->plan.shown.ranks, length);
+    (void)settled_length(s, length, &inside);
+    if (inside) {
+        return fail(LARIAT_BAD_ARGUMENT, "session: cannot rewind to %lld, inside a pass that is under way; collect it first",
+                    (long long)length);
+    }
+    session_take_back(s, length, LARIAT_CANCELLED);
+    if (s->seq.length > length) {
+        sequence_rewind(&s->seq, s->engine->ranks.ring, length);
+        s->token = -1;
+    }
     return LARIAT_OK;
 }
 
-int64_t lariat_session_shard(const lariat_session *s, int32_t rank)
+/* --- a copy --- */
+
+typedef struct fork_copy {
+    const lariat_engine *engine;
+    const sequence *from, *to;
+} fork_copy;
+
+static lariat_status copy_shard(local_rank *r, void *arg)
 {
-    return rank < 0 || rank >= s->engine->plan.shown.ranks ? 0 : s->seq.parts[rank].used;
+    const fork_copy *f = arg;
+
+    shard_copy(&f->engine->local[r - r->all->list].transformer.ring.shard, r->dev, &f->from->parts[r->number],
+               &f->to->parts[r->number]);
+    return LARIAT_OK;
+}
+
+/* CPUs first compute what is pending: those passes may still write to slots that their sessions have lost meanwhile. */
+lariat_status lariat_session_fork(lariat_session *s, int64_t length, lariat_session **out)
+{
+    lariat_engine *e = s->engine;
+    bool inside;
+    int64_t most = settled_length(s, length, &inside);
+
+    *out = NULL;
+    if (length < 0 || length > most) {
+        return fail(LARIAT_BAD_ARGUMENT, "session: cannot fork %lld positions, it has %lld beside passes under way, choose from 0 to that",
+                    (long long)length, (long long)most);
+    }
+    for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
+        if (!e->passes[i % 2].begun) {
+            TRY(passes_carry_out(e, i));
+        }
+    }
+    TRY(new_session(e, out));
+    TRY(finish_session(sequence_fork(&e->cache, &s->seq, length, &(*out)->seq), out));
+    lariat_status status = ranks_run(&e->ranks, copy_shard, &(fork_copy){e, &s->seq, &(*out)->seq});
+    if (status != LARIAT_OK) {
+        lariat_session_close(*out);
+        *out = NULL;
+    }
+    return status;
 }

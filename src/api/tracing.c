@@ -25,8 +25,8 @@ static int64_t default_room(const lariat_engine *e)
 
 static void hand_out(lariat_engine *e, bool on)
 {
-    for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
-        transformer_trace(&e->ranks[i].transformer, on ? &e->ranks[i].trace : NULL);
+    for (int32_t i = 0; i < e->ranks.n; i++) {
+        transformer_trace(&e->local[i].transformer, on ? &e->local[i].trace : NULL);
     }
 }
 
@@ -68,13 +68,20 @@ static trace_anchor anchor_of(device *dev, double zero)
     return best;
 }
 
-void trace_rank(engine_rank *r)
+static trace *trace_of_rank(const local_rank *r, const lariat_engine *e)
 {
+    return &e->local[r - r->all->list].trace;
+}
+
+static lariat_status begin_rank(local_rank *r, void *engine)
+{
+    const lariat_engine *e = engine;
     trace_clock clock = {.of = r->dev, .stamp = device_stamp, .stamped = device_stamped};
 
     if (r->dev->ops->stamp) {
-        trace_of_device(&r->trace, clock, anchor_of(r->dev, r->engine->trace_zero), r->engine->info.n_layers / 2);
+        trace_of_device(trace_of_rank(r, e), clock, anchor_of(r->dev, e->trace_zero), e->info.n_layers / 2);
     }
+    return LARIAT_OK;
 }
 
 static bool is_aligned(const trace *t)
@@ -82,12 +89,16 @@ static bool is_aligned(const trace *t)
     return !t->clock.of || t->aligned == t->whole.n;
 }
 
-void align_rank(engine_rank *r)
+static lariat_status align_rank(local_rank *r, void *engine)
 {
-    if (!is_aligned(&r->trace)) {
-        trace_settle(&r->trace);
-        trace_align(&r->trace, anchor_of(r->dev, r->engine->trace_zero));
+    const lariat_engine *e = engine;
+    trace *t = trace_of_rank(r, e);
+
+    if (!is_aligned(t)) {
+        trace_settle(t);
+        trace_align(t, anchor_of(r->dev, e->trace_zero));
     }
+    return LARIAT_OK;
 }
 
 /* --- start, stop, read --- */
@@ -95,24 +106,24 @@ void align_rank(engine_rank *r)
 /* A new buffer for every rank, or for none: what was traced before goes only once all are there. */
 static lariat_status renew_buffers(lariat_engine *e, int64_t room)
 {
-    int32_t n = e->plan.shown.ranks, opened = 0;
+    int32_t n = e->ranks.n, opened = 0;
     double zero = clock_now();
-    trace *fresh = calloc((size_t)n, sizeof *fresh);
-    lariat_status status = fresh ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "trace: no memory for %d ranks" FREE_MEMORY, n);
+    trace *renewed = calloc((size_t)n, sizeof *renewed);
+    lariat_status status = renewed ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "trace: no memory for %d ranks" FREE_MEMORY, n);
 
     while (status == LARIAT_OK && opened < n) {
-        status = trace_open(&fresh[opened], room, zero);
+        status = trace_open(&renewed[opened], room, zero);
         opened += status == LARIAT_OK;
     }
     for (int32_t i = 0; i < opened; i++) {
-        trace *old = status == LARIAT_OK ? &e->ranks[i].trace : &fresh[i];
+        trace *old = status == LARIAT_OK ? &e->local[i].trace : &renewed[i];
         trace_close(old);
         if (status == LARIAT_OK) {
-            *old = fresh[i];
+            *old = renewed[i];
         }
     }
     e->trace_zero = status == LARIAT_OK ? zero : e->trace_zero;
-    free(fresh);
+    free(renewed);
     return status;
 }
 
@@ -123,7 +134,7 @@ lariat_status lariat_trace_start(lariat_engine *e, int64_t spans)
                     (long long)spans);
     }
     TRY(renew_buffers(e, spans ? spans : default_room(e)));
-    TRY(engine_run(e, RANK_TRACE));
+    TRY(ranks_run(&e->ranks, begin_rank, e));
     hand_out(e, true);
     return LARIAT_OK;
 }
@@ -133,17 +144,19 @@ void lariat_trace_stop(lariat_engine *e)
     bool aligned = true;
 
     hand_out(e, false);
-    for (int32_t i = 0; i < e->plan.shown.ranks; i++) {
-        aligned = aligned && is_aligned(&e->ranks[i].trace);
+    for (int32_t i = 0; i < e->ranks.n; i++) {
+        aligned = aligned && is_aligned(&e->local[i].trace);
     }
     if (!aligned) {
-        (void)engine_run(e, RANK_ALIGN); /* which cannot fail */
+        (void)ranks_run(&e->ranks, align_rank, e); /* which cannot fail */
     }
 }
 
 static const trace *trace_of(const lariat_engine *e, int32_t rank)
 {
-    return rank >= 0 && rank < e->plan.shown.ranks ? &e->ranks[rank].trace : NULL;
+    int32_t i = rank - e->ranks.first;
+
+    return i >= 0 && i < e->ranks.n ? &e->local[i].trace : NULL;
 }
 
 const lariat_span *lariat_trace_spans(const lariat_engine *e, int32_t rank, int64_t *n)

@@ -30,6 +30,20 @@ static int read_input(run *r, token_list *out, const char **input)
     return rc;
 }
 
+/* Reads the prompt and opens the engine; under --plan that is all. */
+static int prepare(run *r, token_list *prompt, const char **input, int64_t *context)
+{
+    int rc = 0;
+    *context = r->options->context;
+    if (!r->options->plan || names_input(r->options)) {
+        rc = read_input(r, prompt, input);
+        rc = rc ? rc : prompt_context(r->options, *input, prompt->n, context);
+    } else if (*context == 0) {
+        rc = run_default_context(r->options, 0, context);
+    }
+    return rc ? rc : run_open_engine(r, (slot_wish){.context = *context, .sessions = 1});
+}
+
 static int continue_prompt(run *r, const token_list *prompt, int64_t context, const char *input)
 {
     int rc = check_tokens(input, prompt, r->model->vocab);
@@ -40,11 +54,12 @@ static int continue_prompt(run *r, const token_list *prompt, int64_t context, co
     if (lariat_session_open(r->engine, context, &session) != LARIAT_OK) {
         return complain_library();
     }
-    reply answer;
+    reply answer, *one = &answer;
     rc = reply_open(&answer, r, session, context, true);
     if (rc == 0) {
         reply_begin(&answer, prompt->ids, prompt->n);
-        rc = reply_finish(&answer);
+        rc = replies_go_on(r, &one, 1);
+        rc = rc ? rc : reply_end(&answer);
         reply_explain(&answer);
         rc = rc == 0 && answer.stop == STOP_INTERRUPTED ? EXIT_INTERRUPTED : rc;
     }
@@ -54,33 +69,20 @@ static int continue_prompt(run *r, const token_list *prompt, int64_t context, co
     return rc;
 }
 
-static int generate_one(run *r)
-{
-    token_list prompt = {0};
-    const char *input = "";
-    int64_t context = r->options->context;
-    int rc = 0;
-    if (!r->options->plan || names_input(r->options)) {
-        rc = read_input(r, &prompt, &input);
-        rc = rc ? rc : prompt_context(r->options, input, prompt.n, &context);
-    } else if (context == 0) {
-        rc = run_default_context(r->options, 0, &context);
-    }
-    rc = rc ? rc : run_open_engine(r, (slot_wish){.context = context, .sessions = 1});
-    if (rc == 0 && r->engine) {
-        rc = continue_prompt(r, &prompt, context, input);
-    }
-    lariat_free(prompt.ids);
-    return rc;
-}
-
 int command_generate(const options *o)
 {
     run r;
+    token_list prompt = {0};
+    const char *input = "";
+    int64_t context;
     bool reads_text = !o->tokens && !o->prompts && (!o->plan || o->prompt || o->file);
     int rc = run_open_tokenizer(&r, o, reads_text);
-    if (rc == 0) {
-        rc = o->prompts ? generate_batch(&r) : generate_one(&r);
+    if (rc == 0 && o->prompts) {
+        rc = generate_batch(&r);
+    } else if (rc == 0) {
+        rc = prepare(&r, &prompt, &input, &context);
+        rc = rc || !r.engine ? rc : continue_prompt(&r, &prompt, context, input);
     }
+    lariat_free(prompt.ids);
     return run_close(&r, rc);
 }

@@ -105,6 +105,7 @@ static int take(reply *r, int32_t id)
 
 typedef struct round {
     reply *const *list;
+    int64_t tokens; /* that were made */
     int rc;
 } round;
 
@@ -112,6 +113,7 @@ static bool on_token(void *user, int32_t item, int32_t id)
 {
     round *now = user;
     reply *r = now->list[item];
+    now->tokens++;
     progress_end(&r->run->progress);
     if (now->rc || signals_interrupted()) {
         return false;
@@ -135,14 +137,15 @@ static void note_stop(reply *r, bool interrupted)
     }
 }
 
-int replies_go_on(run *owner, reply *const list[], int n)
+/* Lists what the replies go on from. As PREFILL, where one of them begins, prompts are read to the first token; otherwise each goes on
+   from one token. *read: tokens to be read. */
+static phase list_items(reply *const list[], int n, lariat_reply items[], int64_t *read)
 {
-    lariat_reply items[REPLIES_MOST] = {0};
-    int64_t tokens = 0;
-    bool prompts = false, cancelled;
+    phase what = DECODE;
+    *read = 0;
     for (int i = 0; i < n; i++) {
-        tokens += list[i]->n_next;
-        prompts = prompts || list[i]->n == 0;
+        *read += list[i]->n_next;
+        what = list[i]->n == 0 ? PREFILL : what;
     }
     for (int i = 0; i < n; i++) {
         const reply *r = list[i];
@@ -151,25 +154,55 @@ int replies_go_on(run *owner, reply *const list[], int n)
                                   .tokens = r->next,
                                   .count = r->n_next,
                                   .sampler = r->sampler,
-                                  .most = prompts && left > 1 ? 1 : left};
+                                  .most = what == PREFILL && left > 1 ? 1 : left};
     }
-    if (prompts) {
-        progress_begin(&owner->progress, "reading", tokens);
-    }
-    round now = {list, 0};
-    int rc = run_generate(owner, items, n, prompts ? PREFILL : DECODE, on_token, &now, &cancelled);
-    progress_end(&owner->progress);
-    for (int i = 0; i < n; i++) {
-        note_stop(list[i], cancelled || signals_interrupted());
-    }
-    return rc ? rc : now.rc;
+    return what;
 }
 
-static int end_shown(reply *r)
+static bool all_go_on(reply *const list[], int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (list[i]->stop != STOP_NOT_YET) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int replies_go_on(run *owner, reply *const list[], int n)
+{
+    lariat_reply items[REPLIES_MOST] = {0};
+    int rc = 0;
+    while (rc == 0 && all_go_on(list, n)) {
+        round now = {.list = list};
+        lariat_status status = LARIAT_CANCELLED;
+        int64_t read;
+        bool cancelled;
+        phase what = list_items(list, n, items, &read);
+        if (what == PREFILL) {
+            progress_begin(&owner->progress, "reading", read);
+        }
+        if (run_begin_call(owner, items[0].session)) {
+            status = lariat_generate(owner->engine, items, n, on_token, &now); /* each token made has read the one before */
+        }
+        rc = run_end_call(owner, status, what, what == PREFILL ? read : now.tokens, &cancelled);
+        progress_end(&owner->progress);
+        for (int i = 0; i < n; i++) {
+            note_stop(list[i], cancelled || signals_interrupted());
+        }
+        rc = rc ? rc : now.rc;
+    }
+    return rc;
+}
+
+int reply_end(reply *r)
 {
     const char *piece;
     size_t size;
     int rc = 0;
+    if (!r->shown) {
+        return 0;
+    }
     if (r->stream) {
         rc = lariat_stream_flush(r->stream, &piece, &size) == LARIAT_OK ? show_bytes(r, piece, size) : complain_library();
     }
@@ -177,15 +210,6 @@ static int end_shown(reply *r)
         rc = output_bytes("\n", 1);
     }
     return rc ? rc : output_flush();
-}
-
-int reply_finish(reply *r)
-{
-    int rc = 0;
-    while (rc == 0 && r->stop == STOP_NOT_YET) {
-        rc = replies_go_on(r->run, &r, 1);
-    }
-    return rc == 0 && r->shown ? end_shown(r) : rc;
 }
 
 const char *stop_name(stop_reason why)

@@ -39,11 +39,11 @@ void reply_close(reply *r);
 /* Gives it what to go on from: the tokens that the session does not hold yet, at least one. They live until it has gone on. */
 void reply_begin(reply *r, const int32_t *tokens, int64_t n);
 
-/* Takes all of them on, until one has a reason to stop; where a prompt is to be read, to the first token. */
+/* Takes all of them on, until one has a reason to stop. */
 int replies_go_on(run *owner, reply *const list[], int n);
 
-/* Until it stops; shows what is to be shown and ends the line. */
-int reply_finish(reply *r);
+/* Shows what its stream has held back, and ends the line. */
+int reply_end(reply *r);
 
 /* "end", "length", "context", "interrupted". */
 const char *stop_name(stop_reason why);

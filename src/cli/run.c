@@ -72,7 +72,7 @@ static int load(run *r, const lariat_options *library)
     }
     r->progress.wanted = terminal_errors() && !r->options->quiet;
     lariat_engine_on_progress(r->engine, on_progress, &r->progress);
-    signals_cancel(r->engine, r->options->command == COMMAND_CHAT);
+    signals_hold(true, r->options->command == COMMAND_CHAT);
     return 0;
 }
 
@@ -163,16 +163,6 @@ int run_open_engine(run *r, slot_wish wanted)
     return 0;
 }
 
-/* A Ctrl-C between two calls of the library would otherwise wait for the end of the next one. */
-static bool interrupted_before(run *r)
-{
-    if (signals_interrupted()) {
-        progress_end(&r->progress);
-        return true;
-    }
-    return false;
-}
-
 /* Adds what a call took to the figures. */
 static void note(run *r, phase what, int64_t tokens, double spent)
 {
@@ -191,63 +181,34 @@ static void note(run *r, phase what, int64_t tokens, double spent)
     r->seen = now;
 }
 
-int run_step(run *r, lariat_item items[], int32_t n, bool *cancelled)
+bool run_begin_call(run *r, lariat_session *session)
 {
-    *cancelled = interrupted_before(r);
-    if (*cancelled) {
-        return 0;
-    }
-    int64_t tokens = 0;
-    for (int32_t i = 0; i < n; i++) {
-        tokens += items[i].count;
-    }
-    double began = now_s();
-    lariat_status status = lariat_step(r->engine, items, n);
-    *cancelled = status == LARIAT_CANCELLED;
-    if (status != LARIAT_OK) {
-        progress_end(&r->progress);
-        return *cancelled ? 0 : complain_library();
-    }
-    note(r, PREFILL, tokens, now_s() - began);
-    return 0;
+    signals_cancel(session);
+    r->call_began_s = now_s();
+    return !signals_interrupted();
 }
 
-/* Tokens on their way to the caller, counted. */
-typedef struct counted {
-    lariat_token_fn on_token;
-    void *user;
-    int64_t n;
-} counted;
-
-static bool count_token(void *user, int32_t item, int32_t id)
+int run_end_call(run *r, lariat_status status, phase what, int64_t tokens, bool *cancelled)
 {
-    counted *c = user;
-    c->n++;
-    return c->on_token(c->user, item, id);
-}
-
-int run_generate(run *r, const lariat_reply items[], int32_t n, phase what, lariat_token_fn on_token, void *user,
-                 bool *cancelled)
-{
-    *cancelled = interrupted_before(r);
-    if (*cancelled) {
-        return 0;
-    }
-    int64_t read = 0;
-    for (int32_t i = 0; i < n; i++) {
-        read += items[i].count;
-    }
-    counted tokens = {on_token, user, 0};
-    double began = now_s();
-    lariat_status status = lariat_generate(r->engine, items, n, count_token, &tokens);
+    signals_cancel(NULL);
     *cancelled = status == LARIAT_CANCELLED;
     if (status != LARIAT_OK) {
         progress_end(&r->progress);
     }
-    if (status == LARIAT_OK || (*cancelled && what == DECODE)) {
-        note(r, what, what == PREFILL ? read : tokens.n, now_s() - began); /* each token made has read the one before */
+    if (tokens && (status == LARIAT_OK || (*cancelled && what == DECODE))) {
+        note(r, what, tokens, now_s() - r->call_began_s);
     }
     return status == LARIAT_OK || *cancelled ? 0 : complain_library();
+}
+
+int run_step(run *r, const lariat_work work[], int32_t n, bool *cancelled)
+{
+    int64_t tokens = 0;
+    for (int32_t i = 0; i < n; i++) {
+        tokens += work[i].count;
+    }
+    lariat_status status = run_begin_call(r, work[0].session) ? lariat_step(r->engine, work, n) : LARIAT_CANCELLED;
+    return run_end_call(r, status, PREFILL, tokens, cancelled);
 }
 
 void run_note_shards(run *r, const lariat_session *session)
@@ -267,7 +228,7 @@ int run_close(run *r, int rc)
         int written = stats_finish(r), traced = r->options->trace ? trace_write(r->engine, r->options->trace) : 0;
         rc = rc ? rc : written ? written : traced;
     }
-    signals_cancel(NULL, false);
+    signals_hold(false, false);
     if (lariat_engine_close(r->engine) != LARIAT_OK) {
         rc = rc ? rc : complain_library();
     }

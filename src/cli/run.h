@@ -25,6 +25,7 @@ typedef struct run {
     const lariat_model_info *model;
     figures figures;
     lariat_stats seen; /* the engine's counters after the last step */
+    double call_began_s;
     int64_t *shards;   /* [ranks] most slots that a session held on each */
     progress progress;
 } run;
@@ -49,14 +50,15 @@ typedef struct slot_wish {
 /* Plans, says so, opens. Under --plan it prints the plan and leaves r->engine NULL: the caller has nothing more to do. */
 int run_open_engine(run *r, slot_wish wanted);
 
-/* One step with times and counters, as prefill. *cancelled is set where Ctrl-C ended it; then no session has moved. */
-int run_step(run *r, lariat_item items[], int32_t n, bool *cancelled);
-
-/* The same for lariat_generate: as PREFILL it reads prompts and makes a token for each at most, as DECODE it goes on from one
-   token each. *cancelled is set where Ctrl-C ended it; what was given out by then stays. */
+/* Around a call of the library, which Ctrl-C cancels by one of its sessions. The first returns false where Ctrl-C came before: the call
+   would go through; its status is LARIAT_CANCELLED then. The second adds times and counters to the figures, and returns the exit
+   status; *cancelled is set where Ctrl-C ended the call: what was given out by then stays. */
 typedef enum phase { PREFILL, DECODE } phase;
-int run_generate(run *r, const lariat_reply items[], int32_t n, phase what, lariat_token_fn on_token, void *user,
-                 bool *cancelled);
+bool run_begin_call(run *r, lariat_session *session);
+int run_end_call(run *r, lariat_status status, phase what, int64_t tokens, bool *cancelled);
+
+/* lariat_step, as prefill. Where it is cancelled no session has moved. */
+int run_step(run *r, const lariat_work work[], int32_t n, bool *cancelled);
 
 /* Remembers the shards of a session that is about to be closed. */
 void run_note_shards(run *r, const lariat_session *session);

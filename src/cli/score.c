@@ -59,7 +59,7 @@ int score_tokens(run *r, lariat_session *session, const int32_t *ids, int64_t n,
     int rc = lariat_session_rewind(session, 0) == LARIAT_OK ? 0 : complain_library();
     for (int64_t first = 0; rc == 0 && first < n; first += piece) {
         int64_t count = n - first < piece ? n - first : piece;
-        lariat_item item = {.session = session, .tokens = ids + first, .count = count, .n_logits = count, .logits = logits};
+        lariat_work item = {.session = session, .tokens = ids + first, .count = count, .n_logits = count, .logits = logits};
         bool cancelled;
         rc = run_step(r, &item, 1, &cancelled);
         rc = rc == 0 && (cancelled || signals_interrupted()) ? EXIT_INTERRUPTED : rc;

@@ -1,6 +1,6 @@
 /* Signal handlers. They reach the rest of the program through the few variables below, the only ones of cli/ that change and
    belong to nobody: a handler has no argument of its own.
-   Rests on lariat_engine_cancel being callable from a handler. */
+   Rests on lariat_session_cancel being callable from a handler. */
 #include "cli/signals.h"
 #include "cli/options.h"
 
@@ -14,7 +14,7 @@
 
 enum { LINE_MOST = 1024 };
 
-static _Atomic(lariat_engine *) running;
+static _Atomic(lariat_session *) running;
 static atomic_bool cancels_again, held, interrupted, terminated;
 static char bus_line[LINE_MOST];
 static bool has_terminal;
@@ -41,17 +41,17 @@ static void on_bus(int signal_number)
     _exit(EXIT_FAILURE);
 }
 
-/* Cancels the step under way and notes why, or ends the program: where nothing looks at the note, or `again`. */
+/* Cancels the call under way and notes why, or ends the program: where nothing looks at the note, or `again`. */
 static void stop(atomic_bool *note, bool again, int exit_status)
 {
-    lariat_engine *engine = atomic_load(&running);
-    if ((!engine && !atomic_load(&held)) || again) {
+    lariat_session *session = atomic_load(&running);
+    if (!atomic_load(&held) || again) {
         restore_terminal();
         _exit(exit_status);
     }
     atomic_store(note, true);
-    if (engine) {
-        lariat_engine_cancel(engine);
+    if (session) {
+        lariat_session_cancel(session);
     }
 }
 
@@ -118,15 +118,15 @@ void signals_install(void)
     handle_unless_ignored(SIGTERM, on_terminate);
 }
 
-void signals_cancel(lariat_engine *engine, bool again)
+void signals_hold(bool on, bool again)
 {
     atomic_store(&cancels_again, again);
-    atomic_store(&running, engine);
+    atomic_store(&held, on);
 }
 
-void signals_hold(bool on)
+void signals_cancel(lariat_session *session)
 {
-    atomic_store(&held, on);
+    atomic_store(&running, session);
 }
 
 bool signals_interrupted(void)

@@ -12,13 +12,12 @@ void signals_install(void);
 /* The model that a SIGBUS is about. */
 void signals_name_model(const char *model);
 
-/* While an engine is set, Ctrl-C cancels its step. The second one ends the program, unless `again` (a chat, where each stops
-   one answer). SIGTERM does the same, and its second one always ends the program. NULL before the engine is closed. */
-void signals_cancel(lariat_engine *engine, bool again);
+/* While on, Ctrl-C is noted for callers of signals_interrupted: what a run has come to is still to be written. The second one ends the
+   program, unless `again` (a chat, where each stops one answer). SIGTERM does the same, and its second one always ends it. */
+void signals_hold(bool on, bool again);
 
-/* While on, the first Ctrl-C or SIGTERM is noted where there is no engine either, for callers of signals_interrupted: what was
-   measured is still to be written. The second one ends the program. */
-void signals_hold(bool on);
+/* The session whose call of the library they cancel, or NULL: it may be closed then. One of several sessions is enough. */
+void signals_cancel(lariat_session *session);
 
 /* Has Ctrl-C been pressed since the last call of signals_forget, or has SIGTERM come? That one is not forgotten: the run is to
    end. */

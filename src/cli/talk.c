@@ -144,7 +144,7 @@ int talk_read_document(talk *t, const char *name)
     }
     rc = rc ? rc : rewind_to(t, common);
     if (rc == 0) {
-        lariat_item item = {.session = t->session, .tokens = ids + common, .count = n - common};
+        lariat_work item = {.session = t->session, .tokens = ids + common, .count = n - common};
         progress_begin(&t->run->progress, "reading", n - common);
         rc = run_step(t->run, &item, 1, &cancelled);
         progress_end(&t->run->progress);
@@ -173,8 +173,10 @@ static int answer(talk *t, const int32_t *ids, int64_t n, int64_t common)
         return rc;
     }
     t->run->figures.first_s = 0;
-    reply_begin(&t->answer, ids + common, n - common);
-    rc = reply_finish(&t->answer);
+    reply *one = &t->answer;
+    reply_begin(one, ids + common, n - common);
+    rc = replies_go_on(t->run, &one, 1);
+    rc = rc ? rc : reply_end(one);
     if (rc) {
         return rc;
     }

@@ -113,6 +113,9 @@ typedef struct device_ops {
     void (*upload)(device *dev, void *to, const void *from, size_t bytes);
     void (*download)(device *dev, void *to, const void *from, size_t bytes);
 
+    /* Copies rows of `bytes` bytes within the device's memory, from one to the next `stride` on both sides; they do not overlap. */
+    void (*copy)(device *dev, void *to, const void *from, size_t bytes, size_t stride, int64_t rows);
+
     /* Makes `to`, whose rows lie in the device's memory, hold the values of `from`, which the host has, in the type of `to`; and makes
        `to` hold the values that random.h defines for a matrix of `type` and this seed. NULL where shares_host. */
     lariat_status (*load)(device *dev, const matrix *to, const matrix *from);

@@ -1,19 +1,29 @@
-/* What the files of the engine share: the engine, its ranks and its sessions.
-   Rests on model/transformer.h and ring/cache.h. engine.c opens and ends it, plan.c says what it takes, session.c, step.c and
-   generate.c use it. */
+/* What the files of the engine share: the engine, its sessions, and the passes under way.
+   Rests on ranks.h, model/transformer.h and ring/cache.h. engine.c opens and closes it, engine_plan.c sizes it, requests.c makes
+   a pass of what is asked for, pass_queue.c carries passes out, accounting.c counts; src/api is built on these.
+
+       lariat_submit                                     lariat_collect
+            |                                                  ^
+            v                                                  |
+       requests.c: the plan -----> pending_pass [2] -----> results by value
+       runs, slots, outputs        the plan, and an entry
+            |                      for each session: where
+            v                      it stood before
+       session: its length is      ^
+       that after the pass         |  GPUs: ranks queue the pass in submit, collect waits for it
+                                   |  CPUs: ranks compute it in collect
+
+   Taking an entry back gives its session the length and its sampler the number that they had before the pass. Slots need no wait:
+   passes are carried out in the order of their plans, so that what a pass writes into slots that were taken back is overwritten by
+   the next pass to which they are given. */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
-#include "base/cpus.h"
-#include "base/threads.h"
-#include "comm/comm.h"
 #include "device/device.h"
-#include "engine/machine.h"
+#include "engine/ranks.h"
 #include "lariat/lariat.h"
 #include "model/place.h"
 #include "model/transformer.h"
-
-#include <pthread.h>
 
 /* Options with nothing left to choose, and what follows from them. */
 typedef struct engine_plan {
@@ -24,8 +34,8 @@ typedef struct engine_plan {
     transformer_setup setup;
     pass_limits limits;
     comm_setup transport;
-    machine machine;
-    bool bind; /* ranks to their places: see machine_place */
+    placement placement;
+    bool bind; /* ranks to their nodes: see placement_nodes */
 } engine_plan;
 
 /* Refuses options of which one alone makes no sense. */
@@ -33,41 +43,45 @@ lariat_status engine_check_options(const lariat_options *o);
 /* From a description to a plan; the model needs no values. Refuses options that make no sense. */
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out);
 
-/* OPEN: the device and, by the first rank of a card, its weights. PREPARE: all that rests on them. REACH: waits for the oldest
-   pass that is ahead. SETTLE: waits until the device is idle. TRACE, ALIGN: a trace begins; its times are brought to the host's
-   clock. */
-typedef enum rank_command {
-    RANK_OPEN,
-    RANK_PREPARE,
-    RANK_PASS,
-    RANK_REACH,
-    RANK_SETTLE,
-    RANK_TRACE,
-    RANK_ALIGN,
-    RANK_STOP
-} rank_command;
+/* --- fit.c --- */
 
+/* Refuses a plan that memory does not hold, and says what would fit. */
+lariat_status fit_check(const model *m, const engine_plan *plan, const lariat_options *options);
+
+/* --- the engine --- */
+
+/* What a local rank has besides its device. */
 typedef struct engine_rank {
-    lariat_engine *engine;
-    int32_t rank, threads;
-    cpu_set cpus; /* if `bound`, those of its threads */
-    bool bound, started;
-    pthread_t thread;
-    epoch done; /* number of the newest command that this rank has finished */
-    lariat_status status;
-    char reason[512];
-    device *dev;
     placed_weights placed; /* of this rank's card, if it is the first one there */
     transformer transformer;
     trace trace; /* see lariat_trace_start */
 } engine_rank;
 
-/* A pass that chooses tokens, until they are on the host. */
-typedef struct flight {
-    lariat_session **whose; /* [parts] */
-    int32_t *made;          /* [parts] */
-    int64_t n;
-} flight;
+/* A session's part of a pending pass. */
+typedef struct pass_entry {
+    lariat_session *session; /* NULL: it was closed */
+    void *user;
+    lariat_sampler *sampler; /* NULL: no token is chosen */
+    sequence before;         /* the session's, as it was before the pass: length and decode rank */
+    int32_t row_before;      /* session->row before the pass */
+    int32_t output;          /* that chooses its token, -1: none */
+    bool chained;            /* on CPUs: its token is that of the pass before, known when this one is computed */
+    lariat_status status;    /* not LARIAT_OK: taken back */
+} pass_entry;
+
+/* A pass from submit to collect. */
+typedef struct pending_pass {
+    pass plan;
+    pass_input input;
+    pass_entry *entries;      /* [n], in the order of the plan's parts */
+    int32_t n;
+    int32_t *tokens;          /* [chunk] */
+    pass_output *outputs;     /* [chunk] */
+    sample_setting *settings; /* [parts] */
+    int32_t *chosen;          /* [parts]: tokens, by output */
+    bool begun, done;         /* the ranks have it; its results are on the host, or it is lost */
+    lariat_status status;     /* not LARIAT_OK: it is lost */
+} pending_pass;
 
 struct lariat_engine {
     model *model;
@@ -75,22 +89,17 @@ struct lariat_engine {
     lariat_model_info info;
     comm_group *comm;
     cache cache;
-    engine_rank *ranks; /* [plan.shown.ranks] */
-    epoch go;           /* number of the newest command */
-    rank_command command;
-    pass pass;
-    pass_input input;
-    int32_t *tokens;          /* [chunk] */
-    pass_output *outputs;     /* [chunk] */
-    pass_request *requests;   /* [sessions] */
-    int32_t *request_items;   /* [sessions]: the item that a request belongs to */
-    lariat_item *items;       /* [sessions]: what lariat_generate reads next */
-    sample_setting *settings; /* [parts] */
-    flight flights[2];        /* passes that choose tokens take turns */
-    uint32_t n_flights;       /* begun so far: the next is flights[n_flights % 2] */
-    uint32_t n_landed;        /* of them on the host */
+    local_ranks ranks;
+    engine_rank *local;         /* [ranks.n] */
+    pending_pass passes[2];     /* pass number i is passes[i % 2] */
+    uint32_t n_submitted, n_collected;
+    uint32_t n_planned;         /* passes so far, also those that were not submitted: numbers never repeat */
+    bool one_call;              /* inside lariat_step or lariat_generate: one cancelled session ends the pass */
+    pass_request *requests;     /* [sessions] */
+    lariat_work *items, *works; /* [sessions]: what lariat_generate asks for; what is submitted of it */
+    lariat_result *results;     /* [sessions]: of the pass that was collected last */
+    int32_t n_results;
     int32_t n_sessions;
-    _Atomic bool cancel;
     double trace_zero; /* the host's clock when tracing started */
     lariat_progress_fn progress;
     void *progress_user;
@@ -100,39 +109,60 @@ struct lariat_engine {
 struct lariat_session {
     lariat_engine *engine;
     sequence seq;
-    int64_t before; /* length when the step began, or when the last token was given out */
-    int64_t taken;  /* tokens of this step taken so far */
-    bool in_step;
-    /* In lariat_generate: */
-    lariat_sampler *sampler; /* NULL: logits are wanted */
-    int64_t made;            /* tokens given out */
-    int32_t token;           /* the last one, or its place among those of the last pass: see pass_input */
-    int32_t pending;         /* tokens chosen, or about to be, and not given out */
-    int32_t row;             /* of the last one, in its flight */
-    bool fresh, stopped;     /* the oldest pending one is on the host; goes on no more */
+    _Atomic bool cancelled;
+    bool listed;        /* found once in the list that is checked */
+    int32_t under_way;  /* passes that take it forward, not collected and not taken back */
+    int32_t row;        /* of the newest of them: the output that chooses its token, -1: none */
+    int32_t token;      /* that the newest pass that was collected chose, -1: none */
+    /* In lariat_step and lariat_generate: */
+    int64_t before;     /* length when the call began, or when the last token was given out */
+    int64_t given;      /* tokens given out */
+    bool is_new;        /* `token` was not given out */
 };
 
-/* Lets every rank carry out a command; returns when all have, with the reason of a rank that failed. */
-lariat_status engine_run(lariat_engine *e, rank_command command);
+/* The passes under way. */
+static inline uint32_t passes_under_way(const lariat_engine *e)
+{
+    return e->n_submitted - e->n_collected;
+}
 
-/* --- step.c --- */
+/* --- requests.c --- */
 
-/* Checks the items and marks where their sessions stand; *total is how many tokens they have. */
-lariat_status step_begin(lariat_engine *e, const lariat_item items[], int32_t n, bool chooses, int64_t *total);
-/* One pass of about `size` of the tokens that are left; *taken is how many it took. `ahead`: see pass_input. */
-lariat_status step_pass(lariat_engine *e, const lariat_item items[], int32_t n, int64_t size, bool ahead, int64_t *taken);
-/* All of them, pass after pass. */
-lariat_status step_passes(lariat_engine *e, const lariat_item items[], int32_t n, int64_t total);
+/* Checks what is asked for, for the whole of it (`least`: tokens of each session). Forgets cancels of sessions that no pass under
+   way takes forward: those that come from here on count. *total: tokens of all. */
+lariat_status requests_check(const lariat_engine *e, const lariat_work work[], int32_t n, int64_t least, int64_t *total);
 
-/* Tokens of the oldest flight that has not landed become their sessions' fresh ones. */
-void flight_land(lariat_engine *e);
+/* Plans a pass of all that is asked for, which was checked, and takes the sessions forward. LARIAT_CONTEXT_FULL, and no session
+   moves: some rank has no slot or row left for its share. */
+lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work work[], int32_t n);
 
-/* --- trace.c: of a rank, by its own thread --- */
+/* --- pass_queue.c --- */
 
-void trace_rank(engine_rank *r);
-void align_rank(engine_rank *r);
+/* lariat_submit of what was checked. */
+lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t n);
+/* The two halves of lariat_collect. The first waits for a pass, or on CPUs computes it. The second fills e->results with those of
+   the oldest pass, which ends it; it returns `status`, or, if that is LARIAT_OK, the first failure of a session. */
+lariat_status passes_carry_out(lariat_engine *e, uint32_t number);
+lariat_status passes_conclude(lariat_engine *e, lariat_status status);
+/* Takes back the passes of a session that begin at `length` or later; their results have this status. */
+void session_take_back(lariat_session *s, int64_t length, lariat_status status);
+/* Collects all passes under way and drops the results. */
+lariat_status passes_drop(lariat_engine *e);
 
-/* --- sample.c --- */
+/* --- accounting.c --- */
+
+/* Adds a pass that the ranks have taken to the counters. */
+void account_pass(lariat_engine *e, const pending_pass *p);
+
+/* --- api/step.c --- */
+
+/* Begins a call that owns all passes until call_end: none may be under way. */
+lariat_status call_begin(lariat_engine *e, const lariat_work work[], int32_t n, int64_t *total);
+void call_end(lariat_engine *e);
+/* All of the items, pass after pass. */
+lariat_status read_passes(lariat_engine *e, const lariat_work items[], int32_t n, int64_t total);
+
+/* --- sampler.c --- */
 
 int32_t sampler_vocab(const lariat_sampler *s);
 /* What the next token is chosen by; and goes back by n of them. */

@@ -1,5 +1,5 @@
 /* What opening a model on a ring would take: options with nothing left open, memory, layouts.
-   Rests on machine.h for the devices, model/transformer.h for the sizes and ring/plan.h for the predictions. See internal.h. */
+   Rests on placement.h for the devices, model/transformer.h for the sizes and ring/plan.h for the predictions. See engine.h. */
 #include "engine/engine.h"
 
 #include "base/memory.h"
@@ -58,7 +58,7 @@ lariat_status engine_check_options(const lariat_options *o)
     return LARIAT_OK;
 }
 
-static dtype kv_type_of(lariat_kv kv, const machine *m)
+static dtype kv_type_of(lariat_kv kv, const placement *m)
 {
     if (m->kind == LARIAT_DEVICE_CUDA) {
         return m->act;
@@ -72,12 +72,12 @@ static int64_t slots_for(int32_t ranks, int64_t context, int32_t sessions)
     return cache_slots_for(ranks, context) + (int64_t)(sessions - 1) * (ranks > 1 ? DECODE_BLOCK + SLOT_BLOCK : SLOT_BLOCK);
 }
 
-static plan_costs costs_of(const model *m, const machine *on, const lariat_plan *p, dtype kv)
+static plan_costs costs_of(const model *m, const placement *on, const lariat_plan *p, dtype kv)
 {
     const model_config *c = &m->config;
     double width = (double)c->n_heads * c->head_dim, kv_width = 2.0 * c->n_kv_heads * c->head_dim;
     double layers_bytes = (double)m->weight_bytes * c->n_layers / (c->n_layers + 1); /* the head is about one more */
-    comm_speed speed = machine_speed(on);
+    comm_speed speed = placement_speed(on);
     double act = (double)dtype_block_bytes(on->act);
 
     return (plan_costs){
@@ -85,8 +85,8 @@ static plan_costs costs_of(const model *m, const machine *on, const lariat_plan 
         .n_layers = c->n_layers,
         .weight_bytes = layers_bytes,
         .row_bytes = c->n_layers * (act * (width + kv_width + c->d_ff) + 4.0 * (width + 2.0 * c->n_heads + 2.0 * c->d_model)),
-        .read_bytes_per_s = machine_read_rate(on),
-        .flops = machine_flops(on),
+        .read_bytes_per_s = placement_read_rate(on),
+        .flops = placement_flops(on),
         .hop_bytes_per_s = speed.bytes_per_s,
         .hop_latency_s = speed.latency_s,
         .kv_bytes = kv_width * (double)dtype_block_bytes(kv),
@@ -100,8 +100,8 @@ static int64_t most_ranks_on_a_card(const lariat_plan *p)
     return (p->ranks + p->cards - 1) / p->cards;
 }
 
-/* What the ranks share on the host but for the transport: norms and biases, the tables of sequences, the plan of a pass and its
-   lists. SIZE_MAX on overflow. */
+/* What the ranks share on the host but for the transport: norms and biases, the tables of sequences, the plans of two passes and
+   their lists. SIZE_MAX on overflow. */
 static size_t host_bytes(const model *m, const engine_plan *e)
 {
     const lariat_plan *p = &e->shown;
@@ -109,11 +109,11 @@ static size_t host_bytes(const model *m, const engine_plan *e)
         weights_float_bytes(&m->config),
         bytes_of(m->config.n_layers, 1, sizeof(layer_weights)),
         cache_table_bytes(p->ranks, e->setup.slots, e->sessions),
-        pass_bytes(p->ranks, &e->limits),
-        bytes_of(p->chunk, 1, sizeof(int32_t) + sizeof(pass_output)),
-        bytes_of(e->sessions, 1, sizeof(lariat_session) + sizeof(pass_request) + sizeof(int32_t) + sizeof(lariat_item)),
-        bytes_of(e->limits.parts, 1, sizeof(sample_setting) + 2 * (sizeof(lariat_session *) + sizeof(int32_t))),
-        bytes_of(p->ranks, 1, sizeof(engine_rank)),
+        bytes_of(2, 1, pass_bytes(p->ranks, &e->limits)),
+        bytes_of(p->chunk, 2, sizeof(int32_t) + sizeof(pass_output)),
+        bytes_of(e->limits.parts, 2, sizeof(pass_entry) + sizeof(sample_setting) + sizeof(int32_t)),
+        bytes_of(e->sessions, 1, sizeof(lariat_session) + sizeof(pass_request) + 2 * sizeof(lariat_work) + sizeof(lariat_result)),
+        bytes_of(p->ranks, 1, sizeof(engine_rank) + sizeof(local_rank)),
     };
 
     return arena_sum(pieces, sizeof pieces / sizeof *pieces);
@@ -131,8 +131,8 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     size_t kv = shard_need(c->n_layers, c->n_kv_heads, c->head_dim, e->setup.slots, e->setup.kv_type);
     size_t activations = transformer_memory(c, &e->setup);
     transformer_hops(c, &e->setup, e->transport.hop_bytes);
-    size_t transport = machine_shared_bytes(&e->machine, &e->transport),
-           endpoint = machine_endpoint_bytes(&e->machine, &e->transport), host = host_bytes(m, e);
+    size_t transport = placement_shared_bytes(&e->placement, &e->transport),
+           endpoint = placement_endpoint_bytes(&e->placement, &e->transport), host = host_bytes(m, e);
     const size_t most = INT64_MAX / 8, most_a_rank = most / LARIAT_RANKS_MAX; /* seven of the largest can be added up */
     if (kv > most_a_rank || activations > most_a_rank || endpoint > most_a_rank || transport > most || host > most) {
         return INT64_MAX;
@@ -140,7 +140,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     p->context = context;
     p->slots_per_rank = e->setup.slots;
     p->kv_bytes_per_rank = (int64_t)kv;
-    p->activation_bytes_per_rank = (int64_t)(activations + endpoint + machine_device_bytes(&e->machine, threads_a_rank));
+    p->activation_bytes_per_rank = (int64_t)(activations + endpoint + placement_device_bytes(&e->placement, threads_a_rank));
     p->shared_bytes = (int64_t)(transport + host);
     int64_t a_rank = p->kv_bytes_per_rank + p->activation_bytes_per_rank;
     p->total_bytes = p->weight_bytes + (p->cards ? most_ranks_on_a_card(p) * a_rank : p->ranks * a_rank + p->shared_bytes);
@@ -189,7 +189,7 @@ static void plan_threads(const lariat_options *o, engine_plan *out)
     p->threads = o->threads ? o->threads : cpus_default_threads(&c);
     p->threads = p->threads < p->ranks ? p->ranks : p->threads;
     out->bind = !o->no_bind;
-    machine_place(&out->machine, &c, p->ranks, p->threads, node);
+    placement_nodes(&out->placement, &c, p->ranks, p->threads, node);
     for (int32_t r = 0; out->bind && r < p->ranks; r++) {
         p->nodes += node[r] != CPU_NODE_ANY && cpu_set_add(&nodes, node[r]);
     }
@@ -199,9 +199,9 @@ static void plan_threads(const lariat_options *o, engine_plan *out)
 static lariat_status plan_machine(const model *m, const lariat_options *o, engine_plan *out)
 {
     lariat_plan *p = &out->shown;
-    const machine *on = &out->machine;
+    const placement *on = &out->placement;
 
-    TRY(machine_choose(o, m->weight_type, &out->machine));
+    TRY(placement_choose(o, m->weight_type, &out->placement));
     out->host_free = memory_available();
     p->device = on->kind;
     snprintf(p->device_name, sizeof p->device_name, "%s", on->name);
@@ -280,13 +280,13 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
 
     TRY(engine_check_options(o));
     TRY(plan_machine(m, o, out));
-    dtype kv = kv_type_of(o->kv, &out->machine);
-    out->costs = costs_of(m, &out->machine, p, kv);
+    dtype kv = kv_type_of(o->kv, &out->placement);
+    out->costs = costs_of(m, &out->placement, p, kv);
     plan_layouts(o, context, out);
     int64_t rows = (p->chunk + p->ranks - 1) / p->ranks + (p->ranks > 1 ? UNEVEN_ROWS : 0);
     out->setup = (transformer_setup){.n_ranks = p->ranks, .max_rows = rows < p->chunk ? rows : p->chunk,
                                      .max_slices = p->slices_up_to, .ffn_rows = p->cards ? GPU_ROWS : FFN_ROWS, .kv_type = kv,
-                                     .act = out->machine.act, .pass_q = queries_may_travel(out, o)};
+                                     .act = out->placement.act, .pass_q = queries_may_travel(out, o)};
     TRY(check_rows(m, out));
     out->limits = (pass_limits){.runs = p->chunk, .parts = out->sessions < p->chunk ? out->sessions : p->chunk};
     out->setup.max_parts = out->limits.parts;

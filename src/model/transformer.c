@@ -47,9 +47,9 @@ bool pass_goes_on(const pass_input *in, int32_t rank)
     return all;
 }
 
-static lariat_status check_cancel(const transformer *t)
+static lariat_status check_cancel(const pass_input *in)
 {
-    return atomic_load_explicit(t->cancel, memory_order_relaxed) ? fail(LARIAT_CANCELLED, "stopped") : LARIAT_OK;
+    return in->cancelled(in->engine) ? fail(LARIAT_CANCELLED, "stopped") : LARIAT_OK;
 }
 
 /* Keys and values of rows of x, into the shard; and their queries, if anything is asked. */
@@ -119,7 +119,7 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
     ops->rope_angles(t->dev, t->cos, t->sin, t->positions, rows, t->inv_freq, c->head_dim / 2, c->rope_factor);
     trace_end(t->trace, span);
     for (int32_t l = 0; l < c->n_layers; l++) {
-        TRY(check_cancel(t));
+        TRY(check_cancel(in));
         trace_layer(t->trace, l);
         span = trace_begin(t->trace, LARIAT_SPAN_LAYER);
         if (l == c->n_layers - 1 && !t->goes_on[comm_rank(t->comm)]) {
@@ -182,7 +182,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     uint64_t key = replays ? replay_key(t, in, rows) : 0;
     do {
         comm_begin(t->comm, in->plan->number, replays);
-        TRY(check_cancel(t));
+        TRY(check_cancel(in));
         launched = key && ops->replay_begin(t->dev, key);
         TRY(launched ? LARIAT_OK : compute(t, in, rows));
     } while (key && !launched && ops->replay_end(t->dev));
@@ -197,7 +197,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     TRY(comm_end(t->comm));
     trace_settle(t->trace); /* of what was queued before: while the device is busy */
     trace_end(t->trace, span);
-    TRY(in->ahead ? ops->mark(t->dev) : ops->finish(t->dev));
+    TRY(ops->mark ? ops->mark(t->dev) : ops->finish(t->dev));
     trace_pass_end(t->trace);
     return LARIAT_OK;
 }

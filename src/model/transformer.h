@@ -9,8 +9,6 @@
 #include "model/weights.h"
 #include "ring/attention.h"
 
-#include <stdatomic.h>
-
 /* What a transformer is sized for. */
 typedef struct transformer_setup {
     int32_t n_ranks;
@@ -42,7 +40,8 @@ typedef struct pass_input {
        written by rank 0. There are no more of them than sequences. */
     const sample_setting *settings; /* [n_outputs] */
     int32_t *made;                  /* [n_outputs] */
-    bool ahead; /* the pass ends with a mark, where tokens are on their way; not with all of it done */
+    bool (*cancelled)(const void *engine); /* looked at before every layer: true ends the pass */
+    const void *engine;
 } pass_input;
 
 /* Whether a rank's rows go on behind keys and values of the last layer, which later tokens need of all rows: only ranks with
@@ -75,7 +74,6 @@ typedef struct transformer {
     int32_t *host_tokens; /* [rows]: on the host, to be uploaded */
     int64_t *host_positions;
     bool *goes_on; /* [n_ranks]: pass_goes_on of the pass */
-    const _Atomic bool *cancel; /* looked at before every layer */
 } transformer;
 
 /* Bytes of one rank: activations and carries, without the shard; the rows of its largest all-gather; and its largest hop of
@@ -89,13 +87,14 @@ int64_t transformer_qkv(const model_config *c);
 
 /* Configuration, weights, device and endpoint stay the caller's. transformer_close is safe on a zeroed one. */
 lariat_status transformer_open(transformer *t, const model_config *config, const model_weights *weights, device *dev, comm *c,
-                               const transformer_setup *s, const _Atomic bool *cancel);
+                               const transformer_setup *s);
 void transformer_close(transformer *t);
 
 /* From the next pass on, what this rank does is written down here; NULL: nowhere. */
 void transformer_trace(transformer *t, trace *where);
 
-/* Takes the tokens of a pass through the model. Collective: all ranks call it with the same input. */
+/* Takes the tokens of a pass through the model. Collective: all ranks call it with the same input. A device with streams is left with
+   a mark behind the pass. */
 lariat_status transformer_pass(transformer *t, const pass_input *in);
 
 #endif

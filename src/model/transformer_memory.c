@@ -102,13 +102,13 @@ size_t transformer_memory(const model_config *c, const transformer_setup *s)
 }
 
 lariat_status transformer_open(transformer *t, const model_config *config, const model_weights *weights, device *dev, comm *c,
-                               const transformer_setup *s, const _Atomic bool *cancel)
+                               const transformer_setup *s)
 {
     transformer counted = count_buffers(config, s);
     ring_setup ring = ring_setup_of(config, s);
 
     *t = (transformer){.config = config, .weights = weights, .dev = dev, .comm = c, .linear = {.dev = dev, .comm = c},
-                       .ffn_rows = s->ffn_rows, .cancel = cancel};
+                       .ffn_rows = s->ffn_rows};
     TRY(ring_open(&t->ring, dev, c, &ring));
     TRY(device_arena_open(dev, &t->memory, counted.memory.used, "activations"));
     TRY(arena_open(&t->lists, counted.lists.used, "lists of a pass"));

@@ -223,3 +223,45 @@ void sequence_rewind(sequence *s, int32_t n_ranks, int64_t length)
     s->length = length;
     s->decode_left = 0; /* the next token looks for the least-filled rank */
 }
+
+void sequence_restore(sequence *s, int32_t n_ranks, const sequence *before)
+{
+    sequence_rewind(s, n_ranks, before->length);
+    s->decode_rank = before->decode_rank;
+    s->decode_left = before->decode_left;
+}
+
+lariat_status sequence_fork(cache *c, const sequence *from, int64_t length, sequence *out)
+{
+    TRY(sequence_open(c, from->capacity, out));
+    for (int32_t r = 0; r < c->n_ranks; r++) {
+        memcpy(out->parts[r].positions, from->parts[r].positions, (size_t)from->parts[r].used * sizeof *from->parts[r].positions);
+        out->parts[r].used = from->parts[r].used;
+    }
+    sequence_rewind(out, c->n_ranks, length);
+    return LARIAT_OK;
+}
+
+/* Slot i of the sequence, and how many follow it in its extent. */
+static slot_span slots_from(const sequence_part *part, int64_t i)
+{
+    const slot_span *extent = part->extents;
+
+    for (; i >= extent->count; extent++) {
+        i -= extent->count;
+    }
+    return (slot_span){extent->slot + i, extent->count - i};
+}
+
+void shard_copy(const shard *s, device *dev, const sequence_part *from, const sequence_part *to)
+{
+    size_t slot = (size_t)s->head_dim * dtype_block_bytes(s->type), row = (size_t)s->slots * slot; /* of one head */
+
+    for (int64_t at = 0, count; at < to->used; at += count) {
+        slot_span a = slots_from(from, at), b = slots_from(to, at);
+        count = a.count < b.count ? a.count : b.count;
+        count = count < to->used - at ? count : to->used - at;
+        dev->ops->copy(dev, s->base + (size_t)b.slot * slot, s->base + (size_t)a.slot * slot, (size_t)count * slot, row,
+                       (int64_t)(s->bytes / row));
+    }
+}

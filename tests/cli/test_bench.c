@@ -68,9 +68,9 @@ lariat_status __wrap_lariat_generate(lariat_engine *e, const lariat_reply items[
     return status;
 }
 
-lariat_status __real_lariat_step(lariat_engine *e, lariat_item items[], int32_t n);
-lariat_status __wrap_lariat_step(lariat_engine *e, lariat_item items[], int32_t n);
-lariat_status __wrap_lariat_step(lariat_engine *e, lariat_item items[], int32_t n)
+lariat_status __real_lariat_step(lariat_engine *e, const lariat_work items[], int32_t n);
+lariat_status __wrap_lariat_step(lariat_engine *e, const lariat_work items[], int32_t n);
+lariat_status __wrap_lariat_step(lariat_engine *e, const lariat_work items[], int32_t n)
 {
     lariat_status status = __real_lariat_step(e, items, n);
     if (lariat_engine_plan(e)->ranks == 2 && items[0].logits) {

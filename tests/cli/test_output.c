@@ -33,8 +33,7 @@ static int write_twice(const int ends[2], bool chat)
 {
     dup2(ends[1], STDOUT_FILENO);
     signals_install();
-    signals_hold(true);
-    signals_cancel(NULL, chat);
+    signals_hold(true, chat);
     int rc = output_bytes("answer", 6);
     rc = rc ? rc : output_flush();
     if (rc) {

@@ -62,7 +62,7 @@ static void cancel(void *user, int64_t done, int64_t total)
 {
     (void)done;
     (void)total;
-    lariat_engine_cancel(user);
+    lariat_session_cancel(user);
 }
 
 /* All that a program does, with `own` current. */
@@ -81,8 +81,8 @@ static void run_all(cu_context own)
     lariat_engine *e = open_or_fail(path, o);
     assert_ptr_equal(current(), own);
     assert_int_equal(lariat_session_open(e, 0, &s), LARIAT_OK);
-    lariat_item item = {.session = s, .tokens = tokens, .count = TOKENS};
-    lariat_engine_on_progress(e, cancel, e);
+    lariat_work item = {.session = s, .tokens = tokens, .count = TOKENS};
+    lariat_engine_on_progress(e, cancel, s);
     assert_int_equal(lariat_step(e, &item, 1), LARIAT_CANCELLED);
     assert_ptr_equal(current(), own);
     lariat_engine_on_progress(e, NULL, NULL);

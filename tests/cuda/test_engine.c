@@ -93,7 +93,7 @@ static void the_same_command_gives_the_same_bits(void **state)
                 for (int again = 0; again <= run; again++) {
                     lariat_session *s;
                     assert_int_equal(lariat_session_open(e, c->length, &s), LARIAT_OK);
-                    lariat_item item = {.session = s, .tokens = c->tokens, .count = c->length, .n_logits = 1,
+                    lariat_work item = {.session = s, .tokens = c->tokens, .count = c->length, .n_logits = 1,
                                         .logits = logits[run + again]};
                     assert_int_equal(lariat_step(e, &item, 1), LARIAT_OK);
                     lariat_session_close(s);
@@ -123,10 +123,10 @@ static void decode_to_the_end(const reference *r, int32_t ranks)
 
     assert_non_null(logits);
     assert_int_equal(lariat_session_open(e, c->length, &s), LARIAT_OK);
-    lariat_item item = {.session = s, .tokens = c->tokens, .count = half};
+    lariat_work item = {.session = s, .tokens = c->tokens, .count = half};
     assert_int_equal(lariat_step(e, &item, 1), LARIAT_OK);
     for (int64_t t = half; t < c->length; t++) {
-        item = (lariat_item){.session = s, .tokens = c->tokens + t, .count = 1, .n_logits = 1, .logits = logits};
+        item = (lariat_work){.session = s, .tokens = c->tokens + t, .count = 1, .n_logits = 1, .logits = logits};
         assert_int_equal(lariat_step(e, &item, 1), LARIAT_OK);
         for (int64_t i = 0; t >= first && i < vocab; i++) {
             double error = fabs((double)logits[i] - (double)c->logits[(t - first) * vocab + i]) / c->deviation;

@@ -59,7 +59,7 @@ void *aligned_alloc(size_t align, size_t size)
 /* Any of the sessions by any number of tokens, after some were rewound. */
 static void random_step(lariat_engine *e, lariat_session *sessions[], const int32_t *tokens, float *logits)
 {
-    lariat_item items[SESSIONS];
+    lariat_work items[SESSIONS];
     int32_t n = 0;
 
     for (int i = 0; i < SESSIONS; i++) {
@@ -70,7 +70,7 @@ static void random_step(lariat_engine *e, lariat_session *sessions[], const int3
         int64_t left = CAPACITY - lariat_session_length(sessions[i]), most = rand() % 2 ? 3 : left;
         int64_t tokens_now = left ? rand() % ((left < most ? left : most) + 1) : 0;
         if (tokens_now) {
-            items[n++] = (lariat_item){.session = sessions[i], .tokens = tokens, .count = tokens_now, .n_logits = 1,
+            items[n++] = (lariat_work){.session = sessions[i], .tokens = tokens, .count = tokens_now, .n_logits = 1,
                                        .logits = logits};
         }
     }

@@ -162,7 +162,7 @@ static void read_tokens(lariat_engine *e)
     lariat_session *s;
 
     assert_int_equal(lariat_session_open(e, 0, &s), LARIAT_OK);
-    lariat_item item = {.session = s, .tokens = tokens, .count = TOKENS};
+    lariat_work item = {.session = s, .tokens = tokens, .count = TOKENS};
     assert_int_equal(lariat_step(e, &item, 1), LARIAT_OK);
     lariat_session_close(s);
 }

@@ -20,6 +20,7 @@ enum { TOKENS = 8 };
 
 /* The handler's: it has no argument of its own. */
 static lariat_engine *engine;
+static lariat_session *session;
 static void *page;
 static size_t page_bytes;
 static volatile sig_atomic_t looks;
@@ -32,7 +33,7 @@ static void cancel_and_open(int signal_number)
     if (looks++ > 0 || mprotect(page, page_bytes, PROT_READ) != 0) {
         _exit(EXIT_FAILURE); /* a fault that is not the one that was laid out */
     }
-    lariat_engine_cancel(engine);
+    lariat_session_cancel(session);
 }
 
 /* Zeros, which are ids; the next look at them cancels. cmocka has a handler of its own while a test runs. */
@@ -79,7 +80,8 @@ static void a_step_that_looks_at_its_tokens_is_cancelled(void **state)
 
     (void)state;
     assert_int_equal(lariat_session_open(engine, 0, &s), LARIAT_OK);
-    lariat_item item = {.session = s, .tokens = lay_out(), .count = TOKENS};
+    session = s;
+    lariat_work item = {.session = s, .tokens = lay_out(), .count = TOKENS};
     assert_int_equal(lariat_step(engine, &item, 1), LARIAT_CANCELLED);
     assert_looked_at();
     assert_int_equal(lariat_session_length(s), 0);
@@ -106,6 +108,7 @@ static void a_reply_that_looks_at_its_prompt_is_cancelled(void **state)
     (void)state;
     assert_int_equal(lariat_session_open(engine, 0, &s), LARIAT_OK);
     assert_int_equal(lariat_sampler_open(&likeliest, lariat_engine_model(engine)->vocab, &sampler), LARIAT_OK);
+    session = s;
     lariat_reply reply = {.session = s, .tokens = lay_out(), .count = TOKENS, .sampler = sampler, .most = 3};
     assert_int_equal(lariat_generate(engine, &reply, 1, count_token, &made), LARIAT_CANCELLED);
     assert_looked_at();
@@ -125,8 +128,8 @@ static void a_cancel_between_two_calls_affects_neither(void **state)
 
     (void)state;
     assert_int_equal(lariat_session_open(engine, 0, &s), LARIAT_OK);
-    lariat_item item = {.session = s, .tokens = tokens, .count = TOKENS};
-    lariat_engine_cancel(engine);
+    lariat_work item = {.session = s, .tokens = tokens, .count = TOKENS};
+    lariat_session_cancel(s);
     assert_int_equal(lariat_step(engine, &item, 1), LARIAT_OK);
     lariat_session_close(s);
 }

@@ -53,7 +53,7 @@ static void cancel(void *user, int64_t done, int64_t total)
 {
     (void)done;
     (void)total;
-    lariat_engine_cancel(user);
+    lariat_session_cancel(user);
 }
 
 static void a_run_leaves_it_from_opening_to_closing(void **state)
@@ -67,8 +67,8 @@ static void a_run_leaves_it_from_opening_to_closing(void **state)
     lariat_engine *e = open_or_fail(path, on_two_cards());
     assert_int_equal(current_card, OWN);
     assert_int_equal(lariat_session_open(e, 0, &s), LARIAT_OK);
-    lariat_item item = {.session = s, .tokens = tokens, .count = TOKENS};
-    lariat_engine_on_progress(e, cancel, e);
+    lariat_work item = {.session = s, .tokens = tokens, .count = TOKENS};
+    lariat_engine_on_progress(e, cancel, s);
     assert_int_equal(lariat_step(e, &item, 1), LARIAT_CANCELLED);
     assert_int_equal(transport_resets, 1);
     assert_int_equal(current_card, OWN);

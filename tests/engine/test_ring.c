@@ -53,7 +53,7 @@ static void step_all(lariat_engine *e, lariat_session *s, const int32_t *tokens,
 {
     for (int64_t at = 0; at < n; at += piece) {
         int64_t count = n - at < piece ? n - at : piece;
-        lariat_item item = {.session = s, .tokens = tokens + at, .count = count, .n_logits = 1, .logits = logits};
+        lariat_work item = {.session = s, .tokens = tokens + at, .count = count, .n_logits = 1, .logits = logits};
         if (lariat_step(e, &item, 1) != LARIAT_OK) {
             fail_msg("%s", lariat_error());
         }
@@ -125,7 +125,7 @@ static void a_batch_of_any_lengths_gives_each_its_own_answer(void **state)
         o.sessions = MOST_SESSIONS;
         lariat_engine *e = open_model(round % 4, o);
         lariat_session *s[MOST_SESSIONS];
-        lariat_item items[MOST_SESSIONS];
+        lariat_work items[MOST_SESSIONS];
         int64_t vocab = lariat_engine_model(e)->vocab, lengths[MOST_SESSIONS];
 
         for (int i = 0; i < MOST_SESSIONS; i++) {
@@ -137,7 +137,7 @@ static void a_batch_of_any_lengths_gives_each_its_own_answer(void **state)
         }
         for (int64_t at = 0; at < 2; at++) { /* a prompt each, then a token each */
             for (int i = 0; i < MOST_SESSIONS; i++) {
-                items[i] = (lariat_item){.session = s[i], .tokens = tokens[i] + at * lengths[i], .count = at ? 1 : lengths[i],
+                items[i] = (lariat_work){.session = s[i], .tokens = tokens[i] + at * lengths[i], .count = at ? 1 : lengths[i],
                                          .n_logits = at, .logits = together[i]};
             }
             assert_int_equal(lariat_step(e, items, MOST_SESSIONS), LARIAT_OK);
@@ -257,14 +257,14 @@ static void a_step_that_is_refused_moves_no_session(void **state)
     assert_int_equal(lariat_session_open(e, 1, &c), LARIAT_BAD_ARGUMENT);
     step_all(e, a, tokens, 60, 60, logits);
 
-    lariat_item full[] = {{.session = b, .tokens = tokens, .count = 50}, {.session = a, .tokens = tokens, .count = 41}};
+    lariat_work full[] = {{.session = b, .tokens = tokens, .count = 50}, {.session = a, .tokens = tokens, .count = 41}};
     assert_int_equal(lariat_step(e, full, 2), LARIAT_CONTEXT_FULL);
-    lariat_item range[] = {{.session = b, .tokens = tokens, .count = 3}, {.session = a, .tokens = bad, .count = 2}};
+    lariat_work range[] = {{.session = b, .tokens = tokens, .count = 3}, {.session = a, .tokens = bad, .count = 2}};
     assert_int_equal(lariat_step(e, range, 2), LARIAT_BAD_ARGUMENT);
     assert_non_null(strstr(lariat_error(), "step: token 1 is id 1000, the vocabulary has ids 0 to 999"));
-    lariat_item twice[] = {{.session = b, .tokens = tokens, .count = 3}, {.session = b, .tokens = tokens, .count = 3}};
+    lariat_work twice[] = {{.session = b, .tokens = tokens, .count = 3}, {.session = b, .tokens = tokens, .count = 3}};
     assert_int_equal(lariat_step(e, twice, 2), LARIAT_BAD_ARGUMENT);
-    lariat_item many = {.session = b, .tokens = tokens, .count = 3, .n_logits = 4, .logits = logits};
+    lariat_work many = {.session = b, .tokens = tokens, .count = 3, .n_logits = 4, .logits = logits};
     assert_int_equal(lariat_step(e, &many, 1), LARIAT_BAD_ARGUMENT);
     assert_int_equal(lariat_session_length(a), 60);
     assert_int_equal(lariat_session_length(b), 0);
@@ -303,7 +303,7 @@ static void *cancel_soon(void *arg)
     struct timespec pause = {.tv_nsec = 3000000};
 
     nanosleep(&pause, NULL);
-    lariat_engine_cancel(arg);
+    lariat_session_cancel(arg);
     return NULL;
 }
 
@@ -322,8 +322,8 @@ static void a_cancelled_step_moves_no_session_and_the_next_one_works(void **stat
     step_all(e, s, tokens, 100, 100, fresh);
     for (int round = 0; round < 5; round++) {
         pthread_t thread;
-        lariat_item item = {.session = s, .tokens = tokens, .count = LONG - 200};
-        assert_int_equal(pthread_create(&thread, NULL, cancel_soon, e), 0);
+        lariat_work item = {.session = s, .tokens = tokens, .count = LONG - 200};
+        assert_int_equal(pthread_create(&thread, NULL, cancel_soon, s), 0);
         lariat_status status = lariat_step(e, &item, 1);
         pthread_join(thread, NULL);
         cancelled += status == LARIAT_CANCELLED;

@@ -61,7 +61,7 @@ static void read_tokens(lariat_engine *e)
     lariat_session *s;
 
     assert_int_equal(lariat_session_open(e, 0, &s), LARIAT_OK);
-    lariat_item item = {.session = s, .tokens = tokens, .count = TOKENS};
+    lariat_work item = {.session = s, .tokens = tokens, .count = TOKENS};
     assert_int_equal(lariat_step(e, &item, 1), LARIAT_OK);
     lariat_session_close(s);
 }
@@ -92,7 +92,7 @@ static void a_rank_without_room_leaves_no_rank_half_open(void **state)
     for (int call = 1; call <= RANKS; call++) {
         assert_int_equal(start_refused_from(e, call), LARIAT_NO_MEMORY);
         for (int32_t r = 0; r < RANKS; r++) {
-            assert_null(e->ranks[r].trace.spans); /* which nobody would free before the engine ends */
+            assert_null(e->local[r].trace.spans); /* which nobody would free before the engine ends */
         }
         read_tokens(e);
         assert_counts(e, none);
@@ -162,16 +162,16 @@ static void reading_spans_of_a_card_commands_no_rank(void **state)
     assert_int_equal(lariat_trace_start(e, 0), LARIAT_OK);
     read_tokens(e);
     double spent = clock_now() - began;
-    uint32_t commands = atomic_load(&e->go.value);
+    uint32_t commands = atomic_load(&e->ranks.go.value);
     int64_t looks = n_moments;
 
     assert_null(lariat_trace_spans(e, 0, &n)); /* they are on the card's clock still */
     assert_int_equal(n, 0);
     assert_int_equal(lariat_trace_lost(e, 0), 0);
-    assert_int_equal(atomic_load(&e->go.value), commands);
+    assert_int_equal(atomic_load(&e->ranks.go.value), commands);
     assert_int_equal(n_moments, looks);
     lariat_trace_stop(e);
-    commands = atomic_load(&e->go.value);
+    commands = atomic_load(&e->ranks.go.value);
     looks = n_moments;
     const lariat_span *spans = lariat_trace_spans(e, 0, &n);
     assert_true(n > 1);
@@ -181,7 +181,7 @@ static void reading_spans_of_a_card_commands_no_rank(void **state)
     }
     assert_int_equal(lariat_trace_lost(e, 0), 0);
     lariat_trace_stop(e); /* there is nothing left to do */
-    assert_int_equal(atomic_load(&e->go.value), commands);
+    assert_int_equal(atomic_load(&e->ranks.go.value), commands);
     assert_int_equal(n_moments, looks);
     assert_int_equal(lariat_engine_close(e), LARIAT_OK);
 }

@@ -88,13 +88,13 @@ static void write_by_steps(trial *t)
 
     assert_non_null(logits);
     for (int n = 1; n;) {
-        lariat_item items[SESSIONS];
+        lariat_work items[SESSIONS];
         n = 0;
         for (int i = 0; i < t->n; i++) {
             writing *w = &t->texts[i];
             w->stopped = w->stopped || lariat_session_length(w->session) == CAPACITY;
             if (!w->stopped) {
-                items[n] = (lariat_item){.session = w->session, .tokens = next_of(w), .count = w->n ? 1 : prompts[i], .n_logits = 1,
+                items[n] = (lariat_work){.session = w->session, .tokens = next_of(w), .count = w->n ? 1 : prompts[i], .n_logits = 1,
                                          .logits = logits + (int64_t)n * vocab};
                 t->live[n++] = w;
             }
@@ -117,7 +117,7 @@ static bool on_token(void *user, int32_t item, int32_t token)
     assert_false(w->stopped);
     take(w, token);
     if (++t->tokens == t->cancel_at) {
-        lariat_engine_cancel(t->engine);
+        lariat_session_cancel(w->session);
     }
     return !w->stopped;
 }

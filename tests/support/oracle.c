@@ -107,7 +107,7 @@ double oracle_prefill(const oracle *o, const oracle_case *c, lariat_engine *e, l
     /* All rows where the loss is asked for, otherwise only those that are compared. */
     int64_t rows = isnan(c->nll) ? c->rows : c->length;
     float *logits = malloc((size_t)(rows * o->vocab) * sizeof *logits);
-    lariat_item item = {.session = s, .tokens = c->tokens, .count = c->length, .n_logits = rows, .logits = logits};
+    lariat_work item = {.session = s, .tokens = c->tokens, .count = c->length, .n_logits = rows, .logits = logits};
     const float *compared = logits + (rows - c->rows) * o->vocab;
     double worst = 0;
 
@@ -139,7 +139,7 @@ int oracle_greedy(const oracle *o, const oracle_case *c, lariat_engine *e, laria
             best = last[k] > last[best] ? k : best;
         }
         assert_int_equal(best, c->greedy[i]);
-        lariat_item item = {.session = s, .tokens = &best, .count = 1, .n_logits = 1, .logits = last};
+        lariat_work item = {.session = s, .tokens = &best, .count = 1, .n_logits = 1, .logits = last};
         assert_int_equal(lariat_step(e, &item, 1), LARIAT_OK);
     }
     return i;

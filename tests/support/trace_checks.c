@@ -42,7 +42,7 @@ static lariat_engine *open_ring(lariat_options where, int32_t ranks, way w)
 
 static void step(lariat_engine *e, lariat_session *s, const int32_t *tokens, int64_t n, float *logits)
 {
-    lariat_item item = {.session = s, .tokens = tokens, .count = n, .n_logits = 1, .logits = logits};
+    lariat_work item = {.session = s, .tokens = tokens, .count = n, .n_logits = 1, .logits = logits};
 
     assert_int_equal(lariat_step(e, &item, 1), LARIAT_OK);
 }
@@ -341,7 +341,7 @@ static void cancel_after_the_second_pass(void *user, int64_t done, int64_t total
 {
     (void)total;
     if (done >= 2 * TOKENS / 3) {
-        lariat_engine_cancel(user);
+        lariat_session_cancel(user);
     }
 }
 
@@ -355,8 +355,8 @@ static void a_pass_that_was_cancelled_leaves_no_spans(lariat_options where)
 
     assert_int_equal(lariat_session_open(e, 0, &s), LARIAT_OK);
     assert_int_equal(lariat_trace_start(e, 0), LARIAT_OK);
-    lariat_engine_on_progress(e, cancel_after_the_second_pass, e);
-    lariat_item item = {.session = s, .tokens = tokens, .count = TOKENS};
+    lariat_engine_on_progress(e, cancel_after_the_second_pass, s);
+    lariat_work item = {.session = s, .tokens = tokens, .count = TOKENS};
     assert_int_equal(lariat_step(e, &item, 1), LARIAT_CANCELLED);
     lariat_engine_on_progress(e, NULL, NULL);
     step(e, s, tokens, TOKENS, logits);

@@ -532,9 +532,9 @@ static int bench_model(const options *o)
     int rc = describe_model(&b);
     rc = rc ? rc : make_rows(&b);
     if (rc == 0) {
-        signals_hold(!o->plan);
+        signals_hold(!o->plan, false);
         rc = o->plan ? output_flush() : measure(&b);
-        signals_hold(false);
+        signals_hold(false, false);
     }
     bench_close(&b);
     return rc;

@@ -93,9 +93,9 @@ static int measure_rings(const options *o, table *t)
 int hops_table(const options *o)
 {
     table t = {.format = (table_format)o->format};
-    signals_hold(true);
+    signals_hold(true, false);
     int rc = measure_rings(o, &t);
     int ended = ferror(stdout) ? 0 : table_end(&t); /* what was measured is a whole list; what cannot be written was said once */
-    signals_hold(false);
+    signals_hold(false, false);
     return rc ? rc : ended;
 }

@@ -68,14 +68,15 @@ int measurement_open(const options *o, row *r, measurement *m)
     }
     m->vocab = lariat_engine_model(m->engine)->vocab;
     r->plan = *lariat_engine_plan(m->engine);
-    signals_cancel(m->engine, false);
     int rc = open_texts(m);
-    return rc ? rc : open_sessions(m);
+    rc = rc ? rc : open_sessions(m);
+    signals_cancel(rc == 0 ? m->sessions[0] : NULL);
+    return rc;
 }
 
 void measurement_close(measurement *m)
 {
-    signals_cancel(NULL, false);
+    signals_cancel(NULL);
     for (int64_t b = 0; b < m->cell.batch; b++) {
         if (m->samplers) {
             lariat_sampler_close(m->samplers[b]);
@@ -189,7 +190,7 @@ static int run(measurement *m, int64_t n_prompt, int64_t n_gen, sample *out)
 static int read_texts(measurement *m, int64_t from, int64_t count, float *logits)
 {
     for (int64_t b = 0; b < m->cell.batch; b++) {
-        m->items[b] = (lariat_item){.session = m->sessions[b],
+        m->items[b] = (lariat_work){.session = m->sessions[b],
                                     .tokens = m->texts + b * m->stride + from,
                                     .count = count,
                                     .n_logits = logits ? 1 : 0,

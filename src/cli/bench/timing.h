@@ -16,7 +16,7 @@ typedef struct measurement {
     int64_t stride, begin;
     int64_t *made;             /* [batch]: tokens that were made */
     lariat_reply *replies;     /* [batch] */
-    lariat_item *items;        /* [batch] */
+    lariat_work *items;        /* [batch] */
 } measurement;
 
 /* Opens an engine for r->cell. Where it does not fit into memory r->reason says so, *m has no engine, and 0 is returned: that is

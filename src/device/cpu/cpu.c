@@ -95,6 +95,14 @@ static void cpu_copy(device *dev, void *to, const void *from, size_t bytes)
     memcpy(to, from, bytes);
 }
 
+static void cpu_copy_rows(device *dev, void *to, const void *from, size_t bytes, size_t stride, int64_t rows)
+{
+    (void)dev;
+    for (int64_t i = 0; i < rows; i++) {
+        memcpy((unsigned char *)to + (size_t)i * stride, (const unsigned char *)from + (size_t)i * stride, bytes);
+    }
+}
+
 static lariat_status cpu_finish(device *dev)
 {
     (void)dev;
@@ -112,6 +120,7 @@ static const device_ops cpu_ops = {
     .release = cpu_release,
     .upload = cpu_copy,
     .download = cpu_copy,
+    .copy = cpu_copy_rows,
     .finish = cpu_finish,
     .poll = cpu_poll,
     .embed = cpu_embed,

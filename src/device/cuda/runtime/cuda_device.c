@@ -94,6 +94,19 @@ static void op_download(device *dev, void *to, const void *from, size_t bytes)
     cuda_download(d, to, from, bytes);
 }
 
+/* A 2D copy has a largest pitch, that of 2^31 bytes: rows that are further apart go one by one. */
+static void op_copy(device *dev, void *to, const void *from, size_t bytes, size_t stride, int64_t rows)
+{
+    cuda_device *d = of(dev);
+    int64_t together = stride < INT32_MAX ? rows : 1;
+
+    for (int64_t i = 0; i < rows; i += together) {
+        size_t at = (size_t)i * stride, pitch = together > 1 ? stride : bytes;
+        cuda_note(d, cudaMemcpy2DAsync((unsigned char *)to + at, pitch, (const unsigned char *)from + at, pitch, bytes,
+                                       (size_t)together, cudaMemcpyDeviceToDevice, d->stream), "copy");
+    }
+}
+
 static lariat_status op_make_random(device *dev, const matrix *to, dtype type, uint64_t seed)
 {
     cuda_device *d = of(dev);
@@ -340,6 +353,7 @@ static const device_ops cuda_ops = {
     .release = op_release,
     .upload = op_upload,
     .download = op_download,
+    .copy = op_copy,
     .load = cuda_load_matrix,
     .make_random = op_make_random,
     .finish = op_finish,

@@ -1,8 +1,8 @@
 /* The devices that a ring is laid on: the CPUs of this process, or GPUs. The one place of the engine that knows kinds of
    devices.
    Rests on device/cpu/cpu.h, device/gpu.h and the transports of comm/. Used by plan.c and engine.c. */
-#ifndef ENGINE_MACHINE_H
-#define ENGINE_MACHINE_H
+#ifndef ENGINE_PLACEMENT_H
+#define ENGINE_PLACEMENT_H
 
 #include "base/cpus.h"
 #include "comm/gpu_transport.h"
@@ -10,7 +10,7 @@
 #include "lariat/lariat.h"
 #include "model/transformer.h"
 
-typedef struct machine {
+typedef struct placement {
     lariat_device kind; /* CPU or CUDA */
     char name[96];
     dtype act;          /* of activations; on GPUs also of weights and of the cache */
@@ -22,34 +22,34 @@ typedef struct machine {
     int32_t cards[LARIAT_CARDS_MAX];
     int64_t card_free[LARIAT_CARDS_MAX];
     int32_t card_node[LARIAT_CARDS_MAX]; /* the system's number of a card's NUMA node, negative where it tells none */
-} machine;
+} placement;
 
 /* Chooses by the options and by what there is; the model's own type of weights decides that of a run on GPUs. */
-lariat_status machine_choose(const lariat_options *o, dtype weight_type, machine *out);
+lariat_status placement_choose(const lariat_options *o, dtype weight_type, placement *out);
 
 /* The card of a rank, as an index into cards: ranks are dealt out in order. */
-int32_t machine_card(const machine *m, int32_t n_ranks, int32_t rank);
+int32_t placement_card(const placement *m, int32_t n_ranks, int32_t rank);
 
 /* The NUMA node of each rank, [n_ranks], as an index into the CPUs' nodes: on GPUs the card's own, on CPUs see cpus_place. */
-void machine_place(const machine *m, const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[]);
+void placement_nodes(const placement *m, const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[]);
 
 /* For predictions, which must be the same on every run: what one rank reads and computes a second. Only their ratios matter. */
-double machine_read_rate(const machine *m);
-double machine_flops(const machine *m);
-comm_speed machine_speed(const machine *m);
+double placement_read_rate(const placement *m);
+double placement_flops(const placement *m);
+comm_speed placement_speed(const placement *m);
 
 /* Bytes that a rank's device takes for itself, and its end of the transport; bytes that all of them share on the host, which on
    GPUs are pinned. */
-size_t machine_device_bytes(const machine *m, int32_t threads);
-size_t machine_endpoint_bytes(const machine *m, const comm_setup *s);
-size_t machine_shared_bytes(const machine *m, const comm_setup *s);
+size_t placement_device_bytes(const placement *m, int32_t threads);
+size_t placement_endpoint_bytes(const placement *m, const comm_setup *s);
+size_t placement_shared_bytes(const placement *m, const comm_setup *s);
 
-lariat_status machine_open_device(const machine *m, int32_t n_ranks, int32_t rank, int32_t threads, device **out);
+lariat_status placement_open_device(const placement *m, int32_t n_ranks, int32_t rank, int32_t threads, device **out);
 
 /* The transport of all ranks, on GPUs apart from the caller's thread. reset and close: as comm.h has them; NULL is
    allowed for close. */
-lariat_status machine_open_transport(const machine *m, const comm_setup *s, comm_group **out);
-void machine_reset_transport(const machine *m, comm_group *g);
-void machine_close_transport(const machine *m, comm_group *g);
+lariat_status placement_open_transport(const placement *m, const comm_setup *s, comm_group **out);
+void placement_reset_transport(const placement *m, comm_group *g);
+void placement_close_transport(const placement *m, comm_group *g);
 
 #endif

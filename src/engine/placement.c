@@ -1,6 +1,6 @@
 /* Choosing devices, and opening them.
-   Rests on device/cpu/cpu.h, device/gpu.h, comm/gpu_transport.h. See machine.h. */
-#include "engine/machine.h"
+   Rests on device/cpu/cpu.h, device/gpu.h, comm/gpu_transport.h. See placement.h. */
+#include "engine/placement.h"
 
 #include "device/cpu/cpu.h"
 #include "device/gpu.h"
@@ -11,7 +11,7 @@
 
 /* --- CPUs --- */
 
-static lariat_status choose_cpu(const lariat_options *o, machine *out)
+static lariat_status choose_cpu(const lariat_options *o, placement *out)
 {
     if (o->n_cards) {
         return fail(LARIAT_BAD_ARGUMENT, "devices: CPUs have no numbers; name GPUs only, or leave --devices out");
@@ -19,7 +19,7 @@ static lariat_status choose_cpu(const lariat_options *o, machine *out)
     if (o->dtype != LARIAT_DTYPE_AUTO && o->dtype != LARIAT_DTYPE_F32) {
         return fail(LARIAT_BAD_ARGUMENT, "dtype: CPUs compute in f32 from the weights as they are stored; leave --dtype out");
     }
-    *out = (machine){.kind = LARIAT_DEVICE_CPU, .act = DTYPE_F32};
+    *out = (placement){.kind = LARIAT_DEVICE_CPU, .act = DTYPE_F32};
     snprintf(out->name, sizeof out->name, "CPU");
     return LARIAT_OK;
 }
@@ -59,7 +59,7 @@ static int32_t cards_used(const lariat_options *o, int32_t n)
 }
 
 /* Those that are named, all of which must be there: what they are comes into `seen`. */
-static lariat_status take_named_cards(const lariat_options *o, int n, machine *out, cuda_card seen[])
+static lariat_status take_named_cards(const lariat_options *o, int n, placement *out, cuda_card seen[])
 {
     for (int32_t i = 0; i < o->n_cards; i++) {
         out->cards[i] = o->cards[i];
@@ -84,7 +84,7 @@ static lariat_status take_named_cards(const lariat_options *o, int n, machine *o
 
 /* The first that can be used: neither an old card beside a good one nor one that another process holds is a reason to stop.
    Cards that no rank needs are not looked at, since that opens a context on them. */
-static lariat_status take_usable_cards(const lariat_options *o, int n, machine *out, cuda_card seen[])
+static lariat_status take_usable_cards(const lariat_options *o, int n, placement *out, cuda_card seen[])
 {
     int32_t wanted = cards_used(o, LARIAT_CARDS_MAX), found = 0;
     lariat_status refused = LARIAT_UNSUPPORTED; /* of the first that was */
@@ -107,7 +107,7 @@ static lariat_status take_usable_cards(const lariat_options *o, int n, machine *
 }
 
 /* Their free memory, and whether they can read one another's. */
-static void note_cards(machine *m, const cuda_card seen[])
+static void note_cards(placement *m, const cuda_card seen[])
 {
     for (int32_t i = 0; i < m->n_cards; i++) {
         m->card_free[i] = (int64_t)seen[i].free;
@@ -123,19 +123,19 @@ static void note_cards(machine *m, const cuda_card seen[])
 typedef struct choice {
     const lariat_options *o;
     dtype weight_type;
-    machine *out;
+    placement *out;
 } choice;
 
 static lariat_status choose_gpus(void *arg)
 {
     const choice *c = arg;
     const lariat_options *o = c->o;
-    machine *out = c->out;
+    placement *out = c->out;
     cuda_card seen[LARIAT_CARDS_MAX];
     int n;
 
     *out =
-        (machine){.kind = LARIAT_DEVICE_CUDA, .act = type_of_run(o, c->weight_type), .through_host = o->hops == LARIAT_HOPS_HOST};
+        (placement){.kind = LARIAT_DEVICE_CUDA, .act = type_of_run(o, c->weight_type), .through_host = o->hops == LARIAT_HOPS_HOST};
     TRY(gpu_module(&out->cuda));
     TRY(comm_gpu_find(&out->transport));
     TRY(out->cuda->count(&n));
@@ -145,7 +145,7 @@ static lariat_status choose_gpus(void *arg)
     return LARIAT_OK;
 }
 
-lariat_status machine_choose(const lariat_options *o, dtype weight_type, machine *out)
+lariat_status placement_choose(const lariat_options *o, dtype weight_type, placement *out)
 {
     if (o->n_cards < 0 || o->n_cards > LARIAT_CARDS_MAX) {
         return fail(LARIAT_BAD_ARGUMENT, "devices: %d are out of range, name up to %d", o->n_cards, LARIAT_CARDS_MAX);
@@ -158,52 +158,52 @@ lariat_status machine_choose(const lariat_options *o, dtype weight_type, machine
     return gpus ? run_apart(choose_gpus, &c) : choose_cpu(o, out);
 }
 
-int32_t machine_card(const machine *m, int32_t n_ranks, int32_t rank)
+int32_t placement_card(const placement *m, int32_t n_ranks, int32_t rank)
 {
     return (int32_t)((int64_t)rank * m->n_cards / n_ranks);
 }
 
-void machine_place(const machine *m, const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[])
+void placement_nodes(const placement *m, const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[])
 {
     if (m->kind != LARIAT_DEVICE_CUDA) {
         cpus_place(c, n_ranks, threads, node);
         return;
     }
     for (int32_t r = 0; r < n_ranks; r++) {
-        node[r] = cpus_node(c, m->card_node[machine_card(m, n_ranks, r)]);
+        node[r] = cpus_node(c, m->card_node[placement_card(m, n_ranks, r)]);
     }
 }
 
 /* --- what they can do --- */
 
-double machine_read_rate(const machine *m)
+double placement_read_rate(const placement *m)
 {
     return m->kind == LARIAT_DEVICE_CUDA ? 3e12 : 10e9; /* an H100; a server CPU's core */
 }
 
-double machine_flops(const machine *m)
+double placement_flops(const placement *m)
 {
     return m->kind == LARIAT_DEVICE_CUDA ? 500e12 : 60e9;
 }
 
-comm_speed machine_speed(const machine *m)
+comm_speed placement_speed(const placement *m)
 {
     return m->kind == LARIAT_DEVICE_CUDA ? m->transport->speed(m->through_host) : comm_threads_speed();
 }
 
 /* --- what they take --- */
 
-size_t machine_device_bytes(const machine *m, int32_t threads)
+size_t placement_device_bytes(const placement *m, int32_t threads)
 {
     return m->kind == LARIAT_DEVICE_CUDA ? m->cuda->memory() : cpu_device_memory(threads);
 }
 
-size_t machine_endpoint_bytes(const machine *m, const comm_setup *s)
+size_t placement_endpoint_bytes(const placement *m, const comm_setup *s)
 {
     return m->kind == LARIAT_DEVICE_CUDA ? m->transport->memory(s, m->through_host) : 0;
 }
 
-size_t machine_shared_bytes(const machine *m, const comm_setup *s)
+size_t placement_shared_bytes(const placement *m, const comm_setup *s)
 {
     if (m->kind != LARIAT_DEVICE_CUDA) {
         return comm_threads_memory(s);
@@ -214,10 +214,10 @@ size_t machine_shared_bytes(const machine *m, const comm_setup *s)
 
 /* --- opening --- */
 
-lariat_status machine_open_device(const machine *m, int32_t n_ranks, int32_t rank, int32_t threads, device **out)
+lariat_status placement_open_device(const placement *m, int32_t n_ranks, int32_t rank, int32_t threads, device **out)
 {
     if (m->kind == LARIAT_DEVICE_CUDA) {
-        return m->cuda->open(m->cards[machine_card(m, n_ranks, rank)], m->act, out);
+        return m->cuda->open(m->cards[placement_card(m, n_ranks, rank)], m->act, out);
     }
     return cpu_device_open(threads, CPU_BEST, out);
 }
@@ -225,7 +225,7 @@ lariat_status machine_open_device(const machine *m, int32_t n_ranks, int32_t ran
 /* --- the transport --- */
 
 typedef struct transport_opening {
-    const machine *m;
+    const placement *m;
     const comm_setup *s;
     comm_group **out;
 } transport_opening;
@@ -236,12 +236,12 @@ static lariat_status open_between_cards(void *arg)
     int32_t ordinals[LARIAT_RANKS_MAX], n = t->s->n_ranks;
 
     for (int32_t r = 0; r < n; r++) {
-        ordinals[r] = t->m->cards[machine_card(t->m, n, r)];
+        ordinals[r] = t->m->cards[placement_card(t->m, n, r)];
     }
     return t->m->transport->open(t->s, ordinals, t->m->through_host, t->out);
 }
 
-lariat_status machine_open_transport(const machine *m, const comm_setup *s, comm_group **out)
+lariat_status placement_open_transport(const placement *m, const comm_setup *s, comm_group **out)
 {
     transport_opening t = {m, s, out};
 
@@ -261,19 +261,19 @@ static lariat_status close_group(void *g)
 }
 
 /* Without memory for a thread it is done here all the same: what is left open would be worse. */
-static void apart_if_cards(const machine *m, lariat_status (*fn)(void *g), comm_group *g)
+static void apart_if_cards(const placement *m, lariat_status (*fn)(void *g), comm_group *g)
 {
     if (m->kind != LARIAT_DEVICE_CUDA || run_apart(fn, g) != LARIAT_OK) {
         (void)fn(g);
     }
 }
 
-void machine_reset_transport(const machine *m, comm_group *g)
+void placement_reset_transport(const placement *m, comm_group *g)
 {
     apart_if_cards(m, reset, g);
 }
 
-void machine_close_transport(const machine *m, comm_group *g)
+void placement_close_transport(const placement *m, comm_group *g)
 {
     if (g) {
         apart_if_cards(m, close_group, g);

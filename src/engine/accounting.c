@@ -1,0 +1,92 @@
+/* What the engine's passes came to: counters of operations and bytes, and those of the ranks' endpoints.
+   Rests on comm/comm.h. See engine.h. */
+#include "engine/engine.h"
+
+/* Bytes of the weights that a pass by slices reads, over all ranks. On GPUs matrices have the type of the run. */
+static double bytes_read(const lariat_engine *e, const pass_input *in, double layer_elements)
+{
+    const model_config *c = &e->model->config;
+    const model_weights *w = &e->model->weights;
+    bool cards = e->plan.shown.cards > 0;
+    dtype act = e->plan.placement.act;
+    double head_bytes = (double)dtype_row_bytes(cards ? act : w->head.type, c->d_model) * c->vocab;
+    double embedding_bytes = c->tied_head ? 0 : (double)dtype_row_bytes(w->embedding.type, c->d_model) * c->vocab;
+    double layer_bytes = cards ? layer_elements * (double)dtype_block_bytes(act)
+                               : (double)e->model->weight_bytes - head_bytes - embedding_bytes;
+
+    return layer_bytes + (in->n_outputs ? head_bytes : 0);
+}
+
+/* Keys that n queries from a position on see, all of them together. */
+static double keys_seen(int64_t first, int64_t n)
+{
+    return (double)n * (double)first + (double)n * (double)(n + 1) / 2;
+}
+
+/* Rows, and the keys that they see, which go no further than their own keys and values in the last layer. */
+static void count_ended(const pass_input *in, double *rows, double *keys)
+{
+    const pass *p = in->plan;
+
+    *rows = *keys = 0;
+    for (int32_t r = 0; r < p->n_ranks && p->layout == PASS_BY_TOKENS; r++) {
+        if (pass_goes_on(in, r)) {
+            continue;
+        }
+        for (int32_t i = p->run_begin[r]; i < p->run_begin[r + 1]; i++) {
+            *rows += (double)p->runs[i].count;
+            *keys += keys_seen(p->runs[i].first, p->runs[i].count);
+        }
+    }
+}
+
+void account_pass(lariat_engine *e, const pending_pass *pending)
+{
+    const pass_input *in = &pending->input;
+    const pass *p = in->plan;
+    const model_config *c = &e->model->config;
+    double head = (double)c->d_model * c->vocab;
+    /* elements of a layer: what makes keys and values, and all else */
+    double kv = 2.0 * c->d_model * c->head_dim * c->n_kv_heads;
+    double others = 2.0 * c->d_model * c->head_dim * c->n_heads + 3.0 * c->d_model * c->d_ff;
+    double keys = 0, ended, ended_keys;
+
+    for (int32_t i = 0; i < p->n_parts; i++) {
+        keys += keys_seen(p->parts[i].first, p->parts[i].count);
+    }
+    count_ended(in, &ended, &ended_keys);
+    e->stats.flops += 2 * (kv + others) * (double)c->n_layers * (double)p->n_tokens - 2 * others * ended +
+                      2 * head * (double)in->n_outputs +
+                      4.0 * c->n_heads * c->head_dim * ((double)c->n_layers * keys - ended_keys);
+    if (p->layout == PASS_BY_SLICES) {
+        e->stats.passes_slices++;
+        e->stats.weight_bytes_read += bytes_read(e, in, (double)c->n_layers * (kv + others));
+        return;
+    }
+    e->stats.passes_tokens++;
+    e->stats.passes_kv += p->side == PASS_KV;
+    e->stats.passes_q += p->side == PASS_Q;
+}
+
+void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
+{
+    *out = e->stats;
+    for (int32_t i = 0; i < e->ranks.n; i++) {
+        comm_counters c = comm_counted(e->ranks.list[i].comm);
+        out->hops += c.hops;
+        out->hop_bytes = c.hop_bytes > out->hop_bytes ? c.hop_bytes : out->hop_bytes;
+        out->wait_s = c.wait_s > out->wait_s ? c.wait_s : out->wait_s;
+        out->hop_s += c.hop_s;
+        out->hop_wait_s += c.hop_wait_s;
+    }
+    out->hops_hidden = out->hops == 0 ? -1 : out->hop_s > 0 ? 1 - out->hop_wait_s / out->hop_s : 1;
+    for (int32_t i = 0; i < e->ranks.n; i++) {
+        const transformer *t = &e->local[i].transformer;
+        int64_t held = (int64_t)t->ring.shard.memory.size;
+        int64_t rest = (int64_t)(t->memory.size + t->lists.size + t->ring.memory.size + t->ring.lists.size +
+                                 placement_device_bytes(&e->plan.placement, e->ranks.list[i].threads) +
+                                 placement_endpoint_bytes(&e->plan.placement, &e->plan.transport));
+        out->shard_bytes = held > out->shard_bytes ? held : out->shard_bytes;
+        out->activation_bytes = rest > out->activation_bytes ? rest : out->activation_bytes;
+    }
+}

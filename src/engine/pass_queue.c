@@ -1,0 +1,219 @@
+/* Passes from submit to collect: at most two are under way, carried out in the order in which they were submitted.
+   Rests on requests.c (the plan), ranks.h (who carries it out) and accounting.c. See engine.h, and lariat/lariat.h for what a
+   caller may rely on. */
+#include "engine/engine.h"
+
+#include <string.h>
+
+/* --- on the ranks --- */
+
+static lariat_status rank_pass(local_rank *r, void *pending)
+{
+    const pending_pass *p = pending;
+    lariat_engine *e = (lariat_engine *)(uintptr_t)p->input.engine;
+
+    return transformer_pass(&e->local[r - r->all->list].transformer, &p->input);
+}
+
+static lariat_status rank_wait(local_rank *r, void *unused)
+{
+    (void)unused;
+    return r->dev->ops->reach(r->dev);
+}
+
+/* --- taking back --- */
+
+static void entry_take_back(pass_entry *x, lariat_status status)
+{
+    lariat_session *s = x->session;
+
+    sequence_restore(&s->seq, s->engine->ranks.ring, &x->before);
+    if (x->sampler) {
+        sampler_take_back(x->sampler, 1);
+    }
+    s->row = x->row_before;
+    s->under_way--;
+    x->status = status;
+}
+
+void session_take_back(lariat_session *s, int64_t length, lariat_status status)
+{
+    lariat_engine *e = s->engine;
+
+    for (uint32_t i = e->n_submitted; s->under_way && i != e->n_collected; i--) { /* the newest first */
+        pending_pass *p = &e->passes[(i - 1) % 2];
+        for (int32_t k = 0; k < p->n; k++) {
+            pass_entry *x = &p->entries[k];
+            if (x->session == s && x->status == LARIAT_OK && x->before.length >= length) {
+                entry_take_back(x, status);
+            }
+        }
+    }
+}
+
+/* After a failure of the ranks no pass that they had begun is left, nor one that goes on from it. */
+static void lose_passes(lariat_engine *e, lariat_status status)
+{
+    for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
+        pending_pass *p = &e->passes[i % 2];
+        for (int32_t k = 0; p->begun && !p->done && k < p->n; k++) {
+            if (p->entries[k].status == LARIAT_OK) {
+                session_take_back(p->entries[k].session, p->entries[k].before.length, status);
+            }
+        }
+        p->status = p->begun && !p->done ? status : p->status;
+        p->done = p->begun;
+    }
+}
+
+/* --- submit --- */
+
+lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t n)
+{
+    pending_pass *p = &e->passes[e->n_submitted % 2];
+
+    if (passes_under_way(e) == 2) {
+        return fail(LARIAT_BUSY, "step: two passes are under way, collect one first");
+    }
+    TRY(requests_plan(e, p, work, n));
+    e->n_submitted++;
+    if (e->plan.shown.cards == 0) {
+        return LARIAT_OK;
+    }
+    p->begun = true;
+    lariat_status status = ranks_run(&e->ranks, rank_pass, p);
+    if (status != LARIAT_OK) {
+        lose_passes(e, status);
+        e->n_submitted--;
+        return status;
+    }
+    account_pass(e, p);
+    return LARIAT_OK;
+}
+
+lariat_status lariat_submit(lariat_engine *e, const lariat_work work[], int32_t n)
+{
+    int64_t total;
+
+    TRY(requests_check(e, work, n, 1, &total));
+    if (total < 1 || total > e->plan.shown.chunk) {
+        return fail(LARIAT_BAD_ARGUMENT, "step: a pass of %lld tokens, give 1 to %d (chunk)", (long long)total,
+                    e->plan.shown.chunk);
+    }
+    return passes_submit(e, work, n);
+}
+
+/* --- collect --- */
+
+/* Is there a session that nobody has cancelled? */
+static bool is_wanted(const pending_pass *p)
+{
+    for (int32_t i = 0; i < p->n; i++) {
+        if (p->entries[i].status == LARIAT_OK && !atomic_load(&p->entries[i].session->cancelled)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Tokens that the pass before has chosen meanwhile; of sessions that were taken back any id will do. */
+static void begin_on_cpus(pending_pass *p)
+{
+    p->begun = true;
+    for (int32_t i = 0; i < p->n; i++) {
+        if (p->entries[i].chained) {
+            p->tokens[p->plan.parts[i].token] = p->entries[i].status == LARIAT_OK ? p->entries[i].session->token : 0;
+        }
+    }
+}
+
+/* One session's result. */
+static lariat_result conclude(pass_entry *x, const pending_pass *p)
+{
+    lariat_session *s = x->session;
+    int32_t token = -1;
+
+    if (x->status == LARIAT_OK && atomic_load(&s->cancelled)) {
+        session_take_back(s, x->before.length, fail(LARIAT_CANCELLED, "stopped"));
+    }
+    if (x->status == LARIAT_OK && x->sampler) {
+        token = p->chosen[x->output];
+        if (token < 0) {
+            session_take_back(s, x->before.length, sample_failed());
+        }
+    }
+    if (x->status == LARIAT_OK) {
+        s->under_way--;
+        s->token = token;
+        s->is_new = token >= 0;
+    }
+    return (lariat_result){.session = s, .user = x->user, .status = x->status, .token = token};
+}
+
+lariat_status passes_carry_out(lariat_engine *e, uint32_t number)
+{
+    pending_pass *p = &e->passes[number % 2];
+    lariat_status status = LARIAT_OK;
+
+    if (p->status != LARIAT_OK) {
+        return fail(p->status, "step: the pass was lost when another one failed, submit it again");
+    }
+    if (p->begun && !p->done) {
+        status = ranks_run(&e->ranks, rank_wait, NULL);
+    } else if (!p->begun && is_wanted(p)) {
+        begin_on_cpus(p);
+        status = ranks_run(&e->ranks, rank_pass, p);
+        if (status == LARIAT_OK) {
+            account_pass(e, p);
+        }
+    }
+    if (status != LARIAT_OK) {
+        lose_passes(e, status);
+    }
+    p->begun = p->done = true;
+    return status;
+}
+
+lariat_status passes_conclude(lariat_engine *e, lariat_status status)
+{
+    pending_pass *p = &e->passes[e->n_collected++ % 2];
+
+    e->n_results = p->n;
+    for (int32_t i = 0; i < p->n; i++) {
+        e->results[i] = conclude(&p->entries[i], p);
+        status = status == LARIAT_OK ? e->results[i].status : status;
+    }
+    return status;
+}
+
+lariat_status lariat_collect(lariat_engine *e, lariat_result results[], int32_t room, int32_t *n)
+{
+    int32_t needed = e->passes[e->n_collected % 2].n;
+
+    *n = 0;
+    if (passes_under_way(e) == 0) {
+        return LARIAT_OK;
+    }
+    if (room < needed) {
+        return fail(LARIAT_BAD_ARGUMENT, "collect: the oldest pass has %d results, there is room for %d; nothing was collected",
+                    needed, room);
+    }
+    lariat_status status = passes_carry_out(e, e->n_collected);
+    (void)passes_conclude(e, status); /* each result has its own */
+    memcpy(results, e->results, (size_t)needed * sizeof *results);
+    *n = needed;
+    return status == LARIAT_CANCELLED ? LARIAT_OK : status;
+}
+
+lariat_status passes_drop(lariat_engine *e)
+{
+    lariat_status status = LARIAT_OK;
+
+    while (passes_under_way(e)) {
+        lariat_status lost = e->passes[e->n_collected % 2].status; /* its reason was told */
+        lariat_status one = lost == LARIAT_OK ? passes_carry_out(e, e->n_collected) : lost;
+        (void)passes_conclude(e, one);
+        status = status == LARIAT_OK ? one : status;
+    }
+    return status;
+}

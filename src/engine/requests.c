@@ -1,0 +1,209 @@
+/* From what is asked for to the plan of a pass: checks, runs and slots, tokens, outputs.
+   Rests on ring/cache.h (the plan of a pass). See engine.h; pass_queue.c carries the plan out. */
+#include "engine/engine.h"
+
+/* --- checks --- */
+
+static lariat_status check_tokens(const lariat_engine *e, const lariat_work *w, int32_t index, int64_t least)
+{
+    const lariat_session *s = w->session;
+    bool chained = w->count == 1 && !w->tokens && (s->under_way ? s->row : s->token) >= 0;
+    int32_t vocab = e->model->config.vocab;
+
+    if (w->count < least || (w->count && !w->tokens && !chained)) {
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "step: item %d has %lld tokens, which makes no sense, give %lld or more and their ids; none for one token "
+                    "only where the session's newest pass chooses it",
+                    index, (long long)w->count, (long long)least);
+    }
+    if (w->count > s->seq.capacity - s->seq.length) {
+        return fail(LARIAT_CONTEXT_FULL,
+                    "step: %lld more tokens do not fit: the session holds %lld of %lld positions; open it larger (-c)",
+                    (long long)w->count, (long long)s->seq.length, (long long)s->seq.capacity);
+    }
+    for (int64_t i = 0; i < w->count && w->tokens; i++) {
+        if (w->tokens[i] < 0 || w->tokens[i] >= vocab) {
+            return fail(
+                LARIAT_BAD_ARGUMENT,
+                "step: token %lld is id %d, the vocabulary has ids 0 to %d: encode the text with the model's own tokenizer",
+                (long long)i, w->tokens[i], vocab - 1);
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* What is wanted of an item, beside the others: a pass chooses tokens or gives logits. */
+static lariat_status check_outputs(const lariat_engine *e, const lariat_work *w, int32_t index, bool *choose, bool *logits)
+{
+    if (w->n_logits < 0 || w->n_logits > w->count || (w->n_logits && !w->logits)) {
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "step: item %d wants %lld rows of logits of its %lld tokens, ask for that many at most", index,
+                    (long long)w->n_logits, (long long)w->count);
+    }
+    if (w->sampler && sampler_vocab(w->sampler) != e->model->config.vocab) {
+        return fail(LARIAT_BAD_ARGUMENT, "step: item %d has a sampler for a vocabulary of %d, open one for %d", index,
+                    sampler_vocab(w->sampler), e->model->config.vocab);
+    }
+    *choose = *choose || w->sampler;
+    *logits = *logits || w->n_logits;
+    if (*choose && *logits) {
+        return fail(LARIAT_BAD_ARGUMENT, "step: item %d: tokens are chosen or logits are given, one of them for all items", index);
+    }
+    return LARIAT_OK;
+}
+
+/* Lists the sessions, so that one named twice is found, and forgets their cancels. Others may be in a list of another engine. */
+static lariat_status list_sessions(const lariat_engine *e, const lariat_work work[], int32_t n)
+{
+    int32_t listed = 0;
+
+    while (listed < n && work[listed].session->engine == e && !work[listed].session->listed) {
+        lariat_session *s = work[listed++].session;
+        s->listed = true;
+        if (s->under_way == 0) {
+            atomic_store(&s->cancelled, false);
+        }
+    }
+    for (int32_t i = 0; i < listed; i++) {
+        work[i].session->listed = false;
+    }
+    return listed == n ? LARIAT_OK
+                       : fail(LARIAT_BAD_ARGUMENT,
+                              "step: the session of item %d belongs to another engine or item, give each session once, to its own "
+                              "engine",
+                              listed);
+}
+
+lariat_status requests_check(const lariat_engine *e, const lariat_work work[], int32_t n, int64_t least, int64_t *total)
+{
+    bool choose = false, logits = false;
+
+    *total = 0;
+    if (n < 0 || n > e->plan.sessions) {
+        return fail(LARIAT_BAD_ARGUMENT, "step: %d items, the engine was opened for %d sessions: give each session once", n,
+                    e->plan.sessions);
+    }
+    TRY(list_sessions(e, work, n)); /* before anything that takes time: a cancel that comes meanwhile counts */
+    for (int32_t i = 0; i < n; i++) {
+        TRY(check_tokens(e, &work[i], i, least));
+        TRY(check_outputs(e, &work[i], i, &choose, &logits));
+        *total += work[i].count;
+    }
+    return LARIAT_OK;
+}
+
+/* --- the plan --- */
+
+static pass_side side_of(const lariat_engine *e, const pass *p)
+{
+    if (e->plan.shown.pass != LARIAT_PASS_AUTO) {
+        return e->plan.shown.pass == LARIAT_PASS_Q && e->plan.setup.pass_q ? PASS_Q : PASS_KV;
+    }
+    return plan_side(&e->plan.costs, p->parts, p->n_parts);
+}
+
+/* A token that a pass under way chooses has no id yet. On GPUs that pass is the last one before this, so that the ranks find its
+   token by its output; on CPUs it is known when this one is computed. */
+static void list_tokens(const lariat_engine *e, pending_pass *p, const lariat_work work[])
+{
+    for (int32_t i = 0; i < p->n; i++) {
+        const lariat_session *s = work[i].session;
+        int32_t *to = p->tokens + p->plan.parts[i].token;
+        p->entries[i].chained = !work[i].tokens && s->under_way && e->plan.shown.cards == 0;
+        for (int64_t k = 0; k < work[i].count; k++) {
+            to[k] = work[i].tokens ? work[i].tokens[k] : s->under_way ? -1 - s->row : s->token;
+        }
+    }
+}
+
+/* Adds the rows [row, row + count) of a part, from index `from` of its tokens on, as far as they have outputs. */
+static void add_outputs(const lariat_engine *e, pending_pass *p, const lariat_work *w, int32_t part, pass_output at, int64_t from,
+                        int64_t count)
+{
+    int64_t first = w->count - (w->sampler ? 1 : w->n_logits);
+
+    for (int64_t k = from < first ? first - from : 0; k < count; k++) {
+        int64_t n = p->input.n_outputs++;
+        p->outputs[n] = (pass_output){.rank = at.rank, .row = at.row + k};
+        if (w->sampler) {
+            p->settings[n] = sampler_next(w->sampler);
+            p->entries[part].output = (int32_t)n;
+        } else {
+            p->outputs[n].logits = w->logits + (from + k - first) * e->model->config.vocab;
+        }
+    }
+}
+
+static void list_outputs(const lariat_engine *e, pending_pass *p, const lariat_work work[])
+{
+    const pass *plan = &p->plan;
+
+    for (int32_t i = 0; plan->layout == PASS_BY_SLICES && i < plan->n_parts; i++) {
+        add_outputs(e, p, &work[i], i, (pass_output){.row = plan->parts[i].token}, 0, plan->parts[i].count);
+    }
+    for (int32_t r = 0; plan->layout == PASS_BY_TOKENS && r < plan->n_ranks; r++) {
+        for (int32_t k = plan->run_begin[r]; k < plan->run_begin[r + 1]; k++) {
+            const pass_run *run = &plan->runs[k];
+            add_outputs(e, p, &work[run->part], run->part, (pass_output){.rank = r, .row = run->row},
+                        run->first - plan->parts[run->part].first, run->count);
+        }
+    }
+}
+
+/* A pass ends between layers when it is of no use to anybody: all of its sessions are cancelled, and those of another one that the
+   ranks have queued, since ending one loses both. */
+static bool is_cancelled(const void *engine)
+{
+    const lariat_engine *e = engine;
+
+    for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
+        const pending_pass *p = &e->passes[i % 2];
+        for (int32_t k = 0; p->begun && !p->done && k < p->n; k++) {
+            const pass_entry *x = &p->entries[k];
+            bool cancelled = x->status != LARIAT_OK || atomic_load_explicit(&x->session->cancelled, memory_order_relaxed);
+            if (cancelled == e->one_call) {
+                return cancelled;
+            }
+        }
+    }
+    return !e->one_call;
+}
+
+lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work work[], int32_t n)
+{
+    int64_t tokens = 0;
+
+    p->n = n;
+    p->begun = p->done = false;
+    p->status = LARIAT_OK;
+    for (int32_t i = 0; i < n; i++) {
+        lariat_session *s = work[i].session;
+        p->entries[i] = (pass_entry){.session = s, .user = work[i].user, .sampler = work[i].sampler, .before = s->seq,
+                                     .row_before = s->row, .output = -1};
+        e->requests[i] = (pass_request){&s->seq, work[i].count};
+        tokens += work[i].count;
+    }
+    p->plan.number = e->n_planned++;
+    pass_plan(&p->plan, tokens <= e->plan.shown.slices_up_to ? PASS_BY_SLICES : PASS_BY_TOKENS, e->requests, n,
+              e->plan.setup.max_rows);
+    if (p->plan.n_tokens < tokens) {
+        for (int32_t i = 0; i < n; i++) {
+            sequence_restore(&work[i].session->seq, p->plan.n_ranks, &p->entries[i].before);
+        }
+        return fail(LARIAT_CONTEXT_FULL, "step: %lld of %lld tokens find no room on their ranks in one pass, submit fewer",
+                    (long long)(tokens - p->plan.n_tokens), (long long)tokens);
+    }
+    p->plan.side = side_of(e, &p->plan);
+    p->input = (pass_input){.plan = &p->plan, .tokens = p->tokens, .outputs = p->outputs, .cancelled = is_cancelled, .engine = e};
+    list_tokens(e, p, work);
+    list_outputs(e, p, work);
+    for (int32_t i = 0; i < n; i++) {
+        work[i].session->row = p->entries[i].output;
+        work[i].session->under_way++;
+        if (work[i].sampler) {
+            p->input.settings = p->settings;
+            p->input.made = p->chosen;
+        }
+    }
+    return LARIAT_OK;
+}
