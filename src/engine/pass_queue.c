@@ -176,13 +176,14 @@ lariat_status passes_carry_out(lariat_engine *e, uint32_t number)
 
 lariat_status passes_conclude(lariat_engine *e, lariat_status status)
 {
-    pending_pass *p = &e->passes[e->n_collected++ % 2];
+    pending_pass *p = &e->passes[e->n_collected % 2];
 
     e->n_results = p->n;
     for (int32_t i = 0; i < p->n; i++) {
         e->results[i] = conclude(&p->entries[i], p);
         status = status == LARIAT_OK ? e->results[i].status : status;
     }
+    e->n_collected++;
     return status;
 }
 
