@@ -205,6 +205,24 @@ void sequence_close(cache *c, sequence *s)
     *s = (sequence){0};
 }
 
+/* By slices a rank gets whole blocks: the one that has the last positions gets the rest of its block; otherwise the next token looks
+   for the least-filled rank. */
+static void find_decode_rank(sequence *s, int32_t n_ranks)
+{
+    s->decode_left = 0;
+    for (int32_t r = 0; r < n_ranks && n_ranks > 1; r++) {
+        const sequence_part *part = &s->parts[r];
+        int64_t n = 0, most = part->used < s->length - s->slices_from ? part->used : s->length - s->slices_from;
+        while (n < most && part->positions[part->used - 1 - n] == s->length - 1 - n) {
+            n++;
+        }
+        if (n % DECODE_BLOCK) {
+            s->decode_rank = r;
+            s->decode_left = DECODE_BLOCK - n % DECODE_BLOCK;
+        }
+    }
+}
+
 void sequence_rewind(sequence *s, int32_t n_ranks, int64_t length)
 {
     for (int32_t r = 0; r < n_ranks; r++) {
@@ -221,7 +239,8 @@ void sequence_rewind(sequence *s, int32_t n_ranks, int64_t length)
         part->used = low;
     }
     s->length = length;
-    s->decode_left = 0; /* the next token looks for the least-filled rank */
+    s->slices_from = length < s->slices_from ? length : s->slices_from;
+    find_decode_rank(s, n_ranks);
 }
 
 void sequence_restore(sequence *s, int32_t n_ranks, const sequence *before)
@@ -229,6 +248,7 @@ void sequence_restore(sequence *s, int32_t n_ranks, const sequence *before)
     sequence_rewind(s, n_ranks, before->length);
     s->decode_rank = before->decode_rank;
     s->decode_left = before->decode_left;
+    s->slices_from = before->slices_from;
 }
 
 lariat_status sequence_fork(cache *c, const sequence *from, int64_t length, sequence *out)
@@ -238,6 +258,8 @@ lariat_status sequence_fork(cache *c, const sequence *from, int64_t length, sequ
         memcpy(out->parts[r].positions, from->parts[r].positions, (size_t)from->parts[r].used * sizeof *from->parts[r].positions);
         out->parts[r].used = from->parts[r].used;
     }
+    out->length = from->length;
+    out->slices_from = from->slices_from;
     sequence_rewind(out, c->n_ranks, length);
     return LARIAT_OK;
 }

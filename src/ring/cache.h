@@ -37,6 +37,7 @@ typedef struct sequence {
     int64_t length, capacity; /* positions */
     int32_t decode_rank;      /* that takes single tokens now */
     int64_t decode_left;      /* how many more it takes */
+    int64_t slices_from;      /* all positions from here on came by slices, in blocks of DECODE_BLOCK */
     sequence_part *parts;     /* [n_ranks] */
 } sequence;
 
@@ -74,9 +75,9 @@ int64_t cache_room(const cache *c);
 /* Reserves slots for `capacity` positions on every rank. */
 lariat_status sequence_open(cache *c, int64_t capacity, sequence *out);
 void sequence_close(cache *c, sequence *s);
-/* Drops all positions from `length` on. */
+/* Drops all positions from `length` on. Where all came in one layout the next ones go to the ranks to which those went. */
 void sequence_rewind(sequence *s, int32_t n_ranks, int64_t length);
-/* Makes it what it was before the passes that came since: the next token goes to the same rank. */
+/* Makes it what it was before the passes that came since. */
 void sequence_restore(sequence *s, int32_t n_ranks, const sequence *before);
 /* Reserves slots for a copy of the first `length` positions of a sequence, of the same capacity, and fills the tables; and copies
    what one rank holds of them. */

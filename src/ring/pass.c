@@ -200,6 +200,7 @@ void pass_plan(pass *p, pass_layout layout, pass_request requests[], int32_t n, 
             fill_slots(p, i, seq, &w->division[k]);
         }
         seq->length += placed;
+        seq->slices_from = layout == PASS_BY_TOKENS ? seq->length : seq->slices_from;
         p->n_tokens += placed;
         requests[i].count = placed;
     }
