@@ -1,7 +1,7 @@
 /* Continues a text: a model opened on a ring of two ranks, one session, one token after the other by lariat_generate.
    Rests on the public interface alone; read on in include/lariat/lariat.h.
 
-       cc generate.c -o generate $(pkg-config --cflags --libs lariat)
+       cc continue_text.c -o generate $(pkg-config --cflags --libs lariat)
        ./generate MODEL "Once upon a time"
 
    MODEL is whatever `lariat -m` takes: a Hugging Face directory, a .gguf file. */

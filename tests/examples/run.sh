@@ -13,11 +13,15 @@ mapfile -t library < <(pkg-config --cflags --libs lariat | xargs -n 1) # which t
 export LD_LIBRARY_PATH=${found%/pkgconfig/*}
 "$compiler" -Wall -Wextra -Wpedantic -Werror "$source" -o "$work/$name" "${library[@]}" -pthread -lm
 
-case $name in
-generate)
-    model=${XDG_CACHE_HOME:-${HOME:-}/.cache}/lariat/SmolLM2-135M-Instruct.Q4_1.gguf
+model=${XDG_CACHE_HOME:-${HOME:-}/.cache}/lariat/SmolLM2-135M-Instruct.Q4_1.gguf
+needs_model() {
     [ -f "$model" ] || { echo "skipped: no $model, scripts/fetch-model.sh fetches it"; exit 77; }
-    # What a program writes with the library is what ours writes with it.
+}
+
+# What a program writes with the library is what ours writes with it.
+case $name in
+continue_text)
+    needs_model
     prompt="The capital of France is"
     text=$("$work/$name" "$model" "$prompt")
     [ -n "$text" ]
@@ -25,6 +29,13 @@ generate)
     status=0
     said=$("$work/$name" "$work/missing" "$prompt" 2>&1) || status=$?
     [ "$status" = 1 ] && [[ $said = "generate: $work/missing: "* ]]
+    ;;
+chat)
+    needs_model
+    questions=$'Name a city.\nAnd another one.\n'
+    text=$("$work/$name" "$model" <<<"${questions%$'\n'}")
+    [ -n "$text" ]
+    [ "$text" = "$("$stage/bin/lariat" chat -q -m "$model" -c 4096 <<<"${questions%$'\n'}")" ]
     ;;
 *)
     "$work/$name"
