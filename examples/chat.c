@@ -7,7 +7,6 @@
 #include <string.h>
 
 enum { CONTEXT = 4096, MESSAGES = 128, LENGTH = 1 << 15 };
-
 static lariat_tokenizer *tokenizer;
 static lariat_stream *stream; /* ids in, whole characters out */
 static int32_t held[CONTEXT + 1], n_held; /* what the session has read, and the answer's tokens */
