@@ -11,9 +11,9 @@
             +--> [ pass 2 ] --> [ pass 1: carried out ] ------------+     a failed or cancelled session
                                                                           is again where it was before
 
-   lariat_step and lariat_generate are loops over these two: the first reads any number of tokens, the second goes on from there,
-   token after token. That the ring spans threads or GPUs (later: processes, hosts) is a property of the engine: this interface does
-   not change with it.
+   lariat_step and lariat_generate are loops over these two: the first reads any number of tokens, the second goes on from
+   there, token after token. That the ring spans threads or GPUs (later: processes, hosts) is a property of the engine: this
+   interface does not change with it.
 
    Calls on one engine and its sessions come from one thread at a time (lariat_session_cancel excepted). Functions that can
    fail return lariat_status and leave the reason in lariat_error(); what they would have opened is NULL then. On GPUs the
@@ -123,7 +123,8 @@ typedef struct lariat_plan {
 } lariat_plan;
 
 /* Reads the model's description, and samples of its tensors' bytes. Returns LARIAT_OK also where total_bytes exceeds
-   available_bytes: the caller decides. LARIAT_NO_MEMORY where ranks on GPUs would pin more of the host's memory than is free. */
+   available_bytes: the caller decides. LARIAT_NO_MEMORY where ranks on GPUs would pin more of the host's memory than is
+   free. */
 LARIAT_API lariat_status lariat_plan_make(const char *model, const lariat_options *options, lariat_plan *out);
 
 /* --- the engine --- */
@@ -161,27 +162,28 @@ LARIAT_API bool lariat_engine_is_end(const lariat_engine *engine, int32_t id);
 /* Opens an empty sequence of at most max_tokens positions and reserves its slots on every rank. LARIAT_NO_MEMORY if the pool
    has too few left: the message says how many. 0: all that the pool has left. */
 LARIAT_API lariat_status lariat_session_open(lariat_engine *engine, int64_t max_tokens, lariat_session **out);
-/* Gives its slots back to the pool. Its passes under way are taken back: their results have no session then. NULL is allowed. */
+/* Gives its slots back to the pool. Its passes under way are taken back: their results have no session then. NULL is
+   allowed. */
 LARIAT_API void lariat_session_close(lariat_session *session);
 
-/* Opens a session of the same capacity with a copy of the first `length` positions, which must not be of passes under way. It goes
-   on as one that has read them itself. Failures as those of lariat_session_open. */
+/* Opens a session of the same capacity with a copy of the first `length` positions, which must not be of passes under way. It
+   goes on as one that has read them itself. Failures as those of lariat_session_open. */
 LARIAT_API lariat_status lariat_session_fork(lariat_session *session, int64_t length, lariat_session **out);
 
 /* Positions so far, those of passes under way included, and the most that it can hold. */
 LARIAT_API int64_t lariat_session_length(const lariat_session *session);
 LARIAT_API int64_t lariat_session_capacity(const lariat_session *session);
 
-/* Drops all positions from `length` on, on every rank alike. Passes under way that begin there or later are taken back, and the
-   numbers that they drew from the session's sampler: their results come with LARIAT_CANCELLED. A length beyond the session's, or
-   inside a pass under way, is LARIAT_BAD_ARGUMENT. */
+/* Drops all positions from `length` on, on every rank alike. Passes under way that begin there or later are taken back, and
+   the numbers that they drew from the session's sampler: their results come with LARIAT_CANCELLED. A length beyond the
+   session's, or inside a pass under way, is LARIAT_BAD_ARGUMENT. */
 LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t length);
 
 /* Cancels the session's passes under way: their results come with LARIAT_CANCELLED. Other sessions of these passes are not
    affected; a pass all of whose sessions are cancelled ends between two layers. lariat_step and lariat_generate return
-   LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs what is queued is completed first, a pass at most. From any
-   thread or signal handler. It counts for a call that has begun when it comes, also while that call still checks its arguments;
-   passes submitted after all those of the session were collected are not affected. */
+   LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs what is queued is completed first, a pass at most.
+   From any thread or signal handler. It counts for a call that has begun when it comes, also while that call still checks its
+   arguments; passes submitted after all those of the session were collected are not affected. */
 LARIAT_API void lariat_session_cancel(lariat_session *session);
 
 /* Slots that `rank` holds for this session: about length / ranks; 0 for a rank that the ring does not have. */
@@ -192,10 +194,11 @@ LARIAT_API int64_t lariat_session_shard(const lariat_session *session, int32_t r
 /* What is asked for a session. In one list either tokens are chosen or logits are given. */
 typedef struct lariat_work {
     lariat_session *session;    /* once a list */
-    const int32_t *tokens;      /* [count], ids below the vocabulary's size (checked), copied; NULL, with a count of 1: the token that
-                                   the session's newest pass has chosen or will choose */
+    /* [count], ids below the vocabulary's size (checked), copied; NULL, with a count of 1: the token that the session's newest
+       pass has chosen or will choose */
+    const int32_t *tokens;
     int64_t count;
-    lariat_sampler *sampler;    /* chooses a token behind the last one; for this session only, open until that is collected. NULL: none */
+    lariat_sampler *sampler;    /* NULL: no token is chosen. For this session only; open until its passes are collected */
     int64_t n_logits;           /* logits wanted for so many of the last tokens, at most count */
     float *logits;              /* out [n_logits, vocab], the caller's until collected; may be NULL if n_logits is 0 */
     void *user;                 /* comes back with the result */
@@ -209,14 +212,15 @@ typedef struct lariat_result {
     int32_t token;              /* that was chosen, -1: none */
 } lariat_result;
 
-/* Queues one pass of 1 to plan.chunk tokens, at least one for each session. After an error nothing is queued and no session has moved;
-   LARIAT_BUSY: two passes are under way; LARIAT_CONTEXT_FULL: a session, or a rank's share of this pass, has no slots left for so many
-   tokens. */
+/* Queues one pass of 1 to plan.chunk tokens, at least one for each session. After an error nothing is queued and no session
+   has moved; LARIAT_BUSY: two passes are under way; LARIAT_CONTEXT_FULL: a session, or a rank's share of this pass, has no
+   slots left for so many tokens. */
 LARIAT_API lariat_status lariat_submit(lariat_engine *engine, const lariat_work work[], int32_t n);
 
-/* Waits for the oldest pass (CPUs compute it here, in the calling thread as rank 0), and gives the results of its sessions in the order
-   in which they were submitted; *n: how many, 0 where no pass is under way. An error is that of a rank: all results have it too, and so
-   have those of a pass behind it that was lost with it. Less room than results: LARIAT_BAD_ARGUMENT, and nothing is collected. */
+/* Waits for the oldest pass (CPUs compute it here, in the calling thread as rank 0), and gives the results of its sessions in
+   the order in which they were submitted; *n: how many, 0 where no pass is under way. An error is that of a rank: all results
+   have it too, and so have those of a pass behind it that was lost with it. Less room than results: LARIAT_BAD_ARGUMENT, and
+   nothing is collected. */
 LARIAT_API lariat_status lariat_collect(lariat_engine *engine, lariat_result results[], int32_t room, int32_t *n);
 
 /* --- loops over passes: none may be under way before (LARIAT_BUSY), none is afterwards --- */
@@ -226,8 +230,9 @@ typedef void (*lariat_progress_fn)(void *user, int64_t done, int64_t total);
 /* For all later steps, in place of what was named before; NULL: none. `user` is handed to it. */
 LARIAT_API void lariat_engine_on_progress(lariat_engine *engine, lariat_progress_fn fn, void *user);
 
-/* Takes every session forward by its tokens, in as many passes as memory asks for; a count of 0 is allowed. Logits follow from the
-   session's own tokens alone; its mates change rounding at most. Returns LARIAT_OK, or an error after which no session has moved. */
+/* Takes every session forward by its tokens, in as many passes as memory asks for; a count of 0 is allowed. Logits follow
+   from the session's own tokens alone; its mates change rounding at most. Returns LARIAT_OK, or an error after which no
+   session has moved. */
 LARIAT_API lariat_status lariat_step(lariat_engine *engine, const lariat_work work[], int32_t n);
 
 typedef struct lariat_reply {
@@ -242,12 +247,12 @@ typedef struct lariat_reply {
    with that token. It may call lariat_session_cancel, and nothing else that takes the engine or a session of the items. */
 typedef bool (*lariat_token_fn)(void *user, int32_t item, int32_t token);
 
-/* Reads what the items name, as lariat_step does, then makes token after token for all of them together, each chosen by its own
-   sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session
-   full. All items have got the same number of tokens then; those that did not stop go on with the next call. A session then holds
-   all that was read and made but the token that came last, which the next call reads. On GPUs two passes are under way; what was
-   submitted beyond the last token is taken back, the samplers' numbers too. After an error, and when cancelled, a session holds
-   all but the token that it gave out last, or, before the first one, what it held before. */
+/* Reads what the items name, as lariat_step does, then makes token after token for all of them together, each chosen by its
+   own sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its
+   session full. All items have got the same number of tokens then; those that did not stop go on with the next call. A
+   session then holds all that was read and made but the token that came last, which the next call reads. On GPUs two passes
+   are under way; what was submitted beyond the last token is taken back, the samplers' numbers too. After an error, and when
+   cancelled, a session holds all but the token that it gave out last, or, before the first one, what it held before. */
 LARIAT_API lariat_status lariat_generate(lariat_engine *engine, const lariat_reply items[], int32_t n, lariat_token_fn on_token,
                                          void *user);
 

@@ -1,9 +1,9 @@
 /* lariat_generate: token after token for all items together.
    Rests on step.c for what is read first, and on engine/pass_queue.c. See lariat/lariat.h.
 
-   The plan of a pass does not depend on the tokens that it reads, and a GPU finds them in the memory where the pass before has put
-   them. So two passes are under way there: while the tokens of one are given out, the GPUs compute the next. CPUs compute a pass when
-   it is collected, so nothing is submitted there that may not be wanted. */
+   The plan of a pass does not depend on the tokens that it reads, and a GPU finds them in the memory where the pass before
+   has put them. So two passes are under way there: while the tokens of one are given out, the GPUs compute the next. CPUs
+   compute a pass when it is collected, so nothing is submitted there that may not be wanted. */
 #include "engine/engine.h"
 
 /* A call, and whom its tokens go to. */
@@ -19,7 +19,8 @@ typedef struct call {
 static lariat_status check_reply(const lariat_reply *r, int32_t index)
 {
     if (r->count < 1) {
-        return fail(LARIAT_BAD_ARGUMENT, "generate: item %d has nothing to read, give its prompt or the token that came last", index);
+        return fail(LARIAT_BAD_ARGUMENT, "generate: item %d has nothing to read, give its prompt or the token that came last",
+                    index);
     }
     if (r->most < 0) {
         return fail(LARIAT_BAD_ARGUMENT, "generate: item %d wants %lld tokens, ask for 0 or more", index, (long long)r->most);

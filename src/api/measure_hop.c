@@ -1,5 +1,6 @@
 /* What one hop of the ring takes: ranks with the devices and the transport of a run, and nothing but hops between them.
-   Rests on engine/ranks.h and comm/comm.h, and on device/cpu/cpu_ceilings.h for reading. See lariat/measure.h for what is counted.
+   Rests on engine/ranks.h and comm/comm.h, and on device/cpu/cpu_ceilings.h for reading. See lariat/measure.h for what is
+   counted.
 
    All ranks measure before any of them releases its memory: between threads others read it in place. */
 #include "lariat/measure.h"

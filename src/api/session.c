@@ -42,9 +42,8 @@ lariat_status lariat_session_open(lariat_engine *e, int64_t max_tokens, lariat_s
     }
     TRY(new_session(e, out));
     if (max_tokens == 0 && cache_room(&e->cache) == 0) {
-        return finish_session(fail(LARIAT_NO_MEMORY, "session: the KV cache has no slot left; open the engine with a larger context "
-                                                     "(-c) or close a session"),
-                              out);
+        return finish_session(fail(LARIAT_NO_MEMORY, "session: the KV cache has no slot left; open the engine with a larger "
+                                                     "context (-c) or close a session"), out);
     }
     return finish_session(sequence_open(&e->cache, max_tokens ? max_tokens : cache_room(&e->cache), &(*out)->seq), out);
 }
@@ -154,7 +153,8 @@ lariat_status lariat_session_fork(lariat_session *s, int64_t length, lariat_sess
 
     *out = NULL;
     if (length < 0 || length > most) {
-        return fail(LARIAT_BAD_ARGUMENT, "session: cannot fork %lld positions, it has %lld beside passes under way, choose from 0 to that",
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "session: cannot fork %lld positions, it has %lld without passes under way, choose from 0 to that",
                     (long long)length, (long long)most);
     }
     for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {

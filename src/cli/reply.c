@@ -137,8 +137,8 @@ static void note_stop(reply *r, bool interrupted)
     }
 }
 
-/* Lists what the replies go on from. As PREFILL, where one of them begins, prompts are read to the first token; otherwise each goes on
-   from one token. *read: tokens to be read. */
+/* Lists what the replies go on from. As PREFILL, where one of them begins, prompts are read to the first token; otherwise
+   each goes on from one token. *read: tokens to be read. */
 static phase list_items(reply *const list[], int n, lariat_reply items[], int64_t *read)
 {
     phase what = DECODE;

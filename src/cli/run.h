@@ -50,9 +50,9 @@ typedef struct slot_wish {
 /* Plans, says so, opens. Under --plan it prints the plan and leaves r->engine NULL: the caller has nothing more to do. */
 int run_open_engine(run *r, slot_wish wanted);
 
-/* Around a call of the library, which Ctrl-C cancels by one of its sessions. The first returns false where Ctrl-C came before: the call
-   would go through; its status is LARIAT_CANCELLED then. The second adds times and counters to the figures, and returns the exit
-   status; *cancelled is set where Ctrl-C ended the call: what was given out by then stays. */
+/* Around a call of the library, which Ctrl-C cancels by one of its sessions. The first returns false where Ctrl-C came
+   before: the call would go through; its status is LARIAT_CANCELLED then. The second adds times and counters to the figures,
+   and returns the exit status; *cancelled is set where Ctrl-C ended the call: what was given out by then stays. */
 typedef enum phase { PREFILL, DECODE } phase;
 bool run_begin_call(run *r, lariat_session *session);
 int run_end_call(run *r, lariat_status status, phase what, int64_t tokens, bool *cancelled);

@@ -12,8 +12,9 @@ void signals_install(void);
 /* The model that a SIGBUS is about. */
 void signals_name_model(const char *model);
 
-/* While on, Ctrl-C is noted for callers of signals_interrupted: what a run has come to is still to be written. The second one ends the
-   program, unless `again` (a chat, where each stops one answer). SIGTERM does the same, and its second one always ends it. */
+/* While on, Ctrl-C is noted for callers of signals_interrupted: what a run has come to is still to be written. The second one
+   ends the program, unless `again` (a chat, where each stops one answer). SIGTERM does the same, and its second one always
+   ends it. */
 void signals_hold(bool on, bool again);
 
 /* The session whose call of the library they cancel, or NULL: it may be closed then. One of several sessions is enough. */

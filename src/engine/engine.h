@@ -1,6 +1,6 @@
 /* What the files of the engine share: the engine, its sessions, and the passes under way.
-   Rests on ranks.h, model/transformer.h and ring/cache.h. engine.c opens and closes it, engine_plan.c sizes it, requests.c makes
-   a pass of what is asked for, pass_queue.c carries passes out, accounting.c counts; src/api is built on these.
+   Rests on ranks.h, model/transformer.h and ring/cache.h. engine.c opens and closes it, engine_plan.c sizes it, requests.c
+   makes a pass of what is asked for, pass_queue.c carries passes out, accounting.c counts; src/api is built on these.
 
        lariat_submit                                     lariat_collect
             |                                                  ^
@@ -13,9 +13,9 @@
        that after the pass         |  GPUs: ranks queue the pass in submit, collect waits for it
                                    |  CPUs: ranks compute it in collect
 
-   Taking an entry back gives its session the length and its sampler the number that they had before the pass. Slots need no wait:
-   passes are carried out in the order of their plans, so that what a pass writes into slots that were taken back is overwritten by
-   the next pass to which they are given. */
+   Taking an entry back gives its session the length and its sampler the number that they had before the pass. Slots need no
+   wait: passes are carried out in the order of their plans, so that what a pass writes into slots that were taken back is
+   overwritten by the next pass to which they are given. */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
@@ -128,8 +128,8 @@ static inline uint32_t passes_under_way(const lariat_engine *e)
 
 /* --- requests.c --- */
 
-/* Checks what is asked for, for the whole of it (`least`: tokens of each session). Forgets cancels of sessions that no pass under
-   way takes forward: those that come from here on count. *total: tokens of all. */
+/* Checks what is asked for, for the whole of it (`least`: tokens of each session). Forgets cancels of sessions that no pass
+   under way takes forward: those that come from here on count. *total: tokens of all. */
 lariat_status requests_check(const lariat_engine *e, const lariat_work work[], int32_t n, int64_t least, int64_t *total);
 
 /* Plans a pass of all that is asked for, which was checked, and takes the sessions forward. LARIAT_CONTEXT_FULL, and no session
@@ -140,8 +140,8 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
 
 /* lariat_submit of what was checked. */
 lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t n);
-/* The two halves of lariat_collect. The first waits for a pass, or on CPUs computes it. The second fills e->results with those of
-   the oldest pass, which ends it; it returns `status`, or, if that is LARIAT_OK, the first failure of a session. */
+/* The two halves of lariat_collect. The first waits for a pass, or on CPUs computes it. The second fills e->results with
+   those of the oldest pass, which ends it; it returns `status`, or, if that is LARIAT_OK, the first failure of a session. */
 lariat_status passes_carry_out(lariat_engine *e, uint32_t number);
 lariat_status passes_conclude(lariat_engine *e, lariat_status status);
 /* Takes back the passes of a session that begin at `length` or later; their results have this status. */

@@ -100,8 +100,8 @@ static int64_t most_ranks_on_a_card(const lariat_plan *p)
     return (p->ranks + p->cards - 1) / p->cards;
 }
 
-/* What the ranks share on the host but for the transport: norms and biases, the tables of sequences, the plans of two passes and
-   their lists. SIZE_MAX on overflow. */
+/* What the ranks share on the host but for the transport: norms and biases, the tables of sequences, the plans of two passes
+   and their lists. SIZE_MAX on overflow. */
 static size_t host_bytes(const model *m, const engine_plan *e)
 {
     const lariat_plan *p = &e->shown;
@@ -112,7 +112,8 @@ static size_t host_bytes(const model *m, const engine_plan *e)
         bytes_of(2, 1, pass_bytes(p->ranks, &e->limits)),
         bytes_of(p->chunk, 2, sizeof(int32_t) + sizeof(pass_output)),
         bytes_of(e->limits.parts, 2, sizeof(pass_entry) + sizeof(sample_setting) + sizeof(int32_t)),
-        bytes_of(e->sessions, 1, sizeof(lariat_session) + sizeof(pass_request) + 2 * sizeof(lariat_work) + sizeof(lariat_result)),
+        bytes_of(e->sessions, 1, sizeof(lariat_session) + sizeof(pass_request) + 2 * sizeof(lariat_work)),
+        bytes_of(e->sessions, 1, sizeof(lariat_result)),
         bytes_of(p->ranks, 1, sizeof(engine_rank) + sizeof(local_rank)),
     };
 

@@ -1,6 +1,6 @@
 /* The devices that a ring is laid on: the CPUs of this process, or GPUs. The one place of the engine that knows kinds of
    devices.
-   Rests on device/cpu/cpu.h, device/gpu.h and the transports of comm/. Used by plan.c and engine.c. */
+   Rests on device/cpu/cpu.h, device/gpu.h and the transports of comm/. Used by engine_plan.c and ranks.c. */
 #ifndef ENGINE_PLACEMENT_H
 #define ENGINE_PLACEMENT_H
 

@@ -2,9 +2,9 @@
    function.
    Rests on placement.h (devices) and comm/comm.h. The engine and api/measure_hop.c are built on it.
 
-   The ring has `ring` ranks, of which this process drives [first, first + n). Rank 0 of a ring of CPUs is the caller's own thread:
-   waking another thread and being woken by it would cost 0.1 ms and more a token. On GPUs the caller's thread only hands functions
-   out: none of its calls changes its current card. */
+   The ring has `ring` ranks, of which this process drives [first, first + n). Rank 0 of a ring of CPUs is the caller's own
+   thread: waking another thread and being woken by it would cost 0.1 ms and more a token. On GPUs the caller's thread only
+   hands functions out: none of its calls changes its current card. */
 #ifndef ENGINE_RANKS_H
 #define ENGINE_RANKS_H
 
@@ -40,8 +40,8 @@ struct local_ranks {
     local_rank *list; /* [n] */
 };
 
-/* Starts the threads, opens the devices (`threads` CPU threads in all, shared out; `bind`: to the CPUs of their nodes) and attaches
-   them to the group. After a failure ranks_close frees what is there. */
+/* Starts the threads, opens the devices (`threads` CPU threads in all, shared out; `bind`: to the CPUs of their nodes) and
+   attaches them to the group. After a failure ranks_close frees what is there. */
 lariat_status ranks_open(local_ranks *all, const placement *on, comm_group *group, int32_t ring, int32_t threads, bool bind);
 
 /* All ranks carry out fn(rank, arg). Returns when all have. Where one fails, the group is cancelled, so that no rank waits for

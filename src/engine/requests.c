@@ -47,12 +47,14 @@ static lariat_status check_outputs(const lariat_engine *e, const lariat_work *w,
     *choose = *choose || w->sampler;
     *logits = *logits || w->n_logits;
     if (*choose && *logits) {
-        return fail(LARIAT_BAD_ARGUMENT, "step: item %d: tokens are chosen or logits are given, one of them for all items", index);
+        return fail(LARIAT_BAD_ARGUMENT, "step: item %d: either tokens are chosen or logits are given, for all items alike",
+                    index);
     }
     return LARIAT_OK;
 }
 
-/* Lists the sessions, so that one named twice is found, and forgets their cancels. Others may be in a list of another engine. */
+/* Lists the sessions, so that one named twice is found, and forgets their cancels. Others may be in a list of another
+   engine. */
 static lariat_status list_sessions(const lariat_engine *e, const lariat_work work[], int32_t n)
 {
     int32_t listed = 0;
@@ -69,8 +71,8 @@ static lariat_status list_sessions(const lariat_engine *e, const lariat_work wor
     }
     return listed == n ? LARIAT_OK
                        : fail(LARIAT_BAD_ARGUMENT,
-                              "step: the session of item %d belongs to another engine or item, give each session once, to its own "
-                              "engine",
+                              "step: the session of item %d belongs to another engine or item, give each session once, to its "
+                              "own engine",
                               listed);
 }
 
@@ -102,8 +104,8 @@ static pass_side side_of(const lariat_engine *e, const pass *p)
     return plan_side(&e->plan.costs, p->parts, p->n_parts);
 }
 
-/* A token that a pass under way chooses has no id yet. On GPUs that pass is the last one before this, so that the ranks find its
-   token by its output; on CPUs it is known when this one is computed. */
+/* A token that a pass under way chooses has no id yet. On GPUs that pass is the last one before this, so that the ranks find
+   its token by its output; on CPUs it is known when this one is computed. */
 static void list_tokens(const lariat_engine *e, pending_pass *p, const lariat_work work[])
 {
     for (int32_t i = 0; i < p->n; i++) {
@@ -117,8 +119,8 @@ static void list_tokens(const lariat_engine *e, pending_pass *p, const lariat_wo
 }
 
 /* Adds the rows [row, row + count) of a part, from index `from` of its tokens on, as far as they have outputs. */
-static void add_outputs(const lariat_engine *e, pending_pass *p, const lariat_work *w, int32_t part, pass_output at, int64_t from,
-                        int64_t count)
+static void add_outputs(const lariat_engine *e, pending_pass *p, const lariat_work *w, int32_t part, pass_output at,
+                        int64_t from, int64_t count)
 {
     int64_t first = w->count - (w->sampler ? 1 : w->n_logits);
 
@@ -150,8 +152,8 @@ static void list_outputs(const lariat_engine *e, pending_pass *p, const lariat_w
     }
 }
 
-/* A pass ends between layers when it is of no use to anybody: all of its sessions are cancelled, and those of another one that the
-   ranks have queued, since ending one loses both. */
+/* A pass ends between layers when it is of no use to anybody: all of its sessions are cancelled, and those of another one
+   that the ranks have queued, since ending one loses both. */
 static bool is_cancelled(const void *engine)
 {
     const lariat_engine *e = engine;
@@ -194,7 +196,8 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
                     (long long)(tokens - p->plan.n_tokens), (long long)tokens);
     }
     p->plan.side = side_of(e, &p->plan);
-    p->input = (pass_input){.plan = &p->plan, .tokens = p->tokens, .outputs = p->outputs, .cancelled = is_cancelled, .engine = e};
+    p->input = (pass_input){.plan = &p->plan, .tokens = p->tokens, .outputs = p->outputs, .cancelled = is_cancelled,
+                            .engine = e};
     list_tokens(e, p, work);
     list_outputs(e, p, work);
     for (int32_t i = 0; i < n; i++) {

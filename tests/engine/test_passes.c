@@ -1,7 +1,7 @@
-/* Passes as the unit: submit, collect, cancel, rewind, fork. On CPUs, which compute a pass when it is collected, and on cards, which
-   have it when it is submitted.
-   Rests on support/played_gpu.h, and on transformer_pass(), which fails on the last rank when it is told to: tests/CMakeLists.txt wraps
-   it. What is expected is what lariat_step and lariat_generate give. */
+/* Passes as the unit: submit, collect, cancel, rewind, fork. On CPUs, which compute a pass when it is collected, and on
+   cards, which have it when it is submitted.
+   Rests on support/played_gpu.h, and on transformer_pass(), which fails on the last rank when it is told to:
+   tests/CMakeLists.txt wraps it. What is expected is what lariat_step and lariat_generate give. */
 #include "comm/comm.h"
 #include "lariat/lariat.h"
 #include "model/transformer.h"
@@ -421,7 +421,8 @@ static void a_fork_goes_on_as_one_that_has_read_the_prefix(void **state)
     in_one_layout(check_forked);
 }
 
-/* A pass of CPUs that was submitted writes to its slots when it is collected: not into those of a session that has got them since. */
+/* A pass of CPUs that was submitted writes to its slots when it is collected: not into those of a session that has got them
+   since. */
 static void check_slots_of_others(int where)
 {
     static float logits[2][VOCAB_MOST];
