@@ -75,7 +75,8 @@ static int32_t list_round(const call *c)
     for (int32_t i = 0; i < c->n; i++) {
         const lariat_reply *r = &c->replies[i];
         if (r->session->given + r->session->under_way < r->most && r->session->seq.length < r->session->seq.capacity) {
-            c->engine->items[count++] = (lariat_work){.session = r->session, .count = 1, .sampler = r->sampler};
+            c->engine->items[count] = (lariat_work){.session = r->session, .count = 1, .sampler = r->sampler};
+            count++;
         }
     }
     return count;
