@@ -1,11 +1,10 @@
 /* Linear layers with AVX2, FMA and F16C.
-   Rests on vector_avx2.h for the words and linear_simd.h for the text, which the AVX-512 version shares.
-*/
+   Rests on weights_avx2.h for the operations and linear_simd.h for the text, which the AVX-512 version shares. */
 #include "device/cpu/linear_kernels.h"
 
 #ifdef LARIAT_X86_SIMD
 
-#include "device/cpu/vector_avx2.h"
+#include "device/cpu/weights_avx2.h"
 
 #include "device/cpu/linear_simd.h"
 
@@ -28,5 +27,5 @@ const linear_kernels linear_avx2 = {
     .multiply = multiply,
 };
 
-VECTOR_END
+SIMD_END
 #endif

@@ -1,11 +1,10 @@
 /* Linear layers with AVX-512 (F, BW, DQ, VL).
-   Rests on vector_avx512.h for the words and linear_simd.h for the text, which the AVX2 version shares.
-*/
+   Rests on weights_avx512.h for the operations and linear_simd.h for the text, which the AVX2 version shares. */
 #include "device/cpu/linear_kernels.h"
 
 #ifdef LARIAT_X86_SIMD
 
-#include "device/cpu/vector_avx512.h"
+#include "device/cpu/weights_avx512.h"
 
 #include "device/cpu/linear_simd.h"
 
@@ -30,5 +29,5 @@ const linear_kernels linear_avx512 = {
     .multiply = multiply,
 };
 
-VECTOR_END
+SIMD_END
 #endif

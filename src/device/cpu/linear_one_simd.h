@@ -19,7 +19,7 @@
 
 /* A quad: four vectors of x, for a vector of UNITS times 16 bytes with a code in each. Quantised rows are taken in chunks of
    UNITS blocks of 32, which are two quads, or in super-blocks. */
-enum { UNITS = LANES / 4, QUAD = 16 * UNITS, QUADS = SPAN / QUAD, ROWS = LANES == 16 ? 4 : 2 };
+enum { UNITS = VW / 4, QUAD = 16 * UNITS, QUADS = SPAN / QUAD, ROWS = VW == 16 ? 4 : 2 };
 
 /* Bytes to ask for ahead of reading, at least: what memory brings in the time that it takes to answer. */
 enum { AHEAD = 4096 };
@@ -97,14 +97,14 @@ INLINE void prepare_unit(dtype type, const float *x, int quad, int u, float *out
     for (int b = 0; b < 4; b++) {
         int bit = 8 * b + bit_of(type, quad);
         float by = type == DTYPE_IQ4_NL || is_at_top(type, bit) ? 1.0f : 1.0f / (float)(1u << bit);
-        _mm_storeu_ps(out + b * LANES + 4 * u, _mm_mul_ps(t[b], _mm_set1_ps(by)));
+        _mm_storeu_ps(out + b * VW + 4 * u, _mm_mul_ps(t[b], _mm_set1_ps(by)));
     }
 }
 
 /* Of sums of each lane those of each block, from lane 4 on, zeros elsewhere: see chunk.low. */
-INLINE void sums_of_blocks(float sums[LANES])
+INLINE void sums_of_blocks(float sums[VW])
 {
-    float of[LANES] = {0};
+    float of[VW] = {0};
 
     for (int u = 0; u < UNITS; u++) {
         of[4 + u] = (sums[4 * u] + sums[4 * u + 1]) + (sums[4 * u + 2] + sums[4 * u + 3]);
@@ -118,18 +118,18 @@ INLINE void prepare_chunk(dtype type, const float *x, int64_t end, int64_t n, bo
     static const float none[16] = {0};
     int most = twice ? UNITS / 2 : UNITS;
 
-    memset(sums, 0, LANES * sizeof *sums);
+    memset(sums, 0, VW * sizeof *sums);
     for (int u = 0; u < UNITS; u++) {
         int64_t block = end - most + u % most;
         for (int quad = 0; quad < 2; quad++) {
             const float *from = block < end - n ? none : x + block * 32 + quad * 16;
-            prepare_unit(type, from, quad, u, out + quad * 4 * LANES, sums + 4 * u);
+            prepare_unit(type, from, quad, u, out + quad * 4 * VW, sums + 4 * u);
         }
     }
     if (has_low(type) && !twice) {
         sums_of_blocks(sums);
     }
-    for (int i = 0; i < LANES && middle_of(type) > 0; i++) {
+    for (int i = 0; i < VW && middle_of(type) > 0; i++) {
         sums[i] *= -middle_of(type);
     }
 }
@@ -148,10 +148,10 @@ INLINE void prepare_blocks(dtype type, const float *x, int64_t cols, prepared_ro
     int64_t blocks = cols / 32, block = 0;
     float *to = out->x, *sums = out->sums;
 
-    for (; blocks - block >= UNITS; block += UNITS, to += 8 * LANES, sums += LANES) {
+    for (; blocks - block >= UNITS; block += UNITS, to += 8 * VW, sums += VW) {
         prepare_chunk(type, x, block + UNITS, UNITS, false, to, sums);
     }
-    for (int64_t n = first_of_rest(blocks); block < blocks; block += n, n = UNITS / 2, to += 8 * LANES, sums += LANES) {
+    for (int64_t n = first_of_rest(blocks); block < blocks; block += n, n = UNITS / 2, to += 8 * VW, sums += VW) {
         prepare_chunk(type, x, block + n, n, true, to, sums);
     }
 }
@@ -174,13 +174,13 @@ INLINE void prepare_super_blocks(dtype type, const float *x, int64_t cols, prepa
 
     for (int64_t col = 0; col < cols; col += SPAN) {
         for (int quad = 0; quad < QUADS; quad++) {
-            float sums[LANES] = {0};
+            float sums[VW] = {0};
             for (int u = 0; u < UNITS; u++) {
                 const float *from = x + col + element_at(type, quad, u);
                 prepare_unit(type, from, quad, u, out->x + (col + quad * QUAD), sums + 4 * u);
             }
-            for (int i = 0; i < LANES && !has_low(type); i++) {
-                out->sums[col / 4 + quad * LANES + i] = -middle_of(type) * sums[i];
+            for (int i = 0; i < VW && !has_low(type); i++) {
+                out->sums[col / 4 + quad * VW + i] = -middle_of(type) * sums[i];
             }
         }
         for (int i = 0; i < 16 && has_low(type); i++) {
@@ -202,31 +202,31 @@ INLINE void prepare_all(dtype type, const float *x, int64_t cols, prepared_row *
 /* --- codes --- */
 
 /* Byte b of each lane, which holds a code of quad `quad` times a power of two; see prepare_unit. */
-INLINE vf code_at(dtype type, vi z, int quad, int b)
+INLINE vec code_at(dtype type, ivec z, int quad, int b)
 {
     int bit = 8 * b + bit_of(type, quad), bits = code_bits(type);
 
     if (type == DTYPE_IQ4_NL) {
-        return vf_lookup(iq4_nl_values, vi_right(z, 8 * b + quad % 2 * 4));
+        return v_lookup(iq4_nl_values, i_right(z, 8 * b + quad % 2 * 4));
     }
     if (bits == 4 && bit == 0) {
-        return vf_of_low_nibbles(z);
+        return v_of_low_nibbles(z);
     }
     if (is_at_top(type, bit)) {
-        return vf_of_ints(vi_right(z, bit));
+        return v_of_ints(i_right(z, bit));
     }
-    return vf_of_ints(vi_and(z, (int)(((1u << bits) - 1) << bit)));
+    return v_of_ints(i_and(z, (int)(((1u << bits) - 1) << bit)));
 }
 
 /* p += a quad of codes times x, for n rows. */
-INLINE void add_quad(dtype type, int quad, int n, const vi z[ROWS], const float *x, vf p[ROWS])
+INLINE void add_quad(dtype type, int quad, int n, const ivec z[ROWS], const float *x, vec p[ROWS])
 {
     UNROLL
     for (int b = 0; b < 4; b++) {
-        vf xb = vf_load(x + b * LANES);
+        vec xb = v_load(x + b * VW);
         UNROLL
         for (int r = 0; r < n; r++) {
-            p[r] = vf_fma(code_at(type, z[r], quad, b), xb, p[r]);
+            p[r] = v_fma(code_at(type, z[r], quad, b), xb, p[r]);
         }
     }
 }
@@ -236,16 +236,16 @@ INLINE void add_quad(dtype type, int quad, int n, const vi z[ROWS], const float 
 /* The bytes of codes of UNITS blocks, those of both quads; scales each in the four lanes of its block; and minima: from lane 4 on
    in the order of blocks, where these follow each other (is_run), or else as the scales. */
 typedef struct chunk {
-    vi z[2];
-    vf scale, low;
+    ivec z[2];
+    vec scale, low;
 } chunk;
 
 /* From codes and factors as they were loaded of the blocks at[]. */
-INLINE void set_chunk(dtype type, vi z, __m256 halves, bool is_run, const unsigned char *const at[UNITS], chunk *c)
+INLINE void set_chunk(dtype type, ivec z, __m256 halves, bool is_run, const unsigned char *const at[UNITS], chunk *c)
 {
     c->z[0] = c->z[1] = z;
-    c->scale = vf_spread(halves, 0);
-    c->low = !has_low(type) ? vf_zero() : is_run ? vf_of_eight(halves) : vf_spread(halves, 4);
+    c->scale = v_spread(halves, 0);
+    c->low = !has_low(type) ? v_zero() : is_run ? v_of_eight(halves) : v_spread(halves, 4);
     if (type == DTYPE_Q5_0 || type == DTYPE_Q5_1) {
         uint64_t low = 0, high = 0; /* the fifth bits of elements 0 to 15 of each block, and of the others */
         UNROLL
@@ -254,8 +254,8 @@ INLINE void set_chunk(dtype type, vi z, __m256 halves, bool is_run, const unsign
             low |= (uint64_t)(bits & 0xffff) << 16 * u;
             high |= (uint64_t)(bits >> 16) << 16 * u;
         }
-        c->z[0] = vi_add_to_bytes(vi_and(z, 0x0f0f0f0f), low, 16);
-        c->z[1] = vi_add_to_bytes(vi_and(vi_right(z, 4), 0x0f0f0f0f), high, 16);
+        c->z[0] = i_add_to_bytes(i_and(z, 0x0f0f0f0f), low, 16);
+        c->z[1] = i_add_to_bytes(i_and(i_right(z, 4), 0x0f0f0f0f), high, 16);
     }
 }
 
@@ -264,7 +264,7 @@ INLINE void get_run(dtype type, const unsigned char *p, chunk *c)
 {
     const unsigned char *at[UNITS];
     __m256 halves;
-    vi z = vi_of_blocks(p, block_bytes(type), &halves);
+    ivec z = i_of_blocks(p, block_bytes(type), &halves);
 
     UNROLL
     for (int u = 0; u < UNITS; u++) {
@@ -279,7 +279,7 @@ INLINE void get_ends(dtype type, const unsigned char *a, const unsigned char *b,
     enum { HALF = UNITS / 2 };
     const unsigned char *at[UNITS];
     __m256 halves;
-    vi z = vi_of_ends(a, b, block_bytes(type), n, &halves);
+    ivec z = i_of_ends(a, b, block_bytes(type), n, &halves);
 
     UNROLL
     for (int u = 0; u < UNITS; u++) {
@@ -291,24 +291,24 @@ INLINE void get_ends(dtype type, const unsigned char *a, const unsigned char *b,
 }
 
 /* sum += chunk times x, for n chunks of different rows. */
-INLINE void add_chunks(dtype type, const chunk c[ROWS], const float *x, const float *sums, int n, vf sum[ROWS])
+INLINE void add_chunks(dtype type, const chunk c[ROWS], const float *x, const float *sums, int n, vec sum[ROWS])
 {
-    vf p[ROWS], s = vf_load(sums);
-    vi z[2][ROWS];
+    vec p[ROWS], s = v_load(sums);
+    ivec z[2][ROWS];
 
     UNROLL
     for (int r = 0; r < n; r++) {
-        p[r] = middle_of(type) > 0 ? s : vf_zero();
+        p[r] = middle_of(type) > 0 ? s : v_zero();
         z[0][r] = c[r].z[0];
         z[1][r] = c[r].z[1];
     }
     add_quad(type, 0, n, z[0], x, p);
-    add_quad(type, 1, n, z[1], x + 4 * LANES, p);
+    add_quad(type, 1, n, z[1], x + 4 * VW, p);
     UNROLL
     for (int r = 0; r < n; r++) {
-        sum[r] = vf_fma(p[r], c[r].scale, sum[r]);
+        sum[r] = v_fma(p[r], c[r].scale, sum[r]);
         if (has_low(type)) {
-            sum[r] = vf_fma(s, c[r].low, sum[r]);
+            sum[r] = v_fma(s, c[r].low, sum[r]);
         }
     }
 }
@@ -338,14 +338,14 @@ INLINE void ask_in_order(const unsigned char *w, size_t bytes)
     }
 }
 
-INLINE void dot1_blocks(dtype type, const dot_task *a, const some_rows *w, vf sum[ROWS])
+INLINE void dot1_blocks(dtype type, const dot_task *a, const some_rows *w, vec sum[ROWS])
 {
     size_t bytes = block_bytes(type);
     int64_t blocks = a->cols / 32, block = 0;
     const float *x = a->prepared->x, *sums = a->prepared->sums;
     chunk c[ROWS];
 
-    for (; blocks - block >= UNITS; block += UNITS, x += 8 * LANES, sums += LANES) {
+    for (; blocks - block >= UNITS; block += UNITS, x += 8 * VW, sums += VW) {
         ask_for(w, (size_t)block * bytes, UNITS * bytes);
         UNROLL
         for (int r = 0; r < ROWS; r++) {
@@ -354,18 +354,18 @@ INLINE void dot1_blocks(dtype type, const dot_task *a, const some_rows *w, vf su
         add_chunks(type, c, x, sums, ROWS, sum);
     }
     /* The last blocks, half a chunk of one row beside half a chunk of the next. */
-    for (int64_t n = first_of_rest(blocks); block < blocks; n = UNITS / 2, x += 8 * LANES, sums += LANES) {
-        vf part[ROWS];
+    for (int64_t n = first_of_rest(blocks); block < blocks; n = UNITS / 2, x += 8 * VW, sums += VW) {
+        vec part[ROWS];
         block += n;
         UNROLL
         for (int r = 0; r < ROWS; r += 2) {
             get_ends(type, row_of(w, r, (size_t)block * bytes), row_of(w, r + 1, (size_t)block * bytes), n, &c[r / 2]);
-            part[r / 2] = vf_zero();
+            part[r / 2] = v_zero();
         }
         add_chunks(type, c, x, sums, ROWS / 2, part);
         UNROLL
         for (int r = 0; r < ROWS; r++) {
-            sum[r] = vf_add_half(sum[r], part[r / 2], r % 2);
+            sum[r] = v_add_half(sum[r], part[r / 2], r % 2);
         }
     }
 }
@@ -399,32 +399,32 @@ INLINE sixteen get_super_factors(dtype type, const unsigned char *block, sixteen
 }
 
 /* Codes of quad `quad` in the bytes they lie in, or brought together in bytes. */
-INLINE vi super_codes(dtype type, const unsigned char *block, int quad)
+INLINE ivec super_codes(dtype type, const unsigned char *block, int quad)
 {
     int two = quad / 2 * QUAD, four = quad / 4 * QUAD; /* bytes before those of this quad, which it shares with one or three others */
 
     switch (type) {
-    case DTYPE_Q2_K: return vi_load(((const block_q2_k *)(const void *)block)->q + four);
+    case DTYPE_Q2_K: return i_load(((const block_q2_k *)(const void *)block)->q + four);
     case DTYPE_Q3_K: {
         const block_q3_k *b = (const void *)block;
-        vi high = vi_move_halves(vi_load_32_bytes(b->high), four / 32 * 4 + quad % 4, 4, 2);
-        return vi_or_masked(vi_and(vi_right(vi_load(b->q + four), quad % 4 * 2), 0x03030303), high, 0x04040404);
+        ivec high = i_move_halves(i_load_32_bytes(b->high), four / 32 * 4 + quad % 4, 4, 2);
+        return i_or_masked(i_and(i_right(i_load(b->q + four), quad % 4 * 2), 0x03030303), high, 0x04040404);
     }
-    case DTYPE_Q4_K: return vi_load(((const block_q4_k *)(const void *)block)->q + two);
+    case DTYPE_Q4_K: return i_load(((const block_q4_k *)(const void *)block)->q + two);
     case DTYPE_Q5_K: {
         const block_q5_k *b = (const void *)block;
-        vi high = vi_move_halves(vi_load_32_bytes(b->high), two / 32 * 2 + quad % 2, 2, 4);
-        return vi_or_masked(vi_and(vi_right(vi_load(b->q + two), quad % 2 * 4), 0x0f0f0f0f), high, 0x10101010);
+        ivec high = i_move_halves(i_load_32_bytes(b->high), two / 32 * 2 + quad % 2, 2, 4);
+        return i_or_masked(i_and(i_right(i_load(b->q + two), quad % 2 * 4), 0x0f0f0f0f), high, 0x10101010);
     }
     default: { /* Q6_K */
         const block_q6_k *b = (const void *)block;
-        vi high = vi_move_halves(vi_load_32_bytes(b->high + two / 64 * 32), quad % 2 * 4 + two / 32 % 2 * 2, 2, 4);
-        return vi_or_masked(vi_and(vi_right(vi_load(b->low + two), quad % 2 * 4), 0x0f0f0f0f), high, 0x30303030);
+        ivec high = i_move_halves(i_load_32_bytes(b->high + two / 64 * 32), quad % 2 * 4 + two / 32 % 2 * 2, 2, 4);
+        return i_or_masked(i_and(i_right(i_load(b->low + two), quad % 2 * 4), 0x0f0f0f0f), high, 0x30303030);
     }
     }
 }
 
-INLINE void dot1_super_block(dtype type, const dot_task *a, const some_rows *w, size_t at, int64_t col, vf sum[ROWS])
+INLINE void dot1_super_block(dtype type, const dot_task *a, const some_rows *w, size_t at, int64_t col, vec sum[ROWS])
 {
     sixteen scale[ROWS];
 
@@ -438,12 +438,12 @@ INLINE void dot1_super_block(dtype type, const dot_task *a, const some_rows *w, 
     }
     UNROLL
     for (int quad = 0; quad < QUADS; quad++) {
-        vf p[ROWS];
-        vi z[ROWS];
+        vec p[ROWS];
+        ivec z[ROWS];
         int group[UNITS];
         UNROLL
         for (int r = 0; r < ROWS; r++) {
-            p[r] = has_low(type) ? vf_zero() : vf_load(a->prepared->sums + (col / 4 + quad * LANES));
+            p[r] = has_low(type) ? v_zero() : v_load(a->prepared->sums + (col / 4 + quad * VW));
             z[r] = super_codes(type, row_of(w, r, at), quad);
         }
         add_quad(type, quad, ROWS, z, a->prepared->x + (col + quad * QUAD), p);
@@ -453,12 +453,12 @@ INLINE void dot1_super_block(dtype type, const dot_task *a, const some_rows *w, 
         }
         UNROLL
         for (int r = 0; r < ROWS; r++) {
-            sum[r] = vf_fma(p[r], sixteen_spread(&scale[r], group), sum[r]);
+            sum[r] = v_fma(p[r], sixteen_spread(&scale[r], group), sum[r]);
         }
     }
 }
 
-INLINE void dot1_super_blocks(dtype type, const dot_task *a, const some_rows *w, vf sum[ROWS])
+INLINE void dot1_super_blocks(dtype type, const dot_task *a, const some_rows *w, vec sum[ROWS])
 {
     size_t at = 0;
 
@@ -471,7 +471,7 @@ INLINE void dot1_super_blocks(dtype type, const dot_task *a, const some_rows *w,
 /* --- in order: Q8_0 and plain types --- */
 
 /* `groups` (constant) blocks of Q8_0, to two sums in turn. */
-INLINE void dot1_byte_groups(const unsigned char *w, const float *x, int groups, vf sum[2])
+INLINE void dot1_byte_groups(const unsigned char *w, const float *x, int groups, vec sum[2])
 {
     factors f;
 
@@ -481,20 +481,20 @@ INLINE void dot1_byte_groups(const unsigned char *w, const float *x, int groups,
     __asm__("" : "+m"(f));
     UNROLL
     for (int k = 0; k < groups; k++) {
-        vf p = vf_zero();
+        vec p = v_zero();
         UNROLL
         for (int v = 0; v < VECTORS; v++) {
-            vf xv = vf_load(x + k * GROUP + v * LANES);
-            vf c = vf_of_ints(vi_of_signed_bytes(w + (size_t)k * sizeof(block_q8_0) + 2 + v * LANES));
-            p = v == 0 ? vf_mul(c, xv) : vf_fma(c, xv, p);
+            vec xv = v_load(x + k * GROUP + v * VW);
+            vec c = v_of_ints(i_of_signed_bytes(w + (size_t)k * sizeof(block_q8_0) + 2 + v * VW));
+            p = v == 0 ? v_mul(c, xv) : v_fma(c, xv, p);
         }
-        sum[k % 2] = vf_fma(p, vf_set(f.scale[k]), sum[k % 2]);
+        sum[k % 2] = v_fma(p, v_all(f.scale[k]), sum[k % 2]);
     }
 }
 
-INLINE vf dot1_bytes_row(const dot_task *a, const unsigned char *w)
+INLINE vec dot1_bytes_row(const dot_task *a, const unsigned char *w)
 {
-    vf sum[2] = {vf_zero(), vf_zero()};
+    vec sum[2] = {v_zero(), v_zero()};
     int64_t col = 0;
 
     for (; a->cols - col >= SPAN; col += SPAN, w += span_bytes(DTYPE_Q8_0)) {
@@ -503,10 +503,10 @@ INLINE vf dot1_bytes_row(const dot_task *a, const unsigned char *w)
     for (; col < a->cols; col += GROUP, w += sizeof(block_q8_0)) {
         dot1_byte_groups(w, a->x + col, 1, sum);
     }
-    return vf_add(sum[0], sum[1]);
+    return v_add(sum[0], sum[1]);
 }
 
-INLINE void dot1_bytes(const dot_task *a, const some_rows *w, vf sum[ROWS])
+INLINE void dot1_bytes(const dot_task *a, const some_rows *w, vec sum[ROWS])
 {
     UNROLL
     for (int r = 0; r < ROWS; r++) {
@@ -515,31 +515,31 @@ INLINE void dot1_bytes(const dot_task *a, const some_rows *w, vf sum[ROWS])
 }
 
 /* One row: weights of these types take so little arithmetic that memory binds, and it is fastest in order. */
-INLINE vf dot1_plain_row(dtype type, const dot_task *a, const unsigned char *w)
+INLINE vec dot1_plain_row(dtype type, const dot_task *a, const unsigned char *w)
 {
-    enum { STEP = 4 * LANES };
+    enum { STEP = 4 * VW };
     size_t bytes = block_bytes(type);
-    vf sum[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
+    vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
     int64_t col = 0;
 
     for (; a->cols - col >= STEP; col += STEP) {
         ask_in_order(w + (size_t)col * bytes, STEP * bytes);
         UNROLL
         for (int v = 0; v < 4; v++) {
-            vf x = vf_load(a->x + col + v * LANES);
-            sum[v] = vf_fma(plain_weights(type, w + (size_t)(col + v * LANES) * bytes), x, sum[v]);
+            vec x = v_load(a->x + col + v * VW);
+            sum[v] = v_fma(plain_weights(type, w + (size_t)(col + v * VW) * bytes), x, sum[v]);
         }
     }
-    for (; col < a->cols; col += LANES) { /* a vector with zeros behind the last elements */
-        int rest = (int)(a->cols - col < LANES ? a->cols - col : LANES);
-        unsigned char last[LANES * sizeof(float)] = {0};
+    for (; col < a->cols; col += VW) { /* a vector with zeros behind the last elements */
+        int rest = (int)(a->cols - col < VW ? a->cols - col : VW);
+        unsigned char last[VW * sizeof(float)] = {0};
         memcpy(last, w + (size_t)col * bytes, (size_t)rest * bytes);
-        sum[0] = vf_fma(plain_weights(type, last), vf_load_first(a->x + col, rest), sum[0]);
+        sum[0] = v_fma(plain_weights(type, last), v_load_first(a->x + col, rest), sum[0]);
     }
-    return vf_add(vf_add(sum[0], sum[1]), vf_add(sum[2], sum[3]));
+    return v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3]));
 }
 
-INLINE void dot1_plain(dtype type, const dot_task *a, const some_rows *w, vf sum[ROWS])
+INLINE void dot1_plain(dtype type, const dot_task *a, const some_rows *w, vec sum[ROWS])
 {
     UNROLL
     for (int r = 0; r < ROWS; r++) {
@@ -549,7 +549,7 @@ INLINE void dot1_plain(dtype type, const dot_task *a, const some_rows *w, vf sum
 
 /* --- the same, ROWS at once: longer rows are faster so --- */
 
-INLINE void dot1_four_byte_groups(const dot_task *a, const some_rows *w, size_t at, int64_t col, int groups, vf sum[ROWS])
+INLINE void dot1_four_byte_groups(const dot_task *a, const some_rows *w, size_t at, int64_t col, int groups, vec sum[ROWS])
 {
     factors f[ROWS];
 
@@ -561,25 +561,25 @@ INLINE void dot1_four_byte_groups(const dot_task *a, const some_rows *w, size_t 
         __asm__("" : "+m"(f[r]));
     }
     for (int k = 0; k < groups; k++) {
-        vf p[ROWS];
+        vec p[ROWS];
         UNROLL
         for (int v = 0; v < VECTORS; v++) {
-            vf x = vf_load(a->x + col + k * GROUP + v * LANES);
+            vec x = v_load(a->x + col + k * GROUP + v * VW);
             UNROLL
             for (int r = 0; r < ROWS; r++) {
-                const unsigned char *q = row_of(w, r, at) + (size_t)k * sizeof(block_q8_0) + 2 + v * LANES;
-                vf c = vf_of_ints(vi_of_signed_bytes(q));
-                p[r] = v == 0 ? vf_mul(c, x) : vf_fma(c, x, p[r]);
+                const unsigned char *q = row_of(w, r, at) + (size_t)k * sizeof(block_q8_0) + 2 + v * VW;
+                vec c = v_of_ints(i_of_signed_bytes(q));
+                p[r] = v == 0 ? v_mul(c, x) : v_fma(c, x, p[r]);
             }
         }
         UNROLL
         for (int r = 0; r < ROWS; r++) {
-            sum[r] = vf_fma(p[r], vf_set(f[r].scale[k]), sum[r]);
+            sum[r] = v_fma(p[r], v_all(f[r].scale[k]), sum[r]);
         }
     }
 }
 
-INLINE void dot1_four_bytes(const dot_task *a, const some_rows *w, vf sum[ROWS])
+INLINE void dot1_four_bytes(const dot_task *a, const some_rows *w, vec sum[ROWS])
 {
     size_t at = 0;
 
@@ -594,42 +594,42 @@ INLINE void dot1_four_bytes(const dot_task *a, const some_rows *w, vf sum[ROWS])
     }
 }
 
-INLINE void dot1_four_plain(dtype type, const dot_task *a, const some_rows *w, vf sum[ROWS])
+INLINE void dot1_four_plain(dtype type, const dot_task *a, const some_rows *w, vec sum[ROWS])
 {
-    enum { STEP = 4 * LANES };
+    enum { STEP = 4 * VW };
     size_t bytes = block_bytes(type);
-    vf odd[ROWS];
+    vec odd[ROWS];
     int64_t col = 0;
 
     UNROLL
     for (int r = 0; r < ROWS; r++) {
-        odd[r] = vf_zero();
+        odd[r] = v_zero();
     }
     for (; a->cols - col >= STEP; col += STEP) {
         ask_for(w, (size_t)col * bytes, STEP * bytes);
         UNROLL
         for (int v = 0; v < 4; v++) {
-            vf x = vf_load(a->x + col + v * LANES);
+            vec x = v_load(a->x + col + v * VW);
             UNROLL
             for (int r = 0; r < ROWS; r++) {
-                vf *s = v % 2 ? &odd[r] : &sum[r];
-                *s = vf_fma(plain_weights(type, row_of(w, r, (size_t)(col + v * LANES) * bytes)), x, *s);
+                vec *s = v % 2 ? &odd[r] : &sum[r];
+                *s = v_fma(plain_weights(type, row_of(w, r, (size_t)(col + v * VW) * bytes)), x, *s);
             }
         }
     }
-    for (; col < a->cols; col += LANES) { /* a vector with zeros behind the last elements */
-        int rest = (int)(a->cols - col < LANES ? a->cols - col : LANES);
-        vf x = vf_load_first(a->x + col, rest);
+    for (; col < a->cols; col += VW) { /* a vector with zeros behind the last elements */
+        int rest = (int)(a->cols - col < VW ? a->cols - col : VW);
+        vec x = v_load_first(a->x + col, rest);
         UNROLL
         for (int r = 0; r < ROWS; r++) {
-            unsigned char last[LANES * sizeof(float)] = {0};
+            unsigned char last[VW * sizeof(float)] = {0};
             memcpy(last, row_of(w, r, (size_t)col * bytes), (size_t)rest * bytes);
-            sum[r] = vf_fma(plain_weights(type, last), x, sum[r]);
+            sum[r] = v_fma(plain_weights(type, last), x, sum[r]);
         }
     }
     UNROLL
     for (int r = 0; r < ROWS; r++) {
-        sum[r] = vf_add(sum[r], odd[r]);
+        sum[r] = v_add(sum[r], odd[r]);
     }
 }
 
@@ -638,7 +638,7 @@ INLINE void dot1_four_plain(dtype type, const dot_task *a, const some_rows *w, v
 /* The dot products of ROWS rows, in the first lanes. */
 INLINE __m128 dot1_rows(dtype type, const dot_task *a, const some_rows *w)
 {
-    vf sum[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
+    vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
 
     if (is_plain(type)) {
         if (a->cols <= COLS_IN_ORDER) {
@@ -657,7 +657,7 @@ INLINE __m128 dot1_rows(dtype type, const dot_task *a, const some_rows *w)
     } else {
         dot1_blocks(type, a, w, sum);
     }
-    return vf_sums(sum[0], sum[1], sum[2], sum[3]);
+    return v_sums(sum[0], sum[1], sum[2], sum[3]);
 }
 
 INLINE void store_dots(const dot_task *a, int64_t row, int n, __m128 dots)

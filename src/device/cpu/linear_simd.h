@@ -16,7 +16,7 @@ INLINE void unpack_span(dtype type, const unsigned char *span, int64_t count, fl
 {
     int groups = (int)(count / GROUP);
     factors f;
-    vf w[VECTORS];
+    vec w[VECTORS];
 
     get_factors(type, span, groups, &f);
 UNROLL
@@ -27,7 +27,7 @@ UNROLL
         get_weights(type, span, &f, k, w);
 UNROLL
         for (int v = 0; v < VECTORS; v++) {
-            vf_store(out + k * GROUP + v * LANES, w[v]);
+            v_store(out + k * GROUP + v * VW, w[v]);
         }
     }
     if (is_plain(type) && count % GROUP) {
@@ -57,7 +57,7 @@ typedef struct dot_rows {
 /* Groups [first, end) of a span that begins at column `col`. Two sums where there are few, so that one multiply-add need not
    wait for the one before. */
 INLINE void dot_span(dtype type, int r, int n, const dot_rows *a, size_t offset, int64_t col, int groups,
-                     vf sum[MAX_R][DOT_MAX][2])
+                     vec sum[MAX_R][DOT_MAX][2])
 {
     int sums = r * n <= 4 ? 2 : 1;
     factors f[MAX_R];
@@ -73,13 +73,13 @@ UNROLL
         }
 UNROLL
         for (int i = 0; i < r; i++) {
-            vf w[VECTORS];
+            vec w[VECTORS];
             get_weights(type, a->w[i] + offset, &f[i], k, w);
 UNROLL
             for (int t = 0; t < n; t++) {
 UNROLL
                 for (int v = 0; v < VECTORS; v++) {
-                    sum[i][t][v % sums] = vf_fma(w[v], vf_load(a->x[t] + col + k * GROUP + v * LANES), sum[i][t][v % sums]);
+                    sum[i][t][v % sums] = v_fma(w[v], v_load(a->x[t] + col + k * GROUP + v * VW), sum[i][t][v % sums]);
                 }
             }
         }
@@ -88,7 +88,7 @@ UNROLL
 
 /* The last columns of plain types, fewer than a group: as a group with zeros behind them. */
 INLINE void dot_rest(dtype type, int r, int n, const dot_rows *a, size_t offset, int64_t col, int64_t rest,
-                     vf sum[MAX_R][DOT_MAX][2])
+                     vec sum[MAX_R][DOT_MAX][2])
 {
     float x[DOT_MAX][GROUP] = {{0}};
     unsigned char w[MAX_R][GROUP * sizeof(float)] = {{0}};
@@ -107,7 +107,7 @@ UNROLL
     dot_span(type, r, n, &padded, 0, 0, 1, sum);
 }
 
-INLINE void dot_store(int r, int n, const dot_task *a, int64_t row, int64_t rows, vf sum[MAX_R][DOT_MAX][2])
+INLINE void dot_store(int r, int n, const dot_task *a, int64_t row, int64_t rows, vec sum[MAX_R][DOT_MAX][2])
 {
     int sums = r * n <= 4 ? 2 : 1;
 
@@ -116,16 +116,16 @@ UNROLL
         if (t >= a->n) {
             break;
         }
-        vf s[4];
+        vec s[4];
         float dots[4];
 UNROLL
         for (int i = 0; i < 4; i++) {
             s[i] = sum[i % r][t][0];
             if (sums == 2) {
-                s[i] = vf_add(s[i], sum[i % r][t][1]);
+                s[i] = v_add(s[i], sum[i % r][t][1]);
             }
         }
-        _mm_storeu_ps(dots, vf_sums(s[0], s[1], s[2], s[3]));
+        _mm_storeu_ps(dots, v_sums(s[0], s[1], s[2], s[3]));
         for (int64_t i = 0; i < rows; i++) {
             float *y = a->y + t * a->ldy + row + i;
             float v = a->bias ? dots[i] + a->bias[row + i] : dots[i];
@@ -145,7 +145,7 @@ UNROLL
     }
     for (int64_t row = 0; row < a->rows; row += r) {
         int64_t rows = a->rows - row < r ? a->rows - row : r;
-        vf sum[MAX_R][DOT_MAX][2];
+        vec sum[MAX_R][DOT_MAX][2];
         size_t offset = 0;
         int64_t col = 0;
 UNROLL
@@ -153,7 +153,7 @@ UNROLL
             at.w[i] = a->w + (size_t)(row + (i < rows ? i : rows - 1)) * a->row_bytes;
 UNROLL
             for (int t = 0; t < n; t++) {
-                sum[i][t][0] = sum[i][t][1] = vf_zero();
+                sum[i][t][0] = sum[i][t][1] = v_zero();
             }
         }
         for (; a->cols - col >= SPAN; col += SPAN, offset += span_bytes(type)) {
@@ -174,7 +174,7 @@ UNROLL
 /* Rows of weights at once for n rows of x: as many as leave registers for the weights beside r * n sums. */
 INLINE int rows_at_once(int n)
 {
-    return LANES == 16 ? (n == 8 ? 2 : 4) : (n == 8 ? 1 : n == 4 ? 2 : 4);
+    return VW == 16 ? (n == 8 ? 2 : 4) : (n == 8 ? 1 : n == 4 ? 2 : 4);
 }
 
 /* --- each type's kernels --- */
@@ -215,13 +215,13 @@ EACH_TYPE(DEFINE_DOT)
 
 /* --- tiles --- */
 
-enum { STRIP_VECTORS = 2, STRIP = STRIP_VECTORS * LANES, TILE = LANES == 16 ? 14 : 6 };
+enum { STRIP_VECTORS = 2, STRIP = STRIP_VECTORS * VW, TILE = VW == 16 ? 14 : 6 };
 
 static void interleave(const float *rows, int64_t depth, float *strip)
 {
-    for (int64_t k = 0; k < depth; k += LANES) {
-        for (int r = 0; r < STRIP; r += LANES) {
-            vf_transpose(rows + r * SPAN + k, SPAN, strip + k * STRIP + r, STRIP);
+    for (int64_t k = 0; k < depth; k += VW) {
+        for (int r = 0; r < STRIP; r += VW) {
+            transpose_strip(rows + r * SPAN + k, SPAN, strip + k * STRIP + r, STRIP);
         }
     }
 }
@@ -229,39 +229,39 @@ static void interleave(const float *rows, int64_t depth, float *strip)
 /* A tile of `m` (constant) rows of x: all its sums stay in registers. */
 INLINE void multiply_tile(int m, const tile_task *a)
 {
-    vf sum[TILE][STRIP_VECTORS];
+    vec sum[TILE][STRIP_VECTORS];
     const float *x = a->x, *w = a->strip;
 
 UNROLL
     for (int t = 0; t < m; t++) {
 UNROLL
         for (int v = 0; v < STRIP_VECTORS; v++) {
-            sum[t][v] = vf_zero();
+            sum[t][v] = v_zero();
         }
     }
     for (int64_t k = 0; k < a->depth; k++, w += STRIP) {
-        vf w0 = vf_load(w), w1 = vf_load(w + LANES);
+        vec w0 = v_load(w), w1 = v_load(w + VW);
 UNROLL
         for (int t = 0; t < m; t++) {
-            vf xt = vf_set(x[t * TILE_STRIDE + k]);
-            sum[t][0] = vf_fma(w0, xt, sum[t][0]);
-            sum[t][1] = vf_fma(w1, xt, sum[t][1]);
+            vec xt = v_all(x[t * TILE_STRIDE + k]);
+            sum[t][0] = v_fma(w0, xt, sum[t][0]);
+            sum[t][1] = v_fma(w1, xt, sum[t][1]);
         }
     }
 UNROLL
     for (int t = 0; t < m; t++) {
 UNROLL
         for (int v = 0; v < STRIP_VECTORS; v++) {
-            int n = a->w_rows - v * LANES;
-            float *y = a->y + t * a->ldy + v * LANES;
-            n = n < 0 ? 0 : n > LANES ? LANES : n;
+            int n = a->w_rows - v * VW;
+            float *y = a->y + t * a->ldy + v * VW;
+            n = n < 0 ? 0 : n > VW ? VW : n;
             if (a->bias) {
-                sum[t][v] = vf_add(sum[t][v], vf_load_first(a->bias + v * LANES, n));
+                sum[t][v] = v_add(sum[t][v], v_load_first(a->bias + v * VW, n));
             }
             if (a->add) {
-                sum[t][v] = vf_add(vf_load_first(y, n), sum[t][v]);
+                sum[t][v] = v_add(v_load_first(y, n), sum[t][v]);
             }
-            vf_store_first(y, sum[t][v], n);
+            v_store_first(y, sum[t][v], n);
         }
     }
 }

@@ -27,63 +27,12 @@ enum { PANEL_MAX = 2 }; /* 6 rows of 2 are 12 of the 16 registers */
 #define PANEL_WIDTHS(M, R) M(R, 1) M(R, 2)
 
 typedef __m256 vec;
+typedef __m256i ivec;
+typedef __m256d dvec;
+#define SIMD(op) _mm256_##op
 
-INLINE vec v_zero(void)
-{
-    return _mm256_setzero_ps();
-}
-INLINE vec v_all(float x)
-{
-    return _mm256_set1_ps(x);
-}
-INLINE vec v_load(const float *p)
-{
-    return _mm256_loadu_ps(p);
-}
-INLINE void v_store(float *p, vec x)
-{
-    _mm256_storeu_ps(p, x);
-}
-INLINE vec v_add(vec a, vec b)
-{
-    return _mm256_add_ps(a, b);
-}
-INLINE vec v_sub(vec a, vec b)
-{
-    return _mm256_sub_ps(a, b);
-}
-INLINE vec v_mul(vec a, vec b)
-{
-    return _mm256_mul_ps(a, b);
-}
-INLINE vec v_div(vec a, vec b)
-{
-    return _mm256_div_ps(a, b);
-}
-INLINE vec v_fma(vec a, vec b, vec c)
-{
-    return _mm256_fmadd_ps(a, b, c);
-}
-INLINE vec v_fms(vec a, vec b, vec c)
-{
-    return _mm256_fmsub_ps(a, b, c);
-}
-INLINE vec v_fnma(vec a, vec b, vec c)
-{
-    return _mm256_fnmadd_ps(a, b, c);
-}
-INLINE vec v_fma_sub_add(vec a, vec b, vec c)
-{
-    return _mm256_fmaddsub_ps(a, b, c);
-}
-INLINE vec v_max(vec a, vec b)
-{
-    return _mm256_max_ps(a, b);
-}
-INLINE vec v_min(vec a, vec b)
-{
-    return _mm256_min_ps(a, b);
-}
+#include "device/cpu/simd_ops.h"
+
 INLINE bool v_any_greater(vec a, vec b)
 {
     return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0;
@@ -107,13 +56,13 @@ INLINE vec v_first(vec x, int n, vec other)
     return _mm256_blendv_ps(other, x, _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane)));
 }
 
-INLINE vec v_load_f16(const uint16_t *p)
+INLINE vec v_load_f16(const void *p)
 {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_cvtph_ps(_mm_loadu_si128(p));
 }
-INLINE vec v_load_bf16(const uint16_t *p)
+INLINE vec v_load_bf16(const void *p)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
 }
 INLINE void v_store_f16(uint16_t *p, vec x)
 {
@@ -135,10 +84,6 @@ INLINE vec v_load_twice(const float *p)
     const __m256i index = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0);
     return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), index);
 }
-INLINE vec v_swap_pairs(vec x)
-{
-    return _mm256_permute_ps(x, 0xb1);
-}
 
 INLINE vec v_scale_exp(vec x, vec n, vec at)
 {
@@ -158,17 +103,8 @@ INLINE void v_transpose(vec t[VW])
     vec u[VW];
 
     UNROLL
-    for (int i = 0; i < VW; i += 2) {
-        u[i] = _mm256_unpacklo_ps(t[i], t[i + 1]);
-        u[i + 1] = _mm256_unpackhi_ps(t[i], t[i + 1]);
-    }
-    UNROLL
     for (int i = 0; i < VW; i += 4) {
-        for (int j = 0; j < 2; j++) {
-            __m256d a = _mm256_castps_pd(u[i + j]), b = _mm256_castps_pd(u[i + j + 2]);
-            t[i + 2 * j] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
-            t[i + 2 * j + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
-        }
+        v_transpose_quads(t + i);
     }
     UNROLL
     for (int j = 0; j < 4; j++) {
@@ -181,13 +117,6 @@ INLINE void v_transpose(vec t[VW])
     }
 }
 
-INLINE vec v_sum_quad(vec t0, vec t1, vec t2, vec t3)
-{
-    vec a = _mm256_add_ps(_mm256_unpacklo_ps(t0, t1), _mm256_unpackhi_ps(t0, t1));
-    vec b = _mm256_add_ps(_mm256_unpacklo_ps(t2, t3), _mm256_unpackhi_ps(t2, t3));
-    __m256d c = _mm256_castps_pd(a), d = _mm256_castps_pd(b);
-    return _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(c, d)), _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)));
-}
 INLINE vec v_join_quads(const vec q[VW / 4])
 {
     return _mm256_add_ps(_mm256_permute2f128_ps(q[0], q[1], 0x20), _mm256_permute2f128_ps(q[0], q[1], 0x31));

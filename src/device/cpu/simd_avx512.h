@@ -19,6 +19,9 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
 #define UNROLL _Pragma("GCC unroll 32")
 #define SIMD_END
+/* GCC 12 warns of its own _mm512_undefined_ps() inside the intrinsics. */
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #define INLINE static inline __attribute__((always_inline))
 #define SIMD_NAME(name) name##_avx512
@@ -28,66 +31,12 @@ enum { PANEL_MAX = 4 }; /* vectors of a row of a register tile: 6 rows of 4 are 
 #define PANEL_WIDTHS(M, R) M(R, 1) M(R, 2) M(R, 3) M(R, 4)
 
 typedef __m512 vec;
+typedef __m512i ivec;
+typedef __m512d dvec;
+#define SIMD(op) _mm512_##op
 
-INLINE vec v_zero(void)
-{
-    return _mm512_setzero_ps();
-}
-INLINE vec v_all(float x)
-{
-    return _mm512_set1_ps(x);
-}
-INLINE vec v_load(const float *p)
-{
-    return _mm512_loadu_ps(p);
-}
-INLINE void v_store(float *p, vec x)
-{
-    _mm512_storeu_ps(p, x);
-}
-INLINE vec v_add(vec a, vec b)
-{
-    return _mm512_add_ps(a, b);
-}
-INLINE vec v_sub(vec a, vec b)
-{
-    return _mm512_sub_ps(a, b);
-}
-INLINE vec v_mul(vec a, vec b)
-{
-    return _mm512_mul_ps(a, b);
-}
-INLINE vec v_div(vec a, vec b)
-{
-    return _mm512_div_ps(a, b);
-}
-/* a * b + c, a * b - c and -(a * b) + c, rounded once. */
-INLINE vec v_fma(vec a, vec b, vec c)
-{
-    return _mm512_fmadd_ps(a, b, c);
-}
-INLINE vec v_fms(vec a, vec b, vec c)
-{
-    return _mm512_fmsub_ps(a, b, c);
-}
-INLINE vec v_fnma(vec a, vec b, vec c)
-{
-    return _mm512_fnmadd_ps(a, b, c);
-}
-/* a * b - c in even lanes, a * b + c in odd ones. */
-INLINE vec v_fma_sub_add(vec a, vec b, vec c)
-{
-    return _mm512_fmaddsub_ps(a, b, c);
-}
-/* The larger; b where either is no number. */
-INLINE vec v_max(vec a, vec b)
-{
-    return _mm512_max_ps(a, b);
-}
-INLINE vec v_min(vec a, vec b)
-{
-    return _mm512_min_ps(a, b);
-}
+#include "device/cpu/simd_ops.h"
+
 INLINE bool v_any_greater(vec a, vec b)
 {
     return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0;
@@ -107,13 +56,13 @@ INLINE vec v_first(vec x, int n, vec other)
     return _mm512_mask_mov_ps(other, (__mmask16)((1u << n) - 1u), x);
 }
 
-INLINE vec v_load_f16(const uint16_t *p)
+INLINE vec v_load_f16(const void *p)
 {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
 }
-INLINE vec v_load_bf16(const uint16_t *p)
+INLINE vec v_load_bf16(const void *p)
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
 }
 INLINE void v_store_f16(uint16_t *p, vec x)
 {
@@ -130,15 +79,11 @@ INLINE void v_store_bf16(uint16_t *p, vec x)
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16)));
 }
 
-/* (a, b, ..) -> (a, a, b, b, ..) of the VW / 2 floats at p; and neighbours exchanged. */
+/* (a, b, ..) -> (a, a, b, b, ..) of the VW / 2 floats at p */
 INLINE vec v_load_twice(const float *p)
 {
     const __m512i index = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
     return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
-}
-INLINE vec v_swap_pairs(vec x)
-{
-    return _mm512_permute_ps(x, 0xb1);
 }
 
 /* 2^n * x for whole n, 0 where `at` (of which this is the exponential) is below the normal range: such terms are less than
@@ -155,17 +100,8 @@ INLINE void v_transpose(vec t[VW])
     vec u[VW];
 
     UNROLL
-    for (int i = 0; i < VW; i += 2) {
-        u[i] = _mm512_unpacklo_ps(t[i], t[i + 1]);
-        u[i + 1] = _mm512_unpackhi_ps(t[i], t[i + 1]);
-    }
-    UNROLL
     for (int i = 0; i < VW; i += 4) {
-        for (int j = 0; j < 2; j++) {
-            __m512d a = _mm512_castps_pd(u[i + j]), b = _mm512_castps_pd(u[i + j + 2]);
-            t[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
-            t[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
-        }
+        v_transpose_quads(t + i);
     }
     /* t[4 * i + j] holds in its four 128-bit lanes columns j, j + 4, j + 8, j + 12 of rows 4 * i .. 4 * i + 3. */
     UNROLL
@@ -183,14 +119,6 @@ INLINE void v_transpose(vec t[VW])
     }
 }
 
-/* The sums of the lanes of four vectors, each spread over the 128-bit lanes: lane 4 * i + j has a part of t[j]'s sum. */
-INLINE vec v_sum_quad(vec t0, vec t1, vec t2, vec t3)
-{
-    vec a = _mm512_add_ps(_mm512_unpacklo_ps(t0, t1), _mm512_unpackhi_ps(t0, t1));
-    vec b = _mm512_add_ps(_mm512_unpacklo_ps(t2, t3), _mm512_unpackhi_ps(t2, t3));
-    __m512d c = _mm512_castps_pd(a), d = _mm512_castps_pd(b);
-    return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)), _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
-}
 /* VW / 4 such parts summed up: lane i is the sum of the i-th of the VW vectors. */
 INLINE vec v_join_quads(const vec q[VW / 4])
 {

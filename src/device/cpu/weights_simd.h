@@ -1,5 +1,5 @@
 /* Expanding weights in vectors, for any number of lanes: 32 elements at a time, in their order.
-   Rests on vector_avx2.h or vector_avx512.h, included before. The definition is unpack_scalar.c; linear_simd.h uses this.
+   Rests on weights_avx2.h or weights_avx512.h, included before. The definition is unpack_scalar.c; linear_simd.h uses this.
 
    Every function takes the type as a constant and is inlined, so that each kernel contains its own type only. `span` points to
    the blocks of up to SPAN elements. Quantised weights are factor * code (+ low): codes as exact small numbers in fp32, the
@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { GROUP = 32, GROUPS = SPAN / GROUP, VECTORS = GROUP / LANES };
+enum { GROUP = 32, GROUPS = SPAN / GROUP, VECTORS = GROUP / VW };
 
 /* Of each group of 32, or where the type has them for each 16. */
 typedef struct factors {
@@ -226,87 +226,87 @@ INLINE void get_factors(dtype type, const unsigned char *span, int groups, facto
 /* --- codes: group k of a span, exact, as integers in the lanes --- */
 
 /* Low nibbles of 16 bytes, then high ones. */
-INLINE void nibbles(const uint8_t q[16], vi c[VECTORS])
+INLINE void nibbles(const uint8_t q[16], ivec c[VECTORS])
 {
 UNROLL
     for (int v = 0; v < VECTORS / 2; v++) {
-        vi z = vi_of_bytes(q + v * LANES);
-        c[v] = vi_and(z, 15);
-        c[VECTORS / 2 + v] = vi_right(z, 4);
+        ivec z = i_of_bytes(q + v * VW);
+        c[v] = i_and(z, 15);
+        c[VECTORS / 2 + v] = i_right(z, 4);
     }
 }
 
-INLINE void add_bits(uint32_t bits, int value, vi c[VECTORS])
+INLINE void add_bits(uint32_t bits, int value, ivec c[VECTORS])
 {
 UNROLL
     for (int v = 0; v < VECTORS; v++) {
-        c[v] = vi_or(c[v], vi_of_bits(bits >> v * LANES, value));
+        c[v] = i_or(c[v], i_of_bits(bits >> v * VW, value));
     }
 }
 
-INLINE void add_to_all(int value, vi c[VECTORS])
+INLINE void add_to_all(int value, ivec c[VECTORS])
 {
 UNROLL
     for (int v = 0; v < VECTORS; v++) {
-        c[v] = vi_add(c[v], vi_set(value));
+        c[v] = i_add(c[v], i_all(value));
     }
 }
 
 /* Groups of a super-block whose q holds 4-bit codes: two groups share 32 bytes. */
-INLINE void nibbles_of_super_block(const uint8_t q[128], int k, vi c[VECTORS])
+INLINE void nibbles_of_super_block(const uint8_t q[128], int k, ivec c[VECTORS])
 {
 UNROLL
     for (int v = 0; v < VECTORS; v++) {
-        vi z = vi_of_bytes(q + k / 2 * GROUP + v * LANES);
-        c[v] = k % 2 == 0 ? vi_and(z, 15) : vi_right(z, 4);
+        ivec z = i_of_bytes(q + k / 2 * GROUP + v * VW);
+        c[v] = k % 2 == 0 ? i_and(z, 15) : i_right(z, 4);
     }
 }
 
 /* The same for 2-bit codes: four groups share 32 bytes. */
-INLINE void pairs_of_super_block(const uint8_t q[64], int k, vi c[VECTORS])
+INLINE void pairs_of_super_block(const uint8_t q[64], int k, ivec c[VECTORS])
 {
 UNROLL
     for (int v = 0; v < VECTORS; v++) {
-        vi z = vi_of_bytes(q + k / 4 * GROUP + v * LANES);
-        c[v] = vi_and(vi_right(z, k % 4 * 2), 3);
+        ivec z = i_of_bytes(q + k / 4 * GROUP + v * VW);
+        c[v] = i_and(i_right(z, k % 4 * 2), 3);
     }
 }
 
 /* Bit k of 32 bytes as bit `to` of the codes. */
-INLINE void add_bit_plane(const uint8_t high[32], int k, int to, vi c[VECTORS])
+INLINE void add_bit_plane(const uint8_t high[32], int k, int to, ivec c[VECTORS])
 {
 UNROLL
     for (int v = 0; v < VECTORS; v++) {
-        vi z = vi_of_bytes(high + v * LANES);
-        z = k < to ? vi_left(z, to - k) : vi_right(z, k - to);
-        c[v] = vi_or(c[v], vi_and(z, 1 << to));
+        ivec z = i_of_bytes(high + v * VW);
+        z = k < to ? i_left(z, to - k) : i_right(z, k - to);
+        c[v] = i_or(c[v], i_and(z, 1 << to));
     }
 }
 
-INLINE void codes_q6_k(const block_q6_k *b, int k, vi c[VECTORS])
+INLINE void codes_q6_k(const block_q6_k *b, int k, ivec c[VECTORS])
 {
     int half = k / 4, part = k % 4;
 
 UNROLL
     for (int v = 0; v < VECTORS; v++) {
-        vi low = vi_of_bytes(b->low + half * 64 + part % 2 * GROUP + v * LANES);
-        vi high = vi_of_bytes(b->high + half * GROUP + v * LANES);
-        low = part < 2 ? vi_and(low, 15) : vi_right(low, 4);
-        high = part < 2 ? vi_left(high, 4 - 2 * part) : vi_right(high, 2 * part - 4);
-        c[v] = vi_add(vi_or(low, vi_and(high, 48)), vi_set(-32));
+        ivec low = i_of_bytes(b->low + half * 64 + part % 2 * GROUP + v * VW);
+        ivec high = i_of_bytes(b->high + half * GROUP + v * VW);
+        low = part < 2 ? i_and(low, 15) : i_right(low, 4);
+        high = part < 2 ? i_left(high, 4 - 2 * part) : i_right(high, 2 * part - 4);
+        c[v] = i_add(i_or(low, i_and(high, 48)), i_all(-32));
     }
 }
 
-INLINE void get_codes(dtype type, const unsigned char *span, int k, vf out[VECTORS])
+INLINE void get_codes(dtype type, const unsigned char *span, int k, vec out[VECTORS])
 {
     const void *block = is_super_block(type) ? span : span + (size_t)k * block_bytes(type);
-    vi c[VECTORS];
+    ivec c[VECTORS];
 
     switch (type) {
     case DTYPE_Q8_0:
 UNROLL
         for (int v = 0; v < VECTORS; v++) {
-            c[v] = vi_of_signed_bytes(((const block_q8_0 *)block)->q + v * LANES);
+            c[v] = i_of_signed_bytes(((const block_q8_0 *)block)->q + v * VW);
         }
         break;
     case DTYPE_Q4_0:
@@ -339,29 +339,29 @@ UNROLL
         nibbles(((const block_iq4_nl *)block)->q, c);
 UNROLL
         for (int v = 0; v < VECTORS; v++) {
-            out[v] = vf_lookup(iq4_nl_values, c[v]);
+            out[v] = v_lookup(iq4_nl_values, c[v]);
         }
         return;
     }
 UNROLL
     for (int v = 0; v < VECTORS; v++) {
-        out[v] = vf_of_ints(c[v]);
+        out[v] = v_of_ints(c[v]);
     }
 }
 
 /* --- weights: group k of a span as fp32 --- */
 
-INLINE vf plain_weights(dtype type, const unsigned char *p)
+INLINE vec plain_weights(dtype type, const unsigned char *p)
 {
-    return type == DTYPE_F32 ? vf_load((const float *)(const void *)p) : type == DTYPE_F16 ? vf_of_f16(p) : vf_of_bf16(p);
+    return type == DTYPE_F32 ? v_load((const float *)(const void *)p) : type == DTYPE_F16 ? v_load_f16(p) : v_load_bf16(p);
 }
 
-INLINE void get_weights(dtype type, const unsigned char *span, const factors *f, int k, vf w[VECTORS])
+INLINE void get_weights(dtype type, const unsigned char *span, const factors *f, int k, vec w[VECTORS])
 {
     if (is_plain(type)) {
 UNROLL
         for (int v = 0; v < VECTORS; v++) {
-            w[v] = plain_weights(type, span + (size_t)(k * GROUP + v * LANES) * block_bytes(type));
+            w[v] = plain_weights(type, span + (size_t)(k * GROUP + v * VW) * block_bytes(type));
         }
         return;
     }
@@ -369,8 +369,8 @@ UNROLL
 UNROLL
     for (int v = 0; v < VECTORS; v++) {
         int i = has_sixteen_factors(type) ? 2 * k + v / (VECTORS / 2) : k;
-        vf scale = vf_set(f->scale[i]);
-        w[v] = has_low(type) ? vf_fma(w[v], scale, vf_set(f->low[i])) : vf_mul(w[v], scale);
+        vec scale = v_all(f->scale[i]);
+        w[v] = has_low(type) ? v_fma(w[v], scale, v_all(f->low[i])) : v_mul(w[v], scale);
     }
 }
 

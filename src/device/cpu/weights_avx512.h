@@ -1,157 +1,72 @@
-/* Sixteen lanes: AVX-512 F, BW, DQ, VL. The words that linear_simd.h is written in; vector_avx2.h has the same for eight.
-   Rests on the compiler's intrinsics. Include it once, first, in a file that is compiled for x86-64. */
-#ifndef DEVICE_CPU_VECTOR_AVX512_H
-#define DEVICE_CPU_VECTOR_AVX512_H
+/* Unpacking the codes and factors of weights with AVX-512: the operations of weights_simd.h and linear_simd.h. weights_avx2.h has the
+   same functions. Rests on simd_avx512.h. Include it first in a file that is compiled for x86-64. */
+#ifndef DEVICE_CPU_WEIGHTS_AVX512_H
+#define DEVICE_CPU_WEIGHTS_AVX512_H
 
-#include <immintrin.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "device/cpu/simd_avx512.h"
 
-/* Functions from here to the end of the file are compiled for these instructions. */
-#if defined(__clang__)
-#define UNROLL _Pragma("unroll")
-/* It says so where it keeps a loop that ends early rather than unroll it. */
-#pragma clang diagnostic ignored "-Wpass-failed"
-#define VECTOR_END _Pragma("clang attribute pop")
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#define VECTOR_END
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
-/* GCC 12 warns of its own _mm512_undefined_ps() inside the intrinsics. */
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-
-#define INLINE static inline __attribute__((always_inline))
-
-enum { LANES = 16 };
-typedef __m512 vf;
-typedef __m512i vi;
-
-INLINE vf vf_zero(void)
-{
-    return _mm512_setzero_ps();
-}
-
-INLINE vf vf_set(float f)
-{
-    return _mm512_set1_ps(f);
-}
-
-INLINE vf vf_load(const float *p)
-{
-    return _mm512_loadu_ps(p);
-}
-
-INLINE void vf_store(float *p, vf a)
-{
-    _mm512_storeu_ps(p, a);
-}
-
-INLINE vf vf_add(vf a, vf b)
-{
-    return _mm512_add_ps(a, b);
-}
-
-INLINE vf vf_mul(vf a, vf b)
-{
-    return _mm512_mul_ps(a, b);
-}
-
-/* a * b + c, rounded once. */
-INLINE vf vf_fma(vf a, vf b, vf c)
-{
-    return _mm512_fmadd_ps(a, b, c);
-}
-
-INLINE vf vf_of_ints(vi a)
-{
-    return _mm512_cvtepi32_ps(a);
-}
-
-INLINE vf vf_of_f16(const void *p)
-{
-    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
-}
-
-INLINE vf vf_of_bf16(const void *p)
-{
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
-}
-
-/* LANES bytes, without and with sign, as 32-bit integers. */
-INLINE vi vi_of_bytes(const void *p)
+/* VW bytes, without and with sign, as 32-bit integers. */
+INLINE ivec i_of_bytes(const void *p)
 {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
 }
 
-INLINE vi vi_of_signed_bytes(const void *p)
+INLINE ivec i_of_signed_bytes(const void *p)
 {
     return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
 }
 
-INLINE vi vi_set(int i)
-{
-    return _mm512_set1_epi32(i);
-}
-
-INLINE vi vi_and(vi a, int mask)
+INLINE ivec i_and(ivec a, int mask)
 {
     return _mm512_and_si512(a, _mm512_set1_epi32(mask));
 }
 
-INLINE vi vi_or(vi a, vi b)
+INLINE ivec i_or(ivec a, ivec b)
 {
     return _mm512_or_si512(a, b);
 }
 
-INLINE vi vi_add(vi a, vi b)
-{
-    return _mm512_add_epi32(a, b);
-}
-
 /* a | (b & mask) */
-INLINE vi vi_or_masked(vi a, vi b, int mask)
+INLINE ivec i_or_masked(ivec a, ivec b, int mask)
 {
     return _mm512_ternarylogic_epi32(a, b, _mm512_set1_epi32(mask), 0xf8);
 }
 
-#define vi_right(a, n) _mm512_srli_epi32(a, (unsigned)(n))
-#define vi_left(a, n) _mm512_slli_epi32(a, (unsigned)(n))
+#define i_right(a, n) _mm512_srli_epi32(a, (unsigned)(n))
+#define i_left(a, n) _mm512_slli_epi32(a, (unsigned)(n))
 
 /* `value` in each lane i whose bit i is set, else 0. */
-INLINE vi vi_of_bits(uint32_t bits, int value)
+INLINE ivec i_of_bits(uint32_t bits, int value)
 {
     return _mm512_maskz_set1_epi32((__mmask16)bits, value);
 }
 
 /* table[code] for the lowest four bits of each lane: a permutation looks at no others. */
-INLINE vf vf_lookup(const int8_t table[16], vi codes)
+INLINE vec v_lookup(const int8_t table[16], ivec codes)
 {
     return _mm512_permutexvar_ps(codes, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)table))));
 }
 
 /* The lowest four bits of each lane as a number. */
-INLINE vf vf_of_low_nibbles(vi a)
+INLINE vec v_of_low_nibbles(ivec a)
 {
     return _mm512_permutexvar_ps(a, _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
 }
 
 /* --- bytes of codes: four units of 16 --- */
 
-INLINE vi vi_load(const void *p)
+INLINE ivec i_load(const void *p)
 {
     return _mm512_loadu_si512(p);
 }
 
-INLINE vi vi_load_32_bytes(const void *p)
+INLINE ivec i_load_32_bytes(const void *p)
 {
     return _mm512_broadcast_i64x4(_mm256_loadu_si256(p));
 }
 
 /* Bit `from` of each byte of the lower half, bit `from` + `step` of the upper half, as bit `to`; other bits are left over. */
-INLINE vi vi_move_halves(vi a, int from, int step, int to)
+INLINE ivec i_move_halves(ivec a, int from, int step, int to)
 {
     int n = (to - from) & 31, m = (to - from - step) & 31;
 
@@ -159,7 +74,7 @@ INLINE vi vi_move_halves(vi a, int from, int step, int to)
 }
 
 /* `value` added to each byte whose bit is set. */
-INLINE vi vi_add_to_bytes(vi a, uint64_t bits, int value)
+INLINE ivec i_add_to_bytes(ivec a, uint64_t bits, int value)
 {
     return _mm512_mask_add_epi8(a, bits, a, _mm512_set1_epi8((char)value));
 }
@@ -178,7 +93,7 @@ INLINE vi vi_add_to_bytes(vi a, uint64_t bits, int value)
 
 /* The last 16 bytes of each of four blocks of `size` bytes (18, 20, 22 or 24), one after the other at p, and the two f16 at the
    beginning of each: factors 0 to 3 are the first ones, 4 to 7 the second. */
-INLINE vi vi_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
+INLINE ivec i_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
 {
     static const _Alignas(64) uint16_t units[4][32] = {UNITS_INDEX(18), UNITS_INDEX(20), UNITS_INDEX(22), UNITS_INDEX(24)};
     static const _Alignas(64) uint16_t factors[4][32] = {FACTORS_INDEX(18), FACTORS_INDEX(20), FACTORS_INDEX(22), FACTORS_INDEX(24)};
@@ -204,7 +119,7 @@ INLINE vi vi_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
      END_WORD(0, 0, size, 2), END_WORD(0, 1, size, 2), END_WORD(1, 0, size, 2), END_WORD(1, 1, size, 2)}
 
 /* The same of the two blocks that end at a and the two that end at b; with n = 1, of the last one, behind zeros. */
-INLINE vi vi_of_ends(const unsigned char *a, const unsigned char *b, size_t size, int64_t n, __m256 *halves)
+INLINE ivec i_of_ends(const unsigned char *a, const unsigned char *b, size_t size, int64_t n, __m256 *halves)
 {
     static const _Alignas(64) uint16_t units[4][32] = {ENDS_INDEX(18), ENDS_INDEX(20), ENDS_INDEX(22), ENDS_INDEX(24)};
     static const _Alignas(64) uint16_t factors[4][32] = {END_FACTORS_INDEX(18), END_FACTORS_INDEX(20), END_FACTORS_INDEX(22),
@@ -218,7 +133,7 @@ INLINE vi vi_of_ends(const unsigned char *a, const unsigned char *b, size_t size
 }
 
 /* Numbers `first` to `first` + 3, each in the four lanes of its unit. */
-INLINE vf vf_spread(__m256 f, int first)
+INLINE vec v_spread(__m256 f, int first)
 {
     __m512i index = _mm512_add_epi32(_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3), _mm512_set1_epi32(first));
 
@@ -226,13 +141,13 @@ INLINE vf vf_spread(__m256 f, int first)
 }
 
 /* The numbers in the lowest eight lanes, zeros above. */
-INLINE vf vf_of_eight(__m256 f)
+INLINE vec v_of_eight(__m256 f)
 {
     return _mm512_zextps256_ps512(f);
 }
 
 /* One half of b added to the lower half of a. */
-INLINE vf vf_add_half(vf a, vf b, int half)
+INLINE vec v_add_half(vec a, vec b, int half)
 {
     return _mm512_add_ps(a, _mm512_zextps256_ps512(half ? _mm512_extractf32x8_ps(b, 1) : _mm512_castps512_ps256(b)));
 }
@@ -252,13 +167,13 @@ INLINE sixteen sixteen_of_bytes(__m128i bytes, bool is_signed, __m128 d, int i, 
 }
 
 /* The factors with these numbers, each in the four lanes of a unit. */
-INLINE vf sixteen_spread(const sixteen *s, const int at[4])
+INLINE vec sixteen_spread(const sixteen *s, const int at[4])
 {
     return _mm512_permutexvar_ps(_mm512_setr_epi32(at[0], at[0], at[0], at[0], at[1], at[1], at[1], at[1], at[2], at[2], at[2], at[2],
                                                    at[3], at[3], at[3], at[3]), s->v);
 }
 
-INLINE vf sixteen_fma(const sixteen *s, const float *b, vf c)
+INLINE vec sixteen_fma(const sixteen *s, const float *b, vec c)
 {
     return _mm512_fmadd_ps(s->v, _mm512_loadu_ps(b), c);
 }
@@ -270,7 +185,7 @@ INLINE __m128 sum_halves(__m512 a)
 }
 
 /* The sums over the lanes of four vectors. For one vector the same order of additions, whatever the others are. */
-INLINE __m128 vf_sums(vf a, vf b, vf c, vf d)
+INLINE __m128 v_sums(vec a, vec b, vec c, vec d)
 {
     __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
@@ -280,20 +195,20 @@ INLINE __m128 vf_sums(vf a, vf b, vf c, vf d)
     return sum_halves(_mm512_add_ps(lo, hi));
 }
 
-/* Stores the first n lanes (n <= LANES; all others untouched, and not read either). */
-INLINE void vf_store_first(float *p, vf a, int n)
+/* Stores the first n lanes (n <= VW; all others untouched, and not read either). */
+INLINE void v_store_first(float *p, vec a, int n)
 {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), a);
 }
 
-INLINE vf vf_load_first(const float *p, int n)
+INLINE vec v_load_first(const float *p, int n)
 {
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
 }
 
-INLINE vf load_four(const float *p, int64_t stride)
+INLINE vec load_four(const float *p, int64_t stride)
 {
-    vf v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    vec v = _mm512_castps128_ps512(_mm_loadu_ps(p));
     v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 4 * stride), 1);
     v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 8 * stride), 2);
     return _mm512_insertf32x4(v, _mm_loadu_ps(p + 12 * stride), 3);
@@ -301,17 +216,19 @@ INLINE vf load_four(const float *p, int64_t stride)
 
 /* out[k * out_stride + r] = in[r * in_stride + k] for r, k < 16. Rows r, r + 4, r + 8 and r + 12 come as the quarters of one
    vector, so that the transposition itself stays within 128-bit lanes. */
-INLINE void vf_transpose(const float *in, int64_t in_stride, float *out, int64_t out_stride)
+INLINE void transpose_strip(const float *in, int64_t in_stride, float *out, int64_t out_stride)
 {
-    for (int k = 0; k < 16; k += 4) {
-        vf a = load_four(in + k, in_stride), b = load_four(in + k + in_stride, in_stride);
-        vf c = load_four(in + k + 2 * in_stride, in_stride), d = load_four(in + k + 3 * in_stride, in_stride);
-        __m512d ab0 = _mm512_castps_pd(_mm512_unpacklo_ps(a, b)), ab1 = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
-        __m512d cd0 = _mm512_castps_pd(_mm512_unpacklo_ps(c, d)), cd1 = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
-        vf_store(out + k * out_stride, _mm512_castpd_ps(_mm512_unpacklo_pd(ab0, cd0)));
-        vf_store(out + (k + 1) * out_stride, _mm512_castpd_ps(_mm512_unpackhi_pd(ab0, cd0)));
-        vf_store(out + (k + 2) * out_stride, _mm512_castpd_ps(_mm512_unpacklo_pd(ab1, cd1)));
-        vf_store(out + (k + 3) * out_stride, _mm512_castpd_ps(_mm512_unpackhi_pd(ab1, cd1)));
+    for (int k = 0; k < VW; k += 4) {
+        vec t[4];
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            t[i] = load_four(in + k + i * in_stride, in_stride);
+        }
+        v_transpose_quads(t);
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            v_store(out + (k + i) * out_stride, t[i]);
+        }
     }
 }
 
