@@ -2,7 +2,7 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
-/* Seconds since some fixed point; only differences mean anything. */
+/* Seconds since an arbitrary fixed point. */
 double clock_now(void);
 
 #endif

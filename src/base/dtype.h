@@ -22,21 +22,21 @@ typedef enum dtype {
     DTYPE_Q5_K,
     DTYPE_Q6_K,
     DTYPE_IQ4_NL,
-    DTYPE_F64, /* from here on: only in data files, never a weight */
+    DTYPE_F64, /* from here on: in data files only, never a weight */
     DTYPE_I32,
     DTYPE_I64,
     DTYPE_U8,
     DTYPE_COUNT
 } dtype;
 
-/* Elements that one block holds (1 for plain types) and bytes that it takes. */
+/* Elements and bytes of one block; plain types have 1 element. */
 int64_t dtype_block_elements(dtype type);
 size_t dtype_block_bytes(dtype type);
 
 /* Bytes of a row of `cols` elements; cols must be a multiple of the block. */
 size_t dtype_row_bytes(dtype type, int64_t cols);
 
-/* "F32", "Q4_K", ...; and back, without regard to case. Returns DTYPE_COUNT for an unknown name. */
+/* "F32", "Q4_K", ...; and back, case-insensitive. DTYPE_COUNT: an unknown name. */
 const char *dtype_name(dtype type);
 dtype dtype_from_name(const char *name);
 
@@ -63,13 +63,13 @@ typedef struct { uint16_t d, dmin; uint8_t scales[12]; uint8_t q[128]; } block_q
 typedef struct { uint16_t d, dmin; uint8_t scales[12]; uint8_t high[32]; uint8_t q[128]; } block_q5_k;
 typedef struct { uint8_t low[128]; uint8_t high[64]; int8_t scales[16]; uint16_t d; } block_q6_k;
 
-/* A stored matrix, row after row, in memory that the device can read: [rows, cols], y = W x. */
+/* A stored matrix [rows, cols], row-major, in memory that the device can read: y = W x. */
 typedef struct matrix {
     dtype type;
     int64_t rows, cols;
-    const void *data; /* NULL: a description only */
+    const void *data; /* NULL: shape only */
     size_t row_bytes; /* from one row to the next */
-    uint64_t seed;    /* of a random model's matrix: what its values follow from */
+    uint64_t seed;    /* of a random model's matrix: generates its values */
 } matrix;
 
 #endif

@@ -1,27 +1,27 @@
-/* Errors are values: a function that can fail returns lariat_status and leaves the reason in its thread.
+/* Errors are values: a function that can fail returns lariat_status and stores the reason for its thread.
    Rests on include/lariat/status.h. Nothing below cli/ prints. */
 #ifndef BASE_FAIL_H
 #define BASE_FAIL_H
 
 #include "lariat/status.h"
 
-/* Stores the reason (one line, "what: why, and what to do") for this thread and returns `code`, so that a caller
-   writes: return fail(LARIAT_BAD_MODEL, "%s: tensor %s has %lld rows, wanted %lld", ...);
-   Control characters that came from a file are replaced, so that a message stays one harmless line. */
+/* Stores the reason (one line, "what: why, and what to do") for this thread and returns `code`, so that a caller writes:
+   return fail(LARIAT_BAD_MODEL, "%s: tensor %s has %lld rows, wanted %lld", ...); Control characters from files are
+   replaced: a message is one harmless line. */
 #define fail(code, ...) (give_reason(__VA_ARGS__), failed_with(code))
 
-/* Puts "prefix: " before the reason of a failure that is being passed on. Returns `code`. */
+/* Prepends "prefix: " to the reason of a failure that is passed on. Returns `code`. */
 #define fail_within(code, ...) (give_reason_within(__VA_ARGS__), failed_with(code))
 
-/* Puts a way out behind the reason of a failure that is being passed on by one who knows it. Returns `code`. */
+/* Appends advice to the reason of a failure that is passed on. Returns `code`. */
 #define fail_advising(code, advice) (give_reason_with_advice(advice), failed_with(code))
 
-/* Ways out that many reasons share. */
+/* Advice that several reasons share. */
 #define FREE_MEMORY ", end other programs or ask for less"
 #define FETCH_AGAIN ": the file is damaged, fetch it again"
 #define CORRECT_IT ": correct the file, or fetch it again"
 
-/* What the three above are made of: macros, so that compilers and analyzers see that what comes back is the code. */
+/* Implementation of the three macros, which let compilers and analyzers see that the result is `code`. */
 void give_reason(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void give_reason_within(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void give_reason_with_advice(const char *advice);
@@ -30,7 +30,7 @@ static inline lariat_status failed_with(lariat_status code)
     return code;
 }
 
-/* Forwards a failure to the caller. */
+/* Returns a failure to the caller. */
 #define TRY(call)                                  \
     do {                                           \
         lariat_status try_status_ = (call);        \

@@ -1,5 +1,5 @@
-/* JSON files read with jansson: strict UTF-8, no duplicate keys, bounded size; and exact access with messages that name file
-   and field.
+/* Reading JSON with jansson: strict UTF-8, no duplicate keys, bounded size; typed access with messages that name file and
+   field.
    Rests on jansson. */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
@@ -10,11 +10,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Reads a whole file; the root must be an object. `max_bytes` bounds what is read. */
+/* Reads a file of at most `max_bytes`; the root must be an object. */
 lariat_status json_read_file(const char *path, size_t max_bytes, json_t **out);
 /* The same from memory; `path` is for messages. */
 lariat_status json_read(const char *path, const char *data, size_t size, json_t **out);
-/* What jansson made of a document, NULL with its reason, into *out; takes `root` over. */
+/* Checks jansson's result, NULL with its error, and moves `root` into *out. */
 lariat_status json_check(const char *path, json_t *root, const json_error_t *error, json_t **out);
 
 /* A field of an object into *out. A missing or null field leaves *out and returns OK if !required; a wrong type or a value out

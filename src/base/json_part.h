@@ -1,24 +1,25 @@
-/* A JSON document without its largest member: a list or an object of many small values, which are read one by one and not
-   kept. A tree of 65,536 small objects takes jansson longer to build and to free than the text takes to read.
-   Rests on json.h. jansson reads each value, and the document around the member, and accepts what it accepts in the whole, but
-   for keys that the member, an object, has twice: json_each gives both. A member whose name is written with escapes is refused.
-   Lines in messages are counted without the member's; a message about a value has its index, and no line. */
+/* A JSON document whose largest member, a list or an object of many small values, is read value by value and not kept:
+   jansson needs longer to build and free a tree of 65,536 small objects than to parse its text.
+   Rests on json.h. jansson parses each value, and the document around the member. Accepted is what jansson accepts in a
+   whole document, except that duplicate keys of the member are both passed on, and a member whose name is written with
+   escapes is refused. Line numbers in messages do not count the member's lines; a message about a value has its index and no
+   line. */
 #ifndef BASE_JSON_PART_H
 #define BASE_JSON_PART_H
 
 #include "base/json.h"
 
 typedef struct json_part {
-    const char *begin, *end; /* from its bracket to behind the other one, in the document; NULL: no such member */
-    int64_t n;               /* values in it */
+    const char *begin, *end; /* in the document, brackets included; NULL: no such member */
+    int64_t n;               /* number of values */
 } json_part;
 
-/* Reads the document without the root's member `name`, which is null in the tree if it is a list or an object, and in *part.
-   `flags` are jansson's beside JSON_REJECT_DUPLICATES; for json_check. */
+/* Parses the document without the root's member `name`: if it is a list or an object, it is null in the tree and described
+   by *part. `flags`: jansson's, beside JSON_REJECT_DUPLICATES. The result is for json_check. */
 json_t *json_load_around(const char *data, size_t size, const char *name, size_t flags, json_part *part, json_error_t *error);
 
-/* Calls `one` for each value of the part, with its key in an object and NULL in a list; nothing where it does not begin with
-   `open`, '[' or '{'. Stops where `one` fails. `path` is for messages; the document is still in memory. */
+/* Calls `one` for each value of the part, with its key in an object, NULL in a list. Does nothing where the part does not
+   begin with `open`, '[' or '{'. Stops when `one` fails. `path` is for messages. The document must still be in memory. */
 typedef lariat_status (*json_value_fn)(void *user, const char *key, const json_t *value);
 lariat_status json_each(const char *path, const json_part *part, char open, json_value_fn one, void *user);
 

@@ -1,13 +1,12 @@
-/* What memory this process may still use. */
+/* Memory that this process may still use. */
 #ifndef BASE_MEMORY_H
 #define BASE_MEMORY_H
 
 #include <stdint.h>
 
-/* Bytes that can be allocated without swapping: the least of MemAvailable and what the control groups leave, of version 1 or
-   2. */
+/* Bytes that can be allocated without swapping: the minimum of MemAvailable and the control groups' remaining limits. */
 int64_t memory_available(void);
-/* The same where /proc and /sys are in the folder `root`. */
+/* The same with /proc and /sys in the folder `root`. */
 int64_t memory_available_in(const char *root);
 
 #endif

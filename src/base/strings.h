@@ -1,4 +1,4 @@
-/* Questions about strings.
+/* Comparing strings.
    Rests on nothing. */
 #ifndef BASE_STRINGS_H
 #define BASE_STRINGS_H
@@ -13,7 +13,7 @@ static inline bool ends_with(const char *text, const char *ending)
     return n >= e && strcmp(text + n - e, ending) == 0;
 }
 
-/* Is the text of `size` bytes, which need not be terminated, the one that is wanted? */
+/* Does the text of `size` bytes, not necessarily terminated, equal `wanted`? */
 static inline bool text_is(const char *text, size_t size, const char *wanted)
 {
     return size == strlen(wanted) && memcmp(text, wanted, size) == 0;

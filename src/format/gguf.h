@@ -9,16 +9,16 @@
 
 typedef struct gguf gguf;
 
-/* Opens the file (and, where split.count says so, its sisters). The tensors belong to the gguf. */
+/* Opens the file, and the others of a split set (split.count). The gguf owns the tensors. */
 lariat_status gguf_open(const char *path, gguf **out);
-/* Parses one image in memory, without sisters (for the fuzzer). */
+/* Parses one image in memory, not a split set (for the fuzzer). */
 lariat_status gguf_parse(const char *path, const unsigned char *data, size_t size, gguf **out);
 void gguf_close(gguf *g);
 
 const char *gguf_path(const gguf *g);
 const tensors *gguf_tensors(const gguf *g);
 
-/* Metadata of the first file. Each returns true and sets *out if the key is there with a type that converts without loss.
+/* Metadata of the first file. Each returns true and sets *out if the key exists with a type that converts without loss.
    Strings are not terminated: length in *size. */
 bool gguf_has(const gguf *g, const char *key);
 bool gguf_int(const gguf *g, const char *key, int64_t *out);
@@ -28,7 +28,7 @@ bool gguf_string(const gguf *g, const char *key, const char **out, size_t *size)
 /* Length of an array, -1 if the key is not an array. Element access is O(1). */
 int64_t gguf_array_length(const gguf *g, const char *key);
 
-/* An array's elements, found once by key: for vocabularies. */
+/* An array, looked up once by key: for vocabularies. */
 typedef struct gguf_array gguf_array;
 const gguf_array *gguf_find_array(const gguf *g, const char *key);
 int64_t gguf_array_size(const gguf_array *a);

@@ -1,11 +1,11 @@
-/* The metadata of one GGUF image: reading with bounds, and the key-value pairs.
-   Rests on base/. Shared by gguf.c (files, tensors) and gguf_values.c (keys and values) only. */
+/* The metadata of one GGUF image: a bounds-checked reader, and the key-value pairs.
+   Rests on base/. Private to gguf.c (files, tensors) and gguf_values.c (keys and values). */
 #ifndef FORMAT_GGUF_VALUES_H
 #define FORMAT_GGUF_VALUES_H
 
 #include "format/gguf.h"
 
-/* The format's numbers for the types of values. */
+/* The format's numbers of value types. */
 enum {
     GGUF_U8,
     GGUF_I8,
@@ -23,7 +23,7 @@ enum {
     GGUF_VALUE_TYPES
 };
 
-/* Little-endian reading that stops at the end of the image. */
+/* A little-endian reader that fails at the end of the image. */
 typedef struct reader {
     const char *path; /* for messages */
     const unsigned char *data;
@@ -32,14 +32,14 @@ typedef struct reader {
 
 lariat_status read_u32(reader *r, const char *what, uint32_t *out);
 lariat_status read_u64(reader *r, const char *what, uint64_t *out);
-/* u64 length, then so many bytes; *out points into the image. */
+/* A u64 length and its bytes; *out points into the image. */
 lariat_status read_string(reader *r, const char *what, const char **out, size_t *size);
 
 struct gguf_array {
     uint32_t type; /* of the elements */
     int64_t n;
     const unsigned char *data;     /* fixed-size elements, one after another */
-    const unsigned char **strings; /* [n] where each string's length field lies; NULL for other types */
+    const unsigned char **strings; /* [n] each string's length field; NULL for other types */
 };
 
 typedef struct gguf_value {
@@ -55,7 +55,7 @@ typedef struct gguf_values {
     int64_t n, capacity;
 } gguf_values;
 
-/* Reads `count` pairs and sorts them; refuses a key that is there twice. On failure the caller still calls _free. */
+/* Reads `count` pairs and sorts them; refuses duplicate keys. The caller calls _free also after a failure. */
 lariat_status gguf_values_read(reader *r, uint64_t count, gguf_values *out);
 void gguf_values_free(gguf_values *v);
 const gguf_value *gguf_values_find(const gguf_values *v, const char *key);

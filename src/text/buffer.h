@@ -1,4 +1,4 @@
-/* Memory that grows at its end: bytes, and ids.
+/* Growing arrays: bytes, ids, and any element type.
    Rests on base/fail.h. */
 #ifndef TEXT_BUFFER_H
 #define TEXT_BUFFER_H
@@ -18,21 +18,21 @@ typedef struct id_list {
     int64_t n, capacity;
 } id_list;
 
-/* Room for `more` further bytes; then appending them cannot fail. */
+/* Reserves `more` further bytes; appending them cannot fail afterwards. */
 lariat_status buffer_reserve(buffer *b, size_t more);
 lariat_status buffer_append(buffer *b, const char *data, size_t size);
-/* Puts a zero byte behind the content, which it does not count. */
+/* Appends a zero byte that `size` does not count. */
 lariat_status buffer_terminate(buffer *b);
 void buffer_free(buffer *b);
 
 lariat_status id_list_append(id_list *l, int32_t id);
 void id_list_free(id_list *l);
 
-/* Makes an array of elements of `element` bytes at least `wanted` (1 or more) long, at least doubling it. Returns where it is
-   now; NULL without memory, and then it is where and as it was. */
+/* Grows an array of elements of `element` bytes to at least `wanted` (1 or more) and at least twice its length. Returns the
+   array, perhaps moved; NULL without memory: the array is unchanged. */
 void *grow_array(void *data, int64_t *capacity, int64_t wanted, size_t element);
 
-/* The same for a list with its own type; leaves the function without memory. */
+/* The same for a typed list; without memory it returns from the function. */
 #define GROW(list, capacity, wanted)                                                  \
     do {                                                                              \
         void *grown_ = grow_array((list), &(capacity), (wanted), sizeof *(list));     \

@@ -1,22 +1,22 @@
-/* Which chat template a model has, as its own text (a Jinja program) tells, and the turns that each family writes.
-   Rests on vocabulary.h; rendering and encoding are in chat.c, behind include/lariat/text.h. */
+/* Recognising a model's chat template (a Jinja program) by its text, and rendering the families' turns.
+   Rests on vocabulary.h. chat_template.c has the public functions of include/lariat/text.h too. */
 #ifndef TEXT_CHAT_TEMPLATE_H
 #define TEXT_CHAT_TEMPLATE_H
 
 #include "lariat/text.h"
 #include "text/vocabulary.h"
 
-/* What templates of one family do differently. */
+/* The differences between templates of one family. */
 typedef struct chat_style {
-    lariat_template family;     /* AUTO: none recognised */
-    bool begins;                /* the BOS token comes first (LLAMA2: before every question, always) */
-    bool trims;                 /* contents lose white space at their ends */
-    const char *default_system; /* CHATML: the system message of a conversation without one; terminated, or NULL */
-    const char *date;           /* LLAMA3: a system message with two lines of dates always comes first; this is the second, */
-    bool today;                 /* or it is the day of the call. NULL: no such lines */
+    lariat_template family;     /* AUTO: not recognised */
+    bool begins;                /* the BOS token first (LLAMA2: before every question, always) */
+    bool trims;                 /* trims white space around contents */
+    const char *default_system; /* CHATML: the default system message; terminated, or NULL */
+    const char *date;           /* LLAMA3: the second of two date lines in a system message that is always there, */
+    bool today;                 /* or the day of the call. NULL and false: no such lines */
 } chat_style;
 
-/* Looks at v->chat_template. A template that is none of the known ones leaves family AUTO. */
+/* Recognises v->chat_template; AUTO: an unknown template. */
 lariat_status chat_recognize(vocabulary *v, chat_style *out);
 
 #endif

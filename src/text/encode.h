@@ -7,18 +7,18 @@
 #include "text/pretokenizer.h"
 
 typedef struct encoder {
-    splitter splitter; /* which collects the ids */
+    splitter splitter; /* collects the ids */
     int flags;
     buffer lossy, normalized, other;
 } encoder;
 
-/* Close it also where opening fails. */
+/* Close it also after a failure. */
 lariat_status encoder_open(encoder *e, const lariat_tokenizer *t, int flags);
 void encoder_close(encoder *e);
 
 lariat_status encoder_text(encoder *e, const char *text, size_t size);
 lariat_status encoder_id(encoder *e, int32_t id);
-/* Hands the ids over, to be freed by lariat_free. */
+/* Moves the ids to the caller, who frees them with lariat_free. */
 lariat_status encoder_take(encoder *e, int32_t **ids, int64_t *n);
 
 #endif

@@ -1,4 +1,4 @@
-/* Pre-tokenizer expressions, as tokenizer.json has them for Hugging Face's engine (Oniguruma, Ruby's syntax), found with PCRE2.
+/* Pre-tokenizer expressions of tokenizer.json, written for Oniguruma (Ruby's syntax) and translated for PCRE2.
    Rests on PCRE2 (UTF, UCP, JIT) and unicode_newer.h. */
 #ifndef TEXT_EXPRESSION_H
 #define TEXT_EXPRESSION_H
@@ -11,14 +11,14 @@
 /* A compiled expression; threads may share it. */
 typedef struct expression expression;
 
-/* What is not certain to mean the same in both engines is refused by name. */
+/* A construct that may differ between the two engines is refused by name. */
 lariat_status expression_compile(const char *pattern, bool literal, expression **out);
 void expression_free(expression *e);
 
-/* Appends the pattern in PCRE2's syntax and Unicode 16: for expression_compile, and for a look at it. */
+/* Appends the pattern in PCRE2's syntax with Unicode 16's properties: for expression_compile and for tests. */
 lariat_status expression_translate(const char *pattern, buffer *out);
 
-/* What searching with one expression needs, for one thread. */
+/* The state of searching with one expression, for one thread. */
 typedef struct search search;
 lariat_status search_open(const expression *e, search **out);
 void search_close(search *s);

@@ -1,4 +1,4 @@
-/* Hashes of texts and of pairs, for tables with open addressing.
+/* Hashes of texts and pairs, for tables with open addressing.
    Rests on nothing. Read on in tables.c and vocabulary.c. */
 #ifndef TEXT_HASH_H
 #define TEXT_HASH_H

@@ -1,52 +1,52 @@
-/* Byte pair encoding: one word becomes ids by merging neighbours, the best merge first.
+/* Byte pair encoding of one word: neighbours are merged, the best merge first.
    Rests on tokenizer.h's tables. */
 #ifndef TEXT_MERGE_H
 #define TEXT_MERGE_H
 
 #include "text/tokenizer.h"
 
-/* A stretch of the word that is one token so far, or a character that no token has. */
+/* A part of the word: one token so far, or a character without a token. */
 typedef struct symbol {
     uint32_t start, size;   /* bytes; size 0: merged into its left neighbour */
-    int32_t previous, next; /* places, -1 at the ends */
+    int32_t previous, next; /* indices, -1 at the ends */
     int32_t id;             /* -1: unknown */
-    bool frozen;            /* a user-defined symbol: not merged any further */
+    bool frozen;            /* a user-defined symbol, never merged */
 } symbol;
 
-/* Two neighbours that could merge. */
+/* Two neighbours that may be merged. */
 typedef struct candidate {
-    uint64_t key;           /* rank << 32 | place of the left one: the smallest is the next to merge */
-    uint32_t size;          /* bytes of both: if it is not what they have by now, they have changed and this is void */
+    uint64_t key;           /* rank << 32 | index of the left symbol: the smallest is merged next */
+    uint32_t size;          /* bytes of both; stale if their size has changed since */
     int32_t result;
 } candidate;
 
-/* The same, waiting for its rank's turn; several together, so that going through a queue is not a wait for memory each. */
+/* A candidate in its rank's queue; several in a block, so that a queue costs fewer cache misses. */
 typedef struct waiting {
-    int32_t place;          /* of the left symbol; -1: free */
+    int32_t place;          /* index of the left symbol; -1: free */
     uint32_t size;
     int32_t result;
 } waiting;
 
-enum { WAITING_BLOCK = 5 }; /* with `next` one cache line */
+enum { WAITING_BLOCK = 5 }; /* one cache line, `next` included */
 typedef struct waiting_block {
     waiting list[WAITING_BLOCK];
     int32_t next;           /* block, -1 at the end */
 } waiting_block;
 
-/* Memory that one thread reuses from word to word. */
+/* Memory of one thread, reused from word to word. */
 typedef struct merger {
     const lariat_tokenizer *t;
     symbol *symbols;
     int64_t n, capacity;
-    int64_t rank;           /* whose turn it is: candidates of later ranks wait in queues, others lie in the heap */
+    int64_t rank;           /* in the heap: candidates up to this rank; later ones are in queues */
     candidate *heap;
     int64_t n_heap, heap_capacity;
     waiting_block *blocks;
     int64_t n_blocks, block_capacity;
-    int32_t *heads, *tails; /* [t->n_ranks] the first and the last block that waits for a rank; -1: none */
-    waiting *turn;          /* those of one rank */
+    int32_t *heads, *tails; /* [t->n_ranks] first and last block of a rank's queue; -1: empty */
+    waiting *turn;          /* the queue of one rank */
     int64_t turn_capacity;
-    bool after_unknown;     /* by score: the last id was the unknown token's */
+    bool after_unknown;     /* by score: the last id was the unknown token */
 } merger;
 
 /* Appends the ids of one word of well-formed text. Time is O(n log n) in its size. */

@@ -1,4 +1,4 @@
-/* tokenizer.model: a SentencePiece model, of its kinds the BPE one.
+/* tokenizer.model: a SentencePiece model of type BPE.
    Rests on vocabulary.h. */
 #ifndef TEXT_SENTENCEPIECE_H
 #define TEXT_SENTENCEPIECE_H

@@ -1,20 +1,20 @@
-/* What encoding looks up: a token by its text, a merge by its two tokens, and the longest of some texts that begins at a place.
+/* Lookup tables of encoding: a token by its text, a merge by its two tokens, the longest prefix of a text.
    Rests on vocabulary.h. */
 #ifndef TEXT_TABLES_H
 #define TEXT_TABLES_H
 
 #include "text/vocabulary.h"
 
-/* Tokens that merging may make, by text. */
+/* Tokens that merging may produce, by text. */
 typedef struct word_table {
-    int32_t *slots;     /* ids; -1 is free */
+    int32_t *slots;     /* ids; -1: free */
     size_t mask;
     uint32_t longest;   /* bytes of the longest token */
 } word_table;
 
 /* Merges by their two tokens. */
 typedef struct pair_slot {
-    uint64_t pair;      /* left << 32 | right; UINT64_MAX is free */
+    uint64_t pair;      /* left << 32 | right; UINT64_MAX: free */
     uint32_t rank;
     int32_t result;
 } pair_slot;
@@ -24,7 +24,7 @@ typedef struct pair_table {
     size_t mask;
 } pair_table;
 
-/* Texts to look for at every place of another text. */
+/* Texts to search for at every position of another text. */
 typedef struct prefix {
     const char *text;
     uint32_t size;
@@ -34,7 +34,7 @@ typedef struct prefix {
 typedef struct prefix_set {
     prefix *list;       /* sorted */
     int64_t n, capacity;
-    uint64_t first[4];  /* bytes that some prefix begins with */
+    uint64_t first[4];  /* set of first bytes */
 } prefix_set;
 
 /* Two tokens with one text are refused. */
@@ -43,17 +43,17 @@ void word_table_free(word_table *w);
 /* The token of that text, or -1. */
 int32_t word_table_find(const word_table *w, const vocabulary *v, const char *text, size_t size);
 
-/* A pair named twice keeps its last rank, as in Hugging Face's reading. */
+/* A duplicate pair keeps its last rank, as Hugging Face's tokenizers do. */
 lariat_status pair_table_make(const vocabulary *v, pair_table *out);
 void pair_table_free(pair_table *p);
-/* NULL if the two do not merge. */
+/* NULL: they do not merge. */
 const pair_slot *pair_table_find(const pair_table *p, int32_t left, int32_t right);
 
 lariat_status prefix_set_add(prefix_set *s, const char *text, uint32_t size, int32_t value);
-/* Sorts; one text with two values is refused. */
+/* Sorts; refuses one text with two values. */
 lariat_status prefix_set_finish(prefix_set *s);
 void prefix_set_free(prefix_set *s);
-/* The longest prefix that text begins with, or NULL. */
+/* The longest prefix of text in the set, or NULL. */
 const prefix *prefix_set_longest(const prefix_set *s, const char *text, size_t size);
 
 #endif

@@ -1,11 +1,11 @@
-/* tokenizer.json, the file of Hugging Face's tokenizers, and the files of a model that say more about its tokens.
+/* tokenizer.json, the file of Hugging Face's tokenizers.
    Rests on vocabulary.h and base/json.h. */
 #ifndef TEXT_TOKENIZER_JSON_H
 #define TEXT_TOKENIZER_JSON_H
 
 #include "text/vocabulary.h"
 
-/* Fills an empty vocabulary. Whatever in the file would change ids and is not done here is refused by name. */
+/* Fills an empty vocabulary. An entry that would change ids and is not implemented is refused by name. */
 lariat_status tokenizer_json_read(const char *path, vocabulary *v);
 /* The same from memory; `path` is for messages. */
 lariat_status tokenizer_json_parse(const char *path, const char *data, size_t size, vocabulary *v);

@@ -1,4 +1,4 @@
-/* What Hugging Face's expression engine (Unicode 16) knows of characters and PCRE2 10.42 (Unicode 14) does not.
+/* Character properties of Unicode 15 and 16, which Hugging Face's expression engine has and PCRE2 10.42 (Unicode 14) lacks.
    Rests on nothing. */
 #ifndef TEXT_UNICODE_NEWER_H
 #define TEXT_UNICODE_NEWER_H

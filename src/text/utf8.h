@@ -1,5 +1,5 @@
-/* UTF-8 as the Unicode standard has it: no surrogates, nothing overlong, nothing above U+10FFFF.
-   An ill-formed stretch is cut into maximal subparts, each of which a lossy reading shows as one U+FFFD.
+/* Strict UTF-8: no surrogates, no overlong forms, nothing above U+10FFFF. Lossy reading replaces each maximal ill-formed
+   subpart, as the Unicode standard defines it, by one U+FFFD.
    Rests on buffer.h. */
 #ifndef TEXT_UTF8_H
 #define TEXT_UTF8_H
@@ -11,16 +11,15 @@
 #include <stdint.h>
 
 enum { UTF8_MAX = 4 };                          /* bytes of the longest character */
-enum { UTF8_INVALID = -1, UTF8_PARTIAL = -2 };  /* what utf8_decode gives instead of a code point */
+enum { UTF8_INVALID = -1, UTF8_PARTIAL = -2 };  /* results of utf8_decode in place of a code point */
 
 #define UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
 
-/* The character that text begins with (size > 0): its code point, and its bytes in *length. UTF8_INVALID with the length of the
-   maximal subpart if it is ill-formed; UTF8_PARTIAL, with *length = size, if it is cut off but could still become a
-   character. */
+/* Decodes the first character of text (size > 0): its code point, and its bytes in *length. UTF8_INVALID: ill-formed,
+   *length is the maximal subpart's. UTF8_PARTIAL: truncated but so far well-formed, *length = size. */
 int32_t utf8_decode(const char *text, size_t size, int *length);
 
-/* Bytes of the character that begins at `text`, which is well-formed. */
+/* Bytes of the first character of well-formed text. */
 int utf8_length(const char *text);
 
 bool utf8_valid(const char *text, size_t size);

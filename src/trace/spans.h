@@ -1,11 +1,11 @@
-/* The spans of one rank: a buffer of fixed size that is filled while passes run. Tracing is off where the pointer is NULL, which is
-   all that it costs then.
-   Rests on include/lariat/trace.h for what a span is. api/tracing.c starts and stops it; transformer.c, ring/attention.c and the
-   transport write into it.
+/* The spans of one rank: a buffer of fixed size that is filled during passes. Where tracing is off the pointer is NULL, and
+   a span costs one comparison.
+   Rests on include/lariat/trace.h, which defines spans. api/tracing.c starts and stops it; model/transformer.c,
+   ring/attention.c and the transports record into it.
 
-   On the host a span's times are known when it ends. Work of a device is queued before it is done: there a span is taken with the
-   numbers of two moments, and gets its times when they are past (trace_settle), first on the device's clock, at last on the host's
-   (trace_align). */
+   On the host a span's times are known when it ends. Work on a stream is queued: there a span holds the numbers of two
+   timestamps until they have passed; trace_settle reads their times on the device's clock, trace_align converts them to the
+   host's. */
 #ifndef TRACE_SPANS_H
 #define TRACE_SPANS_H
 
@@ -13,19 +13,19 @@
 #include "base/clock.h"
 #include "lariat/trace.h"
 
-/* How much there is, and how much found no room. */
+/* Spans stored, and spans dropped because the buffer was full. */
 typedef struct trace_count {
     int64_t n, lost;
 } trace_count;
 
-/* Moments of a device, where its work is not done when it is asked for: see device.h. */
+/* Timestamps of a device with streams: see stamp in device.h. */
 typedef struct trace_clock {
     void *of;                                                   /* the device; NULL: times are the host's */
-    int64_t (*stamp)(void *of);                                 /* a moment's number; -1: it has none */
-    bool (*stamped)(void *of, int64_t number, double *seconds); /* false: still to come; NAN: not known any more */
+    int64_t (*stamp)(void *of);                                 /* a new timestamp's number; -1: none is free */
+    bool (*stamped)(void *of, int64_t number, double *seconds); /* false: not yet passed; NAN: overwritten */
 } trace_clock;
 
-/* The same moment on a device's clock and on the host's, in seconds; the host's since tracing started. */
+/* One moment on both clocks, in seconds; the host's since tracing started. */
 typedef struct trace_anchor {
     double device, host;
 } trace_anchor;
@@ -34,40 +34,41 @@ typedef struct trace {
     arena memory;
     lariat_span *spans; /* [room] */
     int64_t room;
-    trace_count now, whole; /* so far; when the last pass ended: one that fails leaves nothing */
+    trace_count now, whole; /* so far; at the end of the last pass, to which a failed pass returns */
     double zero;            /* the host's clock when tracing started; 0 for a device's spans, which are aligned later */
-    uint32_t pass;          /* that is being recorded */
-    int32_t layer;          /* that spans belong to, -1: none */
+    uint32_t pass;          /* being recorded */
+    int32_t layer;          /* of the next spans, -1: none */
     trace_clock clock;
-    trace_anchor first;     /* when tracing started */
-    int32_t every, among;   /* spans of layers: of every so many one, `among` them; 0: of all */
+    trace_anchor first;     /* at the start of tracing */
+    int32_t every, among;   /* layers recorded: one of `every`, `among` included; 0: all */
     int64_t settled, aligned; /* spans whose times are on the device's clock; of those, on the host's since `zero` */
 } trace;
 
-/* An empty one that begins at `zero` of the host's clock, with room for `room` spans. */
+/* An empty buffer for `room` spans, whose time 0 is `zero` on the host's clock. */
 lariat_status trace_open(trace *t, int64_t room, double zero);
-/* The spans are a device's. A moment costs it something: so of every TRACE_LAYERS layers one is looked into, and `among` them. */
+/* The spans are a device's. A timestamp costs its stream time: one layer of every TRACE_LAYERS is recorded, `among`
+   included. */
 enum { TRACE_LAYERS = 8 };
 void trace_of_device(trace *t, trace_clock clock, trace_anchor first, int32_t among);
 void trace_close(trace *t); /* safe on a zeroed one */
 
-/* Are there to be spans of what is done now? */
+/* Are spans recorded in the current layer? */
 static inline bool trace_looks(const trace *t)
 {
     return t && (t->every == 0 || t->layer < 0 || (t->layer - t->among) % t->every == 0);
 }
 
-/* Takes a span whose times are those of the clock, or numbers of moments; pass and layer are filled in. Returns its place, -1 if
-   there was no room. */
+/* Stores a span whose times are the clock's, or numbers of timestamps; pass and layer are filled in. Returns its index, -1:
+   full. */
 int64_t trace_take(trace *t, lariat_span span);
 
-/* What the clock says: now, or the number of this moment. Negative: it has none, and no span begins or ends here. */
+/* The time, or the number of a new timestamp. Negative: none is free, and no span begins or ends here. */
 static inline double trace_now(const trace *t)
 {
     return t->clock.of ? (double)t->clock.stamp(t->clock.of) : clock_now();
 }
 
-/* A span begins, about `owner` or (-1) nobody. Returns its place, for trace_end. */
+/* Begins a span of rank `owner`, -1: none. Returns its index, for trace_end. */
 static inline int64_t trace_begin_of(trace *t, lariat_span_kind kind, int owner)
 {
     if (!trace_looks(t)) {
@@ -89,7 +90,7 @@ static inline void trace_end(const trace *t, int64_t at)
     }
 }
 
-/* Spans belong to this layer from here on; -1: to none. */
+/* Sets the layer of the next spans; -1: none. */
 static inline void trace_layer(trace *t, int32_t layer)
 {
     if (t) {
@@ -97,16 +98,15 @@ static inline void trace_layer(trace *t, int32_t layer)
     }
 }
 
-/* All that comes between these belongs to the pass of that number, whose span begins with the first, and stays if the second one is
-   reached. */
+/* Begin and end the pass of that number and its span. Spans of a pass that does not reach trace_pass_end are dropped. */
 int64_t trace_pass(trace *t, uint32_t number);
 void trace_pass_end(trace *t);
 
-/* Reads the times of moments that are past, span after span. Best while the device is busy; NULL is allowed. */
+/* Reads the times of passed timestamps into their spans. Best called while the device is busy; NULL is allowed. */
 void trace_settle(trace *t);
 
-/* Brings what was settled from the device's clock to the host's: the two run evenly from the first anchor to `now`. Spans whose
-   moments were forgotten are lost. */
+/* Converts settled times from the device's clock to the host's, linearly between the first anchor and `now`. Spans whose
+   timestamps were overwritten are dropped. */
 void trace_align(trace *t, trace_anchor now);
 
 #endif
