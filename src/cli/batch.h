@@ -1,12 +1,12 @@
-/* generate --prompts: many texts continued at once.
+/* generate --prompts: continuing many texts in parallel.
    Rests on run.h. */
 #ifndef CLI_BATCH_H
 #define CLI_BATCH_H
 
 #include "cli/run.h"
 
-/* Reads all lines (a bad one is named before anything runs), runs as many sequences at once as fit, writes a line for each in
-   the order of the input. */
+/* Reads and checks all lines first, then runs as many sequences at once as fit. Writes one line for each, in the order of
+   the input. */
 int generate_batch(run *r);
 
 #endif

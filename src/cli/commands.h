@@ -1,5 +1,5 @@
-/* The subcommands: each takes the options and returns the exit status.
-   Rests on options.h. Each is in the file of its name. */
+/* The subcommands; each returns the exit status.
+   Rests on options.h. command_NAME is in NAME.c. */
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H
 

@@ -1,14 +1,13 @@
-/* Where a user's files lie that the program keeps between runs, as the XDG base directory specification has it, and folders that
-   the user names.
+/* Paths of the files kept between runs (XDG base directories), and making folders.
    Rests on the environment. */
 #ifndef CLI_FOLDERS_H
 #define CLI_FOLDERS_H
 
-/* "FOLDER/lariat/NAME", allocated, its folders made (readable by their owner only); NULL where there is no home to put it in.
-   The folder is $variable, or $HOME/otherwise. */
+/* "FOLDER/lariat/NAME", allocated; makes its folders, readable by their owner only. FOLDER is $variable, or $HOME/otherwise.
+   NULL: neither is set. */
 char *user_file(const char *variable, const char *otherwise, const char *name);
 
-/* Makes a folder, and those that it lies in, where they are not there. What could not be made shows when a file is. */
+/* Makes a folder and its parents where they do not exist. A failure shows when a file in it is created. */
 void make_folder(const char *path);
 
 #endif

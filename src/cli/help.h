@@ -1,5 +1,5 @@
-/* The option table as a person reads it: --help, the manual page, completions for shells.
-   Rests on options.h. help.c, manual.c and completion.c write one each. */
+/* The option table as text: --help (help.c), the manual page (manual.c), shell completions (completion.c).
+   Rests on options.h. */
 #ifndef CLI_HELP_H
 #define CLI_HELP_H
 
@@ -7,11 +7,11 @@
 
 #include <stdio.h>
 
-/* One subcommand; all of them for COMMAND_HELP. */
+/* The help of one subcommand; COMMAND_HELP: the overview. */
 int help_print(command c);
 
 void manual_print(FILE *to);
-/* "bash", "zsh" or "fish"; false for another name. */
+/* "bash", "zsh" or "fish"; false: an unknown shell. */
 bool completion_print(const char *shell, FILE *to);
 
 #endif

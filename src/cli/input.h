@@ -1,4 +1,4 @@
-/* What a run reads: texts, token ids, lines.
+/* The inputs of a run: texts, token ids, lines.
    Rests on stdio and text.h. */
 #ifndef CLI_INPUT_H
 #define CLI_INPUT_H
@@ -14,22 +14,22 @@ typedef struct text {
     size_t size;
 } text;
 
-/* Reads a whole text; "-" is standard input. A byte-order mark before it is left out; what is no text is refused. */
+/* Reads a whole text; "-" is standard input. A byte-order mark is skipped; anything but UTF-8 text is refused. */
 int read_text(const char *path, text *out);
 
-/* The text that -p, -f or standard input gives. `input` says which in messages. Refuses to wait for a person's terminal. */
+/* The text of -p, -f or standard input; *input names the source in messages. A terminal as standard input is refused. */
 int read_prompt(const options *o, text *out, const char **input);
 
-/* Token ids, as lariat_encode gives them or read from a file. */
+/* Token ids, from lariat_encode or a file. */
 typedef struct token_list {
     int32_t *ids; /* lariat_free, which is free() */
     int64_t n;
 } token_list;
 
-/* Ids from decimal numbers separated by white space or commas; `input` is for messages. */
+/* Parses decimal ids separated by white space or commas; `input` is for messages. */
 int parse_tokens(const char *input, const text *from, token_list *out);
 int read_tokens(const char *path, token_list *out);
-/* Refuses ids that the vocabulary lacks, naming input and position. */
+/* Refuses ids outside the vocabulary, naming input and index. */
 int check_tokens(const char *input, const token_list *list, int32_t vocab);
 
 /* Opens a file for reading line by line; "-" is standard input. Close with close_lines. */
@@ -42,15 +42,15 @@ typedef struct line_buffer {
     bool begun; /* the first line has been read */
 } line_buffer;
 
-/* The next line with the newline that ends it; *more is false where there is none. `input` names it in complaints. A byte-order
-   mark before the first is left out; what is no text is refused. */
+/* The next line with its newline; *more is false at the end of the file. `input` is for messages. A byte-order mark before
+   the first line is skipped; anything but UTF-8 text is refused. */
 int next_line(FILE *lines, const char *input, line_buffer *line, bool *more);
-/* How messages call that path. */
+/* The path's name in messages. */
 const char *input_name(const char *path);
 
-/* Bytes of the byte-order mark that a text begins with, 0 if it has none. */
+/* Bytes of the text's byte-order mark, 0: none. */
 size_t mark_size(const char *data, size_t size);
-/* Refuses what is no text in UTF-8: another encoding, or zeros, which would end what is said. */
+/* Refuses bytes that are not UTF-8 text: another encoding, or zero bytes. */
 int check_text(const char *input, const char *data, size_t size);
 /* Is `data` blank? */
 bool is_blank(const char *data, size_t size);

@@ -1,4 +1,4 @@
-/* Bytes of unknown origin as JSON strings, which must be UTF-8.
+/* Arbitrary bytes as JSON strings, which must be UTF-8.
    Rests on jansson. */
 #ifndef CLI_JSON_TEXT_H
 #define CLI_JSON_TEXT_H
@@ -6,7 +6,7 @@
 #include <jansson.h>
 #include <stddef.h>
 
-/* A JSON string of these bytes, each byte that is not part of a character as U+FFFD. NULL without memory. */
+/* A JSON string of these bytes, with U+FFFD for each invalid byte. NULL without memory. */
 json_t *json_from_bytes(const char *data, size_t size);
 /* The same of a terminated string; JSON null for NULL. */
 json_t *json_from_text(const char *data);

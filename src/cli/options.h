@@ -1,5 +1,4 @@
-/* The command line: every option stands once, in one table, from which parsing, --help, environment names, the manual page and
-   shell completion are made.
+/* The command line: one table of options generates parsing, --help, environment names, the manual page and shell completion.
    Rests on nothing. The table is in options.c, reading a command line in parse.c, describing it in help.c and manual.c. */
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
@@ -23,8 +22,8 @@ typedef enum command {
 } command;
 
 enum {
-    EXIT_BAD_USAGE = 2,     /* the command line makes no sense */
-    EXIT_INTERRUPTED = 130, /* Ctrl-C: 128 + SIGINT, as shells report it; inside the program also what SIGTERM ends */
+    EXIT_BAD_USAGE = 2,     /* an invalid command line */
+    EXIT_INTERRUPTED = 130, /* Ctrl-C: 128 + SIGINT, as shells report it; inside the program SIGTERM too */
     EXIT_READER_GONE = 141, /* 128 + SIGPIPE */
     EXIT_TERMINATED = 143,  /* 128 + SIGTERM */
     OPTIONS_MOST = 96,      /* in the table */
@@ -39,10 +38,11 @@ typedef struct count_list {
 
 typedef enum table_format { FORMAT_MD, FORMAT_CSV, FORMAT_JSON, FORMAT_JSONL } table_format;
 
-/* What the command line, the environment and the defaults come to. Text points into argv or the environment. */
+/* The values of all options, from the command line, the environment and the defaults. Text points into argv or the
+   environment. */
 typedef struct options {
     command command;
-    const char *subject; /* the argument that is not an option: a model for inspect, a subcommand for help */
+    const char *subject; /* the positional argument: a model for inspect, a subcommand for help */
 
     const char *model, *prompt, *file, *tokens, *prompts;
     int64_t n;       /* tokens to generate, UNTIL_THE_END */
@@ -61,7 +61,7 @@ typedef struct options {
     bool bos, jsonl, decode;
     bool json;
 
-    /* bench: the axes of its rows, and what is done with them */
+    /* bench: the axes of its rows, measuring and output */
     count_list prompt_lengths, reply_lengths, depths, batches, ring_sizes, chunks, blocks, kvs, devices;
     int64_t rank_threads; /* 0: not given */
     int64_t reps, warm_up;
@@ -69,7 +69,7 @@ typedef struct options {
     bool no_cache, compare, ceilings, hops;
     const char *resume, *plot, *timeline;
 
-    int64_t ranks, threads, chunk; /* 0: the library chooses */
+    int64_t ranks, threads, chunk; /* 0: the library's default */
     int kv, layout, pass;          /* lariat_kv, lariat_layout, lariat_pass */
     int device, dtype, via;        /* lariat_device, lariat_dtype, lariat_hops */
     count_list cards;              /* none: all */
@@ -81,7 +81,7 @@ typedef struct options {
     const char *completion;
     bool help, version;
 
-    bool typed[OPTIONS_MOST]; /* which of the table stood on the command line */
+    bool typed[OPTIONS_MOST]; /* by index in the table: given on the command line */
 } options;
 
 /* --- the table --- */
@@ -101,12 +101,12 @@ typedef enum option_kind {
 typedef struct option {
     char letter;       /* 0: none */
     const char *name;  /* without dashes */
-    const char *value; /* how --help calls the value; for OPTION_CHOICE and OPTION_CHOICES the names, "a|b|c"; NULL for flags */
+    const char *value; /* the value's name in --help; OPTION_CHOICE and OPTION_CHOICES: the names, "a|b|c"; NULL for flags */
     unsigned commands; /* bit 1 << command */
     option_kind kind;
     size_t field;         /* offset in options */
     double low, high;     /* of COUNT, REAL and LIST */
-    const char *fallback; /* the default as one would type it, or NULL */
+    const char *fallback; /* the default as text, or NULL */
     const char *env;      /* name of the environment variable that sets it, or NULL */
     const char *help;
 } option;
@@ -123,17 +123,17 @@ typedef struct command_text {
 
 extern const command_text command_texts[COMMAND_COUNT];
 
-/* Does this option apply to that subcommand? */
+/* Does the subcommand take this option? */
 bool option_applies(const option *o, command c);
-/* Is this option common to the subcommands that run a model? Help lists these once. */
+/* Do all subcommands that run a model take this option? Help lists these once. */
 bool option_is_common(const option *o);
 
 /* --- reading --- */
 
-/* Returns 0, or EXIT_BAD_USAGE after saying what is wrong. With help or version set, nothing else was checked. */
+/* Returns 0, or EXIT_BAD_USAGE after a message. With help or version set, nothing else was checked. */
 int options_parse(int argc, char **argv, options *out);
 
-/* The subcommand of that name, COMMAND_COUNT if there is none. */
+/* The subcommand of that name; COMMAND_COUNT: none. */
 command command_from_name(const char *name);
 
 #endif

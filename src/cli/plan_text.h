@@ -1,4 +1,4 @@
-/* A plan, in words.
+/* A plan as text and JSON.
    Rests on lariat.h. */
 #ifndef CLI_PLAN_TEXT_H
 #define CLI_PLAN_TEXT_H
@@ -9,12 +9,12 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* The library's options for a context of so many positions (0: the trained length) over so many sessions. */
+/* The library's options for `context` positions (0: the trained length) over `sessions` sessions. */
 lariat_options plan_options(const options *o, int64_t context, int32_t sessions);
 
-/* Several lines, each beginning with `indent`. */
+/* Several lines, each indented by `indent`. */
 void plan_describe(const lariat_plan *plan, const char *indent, FILE *to);
-/* One line for a person who waits. */
+/* One line for the terminal. */
 void plan_summarise(const lariat_plan *plan, FILE *to);
 json_t *plan_json(const lariat_plan *plan);
 

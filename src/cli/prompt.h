@@ -5,11 +5,11 @@
 
 #include "cli/run.h"
 
-/* The ids of a text: special tokens in it are text unless --special, BOS as the tokenizer says. */
+/* The ids of a text: special tokens in it are text unless --special; BOS where the tokenizer adds it. */
 int prompt_tokens(const run *r, const char *data, size_t size, token_list *out);
 
-/* The positions that a prompt of so many tokens asks for: -c, or prompt plus -n, or the default context. Refuses a prompt
-   that is empty or longer than that; `input` says which in the message. */
+/* The context for a prompt of `prompt` tokens: -c, or prompt plus -n, or the default. Refuses a prompt that is empty or
+   longer; `input` names it in the message. */
 int prompt_context(const options *o, const char *input, int64_t prompt, int64_t *out);
 
 #endif

@@ -1,5 +1,5 @@
 /* The figures of a run: its last line, and --stats.
-   Rests on run.h and ceilings.h. */
+   Rests on run.h and bench/ceilings.h. */
 #ifndef CLI_STATS_H
 #define CLI_STATS_H
 
@@ -7,9 +7,9 @@
 
 /* Prints the line on standard error. */
 void stats_print(const run *r);
-/* The last line (not with -q) and the file of --stats. */
+/* Prints the last line (not with -q) and writes the file of --stats. */
 int stats_finish(const run *r);
-/* The file of --stats under --plan: the model and the plan. */
+/* Writes the file of --stats under --plan: the model and the plan. */
 int stats_of_plan(const options *o, const lariat_plan *plan);
 
 #endif

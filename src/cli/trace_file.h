@@ -1,12 +1,12 @@
-/* What an engine recorded, as a file for viewers of traces: Chrome's form, which Perfetto opens.
-   Rests on lariat/trace.h. timeline.h draws the same as a picture. */
+/* Writing an engine's trace in Chrome's format, which Perfetto opens.
+   Rests on lariat/trace.h. bench/timeline.h draws a picture of it. */
 #ifndef CLI_TRACE_FILE_H
 #define CLI_TRACE_FILE_H
 
 #include "lariat/lariat.h"
 
-/* Writes all spans: times in microseconds, a track for each rank's work and one for its hops. The file appears when it is whole.
-   Says how many spans found no room. Returns 0, or 1 after saying why not. */
+/* Writes all spans: times in microseconds, a track for each rank's work and one for its hops. Warns of dropped spans.
+   Returns 0, or 1 after a message. */
 int trace_write(const lariat_engine *engine, const char *path);
 
 #endif

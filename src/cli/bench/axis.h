@@ -1,4 +1,4 @@
-/* An axis of a picture: from where to where, on which scale, in which unit, with which ticks.
+/* An axis of a picture: its range, scale, unit and ticks.
    Rests on nothing. */
 #ifndef CLI_BENCH_AXIS_H
 #define CLI_BENCH_AXIS_H
@@ -12,10 +12,10 @@ enum { AXIS_LABEL_MOST = 32, AXIS_TICKS_MOST = 64 };
 
 typedef struct tick {
     double at;
-    char label[AXIS_LABEL_MOST]; /* "": a small one */
+    char label[AXIS_LABEL_MOST]; /* "": a minor tick */
 } tick;
 
-/* All in units: a value times `scale`. */
+/* All values in `unit`: a quantity times `scale`. */
 typedef struct axis {
     bool logarithmic;
     double low, high;
@@ -25,12 +25,12 @@ typedef struct axis {
     int n_ticks;
 } axis;
 
-/* Shows values from `least` to `most`, both above 0. */
+/* The axis for values from `least` to `most`, both above 0. */
 axis axis_of(quantity q, double least, double most);
 
-/* Of tokens: 512, 1,000, 1k, 1M: where a number of 1024s is one. */
+/* A label of tokens: 512, 1,000, 1k, 1M; multiples of 1024 are shortened. */
 void axis_count(int64_t count, char label[AXIS_LABEL_MOST]);
-/* Of anything else: 512, 1,000, 1,024. */
+/* A label of other counts: 512, 1,000, 1,024. */
 void axis_plain(int64_t count, char label[AXIS_LABEL_MOST]);
 
 #endif

@@ -1,4 +1,4 @@
-/* What bench writes: its rows, and as Markdown what they have in common and how rings compare.
+/* The output of bench: its rows; in Markdown also the conditions, and the comparison of rings.
    Rests on record.h and cli/table.h. */
 #ifndef CLI_BENCH_BENCH_TABLE_H
 #define CLI_BENCH_BENCH_TABLE_H
@@ -6,14 +6,13 @@
 #include "cli/bench/rows.h"
 #include "cli/table.h"
 
-/* Writes a row that is complete; one that could not be run says why. Returns 0, or 1 after saying why the output failed, as the
-   others do. */
+/* Writes a complete row; one that could not be run has its reason. Like the others returns 0, or 1 after a message. */
 int bench_row(table *t, const row_list *all, const row *r);
 
-/* Behind the rows of a Markdown table: program, model, machine, ceilings. */
+/* After the rows of a Markdown table: program, model, machine, ceilings. */
 int bench_conditions(const row_list *all);
 
-/* With --compare, as Markdown: the rings beside the rings of one, and from where on they are faster. */
+/* With --compare, in Markdown: rings beside the rings of one, and the prompt length from which they are faster. */
 int bench_compared(const row_list *all);
 
 #endif

@@ -1,12 +1,12 @@
-/* lariat bench --hops: what a hop of the ring takes, by kind and size.
+/* lariat bench --hops: latency and bandwidth of hops, by kind and size.
    Rests on options.h. */
 #ifndef CLI_BENCH_HOPS_H
 #define CLI_BENCH_HOPS_H
 
 #include "cli/options.h"
 
-/* Measures every kind of hop at its sizes on each of o->ring_sizes, and writes the table in o->format. After a
-   failure or Ctrl-C the rows so far are whole. Returns the exit status. */
+/* Measures every kind of hop at its sizes on each of o->ring_sizes, and writes the table in o->format. After a failure or
+   Ctrl-C the table is valid and has the rows so far. Returns the exit status. */
 int hops_table(const options *o);
 
 #endif

@@ -10,7 +10,7 @@ typedef enum panel_kind {
     PANEL_TOKEN,          /* seconds for each token after the first, by prompt length */
     PANEL_MEMORY,         /* bytes of the fullest rank by prompt length */
     PANEL_MEMORY_RANKS,   /* and by ring size, for the longest prompts */
-    PANEL_PREFILL_SPEED,  /* times as fast as the ring of one, by ring size */
+    PANEL_PREFILL_SPEED,  /* speed-up over the ring of one, by ring size */
     PANEL_DECODE_SPEED,
     PANEL_PREFILL_RATE,   /* tokens/s by context */
     PANEL_DECODE_RATE,
@@ -18,42 +18,42 @@ typedef enum panel_kind {
 } panel_kind;
 
 typedef struct point {
-    const row *row; /* of this point, or for its series the first one */
-    cell series;    /* what the points of one line have in common: the row's cell, but 0 in what x stands for */
+    const row *row; /* the row of this point, or the first of its series */
+    cell series;    /* common to the points of one line: the row's cell with 0 in the field of x */
     double x;
     spread y;
-    bool missing; /* that row could not be run: the line has a gap here */
+    bool missing; /* the row could not be run: a gap in the line */
 } point;
 
 typedef struct panel {
     panel_kind kind;
-    unsigned told; /* which fields of a series tell it from others: see panel_label */
-    point *points; /* by series, then by x; the regular ones before the rings */
+    unsigned told; /* fields in which the series differ: see panel_label */
+    point *points; /* by series, then by x; regular attention before the rings */
     int n;
 } panel;
 
 enum { LABEL_MOST = 160 };
 
-/* Returns 0, or an exit status after saying that memory has run out. */
+/* Returns 0, or an exit status after a message about memory. */
 int panel_fill(panel *p, panel_kind kind, const row_list *all);
 void panel_free(panel *p);
 
-/* x is the number of ranks. */
+/* Is x the number of ranks? */
 bool panel_is_by_ranks(panel_kind kind);
 
-/* Is there a line in it? */
+/* Does it have a line of at least two points? */
 bool panel_is_worth_drawing(const panel *p);
 
 /* One past the last point of the series that begins at `begin`. */
 int panel_series_end(const panel *p, int begin);
 
-/* How many of the points begin .. end were measured. */
+/* Measured points in [begin, end). */
 int panel_measured(const panel *p, int begin, int end);
 
-/* The series with a point that was measured. */
+/* Number of series with a measured point. */
 int panel_lines(const panel *p);
 
-/* What a legend calls the series of that point. */
+/* The legend's label of the point's series. */
 void panel_label(const panel *p, const point *of, char label[LABEL_MOST]);
 
 #endif

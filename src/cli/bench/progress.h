@@ -1,4 +1,4 @@
-/* The line on a terminal that says how far a benchmark is and how long it will take.
+/* The progress line of a benchmark: the row, and the time left.
    Rests on terminal.h. */
 #ifndef CLI_BENCH_PROGRESS_H
 #define CLI_BENCH_PROGRESS_H
@@ -8,26 +8,26 @@
 typedef struct bench_progress {
     bool wanted, shown;
     double began_s, drawn_s;
-    double done, total; /* in tokens read; one that is made counts as several */
-    double now;         /* what the current sample counts */
-    double part;        /* how far it is; nothing is said of warming up */
-    bool taking;        /* it is warmed up */
+    double done, total; /* work in prefilled tokens; a decoded token counts as several */
+    double now;         /* work of the current sample */
+    double part;        /* the fraction done, without warming up */
+    bool taking;        /* measuring, after warming up */
     int64_t round, rounds;
-    int at, rows;       /* the row that is measured */
+    int at, rows;       /* the current row */
 } bench_progress;
 
-/* What a sample of a cell counts, warm-up included. */
+/* The work of one sample of a cell, warm-up included. */
 double progress_cost(const options *o, const cell *c);
 
-/* A sample begins to be warmed up, is taken, a step of it has come so far, it has ended; and takes the line away, before anything
-   else is written. */
+/* In order: a sample's warm-up begins, its measurement begins, a step advances, the sample ends. clear removes the line
+   before other output. */
 void bench_progress_begin(bench_progress *p, double cost);
 void bench_progress_take(bench_progress *p);
 void bench_progress_at(bench_progress *p, int64_t done, int64_t total);
 void bench_progress_done(bench_progress *p);
 void bench_progress_clear(bench_progress *p);
 
-/* What is done while nothing is known of how long it takes. */
+/* Shows an activity of unknown length. */
 void bench_progress_say(bench_progress *p, const char *what);
 
 #endif

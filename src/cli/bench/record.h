@@ -1,4 +1,4 @@
-/* A row as JSON: what it is, and what was measured. All written forms of a row are made from it.
+/* A row as JSON: its identity and its figures. All output formats are made from it.
    Rests on rows.h and jansson. */
 #ifndef CLI_BENCH_RECORD_H
 #define CLI_BENCH_RECORD_H
@@ -7,17 +7,18 @@
 
 #include <jansson.h>
 
-/* What a row is: program, model, machine, ring, options. Two runs measured the same if these are equal. NULL without memory. */
+/* The identity of a row: program, model, machine, ring, options. Equal identities are the same measurement. NULL without
+   memory. */
 json_t *record_identity(const row_list *all, const row *r);
 
-/* The whole row: the keys that matter most come first, then figures, then the rest of its identity. Keys and their order are the
-   same for all rows of a run; null: not known. NULL without memory. */
+/* The whole row: the most important keys first, then figures, then the rest of its identity. Keys and their order are the
+   same for all rows of a run; null: unknown. NULL without memory. */
 json_t *record_row(const row_list *all, const row *r);
 
-/* A figure; null where it is not known. */
+/* A figure; null: unknown. */
 json_t *record_known(double value);
 
-/* What --layout and --pass say. */
+/* The values of --layout and --pass. */
 const char *record_layout(const options *o);
 const char *record_pass(const options *o);
 

@@ -1,4 +1,4 @@
-/* What gnuplot is given for a picture: the data as a table, and the commands that draw it.
+/* gnuplot's input for a picture: a table of data, and the commands.
    Rests on panel.h. */
 #ifndef CLI_BENCH_SCRIPT_H
 #define CLI_BENCH_SCRIPT_H
@@ -7,18 +7,18 @@
 
 enum {
     PANELS_MOST = 2,
-    LINES_MOST = 14 /* of a panel that the eye still tells apart; what is more is in the data only */
+    LINES_MOST = 14 /* distinguishable lines of a panel; further ones are in the data only */
 };
 
 typedef struct picture {
-    const char *name;  /* of its files, without what follows the point */
+    const char *name;  /* of its files, without extension */
     const char *title;
-    panel panels[PANELS_MOST]; /* one above the other */
+    panel panels[PANELS_MOST]; /* from top to bottom */
     int n;
-    bool has_parts; /* the title tells too little of a panel, even where only one is worth drawing */
+    bool has_parts; /* panels have titles of their own, even a single one */
 } picture;
 
-/* Each returns a text for free(), or NULL where memory has run out. `notes`: lines below the picture, each ended by a newline. */
+/* Each returns an allocated text, or NULL without memory. `notes`: lines below the picture, each ending with a newline. */
 char *script_data(const picture *p);
 char *script_commands(const picture *p, const row_list *all, const char *notes);
 

@@ -1,12 +1,12 @@
-/* One layer of a traced prefill as a picture: what each rank did, and what travelled to it meanwhile.
-   Rests on lariat/trace.h. trace.h writes everything that was recorded, for a viewer. */
+/* A picture of one layer of a traced prefill: each rank's work and its hops.
+   Rests on lariat/trace.h. cli/trace_file.h writes the whole trace for a viewer. */
 #ifndef CLI_BENCH_TIMELINE_H
 #define CLI_BENCH_TIMELINE_H
 
 #include "lariat/lariat.h"
 
-/* Draws the middle layer of the last pass by tokens that was recorded (in a ring of one: of the longest pass) as an SVG, which
-   appears when it is whole. Returns 0, or 1 after saying why not. */
+/* Draws the middle layer of the last recorded pass by tokens (in a ring of one: of the longest pass) as SVG. Returns 0, or 1
+   after a message. */
 int timeline_draw(const lariat_engine *engine, const char *path);
 
 #endif

@@ -1,5 +1,5 @@
-/* Measuring a cell: an engine for it alone, sequences of made-up tokens, and a clock.
-   Rests on lariat.h. rows.h has what comes of it. */
+/* Measuring a cell: an engine of its own, sequences of random tokens, and a clock.
+   Rests on lariat.h; results go into rows.h. */
 #ifndef CLI_BENCH_TIMING_H
 #define CLI_BENCH_TIMING_H
 
@@ -12,23 +12,23 @@ typedef struct measurement {
     int32_t vocab;
     lariat_session **sessions; /* [batch] */
     lariat_sampler **samplers; /* [batch] */
-    int32_t *texts;            /* [batch, stride]: what is read, from `begin` on what was made */
+    int32_t *texts;            /* [batch, stride]: prompts; generated tokens from `begin` on */
     int64_t stride, begin;
-    int64_t *made;             /* [batch]: tokens that were made */
+    int64_t *made;             /* [batch]: generated tokens */
     lariat_reply *replies;     /* [batch] */
     lariat_work *items;        /* [batch] */
 } measurement;
 
-/* Opens an engine for r->cell. Where it does not fit into memory r->reason says so, *m has no engine, and 0 is returned: that is
-   a row too. Other failures are said and return an exit status. */
+/* Opens an engine for r->cell. Where it does not fit into memory, returns 0 with r->reason set and no engine: that is a row
+   too. Other failures return an exit status after a message. */
 int measurement_open(const options *o, row *r, measurement *m);
 void measurement_close(measurement *m);
 
-/* Runs without a clock, so that pages and threads are there: what depth asks for, a short run of each kind. With `check` also
-   the whole prompt once, for r->logits. */
+/* Runs without measuring, so that pages and threads exist: fills the depth, and runs prefill and decode briefly. With
+   `check` also the whole prompt, for r->logits. */
 int measurement_warm_up(measurement *m, row *r, bool check);
 
-/* One sample; its tokens come to r->ids. EXIT_INTERRUPTED after Ctrl-C. */
+/* Takes one sample and stores its tokens in r->ids. EXIT_INTERRUPTED after Ctrl-C. */
 int measurement_take(measurement *m, row *r, sample *out);
 
 #endif
