@@ -19,7 +19,6 @@ void signals_hold(bool on, bool again);
 /* The session that Ctrl-C and SIGTERM cancel, one of several is enough; NULL before it is closed. */
 void signals_cancel(lariat_session *session);
 
-
 /* Has Ctrl-C been pressed since the last signals_forget, or SIGTERM arrived? SIGTERM is never forgotten: it ends the run. */
 bool signals_interrupted(void);
 bool signals_terminated(void);

@@ -1,12 +1,13 @@
-/* What the model and the ring need of a device: one table of operations.
+/* The interface of a device: one table of operations, used by the model and the ring.
    Rests on base/. cpu/ has the scalar version of each op, which is its definition, and SIMD versions beside it; a test holds
    every version against the scalar one.
 
-   Activations are rows of elements of the device's activation type, `act` (F32 on the CPU; the type of the run on a GPU), row t
-   at x + t * ld elements; the residual and the logits are F32 everywhere. All memory that an op is given is the device's own,
-   but for its lists (jobs, items, segments), which are the host's. On a device with streams the calls return when the work is
-   queued, in order; on the CPU when it is done. What is queued cannot fail on the spot: finish() tells. All memory is taken
-   before, when the engine opens, but for what CUDA takes for graphs and cublasLt for descriptors, in steps and not planned. */
+   Activations are rows of elements of the device's activation type, `act` (F32 on the CPU; the type of the run on a GPU),
+   row t at x + t * ld elements; the residual and the logits are F32 everywhere. Every buffer of an op is in the device's
+   memory; its lists (jobs, items, segments, parts) are in the host's and are read before the call returns. On a device with
+   streams calls return when the work is queued, in order; on the CPU when it is done. Queued work reports its failure in
+   finish(). All memory is allocated when the engine opens, except CUDA's graphs and cublasLt's descriptors, which are
+   allocated on first use and not planned. */
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
 
@@ -21,9 +22,8 @@
 typedef struct device device;
 
 /* One matrix (or some of its rows) to apply: y[t, r] = sum_c w[row0 + r, c] * x[t, c] + bias[row0 + r], for r in [0, rows);
-   with `add` the result is added to what y holds. Sums are fp32, in an order that depends on the shapes only, never
-   on threads or timing; on the CPU that of one y[t, r] does not even depend on row0, rows or the other jobs. The list of jobs,
-   like every list that is the host's (items, segments, parts), has been read when the call returns. */
+   with `add` the result is added to y. Sums are fp32, in an order that depends on the shapes only, never on threads or
+   timing; on the CPU the order of one y[t, r] does not depend on row0, rows or the other jobs either. */
 typedef struct linear_job {
     const matrix *w;
     int64_t row0, rows;
@@ -34,7 +34,7 @@ typedef struct linear_job {
     bool add;          /* only where y is F32 */
 } linear_job;
 
-/* How rotary pairs lie in a head: (i, i + head_dim/2) as Hugging Face stores q and k, or (2i, 2i+1) as GGUF does. */
+/* The layout of rotary pairs in a head: (i, i + head_dim/2), as Hugging Face stores q and k, or (2i, 2i+1), as GGUF does. */
 typedef enum rope_style { ROPE_HALVES, ROPE_PAIRS } rope_style;
 
 typedef struct attention_shape {
@@ -44,20 +44,20 @@ typedef struct attention_shape {
     dtype kv_type;                         /* F32, F16 or BF16 */
 } attention_shape;
 
-/* Keys and values of `count` consecutive slots of a shard. KV head g, slot s lies at k + (g * head_stride + s) * head_dim
-   elements of kv_type. Slots may be a copy elsewhere: only these numbers count. */
+/* Keys and values of `count` consecutive slots of a shard. KV head g, slot s is at k + (g * head_stride + s) * head_dim
+   elements of kv_type. Slots may be copies in a staging buffer. */
 typedef struct kv_segment {
     const void *k, *v;
     int64_t head_stride; /* slots from one KV head to the next */
     int32_t count;
-    int64_t first; /* position of slot 0, the others follow one by one; INT64_MIN: every query of the item sees all of it */
+    int64_t first; /* position of slot 0, slot s has first + s; KV_ALL_VISIBLE: every query of the item sees all slots */
 } kv_segment;
 
 #define KV_ALL_VISIBLE INT64_MIN
 
 /* A run of queries, rows [row, row + count) of q, at positions first, first + 1, ..., against a list of segments: query i
-   sees a key at position p if p <= first + i. Segments of which nothing is visible are allowed and cost nothing. Rows times
-   heads are at most INT32_MAX, which those who choose how many rows there are have checked. */
+   sees a key at position p if p <= first + i. Segments without a visible key are allowed and cost nothing. Rows times heads
+   are at most INT32_MAX; the plan has checked it. */
 typedef struct attention_item {
     int32_t row, count;
     int64_t first;
@@ -65,8 +65,8 @@ typedef struct attention_item {
     int32_t n_segments;
 } attention_item;
 
-/* Unfinished attention for rows of queries, all fp32: O = sum exp(s - m) v, not yet divided; m = largest score seen, -inf
-   for none; l = sum exp(s - m). One block of memory so that it can travel as one message; see carry_bytes. */
+/* Partial attention of rows of queries, all fp32: O = sum exp(s - m) v, not yet divided; m = largest score seen, -inf for
+   none; l = sum exp(s - m). One block of memory, so that it is one message; see carry_bytes. */
 typedef struct carry {
     float *o; /* [rows, n_heads, head_dim] */
     float *m; /* [rows, n_heads] */
@@ -81,16 +81,16 @@ typedef struct attention_ends {
     int64_t ldo;
 } attention_ends;
 
-/* Some columns of rows, [n, width] dense, to be put from `column` on. */
+/* A block of columns, [n, width] dense, for columns [column, column + width). */
 typedef struct place_part {
     const void *from;
     int64_t column, width;
 } place_part;
 
-/* How one token is chosen from its logits. temperature 0: the largest, the lowest id of equals. Otherwise the k likeliest (0:
-   all) are kept, of these the fewest that have top_p of their weight together, at least one, of these those that weigh at least
-   min_p of what the best does; and drawn is the first id that takes the sum of the kept weights, in the order of ids, beyond
-   `uniform` of their total. sampling.h says what a token weighs. */
+/* Choosing one token from its logits. temperature 0: the largest logit, the lowest id of equals. Otherwise kept are the
+   top_k likeliest (0: all); of these the fewest whose weights sum to top_p of the total, at least one; of these those with
+   at least min_p of the best weight. Chosen is the first id, in order of ids, at which the running sum of kept weights
+   exceeds `uniform` of their total. sampling.h defines the weights. */
 typedef struct sample_setting {
     float temperature;
     int32_t top_k;
@@ -98,35 +98,39 @@ typedef struct sample_setting {
     double uniform; /* in [0, 1): drawn by the caller, one a token */
 } sample_setting;
 
-enum { DEVICE_STAMPS = 16384 }; /* two passes of 126 layers on a ring of 8 that is traced, if queries travel */
+enum { DEVICE_STAMPS = 16384 }; /* of two traced passes of 126 layers on a ring of 8, where queries travel */
 
 typedef struct device_ops {
     const char *name; /* "cpu", "cuda" */
 
     /* --- memory --- */
 
-    /* A block of the device's memory, which holds nothing yet that may be relied on; `what` names the purpose where there is none. NULL is allowed for release. */
+    /* A block of the device's memory with undefined content; `what` names its purpose in the message of a failure. release:
+       NULL is allowed. */
     lariat_status (*reserve)(device *dev, size_t bytes, const char *what, void **out);
     void (*release)(device *dev, void *block, size_t bytes);
 
-    /* From host memory, which has been read when the call returns; and to host memory, which is there when finish() returns. */
+    /* Copies from host memory, which has been read when the call returns; and to host memory, which is written when finish()
+       returns. */
     void (*upload)(device *dev, void *to, const void *from, size_t bytes);
     void (*download)(device *dev, void *to, const void *from, size_t bytes);
 
-    /* Copies rows of `bytes` bytes within the device's memory, from one to the next `stride` on both sides; they do not overlap. */
+    /* Copies `rows` rows of `bytes` bytes within the device's memory, `stride` bytes from one to the next on both sides. They do
+       not overlap. */
     void (*copy)(device *dev, void *to, const void *from, size_t bytes, size_t stride, int64_t rows);
 
-    /* Makes `to`, whose rows lie in the device's memory, hold the values of `from`, which the host has, in the type of `to`; and makes
-       `to` hold the values that random.h defines for a matrix of `type` and this seed. NULL where shares_host. */
+    /* load fills the device matrix `to` with the values of the host matrix `from`, converted to the type of `to`.
+       make_random fills `to` with the values that model/random.h defines for a matrix of `type` and this seed. NULL where
+       shares_host. */
     lariat_status (*load)(device *dev, const matrix *to, const matrix *from);
     lariat_status (*make_random)(device *dev, const matrix *to, dtype type, uint64_t seed);
 
-    /* Waits until all that was queued is done, and tells whether the device failed meanwhile. */
+    /* Waits until all queued work is done and returns the device's status. */
     lariat_status (*finish)(device *dev);
 
-    /* A mark behind all that was queued so far; and waits for the oldest mark that was not waited for: what was downloaded before
-       it is in the host's memory then. Tells whether the device failed meanwhile. Up to two marks may stand before they are
-       waited for; finish() is a wait for all. NULL on a device without streams. */
+    /* mark records an event behind all queued work. reach waits for the oldest pending event, after which downloads queued
+       before it are in the host's memory, and returns the device's status. At most two events are pending; finish() waits
+       for all. NULL on a device without streams. */
     lariat_status (*mark)(device *dev);
     lariat_status (*reach)(device *dev);
 
@@ -151,33 +155,33 @@ typedef struct device_ops {
     bool (*replay_begin)(device *dev, uint64_t key);
     bool (*replay_end)(device *dev);
 
-    /* --- moments --- */
+    /* --- timestamps --- */
 
-    /* The moment when all that was queued so far on `stream` of its card is done. Returns its number, the next one. NULL: on the
-       device's own stream, and where nothing was asked of the device since the last moment there, that is the one; a transport
-       that has queued something there names it. -1: it has
-       none, as operations are being recorded. NULL on a device without streams, whose moments are the host's. */
+    /* Queues a timestamp behind all work on `stream` of its card and returns its number, counted up. stream NULL: the
+       device's own stream; without work since the last timestamp there, the same number is returned; a transport that has
+       queued work there passes the stream. -1: none, during a recording. The op is NULL on a device without streams, where
+       the host's clock serves. */
     int64_t (*stamp)(device *dev, void *stream);
 
-    /* When a moment was: seconds on the device's own clock, which runs from its opening. False: it is still to come. NAN where
-       that is not known any more: the device knows its last DEVICE_STAMPS. From any thread while no other is inside a call. */
+    /* Reads a timestamp: seconds on the device's clock, from its opening. False: not yet passed. NAN: overwritten, the
+       device keeps the last DEVICE_STAMPS. From any thread while no other is inside a call. */
     bool (*stamped)(device *dev, int64_t number, double *seconds);
 
     /* --- operations --- */
 
     /* x[t, :] = table[id, :] for t in [0, n); x is [n, table->cols], dense. The id is tokens[t], or, where that is negative,
-       made[-1 - tokens[t]]: one that `sample` chose and the host has not seen yet. If none could be chosen (-1) it is 0: what
-       follows from it is not used. Both lists in the device's memory. */
+       made[-1 - tokens[t]]: one that `sample` chose and the host has not read yet. -1 there (none could be chosen) is read
+       as id 0: the result is discarded. Both lists are in the device's memory. */
     void (*embed)(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *made, int64_t n);
 
     /* out[t, i] = x[t, i] / sqrt(mean_i(x[t, i]^2) + eps) * weight[i]; [n, d], dense. out is of the activation type. */
     void (*rms_norm)(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t d);
 
-    /* All jobs on the same x, row t at x + t * ldx, [n, cols]. There may be none: a rank without a slice. */
+    /* All jobs on the same x, row t at x + t * ldx, [n, cols]. n_jobs may be 0: a rank without a slice. */
     void (*linear)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
 
-    /* cos[t, i], sin[t, i] = factor * cos, sin of (float)positions[t] * inv_freq[i] (a float32 product, as Hugging Face forms
-       it); [n, half]; positions [n] in the device's memory. */
+    /* cos[t, i], sin[t, i] = factor * cos, sin of (float)positions[t] * inv_freq[i] (a float32 product, as in Hugging Face's
+       code); [n, half]; positions [n] in the device's memory. */
     void (*rope_angles)(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq,
                         int64_t half, float factor);
 
@@ -185,23 +189,23 @@ typedef struct device_ops {
     void (*rope)(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos,
                  const float *sin, rope_style style);
 
-    /* Stores rows of keys (or values) [n, heads, head_dim], row t at x + t * ldx, as slot slots[t] of a shard's layer: KV head
-       g, slot s at cache + (g * head_stride + s) * head_dim elements of `type`. A row whose slot is negative is another
-       rank's. slots [n] in the device's memory. */
+    /* Stores rows of keys (or values) [n, heads, head_dim], row t at x + t * ldx, as slot slots[t] of a shard's layer: KV
+       head g, slot s at cache + (g * head_stride + s) * head_dim elements of `type`. A row with a negative slot belongs to
+       another rank and is skipped. slots [n] in the device's memory. */
     void (*kv_store)(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
                      int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
 
-    /* "No key seen" for rows [0, rows). */
+    /* Sets rows [0, rows) to "no key seen". */
     void (*carry_clear)(device *dev, const carry *c, const attention_shape *s, int64_t rows);
 
-    /* Every item's queries against its segments, taken into the carry of the same rows. q [rows, n_heads, head_dim], row t at
-       q + t * ldq. Items name disjoint rows; rows of no item are left as they are. The order of sums depends on the item and its
-       segments, not on threads. ends: NULL for on from the carry and back into it. */
+    /* Every item's queries against its segments, taken into the carry of the same rows. q [rows, n_heads, head_dim], row t
+       at q + t * ldq. Items name disjoint rows; rows of no item are left as they are. The order of sums depends on the item
+       and its segments, not on threads. ends: NULL for on from the carry and back into it. */
     void (*attention)(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
                       int n_items, const carry *c, const attention_ends *ends);
 
-    /* Takes the partial result `from` of the same queries into `into`. Never forms exp of a positive number; an empty side
-       leaves the other untouched bit for bit. */
+    /* Merges the partial result `from` of the same queries into `into`. Never forms exp of a positive number; an empty side
+       leaves the other unchanged bit for bit. */
     void (*carry_merge)(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
 
     /* out[t, h, :] = O / l, row t at out + t * ldo; a query that saw no key gives 0. */
@@ -210,13 +214,13 @@ typedef struct device_ops {
     /* g[t, i] = silu(g[t, i]) * u[t, i]; [n, d], rows at g + t * ldg and u + t * ldu. */
     void (*silu_mul)(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d);
 
-    /* y[t, p.column + i] = p.from[t, i] for every part p, or += with `add` (F32 only): rows of `type` that came from elsewhere;
-       row t at y + t * ldy. */
+    /* y[t, p.column + i] = p.from[t, i] for every part p, or += with `add` (F32 only); elements of `type`, row t at y + t *
+       ldy. */
     void (*place)(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add);
 
-    /* tokens[t] = the token chosen from logits [n, vocab], row t at logits + t * ld, by settings[t]; -1 where a logit of the row
-       is not finite. Tokens and settings [n] lie in the device's memory, so that a recording can be launched with others.
-       The same logits and settings give the same token on every device. */
+    /* tokens[t] = the token chosen from logits [n, vocab], row t at logits + t * ld, by settings[t]; -1 where a logit of the
+       row is not finite. Tokens and settings [n] are in the device's memory, so that a replay reads new ones. The same
+       logits and settings give the same token on every device. */
     void (*sample)(device *dev, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
                    const sample_setting *settings);
 
@@ -227,27 +231,28 @@ typedef struct device_ops {
 struct device {
     const device_ops *ops;
     dtype act;        /* of activations */
-    bool shares_host; /* its memory is the host's: weights are read where the host has them */
-    void *stream;     /* of a device with streams: the handle of the one that all operations go to, for transports */
+    bool shares_host; /* its memory is the host's: weights are read in place */
+    void *stream;     /* of a device with streams: the handle of the stream of all operations, for transports */
 };
 
-/* Element i of activations, which are only named here, not written. */
+/* The address of element i of activations. */
 static inline void *act_at(const device *dev, const void *x, int64_t i)
 {
     return (void *)((uintptr_t)x + (uintptr_t)(i * (int64_t)dtype_block_bytes(dev->act)));
 }
 
-/* An arena in the device's memory. What is handed out is aligned as an arena's pieces are. */
+/* An arena in the device's memory, with the same alignment. */
 lariat_status device_arena_open(device *dev, arena *a, size_t size, const char *what);
 void device_arena_close(device *dev, arena *a);
 
-/* Bytes of a carry for `rows` queries, SIZE_MAX on overflow, and the carry laid over such a block: O, then m, then l. */
+/* Bytes of a carry of `rows` queries, SIZE_MAX on overflow. */
 size_t carry_bytes(const attention_shape *s, int64_t rows);
 /* Rows [row, ...) of a carry. */
 carry carry_from(const carry *c, const attention_shape *s, int64_t row);
-/* The next stretch of rows that items name one after the other, from items[*i] on; false behind the last. For devices that clear
-   and finish what a call of attention says apart from it. */
+/* The next range of consecutive rows of items, from items[*i] on; false: no more. For devices that clear and finish carries
+   by separate ops. */
 bool attention_stretch(const attention_item items[], int n_items, int *i, int64_t *row, int64_t *count);
+/* The carry in such a block: O, then m, then l. */
 carry carry_at(void *block, const attention_shape *s, int64_t rows);
 
 #endif

@@ -1,9 +1,9 @@
-/* What every device agrees on when it chooses a token: the order of logits, what they weigh, and which of them are kept. The
-   op is told in device.h; cpu/sample.c is its definition, cuda/sample.cu the same on a card.
+/* The arithmetic of sampling, shared by all devices: the order of logits, their weights, the kept set. device.h describes
+   the op; cpu/cpu_sample.c is its definition, cuda/runtime/sample.cu the GPU's version.
    Rests on the C library. For C17 and for nvcc.
 
-   Weights are whole numbers, so that sums of them are exact in any order, and every device draws the same token from the same
-   logits. What leads to a weight is three operations of fp32, which IEEE 754 fixes, and integers. */
+   Weights are integers: their sums are exact in any order, so every device chooses the same token from the same logits. A
+   weight is computed by three fp32 operations, which IEEE 754 defines exactly, and integer arithmetic. */
 #ifndef DEVICE_SAMPLING_H
 #define DEVICE_SAMPLING_H
 
@@ -19,7 +19,7 @@
 
 /* --- order: the larger logit first, the lower id of equals first --- */
 
-/* Ordered as the logits are; equal for equal ones (0 and -0). Never 0 for a number. */
+/* An integer with the order of the logits, equal for 0 and -0. Never 0 for a number. */
 SAMPLING_FN uint32_t sampling_image(float logit)
 {
     uint32_t bits;
@@ -40,7 +40,7 @@ SAMPLING_FN float sampling_logit(uint32_t image)
     return logit;
 }
 
-/* The first ones in this order: all above `image`, and of those that have it the ids up to `last`. */
+/* The first tokens in this order: all above `image`, and those equal to it with ids up to `last`. */
 typedef struct sampling_set {
     uint32_t image;
     int64_t last;
@@ -60,8 +60,8 @@ SAMPLING_FN bool sampling_holds(sampling_set s, uint32_t image, int64_t id)
 
 /* --- weights --- */
 
-/* What the likeliest token weighs. A vocabulary has up to 2^24 tokens, so that 64 bits hold any sum. A token less likely than
-   2^-39 of the best weighs nothing. */
+/* The weight of the likeliest token. Vocabularies have up to 2^24 tokens, so any sum fits 64 bits. A token with less than
+   2^-39 of the best probability has weight 0. */
 static const uint64_t SAMPLING_ONE = (uint64_t)1 << 39;
 
 /* log2(e) / temperature: from a difference of logits to one of exponents of two. */

@@ -1,5 +1,5 @@
-/* Which fields of a config.json may stand there: what would change the result and is not computed is refused by name.
-   Rests on base/json.h. Read on in config.c, which reads the others. */
+/* The check of config.json's fields: one that would change the result and is not implemented is refused by name.
+   Rests on base/json.h. Read on in config.c, which reads the implemented ones. */
 #ifndef MODEL_CONFIG_FIELDS_H
 #define MODEL_CONFIG_FIELDS_H
 
@@ -8,14 +8,14 @@
 
 #include <stdbool.h>
 
-/* Refuses an object that has a field whose value changes the result, or may: one that is unknown and not off. `mistral`: a
-   missing sliding_window has a meaning there. */
+/* Refuses an object with a field that changes the result or may: an unknown field that is not neutral. `mistral`: a missing
+   sliding_window is not neutral there. */
 lariat_status config_check_fields(const char *path, const json_t *config, bool mistral);
 
-/* Is the value null, false, empty or the number that changes nothing (NAN: there is none)? Also true for NULL. */
+/* Is the value NULL, null, false, empty or the number `neutral` (NAN: no number is neutral)? */
 bool config_field_is_neutral(const json_t *value, double neutral);
 
-/* Fails, naming field and value as something that changes the result. */
+/* Fails with a message that the field's value would change the result. */
 lariat_status config_refuse_field(const char *path, const char *field, const json_t *value);
 
 #endif

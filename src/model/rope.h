@@ -1,17 +1,17 @@
-/* Rotary frequencies from what a configuration says of them.
-   Rests on model/config.h. rope.c follows Hugging Face's float32 arithmetic step by step, because an error of one unit in the
-   last place of a frequency is an error of 1e-4 in an angle at some thousand tokens. */
+/* Rotary frequencies from a configuration's parameters.
+   Rests on model/config.h. rope.c repeats Hugging Face's float32 arithmetic step by step: an error of one unit in the last
+   place of a frequency is an error of 1e-4 in an angle at some thousand tokens. */
 #ifndef MODEL_ROPE_H
 #define MODEL_ROPE_H
 
 #include "model/config.h"
 
-/* Zero in a field that is optional stands for "not given", as it does in Hugging Face's own reading. */
+/* Zero in an optional field is "not given", as in Hugging Face's code. */
 typedef struct rope_parameters {
     const char *type; /* "default", "linear", "llama3", "yarn" */
     double theta;
     double factor;                            /* linear, llama3, yarn (not given there: trained context / original) */
-    int64_t original_context;                 /* llama3, yarn: what the model was trained on before it was stretched */
+    int64_t original_context;                 /* llama3, yarn: the trained length before scaling */
     double low_freq_factor, high_freq_factor; /* llama3 */
     double beta_fast, beta_slow;              /* yarn: 32 and 1 if not given */
     double mscale, mscale_all_dim;            /* yarn: both or none */

@@ -1,6 +1,6 @@
-/* A model's weights, bound by name to where they lie in mapped files (or in memory, for random ones).
-   Rests on format/. open.c finds out what a path names, weights.c binds, random.c makes models of a named shape.
-   Read on in transformer.c. */
+/* A model's weights, bound by name to mapped files, or to memory for random models.
+   Rests on format/. open.c recognises the kind of model, weights.c binds, random.c makes models of a named shape. Read on in
+   transformer.c. */
 #ifndef MODEL_WEIGHTS_H
 #define MODEL_WEIGHTS_H
 
@@ -25,30 +25,30 @@ typedef struct model_weights {
 } model_weights;
 
 typedef struct model {
-    char *path; /* as it was given */
+    char *path; /* as given */
     model_config config;
     model_weights weights; /* after model_describe norms and biases are NULL, and random matrices have no data */
     const tensors *table;  /* every tensor of the model, sorted by name */
     int64_t parameters;    /* elements of all bound tensors, a tied head once */
-    int64_t weight_bytes;  /* the bytes of them */
-    dtype weight_type;     /* that most of these bytes have */
+    int64_t weight_bytes;  /* bytes of these tensors */
+    dtype weight_type;     /* of most of these bytes */
     uint64_t fingerprint;  /* of configuration, tensor table (names, types, shapes) and samples of every tensor's values */
 
-    tensors own_table; /* of a checkpoint or a random model; a GGUF file has its own */
-    gguf *file;        /* NULL if it is none */
+    tensors own_table; /* of a checkpoint or random model; a gguf owns its own */
+    gguf *file;        /* NULL: not a GGUF file */
     arena floats;      /* norms and biases in float32 */
     arena random;      /* the weights of a random model */
 } model;
 
 /* `path`: a Hugging Face directory, a .safetensors file beside its config.json, a .gguf file (of a split set: the first), or
-   "random:NAME[:TYPE]". Reads the description and checks that every tensor is there with its shape and type; of values it reads
-   rope_freqs and the fingerprint's samples only. */
+   "random:NAME[:TYPE]". Reads the description and checks every tensor's presence, shape and type. Of the values it reads
+   only rope_freqs and the fingerprint's samples. */
 lariat_status model_describe(const char *path, model **out);
 
-/* Adds the values to a described model, once: norms and biases are converted and checked to be finite; random weights are
-   made, by all CPUs; files that are small beside the free memory are copied into huge pages, which CPUs read faster. With
-   `device_makes` files stay where they are, and a random model's matrices of plain types are left without data: the device
-   makes them itself. After a failure the model can only be closed. */
+/* Loads the values of a described model, once: converts norms and biases and checks that they are finite; generates random
+   weights with all CPUs; copies files that are small beside the free memory into huge pages, which CPUs read faster. With
+   `device_makes` files stay mapped, and a random model's matrices of plain types have no data: the device generates them.
+   After a failure the model can only be closed. */
 lariat_status model_load(model *m, bool device_makes);
 
 /* NULL is allowed. */
@@ -57,8 +57,8 @@ void model_close(model *m);
 /* Bytes of a model's norms and biases in float32. */
 size_t weights_float_bytes(const model_config *c);
 
-/* For open.c: fills weights, parameters, weight_bytes, weight_type and fingerprint from config and table; then, with the
-   table's data there, norms and biases. A checkpoint names tensors as Hugging Face does, a GGUF file in its own way. */
+/* For open.c: weights_bind fills weights, parameters, weight_bytes, weight_type and fingerprint from config and table, with
+   Hugging Face's or GGUF's tensor names; weights_load converts norms and biases from the table's data. */
 lariat_status weights_bind(model *m);
 lariat_status weights_load(model *m);
 

@@ -28,7 +28,8 @@ typedef struct comparison {
     int64_t first_difference; /* index of the first different token; -1: none */
     double logit_difference;  /* of the prompt's last logits: the largest, over their standard deviation */
     double prefill_speedup, decode_speedup;   /* 0: unknown */
-    double prefill_crossing, decode_crossing; /* prompt length from which this ring is faster; 0: at all measured; INFINITY: at none; NAN: unknown */
+    double prefill_crossing, decode_crossing; /* prompt length from which this ring is faster; 0: always;
+                                                 INFINITY: never; NAN: unknown */
 } comparison;
 
 typedef struct row {

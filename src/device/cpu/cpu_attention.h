@@ -1,23 +1,24 @@
-/* Attention on the CPU: what the op (attention.c) and its kernels (attention_scalar.c, attention_simd.h) agree on.
-   Rests on device.h. Read on in attention.c, which cuts the work into tasks.
+/* Attention on the CPU: the interface between the op (cpu_attention.c) and its kernels (attention_scalar.c,
+   attention_simd.h).
+   Rests on device.h. Read on in cpu_attention.c, which divides the work into tasks.
 
-   The queries of one item that read KV head g are stacked: row r is query r / group of head g * group + r % group, so that
-   one expansion of a key serves all heads that share it. A task takes some of these rows past a range of the item's keys. */
+   The queries of one item that read KV head g are stacked: row r is query r / group of head g * group + r % group, so that a
+   key is converted once for all heads that share it. A task is a range of these rows over a range of the item's keys. */
 #ifndef DEVICE_CPU_CPU_ATTENTION_H
 #define DEVICE_CPU_CPU_ATTENTION_H
 
 #include "device/cpu/cpu_device.h"
 
 enum {
-    KEY_RUN = 256,        /* keys that a kernel is given at once: a few rows stream first all their K, then all their V */
-    KEY_TILE = 64, /* keys expanded at once: at head_dim 64 K and V take 32 KB, which the second-level cache feeds easily */
-    ROWS_MAX = 192,       /* rows of a task: expanding a tile is then 3 % of its work; a multiple of the kernels' 6 rows */
+    KEY_RUN = 256,        /* keys of a kernel call: few rows stream all its K first, then all its V */
+    KEY_TILE = 64, /* keys converted at once: at head_dim 64 K and V take 32 KB, which fit the second-level cache */
+    ROWS_MAX = 192,       /* rows of a task: converting a tile is then 3 % of its work; a multiple of the kernels' 6 rows */
     ROW_GRAIN = 6,
-    HEAD_DIM_MAX = 512,   /* what configurations and ring_attention.h may ask for */
+    HEAD_DIM_MAX = 512,   /* of configurations and ring_attention.h */
     LANES_MAX = 16,       /* floats of the widest vector */
-    FEW_ROWS = 4,         /* rows whose sums registers hold beside a key as it lies, not expanded */
+    FEW_ROWS = 4,         /* rows whose sums fit into registers beside an unconverted key */
     SCORES_MAX = FEW_ROWS * KEY_RUN, /* more than ROW_GRAIN * KEY_TILE */
-    ALIGN_ROW = 16        /* floats that rows of scratch are padded to */
+    ALIGN_ROW = 16        /* rows of scratch are padded to a multiple of so many floats */
 };
 
 /* A task's rows in a thread's scratch. */
@@ -30,20 +31,20 @@ struct attention_block {
     float *q;           /* [rows, ld], times the scale */
     float *o;           /* [rows, ld] */
     float *m;           /* [rows] */
-    float *l;           /* [rows, LANES_MAX], a row's sum is that of its lanes */
+    float *l;           /* [rows, LANES_MAX]; a row's l is the sum of its lanes */
     float *k;           /* [head_dim, KEY_TILE]: a tile's keys, transposed */
     float *v;           /* [KEY_TILE, ld] */
     float *p;           /* [SCORES_MAX]: scores, then their exponentials */
 };
 
-/* Up to KEY_RUN keys of one segment. Query i of the item sees the first visible + i of them, at least 0, at most count. */
+/* Up to KEY_RUN keys of one segment. Causal bound: query i of the item sees keys [0, visible + i), clipped to [0, count). */
 struct key_run {
     const void *k, *v; /* row of the first key */
-    int32_t count;     /* keys that the block's last row sees: none beyond is touched */
+    int32_t count;     /* keys that the block's last row sees; no others are read */
     int64_t visible;
 };
 
-/* Take a run of keys into the block's o, m and l. */
+/* Accumulate a run of keys into the block's o, m and l. */
 void attend_keys_scalar(const attention_block *b, const key_run *t);
 void attend_keys_avx2(const attention_block *b, const key_run *t);
 void attend_keys_avx512(const attention_block *b, const key_run *t);

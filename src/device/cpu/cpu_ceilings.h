@@ -1,4 +1,4 @@
-/* What the CPU could do at best: the rates that shares of the machine are taken of.
+/* The CPU's ceilings: peak multiply-adds and read bandwidth.
    Rests on base/threads.h. */
 #ifndef DEVICE_CPU_CPU_CEILINGS_H
 #define DEVICE_CPU_CPU_CEILINGS_H
@@ -6,14 +6,15 @@
 #include "device/cpu/cpu.h"
 #include "device/device.h"
 
-/* fp32 multiply-adds in registers, two operations each, a second, of all threads together: the best of several short bursts. */
+/* Operations a second of all threads: fp32 multiply-adds in registers, two operations each; the best of several short
+   bursts. */
 lariat_status cpu_measure_fma(int threads, cpu_isa isa, double *flops);
 
-/* Bytes a second of reading a buffer of `bytes` over and over, each thread taking pieces of it: the best round of several. */
+/* Bytes a second of reading a buffer of `bytes` with all threads: the best of several rounds. */
 lariat_status cpu_measure_read(int threads, cpu_isa isa, int64_t bytes, double *bytes_per_s);
 
 /* Reads `bytes` from `at` (a multiple of 8) once, with the threads of a CPU device and the loop of cpu_measure_read. Returns
-   something that depends on all of them. */
+   a checksum of all bytes. */
 uint64_t cpu_read(device *dev, const void *at, int64_t bytes);
 
 #endif

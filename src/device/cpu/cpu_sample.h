@@ -1,4 +1,5 @@
-/* Choosing tokens on the CPU. Rests on device.h, which says what is chosen; cpu.h has the op for one row. */
+/* Choosing tokens on the CPU.
+   Rests on device.h, which defines the choice; cpu.h has the function for one row. */
 #ifndef DEVICE_CPU_CPU_SAMPLE_H
 #define DEVICE_CPU_CPU_SAMPLE_H
 

@@ -1,7 +1,7 @@
-/* Operations on rows of numbers: each exists once for a row in every kernel family; elementwise.c shares rows out to threads.
-   Rests on device.h. elementwise_scalar.c is the definition, elementwise_simd.h the fast form.
+/* Operations on rows of numbers: every kernel family has each for one row; elementwise.c distributes rows to threads.
+   Rests on device.h. elementwise_scalar.c is the definition, elementwise_simd.h the vector version.
 
-   All are bound by memory: at most a dozen operations on each number read. */
+   All are memory-bound: at most a dozen operations a number. */
 #ifndef DEVICE_CPU_ELEMENTWISE_H
 #define DEVICE_CPU_ELEMENTWISE_H
 
@@ -11,12 +11,12 @@ struct row_kernels {
     void (*rms_norm)(float *out, const float *x, const float *weight, float eps, int64_t n);
     /* Rotates one head of 2 * half numbers in place. */
     void (*rope)(float *x, const float *cos, const float *sin, int64_t half, rope_style style);
-    /* Numbers as `type` (F32, F16 or BF16), to nearest even. */
+    /* Converts to `type` (F32, F16 or BF16), to nearest even. */
     void (*store)(void *to, dtype type, const float *x, int64_t n);
     void (*silu_mul)(float *g, const float *u, int64_t n);
     void (*scale)(float *to, const float *x, float by, int64_t n);
     void (*divide)(float *to, const float *x, float by, int64_t n);
-    /* Takes one query's partial result into another. */
+    /* Merges one query's partial result into another. */
     void (*merge)(float *o, float *m, float *l, const float *from_o, float from_m, float from_l, int64_t n);
 };
 

@@ -1,8 +1,8 @@
-/* What one instruction set brings to linear.c: expanding weights, dot products for few rows, tiles for many.
-   Rests on base/dtype.h. linear_scalar.c is the definition; linear_avx2.c and linear_avx512.c are linear_simd.h twice,
-   which has linear_one_simd.h for one row of x.
+/* The kernels of one instruction set for cpu_linear.c: unpacking weights, dot products for few rows of x, tiles for many.
+   Rests on base/dtype.h. linear_scalar.c is the definition; linear_avx2.c and linear_avx512.c instantiate linear_simd.h,
+   which uses linear_one_simd.h for one row of x.
 
-   Columns are taken in spans of SPAN: one super-block of the K types, eight small blocks, or as many plain elements. */
+   Columns are processed in spans of SPAN: one super-block of the K types, eight small blocks, or as many plain elements. */
 #ifndef DEVICE_CPU_LINEAR_KERNELS_H
 #define DEVICE_CPU_LINEAR_KERNELS_H
 
@@ -13,15 +13,15 @@
 #include <stdint.h>
 
 enum {
-    WEIGHT_TYPES = DTYPE_F64, /* the types below it can be weights */
+    WEIGHT_TYPES = DTYPE_F64, /* types below are weight types */
     SPAN = 256,
-    /* Rows of x that one reading of the weights serves; from the next on, expanding a panel once and tiling is less work. */
+    /* Most rows of x for dot products; with more rows, unpacking a panel once and tiling is less work. */
     DOT_MAX = 8,
-    /* Largest strip (rows of weights side by side in a panel) and tile (rows of x) of any instruction set. */
+    /* Largest strip (interleaved rows of weights in a panel) and tile (rows of x) of any instruction set. */
     STRIP_MAX = 32,
     TILE_MAX = 14,
-    /* Rows of the copied x tile lie this far apart: a span and a cache line, so that they never fall on the same cache sets,
-       as rows of x do where their length is a power of two. */
+    /* Stride of rows of the copied x tile: a span and a cache line, so that they map to different cache sets; rows of x
+       whose length is a power of two do not. */
     TILE_STRIDE = SPAN + 16
 };
 
@@ -29,11 +29,11 @@ enum {
    of the type's block. */
 typedef void unpack_fn(const void *blocks, int64_t count, float *out);
 
-/* One row of x in the order in which a type's codes come out of their bytes, and sums of it: formed once for all rows of weights.
-   See linear_one_simd.h. */
+/* One row of x in the order of a type's unpacked codes, and its sums: prepared once for all rows of weights. See
+   linear_one_simd.h. */
 enum { PREPARED_COLS = 32768 };
 typedef struct prepared_row {
-    float x[PREPARED_COLS + 512]; /* the last blocks of 32 count as up to four chunks of 128 */
+    float x[PREPARED_COLS + 512]; /* the last blocks of 32 take up to four chunks of 128 */
     float sums[PREPARED_COLS / 4 + 64];
 } prepared_row;
 typedef void prepare_fn(const float *x, int64_t cols, prepared_row *out);
@@ -47,7 +47,7 @@ typedef struct dot_task {
     const float *x;
     int64_t ldx;
     int64_t n; /* at most DOT_MAX */
-    const prepared_row *prepared; /* where n is 1 and the columns are not too many, or NULL */
+    const prepared_row *prepared; /* where n is 1 and cols at most PREPARED_COLS, or NULL */
     const float *bias; /* of the first row, or NULL */
     float *y;
     int64_t ldy;
@@ -74,7 +74,7 @@ typedef void interleave_fn(const float *rows, int64_t depth, float *strip);
 typedef struct linear_kernels {
     int strip, tile; /* rows of weights in a strip, rows of x in a tile */
     unpack_fn *const *unpack; /* [WEIGHT_TYPES] */
-    prepare_fn *prepare[WEIGHT_TYPES]; /* NULL: no kernel wants it */
+    prepare_fn *prepare[WEIGHT_TYPES]; /* NULL: not needed */
     dot_fn *dot[WEIGHT_TYPES];
     interleave_fn *interleave;
     tile_fn *multiply;
@@ -92,7 +92,7 @@ const linear_kernels *linear_kernels_of(cpu_isa isa);
 /* The definition of each type's values, unpack_scalar.c. */
 extern unpack_fn *const unpack_scalar[WEIGHT_TYPES];
 
-/* The values that codes of IQ4_NL stand for. */
+/* The values of IQ4_NL's codes. */
 extern const int8_t iq4_nl_values[16];
 
 #endif

@@ -1,17 +1,18 @@
 /* Dot products with a single row of x (decode), in vectors of any number of lanes: included by linear_simd.h.
    Rests on weights_simd.h and the vector header before it. linear_simd.h has the dot products of several rows of x.
 
-   What it costs. A weight is read once, and a core reads 20 to 30 GB/s where memory is fast: at 4 bits some 10 weights a cycle,
-   more than can be expanded one after the other. So codes are not brought into order. A vector is filled with their bytes as they
-   lie (64 of them with AVX-512), each of its 32-bit lanes is masked so that one code is left, wherever it stands, and converted:
-   what comes out is the code times a power of two. x has been put into the same order once for all rows, each element divided by
-   the power of two of its place (exact), so that 16 weights cost a mask, a conversion and a multiply-add. Products are summed
-   within a group before its scale is applied; a minimum, or half the range of codes with a sign, is applied to sums of x.
-   Rows of weights are taken ROWS at a time, which share what is loaded of x; those of Q8_0 and the plain types, unless they
-   are long, one after the other, as they lie, since memory binds there.
+   What it costs. A weight is read once, and a core reads 20 to 30 GB/s where memory is fast: at 4 bits some 10 weights a
+   cycle, more than can be expanded one after the other. So codes are not brought into order. A vector is filled with their
+   bytes as they lie (64 of them with AVX-512), each of its 32-bit lanes is masked so that one code is left, wherever it
+   stands, and converted: what comes out is the code times a power of two. x has been put into the same order once for all
+   rows, each element divided by the power of two of its place (exact), so that 16 weights cost a mask, a conversion and a
+   multiply-add. Products are summed within a group before its scale is applied; a minimum, or half the range of codes with a
+   sign, is applied to sums of x. Rows of weights are taken ROWS at a time, which share what is loaded of x; those of Q8_0
+   and the plain types, unless they are long, one after the other, as they lie, since memory binds there.
 
-   Zen 4 does two 512-bit operations a cycle, whichever four 256-bit pipes take them: 128 weights of Q4_1 are 8 multiply-adds, 7
-   conversions, 7 masks, one permutation of 16 values by 4 bits, and 7 more for gathering and scales: 30, or 8.5 weights a cycle. */
+   Zen 4 does two 512-bit operations a cycle, whichever four 256-bit pipes take them: 128 weights of Q4_1 are 8
+   multiply-adds, 7 conversions, 7 masks, one permutation of 16 values by 4 bits, and 7 more for gathering and scales: 30, or
+   8.5 weights a cycle. */
 #ifndef DEVICE_CPU_LINEAR_ONE_SIMD_H
 #define DEVICE_CPU_LINEAR_ONE_SIMD_H
 
@@ -233,8 +234,8 @@ INLINE void add_quad(dtype type, int quad, int n, const ivec z[ROWS], const floa
 
 /* --- blocks of 32 --- */
 
-/* The bytes of codes of UNITS blocks, those of both quads; scales each in the four lanes of its block; and minima: from lane 4 on
-   in the order of blocks, where these follow each other (is_run), or else as the scales. */
+/* The bytes of codes of UNITS blocks, those of both quads; scales each in the four lanes of its block; and minima: from lane
+   4 on in the order of blocks, where these follow each other (is_run), or else as the scales. */
 typedef struct chunk {
     ivec z[2];
     vec scale, low;
@@ -676,7 +677,8 @@ INLINE void store_dots(const dot_task *a, int64_t row, int n, __m128 dots)
 
 INLINE void dot1_all(dtype type, const dot_task *a)
 {
-    /* Asked for are the rows that come so many turns later, at the same place, so that it is read in order however long they are. */
+    /* Asked for are the rows that come so many turns later, at the same place, so that it is read in order however long they
+       are. */
     size_t turn = ROWS * a->row_bytes;
     some_rows w = {a->w, a->row_bytes, (AHEAD + turn - 1) / turn * turn};
 

@@ -1,5 +1,6 @@
-/* Unpacking the codes and factors of weights with AVX2: the operations of weights_simd.h and linear_simd.h. weights_avx512.h has the
-   same functions. Rests on simd_avx2.h. Include it first in a file that is compiled for x86-64. */
+/* Unpacking the codes and factors of weights with AVX2: the operations of weights_simd.h and linear_simd.h. weights_avx512.h
+   has the same functions.
+   Rests on simd_avx2.h. Include it first in a file that is compiled for x86-64. */
 #ifndef DEVICE_CPU_WEIGHTS_AVX2_H
 #define DEVICE_CPU_WEIGHTS_AVX2_H
 
@@ -71,7 +72,8 @@ INLINE ivec i_load_32_bytes(const void *p)
     return _mm256_loadu_si256(p);
 }
 
-/* Bit `from` of each byte as bit `to`; other bits are left over. (With twice as many lanes the upper half is `step` bits on.) */
+/* Bit `from` of each byte as bit `to`; other bits are left over. (With twice as many lanes the upper half is `step` bits
+   on.) */
 INLINE ivec i_move_halves(ivec a, int from, int step, int to)
 {
     (void)step;

@@ -1,5 +1,6 @@
-/* Unpacking the codes and factors of weights with AVX-512: the operations of weights_simd.h and linear_simd.h. weights_avx2.h has the
-   same functions. Rests on simd_avx512.h. Include it first in a file that is compiled for x86-64. */
+/* Unpacking the codes and factors of weights with AVX-512: the operations of weights_simd.h and linear_simd.h.
+   weights_avx2.h has the same functions.
+   Rests on simd_avx512.h. Include it first in a file that is compiled for x86-64. */
 #ifndef DEVICE_CPU_WEIGHTS_AVX512_H
 #define DEVICE_CPU_WEIGHTS_AVX512_H
 
@@ -79,7 +80,8 @@ INLINE ivec i_add_to_bytes(ivec a, uint64_t bits, int value)
     return _mm512_mask_add_epi8(a, bits, a, _mm512_set1_epi8((char)value));
 }
 
-/* Where, in 16-bit words, byte `at` of four blocks of `size` bytes lies once their first and their last 64 bytes were loaded. */
+/* Where, in 16-bit words, byte `at` of four blocks of `size` bytes lies once their first and their last 64 bytes were
+   loaded. */
 #define WORD_OF(at, size) ((at) < 64 ? (at) / 2 : 32 + ((at) + 64 - 4 * (size)) / 2)
 #define WORDS_OF_UNIT(u, size)                                                                                           \
     WORD_OF((u) * (size) + (size) - 16, size), WORD_OF((u) * (size) + (size) - 14, size),                                 \
