@@ -1,4 +1,4 @@
-/* What all devices share: arenas in their memory, and the layout of a carry in one block.
+/* Helpers of all devices: arenas in their memory, the layout of a carry in one block.
    Rests on device.h. Devices are in cpu/ and cuda/. */
 #include "device/device.h"
 

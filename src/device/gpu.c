@@ -1,5 +1,5 @@
-/* Finding the CUDA module: named by LARIAT_CUDA_MODULE, beside the program or library that this code is in, or in the lib
-   folder that belongs to it, which may be one above: libraries of a machine's own lie in lib/MACHINE on Debian.
+/* Finding the CUDA module: at LARIAT_CUDA_MODULE, beside the program or library of this code, or in its lib folder, perhaps
+   one level up (Debian's lib/MACHINE).
    Rests on dlopen and dladdr. See gpu.h. */
 #include "device/gpu.h"
 
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What opening once left behind: all callers find the same. */
+/* The result of opening, shared by all callers. */
 typedef struct opened_module {
     void *handle;
     const cuda_module *table;
@@ -21,7 +21,7 @@ typedef struct opened_module {
 static opened_module opened;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* The module's own reasons land in the program's. */
+/* Stores the module's reasons as the program's. */
 static void take_reason(const char *text)
 {
     give_reason("%s", text);
@@ -107,7 +107,7 @@ lariat_status gpu_module(const cuda_module **out)
 
 bool gpu_usable(void)
 {
-    char before[1024]; /* not finding any is no failure: the reason of the last one stays */
+    char before[1024]; /* no module is no failure: keeps the earlier reason */
     int n = 0;
 
     snprintf(before, sizeof before, "%s", lariat_error());

@@ -1,8 +1,6 @@
-/* Attention, one row and tile of keys at a time: the definition of what the SIMD kernels compute.
-   Rests on base/dtype.h for the conversions. attention_simd.h is the fast form.
-
-   Budget: 4 * head_dim operations a row and key, one after the other; nobody waits for it but tests and machines without a
-   vector kernel. */
+/* Attention, one row and tile of keys at a time: the definition of the SIMD kernels.
+   Rests on base/dtype.h for the conversions. attention_simd.h is the vector version. Budget: 4 * head_dim operations a row
+   and key, one after the other; for tests and machines without vector kernels. */
 #include "device/cpu/cpu_attention.h"
 
 #include <math.h>
@@ -27,7 +25,7 @@ static void expand(const attention_block *b, const void *from, int32_t first, in
     }
 }
 
-/* The row's largest score is now `high`: what it has gathered shrinks to the new scale. */
+/* Raises the row's maximum to `high` and rescales its o and l. */
 static void raise_maximum(const attention_block *b, int32_t row, float high)
 {
     float *o = b->o + (int64_t)row * b->ld;
@@ -40,7 +38,7 @@ static void raise_maximum(const attention_block *b, int32_t row, float high)
     b->m[row] = high;
 }
 
-/* One row past the first n keys of the tile, which is expanded. The tile has sums of its own: see attention.c. */
+/* One row over the first n keys of the converted tile. The tile has sums of its own: see cpu_attention.c. */
 static void attend_row(const attention_block *b, int32_t row, int32_t n)
 {
     const float *q = b->q + (int64_t)row * b->ld;
@@ -57,7 +55,7 @@ static void attend_row(const attention_block *b, int32_t row, int32_t n)
     if (high > b->m[row]) {
         raise_maximum(b, row, high);
     }
-    /* Scores of -inf before any other count as nothing; -inf - -inf is never formed. */
+    /* A maximum of -inf is replaced by 0: -inf - -inf is never formed. */
     float m = b->m[row] == -INFINITY ? 0.0f : b->m[row];
     for (int32_t key = 0; key < n; key++) {
         p[key] = expf(p[key] - m);

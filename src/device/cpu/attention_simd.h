@@ -1,23 +1,23 @@
-/* A tile of keys for many rows of queries, in vectors, once for all widths: the file that includes it chose them.
-   Rests on simd_avx2.h or simd_avx512.h, and simd_math.h. attention_scalar.c is the definition, attention.c the caller.
+/* Rows of queries over a tile of keys, in vectors of any width: the including file chooses it.
+   Rests on simd_avx2.h or simd_avx512.h, and simd_math.h. attention_scalar.c is the definition, cpu_attention.c the caller.
 
-   A score's sum runs over head_dim, a row's over the keys of a tile, one after the other, and then over the tiles, whatever
-   rows it is computed with.
+   Order of sums: a score over head_dim; a row over the keys of a tile, then over the tiles, independent of the rows computed
+   with it.
 
-   Budget, many rows: 4 * head_dim operations a row and key, in register tiles of 6 rows by 4 vectors: 24 multiply-adds for 10
-   loads. Beside them a row and key costs one exponential (about 14 operations: 10 % at head_dim 64), and expanding a tile 3 %
-   with 192 rows. Reached on a Zen 4: 80 % of the peak of multiply-adds at head_dim 64, 83 % at 128.
-   Budget, few rows: 4 * head_dim bytes a key of 16-bit K and V, read once; converting, multiplying by 3 rows and summing up
-   take about 30 cycles at head_dim 64, 256 bytes. Reached there: 22 to 31 GB/s a core from the caches, 80 to 85 % of the rate
-   of plain reading from memory. docs/dev/kernels.md has the measurements. */
+   Budget, many rows: 4 * head_dim operations a row and key, in register tiles of 6 rows by 4 vectors: 24 multiply-adds for
+   10 loads. A row and key also costs one exponential (about 14 operations: 10 % at head_dim 64); converting a tile costs 3 %
+   with 192 rows. Reached on a Zen 4: 80 % of the peak of multiply-adds at head_dim 64, 83 % at 128. Budget, few rows: 4
+   * head_dim bytes a key of 16-bit K and V, read once; converting, multiplying by 3 rows and summing up take about 30 cycles
+   at head_dim 64, 256 bytes. Reached there: 22 to 31 GB/s a core from the caches, 80 to 85 % of the rate of plain reading
+   from memory. docs/dev/kernels.md has the measurements. */
 #include "device/cpu/cpu_attention.h"
 #include "device/cpu/simd_math.h"
 
 #include <math.h>
 
 enum {
-    AHEAD = 2048,  /* elements that a stream of keys or values is asked for before they are read: 4 KB, which take 0.2 us */
-    FEW_MOST = 6,  /* up to this many rows two passes over keys as they lie are faster than transposing them */
+    AHEAD = 2048,  /* prefetch distance in elements of keys or values: 4 KB, 0.2 us of reading */
+    FEW_MOST = 6,  /* up to this many rows two readings of unconverted keys are faster than transposing them */
 };
 
 /* --- c[R rows, C vectors] = or += a[R, n] b[n, C vectors] --- */
@@ -109,7 +109,7 @@ INLINE vec load_as(dtype type, const void *p, int64_t i)
                                 : v_load((const float *)p + i);
 }
 
-/* The n < VW elements at i, zeros behind them. Nothing beyond is read. */
+/* The n < VW elements at i, then zeros. Reads no other elements. */
 INLINE vec load_few_as(dtype type, const void *p, int64_t i, int n)
 {
     float all[VW] = {0};
@@ -119,8 +119,8 @@ INLINE vec load_few_as(dtype type, const void *p, int64_t i, int n)
     return load_as(type, all, 0);
 }
 
-/* Asks for elements [from, to) after p, into the second-level cache: the hardware's own prefetching starts anew at every page
-   and at each change between keys and values. Asking for what is not there is no fault. */
+/* Prefetches elements [from, to) after p into the second-level cache: the hardware prefetcher restarts at every page and at
+   each change between keys and values. Prefetching an invalid address is no fault. */
 static void prefetch(dtype type, const void *p, int64_t from, int64_t to)
 {
     int64_t size = type == DTYPE_F32 ? (int64_t)sizeof(float) : (int64_t)sizeof(uint16_t);
@@ -162,7 +162,7 @@ INLINE void transpose_square(dtype type, const attention_block *b, const void *k
     }
 }
 
-/* The same with n elements, where fewer are left of the head, or of keys beyond the tile's count, which become zeros. */
+/* The same with n elements, at the end of the head or of the tile; keys beyond the tile's count become zeros. */
 INLINE void transpose_rest(dtype type, const attention_block *b, const key_run *t, int32_t key, int32_t i, int n)
 {
     float all[VW][VW];
@@ -213,7 +213,7 @@ static void expand(const attention_block *b, const key_run *t)
 
 /* --- scores to weights --- */
 
-/* A row's maximum rose to `high`: what it has gathered shrinks to the new scale. */
+/* Raises a row's maximum to `high` and rescales its o and l. */
 static void raise_maximum(const attention_block *b, int32_t row, float high)
 {
     float *o = b->o + (int64_t)row * b->ld, *l = b->l + (int64_t)row * LANES_MAX;
@@ -226,7 +226,7 @@ static void raise_maximum(const attention_block *b, int32_t row, float high)
     b->m[row] = high;
 }
 
-/* Scores p[0, seen) of a row become exp(p - m), those up to the end of the n-th vector 0; m, l and o follow. */
+/* Replaces scores p[0, seen) of a row by exp(p - m), those up to the end of the n-th vector by 0; updates m, l and o. */
 INLINE void weigh_vectors(const attention_block *b, int32_t row, float *p, int32_t seen, int n)
 {
     vec high = v_all(-INFINITY);
@@ -242,7 +242,7 @@ INLINE void weigh_vectors(const attention_block *b, int32_t row, float *p, int32
     if (v_any_greater(high, v_all(b->m[row]))) {
         raise_maximum(b, row, v_highest(high));
     }
-    /* Scores of -inf before any other count as nothing; -inf - -inf is never formed. */
+    /* A maximum of -inf is replaced by 0: -inf - -inf is never formed. */
     vec m = v_all(b->m[row] == -INFINITY ? 0.0f : b->m[row]), sum = v_zero();
     float *l = b->l + (int64_t)row * LANES_MAX;
     UNROLL
@@ -279,7 +279,7 @@ INLINE void gather(const attention_block *b, int32_t row, int32_t rows, const fl
     }
 }
 
-/* Up to ROW_GRAIN rows past an expanded tile. */
+/* Up to ROW_GRAIN rows over a converted tile. */
 static void attend_rows(const attention_block *b, const key_run *t, int32_t row, int32_t rows)
 {
     const float *q = b->q + (int64_t)row * b->ld;
@@ -295,8 +295,7 @@ static void attend_rows(const attention_block *b, const key_run *t, int32_t row,
         gather(b, row, rows, b->p, most);
         return;
     }
-    /* On the diagonal each query's rows stop at its own last key: a weight of 0 would not be enough where a value that must
-       not be seen is no number. */
+    /* On the diagonal each query's rows stop at its own last key: a weight of 0 would not mask a value that is NaN. */
     for (int32_t i = 0, same; i < rows; i += same) {
         int32_t seen = keys_seen(b, t, row + i);
         for (same = 1; i + same < rows && keys_seen(b, t, row + i + same) == seen;) {
@@ -309,7 +308,7 @@ static void attend_rows(const attention_block *b, const key_run *t, int32_t row,
     }
 }
 
-/* --- few rows: keys and values as they lie, each read once --- */
+/* --- few rows: unconverted keys and values, each read once --- */
 
 /* Scores of R rows with VW keys from `key` on. Keys beyond the tile's count repeat the last one. */
 INLINE void score_few(dtype type, int R, const attention_block *b, const key_run *t, const float *q, int32_t key, float *p)
@@ -400,7 +399,7 @@ INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const
         gather_few(type, R, C, b, t, o, i, p, first, end); \
         break;
 
-/* The whole o of R rows, a tile of keys after the other, so that the values of one stay near for all panels. */
+/* The whole o of R rows, tile by tile of keys, so that a tile's values stay cached for all panels. */
 INLINE void gather_all_few(dtype type, int R, const attention_block *b, const key_run *t, int32_t row, const float *p,
                            int32_t n)
 {
@@ -419,7 +418,7 @@ INLINE void gather_all_few(dtype type, int R, const attention_block *b, const ke
     }
 }
 
-/* R rows past a tile. */
+/* R rows over a tile. */
 INLINE void attend_few(dtype type, int R, const attention_block *b, const key_run *t, int32_t row)
 {
     int32_t most = keys_seen(b, t, row + R - 1), least = keys_seen(b, t, row);
@@ -471,10 +470,10 @@ static void attend_few_rows(const attention_block *b, const key_run *t, int32_t 
     }
 }
 
-/* All rows past the keys of a tile, which is expanded first. */
+/* All rows over a tile, which is converted first. */
 static void attend_tile(const attention_block *b, const key_run *t)
 {
-    int64_t elements = (int64_t)KEY_TILE * b->head_dim; /* of the next tile, asked for while this one is worked on */
+    int64_t elements = (int64_t)KEY_TILE * b->head_dim; /* of the next tile, prefetched during this one */
 
     expand(b, t);
     for (int32_t row = 0; row < b->rows; row += ROW_GRAIN) {

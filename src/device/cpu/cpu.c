@@ -1,5 +1,5 @@
-/* Opens the CPU as a device: which instructions it has, its threads, its memory, its table of operations.
-   Rests on linear.h, elementwise.h, attention.h and sample.h, where the operations are. See cpu.h. */
+/* Opens the CPU as a device: instruction set, threads, memory, table of operations.
+   Rests on cpu_linear.h, elementwise.h, cpu_attention.h and cpu_sample.h, which have the operations. See cpu.h. */
 #include "device/cpu/cpu.h"
 
 #include "device/cpu/cpu_attention.h"
@@ -16,7 +16,7 @@
 cpu_isa cpu_isa_best(void)
 {
 #if defined(LARIAT_X86_SIMD)
-    /* These ask CPUID, and whether the system saves the registers. */
+    /* These query CPUID and the system's support of the registers. */
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -1,16 +1,15 @@
-/* Attention on the CPU: cuts the work of a call into tasks, runs them on the pool, merges what was split.
-   Rests on attention.h for the kernels and elementwise.h for rows of numbers. Read on in attention_simd.h.
+/* Attention on the CPU: divides a call into tasks, runs them on the pool, merges the results of split items.
+   Rests on cpu_attention.h for the kernels and elementwise.h for rows of numbers. Read on in attention_simd.h.
 
-   Budget of a task: rows * keys * 4 * head_dim operations against keys * 4 * head_dim bytes (16-bit K and V), so that prefill
-   is bound by arithmetic and decode, with few rows, by memory.
+   Budget of a task: rows * keys * 4 * head_dim operations against keys * 4 * head_dim bytes (16-bit K and V), so that
+   prefill is bound by arithmetic and decode, with few rows, by memory.
 
-   Every task begins with nothing and its result is merged into the carry. Sums so have three levels: a tile's keys, the tiles
-   of a task, the tasks. A key of little weight that comes after many, or after one of great weight, is then not lost beside what
-   they have gathered: one by one, 7,000 such keys are 2e-5 of a result. The ring brings a rank's own keys, mostly the heaviest,
-   first.
+   Every task starts from an empty carry, and its result is merged. So sums have three levels: a tile's keys, the tiles of a
+   task, the tasks. A key of small weight after many others, or after one of large weight, is then not lost to rounding:
+   added one by one, 7,000 such keys are an error of 2e-5 of a result. The ring starts with a rank's own keys, mostly those
+   of largest weight.
 
-   Which tasks there are depends on the item alone: on its number of queries, the heads and the runs of its segments. So do the
-   bits of its result. */
+   The tasks depend on the item alone: its queries, heads and runs of its segments. So do the bits of its result. */
 #include "device/cpu/cpu_attention.h"
 
 #include "device/cpu/elementwise.h"
@@ -19,19 +18,19 @@
 #include <string.h>
 
 enum {
-    /* An item is split over its keys where queries and heads alone would not occupy a machine... */
+    /* Items with fewer queries are split over their keys: queries and heads alone would not occupy all threads... */
     FEW_QUERIES = 16,
     FEW_TASKS = 16,
-    /* ...into pieces of 256 slots: 64 KB of a head's K and V, some microseconds; of more where a partial result is larger than
-       that of this many rows, so that storing and merging it stays a hundredth of the work. */
+    /* ...in pieces of 256 slots: 64 KB of a head's K and V, some microseconds; larger pieces for larger partial results, so
+       that storing and merging them stays a hundredth of the work. */
     SPLIT_RUNS = 256 / KEY_RUN,
     SPLIT_ROWS = 24,
-    /* Otherwise a task takes up to this many elements of a key per row, about a millisecond: nobody waits long for a thread
-       that the system took away. */
+    /* Otherwise a task has up to this many elements of keys a row, about a millisecond: a bound on waiting for a preempted
+       thread. */
     SPAN_ELEMENTS = 4096 * 64,
     TASKS_MAX = 2048,
     PARTIALS_FLOATS = 2 << 20,
-    /* Multiply-adds that one thread finishes before another has woken. */
+    /* Multiply-adds that one thread completes before another has woken up. */
     WORK_ALONE = 100000,
 };
 
@@ -40,7 +39,7 @@ struct attention_task {
     int32_t kv_head;
     int32_t first_row, rows; /* of the stack */
     int64_t from, to;        /* runs of the item's list */
-    float *partial; /* where the result goes: o [rows, ld], m [rows], l [rows]; NULL: it is merged into the carry */
+    float *partial; /* for the result: o [rows, ld], m [rows], l [rows]; NULL: merged into the carry */
 };
 
 typedef struct attention_call {
@@ -89,7 +88,7 @@ static void block_lay_out(attention_block *b, float *scratch)
     b->m = b->p + SCORES_MAX;
 }
 
-/* The row of the whole call, in units of heads, that row i of a task is. */
+/* The row of the whole call, in units of heads, of row i of a task. */
 static int64_t head_row(const attention_call *a, const attention_task *t, int32_t i)
 {
     int32_t stacked = t->first_row + i;
@@ -132,13 +131,13 @@ static void block_store(const attention_call *a, const attention_task *t, const 
     }
 }
 
-/* Slots of a segment that query i of the item sees, were it endless in both directions. */
+/* Causal bound of query i in a segment, not clipped to its slots. */
 static int64_t visible_to(const attention_item *item, const kv_segment *s, int64_t i)
 {
     return s->first == KV_ALL_VISIBLE ? INT32_MAX : item->first + i - s->first + 1;
 }
 
-/* Those of its slots that any query of the item sees. */
+/* Slots of the segment that any query of the item sees. */
 static int64_t visible_to_any(const attention_item *item, const kv_segment *s)
 {
     int64_t n = visible_to(item, s, item->count - 1);
@@ -156,7 +155,7 @@ static int64_t item_runs(const attention_item *item)
     return n;
 }
 
-/* Run `run` of a segment, as far as the block's last row sees it; false if it sees nothing. */
+/* Run `run` of a segment, clipped to the keys that the block's last row sees; false: none. */
 static bool run_of(const attention_call *a, const attention_task *t, const kv_segment *s, int64_t run, key_run *out)
 {
     size_t row_bytes = dtype_row_bytes(a->shape->kv_type, a->shape->head_dim);
@@ -177,7 +176,7 @@ static bool run_of(const attention_call *a, const attention_task *t, const kv_se
     return true;
 }
 
-/* A row of keys nobody has seen. */
+/* Stores a row that has seen no key. */
 static void store_nothing(const attention_call *a, const attention_task *t)
 {
     for (int32_t i = 0; i < t->rows; i++) {
@@ -279,7 +278,7 @@ static void add_task(attention_call *a, attention_task t, bool split)
     a->work += t.rows * (t.to - t.from) * KEY_RUN * 2 * a->ld;
 }
 
-/* Rows of an item's tasks: as even as whole grains allow. */
+/* Rows of an item's tasks: equal up to a grain. */
 static int32_t task_rows(const attention_call *a, const attention_item *item)
 {
     int64_t stack = (int64_t)item->count * a->group;
@@ -287,7 +286,7 @@ static int32_t task_rows(const attention_call *a, const attention_item *item)
     return (int32_t)divide_up(divide_up(stack, divide_up(stack, ROWS_MAX)), ROW_GRAIN) * ROW_GRAIN;
 }
 
-/* All rows of an item past runs [from, to), the last rows first: under a causal mask they have the most to do. */
+/* Tasks of all rows of an item over runs [from, to), the last rows first: under a causal mask they are the longest. */
 static void add_tasks(attention_call *a, const attention_item *item, int64_t from, int64_t to, bool split)
 {
     int32_t stack = item->count * a->group, step = task_rows(a, item);
@@ -301,7 +300,7 @@ static void add_tasks(attention_call *a, const attention_item *item, int64_t fro
     }
 }
 
-/* Few queries, or few tasks: the keys are split among threads. */
+/* Few queries, or few tasks: the keys are split among tasks. */
 static bool item_is_split(const attention_call *a, const attention_item *item)
 {
     int64_t stack = (int64_t)item->count * a->group;
@@ -319,7 +318,7 @@ static void add_split_item(attention_call *a, const attention_item *item, int64_
     }
 }
 
-/* All items from their carry and back into it. */
+/* Accumulates all items into their carries. */
 static void attend_items(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
                          const carry *c)
 {
@@ -343,7 +342,7 @@ static void attend_items(device *dev, const attention_shape *s, const void *q, i
         }
     }
     flush(&a);
-    /* The others go span by span into their carry, all of them in step. */
+    /* The others go span by span into their carries, all items together. */
     for (int64_t at = 0; at < longest; at += span) {
         for (int i = 0; i < n_items; i++) {
             int64_t runs = items[i].count > 0 && !item_is_split(&a, &items[i]) ? item_runs(&items[i]) : 0;

@@ -1,5 +1,5 @@
-/* Two loops that do nothing but what is measured: multiply-adds in registers, and loads.
-   Rests on base/threads.h. See ceilings.h. */
+/* The two measured loops: multiply-adds in registers, and loads.
+   Rests on base/threads.h. See cpu_ceilings.h. */
 #include "device/cpu/cpu_ceilings.h"
 
 #include "base/arena.h"
@@ -17,12 +17,12 @@ enum { SUMS = 12 };
 
 /* --- multiply-adds --- */
 
-/* `rounds` of SUMS multiply-adds on each lane; returns something that depends on all of them. */
+/* `rounds` of SUMS multiply-adds on each lane; returns a value that depends on all of them. */
 typedef float fma_loop(int64_t rounds);
 
 static float fma_scalar(int64_t rounds)
 {
-    /* Four lanes: what every baseline has. Without fused multiply-adds it is a multiplication and an addition. */
+    /* Four lanes: every baseline has them. Without fused multiply-adds a multiplication and an addition. */
     typedef float v4 __attribute__((vector_size(16)));
     v4 sum[SUMS], a = {0.5f, 0.5f, 0.5f, 0.5f}, b = {1, 2, 3, 4};
 
@@ -85,7 +85,7 @@ __attribute__((target("avx512f"))) static float fma_avx512(int64_t rounds)
 
 enum { READ_STEP = 256 }; /* bytes of one turn of the loop: four cache lines */
 
-/* Something that depends on all bytes; a multiple of READ_STEP. */
+/* A checksum of `bytes`, a multiple of READ_STEP. */
 typedef uint64_t read_loop(const unsigned char *p, int64_t bytes);
 
 /* Four names, not an array: an array is kept on the stack, and the loop waits for its own stores instead of for memory. */
@@ -118,7 +118,7 @@ typedef struct measurement {
     read_loop *read;
     const unsigned char *data;
     int64_t bytes;
-    _Atomic uint64_t keep; /* so that no result is unused */
+    _Atomic uint64_t keep; /* keeps the results used */
 } measurement;
 
 static measurement loops_of(cpu_isa isa)
@@ -161,8 +161,8 @@ static void read_piece(void *arg, int64_t piece, int thread)
     m->keep ^= m->read(m->data + from, to - from);
 }
 
-/* Best rate of rounds of `amount`, until none has been better for a while: threads that were just started may share a CPU for a
-   tenth of a second, and reach half of what they can. */
+/* The best rate of rounds of `amount`, until none has been better for a while: threads that have just started may share a
+   CPU for a tenth of a second, at half their speed. */
 static double best_rate(pool *p, int64_t pieces, pool_fn fn, measurement *m, double amount)
 {
     static const double no_better_s = 0.3, better = 1.02;
@@ -204,7 +204,7 @@ lariat_status cpu_measure_read(int threads, cpu_isa isa, int64_t bytes, double *
     }
     TRY(arena_open(&memory, arena_need((size_t)m.bytes), "the buffer whose reading is measured"));
     unsigned char *data = arena_take(&memory, (size_t)m.bytes);
-    memset(data, 1, (size_t)m.bytes); /* zero pages that nobody wrote are all the same memory */
+    memset(data, 1, (size_t)m.bytes); /* unwritten pages would all map to one zero page */
     m.data = data;
     lariat_status status = pool_open(threads, &p);
     if (status == LARIAT_OK) {

@@ -1,16 +1,15 @@
-/* Linear layers on a pool of threads: which way to compute, and how the work is cut into pieces.
-   Rests on linear_kernels.h (what an instruction set brings) and base/threads.h. See linear.h.
+/* Linear layers on a pool of threads: the choice of kernel, and the division of the work into pieces.
+   Rests on linear_kernels.h (the kernels of an instruction set) and base/threads.h. See cpu_linear.h.
 
-   Few rows of x (decode): the weights are read once, from memory or the last cache, and that is the cost. A piece is some rows
+   Few rows of x (decode): reading the weights once, from memory or the last-level cache, is the cost. A piece is some rows
    of weights with all rows of x.
 
-   Many rows (prefill): multiply-adds are the cost. A piece is a panel (strips of rows of weights) with a range of rows of x. For
-   one span of columns after the other the panel is expanded to fp32 in working memory that stays in L2, and then multiplied
-   by one tile of x after the other, copied to L1.
+   Many rows (prefill): multiply-adds are the cost. A piece is a panel (strips of rows of weights) with a range of rows of x.
+   Span by span of columns the panel is unpacked to fp32 in scratch that stays in L2, then multiplied by tile after tile of
+   x, copied to L1.
 
-   The order in which one element of y is formed follows from the type, the columns and the number of rows of x alone, wherever it
-   stands (prefill: within a span column by column, then span by span); so pieces may be cut anywhere, by the number of threads too,
-   without a change of bits. */
+   The order of sums of an element of y depends on the type, the columns and the number of rows of x only (prefill: within a
+   span column by column, then span by span); so the division into pieces, and the number of threads, do not change bits. */
 #include "device/cpu/cpu_linear.h"
 
 #include "device/cpu/cpu_device.h"
@@ -18,20 +17,20 @@
 
 #include <string.h>
 
-/* Strips of one panel: at 32 rows each 128 KB of fp32, well within an L2 of 512 KB to 2 MB beside x and y. */
+/* Strips of a panel: with 32 rows each 128 KB of fp32, which fit an L2 of 512 KB to 2 MB beside x and y. */
 enum { PANEL_STRIPS = 4 };
 
-/* Working memory of a thread: the panel, 16 or 32 rows before they are interleaved, and the tile of x. */
+/* Scratch of a thread: the panel, 16 or 32 rows before interleaving, and the tile of x. */
 enum {
     PANEL_FLOATS = PANEL_STRIPS * STRIP_MAX * SPAN,
     ROWS_FLOATS = STRIP_MAX * SPAN,
     TILE_FLOATS = TILE_MAX * TILE_STRIDE,
 };
 
-/* A piece of decode: bytes of weights that take one core about 6 us. Each piece begins a new stream of memory, and with pieces of
-   32 KB decode of F32 and Q8_0 lost a fifth of its rate to that; on the other hand a piece is what a late thread is waited for. */
+/* A piece of decode: bytes of weights, about 6 us of one core. Each piece starts a new memory stream: with pieces of 32 KB
+   decode of F32 and Q8_0 lost a fifth of its rate. A larger piece means a longer wait for a late thread. */
 enum { DOT_PIECE_BYTES = 128 * 1024 };
-/* Pieces begin at multiples of this many rows of a job: kernels take up to four rows at once. */
+/* Pieces begin at multiples of this many rows of a job: kernels process up to four rows at once. */
 enum { DOT_ROWS = 4 };
 
 typedef struct linear_call {
@@ -41,13 +40,13 @@ typedef struct linear_call {
     int64_t ldx, n;
     const linear_job *jobs;
     int n_jobs;
-    prepare_fn *prepare; /* or NULL: kernels take x as it is */
+    prepare_fn *prepare; /* NULL: kernels read x unprepared */
     uint64_t number;     /* of this call */
     int64_t pieces;
-    int64_t work;         /* what the pieces share out: bytes of weights (decode) or strips (prefill) */
+    int64_t work;         /* in all: bytes of weights (decode) or strips (prefill) */
     int64_t panel_strips; /* prefill: strips of a piece */
-    int64_t x_rows;       /* prefill: rows of x of a piece, and */
-    int64_t x_pieces;     /* how many such pieces there are for a panel */
+    int64_t x_rows;       /* prefill: rows of x of a piece */
+    int64_t x_pieces;     /* prefill: pieces of a panel */
 } linear_call;
 
 static int64_t divide_up(int64_t a, int64_t b)
@@ -81,9 +80,9 @@ const linear_kernels *linear_kernels_of(cpu_isa isa)
     return &linear_scalar;
 }
 
-/* Pieces are claimed in order, so that threads work on neighbours. Here neighbours in time lie far apart instead, and what one
-   thread is likely to get follows on what it had: it reads on in a stream, which has been asked for already (decode of Q4_1: 8 %),
-   and threads do not write into neighbouring lines of y. */
+/* Permutes the pieces, which are claimed in order: consecutive claims are far apart in memory, and a thread's next piece
+   likely continues its last one. It reads on in a prefetched stream (decode of Q4_1: 8 % faster), and threads do not write
+   to neighbouring lines of y. */
 static int64_t spread(const linear_call *c, int64_t piece)
 {
     int64_t threads = pool_threads(c->dev->pool), each = c->pieces / threads, rest = c->pieces % threads;
@@ -99,7 +98,7 @@ static const unsigned char *matrix_row(const matrix *w, int64_t row)
 
 /* --- few rows of x --- */
 
-/* The row of a job at which `byte` of its weights lies, moved down to where a piece may begin. */
+/* The row of a job that contains `byte` of its weights, rounded down to a multiple of DOT_ROWS. */
 static int64_t row_at(const linear_job *job, int64_t byte)
 {
     int64_t row_bytes = (int64_t)job->w->row_bytes;
@@ -110,8 +109,8 @@ static int64_t row_at(const linear_job *job, int64_t byte)
     return byte >= job->rows * row_bytes ? job->rows : byte / row_bytes / DOT_ROWS * DOT_ROWS;
 }
 
-/* x as the kernels want it, in the thread's own working memory: if one thread did it for all, each line of it would go from core to
-   core, forth to be read and back to be written by the next call, which is slower than to do it again. */
+/* x prepared for the kernels, in the thread's own scratch. Preparing it once for all threads would be slower: each cache
+   line would move between cores for reading, and back for the next call's writing. */
 static const prepared_row *prepared_by(const linear_call *c, int thread)
 {
     prepared_row *row = (prepared_row *)(void *)(c->dev->scratch + (size_t)thread * c->dev->scratch_stride);
@@ -160,7 +159,7 @@ static void dot_piece(void *arg, int64_t piece, int thread)
     }
 }
 
-/* Jobs whose matrices are of one type, which is what x is prepared for. */
+/* Jobs whose matrices have one type, for which x is prepared. */
 static void linear_few(linear_call *c, int threads)
 {
     dtype type = c->jobs[0].w->type;
@@ -170,7 +169,7 @@ static void linear_few(linear_call *c, int threads)
         c->work += c->jobs[j].rows * (int64_t)c->jobs[j].w->row_bytes;
     }
     c->prepare = c->n == 1 && c->jobs[0].w->cols <= PREPARED_COLS ? c->kernels->prepare[type] : NULL;
-    /* A multiple of the threads, so that equal threads end together. */
+    /* A multiple of the threads, so that equally fast threads end together. */
     c->pieces = threads * divide_up(c->work, (int64_t)threads * DOT_PIECE_BYTES);
     c->pieces = min_of(c->pieces, divide_up(c->work, DOT_PIECE_BYTES / 4));
     pool_run(c->dev->pool, c->pieces, dot_piece, c);
@@ -178,7 +177,7 @@ static void linear_few(linear_call *c, int threads)
 
 /* --- many rows of x --- */
 
-/* One span of `rows` rows of weights, expanded and interleaved into strips. */
+/* Unpacks one span of `rows` rows of weights and interleaves them into strips. */
 static void fill_panel(const linear_call *c, const matrix *w, int64_t row, int64_t rows, int64_t col, int64_t depth, float *panel,
                        float *expanded)
 {
@@ -264,9 +263,9 @@ static int64_t panels_of(const linear_call *c, int64_t strips)
     return panels;
 }
 
-/* Chooses the pieces for which the busiest thread has least to do. A piece's cost, in units of one strip times one row of x:
-   the products; expanding a strip, about as much as EXPAND rows; copying a row of x, about a COPY-th of a strip's products.
-   Pieces are never longer than the whole work of a thread, and more are better at equal cost: a late thread loses less. */
+/* Chooses the pieces that minimise the load of the busiest thread. The cost of a piece, in units of one strip times one row
+   of x: the products; unpacking a strip, about EXPAND rows; copying a row of x, about a COPY-th of a strip's products.
+   Pieces are at most a thread's share; at equal cost more pieces are better, since a late thread delays less. */
 static void choose_pieces(linear_call *c, int threads)
 {
     enum { EXPAND = 8, COPY = 16, X_ROWS_MIN = 64 };

@@ -1,9 +1,10 @@
-/* From logits to a token, one row a thread: keep the likeliest, draw from what they weigh. The definition of the op.
-   Rests on device/sampling.h for order and weights. device/cuda/runtime/sample.cu does the same with a block of threads a row.
+/* Sampling a token from logits, one row a thread: the definition of the op.
+   Rests on device/sampling.h for order and weights. device/cuda/runtime/sample.cu is the GPU's version, with a block of
+   threads a row.
 
-   What top-k and top-p keep is a leading part of one order (larger logit first, lower id of equals first). Where it ends is
-   found digit by digit of the ordered image: a histogram of what each digit brings, then the digit in which the part ends. So
-   nothing is sorted and no memory is needed, and the bounds are the same ones on a card. */
+   top-k and top-p keep a prefix of one order (larger logit first, lower id of equals first). Its end is found by a radix
+   selection on the ordered image: a histogram of each digit, then the digit of the end. So nothing is sorted, no memory is
+   needed, and GPUs find the same bounds. */
 #include "device/cpu/cpu_sample.h"
 
 #include "device/cpu/cpu.h"
@@ -13,14 +14,14 @@
 
 enum { DIGIT = 11, DIGITS = 1 << DIGIT };
 
-/* One row, and what its tokens weigh. */
+/* One row, and the scale of its weights. */
 typedef struct row {
     const float *logits;
     int64_t vocab;
     float best, scale;
 } row;
 
-/* What a token brings towards the end of a leading part: itself, or its weight. */
+/* The measure of a prefix: tokens, or their weight. */
 typedef enum measure { COUNT, WEIGHT } measure;
 
 static uint64_t measured(const row *r, measure by, float logit)
@@ -28,7 +29,7 @@ static uint64_t measured(const row *r, measure by, float logit)
     return by == COUNT ? 1 : sampling_weight(r->best, logit, r->scale);
 }
 
-/* The best, -1 if one is not finite. */
+/* The best id; -1: a logit is not finite. */
 static int64_t find_best(const float *logits, int64_t vocab)
 {
     int64_t best = 0;
@@ -54,7 +55,7 @@ static int64_t find_tie(const row *r, sampling_set of, uint32_t image, uint64_t 
     return i;
 }
 
-/* The smallest leading part of a set that brings `wanted` together, which is at least 1 and no more than all of it brings. */
+/* The shortest prefix of a set with a measure of at least `wanted`, which is in [1, measure of the set]. */
 static sampling_set leading(const row *r, sampling_set of, measure by, uint64_t wanted)
 {
     uint32_t image = 0, known = 0;
@@ -78,7 +79,7 @@ static sampling_set leading(const row *r, sampling_set of, measure by, uint64_t 
     return (sampling_set){image, find_tie(r, of, image, (wanted + each - 1) / each)};
 }
 
-/* Of a set, what weighs at least `least`. */
+/* Sum of the weights of at least `least` in a set. */
 static uint64_t sum_of(const row *r, sampling_set of, uint64_t least)
 {
     uint64_t sum = 0;
@@ -92,7 +93,7 @@ static uint64_t sum_of(const row *r, sampling_set of, uint64_t least)
     return sum;
 }
 
-/* The first id that takes the sum beyond `passed`, which is less than all of it. */
+/* The first id at which the running sum exceeds `passed`, which is below the total. */
 static int64_t draw(const row *r, sampling_set of, uint64_t least, uint64_t passed)
 {
     for (int64_t i = 0;; i++) {

@@ -1,8 +1,8 @@
-/* Operations on rows of numbers: how rows are shared out to threads.
-   Rests on elementwise.h, which names the kernels for one row, and on the pool. Read on in elementwise_scalar.c.
+/* Operations on rows of numbers: distributing rows to threads.
+   Rests on elementwise.h, which declares the kernels for one row, and on the pool. Read on in elementwise_scalar.c.
 
-   Waking the pool costs about a microsecond, so few numbers are done by the calling thread; otherwise a piece is a run of rows
-   of some 16 K numbers: 64 KB in, a few microseconds of memory. A row's arithmetic is the same either way. */
+   Waking the pool costs about a microsecond, so small calls run on the calling thread; otherwise a piece is some rows of
+   about 16 K numbers: 64 KB, a few microseconds of memory. A row's arithmetic is the same either way. */
 #include "device/cpu/elementwise.h"
 
 #include <math.h>
@@ -87,7 +87,7 @@ static void rope_angles_rows(const void *op, int64_t from, int64_t to)
         for (int64_t i = 0; i < o->half; i++) {
             float angle = (float)o->positions[t] * o->inv_freq[i];
             double s, c;
-            /* In double, so that the float is as good as rounded once, on every machine. */
+            /* In double: the float is practically rounded once, on every machine. */
             sincos((double)angle, &s, &c);
             o->cos[t * o->half + i] = (float)c * o->factor;
             o->sin[t * o->half + i] = (float)s * o->factor;
@@ -98,7 +98,7 @@ static void rope_angles_rows(const void *op, int64_t from, int64_t to)
 void cpu_rope_angles(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq,
                      int64_t half, float factor)
 {
-    enum { NUMBERS_PER_ANGLE = 32 }; /* a sine takes as long as reading this many */
+    enum { NUMBERS_PER_ANGLE = 32 }; /* the cost of a sine, in numbers read */
     rope_angles_op op = {.cos = cos, .sin = sin, .positions = positions, .inv_freq = inv_freq, .half = half, .factor = factor};
 
     for_rows(dev, n, half * NUMBERS_PER_ANGLE, rope_angles_rows, &op);
@@ -184,7 +184,7 @@ void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, con
 
 static void place_row(float *row, const float *block, int64_t n, bool add)
 {
-    if (!add) { /* by the C library, which is several times faster than a loop of floats */
+    if (!add) { /* memcpy is several times faster than a loop of floats */
         memcpy(row, block, (size_t)n * sizeof *row);
         return;
     }
@@ -193,7 +193,7 @@ static void place_row(float *row, const float *block, int64_t n, bool add)
     }
 }
 
-/* Rows of a pass by slices: a few, so the calling thread does it alone. */
+/* Few rows, of a pass by slices: on the calling thread. */
 void cpu_place(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add)
 {
     (void)dev;
@@ -286,7 +286,7 @@ static void carry_finish_rows(const void *op, int64_t from, int64_t to)
         for (int64_t h = 0; h < heads; h++) {
             int64_t i = t * heads + h;
             float l = o->c->l[i];
-            /* Who saw no key has O = 0; that over 1 stays 0. */
+            /* A query that saw no key has O = 0, which is divided by 1. */
             o->rows->divide(o->out + t * o->ldo + h * d, o->c->o + i * d, l == 0 ? 1 : l, d);
         }
     }

@@ -1,5 +1,5 @@
-/* Rows of numbers, one number at a time: the definition of what the SIMD kernels compute.
-   Rests on base/dtype.h. elementwise_simd.h is the fast form. */
+/* Rows of numbers, one number at a time: the definition of the SIMD kernels.
+   Rests on base/dtype.h. elementwise_simd.h is the vector version. */
 #include "device/cpu/elementwise.h"
 
 #include <math.h>
@@ -73,7 +73,7 @@ static void merge_row(float *o, float *m, float *l, const float *from_o, float f
         *l = from_l;
         return;
     }
-    /* The side with the larger maximum stays as it is, the other shrinks to its scale. */
+    /* The side with the smaller maximum is rescaled. */
     bool grows = from_m > *m;
     float mine = grows ? expf(*m - from_m) : 1, theirs = grows ? 1 : expf(from_m - *m);
     for (int64_t i = 0; i < n; i++) {

@@ -1,14 +1,14 @@
-/* Rows of numbers in vectors, once for all widths: the file that includes it chose them.
+/* Rows of numbers in vectors of any width: the including file chooses it.
    Rests on simd_avx2.h or simd_avx512.h, and simd_math.h. elementwise_scalar.c is the definition.
 
-   The last numbers of a row, fewer than a vector, pass through a vector in memory, so that every number of a row gets the
-   same arithmetic wherever it stands. */
+   The last numbers of a row, fewer than a vector, are padded to a vector in memory, so that every number gets the same
+   arithmetic. */
 #include "device/cpu/elementwise.h"
 #include "device/cpu/simd_math.h"
 
 #include <math.h>
 
-/* The n < VW numbers at p, zeros behind them. */
+/* The n < VW numbers at p, then zeros. */
 INLINE vec load_few(const float *p, int64_t n)
 {
     float all[VW] = {0};
@@ -135,7 +135,7 @@ static void store_row(void *to, dtype type, const float *x, int64_t n)
 
 INLINE vec silu_mul(vec g, vec u)
 {
-    /* Beyond 89 the exponential is infinite and the quotient 0, as it should be. */
+    /* Beyond 89 the exponential is infinite and the quotient 0, the correct limit. */
     vec e = v_exp(v_min(v_all(100.0f), v_sub(v_zero(), g)));
 
     return v_mul(v_div(g, v_add(v_all(1.0f), e)), u);
@@ -177,7 +177,7 @@ static void divide_row(float *to, const float *x, float by, int64_t n)
     }
 }
 
-/* into = into * shrink + from, or from * shrink + into: only one side has to shrink, the one with the smaller maximum. */
+/* into = shrinks * shrink + stays: only the side with the smaller maximum is scaled. */
 INLINE void add_shrunk(float *into, const float *shrinks, float shrink, const float *stays, int64_t n)
 {
     int64_t i = 0;

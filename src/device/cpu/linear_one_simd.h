@@ -1,47 +1,45 @@
 /* Dot products with a single row of x (decode), in vectors of any number of lanes: included by linear_simd.h.
    Rests on weights_simd.h and the vector header before it. linear_simd.h has the dot products of several rows of x.
 
-   What it costs. A weight is read once, and a core reads 20 to 30 GB/s where memory is fast: at 4 bits some 10 weights a
-   cycle, more than can be expanded one after the other. So codes are not brought into order. A vector is filled with their
-   bytes as they lie (64 of them with AVX-512), each of its 32-bit lanes is masked so that one code is left, wherever it
-   stands, and converted: what comes out is the code times a power of two. x has been put into the same order once for all
-   rows, each element divided by the power of two of its place (exact), so that 16 weights cost a mask, a conversion and a
-   multiply-add. Products are summed within a group before its scale is applied; a minimum, or half the range of codes with a
-   sign, is applied to sums of x. Rows of weights are taken ROWS at a time, which share what is loaded of x; those of Q8_0
-   and the plain types, unless they are long, one after the other, as they lie, since memory binds there.
+   Cost. A weight is read once. A core reads 20 to 30 GB/s from fast memory: at 4 bits about 10 weights a cycle, more than
+   can be unpacked one by one. So codes are used in the order of their bytes. A vector holds their bytes as stored (64 with
+   AVX-512); each 32-bit lane is masked to one code at its bit position and converted, which gives the code times a power of
+   two. x is permuted into the same order once for all rows, each element divided by its power of two (exact), so that 16
+   weights cost a mask, a conversion and a multiply-add. Products are summed within a group before its scale is applied; a
+   minimum, or the offset of signed codes, is applied to sums of x. Rows of weights are processed ROWS at a time, sharing the
+   loads of x; short rows of Q8_0 and the plain types one by one, since they are memory-bound.
 
-   Zen 4 does two 512-bit operations a cycle, whichever four 256-bit pipes take them: 128 weights of Q4_1 are 8
-   multiply-adds, 7 conversions, 7 masks, one permutation of 16 values by 4 bits, and 7 more for gathering and scales: 30, or
-   8.5 weights a cycle. */
+   Zen 4 executes two 512-bit operations a cycle: 128 weights of Q4_1 are 8 multiply-adds, 7 conversions, 7 masks, one
+   permutation of 16 values by 4 bits, and 7 more for gathering and scales: 30, or 8.5 weights a cycle. */
 #ifndef DEVICE_CPU_LINEAR_ONE_SIMD_H
 #define DEVICE_CPU_LINEAR_ONE_SIMD_H
 
 #include "device/cpu/weights_simd.h"
 
-/* A quad: four vectors of x, for a vector of UNITS times 16 bytes with a code in each. Quantised rows are taken in chunks of
-   UNITS blocks of 32, which are two quads, or in super-blocks. */
+/* A quad: four vectors of x, for a vector of UNITS * 16 bytes of one code each. Quantised rows are processed in chunks of
+   UNITS blocks of 32 (two quads), or in super-blocks. */
 enum { UNITS = VW / 4, QUAD = 16 * UNITS, QUADS = SPAN / QUAD, ROWS = VW == 16 ? 4 : 2 };
 
-/* Bytes to ask for ahead of reading, at least: what memory brings in the time that it takes to answer. */
+/* Least prefetch distance in bytes: bandwidth times latency of memory. */
 enum { AHEAD = 4096 };
-/* Where bytes are taken in order it is enough to go before the hardware, which then reads ahead by itself, and faster. */
+/* In-order streams: a short distance, which starts the faster hardware prefetcher. */
 enum { AHEAD_IN_ORDER = 512 };
-/* Longer rows are taken ROWS at a time: measured, 8,192 columns of Q8_0 were read at 14 GB/s one by one, at 37 so. */
+/* Longer rows are processed ROWS at a time: measured, 8,192 columns of Q8_0 were read at 37 GB/s so, at 14 one by one. */
 enum { COLS_IN_ORDER = 2048 };
 
-/* ROWS rows of weights from w on, `stride` bytes apart, and how far ahead of them memory is asked for what comes later. */
+/* ROWS rows of weights from w on, `stride` bytes apart, and the prefetch distance. */
 typedef struct some_rows {
     const unsigned char *w;
     size_t stride, ahead;
 } some_rows;
 
-/* Types whose codes lie in place, and so come with a power of two. */
+/* Types whose codes are used in place, scaled by a power of two. */
 INLINE bool is_in_place(dtype type)
 {
     return type == DTYPE_Q4_0 || type == DTYPE_Q4_1 || type == DTYPE_Q4_K || type == DTYPE_Q2_K;
 }
 
-/* Half the range of codes with a sign. */
+/* The offset of signed codes. */
 INLINE float middle_of(dtype type)
 {
     return type == DTYPE_Q4_0 ? 8.0f : type == DTYPE_Q5_0 ? 16.0f : type == DTYPE_Q3_K ? 4.0f : type == DTYPE_Q6_K ? 32.0f : 0.0f;
@@ -53,7 +51,7 @@ INLINE int group_of(dtype type)
     return has_sixteen_factors(type) ? 16 : 32;
 }
 
-/* The element of a chunk or super-block that the first byte of 16 stands for: those of unit `u` of quad `quad`. */
+/* The element of a chunk or super-block whose code is in the first of the 16 bytes of unit `u` of quad `quad`. */
 INLINE int element_at(dtype type, int quad, int u)
 {
     int pieces = type == DTYPE_Q2_K || type == DTYPE_Q3_K ? 4 : 2; /* quads that share bytes */
@@ -69,7 +67,7 @@ INLINE int element_at(dtype type, int quad, int u)
     }
 }
 
-/* The bit of a byte where the codes of a quad begin. */
+/* The lowest bit of a quad's codes in their bytes. */
 INLINE int bit_of(dtype type, int quad)
 {
     return !is_in_place(type) ? 0 : type == DTYPE_Q2_K ? quad % 4 * 2 : quad % 2 * 4;
@@ -80,7 +78,7 @@ INLINE int code_bits(dtype type)
     return type == DTYPE_Q2_K ? 2 : is_in_place(type) ? 4 : 8;
 }
 
-/* Codes that reach the sign of a lane are shifted down instead. */
+/* A code that includes the lane's sign bit is shifted down instead. */
 INLINE bool is_at_top(dtype type, int bit)
 {
     return is_in_place(type) && bit + code_bits(type) == 32;
@@ -88,7 +86,7 @@ INLINE bool is_at_top(dtype type, int bit)
 
 /* --- x in the order of the codes --- */
 
-/* 16 elements as unit `u` of a quad; their sums, as they fall into its four lanes, are added to `sums`. */
+/* 16 elements as unit `u` of a quad; adds the sums of its four lanes to `sums`. */
 INLINE void prepare_unit(dtype type, const float *x, int quad, int u, float *out, float sums[4])
 {
     __m128 t[4] = {_mm_loadu_ps(x), _mm_loadu_ps(x + 4), _mm_loadu_ps(x + 8), _mm_loadu_ps(x + 12)};
@@ -102,7 +100,7 @@ INLINE void prepare_unit(dtype type, const float *x, int quad, int u, float *out
     }
 }
 
-/* Of sums of each lane those of each block, from lane 4 on, zeros elsewhere: see chunk.low. */
+/* From sums of lanes to sums of blocks, from lane 4 on, zeros elsewhere: see chunk.low. */
 INLINE void sums_of_blocks(float sums[VW])
 {
     float of[VW] = {0};
@@ -113,7 +111,7 @@ INLINE void sums_of_blocks(float sums[VW])
     memcpy(sums, of, sizeof of);
 }
 
-/* Blocks [end - n, end), n <= UNITS, as the last of UNITS, zeros before them; with `twice` as the last of each UNITS / 2. */
+/* Blocks [end - n, end), n <= UNITS, as the last of UNITS, zeros before them; `twice`: as the last of each UNITS / 2. */
 INLINE void prepare_chunk(dtype type, const float *x, int64_t end, int64_t n, bool twice, float *out, float *sums)
 {
     static const float none[16] = {0};
@@ -135,7 +133,7 @@ INLINE void prepare_chunk(dtype type, const float *x, int64_t end, int64_t n, bo
     }
 }
 
-/* How many of the blocks that are left over from chunks are taken first: up to half a chunk, so that whole halves follow. */
+/* Of the blocks after the last whole chunk, the number processed first: up to half a chunk, so that whole halves follow. */
 INLINE int64_t first_of_rest(int64_t blocks)
 {
     int64_t n = blocks % UNITS % (UNITS / 2);
@@ -143,7 +141,7 @@ INLINE int64_t first_of_rest(int64_t blocks)
     return n ? n : UNITS / 2;
 }
 
-/* Chunks of UNITS blocks; and of what is left, half a chunk at a time, twice: the other half is for the next row of weights. */
+/* Chunks of UNITS blocks; the rest in half chunks, twice: the other half is for the next row of weights. */
 INLINE void prepare_blocks(dtype type, const float *x, int64_t cols, prepared_row *out)
 {
     int64_t blocks = cols / 32, block = 0;
@@ -168,7 +166,7 @@ INLINE float sum_of(const float *x, int n)
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
 
-/* Super-blocks: sums of each lane of a quad; or of each group, where sixteen factors of a super-block have the minima. */
+/* Super-blocks: sums of a quad's lanes; or of groups, for types with minima. */
 INLINE void prepare_super_blocks(dtype type, const float *x, int64_t cols, prepared_row *out)
 {
     int group = group_of(type);
@@ -202,7 +200,7 @@ INLINE void prepare_all(dtype type, const float *x, int64_t cols, prepared_row *
 
 /* --- codes --- */
 
-/* Byte b of each lane, which holds a code of quad `quad` times a power of two; see prepare_unit. */
+/* The code of quad `quad` in byte b of each lane, times a power of two; see prepare_unit. */
 INLINE vec code_at(dtype type, ivec z, int quad, int b)
 {
     int bit = 8 * b + bit_of(type, quad), bits = code_bits(type);
@@ -234,14 +232,14 @@ INLINE void add_quad(dtype type, int quad, int n, const ivec z[ROWS], const floa
 
 /* --- blocks of 32 --- */
 
-/* The bytes of codes of UNITS blocks, those of both quads; scales each in the four lanes of its block; and minima: from lane
-   4 on in the order of blocks, where these follow each other (is_run), or else as the scales. */
+/* UNITS blocks: bytes of codes for both quads; scales, each in the four lanes of its block; minima, from lane 4 on in the
+   order of blocks for consecutive blocks (is_run), otherwise like the scales. */
 typedef struct chunk {
     ivec z[2];
     vec scale, low;
 } chunk;
 
-/* From codes and factors as they were loaded of the blocks at[]. */
+/* Fills a chunk from the loaded codes and factors of the blocks at[]. */
 INLINE void set_chunk(dtype type, ivec z, __m256 halves, bool is_run, const unsigned char *const at[UNITS], chunk *c)
 {
     c->z[0] = c->z[1] = z;
@@ -284,7 +282,7 @@ INLINE void get_ends(dtype type, const unsigned char *a, const unsigned char *b,
 
     UNROLL
     for (int u = 0; u < UNITS; u++) {
-        /* Where there is no such block another stands in for it: its scale is zero here, and so is x. */
+        /* A missing block is replaced by another one; its scale and its x are zero. */
         int64_t back = HALF - u % HALF;
         at[u] = (u < HALF ? a : b) - (size_t)(back < n ? back : n) * block_bytes(type);
     }
@@ -330,7 +328,7 @@ INLINE void ask_for(const some_rows *w, size_t at, size_t bytes)
     }
 }
 
-/* The same where bytes are taken in order. */
+/* Prefetches an in-order stream. */
 INLINE void ask_in_order(const unsigned char *w, size_t bytes)
 {
     UNROLL
@@ -354,7 +352,7 @@ INLINE void dot1_blocks(dtype type, const dot_task *a, const some_rows *w, vec s
         }
         add_chunks(type, c, x, sums, ROWS, sum);
     }
-    /* The last blocks, half a chunk of one row beside half a chunk of the next. */
+    /* The last blocks: half a chunk of one row and half a chunk of the next. */
     for (int64_t n = first_of_rest(blocks); block < blocks; n = UNITS / 2, x += 8 * VW, sums += VW) {
         vec part[ROWS];
         block += n;
@@ -373,7 +371,7 @@ INLINE void dot1_blocks(dtype type, const dot_task *a, const some_rows *w, vec s
 
 /* --- super-blocks --- */
 
-/* Scales of a super-block and, in low where there are sixteen of them, otherwise behind eight scales, its minima. */
+/* The scales of a super-block. Its minima are in `low` (sixteen factors) or behind the eight scales. */
 INLINE sixteen get_super_factors(dtype type, const unsigned char *block, sixteen *low)
 {
     switch (type) {
@@ -399,10 +397,10 @@ INLINE sixteen get_super_factors(dtype type, const unsigned char *block, sixteen
     }
 }
 
-/* Codes of quad `quad` in the bytes they lie in, or brought together in bytes. */
+/* The codes of quad `quad`: in their stored bytes, or assembled into bytes. */
 INLINE ivec super_codes(dtype type, const unsigned char *block, int quad)
 {
-    int two = quad / 2 * QUAD, four = quad / 4 * QUAD; /* bytes before those of this quad, which it shares with one or three others */
+    int two = quad / 2 * QUAD, four = quad / 4 * QUAD; /* first byte of this quad, which shares it with one or three others */
 
     switch (type) {
     case DTYPE_Q2_K: return i_load(((const block_q2_k *)(const void *)block)->q + four);
@@ -469,16 +467,16 @@ INLINE void dot1_super_blocks(dtype type, const dot_task *a, const some_rows *w,
     }
 }
 
-/* --- in order: Q8_0 and plain types --- */
+/* --- in-order streams: Q8_0 and plain types --- */
 
-/* `groups` (constant) blocks of Q8_0, to two sums in turn. */
+/* `groups` (constant) blocks of Q8_0, into two sums alternately. */
 INLINE void dot1_byte_groups(const unsigned char *w, const float *x, int groups, vec sum[2])
 {
     factors f;
 
     get_factors(DTYPE_Q8_0, w, groups, &f);
-    /* Factors are taken from memory, by loads that fill a vector with one: left alone, a compiler keeps them in a register
-       and shuffles each out of it, on the very units that expand the codes. */
+    /* Keeps the factors in memory, for broadcast loads: otherwise compilers keep them in a register and shuffle each out of
+       it, on the units that unpack the codes. */
     __asm__("" : "+m"(f));
     UNROLL
     for (int k = 0; k < groups; k++) {
@@ -515,7 +513,7 @@ INLINE void dot1_bytes(const dot_task *a, const some_rows *w, vec sum[ROWS])
     }
 }
 
-/* One row: weights of these types take so little arithmetic that memory binds, and it is fastest in order. */
+/* One row: these types are memory-bound, and an in-order stream is fastest. */
 INLINE vec dot1_plain_row(dtype type, const dot_task *a, const unsigned char *w)
 {
     enum { STEP = 4 * VW };
@@ -548,7 +546,7 @@ INLINE void dot1_plain(dtype type, const dot_task *a, const some_rows *w, vec su
     }
 }
 
-/* --- the same, ROWS at once: longer rows are faster so --- */
+/* --- the same, ROWS at once, for long rows --- */
 
 INLINE void dot1_four_byte_groups(const dot_task *a, const some_rows *w, size_t at, int64_t col, int groups, vec sum[ROWS])
 {
@@ -557,8 +555,8 @@ INLINE void dot1_four_byte_groups(const dot_task *a, const some_rows *w, size_t 
     UNROLL
     for (int r = 0; r < ROWS; r++) {
         get_factors(DTYPE_Q8_0, row_of(w, r, at), groups, &f[r]);
-        /* Factors are taken from memory, by loads that fill a vector with one: left alone, a compiler keeps them in a register
-           and shuffles each out of it, on the very units that expand the codes. */
+        /* Keeps the factors in memory, for broadcast loads: otherwise compilers keep them in a register and shuffle each out
+           of it, on the units that unpack the codes. */
         __asm__("" : "+m"(f[r]));
     }
     for (int k = 0; k < groups; k++) {
@@ -677,13 +675,12 @@ INLINE void store_dots(const dot_task *a, int64_t row, int n, __m128 dots)
 
 INLINE void dot1_all(dtype type, const dot_task *a)
 {
-    /* Asked for are the rows that come so many turns later, at the same place, so that it is read in order however long they
-       are. */
+    /* Prefetches the same columns of the rows some turns later, in order for any row length. */
     size_t turn = ROWS * a->row_bytes;
     some_rows w = {a->w, a->row_bytes, (AHEAD + turn - 1) / turn * turn};
 
     for (int64_t row = 0, n = ROWS; row < a->rows; row += n, w.w += (size_t)n * a->row_bytes) {
-        if (a->rows - row < ROWS) { /* the last ones alone: one row as often as there is room for */
+        if (a->rows - row < ROWS) { /* the last rows one by one, each ROWS times */
             w.stride = 0;
             n = 1;
         }

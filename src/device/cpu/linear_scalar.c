@@ -1,13 +1,13 @@
 /* Linear layers without SIMD instructions: the definition of dot products and tiles, in plain C.
    Rests on unpack_scalar.c. linear_simd.h is the same with vectors.
 
-   Budget: 2 operations a weight and row of x; written so that a compiler may use whatever 4-wide instructions its baseline has
-   (partial sums side by side), which is all the speed that is asked for here. */
+   Budget: 2 operations a weight and row of x; several partial sums, so that compilers can use the baseline's 4-wide
+   instructions. */
 #include "device/cpu/linear_kernels.h"
 
 enum { LANES = 16, TILE = 4 };
 
-/* Sums of LANES products side by side, added up at the end: shorter chains of rounding than one sum. */
+/* LANES partial sums, added up at the end: less rounding error than one sum. */
 static float dot_span(const float *w, const float *x, int64_t count)
 {
     float sum[LANES] = {0};

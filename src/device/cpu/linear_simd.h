@@ -1,5 +1,6 @@
-/* Dot products and tiles in vectors, for any number of lanes: included by linear_avx2.c and linear_avx512.c after their vector
-   header. Rests on weights_simd.h; the definition is linear_scalar.c. They say what it costs. */
+/* Dot products and tiles in vectors, for any number of lanes: included by linear_avx2.c and linear_avx512.c after their
+   vector header.
+   Rests on weights_simd.h; the definition is linear_scalar.c. Budgets are in linear_one_simd.h and the .c files. */
 #ifndef DEVICE_CPU_LINEAR_SIMD_H
 #define DEVICE_CPU_LINEAR_SIMD_H
 
@@ -10,7 +11,7 @@
     X(F32, f32) X(F16, f16) X(BF16, bf16) X(Q8_0, q8_0) X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q5_1, q5_1)           \
     X(Q2_K, q2_k) X(Q3_K, q3_k) X(Q4_K, q4_k) X(Q5_K, q5_k) X(Q6_K, q6_k) X(IQ4_NL, iq4_nl)
 
-/* --- expanding --- */
+/* --- unpacking --- */
 
 INLINE void unpack_span(dtype type, const unsigned char *span, int64_t count, float *out)
 {
@@ -54,8 +55,8 @@ typedef struct dot_rows {
     const float *x[DOT_MAX];
 } dot_rows;
 
-/* Groups [first, end) of a span that begins at column `col`. Two sums where there are few, so that one multiply-add need not
-   wait for the one before. */
+/* `groups` groups of a span that begins at column `col`. With few sums each is split in two, which shortens chains of
+   dependent multiply-adds. */
 INLINE void dot_span(dtype type, int r, int n, const dot_rows *a, size_t offset, int64_t col, int groups,
                      vec sum[MAX_R][DOT_MAX][2])
 {
@@ -134,7 +135,7 @@ UNROLL
     }
 }
 
-/* All rows of a task, r at a time. Where rows of weights or of x are too few the last one stands in for them again. */
+/* All rows of a task, r at a time. Missing rows of weights or of x repeat the last one. */
 INLINE void dot_all(dtype type, int r, int n, const dot_task *a)
 {
     dot_rows at;
@@ -171,7 +172,7 @@ UNROLL
     }
 }
 
-/* Rows of weights at once for n rows of x: as many as leave registers for the weights beside r * n sums. */
+/* Rows of weights at once for n rows of x: r * n sums and the weights fit into the registers. */
 INLINE int rows_at_once(int n)
 {
     return VW == 16 ? (n == 8 ? 2 : 4) : (n == 8 ? 1 : n == 4 ? 2 : 4);

@@ -1,5 +1,5 @@
-/* Vectors of 8 floats: the AVX2 form of simd_avx512.h, which says what each function does.
-   Rests on AVX2, FMA and F16C; include it first: what follows is compiled for them. */
+/* Vectors of 8 floats: the AVX2 version of simd_avx512.h, which describes each function.
+   Rests on AVX2, FMA and F16C; include it first: the code after it is compiled for them. */
 #ifndef DEVICE_CPU_SIMD_H
 #define DEVICE_CPU_SIMD_H
 
@@ -10,7 +10,7 @@
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-/* Some loops have a constant length in one of their uses only. */
+/* Some loops have a constant length in one use only. */
 #pragma clang diagnostic ignored "-Wpass-failed"
 #define UNROLL _Pragma("unroll")
 #define SIMD_END _Pragma("clang attribute pop")
@@ -87,7 +87,7 @@ INLINE vec v_load_twice(const float *p)
 
 INLINE vec v_scale_exp(vec x, vec n, vec at)
 {
-    /* In two steps, since 2^128 is no float; what is below the range, where n may be anything, is cleared after that. */
+    /* In two steps, since 2^128 is no float. Lanes below the range, where n is arbitrary, are cleared afterwards. */
     __m256i whole = _mm256_cvtps_epi32(n);
     __m256i half = _mm256_srai_epi32(whole, 1);
     __m256i rest = _mm256_sub_epi32(whole, half);

@@ -1,6 +1,6 @@
-/* Vectors of 16 floats for the kernels that are written once for all widths (elementwise_simd.h, attention_simd.h).
-   Rests on AVX-512 F, BW, DQ and VL; include it first: what follows is compiled for them. simd_avx2.h is its other form.
-   No instruction here rounds anything but what it stores as 16 bits, to nearest even. */
+/* Vectors of 16 floats, for kernels that are independent of the width (elementwise_simd.h, attention_simd.h, linear_simd.h).
+   Rests on AVX-512 F, BW, DQ and VL; include it first: the code after it is compiled for them. simd_avx2.h is the version
+   for 8. Only stores to 16 bits round, to nearest even. */
 #ifndef DEVICE_CPU_SIMD_H
 #define DEVICE_CPU_SIMD_H
 
@@ -11,7 +11,7 @@
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
-/* Some loops have a constant length in one of their uses only. */
+/* Some loops have a constant length in one use only. */
 #pragma clang diagnostic ignored "-Wpass-failed"
 #define UNROLL _Pragma("unroll")
 #define SIMD_END _Pragma("clang attribute pop")
@@ -73,7 +73,7 @@ INLINE void v_store_bf16(uint16_t *p, vec x)
     __m512i bits = _mm512_castps_si512(x);
     __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    /* A NaN keeps its sign and becomes quiet; adding could have made it infinite. */
+    /* A NaN keeps its sign and becomes quiet; the addition could have made it infinite. */
     __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
     __m512i kept = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), quiet);
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16)));
@@ -86,15 +86,15 @@ INLINE vec v_load_twice(const float *p)
     return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
 }
 
-/* 2^n * x for whole n, 0 where `at` (of which this is the exponential) is below the normal range: such terms are less than
-   1e-38 of a sum of at least 1, and denormals are slow. */
+/* 2^n * x for whole n. 0 where the exponent's argument `at` is below the normal range: such terms are less than 1e-38 of a
+   sum of at least 1, and denormals are slow. */
 INLINE vec v_scale_exp(vec x, vec n, vec at)
 {
     __mmask16 kept = _mm512_cmp_ps_mask(at, _mm512_set1_ps(-87.33654f), _CMP_NLT_UQ);
     return _mm512_maskz_scalef_ps(kept, x, n);
 }
 
-/* Rows become columns. */
+/* Transposes VW x VW floats. */
 INLINE void v_transpose(vec t[VW])
 {
     vec u[VW];
@@ -119,7 +119,7 @@ INLINE void v_transpose(vec t[VW])
     }
 }
 
-/* VW / 4 such parts summed up: lane i is the sum of the i-th of the VW vectors. */
+/* Sums up VW / 4 results of v_sum_quad: lane i is the sum of the i-th of the VW vectors. */
 INLINE vec v_join_quads(const vec q[VW / 4])
 {
     vec a = _mm512_add_ps(_mm512_shuffle_f32x4(q[0], q[1], 0x44), _mm512_shuffle_f32x4(q[0], q[1], 0xee));

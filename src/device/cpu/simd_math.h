@@ -1,5 +1,5 @@
-/* The exponential of a vector, for kernels that are written once for all widths.
-   Rests on simd_avx2.h or simd_avx512.h, whichever was included before. */
+/* The exponential of a vector of any width.
+   Rests on simd_avx2.h or simd_avx512.h, included before. */
 #ifndef DEVICE_CPU_SIMD_MATH_H
 #define DEVICE_CPU_SIMD_MATH_H
 
@@ -19,10 +19,10 @@ INLINE vec v_exp2(vec n, vec f, vec at)
 
 /* e^x for x up to 88.7, infinite above 89, 0 below -87.3 (-inf included), NaN for NaN. As 2^(x / ln 2) = 2^n 2^f with |f| <=
    1/2; 2^f is a polynomial with the least relative error among those that are 1 at 0, 3e-9. The product with 1 / ln 2 in one
-   float is off by 1.3e-8 x, which does no harm in a sum of exponentials of which the largest is 1: x e^x is small. */
+   float has an error of 1.3e-8 x, negligible in a sum of exponentials whose largest is 1: x e^x is small. */
 INLINE vec v_exp_weight(vec x)
 {
-    const float per_ln2 = 1.44269504f, whole = 12582912.0f; /* 1.5 * 2^23: what is added to it loses its fraction */
+    const float per_ln2 = 1.44269504f, whole = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
     vec n = v_sub(v_fma(x, v_all(per_ln2), v_all(whole)), v_all(whole));
     vec f = v_fms(x, v_all(per_ln2), n);
     return v_exp2(n, f, x);

@@ -1,4 +1,4 @@
-/* What the elements of each stored type are: the definition that every other version is held against.
+/* The values of each stored type: the definition for every other version.
    Rests on base/dtype.h, which has the layouts. Read on in linear_scalar.c.
 
    A product of an f16 scale, a small integer scale and a code has at most 24 significant bits, so that it is exact in fp32;

@@ -72,15 +72,14 @@ INLINE ivec i_load_32_bytes(const void *p)
     return _mm256_loadu_si256(p);
 }
 
-/* Bit `from` of each byte as bit `to`; other bits are left over. (With twice as many lanes the upper half is `step` bits
-   on.) */
+/* Moves bit `from` of each byte to bit `to`; other bits are undefined. (`step` is for sixteen lanes.) */
 INLINE ivec i_move_halves(ivec a, int from, int step, int to)
 {
     (void)step;
     return from < to ? i_left(a, to - from) : i_right(a, from - to);
 }
 
-/* `value` added to each byte whose bit is set. */
+/* Adds `value` to each byte whose bit is set. */
 INLINE ivec i_add_to_bytes(ivec a, uint64_t bits, int value)
 {
     const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
@@ -106,14 +105,14 @@ INLINE ivec i_of_two_blocks(const unsigned char *a, const unsigned char *b, size
     return _mm256_inserti128_si256(v, _mm_loadu_si128((const void *)(b + size - 16)), 1);
 }
 
-/* The last 16 bytes of each of two blocks of `size` bytes, one after the other at p, and the two f16 at the beginning of each:
-   factors 0 and 1 are the first ones, 4 and 5 the second. */
+/* The last 16 bytes of each of two consecutive blocks of `size` bytes at p, and the two f16 at their beginnings: factors 0
+   and 1 are the first f16 of each, 4 and 5 the second. */
 INLINE ivec i_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
 {
     return i_of_two_blocks(p, p + size, size, halves);
 }
 
-/* The same of the block that ends at a and that which ends at b. (With twice as many lanes two of each, or n.) */
+/* The same of the block that ends at a and the one that ends at b. (`n` is for sixteen lanes.) */
 INLINE ivec i_of_ends(const unsigned char *a, const unsigned char *b, size_t size, int64_t n, __m256 *halves)
 {
     (void)n;
@@ -126,7 +125,7 @@ INLINE vec v_spread(__m256 f, int first)
     return _mm256_permutevar8x32_ps(f, _mm256_setr_epi32(first, first, first, first, first + 1, first + 1, first + 1, first + 1));
 }
 
-/* The numbers in the lowest eight lanes, of which there are no more. */
+/* The numbers in the lowest eight lanes. */
 INLINE vec v_of_eight(__m256 f)
 {
     return f;
@@ -181,7 +180,7 @@ INLINE __m256i first_lanes(int n)
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-/* Stores the first n lanes (n <= VW; all others untouched, and not read either). */
+/* Stores the first n lanes, n <= VW; memory of the others is neither written nor read. */
 INLINE void v_store_first(float *p, vec a, int n)
 {
     _mm256_maskstore_ps(p, first_lanes(n), a);

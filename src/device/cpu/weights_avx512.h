@@ -42,7 +42,7 @@ INLINE ivec i_of_bits(uint32_t bits, int value)
     return _mm512_maskz_set1_epi32((__mmask16)bits, value);
 }
 
-/* table[code] for the lowest four bits of each lane: a permutation looks at no others. */
+/* table[code] for the lowest four bits of each lane; a permutation ignores the others. */
 INLINE vec v_lookup(const int8_t table[16], ivec codes)
 {
     return _mm512_permutexvar_ps(codes, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)table))));
@@ -66,7 +66,8 @@ INLINE ivec i_load_32_bytes(const void *p)
     return _mm512_broadcast_i64x4(_mm256_loadu_si256(p));
 }
 
-/* Bit `from` of each byte of the lower half, bit `from` + `step` of the upper half, as bit `to`; other bits are left over. */
+/* Moves bit `from` of each byte of the lower half and bit `from` + `step` of the upper half to bit `to`; other bits are
+   undefined. */
 INLINE ivec i_move_halves(ivec a, int from, int step, int to)
 {
     int n = (to - from) & 31, m = (to - from - step) & 31;
@@ -74,14 +75,13 @@ INLINE ivec i_move_halves(ivec a, int from, int step, int to)
     return _mm512_rolv_epi32(a, _mm512_setr_epi32(n, n, n, n, n, n, n, n, m, m, m, m, m, m, m, m));
 }
 
-/* `value` added to each byte whose bit is set. */
+/* Adds `value` to each byte whose bit is set. */
 INLINE ivec i_add_to_bytes(ivec a, uint64_t bits, int value)
 {
     return _mm512_mask_add_epi8(a, bits, a, _mm512_set1_epi8((char)value));
 }
 
-/* Where, in 16-bit words, byte `at` of four blocks of `size` bytes lies once their first and their last 64 bytes were
-   loaded. */
+/* Index, in 16-bit words, of byte `at` of four blocks of `size` bytes in two vectors: their first and their last 64 bytes. */
 #define WORD_OF(at, size) ((at) < 64 ? (at) / 2 : 32 + ((at) + 64 - 4 * (size)) / 2)
 #define WORDS_OF_UNIT(u, size)                                                                                           \
     WORD_OF((u) * (size) + (size) - 16, size), WORD_OF((u) * (size) + (size) - 14, size),                                 \
@@ -93,8 +93,8 @@ INLINE ivec i_add_to_bytes(ivec a, uint64_t bits, int value)
     {WORD_OF(0, size), WORD_OF(size, size), WORD_OF(2 * (size), size), WORD_OF(3 * (size), size),                         \
      WORD_OF(2, size), WORD_OF((size) + 2, size), WORD_OF(2 * (size) + 2, size), WORD_OF(3 * (size) + 2, size)}
 
-/* The last 16 bytes of each of four blocks of `size` bytes (18, 20, 22 or 24), one after the other at p, and the two f16 at the
-   beginning of each: factors 0 to 3 are the first ones, 4 to 7 the second. */
+/* The last 16 bytes of each of four consecutive blocks of `size` bytes (18, 20, 22 or 24) at p, and the two f16 at their
+   beginnings: factors 0 to 3 are the first f16 of each, 4 to 7 the second. */
 INLINE ivec i_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
 {
     static const _Alignas(64) uint16_t units[4][32] = {UNITS_INDEX(18), UNITS_INDEX(20), UNITS_INDEX(22), UNITS_INDEX(24)};
@@ -102,7 +102,7 @@ INLINE ivec i_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
     size_t i = (size - 18) / 2;
     __m512i first = _mm512_loadu_si512(p), last = _mm512_loadu_si512(p + 4 * size - 64);
 
-    /* Left alone, a compiler loads each of them twice, and most loads cross a cache line: loading would bind. */
+    /* Keeps compilers from loading each vector twice: most loads cross a cache line and would be the bottleneck. */
     __asm__("" : "+v"(first), "+v"(last));
     __m512i words = _mm512_permutex2var_epi16(first, _mm512_load_si512(factors[i]), last);
 
@@ -120,14 +120,14 @@ INLINE ivec i_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
     {END_WORD(0, 0, size, 0), END_WORD(0, 1, size, 0), END_WORD(1, 0, size, 0), END_WORD(1, 1, size, 0),                  \
      END_WORD(0, 0, size, 2), END_WORD(0, 1, size, 2), END_WORD(1, 0, size, 2), END_WORD(1, 1, size, 2)}
 
-/* The same of the two blocks that end at a and the two that end at b; with n = 1, of the last one, behind zeros. */
+/* The same of the two blocks that end at a and the two that end at b; n = 1: of the last block of each, after zeros. */
 INLINE ivec i_of_ends(const unsigned char *a, const unsigned char *b, size_t size, int64_t n, __m256 *halves)
 {
     static const _Alignas(64) uint16_t units[4][32] = {ENDS_INDEX(18), ENDS_INDEX(20), ENDS_INDEX(22), ENDS_INDEX(24)};
     static const _Alignas(64) uint16_t factors[4][32] = {END_FACTORS_INDEX(18), END_FACTORS_INDEX(20), END_FACTORS_INDEX(22),
                                                          END_FACTORS_INDEX(24)};
     size_t i = (size - 18) / 2;
-    __mmask32 last = (__mmask32)(0xffffffffu << (32 - (size_t)n * size / 2)); /* nothing before the blocks is touched */
+    __mmask32 last = (__mmask32)(0xffffffffu << (32 - (size_t)n * size / 2)); /* nothing before the blocks is read */
     __m512i va = _mm512_maskz_loadu_epi16(last, a - 64), vb = _mm512_maskz_loadu_epi16(last, b - 64);
 
     *halves = _mm256_cvtph_ps(_mm512_castsi512_si128(_mm512_permutex2var_epi16(va, _mm512_load_si512(factors[i]), vb)));
@@ -197,7 +197,7 @@ INLINE __m128 v_sums(vec a, vec b, vec c, vec d)
     return sum_halves(_mm512_add_ps(lo, hi));
 }
 
-/* Stores the first n lanes (n <= VW; all others untouched, and not read either). */
+/* Stores the first n lanes, n <= VW; memory of the others is neither written nor read. */
 INLINE void v_store_first(float *p, vec a, int n)
 {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), a);

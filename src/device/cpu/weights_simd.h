@@ -1,9 +1,9 @@
-/* Expanding weights in vectors, for any number of lanes: 32 elements at a time, in their order.
+/* Unpacking weights in vectors, for any number of lanes: 32 elements at a time, in order.
    Rests on weights_avx2.h or weights_avx512.h, included before. The definition is unpack_scalar.c; linear_simd.h uses this.
 
-   Every function takes the type as a constant and is inlined, so that each kernel contains its own type only. `span` points to
-   the blocks of up to SPAN elements. Quantised weights are factor * code (+ low): codes as exact small numbers in fp32, the
-   factors of all groups of a span formed at once. */
+   Every function has the type as a constant argument and is inlined: each kernel contains its own type only. `span` points
+   to the blocks of up to SPAN elements. Quantised weights are factor * code (+ low): codes are exact small integers in fp32,
+   the factors of all groups of a span are computed at once. */
 #ifndef DEVICE_CPU_WEIGHTS_SIMD_H
 #define DEVICE_CPU_WEIGHTS_SIMD_H
 
@@ -14,7 +14,7 @@
 
 enum { GROUP = 32, GROUPS = SPAN / GROUP, VECTORS = GROUP / VW };
 
-/* Of each group of 32, or where the type has them for each 16. */
+/* Of each group of 32, or of 16 for some types. */
 typedef struct factors {
     _Alignas(64) float scale[16];
     _Alignas(64) float low[16];
@@ -40,7 +40,7 @@ INLINE bool has_sixteen_factors(dtype type)
     return type == DTYPE_Q2_K || type == DTYPE_Q3_K || type == DTYPE_Q6_K;
 }
 
-/* Bytes of a block (of one element, where they are plain), as a constant. */
+/* Bytes of a block (plain types: of one element), a constant. */
 INLINE size_t block_bytes(dtype type)
 {
     switch (type) {
@@ -91,8 +91,8 @@ INLINE uint64_t four_halves(const unsigned char *p, size_t stride)
     return (uint64_t)h[0] | (uint64_t)h[1] << 16 | (uint64_t)h[2] << 32 | (uint64_t)h[3] << 48;
 }
 
-/* The f16 at p, p + stride, ... as floats: `n` of them, and zeros up to eight. They are put together in integer registers,
-   which have nothing else to do. */
+/* The f16 at p, p + stride, ... as floats: `n` of them, and zeros up to eight. Assembled in integer registers, which are
+   idle here. */
 INLINE void spread_halves(const unsigned char *p, size_t stride, int n, float *out)
 {
     uint64_t h[2] = {0, 0};
@@ -223,7 +223,7 @@ INLINE void get_factors(dtype type, const unsigned char *span, int groups, facto
     }
 }
 
-/* --- codes: group k of a span, exact, as integers in the lanes --- */
+/* --- codes: group k of a span, as integers in the lanes --- */
 
 /* Low nibbles of 16 bytes, then high ones. */
 INLINE void nibbles(const uint8_t q[16], ivec c[VECTORS])
