@@ -1,5 +1,5 @@
-/* A process is named by its path in each hierarchy, a hierarchy is mounted somewhere, perhaps from a group in the middle of
-   it on: in a container, from its own. Together they give a folder.
+/* The folder of a process's group: its path in a hierarchy, relative to the group that the hierarchy's mount starts from (in
+   a container, its own).
    Rests on proc(5). See cgroup.h. */
 #include "base/cgroup.h"
 
@@ -45,8 +45,8 @@ static bool names(const char *list, const char *word)
     return false;
 }
 
-/* This process's path in a hierarchy: of version 2, or that of version 1 which has the controller. Lines are
-   NUMBER:CONTROLLERS:PATH, of version 2 "0::PATH". */
+/* This process's path in a hierarchy: version 2's, or version 1's with the controller. Lines are NUMBER:CONTROLLERS:PATH,
+   for version 2 "0::PATH". */
 static bool find_path(const char *root, const char *controller, bool unified, char out[PATH_SIZE])
 {
     FILE *f = open_below(root, "proc/self/cgroup");
@@ -74,11 +74,11 @@ static bool find_path(const char *root, const char *controller, bool unified, ch
 /* --- mounts --- */
 
 typedef struct mount {
-    char *root, *point; /* which group of the hierarchy lies where */
+    char *root, *point; /* the mounted group, and the mount point */
     bool unified;
 } mount;
 
-/* Blanks and the like are written \040 there. */
+/* Decodes escapes such as \040 for a blank. */
 static void decode(char *text)
 {
     char *to = text;
@@ -95,7 +95,7 @@ static void decode(char *text)
     *to = 0;
 }
 
-/* A line: ID PARENT DEVICE ROOT POINT OPTIONS ... - TYPE SOURCE SUPER-OPTIONS. Is it a hierarchy that has the controller? */
+/* A line: ID PARENT DEVICE ROOT POINT OPTIONS ... - TYPE SOURCE SUPER-OPTIONS. Is it a hierarchy with the controller? */
 static bool is_mount(char *line, const char *controller, mount *out)
 {
     char *rest = line, *word, *tail = strstr(line, " - ");
@@ -121,8 +121,8 @@ static bool is_mount(char *line, const char *controller, mount *out)
     return true;
 }
 
-/* The path below the mount's own group; NULL: the process is not in there. Outside what a namespace shows, which begins with
-   "/..", the mounted group is around the process. */
+/* The path relative to the mounted group; NULL: the process is not below it. A path outside the namespace, "/..", counts as
+   the mounted group. */
 static const char *below(const mount *m, const char *path)
 {
     size_t n = strcmp(m->root, "/") == 0 ? 0 : strlen(m->root);

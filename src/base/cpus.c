@@ -1,4 +1,4 @@
-/* Reading a machine's CPUs, and dealing ranks out over its nodes.
+/* Reading a machine's CPUs, and assigning ranks to its nodes.
    Rests on proc(5), the files of sysfs below devices/system, and cgroup.h. See cpus.h. */
 #include "base/cpus.h"
 
@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A CPU that reaches less than nine tenths of the fastest one's figure is of a slow kind: cores of one kind differ by less,
-   as each has its own highest clock; slow cores of hybrid processors have eight tenths at most. */
+/* A CPU with less than nine tenths of the fastest one's figure is slow: cores of one kind differ by less in their highest
+   clocks; efficiency cores have at most eight tenths. */
 enum { FAST_TENTHS = 9, LIST_SIZE = 16384 };
 
 /* --- sets --- */
@@ -77,7 +77,7 @@ __attribute__((format(printf, 3, 4))) static bool read_line(char *out, size_t si
     return read;
 }
 
-/* A number that a CPU's folder tells; 0 where it tells none. */
+/* A number in a CPU's folder; 0: none. */
 static int64_t figure_of(const char *root, int32_t number, const char *file)
 {
     char line[64];
@@ -92,7 +92,7 @@ static int64_t figure_of(const char *root, int32_t number, const char *file)
 
 /* --- what is permitted --- */
 
-/* The calling thread's mask may have CPUs in it that are not there, or not at work. */
+/* The calling thread's CPUs that exist and are online. */
 static void read_permitted(const char *root, cpu_set *out)
 {
     static const char key[] = "Cpus_allowed_list:";
@@ -116,7 +116,7 @@ static void read_permitted(const char *root, cpu_set *out)
             out->bits[i] &= online.bits[i];
         }
     }
-    long n = set_is_empty(out) ? sysconf(_SC_NPROCESSORS_ONLN) : 0; /* there is no /proc */
+    long n = set_is_empty(out) ? sysconf(_SC_NPROCESSORS_ONLN) : 0; /* no /proc */
     for (int32_t i = 0; i < n && i < CPUS_MAX; i++) {
         (void)cpu_set_add(out, i);
     }
@@ -135,7 +135,7 @@ static int32_t count_of(const cpu_set *s)
     return n;
 }
 
-/* Takes the least of what the groups grant, in CPUs: so much time of each period, in microseconds. */
+/* Takes the minimum of the groups' quotas, in CPUs: time over period, in microseconds. */
 static void take_quota(void *user, const char *folder, bool unified)
 {
     double *least = user;
@@ -193,7 +193,7 @@ static int32_t core_of(const char *root, int32_t number)
     return number;
 }
 
-/* Marks the slow ones by a figure that CPUs have. False: it is the same for all, and tells nothing. */
+/* Marks the slow CPUs by a figure. False: it is the same for all. */
 static bool mark_slow(const char *root, const char *file, cpus *c)
 {
     int64_t most = 0, least = INT64_MAX;
@@ -209,7 +209,7 @@ static bool mark_slow(const char *root, const char *file, cpus *c)
     return least > 0 && least < most;
 }
 
-/* Numbers the nodes that have permitted CPUs. A CPU that none has is the first one's. */
+/* Numbers the nodes with permitted CPUs. A CPU without a node belongs to the first. */
 static void read_nodes(const char *root, cpus *c)
 {
     char line[LIST_SIZE];
@@ -291,7 +291,7 @@ static int32_t node_of_core(const cpus *c, int64_t core)
 
 void cpus_place(const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[])
 {
-    int32_t room[CPU_NODES_MAX] = {0}; /* threads that a node takes: one a core, or where there are more than cores, its share */
+    int32_t room[CPU_NODES_MAX] = {0}; /* threads of a node: one a core, or with more threads than cores its share */
 
     for (int32_t k = 0; k < c->nodes; k++) {
         int64_t share = ((int64_t)threads * c->node_cores[k] + c->cores - 1) / c->cores;

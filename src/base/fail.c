@@ -21,7 +21,7 @@ const char *lariat_version(void)
     return LARIAT_VERSION LARIAT_COMMIT;
 }
 
-/* A name out of a hostile file must not move the cursor of the terminal that shows it. */
+/* Control characters of a malicious file must not reach the terminal. */
 static void make_harmless(char *text)
 {
     for (char *c = text; *c; c++) {

@@ -46,7 +46,7 @@ static lariat_status map_descriptor(const char *path, int fd, mapped_file *out)
 lariat_status map_file(const char *path, mapped_file *out)
 {
     *out = (mapped_file){0};
-    /* O_NONBLOCK: opening a pipe that nobody writes to must not wait. */
+    /* O_NONBLOCK: opening a pipe without a writer must not block. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         return fail(LARIAT_IO, "%s: cannot be opened: %s, check the path and its permissions", path, strerror(errno));
@@ -77,7 +77,7 @@ static void copy_piece(void *arg, int64_t piece, int thread)
 
     (void)thread;
     memcpy(c->to + at, from, bytes);
-    (void)madvise(from, bytes, MADV_DONTNEED); /* only a hint: no byte lies in this process's memory twice */
+    (void)madvise(from, bytes, MADV_DONTNEED); /* a hint: the mapped pages are no longer needed */
 }
 
 static lariat_status copy_file(const mapped_file *f, unsigned char *to)
@@ -91,7 +91,7 @@ static lariat_status copy_file(const mapped_file *f, unsigned char *to)
     return LARIAT_OK;
 }
 
-/* The copy takes the place of the mapping. */
+/* Replaces the mapping by the copy. */
 static lariat_status move_pages(unsigned char *from, const mapped_file *f)
 {
     void *to = (void *)(uintptr_t)f->data;
@@ -115,7 +115,7 @@ lariat_status file_to_huge_pages(const mapped_file *f)
         return fail(LARIAT_NO_MEMORY, "%s: no memory for its %.1f MB" FREE_MEMORY, f->path, (double)f->size / 1e6);
     }
     (void)madvise(memory, room, MADV_HUGEPAGE);
-    /* As far behind the beginning of a huge page as the mapping is, so that whole ones can be moved there. */
+    /* The same offset in a huge page as the mapping's, so that whole huge pages can be moved there. */
     size_t before = ((uintptr_t)f->data - (uintptr_t)memory) % HUGE_PAGE;
     size_t page = (size_t)sysconf(_SC_PAGESIZE), end = (before + f->size + page - 1) / page * page;
     lariat_status status = copy_file(f, memory + before);

@@ -1,5 +1,5 @@
-/* Finding a member in the text of a JSON document, and the values in it, by brackets and quotes alone.
-   Rests on jansson for all else: a text that is no JSON is cut somewhere, and then one of the parts is refused. */
+/* Finding a member and its values in the text of a JSON document by brackets and quotes alone.
+   Rests on jansson, which parses the parts: invalid JSON makes one of the parts invalid. */
 #include "base/json_part.h"
 
 #include <stdio.h>
@@ -13,7 +13,7 @@ static const char *skip_space(const char *at, const char *end)
     return at;
 }
 
-/* Behind the quote that ends the string at `at`; `end` where none does. */
+/* The position after the closing quote of the string at `at`; `end`: unterminated. */
 static const char *skip_string(const char *at, const char *end)
 {
     for (at++; at < end && *at != '"'; at++) {
@@ -22,7 +22,7 @@ static const char *skip_string(const char *at, const char *end)
     return at < end ? at + 1 : end;
 }
 
-/* Behind the value at `at`, at most at `end`. */
+/* The position after the value at `at`, at most `end`. */
 static const char *skip_value(const char *at, const char *end)
 {
     int64_t depth = 0;
@@ -48,8 +48,8 @@ typedef struct json_span {
     const char *value, *value_end;
 } json_span;
 
-/* The next one from `at`, which is behind the opening bracket or a value. False where there is none; then *at is at the closing
-   bracket, or at `end` where the text is no list and no object. */
+/* The next value from `at`, which is after the opening bracket or a value. False: none; *at is then the closing bracket, or
+   `end` in invalid text. */
 static bool next_span(const char **at, const char *begin, const char *end, json_span *out)
 {
     bool first = *at == begin + 1;
@@ -137,7 +137,7 @@ json_t *json_load_around(const char *data, size_t size, const char *name, size_t
     }
     json_t *root = json_loadb(data, size, flags, error);
     const json_t *member = json_object_get(root, name);
-    if (json_is_array(member) || json_is_object(member)) { /* not found in the text: it would count as missing */
+    if (json_is_array(member) || json_is_object(member)) { /* present but not found in the text */
         *error = (json_error_t){0}; /* jansson leaves its code unset where it succeeds */
         snprintf(error->text, sizeof error->text, "\"%s\" is written with escapes", name);
         json_decref(root);

@@ -1,4 +1,4 @@
-/* What memory this process may still use.
+/* Memory that this process may still use.
    Rests on /proc/meminfo and control groups. See memory.h. */
 #include "base/memory.h"
 
@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* MemAvailable counts what can be reclaimed, such as the page cache that holds the model. */
+/* MemAvailable includes reclaimable pages, such as the page cache of the model. */
 static int64_t meminfo_available(const char *root)
 {
     char path[4096], line[256];
@@ -27,8 +27,8 @@ static int64_t meminfo_available(const char *root)
     return kib < 0 ? INT64_MAX : kib * 1024;
 }
 
-/* Page cache that a group can give back: counted as used, but not in the way. Version 1 has sums over the groups below
-   beside the group's own figures. */
+/* A group's reclaimable page cache, which its usage includes. Version 1 has sums over descendants beside the group's own
+   figures. */
 static int64_t group_reclaimable(const char *folder, bool unified)
 {
     const char *active = unified ? "active_file" : "total_active_file";
@@ -49,7 +49,7 @@ static int64_t group_reclaimable(const char *folder, bool unified)
     return sum;
 }
 
-/* Takes the least of what the groups leave. Without a limit version 2 says "max", version 1 a number beyond any memory. */
+/* Takes the minimum of the groups' remaining limits. No limit is "max" in version 2, a huge number in version 1. */
 static void take_least(void *user, const char *folder, bool unified)
 {
     static const int64_t no_limit = INT64_C(1) << 60;

@@ -1,4 +1,4 @@
-/* GGUF files: the header, the list of tensors, and the sisters of a split set.
+/* GGUF files: the header, the list of tensors, and the other files of a split set.
    Rests on gguf_values.c for the metadata. Layout in gguf.h. */
 #include "format/gguf_values.h"
 
@@ -9,8 +9,8 @@
 enum { DEFAULT_ALIGNMENT = 32 };
 enum { MAX_SPLITS = 99999 }; /* five digits in a name */
 
-/* ggml's types by number. Where `type` is DTYPE_COUNT, Lariat lists such a tensor but does not compute with it, and elements
-   and bytes of a block stand here. Numbers that are missing were withdrawn. */
+/* ggml's types by number. DTYPE_COUNT: such a tensor is listed but not computed with; elements and bytes of its block are
+   here. Missing numbers were withdrawn. */
 static const struct {
     const char *name;
     dtype type;
@@ -79,7 +79,7 @@ static lariat_status read_type(reader *r, const char *name, int64_t elements, te
     return LARIAT_OK;
 }
 
-/* One tensor's description; its data pointer holds the offset until where data begin is known. */
+/* One tensor's description; its data pointer holds the offset until the beginning of the data is known. */
 static lariat_status read_tensor(reader *r, int32_t file, tensors *out)
 {
     tensor x = {.file = file};
@@ -111,7 +111,7 @@ static lariat_status read_tensor(reader *r, int32_t file, tensors *out)
     return tensors_add(out, r->path, &x, text, size);
 }
 
-/* Where the data of tensors [first, n) begin: moves their pointers there, and checks them. */
+/* Sets the data pointers of tensors [first, n) from their offsets, and checks them. */
 static lariat_status place_tensors(reader *r, size_t alignment, int64_t first, tensors *out)
 {
     size_t start = r->at + (alignment - r->at % alignment) % alignment;
@@ -233,7 +233,7 @@ static lariat_status read_file(gguf *g, const char *path, gguf_values *values)
     return read_image(&r, g->tensors.n_files - 1, values, &g->tensors);
 }
 
-/* The name of part `number` of `count`, made from the name of part `mine`; NULL if that does not end as a part's name does. */
+/* The name of file `number` of `count`, derived from the name of file `mine`; NULL: not named like a file of a set. */
 static char *part_name(const char *path, int64_t mine, int64_t number, int64_t count)
 {
     char ending[64];
@@ -251,7 +251,7 @@ static char *part_name(const char *path, int64_t mine, int64_t number, int64_t c
     return name;
 }
 
-/* split.no and split.count of one file; 0 and 1 where it is not of a set. */
+/* split.no and split.count of one file; 0 and 1: not of a set. */
 static lariat_status read_split(const char *path, const gguf_values *values, int64_t *number, int64_t *count)
 {
     const gguf_value *n = gguf_values_find(values, "split.no");

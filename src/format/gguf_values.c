@@ -1,6 +1,7 @@
-/* GGUF metadata: pairs {string key, u32 type, value}, where a value is a number, a bool, a string or an array of one of them.
-   Rests on base/. Everything is read with bounds; memory follows what has been read, never a count that the file announces.
-   See gguf.h and gguf_values.h. */
+/* GGUF metadata: pairs {string key, u32 type, value}, where a value is a number, a bool, a string or an array of one of
+   them.
+   Rests on base/. Reading is bounds-checked; allocations follow the bytes read, never a count in the file. See gguf.h and
+   gguf_values.h. */
 #include "format/gguf_values.h"
 
 #include <stdio.h>

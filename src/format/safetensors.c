@@ -1,7 +1,6 @@
-/* Safetensors: one file, or the shards that an index names.
-   Layout: u64 header length, JSON header {name: {dtype, shape, data_offsets}, __metadata__}, data.
-   Rests on base/json.h. The rules are those of the format's own library, so that a file which Lariat reads is one that
-   everybody reads. See tensors.h; writing is in safetensors_writer.c. */
+/* Safetensors: one file, or the shards that an index names. Layout: u64 header length, JSON header {name: {dtype, shape,
+   data_offsets}, __metadata__}, data.
+   Rests on base/json.h. The rules are the reference library's. See tensors.h; writing is in safetensors_writer.c. */
 #include "base/json.h"
 #include "format/tensors.h"
 
@@ -195,7 +194,7 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The names of the shards, each once, sorted, in *out (which lies in the index). */
+/* The distinct names of the shards, sorted; *out points into the index. */
 static lariat_status list_shards(const char *path, const json_t *map, const char ***out, size_t *count)
 {
     size_t n = 0;
@@ -256,7 +255,7 @@ static lariat_status open_shards(const char *path, const char *const *shards, si
     return status;
 }
 
-/* Is every tensor where the index says? */
+/* Is every tensor in the shard that the index names? */
 static lariat_status check_map(const char *path, const json_t *map, const char *const *shards, const tensors *t)
 {
     const char *name;

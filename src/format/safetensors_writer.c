@@ -1,6 +1,6 @@
-/* Writes a safetensors file piece by piece, so that results of any size never lie in memory.
-   Rests on base/ and jansson. A regular file is written beside its place and moved into it when it is whole; anything else that
-   is already there (a pipe, /dev/null) is written to as it is. See tensors.h. */
+/* Writes a safetensors file in pieces, so that results of any size need no memory.
+   Rests on base/ and jansson. A regular file is written under a temporary name and renamed when complete; an existing path
+   of another kind (a pipe, /dev/null) is written directly. See tensors.h. */
 #include "format/tensors.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 
 struct safetensors_writer {
     FILE *file;
-    char *path, *partial; /* partial: NULL where the place is written to directly */
+    char *path, *partial; /* partial: the temporary name; NULL: written directly */
     uint64_t wanted, written;
 };
 
@@ -40,8 +40,7 @@ void safetensors_discard(safetensors_writer *w)
     free_writer(w);
 }
 
-/* What the header says of one tensor, whose data begin at *at, which moves behind them. NULL without memory, or where sizes are
-   more than a file can have. */
+/* The header's entry of one tensor with data at *at; advances *at. NULL: no memory, or sizes too large for a file. */
 static json_t *entry_of(const tensor_spec *spec, int64_t *at)
 {
     json_t *shape = json_array();
@@ -62,7 +61,7 @@ static json_t *entry_of(const tensor_spec *spec, int64_t *at)
     return entry;
 }
 
-/* The header as text: names as JSON has them, whatever is in them. */
+/* The header as JSON text. */
 static lariat_status header_text(const char *path, const tensor_spec specs[], int n, char **text, uint64_t *data_bytes)
 {
     json_t *header = json_object();
@@ -124,7 +123,7 @@ static lariat_status put(safetensors_writer *w, const void *data, size_t bytes)
     return LARIAT_OK;
 }
 
-/* The header behind its length, padded with spaces so that data begin at a multiple of 8. */
+/* Length and header, padded with spaces so that the data begin at a multiple of 8. */
 static lariat_status put_header(safetensors_writer *w, const tensor_spec specs[], int n)
 {
     unsigned char size[8];

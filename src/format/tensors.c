@@ -1,4 +1,4 @@
-/* The list of a checkpoint's tensors: growing, sorting, finding, and the check that no byte is in two of them.
+/* The list of a checkpoint's tensors: growing, sorting, finding, and the check against overlap.
    Rests on base/. See tensors.h. */
 #include "format/tensors.h"
 
@@ -49,7 +49,7 @@ lariat_status tensors_add(tensors *t, const char *path, const tensor *x, const c
         return fail(LARIAT_BAD_MODEL, "%s: tensor %lld has no name, or one with a zero byte in it" FETCH_AGAIN, path,
                     (long long)t->n);
     }
-    if (t->n == t->capacity) { /* by doubling: what is allocated follows what has been read, never what a file announces */
+    if (t->n == t->capacity) { /* by doubling: allocations follow the bytes read, never a count in the file */
         int64_t capacity = t->capacity ? 2 * t->capacity : 64;
         tensor *list = realloc(t->list, (size_t)capacity * sizeof *list);
         if (!list) {

@@ -1,6 +1,5 @@
-/* Memory that grows at its end, doubling, so that appending n pieces takes time linear in their sum.
-   Rests on malloc.
-   Read on in utf8.c and encode.c, which fill them. */
+/* Arrays that grow by doubling: appending takes amortised constant time.
+   Rests on malloc. Read on in utf8.c and encode.c, which fill them. */
 #include "text/buffer.h"
 
 #include <stdlib.h>

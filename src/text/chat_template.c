@@ -1,5 +1,5 @@
-/* Chat templates: recognised by the words that only they have, rendered as their Jinja programs do, but with contents as text
-   that cannot become a marker.
+/* Chat templates: recognised by characteristic words, rendered like their Jinja programs, except that contents cannot become
+   markers.
    Rests on encode.h. Read on in encode.c. */
 #include "text/encode.h"
 
@@ -11,8 +11,7 @@
 
 /* --- recognising --- */
 
-/* The string literal of a Jinja program that begins at `text`, up to `end`: escapes resolved. False if it does not reach so
-   far. */
+/* The Jinja string literal that begins at `text` and ends before `end`, with escapes resolved. False: it does not end there. */
 static bool literal_until(const char *text, const char *end, buffer *out, lariat_status *status)
 {
     size_t n = strlen(end);
@@ -35,7 +34,7 @@ static bool literal_until(const char *text, const char *end, buffer *out, lariat
     return false;
 }
 
-/* The system message that a ChatML template writes by itself. */
+/* The default system message of a ChatML template. */
 static lariat_status find_default_system(vocabulary *v, const char **out)
 {
     static const char opening[] = "<|im_start|>system";
@@ -55,7 +54,7 @@ static lariat_status find_default_system(vocabulary *v, const char **out)
     return status;
 }
 
-/* The date that a template falls back on: {% set date_string = "26 Jul 2024" %}. */
+/* The default date of a template: {% set date_string = "26 Jul 2024" %}. */
 static lariat_status find_date(vocabulary *v, const char **out)
 {
     static const char opening[] = "set date_string = \"";
@@ -68,7 +67,7 @@ static lariat_status find_date(vocabulary *v, const char **out)
 
 lariat_status chat_recognize(vocabulary *v, chat_style *out)
 {
-    /* Words of templates that do more to messages than the families here: thoughts taken out of answers, messages rewritten. */
+    /* Words of templates with further processing: removing thoughts from answers, rewriting messages. */
     static const char *const foreign[] = { "think", "reasoning", "thought", "macro", "namespace(", "selectattr" };
     const char *text = v->chat_template;
 
@@ -113,12 +112,12 @@ lariat_status lariat_chat_template(const lariat_tokenizer *t, lariat_template *o
 
 /* --- a conversation as markers and text --- */
 
-/* Where a conversation goes: into text, or into ids. */
+/* The output of rendering: text, or ids. */
 typedef struct chat {
     const lariat_tokenizer *t;
     chat_style style;
     buffer text;      /* all text; for ids, the text since the last marker */
-    encoder *encoder; /* NULL: text is wanted */
+    encoder *encoder; /* NULL: output is text */
 } chat;
 
 static lariat_status put_text(chat *c, const char *text, size_t size)
@@ -160,7 +159,7 @@ static lariat_status put_marker(chat *c, const char *name)
     return put_id(c, vocabulary_added(&c->t->v, name), name);
 }
 
-/* What Python's strip() takes away. */
+/* Does Python's strip() remove the character? */
 static bool is_stripped(int32_t code)
 {
     return utf8_is_white_space(code) || (code >= 0x1C && code <= 0x1F);
@@ -328,7 +327,7 @@ static lariat_status put_conversation(chat *c, lariat_template which, const lari
     if (which == LARIAT_TEMPLATE_AUTO) {
         TRY(lariat_chat_template(c->t, &which));
     }
-    /* The model's own variety, where it is of the family asked for; otherwise the family's first published one. */
+    /* The model's own style if it is of the requested family; otherwise the family's first published one. */
     c->style =
         (chat_style){.family = which, .begins = which != LARIAT_TEMPLATE_CHATML, .trims = which != LARIAT_TEMPLATE_CHATML};
     if (which == c->t->chat.family) {

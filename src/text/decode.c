@@ -1,8 +1,8 @@
-/* Decoding: ids to text, all at once or as they come. Both are the same machine, so that they agree.
-   Output is always well-formed: bytes that may still become a character wait, bytes that cannot become U+FFFD. In byte-level
-   vocabularies all tokens together are one text, and a maximal ill-formed part is one U+FFFD; byte tokens of the other kind
-   that form no character are one U+FFFD each, as in SentencePiece.
-   Rests on utf8.c. Read on in encode.c for the way in. */
+/* Decoding: ids to text, at once or id by id, by one state machine. Output is always well-formed: bytes that may still
+   become a character are held back, bytes that cannot are U+FFFD. In byte-level vocabularies all tokens together are one
+   text, and a maximal ill-formed part is one U+FFFD; byte tokens of other vocabularies that form no character are one U+FFFD
+   each, as in SentencePiece.
+   Rests on utf8.c. encode.c is the other direction. */
 #include "text/tokenizer.h"
 
 #include "text/utf8.h"
@@ -13,16 +13,16 @@
 struct lariat_stream {
     const lariat_tokenizer *t;
     bool special;
-    buffer out;              /* what the last call let out */
-    char waiting[UTF8_MAX];  /* bytes that may become a character */
+    buffer out;              /* output of the last call */
+    char waiting[UTF8_MAX];  /* held back: an unfinished character */
     size_t n_waiting;
-    bool begun;              /* some token has been taken */
-    bool shown;              /* some text has been let out */
-    bool space_taken;        /* FIRST_DUMMY: the dummy prefix has fallen */
-    int32_t strip;           /* FIRST_STRIP: spaces that may still fall */
+    bool begun;              /* a token has been decoded */
+    bool shown;              /* text has been output */
+    bool space_taken;        /* FIRST_DUMMY: the dummy prefix has been removed */
+    int32_t strip;           /* FIRST_STRIP: spaces that may still be removed */
 };
 
-/* Lets out text; spaces at the beginning of all may fall. */
+/* Outputs text; removes leading spaces by the first rule. */
 static lariat_status let_out(lariat_stream *s, const char *text, size_t size)
 {
     while (s->strip && size) {
@@ -38,7 +38,7 @@ static lariat_status let_out(lariat_stream *s, const char *text, size_t size)
     return buffer_append(&s->out, text, size);
 }
 
-/* Lets out what waits, as far as it is decided; at the `end` of the bytes everything is. */
+/* Outputs the held bytes as far as they are decided; all of them at the `end`. */
 static lariat_status settle(lariat_stream *s, bool end)
 {
     bool one_by_one = !s->t->v.byte_level;
@@ -70,7 +70,7 @@ static lariat_status put_bytes(lariat_stream *s, const char *bytes, size_t size)
     return LARIAT_OK;
 }
 
-/* The first token of all loses every space mark, whatever its place. */
+/* Outputs the first token without its space marks. */
 static lariat_status put_without_marks(lariat_stream *s, const token *k)
 {
     for (uint32_t at = 0; at < k->size;) {
@@ -108,7 +108,7 @@ static lariat_status take(lariat_stream *s, int32_t id)
     if (id < 0) {
         return fail(LARIAT_BAD_ARGUMENT, "id %d: ids are not negative, give those of a model", id);
     }
-    if (!vocabulary_has(v, id)) { /* models have more ids than their tokenizers: rows that fill up a round number */
+    if (!vocabulary_has(v, id)) { /* models have more ids than tokenizers: rows that pad the vocabulary */
         return LARIAT_OK;
     }
     k = &v->tokens[id];

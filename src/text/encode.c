@@ -1,6 +1,5 @@
-/* Encoding text: lossy UTF-8, added tokens cut out, normalization, words, merging.
-   Rests on normalizer.c, pretokenizer.c and merge.c.
-   Read on in pretokenizer.c. */
+/* Encoding text: lossy UTF-8, added tokens, normalization, words, merging.
+   Rests on normalizer.c, pretokenizer.c and merge.c. Read on in pretokenizer.c. */
 #include "text/encode.h"
 
 #include "text/utf8.h"
@@ -33,8 +32,8 @@ static size_t spaces_after(const char *text, size_t size, size_t at)
     return at;
 }
 
-/* Appends the ids of added tokens in text and gives what lies between them to `part`. A special token that is to be text hides
-   tokens that begin within it, as it does at Hugging Face. */
+/* Appends the ids of added tokens in text and calls `part` for the text between them. A special token that stays text hides
+   tokens that begin within it, as in Hugging Face's tokenizers. */
 static lariat_status cut_added(encoder *e, const prefix_set *set, const char *text, size_t size, bool first, part_fn part)
 {
     const vocabulary *v = &e->splitter.t->v;

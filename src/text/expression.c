@@ -16,9 +16,9 @@ enum {
     MAX_PATTERN = 1 << 14,
     MAX_DEPTH = 64,
     JIT_STACK_START = 32 << 10,
-    JIT_STACK_MOST = 1 << 20, /* published expressions need none of it; what needs more is searched without the JIT */
-    /* Steps that a search may take for each byte of text and in all: far more than any published expression needs, and an end
-       to one that backtracks without end. */
+    JIT_STACK_MOST = 1 << 20, /* more than published expressions need; beyond it matching runs without the JIT */
+    /* Bound on steps of a search, for each byte of text and in all: far above published expressions, it ends runaway
+       backtracking. */
     STEPS_LEAST = 10 * 1000 * 1000,
     STEPS_A_BYTE = 64
 };
@@ -32,10 +32,10 @@ struct search {
     pcre2_match_data *data;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
-    size_t limit_size; /* the text size for which the limit of steps was set */
+    size_t limit_size; /* text size of the current step limit */
 };
 
-/* The characters of White_Space, as a class has them. */
+/* The characters of White_Space, in the syntax of a class. */
 static const char white_space[] =
     "\\t-\\r\\x20\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
 
@@ -60,7 +60,7 @@ static lariat_status refuse(const translator *t, const char *what)
                 (long long)(t->at - t->pattern));
 }
 
-/* A set of characters in a class, or as a class of its own. */
+/* A set of characters: within a class, or as its own class. */
 static lariat_status put_set(translator *t, const char *set, bool negated)
 {
     if (!t->in_class) {
@@ -70,7 +70,7 @@ static lariat_status put_set(translator *t, const char *set, bool negated)
     return t->in_class ? LARIAT_OK : put(t, "]");
 }
 
-/* \p{Lu}: the library's own, and what newer Unicode versions added. */
+/* \p{Lu}: PCRE2's own property, and additions of newer Unicode versions. */
 static lariat_status put_category(translator *t, const char *name, bool negated)
 {
     char item[48];
@@ -96,7 +96,7 @@ static lariat_status put_category(translator *t, const char *name, bool negated)
     return t->in_class ? LARIAT_OK : put(t, "]");
 }
 
-/* \p{...}, \P{...}, \p{^...}: general categories whose members the library and unicode_newer.c give. */
+/* \p{...}, \P{...}, \p{^...}: general categories, from PCRE2 and unicode_newer.c. */
 static lariat_status translate_property(translator *t)
 {
     static const char known[] = " L Lu Ll Lt Lm Lo M N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp ";
@@ -150,7 +150,7 @@ static lariat_status translate_escape(translator *t)
         TRY(put_set(t, white_space, false));
         break;
     case 'S':
-        /* Within a class: what PCRE2 does not call space, and the one that it calls so and Unicode does not. */
+        /* Within a class: PCRE2's \S, and U+180E, which PCRE2 counts as space and Unicode does not. */
         TRY(t->in_class ? put(t, "\\S\\x{180E}") : put_set(t, white_space, true));
         break;
     case 'd':
@@ -179,7 +179,7 @@ static lariat_status translate_escape(translator *t)
     return LARIAT_OK;
 }
 
-/* An opening parenthesis with what says its kind. */
+/* An opening parenthesis and its kind. */
 static lariat_status translate_group(translator *t)
 {
     static const char *const kinds[] = { "(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:" };
@@ -204,8 +204,8 @@ static lariat_status translate_group(translator *t)
     return refuse(t, "this kind of group is not supported");
 }
 
-/* Where case does not matter, Oniguruma lets some characters match two letters ("ss" and U+00DF), and PCRE2 does not. Of other
-   characters than ASCII's only the apostrophe U+2019 is known to be alike. */
+/* Where case does not matter, Oniguruma lets some characters match two letters ("ss" and U+00DF), and PCRE2 does not. Beyond
+   ASCII only the apostrophe U+2019 is known to behave alike. */
 static bool folds_apart(const char *at)
 {
     static const char *const pairs[] = { "ss", "st", "ff", "fi", "fl" };
@@ -326,7 +326,7 @@ lariat_status expression_compile(const char *pattern, bool literal, expression *
             pcre2_get_error_message(error, reason, sizeof reason);
             status = fail(LARIAT_BAD_MODEL, "expression \"%.200s\": %s" FETCH_AGAIN, pattern, (const char *)reason);
         } else {
-            /* Without a JIT for this machine matching is slower and the same. */
+            /* Without a JIT for this machine matching is slower, with the same results. */
             (void)pcre2_jit_compile(e->code, PCRE2_JIT_COMPLETE);
         }
     }
@@ -392,7 +392,7 @@ static void allow_steps(search *s, size_t size)
 
 lariat_status search_next(search *s, const char *text, size_t size, size_t from, bool *found, size_t *start, size_t *end)
 {
-    /* The text is well-formed: whoever calls has made sure, so that no search looks through all of it again. */
+    /* The caller guarantees well-formed text: no search validates all of it again. */
     uint32_t options = PCRE2_NO_UTF_CHECK;
     PCRE2_SIZE *at = pcre2_get_ovector_pointer(s->data);
     int n;

@@ -16,7 +16,7 @@ typedef struct reader {
     const gguf_array *tokens, *types, *scores;
 } reader;
 
-/* The steps of a kind of byte-level vocabulary. */
+/* The split steps of a byte-level vocabulary by its kind. */
 static lariat_status set_pre(reader *r, const char *pre, size_t size)
 {
     vocabulary *v = r->v;
@@ -40,7 +40,7 @@ static lariat_status set_pre(reader *r, const char *pre, size_t size)
                 size < 64 ? (int)size : 64, pre);
 }
 
-/* SentencePiece's normalization, which the file may only vary. */
+/* SentencePiece's normalization, with the file's settings. */
 static lariat_status set_spaces(reader *r)
 {
     vocabulary *v = r->v;
@@ -57,8 +57,7 @@ static lariat_status set_spaces(reader *r)
     return vocabulary_shown(v, SPACE_MARK, " ");
 }
 
-/* What a token is found by: text as it stands. Control tokens are looked for only where special tokens are asked for, the
-   others are what Hugging Face calls added tokens. */
+/* Adds a token that is found by its literal text: control tokens are special, the others are Hugging Face's added tokens. */
 static lariat_status add_whole(reader *r, int64_t id, const char *text, size_t size, bool special)
 {
     added_token a = { .id = (int32_t)id, .size = (uint32_t)size, .special = special };
@@ -149,7 +148,7 @@ static lariat_status read_tokens(reader *r)
     return status;
 }
 
-/* The id of a token by its bytes, while merges are read: a table of its own, as the vocabulary has none yet. */
+/* The id of a token by its bytes, for reading merges: a separate table, since the vocabulary has none yet. */
 static lariat_status find_bytes(const reader *r, const word_table *words, buffer *bytes, const char *text, size_t size,
                                 int32_t *out)
 {
@@ -232,7 +231,7 @@ static lariat_status read_ends(reader *r)
     return LARIAT_OK;
 }
 
-/* A file without scores or types, or with bytes missing, still says what unknown text becomes. */
+/* Sets the unknown token, also in files without scores, types or byte tokens. */
 static void set_unknown(reader *r)
 {
     vocabulary *v = r->v;

@@ -1,8 +1,7 @@
-/* Byte pair encoding: of all neighbours that a merge joins, those of the lowest rank, and of those the leftmost, are joined
-   first. By score the rank is the order of scores, and any neighbours merge whose text is a token (SentencePiece); otherwise
-   the list of merges says which (Hugging Face). Three ways to the same ids: looking at all of a few symbols; a heap of
-   candidates over a linked list; and for very long words a queue for each rank, gone through in order, with the heap for what
-   comes late.
+/* Byte pair encoding: of all mergeable neighbours those of the lowest rank, and of these the leftmost, are merged first. By
+   score, neighbours merge whose text is a token, ranked by score (SentencePiece); otherwise the list of merges gives pairs
+   and ranks (Hugging Face). Three algorithms with the same result: a scan of few symbols; a heap of candidates over a linked
+   list; for very long words a queue for each rank, processed in order, with the heap for late candidates.
    Rests on tables.c. Read on in pretokenizer.c, which cuts text into words. */
 #include "text/merge.h"
 
@@ -12,10 +11,10 @@
 #include <string.h>
 
 enum {
-    FEW = 24,          /* symbols up to which looking at all of them is faster than a heap */
-    MANY = 4096,       /* symbols from which on a queue for each rank is faster than a heap */
+    FEW = 24,          /* symbols up to which scanning all of them is faster than a heap */
+    MANY = 4096,       /* symbols from which a queue for each rank is faster than a heap */
     NO_RANK = -1,
-    MAX_WORD = 1 << 30 /* bytes: places are 32 bits */
+    MAX_WORD = 1 << 30 /* bytes: indices have 32 bits */
 };
 
 void merger_free(merger *m)
@@ -55,8 +54,8 @@ static lariat_status push_bytes(merger *m, const char *word, size_t at, size_t s
     return LARIAT_OK;
 }
 
-/* By merges: characters (or bytes) with their tokens, unknown ones as the unknown token, in a run one if they are fused. Bytes
-   that stand in for a character do not end a run: so it is in Hugging Face's reading. */
+/* By merges: characters (or bytes) with their tokens; unknown ones as the unknown token, fused into one where the vocabulary
+   asks for it. Byte tokens of a character do not end a fused run, as in Hugging Face's tokenizers. */
 static lariat_status symbols_by_merges(merger *m, const char *word, size_t size)
 {
     const vocabulary *v = &m->t->v;
@@ -106,7 +105,7 @@ static lariat_status symbols_by_score(merger *m, const char *word, size_t size)
 
 /* --- merging --- */
 
-/* The rank of merging two neighbours and what comes of it, or NO_RANK. */
+/* The rank of merging two neighbours, and the result; or NO_RANK. */
 static int64_t find_merge(const merger *m, const char *word, const symbol *left, const symbol *right, int32_t *result)
 {
     const lariat_tokenizer *t = m->t;
@@ -203,7 +202,7 @@ static candidate heap_pop(merger *m)
     return top;
 }
 
-/* Puts a candidate behind the others of its rank. */
+/* Appends a candidate to its rank's queue. */
 static lariat_status queue_push(merger *m, int64_t rank, waiting w)
 {
     waiting_block *b = m->tails[rank] < 0 ? NULL : &m->blocks[m->tails[rank]];
@@ -231,7 +230,7 @@ static lariat_status queue_push(merger *m, int64_t rank, waiting w)
     return LARIAT_OK;
 }
 
-/* Two neighbours become a candidate, if they merge. */
+/* Adds two neighbours as a candidate, if they merge. */
 static lariat_status propose(merger *m, const char *word, int32_t left, int32_t right)
 {
     int32_t result = -1;
@@ -273,8 +272,8 @@ static void close_gaps(merger *m)
     m->n = kept;
 }
 
-/* Joins the symbol at `place` with the next one, if both are still those of the proposal: symbols only grow, so the same sum of
-   bytes says so. What that makes possible is proposed. */
+/* Merges the symbol at `place` with the next one if the candidate is not stale: symbols only grow, so an equal sum of bytes
+   means unchanged. Adds the new candidates. */
 static lariat_status join(merger *m, const char *word, int32_t place, uint32_t size, int32_t result)
 {
     symbol *left = &m->symbols[place], *right;
@@ -294,7 +293,7 @@ static lariat_status join(merger *m, const char *word, int32_t place, uint32_t s
     return propose(m, word, place, left->next);
 }
 
-/* Joins what the heap holds up to a key. */
+/* Merges the heap's candidates up to a key. */
 static lariat_status drain_heap(merger *m, const char *word, uint64_t key)
 {
     while (m->n_heap && m->heap[0].key <= key) {
@@ -330,7 +329,7 @@ static int compare_places(const void *a, const void *b)
     return (left->place > right->place) - (left->place < right->place);
 }
 
-/* Those that wait for a rank, from left to right; they joined the queue in almost this order. */
+/* A rank's queue, sorted from left to right; it is almost sorted already. */
 static lariat_status take_turn(merger *m, int64_t rank, int64_t *n)
 {
     bool sorted = true;
@@ -350,11 +349,11 @@ static lariat_status take_turn(merger *m, int64_t rank, int64_t *n)
     return LARIAT_OK;
 }
 
-/* Most of what a join makes possible ranks later and waits in a queue; the rest comes before the next of the turn, by the
-   heap. */
+/* Most new candidates have later ranks and go into queues; the others are merged from the heap before the next one of this
+   rank. */
 static lariat_status merge_by_rank(merger *m, const char *word)
 {
-    enum { AHEAD = 8 }; /* joins for which memory is asked beforehand */
+    enum { AHEAD = 8 }; /* prefetch distance, in merges */
     size_t bytes = m->t->n_ranks * sizeof *m->heads;
 
     m->heads = m->heads ? m->heads : malloc(bytes);
@@ -385,7 +384,7 @@ static lariat_status merge_by_rank(merger *m, const char *word)
 
 /* --- ids of what is left --- */
 
-/* By score: what is not a token becomes the tokens of its bytes, or one unknown token a run. */
+/* By score: a symbol without a token becomes the tokens of its bytes, or one unknown token a run. */
 static lariat_status emit_by_score(merger *m, const char *word, id_list *ids)
 {
     const vocabulary *v = &m->t->v;

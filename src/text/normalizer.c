@@ -1,5 +1,5 @@
-/* Normalization. Only what changes nothing but spaces is here: a file that asks for Unicode normal forms or case folding is
-   refused by its reader.
+/* Normalization of spaces and literal replacements. A file that asks for Unicode normal forms or case folding is refused by
+   its reader.
    Rests on buffer.c and tables.c. Read on in encode.c. */
 #include "text/normalizer.h"
 
@@ -56,7 +56,7 @@ static size_t unit_size(const lariat_tokenizer *t, const char *text, size_t size
     return user ? user->size : (size_t)utf8_length(text);
 }
 
-/* SentencePiece with the identity as its table of characters: a space in front, runs of spaces made one, spaces marked. */
+/* SentencePiece with the identity table: adds the dummy prefix, collapses runs of spaces, marks spaces. */
 static lariat_status normalize_by_score(const lariat_tokenizer *t, const char *text, size_t size, buffer *out)
 {
     const vocabulary *v = &t->v;

@@ -1,5 +1,5 @@
-/* Cutting text into words, depth first: a piece that a step cuts off goes through the steps behind it at once, so that no list
-   of pieces is ever held.
+/* Splitting text into words, depth first: each piece passes through the following steps at once, so no list of pieces is
+   kept.
    Rests on expression.c. Read on in merge.c, where words become ids. */
 #include "text/pretokenizer.h"
 
@@ -29,7 +29,7 @@ void splitter_close(splitter *s)
 
 static lariat_status next_step(splitter *s, int step, const char *text, size_t size, bool first);
 
-/* Where the word ends that begins text: before the first space mark behind another character. */
+/* The length of the first word: up to the first space mark after another character. */
 static size_t word_before_space(const char *text, size_t size)
 {
     bool marks = true; /* only space marks so far */
@@ -45,7 +45,7 @@ static size_t word_before_space(const char *text, size_t size)
     return size;
 }
 
-/* A word of the file's own steps. Where no token reaches across a space it may be cut there, which costs nothing but time. */
+/* A word of the file's steps. Where no token spans a space it is split there too, which changes only the time. */
 static lariat_status take_word(splitter *s, const char *text, size_t size)
 {
     while (s->t->words_end_at_space && size) {
@@ -57,11 +57,11 @@ static lariat_status take_word(splitter *s, const char *text, size_t size)
     return size ? merge_word(&s->merger, text, size, &s->ids) : LARIAT_OK;
 }
 
-/* Cuts at every match: matches and the gaps between them are pieces, as far as the step keeps them. */
+/* Splits at every match: matches and gaps are pieces, as far as the step keeps them. */
 static lariat_status split_at_matches(splitter *s, int step, const char *text, size_t size, bool first)
 {
     const split_step *how = &s->t->v.steps[step];
-    size_t from = 0, done = 0; /* where to search, and what has been handed on */
+    size_t from = 0, done = 0; /* start of the search, and end of the passed pieces */
     bool found = true;
 
     while (from <= size) {
@@ -78,13 +78,13 @@ static lariat_status split_at_matches(splitter *s, int step, const char *text, s
             TRY(next_step(s, step + 1, text + start, end - start, first && start == 0));
         }
         done = end;
-        /* An empty match cuts and goes on behind the next character. */
+        /* An empty match splits; the search continues after the next character. */
         from = end > start ? end : end < size ? end + (size_t)utf8_length(text + end) : size + 1;
     }
     return LARIAT_OK;
 }
 
-/* Puts `before` in front of the text, unless it is there, and spaces become `space`. The result is in the scratch buffer. */
+/* Prepends `before` unless the text begins with it, and replaces spaces by `space`. The result is in the scratch buffer. */
 static lariat_status rewrite(splitter *s, const char *text, size_t size, const char *before, const char *space,
                              size_t space_size)
 {

@@ -1,6 +1,6 @@
-/* Reading a SentencePiece model: a protocol buffer of pieces (1), how it was trained (2) and how it normalizes (3).
-   Rests on vocabulary.c. Field numbers and defaults are those of sentencepiece_model.proto.
-   Read on in merge.c ("by score") and normalizer.c, which do with text what these numbers say. */
+/* Reading a SentencePiece model: a protocol buffer of pieces (1), the trainer's settings (2) and the normalizer's (3).
+   Rests on vocabulary.c. Field numbers and defaults are those of sentencepiece_model.proto. Read on in merge.c ("by score")
+   and normalizer.c, which apply these settings. */
 #include "text/sentencepiece.h"
 
 #include "base/file.h"
@@ -12,7 +12,7 @@ enum { MODEL_BPE = 2, MODEL_MAX_BYTES = 64 << 20 };
 enum { PIECE_NORMAL = 1, PIECE_UNKNOWN, PIECE_CONTROL, PIECE_USER, PIECE_UNUSED, PIECE_BYTE };
 enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
-/* A field of a message: its number, and what it holds. */
+/* A field of a message. */
 typedef struct field {
     uint64_t number, value; /* value: VARINT, 32, 64 */
     const unsigned char *data;
@@ -94,7 +94,7 @@ static message inside(const message *m, const field *f)
 
 typedef struct trainer {
     uint64_t model_type, byte_fallback, suffix;
-    field unknown_surface, bos, eos; /* data NULL: not said */
+    field unknown_surface, bos, eos; /* data NULL: not given */
 } trainer;
 
 static lariat_status read_trainer(message m, trainer *out)
@@ -210,7 +210,7 @@ static lariat_status read_piece(message m, vocabulary *v)
     return set_piece(&m, v, &text, score, type);
 }
 
-/* A text that the trainer's settings give, or its default. */
+/* A text of the trainer's settings, or its default. */
 static lariat_status text_or(vocabulary *v, const field *f, const char *otherwise, const char **out)
 {
     return f->data ? vocabulary_text(v, (const char *)f->data, f->size, out)
@@ -245,7 +245,7 @@ static lariat_status finish(const message *m, vocabulary *v, const trainer *t)
     if (v->unknown < 0) {
         return damaged(m, "there is no unknown piece");
     }
-    /* Nothing looks for the unknown piece in text; it decodes to its surface. */
+    /* The unknown piece is never found in text; it decodes to its surface. */
     unknown = &v->tokens[v->unknown];
     TRY(text_or(v, &t->unknown_surface, unknown_surface, &unknown->text));
     unknown->size = (uint32_t)strlen(unknown->text);
@@ -263,7 +263,7 @@ lariat_status sentencepiece_parse(const char *path, const unsigned char *data, s
     field f;
 
     v->dummy_prefix = v->remove_extra_spaces = v->escape_spaces = true;
-    v->id_limit = MAX_TOKENS; /* ids are places: each costs the file some bytes */
+    v->id_limit = MAX_TOKENS; /* ids are indices: each one takes bytes in the file */
     while (m.at < m.end) {
         TRY(read_field(&m, &f));
         if (f.wire != WIRE_BYTES) {

@@ -1,6 +1,5 @@
-/* Hash tables with open addressing, at most half full, and a sorted list for prefixes.
-   Rests on vocabulary.c.
-   Read on in merge.c, which asks the tables, and encode.c, which asks the prefixes. */
+/* Hash tables with open addressing, at most half full, and a sorted list of prefixes.
+   Rests on vocabulary.c. Read on in merge.c and encode.c, which use them. */
 #include "text/tables.h"
 
 #include "text/hash.h"
@@ -129,7 +128,7 @@ lariat_status prefix_set_add(prefix_set *s, const char *text, uint32_t size, int
     unsigned char first = size ? (unsigned char)*text : 0;
 
     if (size == 0) {
-        return LARIAT_OK; /* an empty text is found nowhere */
+        return LARIAT_OK; /* an empty text is never found */
     }
     GROW(s->list, s->capacity, s->n + 1);
     s->list[s->n++] = (prefix){ .text = text, .size = size, .value = value };
@@ -172,7 +171,8 @@ void prefix_set_free(prefix_set *s)
     *s = (prefix_set){ 0 };
 }
 
-/* The first of [low, high) whose byte at `depth` is at least `byte`; all of them agree before it, the ended ones come first. */
+/* The first of [low, high) whose byte at `depth` is at least `byte`; all have the same bytes before `depth`, texts of that
+   length sort first. */
 static int64_t bound(const prefix_set *s, int64_t low, int64_t high, uint32_t depth, unsigned byte)
 {
     while (low < high) {

@@ -1,6 +1,5 @@
-/* Building a tokenizer from a vocabulary: checks, tables, and what its chat template is.
-   Rests on vocabulary.h, tables.h and chat.h.
-   Read on in encode.c. */
+/* Building a tokenizer from a vocabulary: checks, tables, the chat template.
+   Rests on vocabulary.h, tables.h and chat_template.h. Read on in encode.c. */
 #include "text/tokenizer.h"
 
 #include "text/normalizer.h"
@@ -46,7 +45,7 @@ static lariat_status check_ids(const vocabulary *v)
     return LARIAT_OK;
 }
 
-/* Steps behind one that rewrites text would see the rewritten text: nobody publishes that. */
+/* Refuses steps after one that rewrites text: not published anywhere. */
 static lariat_status check_steps(const vocabulary *v)
 {
     for (int i = 0; i < v->n_steps; i++) {
@@ -58,8 +57,7 @@ static lariat_status check_steps(const vocabulary *v)
     return LARIAT_OK;
 }
 
-/* Does no token have a space mark behind another character? And is the mark itself a token, so that it ends a run of unknown
-   ones? */
+/* Has no token a space mark after another character, and is the mark itself a token, which ends a run of unknown characters? */
 static bool words_end_at_space(const lariat_tokenizer *t)
 {
     const vocabulary *v = &t->v;
@@ -146,7 +144,7 @@ static lariat_status build_added(lariat_tokenizer *t)
     return prefix_set_finish(&t->added_normalized);
 }
 
-/* What every token decodes to. */
+/* Computes the decoded text of every token. */
 static lariat_status build_shown(vocabulary *v)
 {
     buffer text = { 0 }, other = { 0 };
@@ -211,7 +209,7 @@ static lariat_status build_tables(lariat_tokenizer *t)
     return chat_recognize(v, &t->chat);
 }
 
-/* Tokens by which the templates end a turn, if the vocabulary has them. */
+/* Adds the end-of-turn tokens of the templates, if the vocabulary has them. */
 static lariat_status add_turn_ends(lariat_tokenizer *t)
 {
     static const char *const llama3[] = { "<|eot_id|>", "<|eom_id|>", NULL }, *const chatml[] = { "<|im_end|>", NULL };

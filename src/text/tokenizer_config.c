@@ -1,6 +1,5 @@
-/* The small files beside a tokenizer, as Hugging Face's library reads them. None has to be there.
-   Rests on base/json_part.h.
-   Read on in vocabulary.h for what they set, and chat.c for what becomes of the template. */
+/* The configuration files beside a tokenizer, all optional, as Hugging Face's library reads them.
+   Rests on base/json_part.h. Read on in vocabulary.h, and chat_template.c for the template. */
 #include "text/tokenizer_config.h"
 
 #include "base/file.h"
@@ -19,7 +18,7 @@ typedef struct config_file {
     vocabulary *v;
 } config_file;
 
-/* The text of a token: "text" or {"content": "text", ...}; NULL if it is not given. */
+/* The text of a token: "text" or {"content": "text", ...}; NULL: not given. */
 static const char *token_text(const json_t *o)
 {
     return json_is_object(o) ? json_string_value(json_object_get(o, "content")) : json_string_value(o);
@@ -47,7 +46,7 @@ static lariat_status read_named(const json_t *root, vocabulary *v)
     return eos ? set_eos(v, vocabulary_find(v, eos)) : LARIAT_OK;
 }
 
-/* A token that a file beside the tokenizer adds to it, or describes once more. */
+/* Adds a token of a configuration file, or merges its second description. */
 static lariat_status add_token(vocabulary *v, const char *path, int64_t id, const char *content, const json_t *o)
 {
     bool known = vocabulary_has(v, id), single_word = false;
@@ -68,7 +67,7 @@ static lariat_status add_token(vocabulary *v, const char *path, int64_t id, cons
     if (single_word) {
         return fail(LARIAT_UNSUPPORTED, "%s: token \"%.64s\": single_word is not supported", path, content);
     }
-    a.normalized = a.normalized && !v->by_score; /* SentencePiece normalizes for itself */
+    a.normalized = a.normalized && !v->by_score; /* SentencePiece has its own normalization */
     if (!known) {
         lariat_status status = vocabulary_set(v, id, content, a.size, TOKEN_CONTROL);
         if (status != LARIAT_OK) {
@@ -137,7 +136,7 @@ static lariat_status read_tokenizer_config(config_file *f)
     TRY(json_each(f->path, &f->added, '{', read_added, f));
     TRY(read_named(f->root, f->v));
     if (class && strncmp(class, "LlamaTokenizer", 14) == 0) {
-        f->v->adds_bos = true; /* unless the next line finds otherwise */
+        f->v->adds_bos = true; /* default of the next line */
     }
     TRY(json_flag(f->root, f->path, "add_bos_token", false, &f->v->adds_bos));
     return read_template(f->root, f->v);

@@ -1,6 +1,5 @@
-/* Opening the tokenizer of a model, whatever file it is in.
-   Rests on text/ and on gguf_vocabulary.c.
-   Read on in text/tokenizer.c (tokenizer_build). */
+/* Opening the tokenizer of a model, from any kind of file.
+   Rests on text/ and on gguf_vocabulary.c. Read on in text/tokenizer.c (tokenizer_build). */
 #include "base/file.h"
 #include "base/strings.h"
 #include "text/gguf_vocabulary.h"
@@ -23,7 +22,7 @@ static lariat_status read_gguf(const char *path, vocabulary *v)
     return status;
 }
 
-/* One of the two files, with what its folder says besides. */
+/* tokenizer.json or tokenizer.model, and the configuration files of its folder. */
 static lariat_status read_file(const char *path, vocabulary *v)
 {
     char *folder = path_folder(path);
@@ -58,7 +57,7 @@ static lariat_status read_folder(const char *folder, vocabulary *v)
     return fail(LARIAT_UNSUPPORTED, "%s: has neither tokenizer.json nor tokenizer.model", folder);
 }
 
-/* The folder of a .safetensors file is where its tokenizer lies. */
+/* Reads the tokenizer in the folder of a .safetensors file. */
 static lariat_status read_beside(const char *path, vocabulary *v)
 {
     char *folder = path_folder(path);

@@ -1,7 +1,7 @@
 /* Reading tokenizer.json into a vocabulary. The names are those of the file: model, added_tokens, normalizer, pre_tokenizer,
-   post_processor, decoder. Truncation and padding are settings of training that generation does not apply, here as at Hugging
-   Face.
-   Rests on base/json_part.h. Read on in vocabulary.h, which says what the fields come to mean. */
+   post_processor, decoder. Truncation and padding are settings of training that generation does not apply, here as at
+   Hugging Face.
+   Rests on base/json_part.h. Read on in vocabulary.h, which documents the resulting fields. */
 #include "text/tokenizer_json.h"
 
 #include "base/file.h"
@@ -19,7 +19,7 @@ typedef struct reader {
     vocabulary *v;
     json_part added;       /* added_tokens */
     const json_t *vocab;   /* of the model */
-    int64_t next;          /* id of the next added token that the model lacks */
+    int64_t next;          /* id of the next added token that is not in the model's vocabulary */
     bool decodes_bytes;    /* decoder: ByteFallback */
     bool fused;            /* decoder: Fuse */
 } reader;
@@ -249,7 +249,7 @@ static lariat_status read_strip(reader *r, const json_t *o)
     return LARIAT_OK;
 }
 
-/* A list of decoders is done token by token up to Fuse, so replacements must come before what they would otherwise see. */
+/* Decoders up to Fuse run token by token, so replacements must precede the decoders whose output they would otherwise see. */
 static lariat_status one_decoder(reader *r, const json_t *o)
 {
     const char *type = type_of(o), *pattern, *content = NULL;
@@ -310,7 +310,7 @@ static lariat_status read_vocab(reader *r, const json_t *vocab)
             status = append_alphabet_bytes(&bytes, text, strlen(text), &all);
         }
         if (status == LARIAT_OK) {
-            /* In a byte-level vocabulary a token with other characters than the alphabet's comes of no text. */
+            /* In a byte-level vocabulary a token with characters outside the alphabet is never produced from text. */
             status = set_token(r, json_integer_value(id), all ? bytes.data : text, all ? bytes.size : strlen(text),
                                all || !r->v->byte_level ? TOKEN_NORMAL : TOKEN_CONTROL);
         }
@@ -329,7 +329,7 @@ static int32_t id_of(const json_t *vocab, const char *text)
     return json_is_integer(id) ? (int32_t)json_integer_value(id) : -1;
 }
 
-/* The two parts of a merge: a pair, or one string with one space between them, which is copied into `line` and cut there. */
+/* The two tokens of a merge: a pair, or one string with a space between them, copied into `line` and split. */
 static lariat_status merge_parts(const reader *r, const json_t *o, size_t i, buffer *line, const char **left,
                                  const char **right)
 {
@@ -362,7 +362,7 @@ static lariat_status read_merges(reader *r, const json_t *merges, const json_t *
         const char *left = NULL, *right = NULL;
         int32_t ids[3];
         if (json_is_string(o) && strncmp(json_string_value(o), "#version", 8) == 0) {
-            continue; /* the first line of a merges.txt that was taken over */
+            continue; /* the header line of a merges.txt */
         }
         joined.size = 0;
         status = merge_parts(r, o, i, &line, &left, &right);
@@ -393,7 +393,7 @@ static lariat_status read_merges(reader *r, const json_t *merges, const json_t *
     return status;
 }
 
-/* Which tokens stand for single bytes, in encoding and in decoding. */
+/* Finds the byte tokens, for encoding and decoding. */
 static void find_bytes(reader *r)
 {
     vocabulary *v = r->v;
@@ -407,7 +407,7 @@ static void find_bytes(reader *r)
             }
             continue;
         }
-        /* Encoding looks for capital digits only, decoding takes both. */
+        /* Encoding accepts capital hex digits only, decoding both. */
         if (byte >= 0 && t->kind == TOKEN_NORMAL && !strpbrk(t->text, "abcdef")) {
             v->byte_ids[byte] = (int32_t)id;
         }
@@ -415,7 +415,7 @@ static void find_bytes(reader *r)
     }
 }
 
-/* What would change ids and is not done here. */
+/* Refuses settings that would change ids and are not implemented. */
 static lariat_status check_model(const reader *r, const json_t *model)
 {
     static const char *const affixes[] = { "continuing_subword_prefix", "end_of_word_suffix" };
@@ -493,7 +493,7 @@ static lariat_status read_added(void *user, const char *key, const json_t *o)
         return fail(LARIAT_UNSUPPORTED, "%s: added token \"%.64s\": single_word is not supported", r->path, content);
     }
     if (id_of(r->vocab, content) < 0) {
-        /* Hugging Face numbers those that the model lacks in their order, whatever the file says. */
+        /* Hugging Face numbers added tokens outside the model's vocabulary in order, ignoring the file's ids. */
         if (id != r->next++) {
             return fail(LARIAT_BAD_MODEL, "%s: added token \"%.64s\" has id %lld, its place gives it %lld" FETCH_AGAIN, r->path,
                         content, (long long)id, (long long)r->next - 1);

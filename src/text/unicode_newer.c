@@ -1,6 +1,6 @@
-/* Characters that Unicode 15, 15.1 and 16 gave a general category, in order of their code points.
-   Rests on the Unicode character database (DerivedGeneralCategory of 14.0 and of 16.0 compared).
-   Read on in expression.c, which adds them to \p{...}. */
+/* Characters added by Unicode 15, 15.1 and 16, with their general categories, by code point.
+   Rests on the Unicode character database (DerivedGeneralCategory of 14.0 and of 16.0 compared). Read on in expression.c,
+   which adds them to \p{...}. */
 #include "text/unicode_newer.h"
 
 const unicode_range unicode_newer[] = {

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* How many bytes a first byte announces (0: none begins so), and the range of its second byte. */
+/* The length of a character by its first byte (0: invalid), and the range of its second byte. */
 static int announced(unsigned char first, unsigned char *low, unsigned char *high)
 {
     *low = 0x80;
@@ -71,7 +71,7 @@ int utf8_length(const char *text)
     return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
 }
 
-/* Bytes from `at` on that are well-formed. */
+/* Length of the well-formed text from `at` on. */
 static size_t valid_stretch(const char *text, size_t at, size_t size)
 {
     size_t i = at;

@@ -1,6 +1,6 @@
 /* Filling a vocabulary, and the alphabet of byte-level ones.
-   Rests on buffer.c for growth; strings live in blocks that are freed together.
-   Read on in tokenizer_json.c and sentencepiece.c (who fills it), tables.c (what becomes of it). */
+   Rests on buffer.c for growth; strings are stored in blocks that are freed together. Read on in tokenizer_json.c and
+   sentencepiece.c (readers), tables.c (lookup). */
 #include "text/vocabulary.h"
 
 #include "text/hash.h"
@@ -13,7 +13,7 @@
 const char expression_gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 const char expression_llama3[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
                                  " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-/* Hugging Face's Digits asks Rust's library, which knows the numbers of Unicode 17 as well. */
+/* Hugging Face's Digits uses Rust's tables, which include Unicode 17. */
 #define NUMBER "[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]"
 const char expression_digit[] = NUMBER, expression_digits[] = NUMBER "+";
 
@@ -130,7 +130,7 @@ static text_slot *index_find(const vocabulary *v, const text_index *x, is_text_f
     return NULL;
 }
 
-/* One text stands once, for the least of its values. */
+/* Adds a text once, with the smallest of its values. */
 static lariat_status index_add(const vocabulary *v, text_index *x, is_text_fn is, const char *text, size_t size, int32_t value)
 {
     text_slot *known = index_find(v, x, is, text, size);
@@ -275,13 +275,13 @@ int byte_of_text(const char *text, size_t size)
     return high && low ? (int)((high - digits) % 16 * 16 + (low - digits) % 16) : -1;
 }
 
-/* Bytes that stand for themselves in the alphabet: the printable ones of Latin-1. */
+/* Does the byte represent itself in the alphabet? True for printable Latin-1. */
 static bool alphabet_is_plain(int byte)
 {
     return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
 }
 
-/* The byte for which a character stands, or -1: the others were numbered from U+0100 in their order. */
+/* The byte of a character, or -1: the other bytes are numbered from U+0100 in order. */
 static int alphabet_byte(int32_t code)
 {
     int32_t number = code - 0x100;

@@ -1,5 +1,5 @@
-/* A buffer of spans: taken once, filled in the order in which spans begin, never longer.
-   Rests on arena.h and clock.h. See trace.h. */
+/* A buffer of spans: allocated once, filled in order of begin.
+   Rests on arena.h and clock.h. See spans.h. */
 #include "trace/spans.h"
 
 #include <math.h>
@@ -74,19 +74,19 @@ void trace_settle(trace *t)
 
     for (; t && t->clock.of && t->settled < t->now.n; t->settled++) {
         lariat_span *s = &t->spans[t->settled];
-        /* The last to come may be the end of the pass that is under way: it has no number yet. */
+        /* The end of the current pass has no timestamp yet. */
         if (s->end < 0 || !t->clock.stamped(t->clock.of, (int64_t)s->begin, &begin) ||
             !t->clock.stamped(t->clock.of, (int64_t)s->end, &end)) {
             return;
         }
         s->begin = begin;
-        s->end = end < begin ? begin : end; /* pieces that were there before they were asked for */
+        s->end = end < begin ? begin : end; /* pieces that arrived before the request */
     }
 }
 
 void trace_align(trace *t, trace_anchor now)
 {
-    enum { SHORT_S = 1 }; /* too short for telling how the clocks differ in their pace */
+    enum { SHORT_S = 1 }; /* too short to measure the clocks' difference in rate */
     double passed = now.device - t->first.device;
     double pace = passed > SHORT_S ? (now.host - t->first.host) / passed : 1;
     int64_t kept = t->aligned;
