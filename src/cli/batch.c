@@ -1,5 +1,6 @@
-/* Continuous batching: sequences enter as others end, all open ones go on together, results leave in the order of input.
-   Rests on reply.c for how they go on. */
+/* Continuous batching: sequences start as others end, all active ones advance together, results are written in the order of
+   the input.
+   Rests on reply.c, which advances them. */
 #include "cli/batch.h"
 #include "cli/message.h"
 #include "cli/output.h"
@@ -28,13 +29,13 @@ typedef struct batch {
     const char *input;
     entry *entries;
     int64_t n, room;
-    int64_t default_context;  /* 0: not looked at yet, or each has its own */
-    int64_t entered, written; /* entries that have begun, and whose line is out */
+    int64_t default_context;  /* 0: not computed yet, or each entry has its own */
+    int64_t entered, written; /* entries that have started; whose line is written */
     int width;                /* sequences at once */
     int active;
-    reply *open[REPLIES_MOST];   /* [active] the replies that go on */
+    reply *open[REPLIES_MOST];   /* [active] */
     entry *whose[REPLIES_MOST];  /* [active] */
-    reply replies[REPLIES_MOST]; /* where they lie; a free one has no session */
+    reply replies[REPLIES_MOST]; /* storage; a free one has no session */
 } batch;
 
 /* --- reading --- */
@@ -82,7 +83,7 @@ static int read_entry(const run *r, const char *where, int64_t line, json_t *roo
     return prompt_tokens(r, json_string_value(prompt), json_string_length(prompt), &e->prompt);
 }
 
-/* The default context is found once: with it may come a warning. */
+/* Computes the default context once, since it may warn. */
 static int find_context(batch *b, const char *where, entry *e)
 {
     if (b->default_context > 0 && e->prompt.n > 0 && e->prompt.n <= b->default_context) {
@@ -149,7 +150,7 @@ static int by_context(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* Slots that the `width` longest of all sequences take together: so much is enough for any that meet. */
+/* Slots of the `width` longest sequences together: a bound for any active set. */
 static int64_t slots_of(const int64_t *longest_first, int width)
 {
     int64_t sum = 0;
@@ -159,7 +160,7 @@ static int64_t slots_of(const int64_t *longest_first, int width)
     return sum;
 }
 
-/* As many at once as memory holds, REPLIES_MOST at most. */
+/* The largest width, up to REPLIES_MOST, that fits into memory. */
 static int choose_width(batch *b, const int64_t *longest_first, slot_wish *wanted)
 {
     const options *o = b->run->options;
@@ -173,7 +174,7 @@ static int choose_width(batch *b, const int64_t *longest_first, slot_wish *wante
         if (status != LARIAT_OK && width == 1) {
             return complain_library();
         }
-        if (fits || width == 1) { /* one that does not fit is refused by the library, with its figures */
+        if (fits || width == 1) { /* a single one that does not fit is refused by the library, with figures */
             b->width = width;
             return 0;
         }
@@ -204,7 +205,7 @@ static int open_engine(batch *b)
 
 /* --- running --- */
 
-/* Lets the next entry in. *full is set where the pool of slots has no room for it at the moment. */
+/* Starts the next entry. *full: the pool of slots has no room for it now. */
 static int enter(batch *b, bool *full)
 {
     entry *e = &b->entries[b->entered];
@@ -273,7 +274,7 @@ static int make_result(entry *e, const reply *r)
     return e->result ? 0 : complain_memory("result");
 }
 
-/* Takes the reply at place i out of the batch and makes its line. */
+/* Removes reply i from the batch and makes its line. */
 static int leave(batch *b, int i)
 {
     reply *r = b->open[i];

@@ -36,15 +36,15 @@ static what_next obey(talk *t, const char *line)
     return NEXT_LINE;
 }
 
-/* A turn of which nobody sees how it went: one that was not said, or stopped, ends the talk. A signal may also have come when the
-   answer was there and its last bytes were written. */
+/* A single, non-interactive turn: a refused or interrupted one is a failure. A signal may also have arrived after the answer
+   was complete. */
 static int only_turn(talk *t, const char *line)
 {
     int rc = talk_turn(t, line, false);
     return rc == 0 && signals_interrupted() ? EXIT_INTERRUPTED : rc;
 }
 
-/* One line. *ends is set where the talk is over after it. */
+/* Handles one line. *ends: the talk is over. */
 static int take_line(talk *t, const char *line, bool interactive, bool *ends)
 {
     if (line[0] == '/') {
@@ -103,7 +103,7 @@ static int talk_by_lines(talk *t)
     return rc;
 }
 
-/* Refuses what says nothing. */
+/* Refuses a blank message. */
 static int check_said(const char *input, const char *data, size_t size)
 {
     return is_blank(data, size) ? complain("%s: holds nothing to say, give some text", input) : 0;

@@ -24,7 +24,7 @@ static void print_commands(FILE *to)
     }
 }
 
-/* One branch a subcommand: the words that may follow the option before, or all options. */
+/* One branch a subcommand: the values of the preceding option, or all options. */
 static void print_bash_command(FILE *to, command c)
 {
     fprintf(to, "    %s)\n        case $before in\n", command_texts[c].name);
@@ -73,7 +73,7 @@ static void print_bash(FILE *to)
           to);
 }
 
-/* In single quotes, without what ends them or means something to _arguments. */
+/* For single quotes: replaces characters that end them or are special to _arguments. */
 static void print_plain(FILE *to, const char *text)
 {
     for (; *text; text++) {

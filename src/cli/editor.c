@@ -1,5 +1,5 @@
 /* Reading lines with libedit, or with getline.
-   Rests on libedit taking each character from a function of ours, so that Ctrl-C ends a line without a handler of its own. */
+   Rests on libedit reading characters through our function, so that Ctrl-C ends a line without another handler. */
 #include "cli/editor.h"
 #include "cli/folders.h"
 #include "cli/input.h"
@@ -19,7 +19,7 @@ enum { HISTORY_LINES = 1000 };
 struct editor {
     EditLine *edit; /* NULL: from a pipe */
     History *history;
-    char *history_path; /* NULL: nowhere to keep it */
+    char *history_path; /* NULL: not kept */
     char *line;
     size_t room;
     bool begun; /* the first line has been read */
@@ -32,7 +32,7 @@ static char *prompt(EditLine *edit)
     return sign;
 }
 
-/* One character from the terminal; -1 where a signal came, which ends the line. Bytes that are no character are skipped. */
+/* Reads one character from the terminal; -1: a signal, which ends the line. Invalid bytes are skipped. */
 static int read_character(EditLine *edit, wchar_t *out)
 {
     (void)edit;
@@ -105,7 +105,7 @@ bool editor_is_interactive(const editor *e)
     return e->edit != NULL;
 }
 
-/* Kept after each line: a talk may end in any way. */
+/* Saved after each line, since a talk may end abruptly. */
 static void remember(editor *e, const char *line)
 {
     HistEvent event;

@@ -1,4 +1,4 @@
-/* Folders that are made where they are not there.
+/* Paths of the user's files, and creating folders.
    Rests on mkdir. */
 #include "cli/folders.h"
 
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Makes every folder on the way to a file. What cannot be made shows when the file is opened. */
+/* Makes every folder of a file's path. A failure shows when the file is opened. */
 static void make_folders(char *path, mode_t mode)
 {
     for (char *c = path + 1; *c; c++) {
@@ -25,7 +25,7 @@ char *user_file(const char *variable, const char *otherwise, const char *name)
     const char *home = getenv("HOME");
     char *path = NULL;
     int n = -1;
-    if (folder && folder[0] == '/') { /* the specification: relative ones are invalid and to be ignored */
+    if (folder && folder[0] == '/') { /* by the specification relative ones are invalid and ignored */
         n = asprintf(&path, "%s/lariat/%s", folder, name);
     } else if (home && home[0] == '/') {
         n = asprintf(&path, "%s/%s/lariat/%s", home, otherwise, name);

@@ -10,7 +10,7 @@
 
 enum { WIDTH = 100, INDENT = 28 };
 
-/* Words from column `column` on, in lines of WIDTH that begin at `indent`. */
+/* Prints words from column `column` on, in lines of WIDTH indented by `indent`. */
 static void print_words(const char *text, int column, int indent)
 {
     while (*text) {

@@ -1,5 +1,5 @@
 /* Reading texts, ids and lines.
-   Rests on stdio. Read on in run.c for what becomes of them. */
+   Rests on stdio. Read on in run.c. */
 #include "cli/input.h"
 #include "cli/message.h"
 
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A text of 1 GiB is some 250 million tokens: more than any context; whoever gives one has named the wrong file. */
+/* A text of 1 GiB is about 250 million tokens, more than any context: certainly the wrong file. */
 static const size_t most_bytes = (size_t)1 << 30;
 enum { FIRST_BYTES = 65536, FIRST_IDS = 1024, SHOWN = 24 };
 
@@ -37,7 +37,7 @@ size_t mark_size(const char *data, size_t size)
     return size >= length && memcmp(data, mark, length) == 0 ? length : 0;
 }
 
-/* What some editors save by default. Without a mark it shows by its zeros. */
+/* Detects UTF-16 and UTF-32, the default of some editors; without a mark by their zero bytes. */
 static const char *wide_encoding(const char *data, size_t size)
 {
     if (size >= 4 && (memcmp(data, "\xFF\xFE\0\0", 4) == 0 || memcmp(data, "\0\0\xFE\xFF", 4) == 0)) {
@@ -55,7 +55,7 @@ int check_text(const char *input, const char *data, size_t size)
     return memchr(data, 0, size) ? complain("%s: holds zero bytes, so it is not a text, convert it to text first", input) : 0;
 }
 
-/* Not getline, which asks for memory as long as no line ends and says neither that it found none nor why it ended. */
+/* Not getline: it allocates without bound until a newline, and does not report why it failed. */
 int next_line(FILE *lines, const char *input, line_buffer *line, bool *more)
 {
     int c = 0;
@@ -87,7 +87,7 @@ int next_line(FILE *lines, const char *input, line_buffer *line, bool *more)
     return check_text(input, line->data, line->size);
 }
 
-/* A text without the mark that may stand before it; takes `data` over. */
+/* Keeps `data`, without a byte-order mark, as *out. */
 static int keep_text(const char *path, char *data, size_t size, text *out)
 {
     size_t mark = mark_size(data, size);
@@ -177,7 +177,7 @@ bool is_blank(const char *data, size_t size)
     return true;
 }
 
-/* The number at data[*at], which moves behind it; -1 if there is none or it leaves int32. */
+/* Parses the number at data[*at] and advances *at; -1: none, or out of int32. */
 static int64_t take_number(const text *from, size_t *at)
 {
     int64_t value = 0;

@@ -1,5 +1,5 @@
-/* lariat inspect: what a model is, and what it needs.
-   Rests on lariat_inspect and lariat_plan_make: no weight is touched. */
+/* lariat inspect: a model's description and its memory.
+   Rests on lariat_inspect and lariat_plan_make: no weight is read. */
 #include "cli/commands.h"
 #include "cli/message.h"
 #include "cli/output.h"
@@ -12,7 +12,7 @@
 
 enum { SHAPE_MOST = 96 };
 
-/* All that is told about a model. */
+/* The description of a model. */
 typedef struct findings {
     const lariat_inspection *inspection;
     const lariat_model_info *model;
@@ -154,7 +154,7 @@ static int tell(findings *f)
     if (status != LARIAT_OK) {
         f->tokenizer = NULL;
         if (status != LARIAT_UNSUPPORTED) {
-            warn("%s", lariat_error()); /* the rest of the model can still be told about */
+            warn("%s", lariat_error()); /* the rest is still described */
         }
     }
     int rc = o->json ? print_json(f) : print_text(f);

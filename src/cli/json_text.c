@@ -1,4 +1,4 @@
-/* Making bytes fit for JSON.
+/* Making bytes valid for JSON.
    Rests on the definition of UTF-8 (RFC 3629). */
 #include "cli/json_text.h"
 
@@ -14,7 +14,7 @@ static bool is_tail(unsigned char c)
     return (c & 0xC0) == 0x80;
 }
 
-/* Bytes of the character that begins here, 0 if none does. */
+/* Bytes of the character at s, 0: invalid. */
 static size_t character(const unsigned char *s, size_t left)
 {
     if (s[0] < 0x80) {

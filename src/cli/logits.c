@@ -7,10 +7,10 @@
 
 #include <stdlib.h>
 
-/* Where the rows go. */
+/* The destination of rows. */
 typedef struct logit_file {
     lariat_tensor_file *file;
-    int64_t first_row; /* positions before it are not written */
+    int64_t first_row; /* rows before it are not written */
     int32_t vocab;
 } logit_file;
 

@@ -1,5 +1,5 @@
-/* The program: a command line goes in, a subcommand is run, its exit status comes out (0; 1 with a line that says why; 2 for
-   the command line; 130 for Ctrl-C, 143 for SIGTERM; 141 where nobody reads its output any more).
+/* The program: parses the command line and runs the subcommand. Exit status: 0; 1 after a message; 2 for the command line;
+   130 for Ctrl-C; 143 for SIGTERM; 141 for a closed pipe.
    Rests on the public interface of the library. Read on in options.h, then in generate.c. */
 #include "cli/commands.h"
 #include "cli/help.h"
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Characters are UTF-8 also where the environment says nothing; numbers stay as they are written in C. */
+/* Sets UTF-8 also without a locale in the environment; numbers keep C's format. */
 static void choose_characters(void)
 {
     if (!setlocale(LC_CTYPE, "") || strcmp(nl_langinfo(CODESET), "UTF-8") != 0) {

@@ -1,11 +1,10 @@
-/* The manual page, in roff with the man macros.
-   Rests on the tables of options.c, so that it cannot disagree with the program. */
+/* The manual page, in roff with the man macros, generated from the tables of options.c. */
 #include "cli/help.h"
 #include "lariat/status.h"
 
 #include <ctype.h>
 
-/* Text in which nothing is a command to roff. */
+/* Prints text with roff's special characters escaped. */
 static void print_text(FILE *to, const char *text)
 {
     bool line_begins = true;

@@ -1,5 +1,5 @@
 /* One line on standard error.
-   Rests on status.h. Read on in main.c for who exits with what. */
+   Rests on status.h. */
 #include "cli/message.h"
 #include "cli/options.h"
 #include "cli/terminal.h"

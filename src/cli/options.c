@@ -15,14 +15,14 @@ enum {
     BENCH = BIT(BENCH),
     HELP = BIT(HELP),
     REPLIES = GENERATE | CHAT,
-    RUNS = GENERATE | CHAT | LOGITS | PERPLEXITY, /* those that open one ring and end with its figures */
+    RUNS = GENERATE | CHAT | LOGITS | PERPLEXITY, /* open one ring and end with its figures */
     RINGS = RUNS | BENCH,
     PLANS = RINGS | INSPECT,
     MODELS = PLANS | TOKENIZE,
     ALL = MODELS | HELP
 };
 
-/* Keeps a typing mistake from becoming a request; other bounds are the library's own. */
+/* Catches typing mistakes; other bounds are the library's. */
 #define TOKENS_MOST 1099511627776.0 /* 2^40 */
 
 const option option_table[] = {

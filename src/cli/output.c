@@ -15,20 +15,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINE_MOST = 1024 }; /* bytes that new_file_format puts at once */
+enum { LINE_MOST = 1024 }; /* most bytes of a new_file_format */
 
-/* The end of a run for which nothing is to be said: a reader that has seen enough, a signal that broke off the writing. 0:
-   neither. */
+/* The exit status of a run that ends without a message: a closed pipe, or a signal during the write. 0: neither. */
 static int ended_silently(void)
 {
     return errno == EPIPE ? EXIT_READER_GONE : errno == EINTR && signals_end_run() ? EXIT_INTERRUPTED : 0;
 }
 
-/* Standard output did not take everything. */
+/* Reports that a write to standard output failed. */
 static int refused(void)
 {
     if (errno == EINTR && signals_interrupted() && !signals_end_run()) {
-        clearerr(stdout); /* the rest of an answer that was stopped is not wanted; the next one is */
+        clearerr(stdout); /* the rest of the stopped answer is dropped, the next one is written */
         return 0;
     }
     int silent = ended_silently();
@@ -77,7 +76,7 @@ static int write_all(int file, const char *path, const char *text, size_t size)
     return 0;
 }
 
-/* Is there something of that name that no file can take the place of? */
+/* Does the path exist and is not a regular file? */
 static bool is_special(const char *path, mode_t *mode)
 {
     struct stat now;
@@ -86,7 +85,8 @@ static bool is_special(const char *path, mode_t *mode)
     return special;
 }
 
-/* A new file in the same folder, for the caller to unlink or to move to `path`; its name is for free(). -1: said why not. */
+/* Creates a temporary file in the same folder, which the caller unlinks or renames; *name is allocated. -1: failed, with a
+   message. */
 static int create_beside(const char *path, char **name)
 {
     char *beside;
@@ -108,7 +108,7 @@ int check_place(const char *path)
 {
     mode_t mode;
     if (is_special(path, &mode)) {
-        if (!S_ISDIR(mode) && access(path, W_OK) == 0) { /* not opened: a pipe would wait for its reader */
+        if (!S_ISDIR(mode) && access(path, W_OK) == 0) { /* not opened: opening a pipe would wait for its reader */
             return 0;
         }
         return complain("%s: cannot write: %s, choose another file", path, strerror(S_ISDIR(mode) ? EISDIR : errno));
@@ -163,10 +163,10 @@ void new_file_format(new_file *f, const char *format, ...)
     new_file_bytes(f, line, n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
 }
 
-/* Gives the file, which is whole, its name. */
+/* Renames the complete file. */
 static int name_file(const new_file *f)
 {
-    mode_t mask = umask(0); /* mkostemp gives 0600; a result gets what any new file gets */
+    mode_t mask = umask(0); /* mkostemp gives 0600; a result gets the mode of any new file */
     umask(mask);
     return fchmod(f->file, 0666 & ~mask) == 0 && fsync(f->file) == 0 && rename(f->beside, f->path) == 0 ? 0
                                                                                                        : cannot_write(f->path);

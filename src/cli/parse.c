@@ -1,5 +1,5 @@
-/* From a command line to options: defaults, then the environment, then what was typed.
-   Rests on the table in options.c. What a value may be is in values.c. Read on in main.c. */
+/* Parsing the command line: defaults, then the environment, then the arguments.
+   Rests on the table in options.c, and values.c for values. Read on in main.c. */
 #include "cli/message.h"
 #include "cli/options.h"
 #include "cli/values.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_MOST = 64 }; /* bytes of a name that are compared for likeness */
+enum { NAME_MOST = 64 }; /* bytes of a name that are compared for similarity */
 
 command command_from_name(const char *name)
 {
@@ -50,20 +50,20 @@ static int edits(const char *a, const char *b)
     return row[n];
 }
 
-/* More edits than this and a name is another word, not a slip: one, and one more for every four letters typed. */
+/* Most edits of a typing mistake: one, and one more for every four letters typed. */
 static int edits_of_a_slip(const char *typed)
 {
     return 1 + (int)strnlen(typed, NAME_MOST) / 4;
 }
 
-/* As edits, but a name that was begun, or carried on, is nearer than any slip: "temperature" for "temp". */
+/* Like edits, but a prefix or an extension of a name counts as one edit: "temperature" for "temp". */
 static int name_edits(const char *typed, const char *name)
 {
     size_t a = strlen(typed), b = strlen(name), shared = a < b ? a : b;
     return shared >= 3 && a != b && strncmp(typed, name, shared) == 0 ? 1 : edits(typed, name);
 }
 
-/* A single letter is as near to its capital as a name is to itself, and next to names that begin with it. */
+/* A single letter: no edits to the other case of an option's letter, one to names that begin with it. */
 static int letter_edits(char typed, const option *o)
 {
     return tolower((unsigned char)typed) == o->letter ? 0 : typed == o->name[0] ? 1 : 2;
@@ -145,8 +145,8 @@ static bool is_named(const option *o, const char *name, size_t size, bool by_let
     return by_letter ? size == 1 && o->letter == name[0] : strlen(o->name) == size && strncmp(o->name, name, size) == 0;
 }
 
-/* The option typed as name[0..size), and, if none applies, the first of other subcommands: bench, where letters mean something
-   else, stands behind them in the table. */
+/* The option typed as name[0..size). If none applies, *elsewhere is the first of another subcommand; bench, which uses
+   letters differently, is last in the table. */
 static const option *find(command c, const char *name, size_t size, bool by_letter, const option **elsewhere)
 {
     *elsewhere = NULL;
@@ -162,7 +162,7 @@ static const option *find(command c, const char *name, size_t size, bool by_lett
     return NULL;
 }
 
-/* Are these flags, written behind one dash? */
+/* Are these several flags after one dash? */
 static bool is_joined_flags(command c, const char *typed, int size)
 {
     for (int i = 1; i < size; i++) {
@@ -206,7 +206,7 @@ static int refuse_elsewhere(command c, const char *typed, int size, const option
                           name, command_texts[other].name, name);
 }
 
-/* Reads the option at argv[*at] and moves *at to its last word. */
+/* Parses the option at argv[*at] and advances *at to its last word. */
 static int read_option(int argc, char **argv, int *at, options *values)
 {
     const char *typed = argv[*at];
@@ -315,7 +315,7 @@ static int check_inputs(const options *v)
     return 0;
 }
 
-/* One line, whatever of it was typed. A temperature of 0 that was typed is meant. */
+/* One line for all such options. A typed temperature of 0 is intended. */
 static void warn_of_sampling(const options *v)
 {
     static const char *const names[] = {"top-k", "top-p", "min-p", "seed"};
@@ -351,7 +351,7 @@ static int check_help(const options *v)
     return 0;
 }
 
-/* The first option typed that is not among the names, which end with NULL; NULL if all are. */
+/* The first typed option that is not among the names, which end with NULL; NULL: none. */
 static const char *typed_beside(const options *v, const char *const names[])
 {
     for (int i = 0; i < option_count; i++) {
@@ -366,7 +366,7 @@ static const char *typed_beside(const options *v, const char *const names[])
     return NULL;
 }
 
-/* What hops are measured with; -m may come from the environment, and --plan has a line of its own. */
+/* Checks the options of --hops; -m may be from the environment, and --plan has a message of its own. */
 static int check_hops(const options *v)
 {
     static const char *const used[] = {"hops", "ranks",  "threads", "no-bind",  "device", "devices", "dtype",   "via",
@@ -386,13 +386,13 @@ static int check_hops(const options *v)
     return v->plan ? complain_usage("--plan: hops have no plan, leave out --hops") : 0;
 }
 
-/* The one device that is asked for is `device`. */
+/* Is --device exactly `device`? */
 static bool only_on(const options *v, lariat_device device)
 {
     return v->devices.n == 1 && v->devices.values[0] == (int64_t)device;
 }
 
-/* A type of GPUs' ceilings where GPUs are measured if there are any, and there are none. */
+/* Is --dtype given where GPUs are measured if present, and none is? */
 static bool type_of_no_card(const options *v)
 {
     char name[NAME_MOST];
@@ -400,7 +400,7 @@ static bool type_of_no_card(const options *v)
            lariat_card_name(0, name, sizeof name) == LARIAT_UNSUPPORTED;
 }
 
-/* Ceilings alone: what they are measured with depends on whether CPUs, cards or both are. */
+/* Ceilings alone: the allowed options depend on the measured devices. */
 static int check_ceilings(const options *v)
 {
     static const char *const all[] = {"ceilings", "device", "quiet", "verbose", "threads", "devices", "dtype", NULL};
@@ -468,7 +468,7 @@ static int check_bench(options *v)
         return complain_usage("'%s': one file for two results, give each its own", v->trace ? v->trace : v->timeline);
     }
     if (v->ceilings && !is_typed(v, "model")) {
-        v->model = NULL; /* one from the environment asks for no run */
+        v->model = NULL; /* a model of the environment does not ask for a run */
     }
     if (v->ceilings && !v->hops && !v->model) {
         return check_ceilings(v);

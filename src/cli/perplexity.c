@@ -37,7 +37,7 @@ static int print(const score *s, int64_t windows, int64_t window)
     return rc ? rc : output_flush();
 }
 
-/* A last window of one token has nothing to score and is left out. */
+/* A last window of one token has nothing to score and is skipped. */
 static int score_windows(run *r, const token_list *ids, int64_t window, lariat_session *session)
 {
     score s = {0};
@@ -68,7 +68,7 @@ static int score_session(run *r, const token_list *ids, int64_t window, const ch
     return rc;
 }
 
-/* A window is -c tokens, or the trained length; a text that is shorter needs no more than its own. */
+/* The window: -c tokens, or the trained length, at most the text's length. */
 static int window_of(const options *o, int64_t tokens, int64_t *out)
 {
     if (o->context == 0) {

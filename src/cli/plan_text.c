@@ -1,5 +1,5 @@
-/* What a run takes, as text and as JSON.
-   Rests on lariat_plan. Read on in run.c for what is done about it. */
+/* A plan as text and as JSON.
+   Rests on lariat_plan. Read on in run.c. */
 #include "cli/plan_text.h"
 
 _Static_assert((int)LIST_MOST <= (int)LARIAT_CARDS_MAX, "all that --devices may name has room");

@@ -1,4 +1,4 @@
-/* From a text to the ids that a reply goes on from.
+/* Encoding a prompt.
    Rests on text.h. Read on in reply.c. */
 #include "cli/prompt.h"
 #include "cli/message.h"
@@ -11,7 +11,7 @@ int prompt_tokens(const run *r, const char *data, size_t size, token_list *out)
     if (lariat_encode(r->tokenizer, data, size, flags, &out->ids, &out->n) != LARIAT_OK) {
         return complain_library();
     }
-    /* A prompt that writes its beginning itself (--special) gets no second one. */
+    /* A prompt that contains BOS itself (--special) gets no second one. */
     if (bos < 0 || !lariat_tokenizer_adds_bos(r->tokenizer) || (r->options->special && out->n > 0 && out->ids[0] == bos)) {
         return 0;
     }

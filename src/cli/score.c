@@ -1,5 +1,5 @@
 /* The loss of given tokens.
-   Rests on lariat_step giving logits for any number of last tokens. */
+   Rests on lariat_step, which returns logits of any number of last tokens. */
 #include "cli/score.h"
 #include "cli/message.h"
 #include "cli/signals.h"
@@ -7,9 +7,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const int64_t buffer_bytes = 64 << 20; /* of logits at once */
+static const int64_t buffer_bytes = 64 << 20; /* of logits in memory */
 
-/* -ln of the probability that a row of logits gives to `id`. */
+/* -ln of the probability of `id` in a row of logits. */
 static double loss(const float *logits, int32_t vocab, int32_t id)
 {
     int32_t best = 0;
@@ -38,7 +38,7 @@ static int add_rows(score *s, const float *logits, int32_t vocab, const int32_t 
     return 0;
 }
 
-/* Rows of a piece: a pass, or what the buffer holds. */
+/* Rows of a piece: a pass, at most the buffer. */
 static int64_t piece_rows(const run *r, int64_t n)
 {
     int64_t rows = buffer_bytes / ((int64_t)sizeof(float) * r->model->vocab);

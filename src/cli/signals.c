@@ -1,5 +1,5 @@
-/* Signal handlers. They reach the rest of the program through the few variables below, the only ones of cli/ that change and
-   belong to nobody: a handler has no argument of its own.
+/* Signal handlers. They communicate through the few variables below, the only mutable globals of cli/: a handler has no
+   argument.
    Rests on lariat_session_cancel being callable from a handler. */
 #include "cli/signals.h"
 #include "cli/options.h"
@@ -20,7 +20,7 @@ static char bus_line[LINE_MOST];
 static bool has_terminal;
 static struct termios terminal_before;
 
-/* Leaves a terminal as it was found: an unfinished progress line or an edited one may be on it. */
+/* Restores the terminal: an unfinished progress line or an edited line may be on it. */
 static void restore_terminal(void)
 {
     if (has_terminal) {
@@ -41,7 +41,7 @@ static void on_bus(int signal_number)
     _exit(EXIT_FAILURE);
 }
 
-/* Cancels the call under way and notes why, or ends the program: where nothing looks at the note, or `again`. */
+/* Cancels the session under way and sets `note`, or ends the program: without a hold, or on a second signal unless `again`. */
 static void stop(atomic_bool *note, bool again, int exit_status)
 {
     lariat_session *session = atomic_load(&running);
@@ -70,7 +70,7 @@ static void on_terminate(int signal_number)
     }
 }
 
-/* A chat that was about to wait for a line when SIGTERM came would wait on: this ends its read, as any signal does. */
+/* Interrupts the read of a chat that was about to wait for a line when SIGTERM arrived. */
 static void on_alarm(int signal_number)
 {
     (void)signal_number;
@@ -80,7 +80,7 @@ static void handle(int signal_number, void (*handler)(int))
 {
     struct sigaction action = {.sa_handler = handler};
     sigemptyset(&action.sa_mask);
-    sigaction(signal_number, &action, NULL); /* no SA_RESTART: a read of a line returns, so that a chat can start it anew */
+    sigaction(signal_number, &action, NULL); /* no SA_RESTART: a read returns, so that a chat can restart it */
 }
 
 static void handle_unless_ignored(int signal_number, void (*handler)(int))
@@ -114,7 +114,7 @@ void signals_install(void)
     handle(SIGXFSZ, SIG_IGN);
     handle(SIGBUS, on_bus);
     handle(SIGALRM, on_alarm);
-    handle_unless_ignored(SIGINT, on_interrupt); /* a shell's background job ignores Ctrl-C */
+    handle_unless_ignored(SIGINT, on_interrupt); /* a background job of a shell ignores Ctrl-C */
     handle_unless_ignored(SIGTERM, on_terminate);
 }
 

@@ -1,5 +1,5 @@
-/* The figures of a run in words and as JSON.
-   Rests on lariat_stats and on the ceilings kept for this machine. */
+/* The figures of a run as text and as JSON.
+   Rests on lariat_stats and the kept ceilings. */
 #include "cli/stats.h"
 #include "cli/bench/ceilings.h"
 #include "cli/message.h"
@@ -15,7 +15,7 @@ static double rate(double amount, double seconds)
     return seconds > 0 ? amount / seconds : 0;
 }
 
-/* Shares of the ceilings; 0 where a phase did not happen or nothing was measured. */
+/* Shares of the ceilings; 0: the phase did not run, or no ceilings are kept. */
 typedef struct shares {
     ceilings at_best;
     double prefill, decode;
@@ -40,13 +40,13 @@ static void print_phase(const char *name, int64_t tokens, double seconds)
     }
 }
 
-/* On GPUs nobody knows what all-gathers waited. */
+/* Is the waiting known? On GPUs that of all-gathers is not measured. */
 static bool knows_waiting(const run *r)
 {
     return r->seen.hops > 0 || lariat_engine_plan(r->engine)->cards == 0;
 }
 
-/* Hops are of passes by tokens: where all went by slices, nothing but short rows travelled, and what they cost is the wait. */
+/* Prints hops, which belong to passes by tokens, or the wait, the cost of all-gathers in passes by slices. */
 static void print_ring(const run *r)
 {
     const lariat_stats *s = &r->seen;
@@ -115,20 +115,20 @@ static json_t *ring_json(const run *r)
                      s->weight_bytes_read);
 }
 
-/* A share as a number, null where it is not known. */
+/* A share; null: unknown. */
 static json_t *share_json(double share)
 {
     return share > 0 ? json_real(share) : json_null();
 }
 
-/* What is known before anything runs. */
+/* Figures known before the run. */
 static json_t *plan_stats(const options *o, const lariat_model_info *model, const lariat_plan *plan)
 {
     return json_pack("{s:s, s:s, s:o?, s:o?}", "version", lariat_version(), "command", command_texts[o->command].name, "model",
                      model_json(model), "plan", plan_json(plan));
 }
 
-/* Takes `root` over. */
+/* Writes and frees `root`. */
 static int write_stats(const char *path, json_t *root)
 {
     char *content = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;

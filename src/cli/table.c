@@ -26,7 +26,7 @@ static int md_names(const json_t *row, const table_column columns[], int n)
         rc = output_format(" %s |", columns[i].name);
     }
     rc = rc ? rc : output_format("\n|");
-    for (int i = 0; rc == 0 && i < n; i++) { /* numbers stand to the right */
+    for (int i = 0; rc == 0 && i < n; i++) { /* numbers are right-aligned */
         rc = output_format("%s|", json_is_string(json_object_get(row, columns[i].name)) ? "---" : "--:");
     }
     return rc ? rc : output_format("\n");
@@ -54,7 +54,7 @@ static int md_row(const json_t *row, const table_column columns[], int n)
     return rc ? rc : output_format("\n");
 }
 
-/* As RFC 4180 has it: quotes around what holds a comma or a quote, which is doubled. */
+/* RFC 4180: quotes a text with a comma or quote, doubling quotes. */
 static int csv_text(const char *text)
 {
     if (!strpbrk(text, ",\"")) {

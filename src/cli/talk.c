@@ -1,12 +1,13 @@
-/* Turns of a conversation. Each renders the whole of it as ids, keeps what the session holds of them, and steps the rest: after
-   an answer that is the end of turn and what the user said. Rests on lariat_chat_encode and lariat_session_rewind. */
+/* Turns of a conversation. Each turn encodes the whole conversation, keeps the session's common prefix, and prefills the
+   rest: usually the end of turn and the user's message.
+   Rests on lariat_chat_encode and lariat_session_rewind. */
 #include "cli/talk.h"
 #include "cli/message.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Takes over `content`. */
+/* Adds a message; owns `content`. */
 static int add_message(talk *t, const char *role, char *content)
 {
     if (content && t->n == t->room) {
@@ -81,7 +82,7 @@ void talk_close(talk *t)
     *t = (talk){0};
 }
 
-/* What the user says, behind the document where it is the first thing. */
+/* Adds the user's message, after the document if it is the first. */
 static int add_user(talk *t, const char *line)
 {
     bool first = t->n == 0 || (t->n == 1 && t->run->options->system);
@@ -90,7 +91,7 @@ static int add_user(talk *t, const char *line)
     return n < 0 ? complain_memory("conversation") : add_message(t, "user", content);
 }
 
-/* The conversation as ids, of which the first *common are held by the session, which now ends there. At least one is left. */
+/* Encodes the conversation and rewinds the session to the *common first ids. At least one id is left. */
 static int encode(talk *t, bool for_answer, int32_t **ids, int64_t *n, int64_t *common)
 {
     *ids = NULL;
@@ -116,7 +117,7 @@ static int rewind_to(talk *t, int64_t length)
     return 0;
 }
 
-/* The session has grown by some of these ids. */
+/* Records the ids by which the session has grown. */
 static void hold(talk *t, const int32_t *ids, int64_t n)
 {
     int64_t grown = lariat_session_length(t->session) - t->n_held;
@@ -182,7 +183,7 @@ static int answer(talk *t, const int32_t *ids, int64_t n, int64_t common)
     }
     hold(t, ids + common, n - common);
     hold(t, t->answer.ids, t->answer.n);
-    if (t->n_held < n) { /* Ctrl-C while the turn was read: it was not said */
+    if (t->n_held < n) { /* Ctrl-C during prefill: the turn is dropped */
         drop_message(t);
         return 0;
     }
@@ -190,7 +191,7 @@ static int answer(talk *t, const int32_t *ids, int64_t n, int64_t common)
     return add_answer(t);
 }
 
-/* What was added last is one too many. */
+/* Removes the last message: it does not fit. */
 static int refuse_turn(talk *t, int64_t n, bool goes_on)
 {
     static const char why[] = "context: with this the talk has %lld tokens and the context %lld, so it was not said; -c makes "

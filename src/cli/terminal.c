@@ -8,8 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static const double quiet_s = 0.5;   /* a speed is not known before */
-static const double between_s = 0.1; /* from one drawing to the next */
+static const double quiet_s = 0.5;   /* before that the speed is unknown */
+static const double between_s = 0.1; /* between two updates */
 
 bool terminal_errors(void)
 {

@@ -37,7 +37,7 @@ static int encode(const lariat_tokenizer *t, const options *o, const char *data,
     return rc;
 }
 
-/* Ids of another model are a mistake that decoding alone would not show. */
+/* Warns of ids outside the vocabulary, which decoding would silently drop. */
 static void warn_of_strangers(const lariat_tokenizer *t, const char *input, const token_list *list)
 {
     int32_t size = lariat_tokenizer_size(t);

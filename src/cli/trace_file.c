@@ -1,5 +1,5 @@
-/* Chrome's trace form: one JSON object, one line a span, written as it goes.
-   Rests on lariat/trace.h, output.h and jansson (for names in JSON). See trace.h. */
+/* Chrome's trace format: one JSON object, one line a span.
+   Rests on lariat/trace.h, output.h and jansson (for names in JSON). See trace_file.h. */
 #include "cli/trace_file.h"
 #include "cli/message.h"
 #include "cli/output.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tracks of a rank: its work, and what travels to it. */
+/* Tracks of a rank: its work and its hops. */
 enum { TRACKS = 2 };
 
 static int track_of(int32_t rank, lariat_span_kind kind)
@@ -45,7 +45,7 @@ static void put_names(new_file *f, const lariat_engine *engine)
     }
 }
 
-/* Whole nanoseconds, so that what nests still nests when it is read back. */
+/* Whole nanoseconds, so that nesting survives rounding. */
 static void put_span(new_file *f, int32_t rank, const lariat_span *s)
 {
     long long begin = llround(s->begin * 1e9), took = llround(s->end * 1e9) - begin;
@@ -94,7 +94,7 @@ int trace_write(const lariat_engine *engine, const char *path)
             put_span(&f, r, &spans[i]);
         }
     }
-    /* Closes the list, in which every other line ends with a comma. */
+    /* The last entry, without a comma. */
     new_file_format(&f, "{\"name\":\"process_sort_index\",\"ph\":\"M\",\"pid\":0,\"args\":{\"sort_index\":0}}\n]}\n");
     rc = new_file_close(&f);
     if (rc == 0) {

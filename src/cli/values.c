@@ -11,7 +11,7 @@
 
 enum { PIECE_MOST = 64 }; /* bytes of one value in a list */
 
-/* "128k" is 131072; refuses what is not a whole number. One that leaves int64 becomes the largest, which no range holds. */
+/* "128k" is 131072; false: not a whole number. Beyond int64 the result saturates, which every range refuses. */
 static bool read_count(const char *text, int64_t *out)
 {
     char *end = NULL;
@@ -73,7 +73,7 @@ static int set_seed(const char *where, const char *text, uint64_t *out)
     return 0;
 }
 
-/* Which of the names of `o` the first `size` bytes of text are; -1: none. */
+/* Index of the first `size` bytes of text among the names of `o`; -1: none. */
 static int choice_of(const option *o, const char *text, size_t size)
 {
     int which = 0;
@@ -106,7 +106,7 @@ static int add_value(const char *where, int64_t value, count_list *list)
     return 0;
 }
 
-/* FIRST..LAST*FACTOR or FIRST..LAST+STEP: FIRST, and what follows from it up to LAST. `dots` is where the two dots stand. */
+/* FIRST..LAST*FACTOR or FIRST..LAST+STEP: the values from FIRST to LAST. `dots` points to the two dots. */
 static int add_range(const option *o, const char *where, char *text, char *dots, count_list *list)
 {
     char *last = dots + 2, *sign = strpbrk(last, "*+");

@@ -1,6 +1,6 @@
 /* Hugging Face's config.json and generation_config.json, in the old form (rope_theta, rope_scaling) and the new
-   (rope_parameters), with the defaults that Hugging Face's own classes have.
-   Rests on base/json.h and model/rope.h. What would change the result and is not computed is refused by name:
+   (rope_parameters), with the defaults of Hugging Face's classes.
+   Rests on base/json.h and model/rope.h. Fields that would change the result and are not implemented are refused by name:
    config_fields.c. */
 #include "model/config.h"
 #include "model/config_fields.h"
@@ -110,7 +110,7 @@ static lariat_status read_sizes(const char *path, const json_t *o, bool mistral,
     TRY(read_size(path, o, "vocab_size", true, CONFIG_MAX_VOCAB, &c->vocab));
     TRY(read_size(path, o, "num_attention_heads", true, CONFIG_MAX_HEADS, &c->n_heads));
 
-    /* A null here means as many as heads in both classes; a missing field means 8 in mistral's. */
+    /* null means n_heads in both classes; a missing field means 8 in mistral's. */
     c->n_kv_heads = mistral && !json_object_get(o, "num_key_value_heads") ? 8 : c->n_heads;
     TRY(read_size(path, o, "num_key_value_heads", false, CONFIG_MAX_HEADS, &c->n_kv_heads));
 
@@ -139,7 +139,7 @@ static lariat_status read_sizes(const char *path, const json_t *o, bool mistral,
 
 /* --- rotary positions --- */
 
-/* The object that says how: rope_scaling in the old form, rope_parameters in the new; NULL for neither. */
+/* The object of rotary parameters: rope_scaling in the old form, rope_parameters in the new; NULL: neither. */
 static lariat_status rope_object(const char *path, const json_t *o, const json_t **out)
 {
     const json_t *old = json_object_get(o, "rope_scaling");
@@ -208,7 +208,7 @@ static lariat_status read_rope_object(const char *path, const json_t *o, const j
     TRY(json_number(r, path, "mscale_all_dim", false, &p->mscale_all_dim));
     TRY(json_number(r, path, "attention_factor", false, &p->attention_factor));
     TRY(json_flag(r, path, "truncate", false, &p->truncate));
-    /* One outside of the object wins, as it does in Hugging Face's reading. */
+    /* A field outside the object takes precedence, as in Hugging Face's code. */
     TRY(json_int(r, path, "original_max_position_embeddings", false, 1, CONFIG_MAX_CONTEXT, &p->original_context));
     TRY(json_int(o, path, "original_max_position_embeddings", false, 1, CONFIG_MAX_CONTEXT, &p->original_context));
     return LARIAT_OK;
@@ -230,7 +230,7 @@ static lariat_status read_rope(const char *path, const json_t *o, model_config *
                         path, outside, p.theta);
         }
     }
-    TRY(rope_frequencies(path, &p, c)); /* before the unknown fields: an unknown type says more than a field of it */
+    TRY(rope_frequencies(path, &p, c)); /* before the unknown fields: an unknown type is the better message */
     if (r) {
         TRY(refuse_unknown_rope_fields(path, r));
     }
@@ -285,7 +285,7 @@ lariat_status config_from_json(const char *path, const json_t *config, const cha
     TRY(read_sizes(path, config, mistral, &c));
     TRY(config_check(path, &c));
     TRY(read_rope(path, config, &c));
-    /* Where config.json is silent Hugging Face takes 1 and 2. */
+    /* Hugging Face's defaults are 1 and 2. */
     c.bos_id = !json_object_get(config, "bos_token_id") && c.vocab > 1 ? 1 : -1;
     if (!json_object_get(config, "eos_token_id") && c.vocab > 2) {
         c.end_ids[c.n_end_ids++] = 2;

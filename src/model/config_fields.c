@@ -1,5 +1,5 @@
-/* Which fields of a config.json change the result without being computed, which change nothing, and what becomes of the rest.
-   Rests on base/json.h. Read on in config.c; docs/formats.md has the rule in words. */
+/* Fields of config.json by effect: those that change the result and are not implemented, harmless ones, unknown ones.
+   Rests on base/json.h. Read on in config.c; docs/formats.md describes the rule. */
 #include "model/config_fields.h"
 
 #include "base/strings.h"
@@ -42,7 +42,7 @@ lariat_status config_refuse_field(const char *path, const char *field, const jso
 
 /* --- fields that change the result --- */
 
-/* Fields that some model or other reads, with the number (besides null, false and "empty") that changes nothing. */
+/* Fields of some models, with their neutral number (besides null, false and empty). */
 static const struct {
     const char *field;
     double neutral; /* NAN: there is none */
@@ -90,8 +90,8 @@ static const struct {
     {"is_encoder_decoder", NAN},
 };
 
-/* Fields that choose a function by name, with the names of the one that is computed. Hugging Face's llama and mistral read
-   hidden_act alone; the others are of code that a checkpoint brings. */
+/* Fields that choose a function by name, with the implemented names. Hugging Face's llama and mistral read only hidden_act;
+   the others belong to custom code of checkpoints. */
 static const struct {
     const char *field, *computed[5];
 } named[] = {
@@ -152,7 +152,7 @@ static lariat_status refuse_known(const char *path, const json_t *o)
     return refuse_names(path, o);
 }
 
-/* A window is refused whatever its length: it would change the result as soon as a text is longer. */
+/* A window of any length is refused: it changes the result of longer texts. */
 static lariat_status refuse_window(const char *path, const json_t *o, bool mistral)
 {
     const json_t *window = json_object_get(o, "sliding_window");
@@ -170,34 +170,34 @@ static lariat_status refuse_window(const char *path, const json_t *o, bool mistr
     return config_refuse_field(path, "sliding_window", window);
 }
 
-/* --- fields that nobody here knows --- */
+/* --- unknown fields --- */
 
-/* Fields that are read, or that change nothing whatever they say. */
+/* Fields that are read, or that are harmless with any value. */
 static const char *const harmless[] = {
-    /* what is read */
+    /* read */
     "architectures", "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
     "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings",
     "original_max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters",
     "tie_word_embeddings", "attention_bias", "mlp_bias", "bos_token_id", "eos_token_id", "sliding_window",
     "use_sliding_window", "layer_types", "is_causal",
-    /* what every model of Hugging Face's may say of itself, of training and of its classes */
+    /* general fields of Hugging Face's models, training and classes */
     "auto_map", "chunk_size_feed_forward", "classifier_bias", "classifier_dropout", "cross_attention_hidden_size", "dtype",
     "finetuning_task", "id2label", "initializer_range", "is_decoder", "keys_to_ignore_at_inference", "label2id",
     "loss_type", "max_window_layers", "name_or_path", "num_labels", "output_attentions", "output_hidden_states",
     "output_router_logits", "pretraining_tp", "problem_type", "return_dict", "return_dict_in_generate",
     "task_specific_params", "tf_legacy_loss", "tie_encoder_decoder", "tokenizer_class", "torch_dtype", "torchscript",
     "transformers_version", "use_bfloat16", "use_cache",
-    /* dropouts and what else has a part in training only */
+    /* dropouts and other fields of training */
     "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "embd_pdrop", "embedding_dropout",
     "gradient_checkpointing", "hidden_dropout", "hidden_dropout_prob", "layer_dropout", "neftune_noise_alpha",
     "resid_pdrop", "use_recompute", "virtual_pp_degree", "z_loss",
-    /* how a reply is sampled, which the options say here */
+    /* sampling, which Lariat's options set */
     "bad_words_ids", "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping",
     "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "length_penalty", "max_length", "max_new_tokens",
     "min_length", "min_new_tokens", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences",
     "output_scores", "remove_invalid_values", "repetition_penalty", "stop_token_ids", "suppress_tokens", "temperature",
     "top_k", "top_p", "typical_p",
-    /* which kernels compute it, and notes that tools leave in what they publish */
+    /* choices of kernels, and notes of publishing tools */
     "additional_special_tokens", "flash_attn", "is_llama_config", "max_seq_len", "max_sequence_length", "model_max_length",
     "seq_length", "tokenizer_model_max_length", "transformers.js_config", "unsloth_fixed", "use_flash_attention",
     "use_flash_attn", "use_fused_rms_norm", "use_fused_rope", "use_sdpa",
@@ -205,7 +205,7 @@ static const char *const harmless[] = {
 
 static bool is_harmless(const char *field)
 {
-    if (field[0] == '_' || ends_with(field, "_token_id")) { /* Python's private ones; names of further special tokens */
+    if (field[0] == '_' || ends_with(field, "_token_id")) { /* Python's private fields; further special tokens */
         return true;
     }
     for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
@@ -221,7 +221,8 @@ static bool is_harmless(const char *field)
     return false;
 }
 
-/* Multipliers, switches and sizes are numbers, true or objects; a text is a note, and 0, false and null are off. */
+/* Refuses unknown fields that may be multipliers, switches or sizes: numbers, true, objects. Text is a note; 0, false and
+   null are off. */
 static lariat_status refuse_unknown(const char *path, const json_t *o)
 {
     const char *field;

@@ -1,6 +1,6 @@
-/* The configuration out of a GGUF file's metadata, architecture llama.
-   Rests on format/gguf.h and model/rope.h. Keys are named as the format's specification has them; what would change the result
-   and is not computed here is refused by name. */
+/* The configuration from a GGUF file's metadata, architecture llama.
+   Rests on format/gguf.h and model/rope.h. Keys are the specification's; a key that would change the result and is not
+   implemented is refused by name. */
 #include "model/config.h"
 
 #include "base/strings.h"
@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* An integer key that must be there. */
+/* A required integer key. */
 static lariat_status need_int(const gguf *g, const char *key, int64_t high, int32_t *out)
 {
     int64_t value;
@@ -26,7 +26,7 @@ static lariat_status need_int(const gguf *g, const char *key, int64_t high, int3
     return LARIAT_OK;
 }
 
-/* The same where the format also allows an array with one value a layer: all of them must be equal. */
+/* The same for a key that may be an array of one value a layer: all must be equal. */
 static lariat_status need_per_layer_int(const gguf *g, const char *key, int32_t n_layers, int64_t high, int32_t *out)
 {
     const gguf_array *a = gguf_find_array(g, key);
@@ -66,7 +66,7 @@ static lariat_status check_architecture(const gguf *g)
     return LARIAT_OK;
 }
 
-/* Keys that change the result, with the number that does not. */
+/* Refuses keys that change the result; each with its neutral number. */
 static lariat_status refuse_oddities(const gguf *g)
 {
     static const struct {
@@ -196,7 +196,7 @@ static lariat_status take_float(const gguf *g, const char *key, double *out)
 
 static lariat_status read_scaling(const gguf *g, rope_parameters *p, double *attention)
 {
-    const char *text = "linear"; /* what a scale without a type means */
+    const char *text = "linear"; /* the type of a scale without a type */
     size_t size = 6;
     double factor = 0;
     double log_multiplier = 0;
@@ -236,7 +236,7 @@ static lariat_status read_scaling(const gguf *g, rope_parameters *p, double *att
     return LARIAT_OK;
 }
 
-/* Frequencies are divided by the factors of rope_freqs.weight: how llama3 scaling is stored in a GGUF file. */
+/* Divides frequencies by the factors of rope_freqs.weight, GGUF's form of llama3 scaling. */
 static lariat_status apply_factors(const gguf *g, model_config *c)
 {
     const tensor *factors = tensors_find(gguf_tensors(g), "rope_freqs.weight");
@@ -324,7 +324,7 @@ lariat_status config_from_gguf(const gguf *g, model_config *out)
     TRY(read_rope(g, &c));
     TRY(read_ids(g, &c));
     c.tied_head = !tensors_find(gguf_tensors(g), "output.weight");
-    /* A bias is announced by being there: see weights.c. */
+    /* Biases are recognised by their tensors: see weights.c. */
     *out = c;
     return LARIAT_OK;
 }

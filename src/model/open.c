@@ -1,4 +1,4 @@
-/* Finds out what a path names, opens it, and gives back a model.
+/* Opening a model: recognises the kind of path.
    Rests on format/, config.c, config_gguf.c, random.c and weights.c. See weights.h. */
 #include "base/file.h"
 #include "base/memory.h"
@@ -38,7 +38,7 @@ static lariat_status refuse_pickle(const char *path)
 
 /* --- Hugging Face's layout --- */
 
-/* folder/config.json and, where there is one, folder/generation_config.json. */
+/* Reads folder/config.json and, if it exists, folder/generation_config.json. */
 static lariat_status read_configuration(const char *folder, model_config *out)
 {
     char *path = path_join(folder, "config.json");
@@ -69,7 +69,7 @@ static lariat_status read_configuration(const char *folder, model_config *out)
     return status;
 }
 
-/* A folder without safetensors: says what it has instead. */
+/* Refuses a folder without safetensors and names its other weights. */
 static lariat_status refuse_folder(const char *folder)
 {
     DIR *d = opendir(folder);
@@ -151,7 +151,7 @@ static lariat_status open_single(const char *path, model *m)
 
 /* --- any path --- */
 
-/* The first bytes of a file that is to hold a model. */
+/* Reads the first bytes of a model file. */
 static lariat_status begins_with(const char *path, const char *magic, size_t size, bool *out)
 {
     mapped_file f;
@@ -166,7 +166,7 @@ static lariat_status open_file(const char *path, model *m)
 {
     bool is_gguf = false;
 
-    if (access(path, R_OK) != 0) { /* before anything is said about what it is or what is beside it */
+    if (access(path, R_OK) != 0) { /* before messages about its kind or its folder */
         return fail(LARIAT_IO, "%s: cannot be opened: %s, check the path and its permissions", path, strerror(errno));
     }
     if (pickled(path)) {
@@ -218,7 +218,7 @@ lariat_status model_describe(const char *path, model **out)
     return LARIAT_OK;
 }
 
-/* A quarter of the memory that is free: the system may keep the file as well, and other processes may do the same. */
+/* At most a quarter of the free memory: the page cache keeps the file too, and other processes may copy it as well. */
 static bool files_are_small(const tensors *table)
 {
     int64_t most = memory_available() / 4;

@@ -99,7 +99,7 @@ static lariat_status fill_config(const char *path, const shape *s, model_config 
     return rope_frequencies(path, &rope, c);
 }
 
-/* What llama.cpp's tool stores where rows are no whole number of super-blocks. */
+/* llama.cpp's substitute type for rows that are not a multiple of a super-block. */
 static dtype type_for(dtype type, int64_t cols)
 {
     if (cols % dtype_block_elements(type) == 0) {
@@ -193,7 +193,7 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-/* Plain types: bits that stay random, and what is added to them: the exponent of 2^-9, once for every element of a word. */
+/* Plain types: the mask of random bits, and the added exponent of 2^-9, for every element of a word. */
 static uint64_t plain_mask(dtype type)
 {
     switch (type) {
@@ -222,7 +222,7 @@ static uint64_t plain_base(dtype type)
     }
 }
 
-/* The scales of one block, over its random codes. f16 bits: d a power of two, dmin or m so that the mean is near zero. */
+/* Writes the scales of a block of random codes. f16 bits: d a power of two, dmin or m for a mean near zero. */
 static void set_scales(dtype type, unsigned char *block)
 {
     static const struct {
@@ -257,7 +257,7 @@ bool random_plain(const tensors *table)
     return true;
 }
 
-/* A tensor's own stretch of counters: no two are longer than 2^40 words. */
+/* The first counter of a tensor: 2^40 words each. */
 static uint64_t seed_of(int64_t matrix_index)
 {
     return (uint64_t)(matrix_index + 1) << 40;
@@ -273,7 +273,7 @@ uint64_t random_seed(const tensors *table, const tensor *x)
     return seed_of(index);
 }
 
-/* Blocks of one piece: a multiple of 8 bytes for every type, and about as large as a core's second-level cache. */
+/* Blocks of a piece: a multiple of 8 bytes for every type, about the size of a second-level cache. */
 enum { PIECE_BLOCKS_PLAIN = 1 << 17, PIECE_BLOCKS_32 = 1 << 14, PIECE_BLOCKS_256 = 1 << 12 };
 
 static int64_t piece_blocks(dtype type)
@@ -288,7 +288,7 @@ typedef struct filling {
     int64_t n;
 } filling;
 
-/* Little endian on every machine. */
+/* Stores little-endian on every machine. */
 static void store(unsigned char *to, uint64_t word, size_t bytes)
 {
     for (size_t b = 0; b < bytes; b++) {

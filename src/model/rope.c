@@ -1,4 +1,4 @@
-/* Rotary frequencies: default, linear, llama3 and yarn, in the float32 arithmetic in which Hugging Face has them.
+/* Rotary frequencies: default, linear, llama3 and yarn, in Hugging Face's float32 arithmetic.
    Rests on libm's pow and log in double precision. See rope.h. */
 #include "model/rope.h"
 
@@ -25,7 +25,7 @@ static float wave(const rope_parameters *p, int32_t head_dim, int32_t i)
     return (float)pow((double)(float)p->theta, (double)exponent);
 }
 
-/* Long waves are divided by the factor, short ones are left alone, those between are interpolated. */
+/* Divides long waves by the factor, keeps short ones, interpolates between. */
 static void llama3(const rope_parameters *p, int32_t head_dim, float *inv_freq)
 {
     double context = (double)p->original_context;
@@ -48,7 +48,7 @@ static void llama3(const rope_parameters *p, int32_t head_dim, float *inv_freq)
     }
 }
 
-/* The dimension whose wave turns `turns` times within the original context. */
+/* The dimension whose wave makes `turns` turns within the original context. */
 static double yarn_dimension(const rope_parameters *p, int32_t head_dim, double turns)
 {
     return head_dim * log((double)p->original_context / (turns * 2 * PI)) / (2 * log(p->theta));
@@ -66,7 +66,7 @@ static void yarn(const rope_parameters *p, double factor, int32_t head_dim, floa
     low = low > 0 ? low : 0;
     high = high < head_dim - 1 ? high : head_dim - 1;
     if (low == high) {
-        high += 0.001; /* Hugging Face's way around a ramp of no width */
+        high += 0.001; /* as Hugging Face avoids a ramp of zero width */
     }
     for (int32_t i = 0; i < head_dim / 2; i++) {
         float w = wave(p, head_dim, i);

@@ -1,4 +1,4 @@
-/* Binds tensors to their places in the graph by name, and refuses what is missing, of a wrong shape or type, or left over.
+/* Binds tensors to the graph by name; refuses missing and left-over tensors, wrong shapes and types.
    Rests on format/tensors.h. See weights.h. */
 #include "model/weights.h"
 
@@ -16,7 +16,7 @@ enum part { ATTN_NORM, FFN_NORM, Q, K, V, O, GATE, UP, DOWN, PARTS };
 
 typedef struct naming {
     const char *embedding, *head, *final_norm;
-    const char *layer; /* how a layer's tensors begin */
+    const char *layer; /* prefix of a layer's tensors */
     const char *part[PARTS];
 } naming;
 
@@ -42,11 +42,11 @@ typedef struct binder {
     const naming *names;
     const char *path;
     bool values; /* convert norms and biases */
-    bool *used;  /* [table->n], NULL where all have been counted */
+    bool *used;  /* [table->n]; NULL: not counted */
     int64_t bytes_of[DTYPE_COUNT];
 } binder;
 
-enum { NAME_SIZE = 96 }; /* longer than any name made here */
+enum { NAME_SIZE = 96 }; /* longer than any tensor name here */
 
 static void name_of(const binder *b, int32_t layer, enum part part, const char *kind, char name[NAME_SIZE])
 {
@@ -117,7 +117,7 @@ static lariat_status bind_matrix(binder *b, const char *name, int64_t rows, int6
     return LARIAT_OK;
 }
 
-/* Element i of a plain tensor; its bytes may lie anywhere. */
+/* Element i of a plain tensor, at any alignment. */
 static float element(const tensor *x, int64_t i)
 {
     uint16_t half;
@@ -154,7 +154,7 @@ static lariat_status bind_vector(binder *b, const char *name, int64_t size, cons
 
 /* --- a layer --- */
 
-/* A matrix with its bias, where the configuration announces one (Hugging Face) or the file has one (GGUF). */
+/* A matrix with its bias, if the configuration (Hugging Face) or the file (GGUF) has one. */
 static lariat_status bind_linear(binder *b, int32_t layer, enum part part, int64_t rows, int64_t cols, bool announced,
                                  matrix *w, const float **bias)
 {
@@ -191,7 +191,7 @@ static lariat_status bind_layer(binder *b, int32_t l)
     return bind_linear(b, l, DOWN, c->d_model, c->d_ff, c->mlp_bias, &w->down, &w->bias_down);
 }
 
-/* --- what is left over --- */
+/* --- left-over tensors --- */
 
 static bool all_zero(const tensor *x)
 {
@@ -204,8 +204,8 @@ static bool all_zero(const tensor *x)
     return true;
 }
 
-/* A tensor that no place in the graph asked for is refused, unless it cannot change the result: frequencies that are computed
-   anyway, a tied head stored twice, a bias of zeros that the configuration does not announce. */
+/* Refuses an unbound tensor unless it cannot change the result: rotary frequencies, which are computed; a second copy of a
+   tied head; a bias of zeros that the configuration does not have. */
 static lariat_status check_left_over(const binder *b, const tensor *x)
 {
     const tensor *embedding = tensors_find(b->m->table, b->names->embedding);
@@ -242,7 +242,7 @@ size_t weights_float_bytes(const model_config *c)
            (size_t)c->n_layers * (4 * norm + 3 * heads + 2 * ff); /* two norms; biases of o and down; of q, k, v; of gate, up */
 }
 
-/* FNV-1a of numbers, names and samples of values, byte by byte, so that every machine gives the same. */
+/* FNV-1a of numbers, names and sampled values, byte by byte: the same on every machine. */
 static uint64_t hash_bytes(uint64_t h, const unsigned char *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -274,14 +274,14 @@ static uint64_t hash_text(uint64_t h, const char *text)
     return hash_bytes(h, (const unsigned char *)text, strlen(text) + 1);
 }
 
-/* Samples at even distances, the first and the last bytes among them. Each costs a page of the file, read from a cold disk
-   at worst: so they are few, and fill a good part of their page. */
+/* Evenly spaced samples, first and last bytes included. Each one costs a page read, from a cold disk at worst: so they are
+   few, and large parts of their pages. */
 static uint64_t hash_values(uint64_t h, const tensor *x)
 {
     enum { SAMPLES = 4, SAMPLE_BYTES = 1024 };
     const unsigned char *bytes = x->data;
 
-    if (!bytes) { /* of a random model: its name says what they will be */
+    if (!bytes) { /* of a random model: determined by its name */
         return h;
     }
     if (x->bytes <= SAMPLES * SAMPLE_BYTES) {
@@ -377,7 +377,7 @@ lariat_status weights_bind(model *m)
     return status;
 }
 
-/* Memory is taken only now that every tensor has been found in its size. */
+/* Allocates only after every tensor has been checked. */
 lariat_status weights_load(model *m)
 {
     binder b = binder_of(m);

@@ -1,4 +1,4 @@
-/* Ranges, units and ticks that a reader expects: powers of two for tokens, 1-2-5 for what was measured.
+/* Ranges, units and ticks: powers of two for tokens, 1-2-5 for measured quantities.
    Rests on math. See axis.h. */
 #include "cli/bench/axis.h"
 
@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const double log_from = 5;  /* most over least from which a logarithm shows more */
-static const double log_room = 1.25, line_room = 1.08; /* beyond the outermost values, so that points are whole */
+static const double log_from = 5;  /* ratio of most to least from which the axis is logarithmic */
+static const double log_room = 1.25, line_room = 1.08; /* margin beyond the outermost points */
 
 /* --- numbers --- */
 
@@ -38,7 +38,7 @@ void axis_count(int64_t count, char label[AXIS_LABEL_MOST])
 
 static void number(double value, char label[AXIS_LABEL_MOST])
 {
-    const double longest = 1e7; /* with commas; then powers of ten are shorter */
+    const double longest = 1e7; /* beyond it labels are powers of ten */
     if (value >= 1000 && value < longest) {
         axis_plain(llround(value), label);
     } else {
@@ -73,10 +73,10 @@ static void add_powers_of_two(axis *a, quantity q)
     }
 }
 
-/* 1, 2, 5, 10 ..., or where these would be too many 1, 10, 100 ... */
+/* 1, 2, 5, 10 ..., or 1, 10, 100 ... where these are too many. */
 static void add_decades(axis *a, quantity q)
 {
-    const double dense = 2.5; /* decades that have room for 2 and 5 */
+    const double dense = 2.5; /* most decades with ticks at 2 and 5 */
     const int most = 8;
     double decades = log10(a->high / a->low);
     int first = (int)floor(log10(a->low)), last = (int)ceil(log10(a->high)), every = (int)decades / most + 1;
@@ -90,7 +90,7 @@ static void add_decades(axis *a, quantity q)
     }
 }
 
-/* The next of 1, 2, 5, 10 ... (of tokens and ranks: 1, 2, 4, 8 ...) that `step` does not exceed. */
+/* The smallest of 1, 2, 5, 10 ... (tokens and ranks: 1, 2, 4, 8 ...) that is at least `step`. */
 static double nice_step(quantity q, double step)
 {
     if (q == OF_TOKENS || q == OF_RANKS) {
@@ -113,7 +113,7 @@ static void add_steps(axis *a, quantity q)
 /* --- the axis --- */
 
 typedef struct unit {
-    double from, scale; /* of this value on, values times `scale` */
+    double from, scale; /* from this value on, values times `scale` */
     const char *name;
 } unit;
 
@@ -131,7 +131,7 @@ static unit unit_of(quantity q, double most)
 
 static bool is_logarithmic(quantity q, double least, double most)
 {
-    const double few_ranks = 10; /* speed goes with them, so that the ideal line is straight */
+    const double few_ranks = 10; /* linear in the ranks, so that the ideal line is straight */
     return q == OF_RANKS || q == OF_SPEED ? most > few_ranks : most / least >= log_from;
 }
 

@@ -1,9 +1,9 @@
 /* lariat bench: the speed of prefill and decode over any axes, and rings beside rings of one.
-   Rests on bench/: cells.h (what is measured), measure.h (a sample), rows.h (what comes of samples), resume.h (a file of them),
-   table.h (the result). ceilings.h keeps what a machine does at best for other runs.
+   Rests on bench/: cells.h (the rows), timing.h (a sample), rows.h (results), resume.h (a file of samples), bench_table.h
+   (output), ceilings.h (the machine's ceilings).
 
-   Samples are taken in rounds over all rows, so that what drifts (clocks, neighbours) falls on all alike; every other round goes
-   backwards, the last one forwards, in which rows are complete in their order. */
+   Samples are taken in rounds over all rows, so that drift (clocks, neighbours) affects all rows equally. Every other round
+   runs backwards; the last one runs forwards and completes the rows in order. */
 #include "cli/bench/timing.h"
 #include "cli/bench/plot.h"
 #include "cli/bench/progress.h"
@@ -39,7 +39,7 @@ typedef struct bench {
     keeper keeper;
     bench_progress progress;
     table table;
-    bool mute; /* standard output failed, which was said */
+    bool mute; /* standard output failed, reported already */
 } bench;
 
 /* --- before anything is measured --- */
@@ -92,7 +92,7 @@ static void warn_of_length(const bench *b)
     }
 }
 
-/* What each row would take; under --plan that is all. */
+/* Plans each row; under --plan prints the plans. */
 static int plan_rows(bench *b)
 {
     const options *o = b->all.options;
@@ -168,11 +168,10 @@ static bool has_ceiling(const row_list *all, int32_t threads)
     return false;
 }
 
-/* A second for each number of threads. More threads than CPUs have no ceiling of their own; nor has what there is no memory to
-   measure in. */
+/* Measures ceilings, a second for each number of threads. None for more threads than CPUs, or without memory for the buffer. */
 static int measure_threads(row_list *all, const lariat_plan *plan)
 {
-    enum { LARGE = 1 << 30 }; /* weights beyond this are far from any cache, however many they are */
+    enum { LARGE = 1 << 30 }; /* weights beyond this exceed every cache */
     lariat_ceilings best;
     bench_ceilings *out = &all->ceilings[all->n_ceilings];
     if (has_ceiling(all, plan->threads) || plan->threads < 1 || plan->threads > plan->cpus) {
@@ -192,7 +191,7 @@ static int measure_threads(row_list *all, const lariat_plan *plan)
     return 0;
 }
 
-/* Each GPU once, one after the other, while no engine has anything on it. */
+/* Measures each GPU once, one after the other, before engines are opened. */
 static void measure_cards(row_list *all, const lariat_plan *plan)
 {
     all->card_dtype = plan->dtype;
@@ -207,7 +206,7 @@ static void measure_cards(row_list *all, const lariat_plan *plan)
         if (status == LARIAT_OK) {
             out->fma_flops = best.fma_flops;
             out->read_rate = best.read_memory;
-        } else if (status != LARIAT_NO_MEMORY) { /* rows can do without */
+        } else if (status != LARIAT_NO_MEMORY) { /* rows do not need it */
             warn("GPU %d has no ceilings: %s", plan->card[i], lariat_error());
         }
     }
@@ -223,7 +222,7 @@ static int measure_bounds(row_list *all)
     for (int i = 0; rc == 0 && i < all->n && !signals_interrupted(); i++) {
         const row *r = &all->rows[i];
         if (*r->reason || r->plan.total_bytes > r->plan.available_bytes) {
-            continue; /* it will not run */
+            continue; /* it cannot be run */
         }
         if (r->plan.cards > 0) {
             measure_cards(all, &r->plan);
@@ -236,13 +235,13 @@ static int measure_bounds(row_list *all)
 
 /* --- checks of a ring against the ring of one --- */
 
-/* Is there still to be compared what these two give? */
+/* Is the comparison of these two rows pending? */
 static bool pair_wants_check(const row *regular, const row *ring)
 {
     return !ring->beside.checked && !*ring->reason && !*regular->reason;
 }
 
-/* Is what this row gives still to be compared, or to compare others with? */
+/* Is a comparison with this row pending? */
 static bool wants_check(const row_list *all, const row *r)
 {
     int at = all->options->compare ? rows_regular_of(all, r) : -1;
@@ -264,7 +263,7 @@ static void drop_logits(row *r)
     r->logits = NULL;
 }
 
-/* Compares what can be compared by now; logits that nobody waits for are let go. */
+/* Compares the rows that are ready; frees logits that are no longer needed. */
 static int check_rows(bench *b)
 {
     row_list *all = &b->all;
@@ -314,7 +313,7 @@ static int take_sample(bench *b, row *r, measurement *m, bool check)
     return rc;
 }
 
-/* Rounds that are left will do nothing for a row that turned out not to fit. */
+/* Removes the remaining rounds of a row that does not fit from the progress. */
 static void give_up(bench *b, const row *r, int64_t round)
 {
     double cost = progress_cost(b->all.options, &r->cell);
@@ -325,7 +324,7 @@ static void give_up(bench *b, const row *r, int64_t round)
     }
 }
 
-/* The sample of a round, where the row has none yet. */
+/* Takes the sample of a round, unless the row has it. */
 static int visit(bench *b, int64_t round, int at)
 {
     row *r = &b->all.rows[at];
@@ -364,7 +363,7 @@ static int write_row(bench *b, row *r)
     return rc;
 }
 
-/* With --compare a row is complete only when all are. */
+/* Are rows written as they are completed? With --compare only at the end. */
 static bool streams(const row_list *all)
 {
     return !all->options->compare;
@@ -419,7 +418,7 @@ static int check_folder(const char *path)
                                           : complain("%s: cannot write into it: %s, choose another folder", path, strerror(errno));
 }
 
-/* Places that files go to are tried before anything is measured. */
+/* Checks output paths before measuring. */
 static int check_places(const bench *b)
 {
     const options *o = b->all.options;
@@ -441,7 +440,7 @@ static int trace_run(const options *o, row *r, measurement *m)
     return rc || !o->timeline ? rc : timeline_draw(m->engine, o->timeline);
 }
 
-/* One more run of the last row that can be run, beside the samples: those are taken without tracing. */
+/* Traces one extra run of the last runnable row; samples are taken without tracing. */
 static int trace_last(bench *b)
 {
     const options *o = b->all.options;
@@ -466,7 +465,7 @@ static int trace_last(bench *b)
 
 /* --- the result --- */
 
-/* Rows that are still to be written: all of a comparison, or those that were not reached in the last round. */
+/* Writes the remaining rows: all of a comparison, or those not reached in the last round. */
 static int write_rest(bench *b)
 {
     int rc = 0;
@@ -485,7 +484,7 @@ static int write_rest(bench *b)
     return rc;
 }
 
-/* What was measured is written however the measuring ended. */
+/* Writes the results, also after a failure or Ctrl-C. */
 static int write_table(bench *b, int rc)
 {
     if (b->mute) {
@@ -546,7 +545,7 @@ static int plan_on(const options *o, lariat_device device, lariat_plan *out)
 {
     options one = *o;
     one.device = (int)device;
-    if (device == LARIAT_DEVICE_CPU) { /* which has neither numbers nor types */
+    if (device == LARIAT_DEVICE_CPU) { /* CPUs have neither numbers nor types */
         one.cards.n = 0;
         one.dtype = LARIAT_DTYPE_AUTO;
     }
@@ -561,7 +560,7 @@ static int keep_of_cpus(const options *o, FILE *report)
     return rc ? rc : ceilings_measure((int32_t)o->threads, plan.weight_bytes, report);
 }
 
-/* Of the type that runs of the model have there; without a model bf16 is what most have. */
+/* Measures GPUs for the type of the model's runs; without a model bf16. */
 static int keep_of_cards(const options *o, bool needed, FILE *report)
 {
     static const char *const types[] = {[LARIAT_DTYPE_AUTO] = "bf16", [LARIAT_DTYPE_BF16] = "bf16", [LARIAT_DTYPE_F16] = "f16",
@@ -587,7 +586,7 @@ static int keep_ceilings(const options *o)
 
 int command_bench(const options *o)
 {
-    int rc = o->ceilings && !o->plan ? keep_ceilings(o) : 0; /* --plan only tells */
+    int rc = o->ceilings && !o->plan ? keep_ceilings(o) : 0; /* --plan measures nothing */
     if (rc == 0 && o->hops) {
         return hops_table(o);
     }

@@ -1,5 +1,5 @@
-/* The rows of bench for a table, and a table of rings beside rings of one.
-   Rests on record.h for the content of a row and on cli/table.h. See table.h. */
+/* The table of bench's rows, and the table that compares rings with rings of one.
+   Rests on record.h for the content of a row and on cli/table.h. See bench_table.h. */
 #include "cli/bench/bench_table.h"
 #include "cli/bench/record.h"
 #include "cli/output.h"
@@ -86,7 +86,7 @@ int bench_row(table *t, const row_list *all, const row *r)
     return table_row(t, record_row(all, r), columns, n);
 }
 
-/* What their ceilings are of stands before the first. */
+/* Prints the GPUs' ceilings. */
 static int cards_text(const row_list *all)
 {
     const char *work = all->card_dtype && strcmp(all->card_dtype, "f32") == 0 ? "fp32 multiply-adds" : "dense products on tensor cores";
@@ -114,7 +114,7 @@ static int ceilings_text(const row_list *all)
     return rc ? rc : cards_text(all);
 }
 
-/* How many samples the medians are of. */
+/* Prints the number of samples. */
 static int samples_text(const row_list *all)
 {
     int64_t least = INT64_MAX, most = 0;
@@ -134,7 +134,7 @@ static int hidden_text(const row_list *all)
     return share >= 0 ? output_format("; hops %.0f %% hidden", 100 * share) : 0;
 }
 
-/* What the table does not show of how it was measured, where it is not as usual. */
+/* Prints options that differ from the defaults and are not columns. */
 static int options_text(const row_list *all)
 {
     const options *o = all->options;
@@ -213,7 +213,7 @@ static json_t *logits(const comparison *c)
     return json_string(text);
 }
 
-/* Whichever of the two could not be run. */
+/* The reason of the row that could not be run. */
 static json_t *reason(const row *regular, const row *ring)
 {
     char text[sizeof ring->reason + NAME_MOST];
@@ -262,7 +262,7 @@ static bool begins_series(const row_list *all, const row *r)
     return true;
 }
 
-/* What a series has that others may not have. */
+/* Prints the properties that distinguish a series. */
 static int series_text(const row_list *all, const row *r)
 {
     int rc = output_format("Ring of %d, passes of up to %d tokens", r->plan.ranks, r->plan.chunk);

@@ -16,7 +16,7 @@
 
 enum { NAME_MOST = 128 };
 
-/* "ceilings-HOST-CPU.json" with nothing in it that a file name should not have. */
+/* "ceilings-HOST-CPU.json", with special characters replaced. */
 static char *ceilings_path(void)
 {
     struct utsname machine = {0};
@@ -54,7 +54,7 @@ static ceilings of_threads(json_t *root, const lariat_plan *plan)
     return known(json_number_value(json_object_get(entry, "fma_flops")), json_number_value(read));
 }
 
-/* GPUs of one machine need not be of one kind. */
+/* The sum over the plan's GPUs, which may be of several kinds. */
 static ceilings of_cards(json_t *root, const lariat_plan *plan)
 {
     double fma_flops = 0, read_rate = 0;
@@ -88,7 +88,7 @@ ceilings ceilings_of(const lariat_plan *plan)
     return found;
 }
 
-/* An object in an object, made where there is none. */
+/* An object in an object, created if missing. */
 static json_t *object_in(json_t *object, const char *key)
 {
     if (!json_is_object(json_object_get(object, key))) {
@@ -97,10 +97,10 @@ static json_t *object_in(json_t *object, const char *key)
     return json_object_get(object, key);
 }
 
-/* The file of ceilings while it is changed. */
+/* The file of ceilings during an update. */
 typedef struct kept_file {
     char *path;
-    json_t *root; /* what is kept so far; an empty object where nothing is */
+    json_t *root; /* the kept figures; initially an empty object */
 } kept_file;
 
 static int kept_open(kept_file *f)
@@ -117,7 +117,7 @@ static int kept_open(kept_file *f)
     return 0;
 }
 
-/* Writes it anew, and ends. */
+/* Writes and closes the file. */
 static int kept_write(kept_file *f, FILE *report)
 {
     char *content = json_dumps(f->root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
@@ -133,7 +133,7 @@ static int kept_write(kept_file *f, FILE *report)
     return rc;
 }
 
-/* The higher of a rate and the one that is kept: whoever else used the machine made one of them lower, and never higher. */
+/* The higher of a rate and the kept one: other load on the machine only lowers a rate. */
 static double best_of(const json_t *kept, const char *key, double rate)
 {
     return fmax(json_number_value(json_object_get(kept, key)), rate);
@@ -141,7 +141,7 @@ static double best_of(const json_t *kept, const char *key, double rate)
 
 /* --- CPUs --- */
 
-/* Puts these figures in; rates for other sizes of weights and other numbers of threads stay. */
+/* Merges these figures; rates for other weight sizes and numbers of threads stay. */
 static void merge(json_t *root, const lariat_ceilings *c, int64_t weight_bytes, double weight_rate)
 {
     char threads[16], bytes[24];

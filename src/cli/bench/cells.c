@@ -1,18 +1,18 @@
-/* From lists of values to cells.
+/* Combining lists of values into cells.
    Rests on options.h. See cells.h. */
 #include "cli/bench/cells.h"
 #include "cli/message.h"
 
 #include <stdlib.h>
 
-/* The axes in the order in which their loops stand, the first outermost. */
+/* The axes, the outermost loop first. */
 enum { DEVICE, KV, CHUNK, RANKS, BATCH, DEPTH, PROMPT, REPLY, AXES };
 
 typedef struct axes {
     count_list lists[AXES];
 } axes;
 
-/* An axis that nobody named has one value, which leaves the choice to the library. */
+/* An axis that was not given has one value, 0: the library's default. */
 static count_list or_one(const count_list *list)
 {
     return list->n ? *list : (count_list){.n = 1};
@@ -32,7 +32,7 @@ static axes axes_of(const options *o)
     return a;
 }
 
-/* How many cells the axes make; -1: more than anyone could wait for. */
+/* Number of cells; -1: too many. */
 static int count_cells(const axes *a)
 {
     enum { MOST = 1 << 16 };
@@ -86,7 +86,7 @@ static void add_all(const options *o, const axes *a, cell_list *out)
     } while (step(a, at));
 }
 
-/* Regular attention has no blocks: one ring of one for all of them. */
+/* Axes of the rings of one: regular attention has no blocks. */
 static axes regular_axes(const options *o, const axes *all)
 {
     axes a = *all;
@@ -97,7 +97,7 @@ static axes regular_axes(const options *o, const axes *all)
     return a;
 }
 
-/* Those that --compare measures the ring against in any case. */
+/* Axes of the rings; --compare adds the rings of one separately. */
 static axes ring_axes(const options *o, const axes *all)
 {
     axes a = *all;

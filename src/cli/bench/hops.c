@@ -1,5 +1,5 @@
-/* The table of hops: kinds by sizes by rings, and beside each rate that of plain reading.
-   Rests on measure.h, which says what a hop is and what is counted. */
+/* The table of hops: kinds, sizes and rings, with the share of plain reading.
+   Rests on measure.h, which defines the measurement. */
 #include "cli/bench/hops.h"
 #include "cli/message.h"
 #include "cli/plan_text.h"
@@ -11,19 +11,18 @@
 #include <math.h>
 #include <stdio.h>
 
-/* From what one token's row takes, or a short passage's keys, to more than a layer's keys of a long text; in powers of 4. */
+/* Sizes from one token's row, or the keys of a short passage, to more than a layer's keys of a long text, in powers of 4. */
 enum { KEYS_LEAST = 4 << 10, GATHER_LEAST = 1 << 10, BYTES_MOST = 64 << 20, STEP = 4 };
 
 static const char *const kind_names[] = {[LARIAT_HOP_KEYS] = "keys", [LARIAT_HOP_GATHER] = "gather"};
 
-/* What the bytes pass through: the memory that the ranks share, the link between cards, or the host's memory. */
+/* The path of the bytes: shared memory, the link between cards, or the host's memory. */
 static const char *way_of(const lariat_hop *h)
 {
     return h->cards == 0 ? "memory" : h->through_host ? "host" : "cards";
 }
 
-/* Of the rate at which the threads of one rank, alone, read a buffer of their own of as many bytes; NAN where there is none to
-   compare with. */
+/* The share of the rate at which one rank's threads alone read a buffer of the same size; NAN: unknown. */
 static double share_of(const lariat_hop *h)
 {
     double rate;
@@ -49,12 +48,12 @@ static int print_hop(table *t, const lariat_hop *h)
     return table_row(t, row, columns, (int)(sizeof columns / sizeof columns[0]));
 }
 
-/* All sizes of one kind on one ring. Where a size does not fit, larger ones do not either. */
+/* All sizes of one kind on one ring; stops at the first size that does not fit. */
 static int measure_sizes(const options *o, const lariat_options *ring, lariat_hop_kind kind, table *t)
 {
     int64_t least = kind == LARIAT_HOP_KEYS ? KEYS_LEAST : GATHER_LEAST;
     while (kind == LARIAT_HOP_GATHER && least < ring->ranks * (int64_t)sizeof(float)) {
-        least *= STEP; /* so many ranks want more to share */
+        least *= STEP; /* at least a float a rank */
     }
     for (int64_t bytes = least; bytes <= BYTES_MOST; bytes *= STEP) {
         lariat_hop hop;
@@ -77,7 +76,7 @@ static int measure_sizes(const options *o, const lariat_options *ring, lariat_ho
 static int measure_rings(const options *o, table *t)
 {
     options one = *o;
-    if (o->devices.n > 0) { /* bench has a list of them, which check_hops lets name one */
+    if (o->devices.n > 0) { /* check_hops allows one device */
         one.device = (int)o->devices.values[0];
     }
     int rc = 0;
@@ -95,7 +94,7 @@ int hops_table(const options *o)
     table t = {.format = (table_format)o->format};
     signals_hold(true, false);
     int rc = measure_rings(o, &t);
-    int ended = ferror(stdout) ? 0 : table_end(&t); /* what was measured is a whole list; what cannot be written was said once */
+    int ended = ferror(stdout) ? 0 : table_end(&t); /* completes the table; a write error was reported already */
     signals_hold(false, false);
     return rc ? rc : ended;
 }

@@ -1,4 +1,4 @@
-/* From rows to lines: which rows make one line, and what the line is called.
+/* Grouping rows into lines, and naming the lines.
    Rests on axis.h for numbers of tokens. See panel.h. */
 #include "cli/bench/panel.h"
 #include "cli/bench/axis.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Prompt lengths of a panel by ranks, the longest ones: more lines lie on top of each other. */
+/* Most prompt lengths of a panel by ranks, the longest ones: more lines would overlap. */
 enum { SPEED_LENGTHS = 6, MEMORY_LENGTHS = 4 };
 
 /* Bits of panel.told. */
@@ -31,7 +31,7 @@ static double x_of(panel_kind kind, const cell *c)
     return (double)(panel_is_by_ranks(kind) ? c->ranks : is_by_context(kind) ? c->depth + c->n_prompt : c->n_prompt);
 }
 
-/* amount / s; the least time is the most of it. */
+/* amount / s; the least time is the highest rate. */
 static spread over(double amount, const spread *s)
 {
     return s->least > 0 ? (spread){amount / s->median, amount / s->most, amount / s->least} : (spread){0};
@@ -53,7 +53,7 @@ static spread bytes_of(const row *r)
     return (spread){most, most, most};
 }
 
-/* The least is what the slowest run of the ring has against the fastest of the regular one. */
+/* `least` compares the slowest run of the ring with the fastest regular one. */
 static spread speedup_of(const row_list *all, const row *r, bool decode)
 {
     const spread *ring = decode ? &r->decode : &r->prefill;
@@ -66,7 +66,7 @@ static spread speedup_of(const row_list *all, const row *r, bool decode)
     return (spread){decode ? r->beside.decode_speedup : r->beside.prefill_speedup, one->least / ring->most, one->most / ring->least};
 }
 
-/* median 0: nothing is known. */
+/* median 0: unknown. */
 static spread y_of(panel_kind kind, const row_list *all, const row *r)
 {
     const cell *c = &r->cell;
@@ -93,7 +93,7 @@ static spread y_of(panel_kind kind, const row_list *all, const row *r)
 
 /* --- which rows make one line --- */
 
-/* The fields in which rings that are alike in size and blocks differ. */
+/* The fields in which rings of equal size and blocks differ. */
 static unsigned differences(const row_list *all)
 {
     unsigned told = 0;
@@ -108,8 +108,8 @@ static unsigned differences(const row_list *all)
     return told;
 }
 
-/* Where both depth and prompt make the context, a line has one length of prompts: prefill of 512 tokens at depth 4k is another
-   thing than of 4k tokens at depth 512. */
+/* Where depth and prompt form the context, a line has one prompt length: prefill of 512 tokens at depth 4k differs from 4k
+   tokens at depth 512. */
 static cell series_of(const panel *p, const cell *c)
 {
     cell s = *c;
@@ -163,14 +163,14 @@ static void add_all(panel *p, const row_list *all)
         cell series = series_of(p, &r->cell);
         add(p, all, r, &series);
         if (panel_is_by_ranks(p->kind) && r->cell.ranks > 1 && r->beside.regular >= 0) {
-            add(p, all, &all->rows[r->beside.regular], &series); /* the regular one begins the lines of all blocks */
+            add(p, all, &all->rows[r->beside.regular], &series); /* the regular point begins the lines of all blocks */
         }
     }
 }
 
 /* --- what is left out --- */
 
-/* Several rows at one place of a line: the regular one that begins it, or lists that name a value twice. */
+/* Removes duplicate points of a line: the regular one, or repeated values of a list. */
 static void keep_one_of_each(panel *p)
 {
     int kept = 0;
@@ -182,7 +182,7 @@ static void keep_one_of_each(panel *p)
     p->n = kept;
 }
 
-/* Of a panel by ranks: only series with two points, which every ring of a block has, but its regular one alone has not. */
+/* In a panel by ranks, keeps only series of at least two points. */
 static void keep_lines(panel *p)
 {
     int kept = 0;

@@ -1,4 +1,4 @@
-/* Which pictures there are, what is noted below them, and gnuplot, which draws them.
+/* The list of pictures, the notes below them, and running gnuplot.
    Rests on posix_spawn. See plot.h. */
 #include "cli/bench/plot.h"
 #include "cli/bench/axis.h"
@@ -46,7 +46,7 @@ static void note_series(FILE *f, const panel *p, int begin, int end, bool *any)
     }
 }
 
-/* All rings and lengths that are missing in the pictures, as one line; nothing where none is. */
+/* One line of all rings and lengths missing in the pictures, if any. */
 static int note_missing(FILE *f, const row_list *all)
 {
     panel p;
@@ -70,7 +70,7 @@ static int64_t most_samples(const row_list *all)
     return most;
 }
 
-/* Lines for below the picture, for free(); NULL: said why not. */
+/* The notes below a picture, allocated; NULL: failed, with a message. */
 static char *notes_of(const picture *p, const row_list *all)
 {
     char *text = NULL;
@@ -112,7 +112,7 @@ static char *path_of(const char *folder, const char *name, const char *end)
     return asprintf(&path, "%s/%s%s", folder, name, end) < 0 ? NULL : path;
 }
 
-/* Takes `text`. */
+/* Writes and frees `text`. */
 static int keep(char *text, const char *folder, const char *name, const char *end)
 {
     char *path = path_of(folder, name, end);
@@ -122,7 +122,7 @@ static int keep(char *text, const char *folder, const char *name, const char *en
     return rc;
 }
 
-/* Pictures of other data are not left beside these, nor what would draw them. */
+/* Removes earlier pictures, data and scripts. */
 static void forget_all(const char *folder)
 {
     static const char *const ends[] = {".svg", ".png", ".tsv", ".gp"};
@@ -152,7 +152,7 @@ static int write_picture(const picture *p, const row_list *all, const char *fold
 
 /* --- gnuplot --- */
 
-/* Its numbers have points; the rest of the environment is ours. */
+/* The environment with C's number format. */
 static char **gnuplot_environment(void)
 {
     static char locale[] = "LC_ALL=C";
@@ -172,10 +172,10 @@ static char **gnuplot_environment(void)
     return copy;
 }
 
-/* In `folder`, without a shell, what it says into `said`. 0, or an errno. */
+/* Starts gnuplot in `folder`, with its output to `said`. Returns 0 or an errno. */
 static int spawn_gnuplot(const char *folder, char *script, int said, pid_t *child)
 {
-    char program[] = "gnuplot", defaults[] = "-d"; /* not what the user's own start-up file sets */
+    char program[] = "gnuplot", defaults[] = "-d"; /* ignores the user's start-up file */
     char *arguments[] = {program, defaults, script, NULL};
     char **environment = gnuplot_environment();
     posix_spawn_file_actions_t files;
@@ -193,7 +193,7 @@ static int spawn_gnuplot(const char *folder, char *script, int said, pid_t *chil
     return rc;
 }
 
-/* The line of its output that names the error: the last one that is not empty. */
+/* Reports gnuplot's error: the last non-empty line of its output. */
 static int complain_gnuplot(const char *folder, const char *script, FILE *output)
 {
     char line[512], last[512] = "it ended without a word";
@@ -230,7 +230,7 @@ static int run_gnuplot(const char *folder, char *script, bool *missing)
 
 /* --- all of it --- */
 
-/* Fills what of a picture is worth drawing. */
+/* Fills the panels of a picture that are worth drawing. */
 static int fill(picture *p, int which, const row_list *all)
 {
     *p = (picture){.name = pictures[which].name,
@@ -256,7 +256,7 @@ static int write_all(const row_list *all, const char *folder, bool written[PICTU
         picture p;
         rc = fill(&p, i, all);
         written[i] = rc == 0 && p.n > 0;
-        if (written[i] && !any && !signals_interrupted()) { /* what is not drawn anew by a run that was stopped stays */
+        if (written[i] && !any && !signals_interrupted()) { /* an interrupted run keeps earlier pictures */
             forget_all(folder);
         }
         any = any || written[i];

@@ -1,4 +1,4 @@
-/* How far a benchmark is: by the work of its samples, as the speed so far has it.
+/* Progress of a benchmark, by the work of its samples and the speed so far.
    Rests on terminal.h. See progress.h. */
 #include "cli/bench/progress.h"
 #include "cli/terminal.h"
@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { MADE_COUNTS = 8 }; /* tokens that could be read while one is made, roughly: decode has one row for each reading of the weights */
+enum { MADE_COUNTS = 8 }; /* prefilled tokens in the time of one decoded token, roughly: decode reads the weights for one row */
 
 static const double quiet_s = 1, between_s = 0.2;
 
@@ -47,7 +47,7 @@ void bench_progress_take(bench_progress *p)
 
 void bench_progress_at(bench_progress *p, int64_t done, int64_t total)
 {
-    double part = p->taking && total > 1 ? (double)done / (double)total : 0; /* of the prompt: a token made is a step of one */
+    double part = p->taking && total > 1 ? (double)done / (double)total : 0; /* of the prompt; a decoded token is a step of one */
     p->part = part > p->part ? part : p->part;
     draw(p);
 }

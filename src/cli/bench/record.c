@@ -16,7 +16,7 @@ json_t *record_known(double value)
     return isfinite(value) && value > 0 ? json_real(value) : json_null();
 }
 
-/* A plan that came to nothing has no names. */
+/* A failed plan has no names. */
 static const char *name_of(const char *name)
 {
     return name ? name : "";
@@ -68,7 +68,7 @@ json_t *record_identity(const row_list *all, const row *r)
                      "n_gen", (json_int_t)c->n_gen, "cache", c->cached, "warm_up", (json_int_t)o->warm_up);
 }
 
-/* What a table shows first. */
+/* The first columns of a table. */
 static json_t *first_keys(const row_list *all, const row *r)
 {
     const cell *c = &r->cell;
@@ -94,7 +94,7 @@ static json_t *figures_of(const row *r)
                      record_known(last->read_rate));
 }
 
-/* A length from which a ring is faster: a number, "never", or null. */
+/* The length from which a ring is faster: a number, "never", or null. */
 static json_t *crossing_json(double crossing)
 {
     return isnan(crossing) ? json_null() : isinf(crossing) ? json_string("never") : json_integer((json_int_t)ceil(crossing));

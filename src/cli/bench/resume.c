@@ -1,4 +1,4 @@
-/* Measurements in a file, and from there to the rows.
+/* Writing measurements to a file, and reading them back into rows.
    Rests on jansson. See resume.h. */
 #include "cli/bench/resume.h"
 #include "cli/bench/record.h"
@@ -36,7 +36,7 @@ static bool sample_from(json_t *object, sample *out)
     return out->prefill_s >= 0 && out->decode_s >= 0 && bytes >= 0;
 }
 
-/* JSON has no number for a difference that is none. */
+/* A check as JSON; a NaN difference is null. */
 static json_t *check_json(const comparison *c)
 {
     return json_pack("{s:I, s:o}", "first_difference", (json_int_t)c->first_difference, "logit_difference",
@@ -58,7 +58,7 @@ static bool check_from(json_t *object, comparison *out)
 
 /* --- reading --- */
 
-/* Finds the row that a line is for: rows may be alike, then one that still wants a sample or a check. NULL: there is none. */
+/* The row of a line; among identical rows one that still needs a sample or a check. NULL: none. */
 static row *row_of(row_list *all, json_t *const identities[], const json_t *identity, bool takes_samples)
 {
     for (int i = 0; i < all->n; i++) {
@@ -71,7 +71,7 @@ static row *row_of(row_list *all, json_t *const identities[], const json_t *iden
     return NULL;
 }
 
-/* Does the line make sense? What it holds goes to its row, if that is one of this run and has room. */
+/* Adds a line's measurement to its row, if the row is of this run and needs it. False: an invalid line. */
 static bool take_line(row_list *all, json_t *const identities[], json_t *line)
 {
     json_t *identity = json_object_get(line, "row"), *kept = json_object_get(line, "sample");
@@ -103,7 +103,7 @@ static int read_lines(const char *path, FILE *file, row_list *all, json_t *const
         number++;
         size_t begun = (size_t)size < strlen(beginning) ? (size_t)size : strlen(beginning);
         bool torn = line[size - 1] != '\n' && strncmp(line, beginning, begun) == 0;
-        if (torn) { /* a run that was ended while it wrote */
+        if (torn) { /* a run was killed during the write */
             rc = ftruncate(fileno(file), whole) == 0 ? 0 : complain("%s: cannot write: %s", path, strerror(errno));
             break;
         }

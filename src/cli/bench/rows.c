@@ -1,4 +1,4 @@
-/* From samples to what is reported: medians, shares of the ceilings, speed-ups and where they cross one.
+/* Computing results from samples: medians, shares of the ceilings, speed-ups and their crossings.
    Rests on math. See rows.h. */
 #include "cli/bench/rows.h"
 
@@ -13,7 +13,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Of values that it puts in order. */
+/* Median, least and most; sorts the values. */
 static spread spread_of(double *values, int64_t n)
 {
     if (n == 0) {
@@ -53,8 +53,8 @@ static double share(double ideal_s, double taken_s)
     return taken_s > 0 ? ideal_s / taken_s : 0;
 }
 
-/* The time that the ceilings would allow over the time taken, of all samples that have ceilings together. Decode with a cache is
-   bound by reading weights; without one it is prefill again and again. */
+/* The time at the ceilings over the measured time, of all samples with ceilings together. Decode with a cache is bound by
+   reading weights; without one it is repeated prefill. */
 static void add_shares(row *r)
 {
     double prefill = 0, decode = 0, prefill_s = 0, decode_s = 0;
@@ -124,7 +124,7 @@ static double speedup_of(const row *r, bool decode)
     return decode ? r->beside.decode_speedup : r->beside.prefill_speedup;
 }
 
-/* The next longer prompt of the same series whose speed-up is known; NULL: there is none. */
+/* The next longer prompt of the same series with a known speed-up; NULL: none. */
 static const row *longer(const row_list *all, const row *r, int64_t than, bool decode)
 {
     const row *next = NULL;
@@ -138,8 +138,7 @@ static const row *longer(const row_list *all, const row *r, int64_t than, bool d
     return next;
 }
 
-/* The length from which on the speed-up stays at one or above: between two lengths that were measured it is taken to go with the
-   logarithm of the length. */
+/* The length from which the speed-up stays at least one, interpolated between measured lengths on a logarithmic scale. */
 static double crossing_of(const row_list *all, const row *r, bool decode)
 {
     double crossing = NAN;

@@ -1,4 +1,4 @@
-/* The commands of a picture: everything has its place in pixels, so that nothing overlaps whatever the labels are.
+/* The commands of a picture: the layout is in pixels, so that labels never overlap.
    Rests on axis.h, and on gnuplot 5.4 or later. See script.h. */
 #include "cli/bench/script.h"
 #include "cli/bench/axis.h"
@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Pixels. A letter is what the widest fonts that `sans` may stand for take on the average. */
+/* Pixels. LETTER is the average width in the widest fonts of `sans`. */
 enum {
     WIDTH = 1000,
-    PLOT_WIDTH = 560, /* at least; the picture grows beyond WIDTH for it */
+    PLOT_WIDTH = 560, /* minimum; a wider picture than WIDTH if necessary */
     PLOT_HEIGHT = 400,
-    HEAD = 84,       /* title and what was measured */
+    HEAD = 84,       /* title and subtitle */
     PANEL_HEAD = 34, /* its own title */
     PANEL_FOOT = 76, /* ticks, and the name of the axis */
     NOTE = 20,
@@ -22,9 +22,9 @@ enum {
     KEY_LINE = 23
 };
 
-/* What is said of each kind of panel. */
+/* The texts of each kind of panel. */
 typedef struct wording {
-    const char *title;    /* in pictures that have parts */
+    const char *title;    /* in pictures with parts */
     const char *x, *y;    /* the axes */
     quantity of_x, of_y;
     const char *columns;  /* of the data */
@@ -49,7 +49,7 @@ static const wording wordings[] = {
                            OF_RATE, "context_tokens\tmedian\tleast\tmost"},
 };
 
-/* Ends a text in memory: NULL where there was not enough. */
+/* Closes a text in memory; NULL: out of memory. */
 static char *finish(FILE *f, char **text)
 {
     bool whole = !ferror(f);
@@ -62,7 +62,7 @@ static char *finish(FILE *f, char **text)
 
 /* --- the data --- */
 
-/* A blank line makes a gap in gnuplot's line, so it stands between points only: two blank lines begin the next series. */
+/* A blank line is a gap in gnuplot's line, two begin the next series: so gaps are written between points only. */
 static void put_series(FILE *f, const panel *p, int begin, int end)
 {
     char label[LABEL_MOST];
@@ -103,8 +103,8 @@ char *script_data(const picture *p)
 
 /* --- texts --- */
 
-/* In single quotes gnuplot replaces nothing, and no text is enhanced; what was named elsewhere stands outside of blocks, whose
-   ends gnuplot looks for in strings too. */
+/* In single quotes gnuplot substitutes nothing. Names from elsewhere are written outside of blocks, whose ends gnuplot finds
+   in strings too. */
 static void put_text(FILE *f, const char *text)
 {
     fputc('\'', f);
@@ -116,7 +116,7 @@ static void put_text(FILE *f, const char *text)
     fputc('\'', f);
 }
 
-/* The first `most` characters of UTF-8, with a mark that there were more. */
+/* The first `most` characters of UTF-8, with an ellipsis if there are more. */
 static void cut(const char *text, int most, char *out, size_t size)
 {
     size_t n = 0, keep = 0;
@@ -138,11 +138,11 @@ typedef struct layout {
     axis x[PANELS_MOST], y[PANELS_MOST];
 } layout;
 
-/* Of the points that are drawn. */
+/* The extent of the drawn points. */
 typedef struct extent {
     double least_x, most_x, least_y, most_y;
     int n_lines, longest_label;
-    bool spread; /* somewhere runs differ */
+    bool spread; /* some point has a spread */
 } extent;
 
 static void widen(extent *e, const point *p)
@@ -186,7 +186,7 @@ static void lay_axes(const panel *p, const extent *e, axis *x, axis *y)
     const wording *w = &wordings[p->kind];
     *x = axis_of(w->of_x, e->least_x, e->most_x);
     double least = e->least_y, most = e->most_y;
-    if (is_speed(p->kind)) { /* the ideal line is seen, but does not press the others down */
+    if (is_speed(p->kind)) { /* includes the ideal line without compressing the others */
         double seen = x->logarithmic || e->most_x < 2 * most ? e->most_x : 2 * most;
         least = least < 1 ? least : 1;
         most = most > seen ? most : seen;
@@ -225,7 +225,7 @@ static layout lay_out(const picture *p, const extent extents[], const char *note
 
 /* --- the commands --- */
 
-/* Okabe and Ito's colours, without the yellow, which white paper swallows. */
+/* Okabe and Ito's colours, without yellow, which is invisible on white. */
 static const char *const colours[] = {"#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"};
 static const int marks[] = {7, 5, 9, 13, 11, 15, 6}; /* circle, square, triangle, diamond ... */
 enum { COLOURS = sizeof colours / sizeof *colours };
@@ -235,7 +235,7 @@ static double across(const layout *l, int pixels)
     return (double)pixels / l->width;
 }
 
-/* From the top, as a reader goes; gnuplot counts from the bottom. */
+/* Pixels from the top; gnuplot counts from the bottom. */
 static double down(const layout *l, int pixels)
 {
     return 1 - (double)pixels / l->height;
@@ -253,7 +253,7 @@ static void put_axis(FILE *f, char name, const axis *a, const char *what)
     fputs(")\n", f);
 }
 
-/* Bands first, so that every line lies on top of them. `index` is the first series' in the data. */
+/* Bands first, below every line. `index`: the first series' index in the data. */
 static void put_bands(FILE *f, const picture *p, const extent *e, double scale, int index)
 {
     for (int i = 0; i < e->n_lines; i++) {
@@ -324,7 +324,7 @@ static int32_t threads_of(const row_list *all)
     return all->rows[0].plan.threads;
 }
 
-/* The texts as variables: the title, what was measured on what, and the notes. */
+/* The texts as variables: the title, the conditions, the notes. */
 static void put_words(FILE *f, const picture *p, const row_list *all, const char *notes)
 {
     enum { NAME_LETTERS = 60, NOTE_LETTERS = 145, TEXT_MOST = 512 };

@@ -1,5 +1,5 @@
-/* The picture: two lanes a rank, its work above what travels to it, on one axis of time.
-   Rests on lariat/trace.h, output.h and jansson (for text that is sound UTF-8). See timeline.h. */
+/* The picture: two lanes a rank, its work above its hops, on one time axis.
+   Rests on lariat/trace.h, output.h and jansson (for valid UTF-8). See timeline.h. */
 #include "cli/bench/timeline.h"
 #include "cli/message.h"
 #include "cli/output.h"
@@ -27,7 +27,7 @@ enum {
     NAME_MOST = 60
 };
 
-/* Okabe and Ito's colours, which those who see fewer colours tell apart too. What is not listed is not drawn. */
+/* Okabe and Ito's colours, distinguishable with colour blindness. Other kinds are not drawn. */
 static const struct look {
     const char *fill, *legend;
     bool dark; /* text on it is white */
@@ -40,14 +40,14 @@ static const struct look {
     [LARIAT_SPAN_HOP] = {"#56B4E9", "hop: from asking to there", false},
 };
 
-/* What is drawn. */
+/* The drawn layer. */
 typedef struct scene {
     const lariat_engine *engine;
     int32_t ranks, layer;
     uint32_t pass;
     double begin, end;    /* of the first and last rank in this layer */
     double took, waited;  /* of all hops */
-    int64_t hops, bytes;  /* how many; the most that one brought */
+    int64_t hops, bytes;  /* number; bytes of the largest */
     new_file file;
 } scene;
 
@@ -62,7 +62,7 @@ static double overlap(const lariat_span *a, const lariat_span *b)
     return end > begin ? end - begin : 0;
 }
 
-/* The pass to look at: the last one with hops, in a ring of one the longest. False: there is none. */
+/* Chooses the pass: the last one with hops, in a ring of one the longest. False: none. */
 static bool choose_pass(scene *s)
 {
     int64_t n;
@@ -79,7 +79,7 @@ static bool choose_pass(scene *s)
     return longest >= 0;
 }
 
-/* Adds up a hop, and how much of it its rank waited. */
+/* Adds a hop's time, and its rank's waiting during it. */
 static void add_hop(scene *s, const lariat_span *hop, const lariat_span spans[], int64_t n)
 {
     s->hops++;
@@ -92,7 +92,7 @@ static void add_hop(scene *s, const lariat_span *hop, const lariat_span spans[],
     }
 }
 
-/* When the layer began and ended, and what its hops took. False: a rank did not record it. */
+/* Measures the layer's begin and end, and its hops. False: a rank did not record it. */
 static bool measure(scene *s)
 {
     for (int32_t r = 0; r < s->ranks; r++) {
@@ -115,7 +115,7 @@ static bool measure(scene *s)
     return s->end > s->begin;
 }
 
-/* Do queries travel? Then partial results do too. */
+/* Do queries travel, and so partial results? */
 static bool queries_travel(const scene *s)
 {
     return s->hops > (int64_t)s->ranks * (s->ranks - 1);
@@ -136,7 +136,7 @@ static int axis_y(const scene *s)
     return TOP + s->ranks * rank_height(s);
 }
 
-/* Text of the model's path: sound, short, and without what XML takes for its own. */
+/* The model's path as text: valid UTF-8, short, escaped for XML. */
 static void put_name(new_file *f, const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -203,7 +203,7 @@ static void put_axis(scene *s)
     new_file_format(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">ms</text>\n", LEFT - 12, y + 20);
 }
 
-/* What a box says where there is room for it. */
+/* The text of a box, if there is room. */
 static void box_text(const scene *s, const lariat_span *span, char *out, size_t size)
 {
     if (span->kind == LARIAT_SPAN_ATTENTION) {

@@ -1,5 +1,5 @@
-/* Measuring one cell: prompts of made-up tokens, their replies, with or without the cache.
-   Rests on lariat.h. See measure.h. */
+/* Measuring one cell: random prompts and their replies, with or without the cache.
+   Rests on lariat.h. See timing.h. */
 #include "cli/bench/timing.h"
 #include "cli/message.h"
 #include "cli/plan_text.h"
@@ -11,7 +11,7 @@
 
 enum { WARM_UP_DECODES = 4 };
 
-/* Ids that no cache or branch can learn: a linear congruential sequence, another for each text. */
+/* Random ids: a linear congruential sequence, a different one for each text. */
 static void fill_tokens(int32_t *ids, int64_t n, int64_t text, int32_t vocab)
 {
     uint64_t state = 1 + (uint64_t)text;
@@ -97,7 +97,7 @@ void measurement_close(measurement *m)
 
 /* --- steps --- */
 
-/* What a call of the library came to, as an exit status. */
+/* A library status as an exit status. */
 static int outcome(lariat_status status)
 {
     if (status == LARIAT_CANCELLED || signals_interrupted()) {
@@ -134,7 +134,7 @@ static int generate(measurement *m, int64_t from, int64_t count, int64_t most, d
                                        .sampler = m->samplers[b],
                                        .most = most};
     }
-    if (signals_interrupted()) { /* between two calls: the next one would go through */
+    if (signals_interrupted()) { /* pressed between two calls */
         return EXIT_INTERRUPTED;
     }
     lariat_engine_stats(m->engine, &before);
@@ -147,12 +147,12 @@ static int generate(measurement *m, int64_t from, int64_t count, int64_t most, d
     return outcome(status);
 }
 
-/* A prompt of n_prompt tokens behind what is there, to the first token, then n_gen tokens after that. */
+/* Reads a prompt of n_prompt tokens after the depth, to the first token, then decodes n_gen tokens. */
 static int run_cached(measurement *m, int64_t n_prompt, int64_t n_gen, sample *out)
 {
-    double weight_bytes = 0; /* of a short prompt: the share of prefill is one of operations */
+    double weight_bytes = 0; /* discarded: the share of prefill is one of operations */
     int rc = rewind_all(m, m->cell.depth);
-    int64_t last = m->cell.depth; /* where the token to go on from stands */
+    int64_t last = m->cell.depth; /* index of the last token */
     if (rc == 0 && n_prompt > 0) {
         rc = generate(m, m->cell.depth, n_prompt, 1, &out->prefill_s, &out->prefill_flops, &weight_bytes);
         last = m->begin;
@@ -163,7 +163,7 @@ static int run_cached(measurement *m, int64_t n_prompt, int64_t n_gen, sample *o
     return rc;
 }
 
-/* Every token is the first one after all that came before it. The prompt ends where the made tokens begin. */
+/* Every token is the first one after a prefill of all before it. */
 static int run_uncached(measurement *m, int64_t n_prompt, int64_t n_gen, sample *out)
 {
     int rc = 0;
