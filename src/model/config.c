@@ -1,6 +1,6 @@
 /* Hugging Face's config.json and generation_config.json, in the old form (rope_theta, rope_scaling) and the new
    (rope_parameters), with the defaults of Hugging Face's classes.
-   Rests on base/json.h and model/rope.h. Fields that would change the result and are not implemented are refused by name:
+   Rests on base/json.h and model/rope.h. Fields that would change the result and are unsupported are refused by name:
    config_fields.c. */
 #include "model/config.h"
 #include "model/config_fields.h"

@@ -1,4 +1,4 @@
-/* Fields of config.json by effect: those that change the result and are not implemented, harmless ones, unknown ones.
+/* Fields of config.json by effect: unsupported ones that change the result, harmless ones, unknown ones.
    Rests on base/json.h. Read on in config.c; docs/formats.md describes the rule. */
 #include "model/config_fields.h"
 

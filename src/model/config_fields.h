@@ -1,4 +1,4 @@
-/* The check of config.json's fields: one that would change the result and is not implemented is refused by name.
+/* The check of config.json's fields: one that would change the result and is unsupported is refused by name.
    Rests on base/json.h. Read on in config.c, which reads the implemented ones. */
 #ifndef MODEL_CONFIG_FIELDS_H
 #define MODEL_CONFIG_FIELDS_H

@@ -415,7 +415,7 @@ static void find_bytes(reader *r)
     }
 }
 
-/* Refuses settings that would change ids and are not implemented. */
+/* Refuses settings that would change ids and are unsupported. */
 static lariat_status check_model(const reader *r, const json_t *model)
 {
     static const char *const affixes[] = { "continuing_subword_prefix", "end_of_word_suffix" };
