@@ -1,4 +1,4 @@
-# What the scripts share: messages, packages, the cache. Sourced by the others; does nothing by itself.
+# Shared by the scripts, which source it: messages, packages, the cache.
 # Rests on apt, dpkg and, where the user is not root, sudo. Read on in demo.sh and test.sh.
 # shellcheck shell=bash
 
@@ -8,7 +8,7 @@ say() {
     printf '%s\n' "$@" >&2
 }
 
-# One line that says what is missing and what to do; the end.
+# Prints one line (what is missing, what to do) and exits.
 die() {
     say "$(basename "$0"): $*"
     exit 1
@@ -23,8 +23,8 @@ jobs() {
 sign_every=10 # seconds
 signs=        # the process that gives them
 
-# Signs of life on standard error while something long runs, until calm: the time that it has taken, and the last line of its
-# LOG. They end with the script, however that ends.
+# Progress on standard error during a long command, until calm: the elapsed time and the last line of its LOG. Ends with the
+# script.
 #   signs_of_life [LOG]
 signs_of_life() {
     local log=${1:-/dev/null} started=$SECONDS last
@@ -40,8 +40,7 @@ calm() {
     signs=
 }
 
-# Runs a long command quietly, with signs of life, its output in a file under the cache; if it fails, the end of that output is
-# shown.
+# Runs a long command with progress, its output in a file under the cache; prints the end of the output on failure.
 #   quietly WHAT COMMAND...
 quietly() {
     local what=$1 log status=0
@@ -76,8 +75,7 @@ have_package() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# Installs those of the named Debian packages that are not there. COMMAND=PACKAGE is content with a command of that name
-# from anywhere.
+# Installs missing Debian packages. COMMAND=PACKAGE: the package only if there is no such command.
 need_packages() {
     local want missing=() log
     for want in "$@"; do
@@ -91,13 +89,13 @@ need_packages() {
     command -v apt-get >/dev/null || die "no apt-get here: install what Debian calls ${missing[*]}"
     if [ "$(id -u)" != 0 ]; then
         command -v sudo >/dev/null || die "neither root nor sudo: let somebody run apt-get install ${missing[*]}"
-        # A password is asked for here, before there are signs of life between the question and the answer.
+        # Ask for a password here, before progress output.
         as_root true 2>/dev/null || die "sudo refused: run me on a terminal, or apt-get install ${missing[*]} first"
     fi
     say "Installing ${missing[*]} ..."
     log=$(mktemp) || die "no room for a temporary file: clear ${TMPDIR:-the temporary folder}, or set TMPDIR"
     signs_of_life "$log"
-    # A mirror that does not answer is only fatal if the packages cannot be had after that.
+    # A failed update is fatal only if the packages cannot be installed.
     apt_get update </dev/null >"$log" 2>&1 || :
     if ! apt_get install --no-install-recommends "${missing[@]}" </dev/null >>"$log" 2>&1; then
         calm
@@ -109,14 +107,14 @@ need_packages() {
     rm -f "$log"
 }
 
-# Do we have so many megabytes in the folder that holds $1?
+# Has the folder of $1 so many free megabytes?
 need_room() {
     local free
     free=$(df -Pm "$1" 2>/dev/null | awk 'NR == 2 { print $4 }')
     [ -z "$free" ] || [ "$free" -ge "$2" ] || die "$1 has $free MB left, $2 MB are needed: make room there, or set $3"
 }
 
-# Configures a build folder, unless it belongs to another source tree: then anew.
+# Configures a build folder; one of another source tree is recreated.
 #   configure FOLDER OPTIONS...
 configure() {
     local folder=$1 generator=()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One command from a bare Debian 12 or Ubuntu 24.04 to a real model that reads a long text on a ring of two ranks.
-# Rests on common.sh and fetch-model.sh; may be run as often as one likes, nothing is done twice. Read on in README.md.
+# One command from a bare Debian 12 or Ubuntu 24.04 to a published model that reads a long text on a ring of two ranks.
+# Rests on common.sh and fetch-model.sh; idempotent. Read on in README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -16,7 +16,7 @@ configure build # without options of our own: README's Install goes on with this
 quietly "building" cmake --build build --parallel "$(jobs)" --target lariat
 model=$(scripts/fetch-model.sh)
 
-# Off a terminal the program shows no progress line of its own.
+# Without a terminal the program shows no progress.
 if [ ! -t 2 ]; then
     sign_every=30 # seldom among the words of the answer
     signs_of_life

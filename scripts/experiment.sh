@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# The original experiment, redone: token latency of ring attention against regular attention by prompt length, without a KV cache
-# at two sizes of blocks, then with one; tables, data and pictures come into a folder. On CPUs a rank is one core, with the demo's
+# The original experiment, redone: token latency of ring and regular attention by prompt length, without a KV cache
+# at two sizes of blocks, then with one; writes tables, data and pictures into a folder. On CPUs a rank is one core, with the demo's
 # model and a larger shape; where there are two GPUs or more a rank is a GPU, with the 7b shape of the original.
-# What was measured before a run was stopped is not measured again. Rests on common.sh and fetch-model.sh; what came of it is in
-# docs/experiment.md.
+# An interrupted run continues where it stopped. Rests on common.sh and fetch-model.sh; docs/experiment.md has the results.
 #   scripts/experiment.sh [FOLDER]      (default: experiment)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -53,7 +52,7 @@ if [ "$cards" -ge 2 ]; then
     exit 0
 fi
 
-# Without a cache 29 tokens of a long prompt would take an hour on two cores, and the last as long as the first: 2 will do.
+# Without a cache 29 tokens of a long prompt would take an hour on two cores, each the same time: 2 are enough.
 model=$(scripts/fetch-model.sh)
 cores=$(jobs)
 [ "$cores" -ge 2 ] || die "one core: a ring has a core for each of two ranks at least"

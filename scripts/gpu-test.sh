@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# All tests and benchmarks that want a GPU, on a machine that has some, in a few minutes; what they printed is left in a folder.
-# CI has no GPU: the results of this script stand in bench/results. Rests on common.sh, CUDA (nvcc, or a build that is there
-# already) and, for the peers, a python3 with torch, transformers and safetensors.
+# All tests and benchmarks for GPUs, in a few minutes; their output is kept in a folder. CI has no GPU: the results of this
+# script are in bench/results. Rests on common.sh, CUDA (nvcc, or an existing
+# build) and, for the peers, a python3 with torch, transformers and safetensors.
 #   scripts/gpu-test.sh [PART...]      parts: ops engine sanitizer types model attention (all of them)
 #   LARIAT_BUILD=FOLDER                a build with CUDA and tests; made in build-gpu if not given
 #   OUT=FOLDER                         where reports go; build-gpu/report if not given
@@ -24,7 +24,7 @@ models=${LARIAT_REFERENCE:-../shared}/reference/models
 export LARIAT_REFERENCE=${models%/reference/models}
 
 failed=0
-# part NAME COMMAND...: runs it, its output in a file of that name; says how it ended
+# part NAME COMMAND...: runs it with its output in a file of that name, and prints the outcome
 part() {
     local name=$1 started=$SECONDS status=0
     shift
@@ -76,7 +76,7 @@ run_part() {
         part trace "$build/tests/cuda_test_trace"
         part current "$build/tests/cuda_test_current"
         part gguf "$build/tests/cuda_test_gguf"
-        # One hardware queue for all streams: whatever waits has what it waits for in front of it.
+        # One hardware queue for all streams: every wait must be queued after the work that ends it.
         CUDA_DEVICE_MAX_CONNECTIONS=1 part engine-one-queue "$build/tests/cuda_test_engine"
         CUDA_DEVICE_MAX_CONNECTIONS=1 part comm-one-queue "$build/tests/cuda_test_comm"
         CUDA_DEVICE_MAX_CONNECTIONS=1 part generate-one-queue "$build/tests/cuda_test_generate"

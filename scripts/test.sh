@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One command that installs what the tests need, builds Lariat in several ways, and runs every test of every build in one run of
-# CTest; the end of the output is how long each group of tests took and what was skipped, and why.
+# Installs the tests' packages, builds Lariat in several configurations, and runs all tests of all builds in one run of CTest.
+# The output ends with the time of each group of tests, and skipped tests with reasons.
 # Rests on common.sh and tests/report.py; the tests are in tests/. Read on in CONTRIBUTING.md.
 #   scripts/test.sh [--all] [ARGUMENTS FOR CTEST]      such as -R '^ring/' or -L lint
-# --all, as CI runs it: also the groups whose packages bring daemons or more than 100 MB, and a skip that tests/allowed-skips does
-# not list is a failure.
+# --all, as in CI: also the groups whose packages need daemons or more than 100 MB; a skip that is not in tests/allowed-skips is a
+# failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -30,7 +30,7 @@ scripts/fetch-model.sh >/dev/null
 
 folder=build-tests
 
-# The packages that define what tokenizers and chat templates do. They need nothing else, and go nowhere but here.
+# The reference packages of tokenizers and chat templates, without dependencies, in a folder of their own.
 export PYTHONPATH=$PWD/$folder/python
 if ! python3 -c "import sentencepiece, tokenizers, jinja2" 2>/dev/null; then
     say "Installing sentencepiece, tokenizers and jinja2 for Python ..."
@@ -53,8 +53,7 @@ build() {
 }
 
 left_out=()
-# The module for GPUs is compiled for every card that it supports, by whatever nvcc CMake would find. One of our own is 530 MB of
-# packages for code that no machine without a card runs: with --all.
+# The module for GPUs is compiled for all supported cards with the nvcc that CMake finds. Without one, --all downloads it (530 MB).
 cuda=(-DLARIAT_CUDA=ON "-DLARIAT_CUDA_ARCHS=80-real;90a-real;90-virtual")
 if ! command -v "${CUDACXX:-nvcc}" "${CUDA_HOME:-}/bin/nvcc" "${CUDA_PATH:-}/bin/nvcc" /usr/local/cuda/bin/nvcc >/dev/null; then
     if [[ $(uname -m) != @(x86_64|aarch64) ]]; then
@@ -70,20 +69,20 @@ if ! command -v "${CUDACXX:-nvcc}" "${CUDA_HOME:-}/bin/nvcc" "${CUDA_PATH:-}/bin
 fi
 
 build release -DCMAKE_C_COMPILER=gcc "${cuda[@]}"
-# clang, every sanitizer that goes with the others, and the fuzz targets. No module for GPUs: no test here could call it.
+# clang, the compatible sanitizers, and the fuzz targets. No module for GPUs: no test here could call it.
 build sanitize -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=address,undefined -DLARIAT_FUZZ=ON -DLARIAT_CUDA=OFF \
     -DLARIAT_TEST_PREFIX=sanitize/
-# Where threads meet.
+# Rooms with several threads.
 build thread -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=thread -DLARIAT_CUDA=OFF -DLARIAT_TEST_PREFIX=thread/ \
     -DLARIAT_TEST_ROOMS="base;comm;ring;engine"
 build scalar -DCMAKE_C_COMPILER=gcc -DLARIAT_SIMD=OFF -DLARIAT_CUDA=OFF -DLARIAT_TEST_PREFIX=scalar/
-# Another machine's compiler: nothing is linked or run.
+# Cross-compiling: nothing is linked or run.
 say "Compiling for aarch64 ..."
 configure "$folder/aarch64" --toolchain cmake/aarch64.cmake
 quietly "compiling for aarch64" cmake --build "$folder/aarch64" --parallel "$(jobs)" --target lariat_objects
 
 printf 'subdirs(%s)\n' "${builds[*]}" >"$folder/CTestTestfile.cmake"
-# Sanitizers want their shadow where older kernels' address randomisation left it: without, where the system lets us.
+# Sanitizers may fail with newer kernels' address randomisation: disable it where permitted.
 plain=()
 ! setarch --addr-no-randomize true 2>/dev/null || plain=(setarch --addr-no-randomize)
 say "Testing ..."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The checks of style and clang-tidy look at the project's files and no others, wherever the checkout lies and whether git is there
-# or not: a small one is checked in a folder whose path has a src/ and a blank.
+# The checks of style and clang-tidy read the project's files only, in any path, with and without git: tested with a small checkout
+# in a folder whose path has a src/ and a blank.
 #   checkout.sh CHECKOUT
 set -euo pipefail
 cd "$1"
@@ -34,7 +34,7 @@ finds() {
     exit 1
 }
 
-# A git that does not answer is as good as none.
+# A failing git counts as none.
 printf '#!/bin/sh\nexit 127\n' >"$stage/bin/git"
 chmod +x "$stage/bin/git"
 PATH=$stage/bin:$PATH
@@ -46,7 +46,7 @@ finds "something is unfinished" "src/room/more words.c" style.sh "$here"
 rm "$here/src/room/more words.c"
 
 command -v clang-tidy >/dev/null && command -v jq >/dev/null || { echo "skipped: no clang-tidy or no jq here"; exit 77; }
-# unclean FILE: something that clang-tidy finds wherever it looks
+# unclean FILE: writes code with a finding of clang-tidy
 unclean() {
     printf '/* Waits. */\nint wait(int s);\n\nint wait(int s)\n{\n    if (s)\n        ;\n    return s;\n}\n' >"$1"
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# clang-tidy, as .clang-tidy says, over every C file of src/ that the build compiles (of CUDA it knows too little). What it found
-# to be clean is not looked at again until the file, a header or the settings change.
+# clang-tidy, configured by .clang-tidy, over every C file of src/ that the build compiles (not CUDA). A clean file is checked again
+# only after the file, a header or the settings have changed.
 #   clang_tidy.sh CHECKOUT BUILD [FILE...]      CHECKOUT and BUILD as CMake names them
 set -euo pipefail
 cd "$1"
@@ -9,7 +9,7 @@ shift 2
 command -v clang-tidy >/dev/null && command -v jq >/dev/null || { echo "skipped: no clang-tidy or no jq here"; exit 77; }
 
 if [ $# = 0 ]; then
-    # Of src/ of the checkout: its own path may have a src/ in it, as ~/src/lariat has.
+    # In the checkout's src/: its own path may have a src/ in it, like ~/src/lariat.
     mapfile -t files < <(jq -r --arg rooms "$source/src/" '.[].file | select(startswith($rooms) and endswith(".c"))' \
         "$build/compile_commands.json" | sort -u)
     [ ${#files[@]} != 0 ] || { echo "$build compiles no C file of $source/src" >&2; exit 1; }
@@ -17,10 +17,10 @@ if [ $# = 0 ]; then
 fi
 clean=$build/clang-tidy
 mkdir -p "$clean"
-# A file that two targets compile is looked at once: looking twice in one process finds what is not there (clang 14).
+# A file of two targets is checked once: checking it twice in one process gives false findings (clang 14).
 jq 'unique_by(.file)' "$build/compile_commands.json" >"$clean/compile_commands.json"
 export clean build
-# Headers count as one: who changes one has every file looked at again.
+# A change of any header invalidates all files.
 common=$({ clang-tidy --version; cat .clang-tidy "$build/compile_commands.json"; find include src -name '*.h' -print0 | sort -z | xargs -0 cat; } | sha256sum)
 export common
 

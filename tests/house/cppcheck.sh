@@ -6,12 +6,12 @@ cd "$1"
 command -v cppcheck >/dev/null || { echo "skipped: no cppcheck here"; exit 77; }
 
 mkdir -p "$2"
-# A test that finds no memory may end as it likes.
+# Tests need not handle failed allocations.
 tests=()
 for kind in nullPointerOutOfMemory ctunullpointerOutOfMemory nullPointerArithmeticOutOfMemory; do
     tests+=("--suppress=$kind:tests/*")
 done
-# normalCheckLevelMaxBranches, missingInclude*: remarks about cppcheck itself, not about the code.
+# normalCheckLevelMaxBranches, missingInclude*: remarks about cppcheck itself.
 cppcheck --quiet --std=c11 --language=c --platform=unix64 --enable=warning,performance,portability --inline-suppr \
     --cppcheck-build-dir="$2" --error-exitcode=1 --suppress=missingInclude --suppress=missingIncludeSystem \
     --suppress=normalCheckLevelMaxBranches \

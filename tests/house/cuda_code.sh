@@ -18,7 +18,7 @@ want=$(find src -name '*.cu' | while read -r file; do
         esac
     done
 done | sort)
-# Where the path of a source has a blank, nvcc calls its code by the ends of the path's words, joined by "-".
+# For a source whose path has a blank, nvcc names the code by the last components of the path's words, joined by "-".
 got=$({ cuobjdump --list-elf "$module"; cuobjdump --list-ptx "$module"; } | sed -nE 's/^(ELF|PTX) file +[0-9]+: (.*-)?//p' | sort)
 diff <(echo "$want") <(echo "$got") || {
     echo "< wanted, but not in the module; > in the module, but not wanted" >&2

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# scripts/demo.sh up to its build, in a folder whose path has a src/ and a blank, as a user may have it: there are signs of life
-# while it builds, and what it leaves in build/ is what `cmake -S . -B build` of README's Install would have made there.
+# scripts/demo.sh up to its build, in a folder whose path has a src/ and a blank: it shows progress during the build, and build/ is
+# configured as by `cmake -S . -B build` of README's Install.
 #   demo.sh CHECKOUT
 set -euo pipefail
 cd "$1"
@@ -11,7 +11,7 @@ here="$stage/src/a checkout"
 mkdir -p "$here" "$stage/bin"
 cp -r CMakeLists.txt cmake src include scripts "$here"
 
-# CMake configures, but in place of building it waits for a sign of life, a minute at most, and fails: the demo ends there.
+# CMake configures, but instead of building it waits for progress output, at most a minute, and fails, which ends the demo.
 cat >"$stage/bin/cmake" <<END
 #!/usr/bin/env bash
 [ "\$1" = --build ] || exec "$(command -v cmake)" "\$@"
@@ -21,7 +21,7 @@ for ((i = 0; i < 600; i++)); do
 done
 exit 1
 END
-# An nvcc that cannot compile must not keep the demo from its CPUs.
+# A broken nvcc must not prevent a build for CPUs.
 printf '#!/bin/sh\necho no compiler for this card >&2\nexit 1\n' >"$stage/bin/nvcc"
 chmod +x "$stage/bin/cmake" "$stage/bin/nvcc"
 export PATH=$stage/bin:$PATH XDG_CACHE_HOME=$stage/cache CUDACXX=$stage/bin/nvcc
@@ -46,7 +46,7 @@ diff <(choices "$here") <(choices "$plain") || {
     exit 1
 }
 
-# Who insists on the module has no build without it.
+# With the module required, such a build fails.
 if cmake -S "$plain" -B "$plain/build" -DLARIAT_CUDA=ON >"$stage/configured" 2>&1; then
     echo "LARIAT_CUDA=ON goes on without a CUDA compiler that works" >&2
     exit 1

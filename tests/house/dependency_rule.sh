@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Who may include whom: every #include "..." of the rooms and of the public headers against the table below.
-# Rests on nothing but bash. The rule is told in docs/.
+# Checks every #include "..." of the rooms and of the public headers against the table below.
+# Rests on bash. docs/dev/how-a-token-travels.md describes the rooms.
 #   dependency_rule.sh CHECKOUT
 set -euo pipefail
 cd "$1"
 
-# A room sees itself, base, the public headers, and what stands here. A name with a .h is that header only.
+# A room may include itself, base, the public headers, and the rooms and headers listed here.
 declare -A sees=(
     [base]=''
     [trace]=''
@@ -59,7 +59,7 @@ while IFS=: read -r file include; do
         ;;
     esac
 done < <(grep -rE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' include src --include='*.h' --include='*.c' --include='*.cu' --include='*.cuh' --include='*.inc')
-# A reader who looks for a file by its name finds one.
+# File names are unique.
 twice=$(find include src -type f -printf '%f\n' | sort | uniq -d)
 [ -z "$twice" ] || complain "src" "more than one file is called $(echo $twice)"
 exit $bad

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `cmake --install` gives is whole, works from wherever it was put, and says where it is.
+# The result of `cmake --install` is complete and relocatable, and lariat.pc has its location.
 #   install.sh CHECKOUT BUILD
 set -euo pipefail
 cd "$1"
@@ -26,7 +26,7 @@ done
 
 [ ! -e "$build/liblariat_cuda.so" ] || have lib/lariat/liblariat_cuda.so >/dev/null # where the program looks for it
 
-# The library by pkg-config, and a program by the library, agree on the version.
+# The versions of pkg-config, the library and the program agree.
 export PKG_CONFIG_PATH=$PWD/${pc%/*}
 version=$(pkg-config --modversion lariat)
 told=$("$program" --version | head -n 1)
@@ -43,8 +43,8 @@ read -ra shared < <(pkg-config --cflags --libs lariat)
 cc "$stage/version.c" -o "$stage/version" "${shared[@]}"
 [ "lariat $(LD_LIBRARY_PATH=$(pkg-config --variable=libdir lariat) "$stage/version")" = "$told" ]
 
-# The module for GPUs is found in lib/lariat from where the program lies, and from where the library lies, on Debian perhaps
-# lib/MACHINE: one that is none is found, and refused.
+# The module for GPUs is found in lib/lariat relative to the program and to the library (perhaps lib/MACHINE on Debian): a fake
+# one is found and refused.
 mkdir -p lib/lariat lib/some-machine
 echo 'int unused_in_a_module_that_is_none;' | cc -shared -fPIC -x c - -o lib/lariat/liblariat_cuda.so
 cat >"$stage/gpus.c" <<'END'
@@ -68,7 +68,7 @@ mv lib/some-machine/* "$libraries"
 LD_LIBRARY_PATH=$libraries "$stage/gpus" | grep -q 'of another build'
 ("$program" inspect random:smollm2-135m --device cuda 2>&1 || true) | grep -q 'of another build'
 
-# The static library needs what its pkg-config file says, and nothing else.
+# lariat.pc lists all dependencies of the static library.
 cat >"$stage/static.c" <<'END'
 #include <lariat/lariat.h>
 #include <lariat/text.h>
@@ -87,7 +87,7 @@ read -ra static < <(pkg-config --static --cflags --libs lariat)
 cc "$stage/static.c" -o "$stage/static" "${static[@]}"
 "$stage/static"
 
-# The manual page is one, and the shells can read their part.
+# The manual page is valid roff, and the completions are valid.
 if command -v mandoc >/dev/null; then
     mandoc -T lint -W warning share/man/man1/lariat.1
 fi

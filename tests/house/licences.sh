@@ -14,7 +14,7 @@ grep -q '^Copyright (c) [0-9]* The Lariat authors$' LICENSE || complain "LICENSE
 section=$(sed -n '/^## Licence$/,$p' README.md)
 [[ $section == *"](LICENSE)"* ]] || complain "README.md, Licence: does not name LICENSE"
 
-# Headers that are compiled into the module for GPUs.
+# Headers compiled into the module for GPUs.
 if grep -rq '#include <nvtx3/' src; then
     [[ $section == *NVTX* ]] || complain "README.md, Licence: does not name NVTX"
     grep -q NVTX docs/licences.md || complain "docs/licences.md does not name NVTX"
@@ -29,7 +29,7 @@ for library in "${linked[@]}" cublasLt; do
     grep -qiE "$either" docs/licences.md || complain "docs/licences.md does not name $library"
 done
 
-# Generators stand beside what they made.
+# Generators are beside their output.
 for path in tests/data/* tests/data/fuzz/*; do
     name=${path#tests/data/}
     case $name in

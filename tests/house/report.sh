@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tests/report.py on a run of CTest: the time of each group, every skip with its reason, of whole tests and of parts; only skips
-# that are listed are allowed where a list is given.
+# tests/report.py on a run of CTest: the time of each group, every skip of a test or case with its reason; with a list, other
+# skips are failures.
 #   report.sh CHECKOUT
 set -euo pipefail
 report=$1/tests/report.py
@@ -18,7 +18,7 @@ one_test(cuda/ops "skipped: no driver" 77)
 one_test(slow/ring/merge "[  SKIPPED ] a_case" 0)
 END
 
-# tell ALLOWED...: what the report says, and its exit status, where these lines are the list
+# tell ALLOWED...: prints the report and its exit status with these lines as the list
 tell() {
     printf '%s\n' "# a list" "" "$@" >allowed
     status=0

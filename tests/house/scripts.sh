@@ -5,5 +5,5 @@ set -euo pipefail
 cd "$1"
 command -v shellcheck >/dev/null || { echo "skipped: no shellcheck here"; exit 77; }
 mapfile -t scripts < <(grep -rlE -m 1 '^#!.*\b(ba)?sh\b' .ci scripts tests bench examples 2>/dev/null)
-# Remarks on taste (severity info and style) are not asked for.
+# Severities info and style are not checked.
 shellcheck -x -S warning -P SCRIPTDIR "${scripts[@]}" scripts/common.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What a reader may rely on in every file: a noun of at most 900 lines that says what it is, functions that fit a
-# screen, nothing unfinished, nothing that is true of one machine only.
-# Rests on awk and grep; looks at what git does not ignore, or at the same files by their names where git cannot say.
+# Style of every file: at most 900 lines, a first comment that describes it, functions that fit a screen, nothing unfinished,
+# nothing specific to one machine.
+# Rests on awk and grep; checks the files that git does not ignore, or the same files by name without git.
 #   style.sh CHECKOUT
 set -euo pipefail
 cd "$1"
@@ -17,7 +17,7 @@ complain() {
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
     mapfile -t files < <(git ls-files --cached --others --exclude-standard | while read -r f; do [ ! -f "$f" ] || echo "$f"; done)
 else
-    # Beside what .gitignore names, git's own: a folder, or in a second worktree a file.
+    # Without .gitignore's entries and git's own: a folder, or in a second worktree a file.
     mapfile -t files < <(find . \( -name .git -o -name __pycache__ -o -path ./.cache -o -type d -path './build*' \) -prune -o -type f -print |
         sed 's|^\./||')
 fi
@@ -36,7 +36,7 @@ complain 'functions over 64 lines' "$(awk '
 mapfile -t texts < <(printf '%s\n' "${files[@]}" | grep -E '\.md$')
 complain 'over 128 columns in a text (tables may be)' "$(grep -nE '^[^|].{128}' "${texts[@]}" | cut -c 1-160)"
 complain 'the brace of a function on its line: it has one of its own' "$(grep -nE '^[a-zA-Z_][^=]*\) \{$' "${code[@]}" | cut -c 1-160)"
-# The words stand apart from themselves here, so that this file is not among what it finds.
+# The words are split here, so that this file is not a finding.
 complain 'unfinished' "$(grep -nE '\b(TO''DO|FIX''ME|XX''X|HA''CK)\b|[Nn]ot (yet )?imple''mented' "${files[@]}" | cut -c 1-160)"
 complain 'a path of one machine, or a registry by name' \
     "$(grep -nIE '(^|[^a-zA-Z0-9_.}])/(wo''rk|ro''ot|fa''rm)(/|\b)|py''pi\.org|python''hosted|deb\.deb''ian\.org' "${files[@]}" | cut -c 1-160)"
