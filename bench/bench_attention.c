@@ -1,15 +1,15 @@
 /* Attention by itself: prefill against the peak of multiply-adds, decode against the rate of reading a buffer as large.
    Rests on device/cpu. Usage: bench_attention [-t THREADS] [-i scalar|avx2|avx512] [-k F16|BF16|F32] [-m MB] [prefill|decode]
    Pairs that a causal mask hides are not counted. Decode goes over MB megabytes of keys and values, layer by layer. */
+#define BENCH "bench_attention"
+#include "bench/bench.h"
+
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/threads.h"
 #include "device/cpu/cpu_ceilings.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { ROUNDS = 7, LAYERS_MAX = 256 };
@@ -40,23 +40,6 @@ static const shape decode_shapes[] = {
     {"3-8b", 32, 8, 128, 1, 8192},       {"3-70b", 64, 8, 128, 1, 8192},
 };
 
-static void *check(void *p)
-{
-    if (!p) {
-        fprintf(stderr, "bench_attention: no memory\n");
-        exit(1);
-    }
-    return p;
-}
-
-static void demand(lariat_status status)
-{
-    if (status != LARIAT_OK) {
-        fprintf(stderr, "bench_attention: %s\n", lariat_error());
-        exit(1);
-    }
-}
-
 /* In [-1, 1), the same on every run. */
 static float random_float(void)
 {
@@ -68,7 +51,7 @@ static float random_float(void)
 
 static void *random_cache(dtype type, int64_t n)
 {
-    void *cache = check(malloc(dtype_row_bytes(type, n)));
+    void *cache = check_memory(malloc(dtype_row_bytes(type, n)));
 
     for (int64_t i = 0; i < n; i++) {
         float x = random_float();
@@ -81,20 +64,13 @@ static void *random_cache(dtype type, int64_t n)
     return cache;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 /* Median seconds of one layer's attention, over `layers` layers of keys and values. */
 static double time_attention(const settings *s, const shape *p, int64_t layers)
 {
     attention_shape a = {p->n_heads, p->n_kv_heads, p->head_dim, 1 / sqrtf((float)p->head_dim), s->kv_type};
     int64_t width = (int64_t)p->n_heads * p->head_dim, n = (int64_t)p->n_kv_heads * p->keys * p->head_dim;
-    float *q = check(malloc((size_t)(p->queries * width) * sizeof *q));
-    carry c = carry_at(check(malloc(carry_bytes(&a, p->queries))), &a, p->queries);
+    float *q = check_memory(malloc((size_t)(p->queries * width) * sizeof *q));
+    carry c = carry_at(check_memory(malloc(carry_bytes(&a, p->queries))), &a, p->queries);
     double times[ROUNDS];
     kv_segment segments[LAYERS_MAX];
 
@@ -113,14 +89,13 @@ static double time_attention(const settings *s, const shape *p, int64_t layers)
         }
         times[round < 0 ? 0 : round] = (clock_now() - start) / (double)layers;
     }
-    qsort(times, ROUNDS, sizeof *times, by_size);
     for (int64_t i = 0; i < layers; i++) {
         free((void *)(uintptr_t)segments[i].k);
         free((void *)(uintptr_t)segments[i].v);
     }
     free(c.o);
     free(q);
-    return times[ROUNDS / 2];
+    return median_of(times, ROUNDS);
 }
 
 static void print_shape(const settings *s, const shape *p)
@@ -157,18 +132,6 @@ static void decode(const settings *s, const shape *p)
            read / 1e9);
 }
 
-static int isa_of(const char *name)
-{
-    static const char *const names[] = {"scalar", "avx2", "avx512"};
-
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            return i;
-        }
-    }
-    return CPU_BEST;
-}
-
 int main(int argc, char **argv)
 {
     settings s = {cpus_available(), cpu_isa_best(), DTYPE_F16, 100, NULL};
@@ -176,7 +139,7 @@ int main(int argc, char **argv)
     for (int option; (option = getopt(argc, argv, "t:i:k:m:")) != -1;) {
         switch (option) {
         case 't': s.threads = atoi(optarg); break;
-        case 'i': s.isa = (cpu_isa)isa_of(optarg); break;
+        case 'i': s.isa = isa_of(optarg); break;
         case 'k': s.kv_type = dtype_from_name(optarg); break;
         case 'm': s.megabytes = atoll(optarg); break;
         default: s.kv_type = DTYPE_COUNT; break;

@@ -1,13 +1,13 @@
 /* Linear layers on a card by themselves: few rows against the rate of a copy in its memory, many against a product of 8192 x
    8192 x 8192, and the loading of weights. Rests on device/gpu.h; the CUDA runtime for events. Usage: bench_cuda_linear [-c
    CARD]: a table; each figure is the median of rounds over matrices that do not fit the card's caches. */
+#define BENCH "bench_cuda_linear"
+#include "bench/bench.h"
+
 #include "base/clock.h"
 #include "device/gpu.h"
 
 #include <cuda_runtime_api.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { ROUNDS = 7, JOBS = 3 };
@@ -23,27 +23,12 @@ typedef struct bench {
     double copy; /* bytes a second, read and written */
 } bench;
 
-static void demand(lariat_status status)
-{
-    if (status != LARIAT_OK) {
-        fprintf(stderr, "bench_cuda_linear: %s\n", lariat_error());
-        exit(1);
-    }
-}
-
 static void check(cudaError_t status)
 {
     if (status != cudaSuccess) {
         fprintf(stderr, "bench_cuda_linear: %s\n", cudaGetErrorString(status));
         exit(1);
     }
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
 }
 
 typedef void (*work_fn)(bench *b, void *arg, int64_t i);
@@ -70,8 +55,7 @@ static double time_of(bench *b, work_fn work, void *arg)
             times[round] = (double)ms * 1e-3 / (double)calls;
         }
     }
-    qsort(times, ROUNDS, sizeof *times, by_size);
-    return times[ROUNDS / 2];
+    return median_of(times, ROUNDS);
 }
 
 static void copy_once(bench *b, void *arg, int64_t i)

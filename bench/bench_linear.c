@@ -1,14 +1,15 @@
 /* Linear layers by themselves: prefill against the peak of multiply-adds, decode against the rate of reading a buffer as large.
    Rests on device/cpu. Usage: bench_linear [-t THREADS] [-i scalar|avx2|avx512] [-n ROWS] [-m MB] [TYPE...]
    ROWS 1 to 8 is decode (one call after the other over MB megabytes of matrices), more is prefill; without -n both. */
+#define BENCH "bench_linear"
+#include "bench/bench.h"
+
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/threads.h"
 #include "device/cpu/cpu_ceilings.h"
 #include "device/cpu/linear_kernels.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "device/random_matrix.h"
@@ -28,38 +29,14 @@ static const struct {
     int64_t rows, cols;
 } shapes[] = {{576, 576}, {1536, 576}, {576, 1536}, {49152, 576}, {2048, 8192}, {8192, 2048}};
 
-static void *check(void *p)
-{
-    if (!p) {
-        fprintf(stderr, "bench_linear: no memory\n");
-        exit(1);
-    }
-    return p;
-}
-
-static void demand(lariat_status status)
-{
-    if (status != LARIAT_OK) {
-        fprintf(stderr, "bench_linear: %s\n", lariat_error());
-        exit(1);
-    }
-}
-
 static float *random_floats(int64_t n)
 {
-    float *x = check(aligned_alloc(64, ((size_t)n * sizeof *x + 63) / 64 * 64));
+    float *x = check_memory(aligned_alloc(64, ((size_t)n * sizeof *x + 63) / 64 * 64));
 
     for (int64_t i = 0; i < n; i++) {
         x[i] = random_float();
     }
     return x;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
 }
 
 /* Median seconds of applying `count` matrices one after the other to n rows. */
@@ -76,20 +53,19 @@ static double time_linear(const settings *s, const matrix *w, int64_t count, int
         }
         times[round < 0 ? 0 : round] = clock_now() - start;
     }
-    qsort(times, ROUNDS, sizeof *times, by_size);
     free(x);
     free(y);
-    return times[ROUNDS / 2];
+    return median_of(times, ROUNDS);
 }
 
 static void prefill(const settings *s, dtype type, int64_t rows, int64_t cols, int64_t n)
 {
     matrix w = random_matrix(type, rows, cols);
 
-    check((void *)(uintptr_t)w.data);
+    check_memory((void *)(uintptr_t)w.data);
     double flops = 2.0 * (double)rows * (double)cols * (double)n;
     int64_t count = 1 + (int64_t)(0.02 * s->fma / flops);
-    matrix *all = check(malloc((size_t)count * sizeof *all));
+    matrix *all = check_memory(malloc((size_t)count * sizeof *all));
     for (int64_t i = 0; i < count; i++) {
         all[i] = w;
     }
@@ -105,10 +81,10 @@ static void decode(const settings *s, dtype type, int64_t rows, int64_t cols, in
     int64_t row_bytes = (int64_t)dtype_row_bytes(type, cols);
     int64_t count = s->megabytes * 1000000 / (rows * row_bytes) + 1;
     matrix big = random_matrix(type, rows * count, cols);
-    matrix *all = check(malloc((size_t)count * sizeof *all));
+    matrix *all = check_memory(malloc((size_t)count * sizeof *all));
     double read, again;
 
-    check((void *)(uintptr_t)big.data);
+    check_memory((void *)(uintptr_t)big.data);
     for (int64_t i = 0; i < count; i++) {
         all[i] = (matrix){.type = type, .rows = rows, .cols = cols, .data = (const char *)big.data + i * rows * row_bytes,
                           .row_bytes = (size_t)row_bytes};
@@ -139,18 +115,6 @@ static void all_shapes(const settings *s, dtype type)
     }
 }
 
-static int isa_of(const char *name)
-{
-    static const char *const names[] = {"scalar", "avx2", "avx512"};
-
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            return i;
-        }
-    }
-    return CPU_BEST;
-}
-
 int main(int argc, char **argv)
 {
     settings s = {cpus_available(), cpu_isa_best(), 0, 100, 0, NULL};
@@ -158,7 +122,7 @@ int main(int argc, char **argv)
     for (int option; (option = getopt(argc, argv, "t:i:n:m:")) != -1;) {
         switch (option) {
         case 't': s.threads = atoi(optarg); break;
-        case 'i': s.isa = (cpu_isa)isa_of(optarg); break;
+        case 'i': s.isa = isa_of(optarg); break;
         case 'n': s.n = atoll(optarg); break;
         case 'm': s.megabytes = atoll(optarg); break;
         default:

@@ -2,12 +2,11 @@
    Rests on the public API. Usage: bench_trace MODEL [PAIRS [gpu]]
    Prints the median time of each and the median of the ratios of neighbours: a machine that others use too drifts less between
    two neighbours than over the whole run. */
+#define BENCH "bench_trace"
+#include "bench/bench.h"
+
 #include "base/clock.h"
 #include "lariat/trace.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum {
     PROMPT = 512,
@@ -16,27 +15,12 @@ enum {
     ROOM = 1000 /* spans: more than one pass has; fresh memory costs a little, and runs have one start for many passes */
 };
 
-static void must(lariat_status status)
-{
-    if (status != LARIAT_OK) {
-        fprintf(stderr, "bench_trace: %s\n", lariat_error());
-        exit(EXIT_FAILURE);
-    }
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median(const double *values, int n)
 {
     double sorted[PAIRS_MOST];
 
     memcpy(sorted, values, (size_t)n * sizeof *sorted);
-    qsort(sorted, (size_t)n, sizeof *sorted, by_value);
-    return sorted[n / 2];
+    return median_of(sorted, (size_t)n);
 }
 
 static double step(lariat_engine *e, lariat_session *s, const int32_t *tokens, int64_t count, float *logits)
@@ -44,7 +28,7 @@ static double step(lariat_engine *e, lariat_session *s, const int32_t *tokens, i
     lariat_work item = {.session = s, .tokens = tokens, .count = count, .n_logits = 1, .logits = logits};
     double began = clock_now();
 
-    must(lariat_step(e, &item, 1));
+    demand(lariat_step(e, &item, 1));
     return clock_now() - began;
 }
 
@@ -56,8 +40,8 @@ static double timed(lariat_engine *e, lariat_session *s, int64_t from, int64_t c
     for (int i = 0; i < PROMPT; i++) {
         tokens[i] = (i * 7919) % lariat_engine_model(e)->vocab;
     }
-    must(lariat_session_rewind(s, from));
-    must(lariat_trace_start(e, ROOM)); /* either way: what is between two steps is the same */
+    demand(lariat_session_rewind(s, from));
+    demand(lariat_trace_start(e, ROOM)); /* either way: what is between two steps is the same */
     if (!traced) {
         lariat_trace_stop(e);
     }
@@ -82,14 +66,14 @@ static void compare(const char *what, lariat_engine *e, lariat_session *s, int64
            1e3 * median(spent[0], pairs), 1e3 * median(spent[1], pairs), pairs, median(ratios, pairs));
 }
 
-static void bench_ring(const char *path, lariat_device device, int32_t ranks, int pairs)
+static void bench_ring(const char *path, lariat_device kind, int32_t ranks, int pairs)
 {
-    lariat_options o = {.device = device, .ranks = ranks, .context = PROMPT + 1};
+    lariat_options o = {.device = kind, .ranks = ranks, .context = PROMPT + 1};
     lariat_engine *e;
     lariat_session *s;
 
-    must(lariat_engine_open(path, &o, &e));
-    must(lariat_session_open(e, 0, &s));
+    demand(lariat_engine_open(path, &o, &e));
+    demand(lariat_session_open(e, 0, &s));
     float *logits = malloc((size_t)lariat_engine_model(e)->vocab * sizeof *logits);
     if (logits) {
         (void)timed(e, s, 0, PROMPT, false, logits); /* warms up */
@@ -98,20 +82,20 @@ static void bench_ring(const char *path, lariat_device device, int32_t ranks, in
     }
     free(logits);
     lariat_session_close(s);
-    must(lariat_engine_close(e));
+    demand(lariat_engine_close(e));
 }
 
 int main(int argc, char **argv)
 {
     int pairs = argc > 2 ? atoi(argv[2]) : PAIRS;
     bool on_gpus = argc == 4 && strcmp(argv[3], "gpu") == 0;
-    lariat_device device = on_gpus ? LARIAT_DEVICE_CUDA : LARIAT_DEVICE_CPU;
+    lariat_device kind = on_gpus ? LARIAT_DEVICE_CUDA : LARIAT_DEVICE_CPU;
 
     if (argc < 2 || argc > 4 || (argc == 4 && !on_gpus) || pairs < 1 || pairs > PAIRS_MOST) {
         fprintf(stderr, "usage: bench_trace MODEL [PAIRS [gpu]]\n");
         return 2;
     }
-    bench_ring(argv[1], device, 1, pairs);
-    bench_ring(argv[1], device, 2, pairs);
+    bench_ring(argv[1], kind, 1, pairs);
+    bench_ring(argv[1], kind, 2, pairs);
     return 0;
 }
