@@ -42,43 +42,26 @@ static float fma_scalar(int64_t rounds)
 }
 
 #ifdef LARIAT_X86_SIMD
-__attribute__((target("avx2,fma"))) static float fma_avx2(int64_t rounds)
-{
-    __m256 sum[SUMS], a = _mm256_set1_ps(0.5f), b = _mm256_set1_ps(1.0f);
-
-    for (int i = 0; i < SUMS; i++) {
-        sum[i] = b;
+#define DEFINE_FMA(NAME, VECTOR, SIMD)                                 \
+    static float NAME(int64_t rounds)                                  \
+    {                                                                  \
+        VECTOR sum[SUMS], a = SIMD##_set1_ps(0.5f), b = SIMD##_set1_ps(1); \
+        for (int i = 0; i < SUMS; i++) {                               \
+            sum[i] = b;                                                \
+        }                                                              \
+        for (int64_t r = 0; r < rounds; r++) {                         \
+            _Pragma("GCC unroll 12")                                   \
+            for (int i = 0; i < SUMS; i++) {                           \
+                sum[i] = SIMD##_fmadd_ps(sum[i], a, b);                \
+            }                                                          \
+        }                                                              \
+        for (int i = 1; i < SUMS; i++) {                               \
+            sum[0] = SIMD##_add_ps(sum[0], sum[i]);                    \
+        }                                                              \
+        return SIMD##_cvtss_f32(sum[0]);                               \
     }
-    for (int64_t r = 0; r < rounds; r++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < SUMS; i++) {
-            sum[i] = _mm256_fmadd_ps(sum[i], a, b);
-        }
-    }
-    for (int i = 1; i < SUMS; i++) {
-        sum[0] = _mm256_add_ps(sum[0], sum[i]);
-    }
-    return _mm256_cvtss_f32(sum[0]);
-}
-
-__attribute__((target("avx512f"))) static float fma_avx512(int64_t rounds)
-{
-    __m512 sum[SUMS], a = _mm512_set1_ps(0.5f), b = _mm512_set1_ps(1.0f);
-
-    for (int i = 0; i < SUMS; i++) {
-        sum[i] = b;
-    }
-    for (int64_t r = 0; r < rounds; r++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < SUMS; i++) {
-            sum[i] = _mm512_fmadd_ps(sum[i], a, b);
-        }
-    }
-    for (int i = 1; i < SUMS; i++) {
-        sum[0] = _mm512_add_ps(sum[0], sum[i]);
-    }
-    return _mm512_cvtss_f32(sum[0]);
-}
+__attribute__((target("avx2,fma"))) DEFINE_FMA(fma_avx2, __m256, _mm256)
+__attribute__((target("avx512f"))) DEFINE_FMA(fma_avx512, __m512, _mm512)
 #endif
 
 /* --- loads --- */

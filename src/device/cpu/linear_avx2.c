@@ -6,26 +6,10 @@
 
 #include "device/cpu/weights_avx2.h"
 
-#include "device/cpu/linear_simd.h"
-
 /* 6 rows of x by 16 of weights: 12 sums, two vectors of weights and one of x fill 15 of 16 registers. */
-DEFINE_TILE(1) DEFINE_TILE(2) DEFINE_TILE(3) DEFINE_TILE(4) DEFINE_TILE(5) DEFINE_TILE(6)
+#define EACH_TILE(X) X(1) X(2) X(3) X(4) X(5) X(6)
 
-static void multiply(const tile_task *a)
-{
-    static tile_fn *const tiles[TILE] = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
-    tiles[a->x_rows - 1](a);
-}
-
-const linear_kernels linear_avx2 = {
-    .strip = STRIP,
-    .tile = TILE,
-    .unpack = unpack_table,
-    .prepare = {EACH_TYPE(PREPARE_ENTRY)},
-    .dot = {EACH_TYPE(DOT_ENTRY)},
-    .interleave = interleave,
-    .multiply = multiply,
-};
+#include "device/cpu/linear_simd.h"
 
 SIMD_END
 #endif

@@ -216,7 +216,8 @@ EACH_TYPE(DEFINE_DOT)
 
 /* --- tiles --- */
 
-enum { STRIP_VECTORS = 2, STRIP = STRIP_VECTORS * VW, TILE = VW == 16 ? 14 : 6 };
+#define COUNT_TILE(M) +1
+enum { STRIP_VECTORS = 2, STRIP = STRIP_VECTORS * VW, TILE = EACH_TILE(COUNT_TILE) };
 
 static void interleave(const float *rows, int64_t depth, float *strip)
 {
@@ -272,5 +273,24 @@ UNROLL
     {                                                                              \
         multiply_tile(M, a);                                                       \
     }
+EACH_TILE(DEFINE_TILE)
+
+#define TILE_ENTRY(M) tile_##M,
+
+static void multiply(const tile_task *a)
+{
+    static tile_fn *const tiles[TILE] = {EACH_TILE(TILE_ENTRY)};
+    tiles[a->x_rows - 1](a);
+}
+
+const linear_kernels SIMD_NAME(linear) = {
+    .strip = STRIP,
+    .tile = TILE,
+    .unpack = unpack_table,
+    .prepare = {EACH_TYPE(PREPARE_ENTRY)},
+    .dot = {EACH_TYPE(DOT_ENTRY)},
+    .interleave = interleave,
+    .multiply = multiply,
+};
 
 #endif

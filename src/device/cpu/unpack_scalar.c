@@ -24,137 +24,94 @@ static void unpack_f32(const void *blocks, int64_t count, float *out)
     memcpy(out, blocks, (size_t)count * sizeof *out);
 }
 
-static void unpack_f16(const void *blocks, int64_t count, float *out)
-{
-    for (int64_t i = 0; i < count; i++) {
-        uint16_t h;
-        memcpy(&h, (const char *)blocks + 2 * i, 2);
-        out[i] = f16_to_f32(h);
+#define UNPACK_16(TYPE)                                                               \
+    static void unpack_##TYPE(const void *blocks, int64_t count, float *out)          \
+    {                                                                                 \
+        for (int64_t i = 0; i < count; i++) {                                         \
+            uint16_t h;                                                               \
+            memcpy(&h, (const char *)blocks + 2 * i, 2);                              \
+            out[i] = TYPE##_to_f32(h);                                                \
+        }                                                                             \
     }
-}
+UNPACK_16(f16)
+UNPACK_16(bf16)
 
-static void unpack_bf16(const void *blocks, int64_t count, float *out)
-{
-    for (int64_t i = 0; i < count; i++) {
-        uint16_t h;
-        memcpy(&h, (const char *)blocks + 2 * i, 2);
-        out[i] = bf16_to_f32(h);
-    }
-}
-
-/* --- blocks of 32: VALUE is element i of block b, d its scale --- */
-
-#define UNPACK_32(TYPE, VALUE)                                                        \
+/* Blocks of N elements: VALUE is element i of block b, d its scale, low its minimum MIN. */
+#define UNPACK(TYPE, N, MIN, VALUE)                                                   \
     static void unpack_##TYPE(const void *blocks, int64_t count, float *out)          \
     {                                                                                 \
         const block_##TYPE *b = blocks;                                               \
-        for (; count > 0; count -= 32, b++, out += 32) {                              \
-            float d = f16_to_f32(b->d);                                               \
-            for (int i = 0; i < 32; i++) {                                            \
+        for (; count > 0; count -= (N), b++, out += (N)) {                            \
+            float d = f16_to_f32(b->d), low = (MIN);                                  \
+            (void)low;                                                                \
+            for (int i = 0; i < (N); i++) {                                           \
                 out[i] = (VALUE);                                                     \
             }                                                                         \
         }                                                                             \
     }
 
-UNPACK_32(q8_0, d * (float)b->q[i])
-UNPACK_32(q4_0, d * (float)(nibble(b->q, i) - 8))
-UNPACK_32(q4_1, d * (float)nibble(b->q, i) + f16_to_f32(b->m))
-UNPACK_32(q5_0, d * (float)((nibble(b->q, i) | bit(b->high, i) << 4) - 16))
-UNPACK_32(q5_1, d * (float)(nibble(b->q, i) | bit(b->high, i) << 4) + f16_to_f32(b->m))
-UNPACK_32(iq4_nl, d * (float)iq4_nl_values[nibble(b->q, i)])
+UNPACK(q8_0, 32, 0, d * (float)b->q[i])
+UNPACK(q4_0, 32, 0, d * (float)(nibble(b->q, i) - 8))
+UNPACK(q4_1, 32, f16_to_f32(b->m), d * (float)nibble(b->q, i) + low)
+UNPACK(q5_0, 32, 0, d * (float)((nibble(b->q, i) | bit(b->high, i) << 4) - 16))
+UNPACK(q5_1, 32, f16_to_f32(b->m), d * (float)(nibble(b->q, i) | bit(b->high, i) << 4) + low)
+UNPACK(iq4_nl, 32, 0, d * (float)iq4_nl_values[nibble(b->q, i)])
 
 /* --- super-blocks of 256: eight groups of 32, or sixteen of 16, with small integer scales of their own --- */
 
-/* Scale and minimum of group g of 32 in Q4_K and Q5_K from s [12]: 6 bits each, the first four in the low bits of bytes 0-3 and
-   4-7, the last four with their low halves in bytes 8-11 and their upper 2 bits on top of the others'. */
-static void scale_and_min(const uint8_t *s, int g, int *scale, int *min)
+/* Codes of 2 and of 4 bits, and the bit of element i in 32 bytes. */
+static int code_2(const uint8_t q[64], int i)
 {
-    if (g < 4) {
-        *scale = s[g] & 63;
-        *min = s[g + 4] & 63;
-    } else {
-        *scale = (s[g + 4] & 15) | s[g - 4] >> 6 << 4;
-        *min = s[g + 4] >> 4 | s[g] >> 6 << 4;
-    }
+    return q[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
 }
 
-static void unpack_q2_k(const void *blocks, int64_t count, float *out)
+static int code_4(const uint8_t q[128], int i)
 {
-    const block_q2_k *b = blocks;
-
-    for (; count > 0; count -= 256, b++, out += 256) {
-        float d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
-        for (int i = 0; i < 256; i++) {
-            int code = b->q[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
-            int s = b->scales[i / 16];
-            out[i] = d * (float)(s & 15) * (float)code - dmin * (float)(s >> 4);
-        }
-    }
+    return q[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15;
 }
 
-static void unpack_q3_k(const void *blocks, int64_t count, float *out)
+static int plane_bit(const uint8_t high[32], int i)
 {
-    const block_q3_k *b = blocks;
-
-    for (; count > 0; count -= 256, b++, out += 256) {
-        float d = f16_to_f32(b->d);
-        for (int i = 0; i < 256; i++) {
-            int code = b->q[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
-            int high = b->high[i % 32] >> (i / 32) & 1;
-            int g = i / 16;
-            int low = g < 8 ? b->scales[g] & 15 : b->scales[g - 8] >> 4;
-            int scale = (low | (b->scales[8 + g % 4] >> (g / 4 * 2) & 3) << 4) - 32;
-            out[i] = d * (float)scale * (float)(code + 4 * high - 4);
-        }
-    }
+    return high[i % 32] >> (i / 32) & 1;
 }
 
-static void unpack_q4_k(const void *blocks, int64_t count, float *out)
+/* Scale and minimum of group g of 32 in Q4_K and Q5_K from s [12]: 6 bits each, the first four in the low bits of bytes 0-3
+   and 4-7, the last four with their low halves in bytes 8-11 and their upper 2 bits on top of the others'. */
+static int scale_of(const uint8_t *s, int g)
 {
-    const block_q4_k *b = blocks;
-
-    for (; count > 0; count -= 256, b++, out += 256) {
-        float d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
-        for (int i = 0; i < 256; i++) {
-            int code = b->q[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15;
-            int scale, min;
-            scale_and_min(b->scales, i / 32, &scale, &min);
-            out[i] = d * (float)scale * (float)code - dmin * (float)min;
-        }
-    }
+    return g < 4 ? s[g] & 63 : (s[g + 4] & 15) | s[g - 4] >> 6 << 4;
 }
 
-static void unpack_q5_k(const void *blocks, int64_t count, float *out)
+static int min_of(const uint8_t *s, int g)
 {
-    const block_q5_k *b = blocks;
-
-    for (; count > 0; count -= 256, b++, out += 256) {
-        float d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
-        for (int i = 0; i < 256; i++) {
-            int code = b->q[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15;
-            int high = b->high[i % 32] >> (i / 32) & 1;
-            int scale, min;
-            scale_and_min(b->scales, i / 32, &scale, &min);
-            out[i] = d * (float)scale * (float)(code + 16 * high) - dmin * (float)min;
-        }
-    }
+    return g < 4 ? s[g + 4] & 63 : s[g + 4] >> 4 | s[g] >> 6 << 4;
 }
 
-static void unpack_q6_k(const void *blocks, int64_t count, float *out)
+/* Scale of group g of 16 in Q3_K: 6 bits, less 32. */
+static int scale_q3_k(const uint8_t *s, int g)
 {
-    const block_q6_k *b = blocks;
+    int low = g < 8 ? s[g] & 15 : s[g - 8] >> 4;
 
-    for (; count > 0; count -= 256, b++, out += 256) {
-        float d = f16_to_f32(b->d);
-        for (int i = 0; i < 256; i++) {
-            int half = i / 128, part = i % 128 / 32, l = i % 32;
-            int low = b->low[half * 64 + part % 2 * 32 + l] >> (part / 2 * 4) & 15;
-            int high = b->high[half * 32 + l] >> (part * 2) & 3;
-            int scale = b->scales[i / 16];
-            out[i] = d * (float)scale * (float)((low | high << 4) - 32);
-        }
-    }
+    return (low | (s[8 + g % 4] >> (g / 4 * 2) & 3) << 4) - 32;
 }
+
+static int code_q6_k(const block_q6_k *b, int i)
+{
+    int half = i / 128, quarter = i % 128 / 32, l = i % 32;
+    int low = b->low[half * 64 + quarter % 2 * 32 + l] >> (quarter / 2 * 4) & 15;
+
+    return low | (b->high[half * 32 + l] >> (quarter * 2) & 3) << 4;
+}
+
+UNPACK(q2_k, 256, f16_to_f32(b->dmin),
+       d * (float)(b->scales[i / 16] & 15) * (float)code_2(b->q, i) - low * (float)(b->scales[i / 16] >> 4))
+UNPACK(q3_k, 256, 0, d * (float)scale_q3_k(b->scales, i / 16) * (float)(code_2(b->q, i) + 4 * plane_bit(b->high, i) - 4))
+UNPACK(q4_k, 256, f16_to_f32(b->dmin),
+       d * (float)scale_of(b->scales, i / 32) * (float)code_4(b->q, i) - low * (float)min_of(b->scales, i / 32))
+UNPACK(q5_k, 256, f16_to_f32(b->dmin),
+       d * (float)scale_of(b->scales, i / 32) * (float)(code_4(b->q, i) + 16 * plane_bit(b->high, i)) -
+           low * (float)min_of(b->scales, i / 32))
+UNPACK(q6_k, 256, 0, d * (float)b->scales[i / 16] * (float)(code_q6_k(b, i) - 32))
 
 unpack_fn *const unpack_scalar[WEIGHT_TYPES] = {
     [DTYPE_F32] = unpack_f32,   [DTYPE_F16] = unpack_f16,   [DTYPE_BF16] = unpack_bf16, [DTYPE_Q8_0] = unpack_q8_0,

@@ -133,7 +133,7 @@ INLINE __m128i two_words(uint64_t low, uint64_t high)
     return _mm_set_epi64x((long long)high, (long long)low);
 }
 
-/* Q4_K and Q5_K: eight scales and eight minima of 6 bits, four at a time; see scale_and_min in unpack_scalar.c. */
+/* Q4_K and Q5_K: eight scales and eight minima of 6 bits, four at a time; see scale_of in unpack_scalar.c. */
 INLINE __m128i scales_of_12_bytes(const uint8_t s[12])
 {
     uint32_t a = load_u32(s), b = load_u32(s + 4), c = load_u32(s + 8);
