@@ -48,17 +48,18 @@ lariat_status json_read_file(const char *path, size_t max_bytes, json_t **out)
     return status;
 }
 
-/* The field, or NULL where it is missing or null; fails if it is required. */
-static lariat_status field_of(const json_t *o, const char *path, const char *field, bool required, const json_t **out)
+/* The field if its type is in the set `types`, bits 1 << json_type; NULL where it is missing or null, which fails if it is
+   required. `wrong` describes another type in the message. */
+static lariat_status field_of(const json_t *o, const char *path, const char *field, bool required, unsigned types,
+                              const char *wrong, const json_t **out)
 {
     *out = json_object_get(o, field);
     if (!*out || json_is_null(*out)) {
         *out = NULL;
-        if (required) {
-            return fail(LARIAT_BAD_MODEL, "%s: has no \"%s\"" CORRECT_IT, path, field);
-        }
+        return required ? fail(LARIAT_BAD_MODEL, "%s: has no \"%s\"" CORRECT_IT, path, field) : LARIAT_OK;
     }
-    return LARIAT_OK;
+    return types >> json_typeof(*out) & 1u ? LARIAT_OK
+                                           : fail(LARIAT_BAD_MODEL, "%s: \"%s\" is %s" CORRECT_IT, path, field, wrong);
 }
 
 lariat_status json_int(const json_t *o, const char *path, const char *field, bool required, int64_t low, int64_t high,
@@ -66,19 +67,15 @@ lariat_status json_int(const json_t *o, const char *path, const char *field, boo
 {
     const json_t *v;
 
-    TRY(field_of(o, path, field, required, &v));
-    if (!v) {
-        return LARIAT_OK;
-    }
-    if (!json_is_integer(v)) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not an integer" CORRECT_IT, path, field);
-    }
+    TRY(field_of(o, path, field, required, 1u << JSON_INTEGER, "not an integer", &v));
     int64_t value = json_integer_value(v);
-    if (value < low || value > high) {
+    if (v && (value < low || value > high)) {
         return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is %lld, outside of %lld to %lld" CORRECT_IT, path, field, (long long)value,
                     (long long)low, (long long)high);
     }
-    *out = value;
+    if (v) {
+        *out = value;
+    }
     return LARIAT_OK;
 }
 
@@ -86,14 +83,10 @@ lariat_status json_number(const json_t *o, const char *path, const char *field, 
 {
     const json_t *v;
 
-    TRY(field_of(o, path, field, required, &v));
-    if (!v) {
-        return LARIAT_OK;
+    TRY(field_of(o, path, field, required, 1u << JSON_INTEGER | 1u << JSON_REAL, "not a number", &v));
+    if (v) {
+        *out = json_number_value(v);
     }
-    if (!json_is_number(v)) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not a number" CORRECT_IT, path, field);
-    }
-    *out = json_number_value(v);
     return LARIAT_OK;
 }
 
@@ -101,14 +94,10 @@ lariat_status json_flag(const json_t *o, const char *path, const char *field, bo
 {
     const json_t *v;
 
-    TRY(field_of(o, path, field, required, &v));
-    if (!v) {
-        return LARIAT_OK;
+    TRY(field_of(o, path, field, required, 1u << JSON_TRUE | 1u << JSON_FALSE, "neither true nor false", &v));
+    if (v) {
+        *out = json_is_true(v);
     }
-    if (!json_is_boolean(v)) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is neither true nor false" CORRECT_IT, path, field);
-    }
-    *out = json_is_true(v);
     return LARIAT_OK;
 }
 
@@ -116,13 +105,9 @@ lariat_status json_text(const json_t *o, const char *path, const char *field, bo
 {
     const json_t *v;
 
-    TRY(field_of(o, path, field, required, &v));
-    if (!v) {
-        return LARIAT_OK;
+    TRY(field_of(o, path, field, required, 1u << JSON_STRING, "not a string", &v));
+    if (v) {
+        *out = json_string_value(v);
     }
-    if (!json_is_string(v)) {
-        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is not a string" CORRECT_IT, path, field);
-    }
-    *out = json_string_value(v);
     return LARIAT_OK;
 }

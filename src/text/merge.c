@@ -109,7 +109,7 @@ static lariat_status symbols_by_score(merger *m, const char *word, size_t size)
 static int64_t find_merge(const merger *m, const char *word, const symbol *left, const symbol *right, int32_t *result)
 {
     const lariat_tokenizer *t = m->t;
-    const pair_slot *slot;
+    const pair_entry *entry;
 
     if (t->v.by_score) {
         if (left->frozen || right->frozen) {
@@ -118,12 +118,12 @@ static int64_t find_merge(const merger *m, const char *word, const symbol *left,
         *result = word_table_find(&t->words, &t->v, word + left->start, left->size + right->size);
         return *result < 0 ? NO_RANK : (int64_t)t->ranks[*result];
     }
-    slot = pair_table_find(&t->pairs, left->id, right->id);
-    if (!slot) {
+    entry = pair_table_find(&t->pairs, left->id, right->id);
+    if (!entry) {
         return NO_RANK;
     }
-    *result = slot->result;
-    return slot->rank;
+    *result = entry->result;
+    return entry->rank;
 }
 
 static void merge_few(merger *m, const char *word)

@@ -7,15 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A power of two with room for n at half load. */
-static size_t slots_for(int64_t n)
+/* A hash table of n entries at half load: a power of two of entries with all bits set, free. *mask: their number less 1. */
+static void *new_entries(int64_t n, size_t entry_bytes, const char *what, size_t *mask)
 {
-    size_t slots = 16;
+    size_t entries = 16;
 
-    while (slots < (size_t)n * 2) {
-        slots *= 2;
+    while (entries < (size_t)n * 2) {
+        entries *= 2;
     }
-    return slots;
+    void *out = malloc(entries * entry_bytes);
+    if (!out) {
+        (void)fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a table of %zu %s" FREE_MEMORY, entries, what);
+        return NULL;
+    }
+    *mask = entries - 1;
+    return memset(out, 0xFF, entries * entry_bytes);
 }
 
 static bool is_word(const token *t)
@@ -25,14 +31,10 @@ static bool is_word(const token *t)
 
 lariat_status word_table_make(const vocabulary *v, word_table *out)
 {
-    size_t slots = slots_for(v->n_tokens);
-
-    out->slots = malloc(slots * sizeof *out->slots);
-    if (!out->slots) {
-        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a table of %zu words" FREE_MEMORY, slots);
+    out->entries = new_entries(v->n_tokens, sizeof *out->entries, "words", &out->mask);
+    if (!out->entries) {
+        return LARIAT_NO_MEMORY;
     }
-    memset(out->slots, 0xFF, slots * sizeof *out->slots);
-    out->mask = slots - 1;
     out->longest = 0;
     for (int64_t id = 0; id < v->n_tokens; id++) {
         const token *t = &v->tokens[id];
@@ -40,15 +42,15 @@ lariat_status word_table_make(const vocabulary *v, word_table *out)
         if (!is_word(t)) {
             continue;
         }
-        while (out->slots[at] >= 0) {
-            const token *other = &v->tokens[out->slots[at]];
+        while (out->entries[at] >= 0) {
+            const token *other = &v->tokens[out->entries[at]];
             if (other->size == t->size && memcmp(other->text, t->text, t->size) == 0) {
-                return fail(LARIAT_BAD_MODEL, "tokens %d and %lld are both \"%.64s\"" FETCH_AGAIN, out->slots[at],
+                return fail(LARIAT_BAD_MODEL, "tokens %d and %lld are both \"%.64s\"" FETCH_AGAIN, out->entries[at],
                             (long long)id, t->text);
             }
             at = (at + 1) & out->mask;
         }
-        out->slots[at] = (int32_t)id;
+        out->entries[at] = (int32_t)id;
         out->longest = t->size > out->longest ? t->size : out->longest;
     }
     return LARIAT_OK;
@@ -56,7 +58,7 @@ lariat_status word_table_make(const vocabulary *v, word_table *out)
 
 void word_table_free(word_table *w)
 {
-    free(w->slots);
+    free(w->entries);
     *w = (word_table){ 0 };
 }
 
@@ -67,10 +69,10 @@ int32_t word_table_find(const word_table *w, const vocabulary *v, const char *te
     if (size == 0 || size > w->longest) {
         return -1;
     }
-    for (at = hash_text(text, size) & w->mask; w->slots[at] >= 0; at = (at + 1) & w->mask) {
-        const token *t = &v->tokens[w->slots[at]];
+    for (at = hash_text(text, size) & w->mask; w->entries[at] >= 0; at = (at + 1) & w->mask) {
+        const token *t = &v->tokens[w->entries[at]];
         if (t->size == size && memcmp(t->text, text, size) == 0) {
-            return w->slots[at];
+            return w->entries[at];
         }
     }
     return -1;
@@ -83,44 +85,40 @@ static uint64_t pair_of(int32_t left, int32_t right)
 
 lariat_status pair_table_make(const vocabulary *v, pair_table *out)
 {
-    size_t slots = slots_for(v->n_merges);
-
-    out->slots = malloc(slots * sizeof *out->slots);
-    if (!out->slots) {
-        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a table of %zu merges" FREE_MEMORY, slots);
+    out->entries = new_entries(v->n_merges, sizeof *out->entries, "merges", &out->mask);
+    if (!out->entries) {
+        return LARIAT_NO_MEMORY;
     }
-    memset(out->slots, 0xFF, slots * sizeof *out->slots);
-    out->mask = slots - 1;
     for (int64_t rank = 0; rank < v->n_merges; rank++) {
         const merge *m = &v->merges[rank];
         uint64_t pair = pair_of(m->left, m->right);
         size_t at = hash_mix(pair) & out->mask;
-        while (out->slots[at].pair != UINT64_MAX && out->slots[at].pair != pair) {
+        while (out->entries[at].pair != UINT64_MAX && out->entries[at].pair != pair) {
             at = (at + 1) & out->mask;
         }
-        out->slots[at] = (pair_slot){ .pair = pair, .rank = (uint32_t)rank, .result = m->result };
+        out->entries[at] = (pair_entry){ .pair = pair, .rank = (uint32_t)rank, .result = m->result };
     }
     return LARIAT_OK;
 }
 
 void pair_table_free(pair_table *p)
 {
-    free(p->slots);
+    free(p->entries);
     *p = (pair_table){ 0 };
 }
 
-const pair_slot *pair_table_find(const pair_table *p, int32_t left, int32_t right)
+const pair_entry *pair_table_find(const pair_table *p, int32_t left, int32_t right)
 {
     uint64_t pair = pair_of(left, right);
     size_t at = hash_mix(pair) & p->mask;
 
-    while (p->slots[at].pair != pair) {
-        if (p->slots[at].pair == UINT64_MAX) {
+    while (p->entries[at].pair != pair) {
+        if (p->entries[at].pair == UINT64_MAX) {
             return NULL;
         }
         at = (at + 1) & p->mask;
     }
-    return &p->slots[at];
+    return &p->entries[at];
 }
 
 lariat_status prefix_set_add(prefix_set *s, const char *text, uint32_t size, int32_t value)

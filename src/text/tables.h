@@ -7,20 +7,20 @@
 
 /* Tokens that merging may produce, by text. */
 typedef struct word_table {
-    int32_t *slots;     /* ids; -1: free */
+    int32_t *entries;     /* ids; -1: free */
     size_t mask;
     uint32_t longest;   /* bytes of the longest token */
 } word_table;
 
 /* Merges by their two tokens. */
-typedef struct pair_slot {
+typedef struct pair_entry {
     uint64_t pair;      /* left << 32 | right; UINT64_MAX: free */
     uint32_t rank;
     int32_t result;
-} pair_slot;
+} pair_entry;
 
 typedef struct pair_table {
-    pair_slot *slots;
+    pair_entry *entries;
     size_t mask;
 } pair_table;
 
@@ -47,7 +47,7 @@ int32_t word_table_find(const word_table *w, const vocabulary *v, const char *te
 lariat_status pair_table_make(const vocabulary *v, pair_table *out);
 void pair_table_free(pair_table *p);
 /* NULL: they do not merge. */
-const pair_slot *pair_table_find(const pair_table *p, int32_t left, int32_t right);
+const pair_entry *pair_table_find(const pair_table *p, int32_t left, int32_t right);
 
 lariat_status prefix_set_add(prefix_set *s, const char *text, uint32_t size, int32_t value);
 /* Sorts; refuses one text with two values. */

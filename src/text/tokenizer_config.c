@@ -1,9 +1,9 @@
 /* The configuration files beside a tokenizer, all optional, as Hugging Face's library reads them.
-   Rests on base/json_part.h. Read on in vocabulary.h, and chat_template.c for the template. */
+   Rests on base/json_member.h. Read on in vocabulary.h, and chat_template.c for the template. */
 #include "text/tokenizer_config.h"
 
 #include "base/file.h"
-#include "base/json_part.h"
+#include "base/json_member.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@ enum { MAX_CONFIG = 16 << 20 }; /* bytes; Llama 3's has 50,000 */
 typedef struct config_file {
     const char *path;
     json_t *root;
-    json_part added; /* added_tokens_decoder */
+    json_member added; /* added_tokens_decoder */
     vocabulary *v;
 } config_file;
 
@@ -194,16 +194,16 @@ typedef lariat_status (*read_fn)(config_file *f);
    "model_max_length": 1000000000000000019884624838656. */
 static lariat_status read_mapped(config_file *f, const mapped_file *m, read_fn read)
 {
-    static const char part[] = "added_tokens_decoder";
+    static const char member[] = "added_tokens_decoder";
     const char *data = (const char *)m->data;
     json_error_t error;
 
     if (m->size > MAX_CONFIG) {
         return fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for such a file" FETCH_AGAIN, f->path, m->size);
     }
-    f->root = json_load_around(data, m->size, part, 0, &f->added, &error);
+    f->root = json_load_around(data, m->size, member, 0, &f->added, &error);
     if (!f->root && json_error_code(&error) == json_error_numeric_overflow) {
-        f->root = json_load_around(data, m->size, part, JSON_DECODE_INT_AS_REAL, &f->added, &error);
+        f->root = json_load_around(data, m->size, member, JSON_DECODE_INT_AS_REAL, &f->added, &error);
     }
     TRY(json_check(f->path, f->root, &error, &f->root));
     lariat_status status = read(f);

@@ -1,11 +1,11 @@
 /* Reading tokenizer.json into a vocabulary. The names are those of the file: model, added_tokens, normalizer, pre_tokenizer,
    post_processor, decoder. Truncation and padding are settings of training that generation does not apply, here as at
    Hugging Face.
-   Rests on base/json_part.h. Read on in vocabulary.h, which documents the resulting fields. */
+   Rests on base/json_member.h. Read on in vocabulary.h, which documents the resulting fields. */
 #include "text/tokenizer_json.h"
 
 #include "base/file.h"
-#include "base/json_part.h"
+#include "base/json_member.h"
 
 #include <string.h>
 
@@ -17,7 +17,7 @@ enum {
 typedef struct reader {
     const char *path;
     vocabulary *v;
-    json_part added;       /* added_tokens */
+    json_member added;       /* added_tokens */
     const json_t *vocab;   /* of the model */
     int64_t next;          /* id of the next added token that is not in the model's vocabulary */
     bool decodes_bytes;    /* decoder: ByteFallback */

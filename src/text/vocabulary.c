@@ -44,8 +44,8 @@ void vocabulary_free(vocabulary *v)
     free(v->tokens);
     free(v->merges);
     free(v->added);
-    free(v->token_index.slots);
-    free(v->added_index.slots);
+    free(v->token_index.entries);
+    free(v->added_index.entries);
     free(v->rules);
     free(v->shown);
     id_list_free(&v->ends);
@@ -76,31 +76,31 @@ lariat_status vocabulary_text(vocabulary *v, const char *text, size_t size, cons
     return LARIAT_OK;
 }
 
-static size_t free_slot(const text_index *x, uint64_t hash)
+static size_t free_entry(const text_index *x, uint64_t hash)
 {
-    size_t at = hash & (x->n_slots - 1);
+    size_t at = hash & (x->n_entries - 1);
 
-    while (x->slots[at].value >= 0) {
-        at = (at + 1) & (x->n_slots - 1);
+    while (x->entries[at].value >= 0) {
+        at = (at + 1) & (x->n_entries - 1);
     }
     return at;
 }
 
 static lariat_status index_grow(text_index *x)
 {
-    text_index more = { .n_slots = x->n_slots ? x->n_slots * 2 : FIRST_SLOTS, .n = x->n };
+    text_index more = { .n_entries = x->n_entries ? x->n_entries * 2 : FIRST_SLOTS, .n = x->n };
 
-    more.slots = malloc(more.n_slots * sizeof *more.slots);
-    if (!more.slots) {
-        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for an index of %zu texts" FREE_MEMORY, more.n_slots);
+    more.entries = malloc(more.n_entries * sizeof *more.entries);
+    if (!more.entries) {
+        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for an index of %zu texts" FREE_MEMORY, more.n_entries);
     }
-    memset(more.slots, 0xFF, more.n_slots * sizeof *more.slots);
-    for (size_t i = 0; i < x->n_slots; i++) {
-        if (x->slots[i].value >= 0) {
-            more.slots[free_slot(&more, x->slots[i].hash)] = x->slots[i];
+    memset(more.entries, 0xFF, more.n_entries * sizeof *more.entries);
+    for (size_t i = 0; i < x->n_entries; i++) {
+        if (x->entries[i].value >= 0) {
+            more.entries[free_entry(&more, x->entries[i].hash)] = x->entries[i];
         }
     }
-    free(x->slots);
+    free(x->entries);
     *x = more;
     return LARIAT_OK;
 }
@@ -115,16 +115,16 @@ static bool added_is(const vocabulary *v, int32_t place, const char *text, size_
     return v->added[place].size == size && memcmp(v->added[place].text, text, size) == 0;
 }
 
-/* The slot of that text, or NULL. `is` says whether a value has it. */
+/* The entry of that text, or NULL. `is` says whether a value has it. */
 typedef bool (*is_text_fn)(const vocabulary *v, int32_t value, const char *text, size_t size);
 
-static text_slot *index_find(const vocabulary *v, const text_index *x, is_text_fn is, const char *text, size_t size)
+static text_entry *index_find(const vocabulary *v, const text_index *x, is_text_fn is, const char *text, size_t size)
 {
     uint64_t hash = hash_text(text, size);
 
-    for (size_t at = hash & (x->n_slots - 1); x->n_slots && x->slots[at].value >= 0; at = (at + 1) & (x->n_slots - 1)) {
-        if (x->slots[at].hash == hash && is(v, x->slots[at].value, text, size)) {
-            return &x->slots[at];
+    for (size_t at = hash & (x->n_entries - 1); x->n_entries && x->entries[at].value >= 0; at = (at + 1) & (x->n_entries - 1)) {
+        if (x->entries[at].hash == hash && is(v, x->entries[at].value, text, size)) {
+            return &x->entries[at];
         }
     }
     return NULL;
@@ -133,17 +133,17 @@ static text_slot *index_find(const vocabulary *v, const text_index *x, is_text_f
 /* Adds a text once, with the smallest of its values. */
 static lariat_status index_add(const vocabulary *v, text_index *x, is_text_fn is, const char *text, size_t size, int32_t value)
 {
-    text_slot *known = index_find(v, x, is, text, size);
+    text_entry *known = index_find(v, x, is, text, size);
     uint64_t hash = hash_text(text, size);
 
     if (known) {
         known->value = known->value < value ? known->value : value;
         return LARIAT_OK;
     }
-    if ((x->n + 1) * 2 > x->n_slots) {
+    if ((x->n + 1) * 2 > x->n_entries) {
         TRY(index_grow(x));
     }
-    x->slots[free_slot(x, hash)] = (text_slot){ .hash = hash, .value = value };
+    x->entries[free_entry(x, hash)] = (text_entry){ .hash = hash, .value = value };
     x->n++;
     return LARIAT_OK;
 }
@@ -249,7 +249,7 @@ bool vocabulary_has(const vocabulary *v, int64_t id)
 
 int32_t vocabulary_added(const vocabulary *v, const char *text)
 {
-    const text_slot *found = index_find(v, &v->added_index, added_is, text, strlen(text));
+    const text_entry *found = index_find(v, &v->added_index, added_is, text, strlen(text));
 
     return found ? v->added[found->value].id : -1;
 }
@@ -257,7 +257,7 @@ int32_t vocabulary_added(const vocabulary *v, const char *text)
 int32_t vocabulary_find(const vocabulary *v, const char *text)
 {
     int32_t added = vocabulary_added(v, text);
-    const text_slot *found = added < 0 ? index_find(v, &v->token_index, token_is, text, strlen(text)) : NULL;
+    const text_entry *found = added < 0 ? index_find(v, &v->token_index, token_is, text, strlen(text)) : NULL;
 
     return found ? found->value : added;
 }

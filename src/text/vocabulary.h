@@ -87,14 +87,14 @@ typedef enum first_rule {
 } first_rule;
 
 /* A hash table from text to number: open addressing, at most half full. */
-typedef struct text_slot {
+typedef struct text_entry {
     uint64_t hash;
     int32_t value; /* -1: free */
-} text_slot;
+} text_entry;
 
 typedef struct text_index {
-    text_slot *slots; /* [n_slots], a power of two; NULL: empty */
-    size_t n_slots, n;
+    text_entry *entries; /* [n_entries], a power of two; NULL: empty */
+    size_t n_entries, n;
 } text_index;
 
 typedef struct vocabulary {

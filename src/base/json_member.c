@@ -1,6 +1,6 @@
 /* Finding a member and its values in the text of a JSON document by brackets and quotes alone.
    Rests on jansson, which parses the parts: invalid JSON makes one of the parts invalid. */
-#include "base/json_part.h"
+#include "base/json_member.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -79,31 +79,31 @@ static bool next_span(const char **at, const char *begin, const char *end, json_
     return true;
 }
 
-static void find_part(const char *data, size_t size, const char *name, json_part *part)
+static void find_member(const char *data, size_t size, const char *name, json_member *m)
 {
     const char *end = data + size, *begin = skip_space(data, end), *at = begin + 1;
     size_t length = strlen(name);
     json_span s;
 
-    *part = (json_part){0};
+    *m = (json_member){0};
     if (begin >= end || *begin != '{') {
         return;
     }
     while (next_span(&at, begin, end, &s)) {
         bool named = (size_t)(s.key_end - s.key) == length + 2 && memcmp(s.key + 1, name, length) == 0;
         if (named && (*s.value == '[' || *s.value == '{')) {
-            *part = (json_part){.begin = s.value, .end = s.value_end};
+            *m = (json_member){.begin = s.value, .end = s.value_end};
             break;
         }
     }
-    if (part->begin) {
-        for (at = part->begin + 1; next_span(&at, part->begin, part->end, &s);) {
-            part->n++;
+    if (m->begin) {
+        for (at = m->begin + 1; next_span(&at, m->begin, m->end, &s);) {
+            m->n++;
         }
     }
 }
 
-/* The document around a part, in the order in which jansson asks for it. */
+/* The document around the member, in the order in which jansson asks for it. */
 typedef struct around {
     const char *pieces[3];
     size_t sizes[3];
@@ -127,12 +127,12 @@ static size_t give(void *buffer, size_t room, void *user)
     return n;
 }
 
-json_t *json_load_around(const char *data, size_t size, const char *name, size_t flags, json_part *part, json_error_t *error)
+json_t *json_load_around(const char *data, size_t size, const char *name, size_t flags, json_member *m, json_error_t *error)
 {
     flags |= JSON_REJECT_DUPLICATES;
-    find_part(data, size, name, part);
-    if (part->begin) {
-        around a = {{data, "null", part->end}, {(size_t)(part->begin - data), 4, (size_t)(data + size - part->end)}, 0};
+    find_member(data, size, name, m);
+    if (m->begin) {
+        around a = {{data, "null", m->end}, {(size_t)(m->begin - data), 4, (size_t)(data + size - m->end)}, 0};
         return json_load_callback(give, &a, flags, error);
     }
     json_t *root = json_loadb(data, size, flags, error);
@@ -164,16 +164,16 @@ static lariat_status read_span(const char *path, int64_t i, const json_span *s, 
     return status;
 }
 
-lariat_status json_each(const char *path, const json_part *part, char open, json_value_fn one, void *user)
+lariat_status json_each(const char *path, const json_member *m, char open, json_value_fn one, void *user)
 {
-    const char *at = part->begin ? part->begin + 1 : NULL, *last = part->end ? part->end - 1 : NULL;
+    const char *at = m->begin ? m->begin + 1 : NULL, *last = m->end ? m->end - 1 : NULL;
     json_span s;
 
-    if (!part->begin || *part->begin != open) {
+    if (!m->begin || *m->begin != open) {
         return LARIAT_OK;
     }
-    for (int64_t i = 0; next_span(&at, part->begin, part->end, &s); i++) {
+    for (int64_t i = 0; next_span(&at, m->begin, m->end, &s); i++) {
         TRY(read_span(path, i, &s, one, user));
     }
-    return at == last && *last == (open == '[' ? ']' : '}') ? LARIAT_OK : broken(path, part->n, "no end where it should be");
+    return at == last && *last == (open == '[' ? ']' : '}') ? LARIAT_OK : broken(path, m->n, "no end where it should be");
 }

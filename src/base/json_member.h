@@ -4,23 +4,23 @@
    whole document, except that duplicate keys of the member are both passed on, and a member whose name is written with
    escapes is refused. Line numbers in messages do not count the member's lines; a message about a value has its index and no
    line. */
-#ifndef BASE_JSON_PART_H
-#define BASE_JSON_PART_H
+#ifndef BASE_JSON_MEMBER_H
+#define BASE_JSON_MEMBER_H
 
 #include "base/json.h"
 
-typedef struct json_part {
+typedef struct json_member {
     const char *begin, *end; /* in the document, brackets included; NULL: no such member */
     int64_t n;               /* number of values */
-} json_part;
+} json_member;
 
 /* Parses the document without the root's member `name`: if it is a list or an object, it is null in the tree and described
-   by *part. `flags`: jansson's, beside JSON_REJECT_DUPLICATES. The result is for json_check. */
-json_t *json_load_around(const char *data, size_t size, const char *name, size_t flags, json_part *part, json_error_t *error);
+   by *m. `flags`: jansson's, beside JSON_REJECT_DUPLICATES. The result is for json_check. */
+json_t *json_load_around(const char *data, size_t size, const char *name, size_t flags, json_member *m, json_error_t *error);
 
-/* Calls `one` for each value of the part, with its key in an object, NULL in a list. Does nothing where the part does not
+/* Calls `one` for each value of the member, with its key in an object, NULL in a list. Does nothing where the member does not
    begin with `open`, '[' or '{'. Stops when `one` fails. `path` is for messages. The document must still be in memory. */
 typedef lariat_status (*json_value_fn)(void *user, const char *key, const json_t *value);
-lariat_status json_each(const char *path, const json_part *part, char open, json_value_fn one, void *user);
+lariat_status json_each(const char *path, const json_member *m, char open, json_value_fn one, void *user);
 
 #endif

@@ -1,6 +1,6 @@
 /* A document read around a member, and the member value by value, are what jansson reads at once, and refused where it refuses.
    Rests on jansson. */
-#include "base/json_part.h"
+#include "base/json_member.h"
 #include "support/scratch.h"
 
 #include <setjmp.h>
@@ -27,7 +27,7 @@ static lariat_status collect(void *user, const char *key, const json_t *value)
 /* The whole document by way of the part, or NULL. `count` is what the part says of itself. */
 static json_t *by_parts(const char *text, size_t size, int64_t *count)
 {
-    json_part part;
+    json_member part;
     json_error_t error;
     json_t *root = json_load_around(text, size, "p", 0, &part, &error);
 
@@ -82,7 +82,7 @@ static void the_parts_are_the_whole(void **state)
 static void a_member_in_disguise_is_refused(void **state)
 {
     static const char text[] = "{\"\\u0070\": [1]}";
-    json_part part;
+    json_member part;
     json_error_t error;
     json_t *root;
 
