@@ -12,12 +12,12 @@
 
 /* --- names --- */
 
-enum part { ATTN_NORM, FFN_NORM, Q, K, V, O, GATE, UP, DOWN, PARTS };
+enum role { ATTN_NORM, FFN_NORM, Q, K, V, O, GATE, UP, DOWN, ROLES };
 
 typedef struct naming {
     const char *embedding, *head, *final_norm;
     const char *layer; /* prefix of a layer's tensors */
-    const char *part[PARTS];
+    const char *role[ROLES];
 } naming;
 
 static const naming hugging_face = {
@@ -48,9 +48,9 @@ typedef struct binder {
 
 enum { NAME_SIZE = 96 }; /* longer than any tensor name here */
 
-static void name_of(const binder *b, int32_t layer, enum part part, const char *kind, char name[NAME_SIZE])
+static void name_of(const binder *b, int32_t layer, enum role role, const char *kind, char name[NAME_SIZE])
 {
-    snprintf(name, NAME_SIZE, "%s.%d.%s.%s", b->names->layer, layer, b->names->part[part], kind);
+    snprintf(name, NAME_SIZE, "%s.%d.%s.%s", b->names->layer, layer, b->names->role[role], kind);
 }
 
 /* --- one tensor --- */
@@ -155,14 +155,14 @@ static lariat_status bind_vector(binder *b, const char *name, int64_t size, cons
 /* --- a layer --- */
 
 /* A matrix with its bias, if the configuration (Hugging Face) or the file (GGUF) has one. */
-static lariat_status bind_linear(binder *b, int32_t layer, enum part part, int64_t rows, int64_t cols, bool announced,
+static lariat_status bind_linear(binder *b, int32_t layer, enum role role, int64_t rows, int64_t cols, bool announced,
                                  matrix *w, const float **bias)
 {
     char name[NAME_SIZE];
 
-    name_of(b, layer, part, "weight", name);
+    name_of(b, layer, role, "weight", name);
     TRY(bind_matrix(b, name, rows, cols, w));
-    name_of(b, layer, part, "bias", name);
+    name_of(b, layer, role, "bias", name);
     *bias = NULL;
     if (announced || (b->m->file && tensors_find(b->m->table, name))) {
         TRY(bind_vector(b, name, rows, bias));
@@ -242,85 +242,6 @@ size_t weights_float_bytes(const model_config *c)
            (size_t)c->n_layers * (4 * norm + 3 * heads + 2 * ff); /* two norms; biases of o and down; of q, k, v; of gate, up */
 }
 
-/* FNV-1a of numbers, names and sampled values, byte by byte: the same on every machine. */
-static uint64_t hash_bytes(uint64_t h, const unsigned char *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        h = (h ^ bytes[i]) * UINT64_C(0x100000001b3);
-    }
-    return h;
-}
-
-static uint64_t hash_int(uint64_t h, int64_t value)
-{
-    unsigned char bytes[8];
-
-    for (int i = 0; i < 8; i++) {
-        bytes[i] = (unsigned char)((uint64_t)value >> (8 * i));
-    }
-    return hash_bytes(h, bytes, sizeof bytes);
-}
-
-static uint64_t hash_float(uint64_t h, float value)
-{
-    int32_t bits;
-
-    memcpy(&bits, &value, sizeof bits);
-    return hash_int(h, bits);
-}
-
-static uint64_t hash_text(uint64_t h, const char *text)
-{
-    return hash_bytes(h, (const unsigned char *)text, strlen(text) + 1);
-}
-
-/* Evenly spaced samples, first and last bytes included. Each one costs a page read, from a cold disk at worst: so they are
-   few, and large parts of their pages. */
-static uint64_t hash_values(uint64_t h, const tensor *x)
-{
-    enum { SAMPLES = 4, SAMPLE_BYTES = 1024 };
-    const unsigned char *bytes = x->data;
-
-    if (!bytes) { /* of a random model: determined by its name */
-        return h;
-    }
-    if (x->bytes <= SAMPLES * SAMPLE_BYTES) {
-        return hash_bytes(h, bytes, x->bytes);
-    }
-    for (size_t i = 0; i < SAMPLES; i++) {
-        h = hash_bytes(h, bytes + (x->bytes - SAMPLE_BYTES) * i / (SAMPLES - 1), SAMPLE_BYTES);
-    }
-    return h;
-}
-
-static uint64_t fingerprint(const model *m)
-{
-    const model_config *c = &m->config;
-    const int64_t numbers[] = {c->n_layers, c->d_model,         c->n_heads, c->n_kv_heads, c->head_dim, c->d_ff,
-                               c->vocab,    c->trained_context, c->rope,    c->tied_head,  c->bos_id,   c->n_end_ids};
-    uint64_t h = hash_text(UINT64_C(0xcbf29ce484222325), c->architecture);
-
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        h = hash_int(h, numbers[i]);
-    }
-    for (int32_t i = 0; i < c->n_end_ids; i++) {
-        h = hash_int(h, c->end_ids[i]);
-    }
-    h = hash_float(hash_float(h, c->rms_eps), c->rope_factor);
-    for (int32_t i = 0; i < c->head_dim / 2; i++) {
-        h = hash_float(h, c->inv_freq[i]);
-    }
-    for (int64_t i = 0; i < m->table->n; i++) {
-        const tensor *x = &m->table->list[i];
-        h = hash_text(hash_text(h, x->name), x->type_name);
-        for (int32_t d = 0; d < x->n_dims; d++) {
-            h = hash_int(h, x->dims[d]);
-        }
-        h = hash_values(h, x);
-    }
-    return h;
-}
-
 static lariat_status bind_all(binder *b)
 {
     model_weights *w = &b->m->weights;
@@ -373,7 +294,7 @@ lariat_status weights_bind(model *m)
             m->weight_type = t;
         }
     }
-    m->fingerprint = status == LARIAT_OK ? fingerprint(m) : 0;
+    m->fingerprint = status == LARIAT_OK ? model_fingerprint(m) : 0;
     return status;
 }
 

@@ -1,6 +1,6 @@
 /* A model's weights, bound by name to mapped files, or to memory for random models.
-   Rests on format/. open.c recognises the kind of model, weights.c binds, random.c makes models of a named shape. Read on in
-   transformer.c. */
+   Rests on format/. open.c recognises the kind of model, weights.c binds, fingerprint.c hashes, random.c makes models of a
+   named shape. Read on in transformer.c. */
 #ifndef MODEL_WEIGHTS_H
 #define MODEL_WEIGHTS_H
 
@@ -61,5 +61,6 @@ size_t weights_float_bytes(const model_config *c);
    Hugging Face's or GGUF's tensor names; weights_load converts norms and biases from the table's data. */
 lariat_status weights_bind(model *m);
 lariat_status weights_load(model *m);
+uint64_t model_fingerprint(const model *m);
 
 #endif
