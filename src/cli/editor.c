@@ -161,7 +161,7 @@ line_end editor_read(editor *e, const char **line)
         return LINE_FAILED;
     }
     e->line[strcspn(e->line, "\n")] = 0;
-    *line = e->line + (e->begun ? 0 : mark_size(e->line, (size_t)size));
+    *line = e->line + (e->begun ? 0 : bom_size(e->line, (size_t)size));
     e->begun = true;
     return LINE_READ;
 }

@@ -30,14 +30,14 @@ void close_lines(FILE *lines)
     }
 }
 
-size_t mark_size(const char *data, size_t size)
+size_t bom_size(const char *data, size_t size)
 {
-    static const char mark[] = "\xEF\xBB\xBF"; /* U+FEFF */
-    size_t length = sizeof mark - 1;
-    return size >= length && memcmp(data, mark, length) == 0 ? length : 0;
+    static const char bom[] = "\xEF\xBB\xBF"; /* U+FEFF */
+    size_t length = sizeof bom - 1;
+    return size >= length && memcmp(data, bom, length) == 0 ? length : 0;
 }
 
-/* Detects UTF-16 and UTF-32, the default of some editors; without a mark by their zero bytes. */
+/* Detects UTF-16 and UTF-32, the default of some editors; without a byte-order mark by their zero bytes. */
 static const char *wide_encoding(const char *data, size_t size)
 {
     if (size >= 4 && (memcmp(data, "\xFF\xFE\0\0", 4) == 0 || memcmp(data, "\0\0\xFE\xFF", 4) == 0)) {
@@ -80,25 +80,25 @@ int next_line(FILE *lines, const char *input, line_buffer *line, bool *more)
         return complain("%s: cannot read: %s, name a file with text", input, strerror(errno));
     }
     *more = line->size > 0;
-    size_t mark = line->begun ? 0 : mark_size(line->data, line->size);
+    size_t bom = line->begun ? 0 : bom_size(line->data, line->size);
     line->begun = true;
-    line->size -= mark;
-    memmove(line->data, line->data + mark, line->size);
+    line->size -= bom;
+    memmove(line->data, line->data + bom, line->size);
     return check_text(input, line->data, line->size);
 }
 
 /* Keeps `data`, without a byte-order mark, as *out. */
 static int keep_text(const char *path, char *data, size_t size, text *out)
 {
-    size_t mark = mark_size(data, size);
+    size_t bom = bom_size(data, size);
     int rc = check_text(input_name(path), data, size);
     if (rc) {
         free(data);
         return rc;
     }
-    memmove(data, data + mark, size - mark);
-    data[size - mark] = 0;
-    *out = (text){data, size - mark};
+    memmove(data, data + bom, size - bom);
+    data[size - bom] = 0;
+    *out = (text){data, size - bom};
     return 0;
 }
 

@@ -49,7 +49,7 @@ int next_line(FILE *lines, const char *input, line_buffer *line, bool *more);
 const char *input_name(const char *path);
 
 /* Bytes of the text's byte-order mark, 0: none. */
-size_t mark_size(const char *data, size_t size);
+size_t bom_size(const char *data, size_t size);
 /* Refuses bytes that are not UTF-8 text: another encoding, or zero bytes. */
 int check_text(const char *input, const char *data, size_t size);
 /* Is `data` blank? */
