@@ -103,7 +103,7 @@ static void find_member(const char *data, size_t size, const char *name, json_me
     }
 }
 
-/* The document around the member, in the order in which jansson asks for it. */
+/* The document around the member, in the order of reading. */
 typedef struct around {
     const char *pieces[3];
     size_t sizes[3];

@@ -175,7 +175,7 @@ const option option_table[] = {
      "write the completions for a shell"},
 };
 
-_Static_assert(sizeof option_table / sizeof option_table[0] <= OPTIONS_MOST, "parse.c has a mark for each");
+_Static_assert(sizeof option_table / sizeof option_table[0] <= OPTIONS_MOST, "options.typed has an entry for each");
 const int option_count = (int)(sizeof option_table / sizeof option_table[0]);
 
 const command_text command_texts[COMMAND_COUNT] = {

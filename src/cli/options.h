@@ -1,5 +1,6 @@
 /* The command line: one table of options generates parsing, --help, environment names, the manual page and shell completion.
-   Rests on nothing. The table is in options.c, reading a command line in parse.c, describing it in help.c and manual.c. */
+   Rests on nothing. The table is in options.c; parse.c and combinations.c read a command line, help.c, manual.c and
+   completion.c describe it. */
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
 

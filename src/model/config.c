@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- checks that every configuration passes, wherever it comes from --- */
+/* --- checks of every configuration, from any file --- */
 
 static lariat_status check_range(const char *path, const char *what, int64_t value, int64_t high)
 {

@@ -1,4 +1,4 @@
-/* Normalization of spaces and literal replacements. A file that asks for Unicode normal forms or case folding is refused by
+/* Normalization of spaces and literal replacements. A file with Unicode normal forms or case folding is refused by
    its reader.
    Rests on buffer.c and tables.c. Read on in encode.c. */
 #include "text/normalizer.h"

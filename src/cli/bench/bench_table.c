@@ -11,7 +11,7 @@
 
 enum { NAME_MOST = 64 };
 
-/* --- which columns a reader of a screen wants: those that say nothing are left out --- */
+/* --- the columns of the Markdown table, without uninformative ones --- */
 
 static bool has_blocks(const row_list *all)
 {

@@ -1,5 +1,5 @@
 /* What bench measures: one cell for every combination of the axes that the command line names.
-   Rests on options.h. measure.h measures a cell, rows.h keeps what came of it. */
+   Rests on options.h. timing.h measures a cell, rows.h has the results. */
 #ifndef CLI_BENCH_CELLS_H
 #define CLI_BENCH_CELLS_H
 

@@ -219,6 +219,24 @@ EACH_TYPE(DEFINE_DOT)
 #define COUNT_TILE(M) +1
 enum { STRIP_VECTORS = 2, STRIP = STRIP_VECTORS * VW, TILE = EACH_TILE(COUNT_TILE) };
 
+/* out[k * out_stride + r] = in[r * in_stride + k] for r, k < VW. A vector has rows r, r + 4, ... in its 128-bit lanes, so that
+   the transposition stays within them. */
+INLINE void transpose_strip(const float *in, int64_t in_stride, float *out, int64_t out_stride)
+{
+    for (int k = 0; k < VW; k += 4) {
+        vec t[4];
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            t[i] = load_quads(in + k + i * in_stride, in_stride);
+        }
+        v_transpose_quads(t);
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            v_store(out + (k + i) * out_stride, t[i]);
+        }
+    }
+}
+
 static void interleave(const float *rows, int64_t depth, float *strip)
 {
     for (int64_t k = 0; k < depth; k += VW) {

@@ -191,27 +191,10 @@ INLINE vec v_load_first(const float *p, int n)
     return _mm256_maskload_ps(p, first_lanes(n));
 }
 
-INLINE vec load_two(const float *p, int64_t stride)
+/* Two times 4 floats, 4 * stride apart. */
+INLINE vec load_quads(const float *p, int64_t stride)
 {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * stride), 1);
-}
-
-/* out[k * out_stride + r] = in[r * in_stride + k] for r, k < 8. Rows r and r + 4 come as the halves of one vector, so that the
-   transposition itself stays within 128-bit lanes. */
-INLINE void transpose_strip(const float *in, int64_t in_stride, float *out, int64_t out_stride)
-{
-    for (int k = 0; k < VW; k += 4) {
-        vec t[4];
-        UNROLL
-        for (int i = 0; i < 4; i++) {
-            t[i] = load_two(in + k + i * in_stride, in_stride);
-        }
-        v_transpose_quads(t);
-        UNROLL
-        for (int i = 0; i < 4; i++) {
-            v_store(out + (k + i) * out_stride, t[i]);
-        }
-    }
 }
 
 #endif

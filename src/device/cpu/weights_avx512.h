@@ -189,12 +189,7 @@ INLINE __m128 sum_halves(__m512 a)
 /* The sums over the lanes of four vectors. For one vector the same order of additions, whatever the others are. */
 INLINE __m128 v_sums(vec a, vec b, vec c, vec d)
 {
-    __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-    __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-    __m512 lo = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd)));
-    __m512 hi = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd)));
-
-    return sum_halves(_mm512_add_ps(lo, hi));
+    return sum_halves(v_sum_quad(a, b, c, d));
 }
 
 /* Stores the first n lanes, n <= VW; memory of the others is neither written nor read. */
@@ -208,30 +203,13 @@ INLINE vec v_load_first(const float *p, int n)
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
 }
 
-INLINE vec load_four(const float *p, int64_t stride)
+/* Four times 4 floats, 4 * stride apart. */
+INLINE vec load_quads(const float *p, int64_t stride)
 {
     vec v = _mm512_castps128_ps512(_mm_loadu_ps(p));
     v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 4 * stride), 1);
     v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 8 * stride), 2);
     return _mm512_insertf32x4(v, _mm_loadu_ps(p + 12 * stride), 3);
-}
-
-/* out[k * out_stride + r] = in[r * in_stride + k] for r, k < 16. Rows r, r + 4, r + 8 and r + 12 come as the quarters of one
-   vector, so that the transposition itself stays within 128-bit lanes. */
-INLINE void transpose_strip(const float *in, int64_t in_stride, float *out, int64_t out_stride)
-{
-    for (int k = 0; k < VW; k += 4) {
-        vec t[4];
-        UNROLL
-        for (int i = 0; i < 4; i++) {
-            t[i] = load_four(in + k + i * in_stride, in_stride);
-        }
-        v_transpose_quads(t);
-        UNROLL
-        for (int i = 0; i < 4; i++) {
-            v_store(out + (k + i) * out_stride, t[i]);
-        }
-    }
 }
 
 #endif
