@@ -82,12 +82,12 @@ typedef struct lariat_hop {
 /* Measures one kind of hop at one size, on ranks opened as an engine opens them; the options device, cards, dtype, ranks,
    hops, threads and no_bind apply. Memory on CPUs, freed at the end: about ranks * bytes for KEYS, (ranks + 3) * bytes for
    GATHER. Measured is:
-   - KEYS on CPUs: from the owner's `ready` until the reader's threads have read all bytes in place. The owner rewrites them
+   - KEYS on CPUs: from the owner's offer until the reader's threads have read all bytes in place. The owner rewrites them
      before each hop, outside the measured time: otherwise the second hop would read the reader's own cache.
    - KEYS on GPUs: copies into the reader's staging buffer, hop after hop on the stream, and the wait for the last.
-   - GATHER: the all-gather, with the blocks in order in memory that the rank reads, as in decode. At the end the received
-     bytes are compared with the sent ones: LARIAT_FAILED where they differ. LARIAT_BAD_ARGUMENT: a ring of one, no bytes
-     (for GATHER fewer than a float a rank), repetitions not in [1, LARIAT_HOP_REPS_MAX], or invalid options;
+   - GATHER: copying the own block into a row, the all-gather, and copying the row to the rank's own memory. At the end the
+     received bytes are compared with the sent ones: LARIAT_FAILED where they differ. LARIAT_BAD_ARGUMENT: a ring of one, no
+     bytes (for GATHER fewer than a float a rank), repetitions not in [1, LARIAT_HOP_REPS_MAX], or invalid options;
      LARIAT_NO_MEMORY: the buffers do not fit. */
 LARIAT_API lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind kind, int64_t bytes, int32_t reps,
                                             lariat_hop *out);
