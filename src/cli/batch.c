@@ -34,7 +34,7 @@ typedef struct batch {
     int width;                /* sequences at once */
     int active;
     reply *open[REPLIES_MOST];   /* [active] */
-    entry *whose[REPLIES_MOST];  /* [active] */
+    entry *entry_of[REPLIES_MOST];  /* [active] */
     reply replies[REPLIES_MOST]; /* storage; a free one has no session */
 } batch;
 
@@ -222,7 +222,7 @@ static int enter(batch *b, bool *full)
     int rc = reply_open(r, b->run, session, e->context, false);
     reply_begin(r, e->prompt.ids, e->prompt.n);
     b->open[b->active] = r;
-    b->whose[b->active++] = e;
+    b->entry_of[b->active++] = e;
     b->entered++;
     return rc;
 }
@@ -278,14 +278,14 @@ static int make_result(entry *e, const reply *r)
 static int leave(batch *b, int i)
 {
     reply *r = b->open[i];
-    int rc = make_result(b->whose[i], r);
+    int rc = make_result(b->entry_of[i], r);
 
     run_note_shards(b->run, r->session);
     lariat_session_close(r->session);
     reply_close(r);
     b->active--;
     memmove(&b->open[i], &b->open[i + 1], (size_t)(b->active - i) * sizeof b->open[0]);
-    memmove(&b->whose[i], &b->whose[i + 1], (size_t)(b->active - i) * sizeof b->whose[0]);
+    memmove(&b->entry_of[i], &b->entry_of[i + 1], (size_t)(b->active - i) * sizeof b->entry_of[0]);
     return rc;
 }
 

@@ -28,9 +28,8 @@ static void print_commands(FILE *to)
 static void print_bash_command(FILE *to, command c)
 {
     fprintf(to, "    %s)\n        case $before in\n", command_texts[c].name);
-    for (int i = 0; i < option_count; i++) {
-        const option *o = &option_table[i];
-        if (!option_applies(o, c) || !o->value) {
+    for (const option *o = NULL; (o = option_after(o, c));) {
+        if (!o->value) {
             continue;
         }
         fprintf(to, "        --%s", o->name);
@@ -46,11 +45,8 @@ static void print_bash_command(FILE *to, command c)
         }
     }
     fputs("        esac\n        names='", to);
-    for (int i = 0; i < option_count; i++) {
-        const option *o = &option_table[i];
-        if (option_applies(o, c)) {
-            fprintf(to, "--%s ", o->name);
-        }
+    for (const option *o = NULL; (o = option_after(o, c));) {
+        fprintf(to, "--%s ", o->name);
     }
     fputs("';;\n", to);
 }
@@ -110,14 +106,11 @@ static void print_zsh(FILE *to)
           to);
     for (int c = 0; c < COMMAND_COUNT; c++) {
         fprintf(to, "        %s) _arguments", command_texts[c].name);
-        for (int i = 0; i < option_count; i++) {
-            const option *o = &option_table[i];
-            if (option_applies(o, (command)c)) {
-                char letter[2] = {o->letter, 0};
-                print_zsh_spec(to, o, "--", o->name);
-                if (o->letter) {
-                    print_zsh_spec(to, o, "-", letter);
-                }
+        for (const option *o = NULL; (o = option_after(o, (command)c));) {
+            char letter[2] = {o->letter, 0};
+            print_zsh_spec(to, o, "--", o->name);
+            if (o->letter) {
+                print_zsh_spec(to, o, "-", letter);
             }
         }
         if (c == COMMAND_INSPECT) {
@@ -156,10 +149,8 @@ static void print_fish(FILE *to)
     for (int c = 0; c < COMMAND_COUNT; c++) {
         fprintf(to, "complete -c lariat -n __fish_use_subcommand -a %s -d '%s'\n", command_texts[c].name,
                 command_texts[c].summary);
-        for (int i = 0; i < option_count; i++) {
-            if (option_applies(&option_table[i], (command)c)) {
-                print_fish_option(to, (command)c, &option_table[i]);
-            }
+        for (const option *o = NULL; (o = option_after(o, (command)c));) {
+            print_fish_option(to, (command)c, o);
         }
     }
     fputs("complete -c lariat -n '__fish_seen_subcommand_from inspect' -F\n", to);

@@ -54,9 +54,8 @@ static void print_option(const option *o)
 static void print_options(command c, bool common, const char *title)
 {
     bool titled = false;
-    for (int i = 0; i < option_count; i++) {
-        const option *o = &option_table[i];
-        if (option_applies(o, c) && option_is_common(o) == common) {
+    for (const option *o = NULL; (o = option_after(o, c));) {
+        if (option_is_common(o) == common) {
             printf("%s", titled ? "" : title);
             titled = true;
             print_option(o);

@@ -63,9 +63,8 @@ static void print_command(FILE *to, command c)
         print_text(to, t->more);
         fputc('\n', to);
     }
-    for (int i = 0; i < option_count; i++) {
-        const option *o = &option_table[i];
-        if (option_applies(o, c) && !option_is_common(o)) {
+    for (const option *o = NULL; (o = option_after(o, c));) {
+        if (!option_is_common(o)) {
             print_option(to, o);
         }
     }

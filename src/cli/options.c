@@ -231,6 +231,16 @@ bool option_applies(const option *o, command c)
     return (o->commands >> c & 1u) != 0;
 }
 
+const option *option_after(const option *o, command c)
+{
+    for (o = o ? o + 1 : option_table; o < option_table + option_count; o++) {
+        if (option_applies(o, c)) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
 bool option_is_common(const option *o)
 {
     return option_applies(o, COMMAND_CHAT) && option_applies(o, COMMAND_LOGITS);

@@ -126,6 +126,8 @@ extern const command_text command_texts[COMMAND_COUNT];
 
 /* Does the subcommand take this option? */
 bool option_applies(const option *o, command c);
+/* The first option of the subcommand after `o` in the table, NULL: the first of all; NULL: no more. */
+const option *option_after(const option *o, command c);
 /* Do all subcommands that run a model take this option? Help lists these once. */
 bool option_is_common(const option *o);
 

@@ -78,13 +78,10 @@ static const option *nearest_option(command c, const char *typed, int size)
     snprintf(name, sizeof name, "%.*s", size - dashes, typed + dashes);
     const option *best = NULL;
     int best_edits = edits_of_a_slip(name) + 1;
-    for (int i = 0; i < option_count; i++) {
-        const option *o = &option_table[i];
-        if (option_applies(o, c)) {
-            int e = name[0] && !name[1] ? letter_edits(name[0], o) : name_edits(name, o->name);
-            best = e < best_edits ? o : best;
-            best_edits = e < best_edits ? e : best_edits;
-        }
+    for (const option *o = NULL; (o = option_after(o, c));) {
+        int e = name[0] && !name[1] ? letter_edits(name[0], o) : name_edits(name, o->name);
+        best = e < best_edits ? o : best;
+        best_edits = e < best_edits ? e : best_edits;
     }
     return best;
 }
@@ -111,34 +108,17 @@ static int refuse_command(const char *typed)
 
 /* --- the three sources --- */
 
-static int set_defaults(options *values)
+/* The defaults, then the environment, which is empty for options without a variable. */
+static int set_unasked(options *values)
 {
+    int rc = 0;
     *values = (options){.command = values->command, .n = UNTIL_THE_END};
-    for (int i = 0; i < option_count; i++) {
-        const option *o = &option_table[i];
-        if (o->fallback && option_applies(o, values->command)) {
-            int rc = value_set(values, o, o->name, o->fallback);
-            if (rc) {
-                return rc;
-            }
-        }
+    for (const option *o = NULL; rc == 0 && (o = option_after(o, values->command));) {
+        rc = o->fallback ? value_set(values, o, o->name, o->fallback) : 0;
+        const char *text = o->env ? getenv(o->env) : NULL;
+        rc = rc || !text || !*text ? rc : value_set(values, o, o->env, text);
     }
-    return 0;
-}
-
-static int set_from_environment(options *values)
-{
-    for (int i = 0; i < option_count; i++) {
-        const option *o = &option_table[i];
-        const char *text = o->env && option_applies(o, values->command) ? getenv(o->env) : NULL;
-        if (text && *text) {
-            int rc = value_set(values, o, o->env, text);
-            if (rc) {
-                return rc;
-            }
-        }
-    }
-    return 0;
+    return rc;
 }
 
 static bool is_named(const option *o, const char *name, size_t size, bool by_letter)
@@ -299,8 +279,7 @@ int options_parse(int argc, char **argv, options *out)
         }
         return refuse_command(argv[1]);
     }
-    int rc = set_defaults(out);
-    rc = rc ? rc : set_from_environment(out);
+    int rc = set_unasked(out);
     rc = rc ? rc : read_words(argc, argv, out);
     if (rc || out->help || out->version) {
         return rc;
