@@ -95,6 +95,11 @@ static int scale_q3_k(const uint8_t *s, int g)
     return (low | (s[8 + g % 4] >> (g / 4 * 2) & 3) << 4) - 32;
 }
 
+static int scale_q6_k(const int8_t *s, int i)
+{
+    return s[i / 16];
+}
+
 static int code_q6_k(const block_q6_k *b, int i)
 {
     int half = i / 128, quarter = i % 128 / 32, l = i % 32;
@@ -111,7 +116,7 @@ UNPACK(q4_k, 256, f16_to_f32(b->dmin),
 UNPACK(q5_k, 256, f16_to_f32(b->dmin),
        d * (float)scale_of(b->scales, i / 32) * (float)(code_4(b->q, i) + 16 * plane_bit(b->high, i)) -
            low * (float)min_of(b->scales, i / 32))
-UNPACK(q6_k, 256, 0, d * (float)b->scales[i / 16] * (float)(code_q6_k(b, i) - 32))
+UNPACK(q6_k, 256, 0, d * (float)scale_q6_k(b->scales, i) * (float)(code_q6_k(b, i) - 32))
 
 unpack_fn *const unpack_scalar[WEIGHT_TYPES] = {
     [DTYPE_F32] = unpack_f32,   [DTYPE_F16] = unpack_f16,   [DTYPE_BF16] = unpack_bf16, [DTYPE_Q8_0] = unpack_q8_0,
