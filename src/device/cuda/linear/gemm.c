@@ -1,6 +1,6 @@
 /* Matrix products of prefill: cublasLt, opened at run time, one algorithm a shape.
    Rests on cublasLt's public headers; the library itself (540 MB) is looked for when a device opens. device.c calls it for more
-   rows of x than linear.cu takes at once.
+   rows of x than few_rows.cu takes at once.
 
    cublasLt counts columns first: y [n, rows] is its D [rows, n], w [rows, cols] its A transposed, x [n, cols] its B. The
    algorithm is the first that its heuristic names for the shape, strides and alignment, and is kept: the same command gives the

@@ -1,8 +1,8 @@
 /* The launches of all kernels, as C functions: queued on the stream that is given; what comes back is the status of the launch.
-   Rests on internal.h. Each is told beside its op in device.h; the kernels stand in the .cu file that the heading names.
+   Rests on cuda_device.h. Each is told beside its op in device.h; the kernels stand in the .cu file that the heading names.
 
    Every file has a function ..._load: it brings the file's kernels onto the card, so that no launch loads code later, beside a
-   grid that waits. Those of ceilings.cu run where nothing else does, and are loaded then. Types: `act` is F32, F16 or BF16. Lists of the host are passed by value, in as many launches as they
+   grid that waits. Those of cuda_ceilings.cu run where nothing else does, and are loaded then. Types: `act` is F32, F16 or BF16. Lists of the host are passed by value, in as many launches as they
    need. */
 #ifndef DEVICE_CUDA_RUNTIME_KERNELS_H
 #define DEVICE_CUDA_RUNTIME_KERNELS_H
@@ -39,7 +39,7 @@ cudaError_t cuda_carry_finish(cudaStream_t stream, dtype act, const carry *c, co
 cudaError_t cuda_add_bias(cudaStream_t stream, dtype type, void *y, int64_t ldy, const float *sums, int64_t ld_sums,
                           const float *bias, int64_t n, int64_t rows);
 
-/* --- linear.cu --- */
+/* --- few_rows.cu --- */
 
 /* so many rows of x are one tile of the tensor cores: the matrix is read once, at the rate of memory */
 enum { CUDA_SMALL_ROWS = 16 };
@@ -68,7 +68,7 @@ cudaError_t cuda_sample_load(void);
 cudaError_t cuda_sample(cudaStream_t stream, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
                         const sample_setting *settings);
 
-/* --- ceilings.cu: what is measured --- */
+/* --- cuda_ceilings.cu: what is measured --- */
 
 /* Fused multiply-adds of fp32 on all lanes of so many multiprocessors, about a millisecond of them; and how many operations
    that is. `keep` is a word of the card's memory. */
