@@ -70,7 +70,7 @@ typedef enum lariat_pass { LARIAT_PASS_AUTO, LARIAT_PASS_KV, LARIAT_PASS_Q } lar
 
 typedef struct lariat_options {
     lariat_device device;
-    int32_t n_cards;      /* GPUs to use; 0: all */
+    int32_t n_cards;      /* GPUs to use, never more than ranks; 0: all */
     int32_t cards[LARIAT_CARDS_MAX]; /* their numbers; ranks are dealt out over them in order */
     lariat_dtype dtype;
     lariat_hops hops;
@@ -124,7 +124,7 @@ typedef struct lariat_plan {
 
 /* Reads the model's description, and samples of its tensors' bytes. Returns LARIAT_OK also where total_bytes exceeds
    available_bytes: the caller decides. LARIAT_NO_MEMORY where ranks on GPUs would pin more of the host's memory than is
-   free. */
+   free, or where the sizes are more than memory can address. */
 LARIAT_API lariat_status lariat_plan_make(const char *model, const lariat_options *options, lariat_plan *out);
 
 /* --- the engine --- */
@@ -167,7 +167,9 @@ LARIAT_API lariat_status lariat_session_open(lariat_engine *engine, int64_t max_
 LARIAT_API void lariat_session_close(lariat_session *session);
 
 /* Opens a session of the same capacity with a copy of the first `length` positions, which must not be of passes under way. It
-   goes on as one that has read them itself. Failures as those of lariat_session_open. */
+   goes on as one that has read them itself, but has no newest token: its next work names tokens. Failures as those of
+   lariat_session_open; a length that is none of the session's is LARIAT_BAD_ARGUMENT; and on CPUs, where passes under way are
+   computed first, theirs. */
 LARIAT_API lariat_status lariat_session_fork(lariat_session *session, int64_t length, lariat_session **out);
 
 /* Positions so far, those of passes under way included, and the most that it can hold. */
@@ -181,7 +183,7 @@ LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t 
 
 /* Cancels the session's passes under way: their results come with LARIAT_CANCELLED. Other sessions of these passes are not
    affected; a pass all of whose sessions are cancelled ends between two layers. lariat_step and lariat_generate return
-   LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs what is queued is completed first, a pass at most.
+   LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs what is queued is completed first, two passes at most.
    From any thread or signal handler. It counts for a call that has begun when it comes, also while that call still checks its
    arguments; passes submitted after all those of the session were collected are not affected. */
 LARIAT_API void lariat_session_cancel(lariat_session *session);
@@ -212,20 +214,22 @@ typedef struct lariat_result {
     int32_t token;              /* that was chosen, -1: none */
 } lariat_result;
 
-/* Queues one pass of 1 to plan.chunk tokens, at least one for each session. After an error nothing is queued and no session
-   has moved; LARIAT_BUSY: two passes are under way; LARIAT_CONTEXT_FULL: a session, or a rank's share of this pass, has no
-   slots left for so many tokens. */
+/* Queues one pass of 1 to plan.chunk tokens, at least one for each session. After an error it is not queued and no session has
+   moved; where a rank failed, the pass under way before it is lost too, which its results say. LARIAT_BUSY: two passes are
+   under way; LARIAT_CONTEXT_FULL: a session has no slots left for so many tokens, or a rank no slots or rows for its share of
+   this pass. */
 LARIAT_API lariat_status lariat_submit(lariat_engine *engine, const lariat_work work[], int32_t n);
 
 /* Waits for the oldest pass (CPUs compute it here, in the calling thread as rank 0), and gives the results of its sessions in
    the order in which they were submitted; *n: how many, 0 where no pass is under way. An error is that of a rank: all results
-   have it too, and so have those of a pass behind it that was lost with it. Less room than results: LARIAT_BAD_ARGUMENT, and
-   nothing is collected. */
+   have it too, but those taken back before, and so have those of a pass behind it that was lost with it. Less room than
+   results: LARIAT_BAD_ARGUMENT, and nothing is collected. */
 LARIAT_API lariat_status lariat_collect(lariat_engine *engine, lariat_result results[], int32_t room, int32_t *n);
 
 /* --- loops over passes: none may be under way before (LARIAT_BUSY), none is afterwards --- */
 
-/* Called between passes from the thread that called lariat_step: tokens of this step taken so far, and in all. */
+/* Called after each pass of lariat_step, and of reading in lariat_generate, from the thread that called it: tokens taken so
+   far, and in all. */
 typedef void (*lariat_progress_fn)(void *user, int64_t done, int64_t total);
 /* For all later steps, in place of what was named before; NULL: none. `user` is handed to it. */
 LARIAT_API void lariat_engine_on_progress(lariat_engine *engine, lariat_progress_fn fn, void *user);
@@ -248,11 +252,12 @@ typedef struct lariat_reply {
 typedef bool (*lariat_token_fn)(void *user, int32_t item, int32_t token);
 
 /* Reads what the items name, as lariat_step does, then makes token after token for all of them together, each chosen by its
-   own sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its
-   session full. All items have got the same number of tokens then; those that did not stop go on with the next call. A
-   session then holds all that was read and made but the token that came last, which the next call reads. On GPUs two passes
-   are under way; what was submitted beyond the last token is taken back, the samplers' numbers too. After an error, and when
-   cancelled, a session holds all but the token that it gave out last, or, before the first one, what it held before. */
+   own sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session
+   full. All items have got the same number of tokens then; those that did not stop go on with the next call. A session then
+   holds all that was read and made but the token that came last, which the next call reads. On GPUs two passes are under way
+   where one by slices has room for all items; what was submitted beyond the last token is taken back, the samplers' numbers
+   too. After an error, and when cancelled, a session holds all but the token that it gave out last, or, before the first one,
+   what it held before. */
 LARIAT_API lariat_status lariat_generate(lariat_engine *engine, const lariat_reply items[], int32_t n, lariat_token_fn on_token,
                                          void *user);
 
@@ -266,9 +271,9 @@ typedef struct lariat_stats {
     int64_t shard_bytes;                  /* memory of the largest KV shard */
     int64_t activation_bytes;             /* memory of the largest rank's activations */
     double wait_s;                        /* seconds that the slowest rank waited for others; on GPUs for hops only */
-    /* Seconds that hops took, from asking for a rank's pieces to their being there, all ranks together, and how much of that
-       was waited for; and the share that was not, which computing hid: 1 where no hop took any time, negative where there were
-       no hops. On GPUs by the clocks of their streams. */
+    /* Seconds that hops took, from asking for a rank's pieces (on GPUs from the start of the copy) until they were there, all
+       ranks, and how much of that was waited for; and the share that was not, which computing hid: 1 where no hop took any
+       time, negative where there were no hops. On GPUs by the clocks of their streams. */
     double hop_s, hop_wait_s, hops_hidden;
     double flops;                         /* floating-point operations of linear layers and attention */
     double weight_bytes_read;             /* bytes of weights that decode (passes by slices) read, all ranks */

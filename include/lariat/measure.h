@@ -85,10 +85,10 @@ typedef struct lariat_hop {
    - KEYS on CPUs: from the owner's offer until the reader's threads have read all bytes in place. The owner rewrites them
      before each hop, outside the measured time: otherwise the second hop would read the reader's own cache.
    - KEYS on GPUs: copies into the reader's staging buffer, hop after hop on the stream, and the wait for the last.
-   - GATHER: copying the own block into a row, the all-gather, and copying the row to the rank's own memory. At the end the
-     received bytes are compared with the sent ones: LARIAT_FAILED where they differ. LARIAT_BAD_ARGUMENT: a ring of one, no
-     bytes (for GATHER fewer than a float a rank), repetitions not in [1, LARIAT_HOP_REPS_MAX], or invalid options;
-     LARIAT_NO_MEMORY: the buffers do not fit. */
+   - GATHER: copying the own block into a row, the all-gather, and copying the row to the rank's own memory.
+   At the end the received bytes are compared with the sent ones: LARIAT_FAILED where they differ. LARIAT_BAD_ARGUMENT: a ring
+   of one, no bytes (for GATHER fewer than a float a rank), repetitions not in [1, LARIAT_HOP_REPS_MAX], or invalid options;
+   LARIAT_NO_MEMORY: the buffers do not fit. */
 LARIAT_API lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind kind, int64_t bytes, int32_t reps,
                                             lariat_hop *out);
 

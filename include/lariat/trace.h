@@ -14,8 +14,8 @@ extern "C" {
 
    On a GPU times are those of its streams, accurate to some microseconds between ranks. A timestamp costs a stream two to
    three microseconds, so only every eighth layer is recorded, the middle one included. A pass that is replayed (by slices,
-   from the second of its kind on, where no ranks share a GPU) has its PASS span only. An all-gather is one wait there,
-   including the copy of the rank's own part. */
+   from the second of its kind on, where each of up to 16 ranks has a GPU that reads the others') has its PASS span only. An
+   all-gather is one wait there, including the copy of the rank's own part. */
 typedef enum lariat_span_kind {
     LARIAT_SPAN_PASS,         /* all of a pass */
     LARIAT_SPAN_EMBEDDING,    /* rows of the embedding, rotary angles */

@@ -144,9 +144,10 @@ typedef struct comm_view {
 void comm_expose(comm *c, comm_region region, const void *base, size_t bytes);
 
 /* The pieces are written, and rank `to` (or COMM_ALL) may read them: it takes the same step of the same region with the same
-   pieces in this pass, since what is sent must be received. The list is the caller's again afterwards. The pieces stay as they are until whoever takes them
-   has released them, which the owner knows by what came back from there, or until the pass has ended on all ranks. An offer
-   to oneself is allowed, and part of COMM_ALL. A failure cancels the group, and this rank's next call tells it. */
+   pieces in this pass, since what is sent must be received. The list is the caller's again afterwards. The pieces stay as they
+   are until whoever takes them has released them, which the owner knows by what came back from there, or until the pass has
+   ended on all ranks. An offer to oneself is allowed, and part of COMM_ALL. A failure cancels the group, and this rank's next
+   call tells it. */
 void comm_offer(comm *c, int to, const comm_pieces *p);
 
 /* One hop: what `owner` offers this rank. The hop and its arrays belong to the caller and do not change from ask to release. */

@@ -1,15 +1,16 @@
-/* The op attention on the GPU: cuts a call into launches, by shape alone.
-   Rests on attention.h for the kernels. Read on in attention_hopper.cu.
+/* The op attention on the GPU: cuts a call into launches, by shape alone. Rests on attention.h for the kernels. Read on in
+   attention_hopper.cu.
 
    The kernel of an item is that of its shape and of the card: many rows or few in a 16-bit type on the matrix unit, everything
    else in fp32. Those for Hopper and for few rows can begin without a carry and finish rows themselves. A call whose items all
    go to these, each in one launch, does so; for any other call the carry is cleared before and divided after. An item is cut
-   along its keys where its blocks alone would leave multiprocessors idle; how is decided by its own sizes and the card's, never
-   by the other items, so that its bits are those it would have alone. Lists that a launch cannot hold go on in the next launch.
+   along its keys where its blocks alone would leave multiprocessors idle; how is decided by its own sizes and the card's,
+   never by the other items, so that its bits are those it would have alone. Lists that a launch cannot hold go on in the next
+   launch.
 
    Layer after layer asks for the same over other memory: a call that is the last one but for a shift of its keys and values
-   goes out with the last one's lists. In a pass that is replayed these were announced before it began (cuda_attention_class), and
-   the grid is rounded up, so that one recording serves many lengths. */
+   goes out with the last one's lists. In a pass that is replayed these were announced before it began (cuda_attention_class),
+   and the grid is rounded up, so that one recording serves many lengths. */
 #include "device/cuda/attention/cuda_attention.h"
 #include "device/cuda/runtime/kernels.h"
 

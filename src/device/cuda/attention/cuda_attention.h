@@ -1,5 +1,5 @@
-/* Attention on the GPU: what the plan (attention.c) and the kernels (attention_*.cu) agree on.
-   Rests on cuda_device.h. Read on in cuda_attention.c, which cuts a call into launches; attention_tile.cuh has what the kernels share.
+/* Attention on the GPU: what the plan (attention.c) and the kernels (attention_*.cu) agree on. Rests on cuda_device.h. Read on
+   in cuda_attention.c, which cuts a call into launches; attention_tile.cuh has what the kernels share.
 
    The queries of one item that read KV head g are stacked: row r is query r / group of head g * group + r % group. A block
    takes a tile of these rows past a range of the item's key tiles. So the keys are read once for all heads that share them. */
@@ -71,9 +71,9 @@ typedef struct attention_launch {
     int64_t ldo;
 } attention_launch;
 
-/* What bulk copies must know of memory: a tensor of three dimensions for the queries (column, head, row), and one for the keys and
-   one for the values of each entry of attention_lists.keys (column, slot, KV head). Their sizes end where the slots do, so that
-   what lies behind the last one is never read: zeros come instead. */
+/* What bulk copies must know of memory: a tensor of three dimensions for the queries (column, head, row), and one for the keys
+   and one for the values of each entry of attention_lists.keys (column, slot, KV head). Their sizes end where the slots do, so
+   that what lies behind the last one is never read: zeros come instead. */
 typedef struct attention_maps {
     CUtensorMap q;
     CUtensorMap k[SEGMENTS_MAX], v[SEGMENTS_MAX];

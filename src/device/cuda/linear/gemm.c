@@ -1,10 +1,10 @@
-/* Matrix products of prefill: cublasLt, opened at run time, one algorithm a shape.
-   Rests on cublasLt's public headers; the library itself (540 MB) is looked for when a device opens. device.c calls it for more
-   rows of x than few_rows.cu takes at once.
+/* Matrix products of prefill: cublasLt, opened at run time, one algorithm a shape. Rests on cublasLt's public headers; the
+   library itself (540 MB) is looked for when a device opens. cuda_device.c calls it for more rows of x than few_rows.cu takes
+   at once.
 
    cublasLt counts columns first: y [n, rows] is its D [rows, n], w [rows, cols] its A transposed, x [n, cols] its B. The
-   algorithm is the first that its heuristic names for the shape, strides and alignment, and is kept: the same command gives the
-   same bits. No reduction scheme that adds in an order of arrival is allowed. */
+   algorithm is the first that its heuristic names for the shape, strides and alignment, and is kept: the same command gives
+   the same bits. No reduction scheme that adds in an order of arrival is allowed. */
 #include "device/cuda/runtime/cuda_device.h"
 #include "device/cuda/runtime/kernels.h"
 

@@ -1,5 +1,5 @@
-/* What a card could do at best: the best of many bursts of each kind of work, by the card's own clock.
-   Rests on cuda_device.c for the card, gemm.c for products and cuda_ceilings.cu for two kernels. module.h tells what the figures are. */
+/* What a card could do at best: the best of many bursts of each kind of work, by the card's own clock. Rests on cuda_device.c
+   for the card, gemm.c for products and cuda_ceilings.cu for two kernels. module.h tells what the figures are. */
 #include "device/cuda/runtime/cuda_device.h"
 #include "device/cuda/runtime/kernels.h"
 #include "device/cuda/runtime/module.h"

@@ -380,7 +380,8 @@ static const device_ops cuda_ops = {
     .close = op_close,
 };
 
-/* Every kernel (attention's: cuda_attention_open) onto the card now: what is loaded when it is first launched would wait for what runs then. */
+/* Every kernel (attention's: cuda_attention_open) onto the card now: what is loaded when it is first launched would wait for
+   what runs then. */
 static cudaError_t load_kernels(void)
 {
     cudaError_t (*const files[])(void) = {cuda_elementwise_load, cuda_linear_load, cuda_unpack_load, cuda_random_load,

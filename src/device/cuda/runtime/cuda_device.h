@@ -1,6 +1,5 @@
-/* What the files of the CUDA device share: the device itself, and how a failure is kept.
-   Rests on the CUDA runtime. device.c opens it; kernels.h names the launches; module.h is what the program sees. For C17 and
-   for nvcc. */
+/* What the files of the CUDA device share: the device itself, and how a failure is kept. Rests on the CUDA runtime.
+   cuda_device.c opens it; kernels.h names the launches; module.h is what the program sees. For C17 and for nvcc. */
 #ifndef DEVICE_CUDA_RUNTIME_CUDA_DEVICE_H
 #define DEVICE_CUDA_RUNTIME_CUDA_DEVICE_H
 
@@ -46,8 +45,8 @@ typedef struct cuda_device {
     const char *failed_at;
 } cuda_device;
 
-/* What fresh memory is filled with: NaN in every type of a run, so that what is read before it was written shows in every test and is
-   never taken for a result. */
+/* What fresh memory is filled with: NaN in every type of a run, so that what is read before it was written shows in every test
+   and is never taken for a result. */
 enum { CUDA_UNWRITTEN = 0xFF };
 
 /* Keeps the first failure; `op` is a literal. What every launch, copy or call of the runtime returns goes through this. */
@@ -70,7 +69,7 @@ static inline void cuda_enter(cuda_device *dev)
 /* Gives the reason of a failed call of the runtime: "CUDA: card 0 (NVIDIA H200): what: out of memory". */
 lariat_status cuda_failure(int ordinal, const char *name, const char *what, cudaError_t status);
 
-/* --- device.c --- */
+/* --- cuda_device.c --- */
 
 lariat_status cuda_device_open(int ordinal, dtype act, device **out);
 size_t cuda_device_memory(void);
@@ -106,9 +105,9 @@ void cuda_replay_stop(cuda_device *dev);
 bool cuda_recording(const cuda_device *dev);
 /* Called instead of queueing what a recording cannot have. */
 void cuda_refuse_recording(cuda_device *dev);
-/* A list of attention, of cuda_attention_list_bytes(): brought to the card now, for a launch that is queued next; and kept on the
-   host until a recording is launched, in place of all that were announced with this number or a larger one. Returns where it
-   lies on the card then. */
+/* A list of attention, of cuda_attention_list_bytes(): brought to the card now, for a launch that is queued next; and kept on
+   the host until a recording is launched, in place of all that were announced with this number or a larger one. Returns where
+   it lies on the card then. */
 const void *cuda_send_list(cuda_device *dev, int number, const void *list);
 const void *cuda_announce_list(cuda_device *dev, int number, const void *list);
 

@@ -1,5 +1,5 @@
 /* The module's entry: the table that the program gets, what is asked of a machine before a card is opened, and errors that land
-   in the program's own lariat_error(). Rests on the CUDA runtime. module.h tells the contract; read on in device.c. */
+   in the program's own lariat_error(). Rests on the CUDA runtime. module.h tells the contract; read on in cuda_device.c. */
 #include "device/cuda/runtime/cuda_device.h"
 #include "device/cuda/runtime/module.h"
 

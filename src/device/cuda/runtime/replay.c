@@ -1,9 +1,9 @@
-/* Replay: the operations of a pass are recorded as a graph the second time that its key comes, and from then on launched at once.
-   Rests on the CUDA runtime's stream capture. device.h says what a key stands for; cuda_attention.c fills the lists.
+/* Replay: the operations of a pass are recorded as a graph the second time that its key comes, and from then on launched at
+   once. Rests on the CUDA runtime's stream capture. device.h says what a key stands for; cuda_attention.c fills the lists.
 
-   Decoding gives a card hundreds of short operations a token, the same ones every time. What differs lies in the card's memory:
-   tokens, positions, slots, and the lists of attention, which go up in one copy before a recording is launched. Graphs take
-   memory that no plan counts, a few MB each: where there is none left, passes go directly. */
+   Decoding gives a card hundreds of short operations a token, the same ones every time. What differs lies in the card's
+   memory: tokens, positions, slots, and the lists of attention, which go up in one copy before a recording is launched. Graphs
+   take memory that no plan counts, a few MB each: where there is none left, passes go directly. */
 #include "device/cuda/runtime/cuda_device.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
-/* Moments of a card's streams: events in turn, each numbered, and the seconds that they are read as.
-   Rests on the CUDA runtime. device.h says what a moment is; the transport stamps streams of its own on the same card.
+/* Moments of a card's streams: events in turn, each numbered, and the seconds that they are read as. Rests on the CUDA
+   runtime. device.h says what a moment is; the transport stamps streams of its own on the same card.
 
-   What the runtime tells is the time between two events, in a float of milliseconds. Seconds are counted from one event, the base; once
-   a moment lies further from it than the float is fine for, that moment's event becomes the base. */
+   What the runtime tells is the time between two events, in a float of milliseconds. Seconds are counted from one event, the
+   base; once a moment lies further from it than the float is fine for, that moment's event becomes the base. */
 #include "device/cuda/runtime/cuda_device.h"
 
 #include <math.h>

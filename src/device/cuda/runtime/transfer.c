@@ -1,5 +1,5 @@
 /* Between the host's memory and the card's: pinned staging, the host's downloads until they land, and loading of weights.
-   Rests on base/threads.h for copying and on unpack.cu. device.c calls it.
+   Rests on base/threads.h for copying and on unpack.cu. cuda_device.c calls it.
 
    Uploads pass through a few pinned slots in turn: while the card takes one, the next is filled, and a slot is filled again
    when the card is done with it (an event behind its last copy). Downloads lie in a landing zone until somebody waits for them:
