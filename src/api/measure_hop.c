@@ -174,11 +174,11 @@ static lariat_status gather(hops_rank *r)
     const hops_run *run = r->run;
     int32_t n = run->out->ranks;
     int64_t width = (int64_t)(run->block / sizeof(float));
-    void *rows = comm_rows(r->c);
+    float *rows = comm_rows(r->c);
 
-    r->dev->ops->place(r->dev, DTYPE_F32, rows, n * width, &(place_part){r->block, r->rank * width, width}, 1, 1, false);
+    r->dev->ops->copy(r->dev, DTYPE_F32, rows + r->rank * width, width, r->block, width, 1, width, false);
     TRY(comm_all_gather(r->c, &(comm_gather){.rows = 1, .stride = r->begin[n], .begin = r->begin}));
-    r->dev->ops->place(r->dev, DTYPE_F32, r->row, n * width, &(place_part){rows, 0, n * width}, 1, 1, false);
+    r->dev->ops->copy(r->dev, DTYPE_F32, r->row, n * width, rows, n * width, 1, n * width, false);
     return LARIAT_OK;
 }
 

@@ -4,7 +4,7 @@
 
    Activations are rows of elements of the device's activation type, `act` (F32 on the CPU; the type of the run on a GPU),
    row t at x + t * ld elements; the residual and the logits are F32 everywhere. Every buffer of an op is in the device's
-   memory; its lists (jobs, items, segments, parts) are in the host's and are read before the call returns. On a device with
+   memory; its lists (jobs, items, segments) are in the host's and are read before the call returns. On a device with
    streams calls return when the work is queued, in order; on the CPU when it is done. Queued work reports its failure in
    finish(). All memory is allocated when the engine opens, except CUDA's graphs and cublasLt's descriptors, which are
    allocated on first use and not planned. */
@@ -81,12 +81,6 @@ typedef struct attention_ends {
     int64_t ldo;
 } attention_ends;
 
-/* A block of columns, [n, width] dense, for columns [column, column + width). */
-typedef struct place_part {
-    const void *from;
-    int64_t column, width;
-} place_part;
-
 /* Choosing one token from its logits. temperature 0: the largest logit, the lowest id of equals. Otherwise kept are the
    top_k likeliest (0: all); of these the fewest whose weights sum to top_p of the total, at least one; of these those with
    at least min_p of the best weight. Chosen is the first id, in order of ids, at which the running sum of kept weights
@@ -114,10 +108,6 @@ typedef struct device_ops {
        returns. */
     void (*upload)(device *dev, void *to, const void *from, size_t bytes);
     void (*download)(device *dev, void *to, const void *from, size_t bytes);
-
-    /* Copies `rows` rows of `bytes` bytes within the device's memory, `stride` bytes from one to the next on both sides. They do
-       not overlap. */
-    void (*copy)(device *dev, void *to, const void *from, size_t bytes, size_t stride, int64_t rows);
 
     /* load fills the device matrix `to` with the values of the host matrix `from`, converted to the type of `to`.
        make_random fills `to` with the values that model/random.h defines for a matrix of `type` and this seed. NULL where
@@ -214,9 +204,9 @@ typedef struct device_ops {
     /* g[t, i] = silu(g[t, i]) * u[t, i]; [n, d], rows at g + t * ldg and u + t * ldu. */
     void (*silu_mul)(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d);
 
-    /* y[t, p.column + i] = p.from[t, i] for every part p, or += with `add` (F32 only); elements of `type`, row t at y + t *
-       ldy. */
-    void (*place)(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add);
+    /* y[t, i] = x[t, i], or += with `add` (F32 only); [n, width] of `type`, rows at y + t * ldy and x + t * ldx, which do not
+       overlap. */
+    void (*copy)(device *dev, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n, int64_t width, bool add);
 
     /* tokens[t] = the token chosen from logits [n, vocab], row t at logits + t * ld, by settings[t]; -1 where a logit of the
        row is not finite. Tokens and settings [n] are in the device's memory, so that a replay reads new ones. The same

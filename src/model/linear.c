@@ -92,7 +92,7 @@ static lariat_status project(const linear_context *c, const linear_target *to, c
     linear_target shared = {.type = to->type, .y = comm_rows(c->comm), .ld = rows};
     c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, parts, n_parts, begin, end, &shared));
     TRY(linear_gather(c, to->type, n, rows));
-    c->dev->ops->place(c->dev, to->type, to->y, to->ld, &(place_part){.from = shared.y, .width = rows}, 1, n, to->add);
+    c->dev->ops->copy(c->dev, to->type, to->y, to->ld, shared.y, rows, n, rows, to->add);
     return LARIAT_OK;
 }
 

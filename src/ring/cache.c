@@ -277,13 +277,14 @@ static slot_span slots_from(const sequence_part *part, int64_t i)
 
 void shard_copy(const shard *s, device *dev, const sequence_part *from, const sequence_part *to)
 {
-    size_t slot = (size_t)s->head_dim * dtype_block_bytes(s->type), row = (size_t)s->slots * slot; /* of one head */
+    int64_t slot = s->head_dim, head = s->slots * slot, element = (int64_t)dtype_block_bytes(s->type);
+    int64_t heads = (int64_t)s->bytes / (head * element); /* of all layers, K and V */
 
     for (int64_t at = 0, count; at < to->used; at += count) {
         slot_span a = slots_from(from, at), b = slots_from(to, at);
         count = a.count < b.count ? a.count : b.count;
         count = count < to->used - at ? count : to->used - at;
-        dev->ops->copy(dev, s->base + (size_t)b.slot * slot, s->base + (size_t)a.slot * slot, (size_t)count * slot, row,
-                       (int64_t)(s->bytes / row));
+        dev->ops->copy(dev, s->type, s->base + b.slot * slot * element, head, s->base + a.slot * slot * element, head, heads,
+                       count * slot, false);
     }
 }

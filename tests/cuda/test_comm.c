@@ -80,20 +80,16 @@ static lariat_status gather_all(worker *w, const gatherer *g)
 {
     const device_ops *ops = w->dev->ops;
     size_t begin[RANKS_MOST + 1];
-    int64_t width = (w->n - 1) * BLOCK + SHORT, ld = width + WIDE;
+    int64_t width = (w->n - 1) * BLOCK + SHORT, ld = width + WIDE, own = block_of(w->rank, w->n);
 
     for (int r = 0; r <= w->n; r++) {
         begin[r] = (size_t)(r < w->n ? r * BLOCK : width) * sizeof(float);
     }
     for (int k = 0; k < GATHERS; k++) {
-        void *rows = comm_rows(w->c);
-        place_part own = {.from = g->mine + k * HIGH * BLOCK, .column = w->rank * BLOCK, .width = block_of(w->rank, w->n)};
-        ops->place(w->dev, DTYPE_F32, rows, ld, &own, 1, rows_of(k), false);
+        float *rows = comm_rows(w->c);
+        ops->copy(w->dev, DTYPE_F32, rows + w->rank * BLOCK, ld, g->mine + k * HIGH * BLOCK, own, rows_of(k), own, false);
         TRY(comm_all_gather(w->c, &(comm_gather){.rows = rows_of(k), .stride = (size_t)ld * sizeof(float), .begin = begin}));
-        for (int64_t t = 0; t < rows_of(k); t++) {
-            place_part all = {.from = (float *)rows + t * ld, .width = width};
-            ops->place(w->dev, DTYPE_F32, g->out + (k * HIGH + t) * w->n * BLOCK, width, &all, 1, 1, false);
-        }
+        ops->copy(w->dev, DTYPE_F32, g->out + k * HIGH * w->n * BLOCK, w->n * BLOCK, rows, ld, rows_of(k), width, false);
     }
     return LARIAT_OK;
 }

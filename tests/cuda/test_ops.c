@@ -438,7 +438,7 @@ static void carries_agree(void **state)
     for_every_type(check_carry);
 }
 
-/* --- silu, place --- */
+/* --- silu, copy --- */
 
 static void check_silu(device *dev)
 {
@@ -460,34 +460,27 @@ static void gates_agree(void **state)
     for_every_type(check_silu);
 }
 
-static void check_place(device *dev)
+static void check_copy(device *dev)
 {
     for (int i = 0; i < WIDTHS * HEIGHTS; i++) {
-        int64_t width = widths[i % WIDTHS], n = heights[i / WIDTHS], first = width / 8 * 4, ldy = width + i % 5;
+        int64_t width = widths[i % WIDTHS], n = heights[i / WIDTHS], ldy = width + i % 5, ldx = width + i % 3 * 4;
         bool add = i % 2;
         dtype type = add ? DTYPE_F32 : dev->act;
-        buffer from = random_buffer(dev, type, n * width, 1),
+        buffer x = random_buffer(dev, type, n * ldx, 1),
                y = add ? random_buffer(dev, type, n * ldy, 1) : poisoned_buffer(dev, type, n * ldy);
 
-        place_part host[2], card[2]; /* two blocks, one behind the other in `from` */
-        for (int p = 0; p < 2; p++) {
-            int64_t column = p ? first : 0;
-            host[p] = (place_part){.from = from.host + column * n, .column = column, .width = p ? width - first : first};
-            card[p] = host[p];
-            card[p].from = (char *)from.data + (size_t)(column * n) * size_of(type);
-        }
-        cpu->ops->place(cpu, DTYPE_F32, y.host, ldy, host, 2, n, add);
-        dev->ops->place(dev, type, y.data, ldy, card, 2, n, add);
-        assert_buffer(&y, 0, NULL, "place");
-        buffer_free(&from);
+        cpu->ops->copy(cpu, DTYPE_F32, y.host, ldy, x.host, ldx, n, width, add);
+        dev->ops->copy(dev, type, y.data, ldy, x.data, ldx, n, width, add);
+        assert_buffer(&y, 0, NULL, "copy");
+        buffer_free(&x);
         buffer_free(&y);
     }
 }
 
-static void blocks_are_put_in_place(void **state)
+static void rows_are_copied_or_added(void **state)
 {
     (void)state;
-    for_every_type(check_place);
+    for_every_type(check_copy);
 }
 
 /* Nothing to do is done without a launch that fails. */
@@ -514,8 +507,8 @@ static void check_nothing(device *dev)
     dev->ops->carry_merge(dev, &c, &c, &s, 0);
     dev->ops->carry_finish(dev, &c, &s, 0, x.data, 8);
     dev->ops->silu_mul(dev, x.data, 8, x.data, 8, 0, 8);
-    dev->ops->place(dev, DTYPE_F32, x.data, 8, &(place_part){.from = x.data}, 1, 4, false);
-    dev->ops->place(dev, DTYPE_F32, x.data, 8, NULL, 0, 4, false);
+    dev->ops->copy(dev, DTYPE_F32, x.data, 8, x.data, 8, 4, 0, false);
+    dev->ops->copy(dev, DTYPE_F32, x.data, 8, x.data, 8, 0, 8, false);
     dev->ops->upload(dev, x.data, &position, 0);
     dev->ops->download(dev, &position, x.data, 0);
     must(dev->ops->finish(dev));
@@ -542,7 +535,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(slots_hold_what_was_stored),
         cmocka_unit_test(carries_agree),
         cmocka_unit_test(gates_agree),
-        cmocka_unit_test(blocks_are_put_in_place),
+        cmocka_unit_test(rows_are_copied_or_added),
         cmocka_unit_test(nothing_to_do_is_no_failure),
     };
     int opened = open_cards();

@@ -351,32 +351,31 @@ static void silu_of_large_numbers_is_the_number_or_nothing(void **state)
     for_every_family(check_silu_of_extremes);
 }
 
-/* --- place --- */
+/* --- copy --- */
 
-static void blocks_are_placed_or_added_in_their_columns(void **state)
+static void rows_are_copied_or_added_and_nothing_beside_them(void **state)
 {
     device *dev;
-    float y[3 * 5], from[3 * 2];
-    const place_part put = {.from = from, .column = 1, .width = 2};
-    const place_part added[] = {{.from = from, .column = 4, .width = 1}, {.from = from + 3, .column = 3, .width = 1}};
+    float y[3 * 5], x[3 * 4];
+    uint16_t halves[3 * 5] = {0};
 
     (void)state;
     assert_int_equal(cpu_device_open(1, CPU_BEST, &dev), LARIAT_OK);
     for (int i = 0; i < 15; i++) {
         y[i] = (float)i;
     }
-    for (int i = 0; i < 6; i++) {
-        from[i] = (float)(100 * (i + 1));
+    for (int i = 0; i < 12; i++) {
+        x[i] = (float)(100 * (i + 1));
     }
-    dev->ops->place(dev, DTYPE_F32, y, 5, &put, 1, 3, false);
-    dev->ops->place(dev, DTYPE_F32, y, 5, added, 2, 3, true);
+    dev->ops->copy(dev, DTYPE_F32, y + 1, 5, x, 4, 3, 2, false);
+    dev->ops->copy(dev, DTYPE_F32, y + 3, 5, x + 3, 4, 3, 1, true);
+    dev->ops->copy(dev, DTYPE_F16, halves + 2, 5, x, 4, 3, 2, false); /* as they are: a row of x is two floats */
     for (int t = 0; t < 3; t++) {
-        for (int i = 0; i < 2; i++) {
-            assert_true(y[5 * t + 1 + i] == from[2 * t + i]);
-        }
-        assert_true(y[5 * t + 4] == (float)(5 * t + 4) + from[t]);
-        assert_true(y[5 * t + 3] == (float)(5 * t + 3) + from[3 + t]);
-        assert_true(y[5 * t] == (float)(5 * t));
+        assert_true(y[5 * t] == (float)(5 * t) && y[5 * t + 4] == (float)(5 * t + 4));
+        assert_true(y[5 * t + 1] == x[4 * t] && y[5 * t + 2] == x[4 * t + 1]);
+        assert_true(y[5 * t + 3] == (float)(5 * t + 3) + x[4 * t + 3]);
+        assert_memory_equal(&halves[5 * t + 2], &x[2 * t], sizeof *x);
+        assert_true(halves[5 * t] == 0 && halves[5 * t + 1] == 0 && halves[5 * t + 4] == 0);
     }
     dev->ops->close(dev);
 }
@@ -437,7 +436,7 @@ int main(void)
         cmocka_unit_test(a_stored_nan_stays_nan),
         cmocka_unit_test(silu_mul_agrees_with_double_precision),
         cmocka_unit_test(silu_of_large_numbers_is_the_number_or_nothing),
-        cmocka_unit_test(blocks_are_placed_or_added_in_their_columns),
+        cmocka_unit_test(rows_are_copied_or_added_and_nothing_beside_them),
         cmocka_unit_test(bits_do_not_depend_on_the_number_of_threads),
         cmocka_unit_test(a_family_that_the_machine_lacks_is_refused),
     };

@@ -249,14 +249,10 @@ static void op_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_
     WORDS(of_device(dev), AT("silu_mul"), AT(g), (uint64_t)ldg, AT(u), (uint64_t)ldu, (uint64_t)n, (uint64_t)d);
 }
 
-static void op_place(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add)
+static void op_copy(device *dev, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n, int64_t width,
+                    bool add)
 {
-    issued *r = of_device(dev);
-
-    WORDS(r, AT("place"), type, AT(y), (uint64_t)ldy, (uint64_t)n_parts, (uint64_t)n, add);
-    for (int i = 0; i < n_parts; i++) {
-        WORDS(r, AT(parts[i].from), (uint64_t)parts[i].column, (uint64_t)parts[i].width);
-    }
+    WORDS(of_device(dev), AT("copy"), type, AT(y), (uint64_t)ldy, AT(x), (uint64_t)ldx, (uint64_t)n, (uint64_t)width, add);
 }
 
 static void op_sample(device *dev, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
@@ -291,7 +287,7 @@ static const device_ops issued_ops = {
     .carry_merge = op_carry_merge,
     .carry_finish = op_carry_finish,
     .silu_mul = op_silu_mul,
-    .place = op_place,
+    .copy = op_copy,
     .sample = op_sample,
 };
 

@@ -89,18 +89,10 @@ static void cpu_release(device *dev, void *block, size_t bytes)
     arena_close(&a);
 }
 
-static void cpu_copy(device *dev, void *to, const void *from, size_t bytes)
+static void cpu_transfer(device *dev, void *to, const void *from, size_t bytes)
 {
     (void)dev;
     memcpy(to, from, bytes);
-}
-
-static void cpu_copy_rows(device *dev, void *to, const void *from, size_t bytes, size_t stride, int64_t rows)
-{
-    (void)dev;
-    for (int64_t i = 0; i < rows; i++) {
-        memcpy((unsigned char *)to + (size_t)i * stride, (const unsigned char *)from + (size_t)i * stride, bytes);
-    }
 }
 
 static lariat_status cpu_finish(device *dev)
@@ -118,9 +110,8 @@ static const device_ops cpu_ops = {
     .name = "cpu",
     .reserve = cpu_reserve,
     .release = cpu_release,
-    .upload = cpu_copy,
-    .download = cpu_copy,
-    .copy = cpu_copy_rows,
+    .upload = cpu_transfer,
+    .download = cpu_transfer,
     .finish = cpu_finish,
     .poll = cpu_poll,
     .embed = cpu_embed,
@@ -134,7 +125,7 @@ static const device_ops cpu_ops = {
     .carry_merge = cpu_carry_merge,
     .carry_finish = cpu_carry_finish,
     .silu_mul = cpu_silu_mul,
-    .place = cpu_place,
+    .copy = cpu_copy,
     .sample = cpu_sample,
     .close = cpu_close,
 };

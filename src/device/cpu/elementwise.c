@@ -180,28 +180,22 @@ void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, con
     for_rows(dev, n, (int64_t)heads * head_dim, kv_store_rows, &op);
 }
 
-/* --- place --- */
-
-static void place_row(float *row, const float *block, int64_t n, bool add)
-{
-    if (!add) { /* memcpy is several times faster than a loop of floats */
-        memcpy(row, block, (size_t)n * sizeof *row);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        row[i] += block[i];
-    }
-}
+/* --- copy --- */
 
 /* Few rows, of a pass by slices: on the calling thread. */
-void cpu_place(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add)
+void cpu_copy(device *dev, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n, int64_t width, bool add)
 {
+    int64_t element = (int64_t)dtype_block_bytes(type);
+
     (void)dev;
-    (void)type; /* F32: so are activations here */
-    for (int p = 0; p < n_parts; p++) {
-        for (int64_t t = 0; t < n; t++) {
-            place_row((float *)y + t * ldy + parts[p].column, (const float *)parts[p].from + t * parts[p].width,
-                      parts[p].width, add);
+    for (int64_t t = 0; t < n && !add; t++) { /* memcpy is several times faster than a loop of floats */
+        memcpy((unsigned char *)y + t * ldy * element, (const unsigned char *)x + t * ldx * element, (size_t)(width * element));
+    }
+    for (int64_t t = 0; t < n && add; t++) {
+        float *to = (float *)y + t * ldy;
+        const float *from = (const float *)x + t * ldx;
+        for (int64_t i = 0; i < width; i++) {
+            to[i] += from[i];
         }
     }
 }

@@ -30,7 +30,7 @@ void cpu_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32
 void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x, int64_t ldx,
                   int64_t n, int32_t heads, int32_t head_dim);
 void cpu_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d);
-void cpu_place(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add);
+void cpu_copy(device *dev, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n, int64_t width, bool add);
 void cpu_carry_clear(device *dev, const carry *c, const attention_shape *s, int64_t rows);
 void cpu_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
 void cpu_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo);

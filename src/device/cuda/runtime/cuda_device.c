@@ -94,19 +94,6 @@ static void op_download(device *dev, void *to, const void *from, size_t bytes)
     cuda_download(d, to, from, bytes);
 }
 
-/* A 2D copy has a largest pitch, that of 2^31 bytes: rows that are further apart go one by one. */
-static void op_copy(device *dev, void *to, const void *from, size_t bytes, size_t stride, int64_t rows)
-{
-    cuda_device *d = of(dev);
-    int64_t together = stride < INT32_MAX ? rows : 1;
-
-    for (int64_t i = 0; i < rows; i += together) {
-        size_t at = (size_t)i * stride, pitch = together > 1 ? stride : bytes;
-        cuda_note(d, cudaMemcpy2DAsync((unsigned char *)to + at, pitch, (const unsigned char *)from + at, pitch, bytes,
-                                       (size_t)together, cudaMemcpyDeviceToDevice, d->stream), "copy");
-    }
-}
-
 static lariat_status op_make_random(device *dev, const matrix *to, dtype type, uint64_t seed)
 {
     cuda_device *d = of(dev);
@@ -307,12 +294,13 @@ static void op_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_
     leave();
 }
 
-static void op_place(device *dev, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts, int64_t n, bool add)
+static void op_copy(device *dev, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n, int64_t width,
+                    bool add)
 {
-    static const char op[] = "place";
+    static const char op[] = "copy";
     cuda_device *d = enter(dev, op);
 
-    cuda_note(d, cuda_place(d->stream, type, y, ldy, parts, n_parts, n, add), op);
+    cuda_note(d, cuda_copy(d->stream, type, y, ldy, x, ldx, n, width, add), op);
     leave();
 }
 
@@ -353,7 +341,6 @@ static const device_ops cuda_ops = {
     .release = op_release,
     .upload = op_upload,
     .download = op_download,
-    .copy = op_copy,
     .load = cuda_load_matrix,
     .make_random = op_make_random,
     .finish = op_finish,
@@ -375,7 +362,7 @@ static const device_ops cuda_ops = {
     .carry_merge = op_carry_merge,
     .carry_finish = op_carry_finish,
     .silu_mul = op_silu_mul,
-    .place = op_place,
+    .copy = op_copy,
     .sample = op_sample,
     .close = op_close,
 };

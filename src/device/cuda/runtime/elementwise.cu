@@ -134,30 +134,21 @@ __global__ void silu_mul_rows(dtype act, void *g, int64_t ldg, const void *u, in
     }
 }
 
-// Parts of one launch: what it takes by value.
-constexpr int PLACE_PARTS = 32;
-
-struct place_list {
-    place_part parts[PLACE_PARTS];
-};
-
 template <int V>
-__global__ void place_rows(dtype type, void *y, int64_t ldy, const __grid_constant__ place_list list, int64_t n, bool add)
+__global__ void copy_rows(dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n, int64_t width, bool add)
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
-    const place_part &p = list.parts[blockIdx.z];
 
-    for (int64_t t = blockIdx.y; i < p.width && t < n; t += gridDim.y) {
-        int64_t at = t * ldy + p.column + i;
-        numbers<V> f = load_numbers<V>(type, p.from, t * p.width + i);
+    for (int64_t t = blockIdx.y; i < width && t < n; t += gridDim.y) {
+        numbers<V> f = load_numbers<V>(type, x, t * ldx + i);
         if (add) {
-            numbers<V> old = load_numbers<V>(type, y, at);
+            numbers<V> old = load_numbers<V>(type, y, t * ldy + i);
 #pragma unroll
             for (int j = 0; j < V; j++) {
                 f.v[j] = old.v[j] + f.v[j];
             }
         }
-        store_numbers<V>(type, y, at, f);
+        store_numbers<V>(type, y, t * ldy + i, f);
     }
 }
 
@@ -260,7 +251,7 @@ cudaError_t cuda_elementwise_load(void)
         (const void *)embed_rows<1>,     (const void *)embed_rows<4>,     (const void *)rms_norm_rows<1>,
         (const void *)rms_norm_rows<4>,  (const void *)rope_angle_rows,   (const void *)rope_rows,
         (const void *)kv_store_rows<1>,  (const void *)kv_store_rows<4>,  (const void *)silu_mul_rows<1>,
-        (const void *)silu_mul_rows<4>,  (const void *)place_rows<1>,     (const void *)place_rows<4>,
+        (const void *)silu_mul_rows<4>,  (const void *)copy_rows<1>,      (const void *)copy_rows<4>,
         (const void *)add_bias_rows<1>,  (const void *)add_bias_rows<4>,  (const void *)carry_clear_heads,
         (const void *)carry_merge_heads, (const void *)carry_finish_heads};
 
@@ -360,29 +351,16 @@ cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, 
     return cudaGetLastError();
 }
 
-cudaError_t cuda_place(cudaStream_t stream, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts,
-                       int64_t n, bool add)
+cudaError_t cuda_copy(cudaStream_t stream, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n,
+                      int64_t width, bool add)
 {
-    for (int from = 0; from < n_parts; from += PLACE_PARTS) {
-        int count = n_parts - from < PLACE_PARTS ? n_parts - from : PLACE_PARTS;
-        place_list list = {};
-        int64_t widest = 0;
-        bool four = aligned_4(type, y, ldy);
-        for (int i = 0; i < count; i++) {
-            const place_part &p = list.parts[i] = parts[from + i];
-            widest = p.width > widest ? p.width : widest;
-            four = four && (p.width == 0 || aligned_4(type, p.from, p.width | p.column));
-        }
-        if (n == 0 || widest == 0) {
-            continue;
-        }
-        dim3 grid = grid_of(four ? widest / 4 : widest, n);
-        grid.z = (unsigned)count;
-        if (four) {
-            place_rows<4><<<grid, THREADS, 0, stream>>>(type, y, ldy, list, n, add);
-        } else {
-            place_rows<1><<<grid, THREADS, 0, stream>>>(type, y, ldy, list, n, add);
-        }
+    if (n == 0 || width == 0) {
+        return cudaSuccess;
+    }
+    if (aligned_4(type, y, ldy | width) && aligned_4(type, x, ldx)) {
+        copy_rows<4><<<grid_of(width / 4, n), THREADS, 0, stream>>>(type, y, ldy, x, ldx, n, width, add);
+    } else {
+        copy_rows<1><<<grid_of(width, n), THREADS, 0, stream>>>(type, y, ldy, x, ldx, n, width, add);
     }
     return cudaGetLastError();
 }

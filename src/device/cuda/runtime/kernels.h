@@ -29,8 +29,8 @@ cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype typ
                           const int64_t *slots, const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
 cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
                           int64_t d);
-cudaError_t cuda_place(cudaStream_t stream, dtype type, void *y, int64_t ldy, const place_part parts[], int n_parts,
-                       int64_t n, bool add);
+cudaError_t cuda_copy(cudaStream_t stream, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n,
+                      int64_t width, bool add);
 cudaError_t cuda_carry_clear(cudaStream_t stream, const carry *c, const attention_shape *s, int64_t rows);
 cudaError_t cuda_carry_merge(cudaStream_t stream, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
 cudaError_t cuda_carry_finish(cudaStream_t stream, dtype act, const carry *c, const attention_shape *s, int64_t rows, void *out,
