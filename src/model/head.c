@@ -9,7 +9,7 @@ static int64_t least(int64_t a, int64_t b)
 
 int64_t head_rows(const pass_input *in, int64_t at)
 {
-    return least(in->n_outputs - at, in->settings ? HEAD_CHOICES : HEAD_ROWS);
+    return least(in->n_outputs - at, in->settings ? HEAD_GATHERED : HEAD_ROWS);
 }
 
 /* Normalises outputs [from, until), whose rows this rank has: `to` [until - from, d]. */
@@ -63,7 +63,8 @@ lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
 
     TRY(output_rows(t, in->outputs + at, n, in->plan->layout == PASS_BY_SLICES, &rows));
     linear_slice(c->vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
-    bool gathers = in->settings && comm_size(t->comm) > 1; /* every rank chooses alike, and has the tokens for the next pass */
+    /* Where tokens are chosen every rank chooses alike, and has them for the next pass. */
+    bool gathers = comm_size(t->comm) > 1 && n <= HEAD_GATHERED;
     float *logits = gathers ? comm_rows(t->comm) : t->logits;
     linear_job job = {.w = &t->weights->head, .row0 = begin, .rows = end - begin, .type = DTYPE_F32,
                       .y = gathers ? logits + begin : logits, .ldy = gathers ? c->vocab : end - begin};
@@ -71,18 +72,32 @@ lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
     TRY(gathers ? linear_gather(&t->linear, DTYPE_F32, n, c->vocab) : LARIAT_OK);
     if (in->settings) {
         ops->sample(t->dev, t->made + at, logits, c->vocab, n, c->vocab, t->settings + at);
+    } else if (gathers && comm_rank(t->comm) == 0) { /* where head_deliver finds them after a replay as well */
+        ops->copy(t->dev, DTYPE_F32, t->logits, c->vocab, logits, c->vocab, n, c->vocab, false);
     }
     trace_end(t->trace, span);
     return LARIAT_OK;
 }
 
-void head_deliver(transformer *t, const pass_output out[], int64_t n)
+lariat_status head_deliver(transformer *t, const pass_output out[], int64_t n)
 {
-    int64_t begin, end;
+    int64_t vocab = t->config->vocab, begin, end, count;
+    bool sliced = comm_size(t->comm) > 1 && n > HEAD_GATHERED; /* otherwise head() has gathered them */
+    const float *logits = t->logits;
 
-    linear_slice(t->config->vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
-    for (int64_t i = 0; i < n; i++) {
-        t->dev->ops->download(t->dev, out[i].logits + begin, t->logits + i * (end - begin),
-                              (size_t)(end - begin) * sizeof(float));
+    linear_slice(vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
+    for (int64_t at = 0; at < n; at += count) {
+        count = sliced ? least(n - at, HEAD_GATHERED) : n;
+        if (sliced) {
+            float *rows = comm_rows(t->comm);
+            logits = rows;
+            t->dev->ops->copy(t->dev, DTYPE_F32, rows + begin, vocab, t->logits + at * (end - begin), end - begin, count,
+                              end - begin, false);
+            TRY(linear_gather(&t->linear, DTYPE_F32, count, vocab));
+        }
+        for (int64_t i = 0; i < count && comm_rank(t->comm) == 0; i++) {
+            t->dev->ops->download(t->dev, out[at + i].logits, logits + i * vocab, (size_t)vocab * sizeof *logits);
+        }
     }
+    return LARIAT_OK;
 }

@@ -166,7 +166,9 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
 {
     const device_ops *ops = t->dev->ops;
     bool by_slices = in->plan->layout == PASS_BY_SLICES, launched;
-    bool replays = by_slices && comm_replays(t->comm); /* the same on all ranks; the key is each one's own */
+    /* The same on all ranks; the key is each one's own. Not where head_deliver gathers, behind the recording. */
+    bool replays = by_slices && comm_replays(t->comm) &&
+                   (in->settings || in->n_outputs <= HEAD_GATHERED || comm_size(t->comm) == 1);
     int64_t span = trace_pass(t->trace, in->plan->number), rows = list_rows(t, in);
 
     for (int32_t r = 0; r < comm_size(t->comm); r++) {
@@ -189,7 +191,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     for (int64_t at = 0, n; at < in->n_outputs && !in->settings; at += n) {
         n = head_rows(in, at);
         TRY(at > 0 ? head(t, in, at, n) : LARIAT_OK);
-        head_deliver(t, in->outputs + at, n);
+        TRY(head_deliver(t, in->outputs + at, n));
     }
     if (in->settings && comm_rank(t->comm) == 0) {
         ops->download(t->dev, in->made, t->made, (size_t)in->n_outputs * sizeof *in->made);

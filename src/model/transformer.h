@@ -28,7 +28,7 @@ typedef struct transformer_setup {
 typedef struct pass_output {
     int32_t rank;
     int64_t row;
-    float *logits; /* [vocab], the host's; each rank writes its slice. NULL where a token is chosen */
+    float *logits; /* [vocab], the host's, written by rank 0. NULL where a token is chosen */
 } pass_output;
 
 typedef struct pass_input {
@@ -66,7 +66,7 @@ typedef struct transformer {
     void *g, *u;         /* [rows of a block, d_ff] */
     float *inv_freq;     /* [head_dim / 2] */
     float *cos, *sin;    /* [rows, head_dim / 2] */
-    float *logits;       /* [HEAD_ROWS, this rank's slice of the vocabulary]; all of it where a ring of one chooses tokens */
+    float *logits;       /* [HEAD_ROWS, this rank's slice of the vocabulary], or [HEAD_GATHERED, vocab] */
     int32_t *made;       /* [parts]: the tokens that were chosen last */
     sample_setting *settings; /* [parts] */
     int32_t *tokens;     /* [rows] */

@@ -43,7 +43,7 @@ size_t transformer_message(const model_config *c, const transformer_setup *s)
     }
     size_t slices = larger(bytes_of(s->max_slices, most(transformer_qkv(c), c->d_ff), act),
                            bytes_of(s->max_slices, c->d_model, sizeof(float)));
-    size_t outputs = larger(bytes_of(HEAD_ROWS, c->d_model, act), bytes_of(HEAD_CHOICES, c->vocab, sizeof(float)));
+    size_t outputs = larger(bytes_of(HEAD_ROWS, c->d_model, act), bytes_of(HEAD_GATHERED, c->vocab, sizeof(float)));
 
     return larger(larger(slices, outputs), ring_message(&ring, s->n_ranks));
 }
@@ -71,7 +71,8 @@ static void take_buffers(transformer *t, const model_config *c, const transforme
     t->inv_freq = arena_take(a, bytes_of(1, half, sizeof *t->inv_freq));
     t->cos = arena_take(a, bytes_of(rows, half, sizeof *t->cos));
     t->sin = arena_take(a, bytes_of(rows, half, sizeof *t->sin));
-    t->logits = arena_take(a, bytes_of(HEAD_ROWS, linear_slice_width(c->vocab, s->n_ranks), sizeof *t->logits));
+    t->logits = arena_take(a, larger(bytes_of(HEAD_ROWS, linear_slice_width(c->vocab, s->n_ranks), sizeof *t->logits),
+                                     bytes_of(HEAD_GATHERED, c->vocab, sizeof *t->logits)));
     t->made = arena_take(a, bytes_of(s->max_parts, 1, sizeof *t->made));
     t->settings = arena_take(a, bytes_of(s->max_parts, 1, sizeof *t->settings));
     t->tokens = arena_take(a, bytes_of(rows, 1, sizeof *t->tokens));

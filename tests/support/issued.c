@@ -75,8 +75,14 @@ static void op_upload(device *dev, void *to, const void *from, size_t bytes)
 
 static void op_download(device *dev, void *to, const void *from, size_t bytes)
 {
-    assert_in_memory(of_device(dev), from, bytes);
+    issued *r = of_device(dev);
+    uintptr_t rows = (uintptr_t)r->rows;
+
+    if ((uintptr_t)from < rows || (uintptr_t)from + bytes > rows + ISSUED_SETS * r->message_bytes) {
+        assert_in_memory(r, from, bytes);
+    }
     memset(to, 0, bytes);
+    r->downloaded += bytes;
 }
 
 static lariat_status op_done(device *dev)
@@ -388,5 +394,6 @@ void issued_close(issued *r)
 void issued_forget(issued *r)
 {
     r->n_words = r->begun = r->ended = 0;
+    r->downloaded = 0;
     r->key = r->grid = 0;
 }

@@ -49,6 +49,7 @@ typedef struct issued {
     uint64_t words[ISSUED_WORDS];
     int n_words;
     int begun, ended; /* calls of replay_begin and replay_end */
+    size_t downloaded; /* bytes */
     uint64_t key;     /* of the last replay_begin */
     uint64_t grid;    /* of the last call of attention */
     int n_items, n_segments; /* that were announced */
