@@ -66,7 +66,7 @@ enum {
 typedef enum lariat_layout { LARIAT_LAYOUT_AUTO, LARIAT_LAYOUT_TOKENS, LARIAT_LAYOUT_SLICES } lariat_layout;
 
 /* Which side of attention travels in a pass by tokens. AUTO: the one whose predicted time is smaller. */
-typedef enum lariat_pass { LARIAT_PASS_AUTO, LARIAT_PASS_KV, LARIAT_PASS_Q } lariat_pass;
+typedef enum lariat_side { LARIAT_SIDE_AUTO, LARIAT_SIDE_KV, LARIAT_SIDE_Q } lariat_side;
 
 typedef struct lariat_options {
     lariat_device device;
@@ -89,7 +89,7 @@ typedef struct lariat_options {
     int32_t sessions;     /* most sessions open at once; 0: one */
     lariat_kv kv;         /* element type of the cache */
     lariat_layout layout;
-    lariat_pass pass;
+    lariat_side side;
 } lariat_options;
 
 /* All zero, which is: everything automatic. */
@@ -109,7 +109,7 @@ typedef struct lariat_plan {
     int32_t nodes;                /* NUMA nodes to which ranks are bound; 0: no rank is */
     int32_t chunk;                /* most tokens of a pass */
     int32_t slices_up_to;         /* passes of up to so many tokens go by slices; 0: none */
-    lariat_pass pass;             /* KV or Q; AUTO stands for "by the length of the prefix", see pass_q_from */
+    lariat_side side;             /* KV or Q; AUTO stands for "by the length of the prefix", see pass_q_from */
     int64_t pass_q_from;          /* under AUTO: first prefix length from which queries travel; -1: never */
     int64_t context;              /* slots in all */
     int64_t slots_per_rank;

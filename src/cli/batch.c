@@ -25,7 +25,7 @@ typedef struct entry {
 } entry;
 
 typedef struct batch {
-    run *run;
+    invocation *inv;
     const char *input;
     entry *entries;
     int64_t n, room;
@@ -59,7 +59,7 @@ static int read_json_tokens(const char *where, const json_t *list, token_list *o
     return 0;
 }
 
-static int read_entry(const run *r, const char *where, int64_t line, json_t *root, entry *e)
+static int read_entry(const invocation *inv, const char *where, int64_t line, json_t *root, entry *e)
 {
     const json_t *prompt = json_object_get(root, "prompt"), *tokens = json_object_get(root, "tokens");
     json_t *id = json_object_get(root, "id");
@@ -77,10 +77,10 @@ static int read_entry(const run *r, const char *where, int64_t line, json_t *roo
     if (!json_is_string(prompt)) {
         return complain("%s: \"prompt\" is not text, put it in quotes", where);
     }
-    if (!r->tokenizer) {
+    if (!inv->tokenizer) {
         return complain("%s: the model has no tokenizer, give \"tokens\" instead of \"prompt\"", where);
     }
-    return prompt_tokens(r, json_string_value(prompt), json_string_length(prompt), &e->prompt);
+    return prompt_tokens(inv, json_string_value(prompt), json_string_length(prompt), &e->prompt);
 }
 
 /* Computes the default context once, since it may warn. */
@@ -90,8 +90,8 @@ static int find_context(batch *b, const char *where, entry *e)
         e->context = b->default_context;
         return 0;
     }
-    int rc = prompt_context(b->run->options, where, e->prompt.n, &e->context);
-    bool unbounded = b->run->options->n == UNTIL_THE_END;
+    int rc = prompt_context(b->inv->options, where, e->prompt.n, &e->context);
+    bool unbounded = b->inv->options->n == UNTIL_THE_END;
     b->default_context = rc == 0 && unbounded ? e->context : 0;
     return rc;
 }
@@ -116,7 +116,7 @@ static int add_line(batch *b, int64_t line, const char *data, size_t size)
     if (!root) {
         return complain("%s: not JSON: %s, mend the line", where, error.text);
     }
-    int rc = read_entry(b->run, where, line, root, e);
+    int rc = read_entry(b->inv, where, line, root, e);
     rc = rc ? rc : find_context(b, where, e);
     json_decref(root);
     return rc;
@@ -125,7 +125,7 @@ static int add_line(batch *b, int64_t line, const char *data, size_t size)
 static int read_lines(batch *b)
 {
     FILE *lines;
-    int rc = open_lines(b->run->options->prompts, &lines);
+    int rc = open_lines(b->inv->options->prompts, &lines);
     if (rc) {
         return rc;
     }
@@ -163,7 +163,7 @@ static int64_t slots_of(const int64_t *longest_first, int width)
 /* The largest width, up to REPLIES_MOST, that fits into memory. */
 static int choose_width(batch *b, const int64_t *longest_first, slot_wish *wanted)
 {
-    const options *o = b->run->options;
+    const options *o = b->inv->options;
     int width = b->n < REPLIES_MOST ? (int)b->n : REPLIES_MOST;
     for (;; width--) {
         *wanted = (slot_wish){.context = slots_of(longest_first, width), .sessions = width, .longest = longest_first[0]};
@@ -193,12 +193,12 @@ static int open_engine(batch *b)
     qsort(contexts, (size_t)b->n, sizeof *contexts, by_context);
     slot_wish wanted;
     int rc = choose_width(b, contexts, &wanted);
-    rc = rc ? rc : run_open_engine(b->run, wanted);
+    rc = rc ? rc : invocation_open_engine(b->inv, wanted);
     free(contexts);
-    for (int64_t i = 0; i < b->n && rc == 0 && b->run->engine; i++) {
+    for (int64_t i = 0; i < b->n && rc == 0 && b->inv->engine; i++) {
         char where[NAME_MOST];
         snprintf(where, sizeof where, "%s:%lld", b->input, (long long)b->entries[i].line);
-        rc = check_tokens(where, &b->entries[i].prompt, b->run->model->vocab);
+        rc = check_tokens(where, &b->entries[i].prompt, b->inv->model->vocab);
     }
     return rc;
 }
@@ -210,7 +210,7 @@ static int enter(batch *b, bool *full)
 {
     entry *e = &b->entries[b->entered];
     lariat_session *session;
-    lariat_status status = lariat_session_open(b->run->engine, e->context, &session);
+    lariat_status status = lariat_session_open(b->inv->engine, e->context, &session);
     *full = status == LARIAT_NO_MEMORY && b->active > 0;
     if (status != LARIAT_OK) {
         return *full ? 0 : complain_library();
@@ -219,7 +219,7 @@ static int enter(batch *b, bool *full)
     while (r->session) {
         r++;
     }
-    int rc = reply_open(r, b->run, session, e->context, false);
+    int rc = reply_open(r, b->inv, session, e->context, false);
     reply_begin(r, e->prompt.ids, e->prompt.n);
     b->open[b->active] = r;
     b->entry_of[b->active++] = e;
@@ -239,12 +239,12 @@ static int enter_all(batch *b)
 
 static json_t *reply_text(const reply *r)
 {
-    if (!r->run->tokenizer) {
+    if (!r->inv->tokenizer) {
         return json_null();
     }
     char *bytes;
     size_t size;
-    if (lariat_decode(r->run->tokenizer, r->ids, r->n, r->run->options->special, &bytes, &size) != LARIAT_OK) {
+    if (lariat_decode(r->inv->tokenizer, r->ids, r->n, r->inv->options->special, &bytes, &size) != LARIAT_OK) {
         return NULL;
     }
     json_t *result = json_from_bytes(bytes, size);
@@ -280,7 +280,7 @@ static int leave(batch *b, int i)
     reply *r = b->open[i];
     int rc = make_result(b->entry_of[i], r);
 
-    run_note_shards(b->run, r->session);
+    invocation_note_shards(b->inv, r->session);
     lariat_session_close(r->session);
     reply_close(r);
     b->active--;
@@ -304,7 +304,7 @@ static int write_results(batch *b)
 
 static int go_on(batch *b)
 {
-    int rc = replies_go_on(b->run, b->open, b->active);
+    int rc = replies_go_on(b->inv, b->open, b->active);
     bool interrupted = false;
     for (int i = b->active - 1; rc == 0 && i >= 0; i--) {
         if (b->open[i]->stop == STOP_INTERRUPTED) {
@@ -331,12 +331,12 @@ static void release(batch *b)
     free(b->entries);
 }
 
-int generate_batch(run *r)
+int generate_batch(invocation *inv)
 {
-    batch b = {.run = r, .input = input_name(r->options->prompts)};
+    batch b = {.inv = inv, .input = input_name(inv->options->prompts)};
     int rc = read_lines(&b);
     rc = rc ? rc : open_engine(&b);
-    while (rc == 0 && r->engine && b.written < b.n) {
+    while (rc == 0 && inv->engine && b.written < b.n) {
         rc = enter_all(&b);
         rc = rc ? rc : go_on(&b);
     }

@@ -1,12 +1,12 @@
 /* generate --prompts: continuing many texts in parallel.
-   Rests on run.h. */
+   Rests on invocation.h. */
 #ifndef CLI_BATCH_H
 #define CLI_BATCH_H
 
-#include "cli/run.h"
+#include "cli/invocation.h"
 
 /* Reads and checks all lines first, then runs as many sequences at once as fit. Writes one line for each, in the order of
    the input. */
-int generate_batch(run *r);
+int generate_batch(invocation *inv);
 
 #endif

@@ -29,7 +29,7 @@ static what_next obey(talk *t, const char *line)
     } else if (strcmp(line, "/reset") == 0) {
         talk_reset(t);
     } else if (strcmp(line, "/stats") == 0) {
-        stats_print(t->run);
+        stats_print(t->inv);
     } else {
         warn("%s: no such command, /help lists them; put a blank in front to say it", line);
     }
@@ -89,7 +89,7 @@ static int take_lines(talk *t, editor *e)
 
 static int talk_by_lines(talk *t)
 {
-    const options *o = t->run->options;
+    const options *o = t->inv->options;
     editor *e;
     int rc = editor_open(&e);
     if (rc == 0 && o->file) {
@@ -115,9 +115,9 @@ static int read_document(const char *path, text *out)
     return rc ? rc : check_said(input_name(path), out->data, out->size);
 }
 
-static int chat(run *r)
+static int chat(invocation *inv)
 {
-    const options *o = r->options;
+    const options *o = inv->options;
     text document = {0};
     int64_t capacity = o->context;
     if (o->file && strcmp(o->file, "-") == 0 && !o->prompt) {
@@ -127,12 +127,12 @@ static int chat(run *r)
     int rc = o->prompt ? check_said("-p", o->prompt, strlen(o->prompt)) : 0;
     rc = rc || !o->file ? rc : read_document(o->file, &document);
     if (rc == 0 && capacity == 0) {
-        rc = run_default_context(o, 0, &capacity);
+        rc = invocation_default_context(o, 0, &capacity);
     }
-    rc = rc ? rc : run_open_engine(r, (slot_wish){.context = capacity, .sessions = 1});
-    if (rc == 0 && r->engine) {
+    rc = rc ? rc : invocation_open_engine(inv, (slot_wish){.context = capacity, .sessions = 1});
+    if (rc == 0 && inv->engine) {
         talk t;
-        rc = talk_open(&t, r, capacity, document.data);
+        rc = talk_open(&t, inv, capacity, document.data);
         if (rc == 0) {
             rc = o->prompt ? only_turn(&t, o->prompt) : talk_by_lines(&t);
         }
@@ -144,8 +144,8 @@ static int chat(run *r)
 
 int command_chat(const options *o)
 {
-    run r;
-    int rc = run_open_tokenizer(&r, o, !o->plan);
-    rc = rc ? rc : chat(&r);
-    return run_close(&r, rc);
+    invocation inv;
+    int rc = invocation_open_tokenizer(&inv, o, !o->plan);
+    rc = rc ? rc : chat(&inv);
+    return invocation_close(&inv, rc);
 }

@@ -1,5 +1,5 @@
 /* lariat generate: one text continued. A batch is in batch.c.
-   Rests on run.h and reply.h. */
+   Rests on invocation.h and reply.h. */
 #include "cli/batch.h"
 #include "cli/commands.h"
 #include "cli/message.h"
@@ -13,9 +13,9 @@ static bool names_input(const options *o)
     return o->prompt || o->file || o->tokens;
 }
 
-static int read_input(run *r, token_list *out, const char **input)
+static int read_input(invocation *inv, token_list *out, const char **input)
 {
-    const options *o = r->options;
+    const options *o = inv->options;
     *out = (token_list){0};
     if (o->tokens) {
         *input = input_name(o->tokens);
@@ -24,65 +24,65 @@ static int read_input(run *r, token_list *out, const char **input)
     text prompt;
     int rc = read_prompt(o, &prompt, input);
     if (rc == 0) {
-        rc = prompt_tokens(r, prompt.data, prompt.size, out);
+        rc = prompt_tokens(inv, prompt.data, prompt.size, out);
         free(prompt.data);
     }
     return rc;
 }
 
 /* Reads the prompt and opens the engine; under --plan that is all. */
-static int prepare(run *r, token_list *prompt, const char **input, int64_t *context)
+static int prepare(invocation *inv, token_list *prompt, const char **input, int64_t *context)
 {
     int rc = 0;
-    *context = r->options->context;
-    if (!r->options->plan || names_input(r->options)) {
-        rc = read_input(r, prompt, input);
-        rc = rc ? rc : prompt_context(r->options, *input, prompt->n, context);
+    *context = inv->options->context;
+    if (!inv->options->plan || names_input(inv->options)) {
+        rc = read_input(inv, prompt, input);
+        rc = rc ? rc : prompt_context(inv->options, *input, prompt->n, context);
     } else if (*context == 0) {
-        rc = run_default_context(r->options, 0, context);
+        rc = invocation_default_context(inv->options, 0, context);
     }
-    return rc ? rc : run_open_engine(r, (slot_wish){.context = *context, .sessions = 1});
+    return rc ? rc : invocation_open_engine(inv, (slot_wish){.context = *context, .sessions = 1});
 }
 
-static int continue_prompt(run *r, const token_list *prompt, int64_t context, const char *input)
+static int continue_prompt(invocation *inv, const token_list *prompt, int64_t context, const char *input)
 {
-    int rc = check_tokens(input, prompt, r->model->vocab);
+    int rc = check_tokens(input, prompt, inv->model->vocab);
     if (rc) {
         return rc;
     }
     lariat_session *session;
-    if (lariat_session_open(r->engine, context, &session) != LARIAT_OK) {
+    if (lariat_session_open(inv->engine, context, &session) != LARIAT_OK) {
         return complain_library();
     }
     reply answer, *one = &answer;
-    rc = reply_open(&answer, r, session, context, true);
+    rc = reply_open(&answer, inv, session, context, true);
     if (rc == 0) {
         reply_begin(&answer, prompt->ids, prompt->n);
-        rc = replies_go_on(r, &one, 1);
+        rc = replies_go_on(inv, &one, 1);
         rc = rc ? rc : reply_end(&answer);
         reply_explain(&answer);
         rc = rc == 0 && answer.stop == STOP_INTERRUPTED ? EXIT_INTERRUPTED : rc;
     }
     reply_close(&answer);
-    run_note_shards(r, session);
+    invocation_note_shards(inv, session);
     lariat_session_close(session);
     return rc;
 }
 
 int command_generate(const options *o)
 {
-    run r;
+    invocation inv;
     token_list prompt = {0};
     const char *input = "";
     int64_t context;
     bool reads_text = !o->tokens && !o->prompts && (!o->plan || o->prompt || o->file);
-    int rc = run_open_tokenizer(&r, o, reads_text);
+    int rc = invocation_open_tokenizer(&inv, o, reads_text);
     if (rc == 0 && o->prompts) {
-        rc = generate_batch(&r);
+        rc = generate_batch(&inv);
     } else if (rc == 0) {
-        rc = prepare(&r, &prompt, &input, &context);
-        rc = rc || !r.engine ? rc : continue_prompt(&r, &prompt, context, input);
+        rc = prepare(&inv, &prompt, &input, &context);
+        rc = rc || !inv.engine ? rc : continue_prompt(&inv, &prompt, context, input);
     }
     lariat_free(prompt.ids);
-    return run_close(&r, rc);
+    return invocation_close(&inv, rc);
 }

@@ -1,5 +1,5 @@
 /* Reading texts, ids and lines.
-   Rests on stdio. Read on in run.c. */
+   Rests on stdio. Read on in invocation.c. */
 #include "cli/input.h"
 #include "cli/message.h"
 

@@ -25,27 +25,27 @@ static int write_rows(void *user, const float *logits, int64_t first, int64_t ro
     return lariat_tensor_file_write(out->file, logits + skip * out->vocab, bytes) == LARIAT_OK ? 0 : complain_library();
 }
 
-static int create(const run *r, int64_t n, logit_file *out)
+static int create(const invocation *inv, int64_t n, logit_file *out)
 {
-    const options *o = r->options;
+    const options *o = inv->options;
     int64_t rows = o->last ? o->last : n;
-    *out = (logit_file){.first_row = n - rows, .vocab = r->model->vocab};
-    lariat_tensor_spec specs[] = {{.name = "logits", .type = "F32", .n_dims = 2, .dims = {rows, r->model->vocab}},
+    *out = (logit_file){.first_row = n - rows, .vocab = inv->model->vocab};
+    lariat_tensor_spec specs[] = {{.name = "logits", .type = "F32", .n_dims = 2, .dims = {rows, inv->model->vocab}},
                                   {.name = "nll", .type = "F64", .n_dims = 1, .dims = {1}}};
     return lariat_tensor_file_create(o->out, specs, 2, &out->file) == LARIAT_OK ? 0 : complain_library();
 }
 
-static int write_logits(run *r, const token_list *ids, lariat_session *session)
+static int write_logits(invocation *inv, const token_list *ids, lariat_session *session)
 {
     logit_file out;
-    int rc = create(r, ids->n, &out);
+    int rc = create(inv, ids->n, &out);
     if (rc) {
         return rc;
     }
     score s = {0};
-    progress_begin(&r->progress, "reading", ids->n);
-    rc = score_tokens(r, session, ids->ids, ids->n, &s, write_rows, &out);
-    progress_end(&r->progress);
+    progress_begin(&inv->progress, "reading", ids->n);
+    rc = score_tokens(inv, session, ids->ids, ids->n, &s, write_rows, &out);
+    progress_end(&inv->progress);
     double mean = score_mean(&s);
     if (rc == 0 && lariat_tensor_file_write(out.file, &mean, sizeof mean) != LARIAT_OK) {
         rc = complain_library();
@@ -57,25 +57,25 @@ static int write_logits(run *r, const token_list *ids, lariat_session *session)
     return lariat_tensor_file_finish(out.file) == LARIAT_OK ? 0 : complain_library();
 }
 
-static int score_session(run *r, const token_list *ids)
+static int score_session(invocation *inv, const token_list *ids)
 {
     lariat_session *session;
-    int rc = check_tokens(input_name(r->options->tokens), ids, r->model->vocab);
+    int rc = check_tokens(input_name(inv->options->tokens), ids, inv->model->vocab);
     if (rc) {
         return rc;
     }
-    if (lariat_session_open(r->engine, ids->n, &session) != LARIAT_OK) {
+    if (lariat_session_open(inv->engine, ids->n, &session) != LARIAT_OK) {
         return complain_library();
     }
-    rc = write_logits(r, ids, session);
-    run_note_shards(r, session);
+    rc = write_logits(inv, ids, session);
+    invocation_note_shards(inv, session);
     lariat_session_close(session);
     return rc;
 }
 
 int command_logits(const options *o)
 {
-    run r = {.options = o};
+    invocation inv = {.options = o};
     token_list ids;
     int rc = read_tokens(o->tokens, &ids);
     if (rc == 0 && ids.n == 0) {
@@ -89,11 +89,11 @@ int command_logits(const options *o)
         rc = complain_usage("--last: %lld rows of %lld ids, ask for fewer or leave it out for all", (long long)o->last,
                             (long long)ids.n);
     }
-    rc =
-        rc ? rc : run_open_engine(&r, (slot_wish){.context = o->context ? o->context : ids.n, .sessions = 1, .longest = ids.n});
-    if (rc == 0 && r.engine) {
-        rc = score_session(&r, &ids);
+    slot_wish wanted = {.context = o->context ? o->context : ids.n, .sessions = 1, .longest = ids.n};
+    rc = rc ? rc : invocation_open_engine(&inv, wanted);
+    if (rc == 0 && inv.engine) {
+        rc = score_session(&inv, &ids);
     }
     lariat_free(ids.ids);
-    return run_close(&r, rc);
+    return invocation_close(&inv, rc);
 }

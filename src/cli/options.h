@@ -71,7 +71,7 @@ typedef struct options {
     const char *resume, *plot, *timeline;
 
     int64_t ranks, threads, chunk; /* 0: the library's default */
-    int kv, layout, pass;          /* lariat_kv, lariat_layout, lariat_pass */
+    int kv, layout, side;          /* lariat_kv, lariat_layout, lariat_side */
     int device, dtype, via;        /* lariat_device, lariat_dtype, lariat_hops */
     count_list cards;              /* none: all */
     bool no_bind, plan;

@@ -9,9 +9,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-static int read_input(run *r, token_list *out, const char **input)
+static int read_input(invocation *inv, token_list *out, const char **input)
 {
-    const options *o = r->options;
+    const options *o = inv->options;
     *input = input_name(o->tokens ? o->tokens : o->file);
     if (o->tokens) {
         return read_tokens(o->tokens, out);
@@ -20,7 +20,7 @@ static int read_input(run *r, token_list *out, const char **input)
     *out = (token_list){0};
     int rc = read_text(o->file, &from);
     if (rc == 0) {
-        rc = prompt_tokens(r, from.data, from.size, out);
+        rc = prompt_tokens(inv, from.data, from.size, out);
         free(from.data);
     }
     return rc;
@@ -38,32 +38,32 @@ static int print(const score *s, int64_t windows, int64_t window)
 }
 
 /* A last window of one token has nothing to score and is skipped. */
-static int score_windows(run *r, const token_list *ids, int64_t window, lariat_session *session)
+static int score_windows(invocation *inv, const token_list *ids, int64_t window, lariat_session *session)
 {
     score s = {0};
     int64_t windows = 0;
     int rc = 0;
-    progress_begin(&r->progress, "scoring", ids->n);
+    progress_begin(&inv->progress, "scoring", ids->n);
     for (int64_t first = 0; rc == 0 && first + 1 < ids->n; first += window, windows++) {
         int64_t n = ids->n - first < window ? ids->n - first : window;
-        rc = score_tokens(r, session, ids->ids + first, n, &s, NULL, NULL);
-        run_note_shards(r, session);
+        rc = score_tokens(inv, session, ids->ids + first, n, &s, NULL, NULL);
+        invocation_note_shards(inv, session);
     }
-    progress_end(&r->progress);
+    progress_end(&inv->progress);
     return rc ? rc : print(&s, windows, window);
 }
 
-static int score_session(run *r, const token_list *ids, int64_t window, const char *input)
+static int score_session(invocation *inv, const token_list *ids, int64_t window, const char *input)
 {
     lariat_session *session;
-    int rc = check_tokens(input, ids, r->model->vocab);
+    int rc = check_tokens(input, ids, inv->model->vocab);
     if (rc) {
         return rc;
     }
-    if (lariat_session_open(r->engine, window, &session) != LARIAT_OK) {
+    if (lariat_session_open(inv->engine, window, &session) != LARIAT_OK) {
         return complain_library();
     }
-    rc = score_windows(r, ids, window, session);
+    rc = score_windows(inv, ids, window, session);
     lariat_session_close(session);
     return rc;
 }
@@ -72,7 +72,7 @@ static int score_session(run *r, const token_list *ids, int64_t window, const ch
 static int window_of(const options *o, int64_t tokens, int64_t *out)
 {
     if (o->context == 0) {
-        return run_default_context(o, tokens, out);
+        return invocation_default_context(o, tokens, out);
     }
     *out = tokens > 0 && tokens < o->context ? tokens : o->context;
     return 0;
@@ -80,23 +80,23 @@ static int window_of(const options *o, int64_t tokens, int64_t *out)
 
 int command_perplexity(const options *o)
 {
-    run r;
+    invocation inv;
     token_list ids = {0};
     const char *input = "";
     bool reads = o->file || o->tokens;
-    int rc = run_open_tokenizer(&r, o, o->file != NULL);
+    int rc = invocation_open_tokenizer(&inv, o, o->file != NULL);
     if (rc == 0 && reads) {
-        rc = read_input(&r, &ids, &input);
+        rc = read_input(&inv, &ids, &input);
         if (rc == 0 && ids.n < 2) {
             rc = complain("%s: fewer than two tokens, so nothing can be scored, give more text", input);
         }
     }
     int64_t window = 0;
     rc = rc ? rc : window_of(o, ids.n, &window);
-    rc = rc ? rc : run_open_engine(&r, (slot_wish){.context = window, .sessions = 1});
-    if (rc == 0 && r.engine) {
-        rc = score_session(&r, &ids, window, input);
+    rc = rc ? rc : invocation_open_engine(&inv, (slot_wish){.context = window, .sessions = 1});
+    if (rc == 0 && inv.engine) {
+        rc = score_session(&inv, &ids, window, input);
     }
     lariat_free(ids.ids);
-    return run_close(&r, rc);
+    return invocation_close(&inv, rc);
 }

@@ -1,5 +1,5 @@
 /* A plan as text and as JSON.
-   Rests on lariat_plan. Read on in run.c. */
+   Rests on lariat_plan. Read on in invocation.c. */
 #include "cli/plan_text.h"
 
 _Static_assert((int)LIST_MOST <= (int)LARIAT_CARDS_MAX, "all that --devices may name has room");
@@ -23,7 +23,7 @@ lariat_options plan_options(const options *o, int64_t context, int32_t sessions)
         result.cards[i] = (int32_t)o->cards.values[i];
     }
     result.layout = (lariat_layout)o->layout;
-    result.pass = (lariat_pass)o->pass;
+    result.side = (lariat_side)o->side;
     return result;
 }
 
@@ -48,9 +48,9 @@ static void describe_schedule(const lariat_plan *plan, const char *indent, FILE 
     } else {
         fprintf(to, "%slayout       by tokens\n", indent);
     }
-    if (plan->pass == LARIAT_PASS_Q) {
+    if (plan->side == LARIAT_SIDE_Q) {
         fprintf(to, "%sattention    queries travel\n", indent);
-    } else if (plan->pass == LARIAT_PASS_AUTO && plan->pass_q_from >= 0) {
+    } else if (plan->side == LARIAT_SIDE_AUTO && plan->pass_q_from >= 0) {
         fprintf(to, "%sattention    keys and values travel, queries from a prefix of %lld tokens on\n", indent,
                 (long long)plan->pass_q_from);
     } else {
@@ -103,13 +103,13 @@ void plan_summarise(const lariat_plan *plan, FILE *to)
 
 json_t *plan_json(const lariat_plan *plan)
 {
-    static const char *const pass_names[] = {[LARIAT_PASS_AUTO] = "auto", [LARIAT_PASS_KV] = "kv", [LARIAT_PASS_Q] = "q"};
+    static const char *const side_names[] = {[LARIAT_SIDE_AUTO] = "auto", [LARIAT_SIDE_KV] = "kv", [LARIAT_SIDE_Q] = "q"};
     return json_pack("{s:s, s:s, s:s, s:i, s:b, s:i, s:i, s:i, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
                      "s:I}",
                      "device", plan->device_name, "dtype", plan->dtype, "kv", plan->kv, "cards", plan->cards, "through_host",
                      plan->through_host, "ranks", plan->ranks, "threads", plan->threads, "nodes",
                      plan->nodes, "chunk", plan->chunk, "slices_up_to",
-                     plan->slices_up_to, "pass", pass_names[plan->pass], "pass_q_from", (json_int_t)plan->pass_q_from,
+                     plan->slices_up_to, "pass", side_names[plan->side], "pass_q_from", (json_int_t)plan->pass_q_from,
                      "context", (json_int_t)plan->context, "slots_per_rank", (json_int_t)plan->slots_per_rank, "weight_bytes",
                      (json_int_t)plan->weight_bytes, "kv_bytes_per_rank", (json_int_t)plan->kv_bytes_per_rank,
                      "activation_bytes_per_rank", (json_int_t)plan->activation_bytes_per_rank, "shared_bytes",

@@ -3,20 +3,20 @@
 #include "cli/prompt.h"
 #include "cli/message.h"
 
-int prompt_tokens(const run *r, const char *data, size_t size, token_list *out)
+int prompt_tokens(const invocation *inv, const char *data, size_t size, token_list *out)
 {
     *out = (token_list){0};
-    int32_t bos = lariat_tokenizer_bos(r->tokenizer);
-    int flags = r->options->special ? LARIAT_ENCODE_SPECIAL : 0;
-    if (lariat_encode(r->tokenizer, data, size, flags, &out->ids, &out->n) != LARIAT_OK) {
+    int32_t bos = lariat_tokenizer_bos(inv->tokenizer);
+    int flags = inv->options->special ? LARIAT_ENCODE_SPECIAL : 0;
+    if (lariat_encode(inv->tokenizer, data, size, flags, &out->ids, &out->n) != LARIAT_OK) {
         return complain_library();
     }
     /* A prompt that contains BOS itself (--special) gets no second one. */
-    if (bos < 0 || !lariat_tokenizer_adds_bos(r->tokenizer) || (r->options->special && out->n > 0 && out->ids[0] == bos)) {
+    if (bos < 0 || !lariat_tokenizer_adds_bos(inv->tokenizer) || (inv->options->special && out->n > 0 && out->ids[0] == bos)) {
         return 0;
     }
     lariat_free(out->ids);
-    return lariat_encode(r->tokenizer, data, size, flags | LARIAT_ENCODE_BOS, &out->ids, &out->n) == LARIAT_OK
+    return lariat_encode(inv->tokenizer, data, size, flags | LARIAT_ENCODE_BOS, &out->ids, &out->n) == LARIAT_OK
                ? 0
                : complain_library();
 }
@@ -36,7 +36,7 @@ int prompt_context(const options *o, const char *input, int64_t prompt, int64_t 
         return 0;
     }
     *out = o->context;
-    int rc = o->context ? 0 : run_default_context(o, 0, out);
+    int rc = o->context ? 0 : invocation_default_context(o, 0, out);
     if (rc == 0 && prompt > *out) {
         rc = complain("%s: the prompt has %lld tokens, the context %lld: ask for more with -c or give less", input,
                       (long long)prompt, (long long)*out);

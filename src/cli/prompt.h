@@ -1,12 +1,12 @@
 /* The prompt of generate and of each line of a batch.
-   Rests on run.h. */
+   Rests on invocation.h. */
 #ifndef CLI_PROMPT_H
 #define CLI_PROMPT_H
 
-#include "cli/run.h"
+#include "cli/invocation.h"
 
 /* The ids of a text: special tokens in it are text unless --special; BOS where the tokenizer adds it. */
-int prompt_tokens(const run *r, const char *data, size_t size, token_list *out);
+int prompt_tokens(const invocation *inv, const char *data, size_t size, token_list *out);
 
 /* The context for a prompt of `prompt` tokens: -c, or prompt plus -n, or the default. Refuses a prompt that is empty or
    longer; `input` names it in the message. */

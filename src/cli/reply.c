@@ -9,18 +9,18 @@
 
 enum { FIRST_IDS = 256 };
 
-int reply_open(reply *r, run *owner, lariat_session *session, int64_t capacity, bool shown)
+int reply_open(reply *r, invocation *inv, lariat_session *session, int64_t capacity, bool shown)
 {
-    const options *o = owner->options;
-    *r = (reply){.run = owner, .session = session, .capacity = capacity, .most = o->n, .shown = shown};
+    const options *o = inv->options;
+    *r = (reply){.inv = inv, .session = session, .capacity = capacity, .most = o->n, .shown = shown};
     lariat_sampling settings = {.temperature = (float)o->temperature,
                                 .top_k = (int32_t)o->top_k,
                                 .top_p = (float)o->top_p,
                                 .min_p = (float)o->min_p,
                                 .seed = o->seed};
-    bool as_text = shown && owner->tokenizer;
-    if (lariat_sampler_open(&settings, owner->model->vocab, &r->sampler) != LARIAT_OK ||
-        (as_text && lariat_stream_open(owner->tokenizer, o->special, &r->stream) != LARIAT_OK)) {
+    bool as_text = shown && inv->tokenizer;
+    if (lariat_sampler_open(&settings, inv->model->vocab, &r->sampler) != LARIAT_OK ||
+        (as_text && lariat_stream_open(inv->tokenizer, o->special, &r->stream) != LARIAT_OK)) {
         return complain_library();
     }
     return 0;
@@ -86,11 +86,11 @@ static int keep(reply *r, int32_t id)
 /* Takes a token that was made. */
 static int take(reply *r, int32_t id)
 {
-    figures *f = &r->run->figures;
+    figures *f = &r->inv->figures;
     if (r->n == 0 && f->first_s == 0) {
         f->first_s = now_s() - r->began_s;
     }
-    if (lariat_engine_is_end(r->run->engine, id) || (r->run->tokenizer && lariat_tokenizer_is_end(r->run->tokenizer, id))) {
+    if (lariat_engine_is_end(r->inv->engine, id) || (r->inv->tokenizer && lariat_tokenizer_is_end(r->inv->tokenizer, id))) {
         r->stop = STOP_END;
         return 0;
     }
@@ -114,7 +114,7 @@ static bool on_token(void *user, int32_t item, int32_t id)
     round *now = user;
     reply *r = now->list[item];
     now->tokens++;
-    progress_end(&r->run->progress);
+    progress_end(&r->inv->progress);
     if (now->rc || signals_interrupted()) {
         return false;
     }
@@ -169,7 +169,7 @@ static bool all_go_on(reply *const list[], int n)
     return true;
 }
 
-int replies_go_on(run *owner, reply *const list[], int n)
+int replies_go_on(invocation *inv, reply *const list[], int n)
 {
     lariat_reply items[REPLIES_MOST] = {0};
     int rc = 0;
@@ -180,13 +180,13 @@ int replies_go_on(run *owner, reply *const list[], int n)
         bool cancelled;
         phase what = list_items(list, n, items, &read);
         if (what == PREFILL) {
-            progress_begin(&owner->progress, "reading", read);
+            progress_begin(&inv->progress, "reading", read);
         }
-        if (run_begin_call(owner, items[0].session)) {
-            status = lariat_generate(owner->engine, items, n, on_token, &now); /* each token made has read the one before */
+        if (invocation_begin_call(inv, items[0].session)) {
+            status = lariat_generate(inv->engine, items, n, on_token, &now); /* each token made has read the one before */
         }
-        rc = run_end_call(owner, status, what, what == PREFILL ? read : now.tokens, &cancelled);
-        progress_end(&owner->progress);
+        rc = invocation_end_call(inv, status, what, what == PREFILL ? read : now.tokens, &cancelled);
+        progress_end(&inv->progress);
         for (int i = 0; i < n; i++) {
             note_stop(list[i], cancelled || signals_interrupted());
         }

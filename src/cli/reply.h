@@ -1,9 +1,9 @@
 /* One sequence being continued: its prompt goes in, then a token at a time comes out. generate runs one reply, a batch several
-   at once, chat one after the other. Rests on run.h and the tokenizer's stream. */
+   at once, chat one after the other. Rests on invocation.h and the tokenizer's stream. */
 #ifndef CLI_REPLY_H
 #define CLI_REPLY_H
 
-#include "cli/run.h"
+#include "cli/invocation.h"
 
 enum { REPLIES_MOST = 16 }; /* sequences in one step: decode of 16 reads the weights as often as decode of one */
 
@@ -16,7 +16,7 @@ typedef enum stop_reason {
 } stop_reason;
 
 typedef struct reply {
-    run *run;
+    invocation *inv;
     lariat_session *session;
     lariat_sampler *sampler;
     lariat_stream *stream; /* NULL: a model without tokenizer, or nothing is shown */
@@ -33,14 +33,14 @@ typedef struct reply {
 } reply;
 
 /* A reply on an open session of `capacity` positions, from the sampling options of the run. */
-int reply_open(reply *r, run *owner, lariat_session *session, int64_t capacity, bool shown);
+int reply_open(reply *r, invocation *inv, lariat_session *session, int64_t capacity, bool shown);
 void reply_close(reply *r);
 
 /* Gives it what to go on from: the tokens that the session does not hold yet, at least one. They live until it has gone on. */
 void reply_begin(reply *r, const int32_t *tokens, int64_t n);
 
 /* Takes all of them on, until one has a reason to stop. */
-int replies_go_on(run *owner, reply *const list[], int n);
+int replies_go_on(invocation *inv, reply *const list[], int n);
 
 /* Shows what its stream has held back, and ends the line. */
 int reply_end(reply *r);

@@ -39,19 +39,20 @@ static int add_rows(score *s, const float *logits, int32_t vocab, const int32_t 
 }
 
 /* Rows of a piece: a pass, at most the buffer. */
-static int64_t piece_rows(const run *r, int64_t n)
+static int64_t piece_rows(const invocation *inv, int64_t n)
 {
-    int64_t rows = buffer_bytes / ((int64_t)sizeof(float) * r->model->vocab);
-    int64_t chunk = lariat_engine_plan(r->engine)->chunk;
+    int64_t rows = buffer_bytes / ((int64_t)sizeof(float) * inv->model->vocab);
+    int64_t chunk = lariat_engine_plan(inv->engine)->chunk;
     rows = rows > chunk ? chunk : rows;
     rows = rows > n ? n : rows;
     return rows < 1 ? 1 : rows;
 }
 
-int score_tokens(run *r, lariat_session *session, const int32_t *ids, int64_t n, score *s, logit_rows_fn rows, void *user)
+int score_tokens(invocation *inv, lariat_session *session, const int32_t *ids, int64_t n, score *s, logit_rows_fn rows,
+                 void *user)
 {
-    int64_t piece = piece_rows(r, n);
-    int32_t vocab = r->model->vocab;
+    int64_t piece = piece_rows(inv, n);
+    int32_t vocab = inv->model->vocab;
     float *logits = malloc((size_t)piece * (size_t)vocab * sizeof *logits);
     if (!logits) {
         return complain_memory("logits");
@@ -61,11 +62,11 @@ int score_tokens(run *r, lariat_session *session, const int32_t *ids, int64_t n,
         int64_t count = n - first < piece ? n - first : piece;
         lariat_work item = {.session = session, .tokens = ids + first, .count = count, .n_logits = count, .logits = logits};
         bool cancelled;
-        rc = run_step(r, &item, 1, &cancelled);
+        rc = invocation_step(inv, &item, 1, &cancelled);
         rc = rc == 0 && (cancelled || signals_interrupted()) ? EXIT_INTERRUPTED : rc;
         rc = rc ? rc : add_rows(s, logits, vocab, ids, n, first, count);
         rc = rc || !rows ? rc : rows(user, logits, first, count);
-        r->progress.before += count;
+        inv->progress.before += count;
     }
     free(logits);
     return rc;

@@ -1,9 +1,9 @@
 /* Scoring given tokens: logits in pieces of bounded size, and the loss of each next token.
-   Rests on run.h. logits and perplexity use it. */
+   Rests on invocation.h. logits and perplexity use it. */
 #ifndef CLI_SCORE_H
 #define CLI_SCORE_H
 
-#include "cli/run.h"
+#include "cli/invocation.h"
 
 /* Sums of losses in nats. */
 typedef struct score {
@@ -16,7 +16,8 @@ typedef int (*logit_rows_fn)(void *user, const float *logits, int64_t first, int
 
 /* Scores every token of a sequence but its first, after emptying the session; calls `rows` (may be NULL) with each piece of
    logits. EXIT_INTERRUPTED: Ctrl-C. The caller begins and ends the progress line. */
-int score_tokens(run *r, lariat_session *session, const int32_t *ids, int64_t n, score *s, logit_rows_fn rows, void *user);
+int score_tokens(invocation *inv, lariat_session *session, const int32_t *ids, int64_t n, score *s, logit_rows_fn rows,
+                 void *user);
 
 double score_mean(const score *s);
 /* Standard error of the mean. */

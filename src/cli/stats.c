@@ -21,10 +21,10 @@ typedef struct shares {
     double prefill, decode;
 } shares;
 
-static shares shares_of(const run *r)
+static shares shares_of(const invocation *inv)
 {
-    const figures *f = &r->figures;
-    shares s = {.at_best = ceilings_of(lariat_engine_plan(r->engine))};
+    const figures *f = &inv->figures;
+    shares s = {.at_best = ceilings_of(lariat_engine_plan(inv->engine))};
     if (s.at_best.known) {
         s.prefill = rate(f->prefill_flops, f->prefill_s * s.at_best.fma_flops);
         s.decode = rate(f->decode_weight_bytes, f->decode_s * s.at_best.read_rate);
@@ -41,15 +41,15 @@ static void print_phase(const char *name, int64_t tokens, double seconds)
 }
 
 /* Is the waiting known? On GPUs that of all-gathers is not measured. */
-static bool knows_waiting(const run *r)
+static bool knows_waiting(const invocation *inv)
 {
-    return r->seen.hops > 0 || lariat_engine_plan(r->engine)->cards == 0;
+    return inv->seen.hops > 0 || lariat_engine_plan(inv->engine)->cards == 0;
 }
 
 /* Prints hops, which belong to passes by tokens, or the wait, the cost of all-gathers in passes by slices. */
-static void print_ring(const run *r)
+static void print_ring(const invocation *inv)
 {
-    const lariat_stats *s = &r->seen;
+    const lariat_stats *s = &inv->seen;
     char bytes[24];
     if (s->hops > 0) {
         fprintf(stderr, " | hop %s", bytes_text(s->hop_bytes, bytes));
@@ -57,15 +57,15 @@ static void print_ring(const run *r)
     if (s->hops_hidden >= 0) {
         fprintf(stderr, ", hops %.0f %% hidden", 100 * s->hops_hidden);
     }
-    if (lariat_engine_plan(r->engine)->ranks > 1 && knows_waiting(r)) {
+    if (lariat_engine_plan(inv->engine)->ranks > 1 && knows_waiting(inv)) {
         fprintf(stderr, "%swaited %.2f s", s->hops > 0 ? ", " : " | ", s->wait_s);
     }
 }
 
-void stats_print(const run *r)
+void stats_print(const invocation *inv)
 {
-    const figures *f = &r->figures;
-    shares s = shares_of(r);
+    const figures *f = &inv->figures;
+    shares s = shares_of(inv);
     fprintf(stderr, "load %.2f s", f->load_s);
     if (f->first_s > 0) {
         fprintf(stderr, " | first token %.2f s", f->first_s);
@@ -75,7 +75,7 @@ void stats_print(const run *r)
     if (f->decode_weight_bytes > 0) {
         fprintf(stderr, ", weights %.1f GB/s", rate(f->decode_weight_bytes, f->decode_s) / 1e9);
     }
-    print_ring(r);
+    print_ring(inv);
     if (s.prefill > 0) {
         fprintf(stderr, " | prefill %.0f %% of the multiply-add peak", 100 * s.prefill);
     }
@@ -93,24 +93,24 @@ static json_t *model_json(const lariat_model_info *m)
                      "weight_type", m->weight_type, "weight_bytes", (json_int_t)m->weight_bytes, "fingerprint", fingerprint);
 }
 
-static json_t *shards_json(const run *r)
+static json_t *shards_json(const invocation *inv)
 {
     json_t *list = json_array();
-    int32_t ranks = lariat_engine_plan(r->engine)->ranks;
+    int32_t ranks = lariat_engine_plan(inv->engine)->ranks;
     for (int32_t i = 0; i < ranks; i++) {
-        json_array_append_new(list, json_integer(r->shards[i]));
+        json_array_append_new(list, json_integer(inv->shards[i]));
     }
     return list;
 }
 
-static json_t *ring_json(const run *r)
+static json_t *ring_json(const invocation *inv)
 {
-    const lariat_stats *s = &r->seen;
+    const lariat_stats *s = &inv->seen;
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o?, s:o?, s:f, s:f}", "passes_tokens", (json_int_t)s->passes_tokens,
                      "passes_slices", (json_int_t)s->passes_slices, "passes_kv", (json_int_t)s->passes_kv, "passes_q",
                      (json_int_t)s->passes_q, "hop_bytes", (json_int_t)s->hop_bytes, "hops", (json_int_t)s->hops, "shard_bytes",
                      (json_int_t)s->shard_bytes, "activation_bytes", (json_int_t)s->activation_bytes, "wait_s",
-                     knows_waiting(r) ? json_real(s->wait_s) : json_null(), "hops_hidden",
+                     knows_waiting(inv) ? json_real(s->wait_s) : json_null(), "hops_hidden",
                      s->hops_hidden < 0 ? json_null() : json_real(s->hops_hidden), "flops", s->flops, "weight_bytes_read",
                      s->weight_bytes_read);
 }
@@ -140,17 +140,17 @@ static int write_stats(const char *path, json_t *root)
     return rc;
 }
 
-static json_t *run_stats(const run *r)
+static json_t *run_stats(const invocation *inv)
 {
-    const figures *f = &r->figures;
-    shares s = shares_of(r);
-    json_t *root = plan_stats(r->options, r->model, lariat_engine_plan(r->engine));
+    const figures *f = &inv->figures;
+    shares s = shares_of(inv);
+    json_t *root = plan_stats(inv->options, inv->model, lariat_engine_plan(inv->engine));
     json_t *measured = json_pack("{s:f, s:f, s:I, s:f, s:f, s:I, s:f, s:f, s:o?, s:o?, s:o?, s:o?}", "load_s", f->load_s, "ttft_s",
                                  f->first_s, "prefill_tokens", (json_int_t)f->prefill_tokens, "prefill_s", f->prefill_s,
                                  "prefill_tps", rate((double)f->prefill_tokens, f->prefill_s), "decode_tokens",
                                  (json_int_t)f->decode_tokens, "decode_s", f->decode_s, "decode_tps",
                                  rate((double)f->decode_tokens, f->decode_s), "prefill_share", share_json(s.prefill),
-                                 "decode_share", share_json(s.decode), "ring", ring_json(r), "shard_slots", shards_json(r));
+                                 "decode_share", share_json(s.decode), "ring", ring_json(inv), "shard_slots", shards_json(inv));
     if (!measured || json_object_update(root, measured) != 0) {
         json_decref(root);
         root = NULL;
@@ -170,10 +170,10 @@ int stats_of_plan(const options *o, const lariat_plan *plan)
     return rc;
 }
 
-int stats_finish(const run *r)
+int stats_finish(const invocation *inv)
 {
-    if (!r->options->quiet && r->figures.prefill_tokens + r->figures.decode_tokens > 0) {
-        stats_print(r);
+    if (!inv->options->quiet && inv->figures.prefill_tokens + inv->figures.decode_tokens > 0) {
+        stats_print(inv);
     }
-    return r->options->stats ? write_stats(r->options->stats, run_stats(r)) : 0;
+    return inv->options->stats ? write_stats(inv->options->stats, run_stats(inv)) : 0;
 }

@@ -1,14 +1,14 @@
 /* The figures of a run: its last line, and --stats.
-   Rests on run.h and bench/ceilings.h. */
+   Rests on invocation.h and bench/ceilings.h. */
 #ifndef CLI_STATS_H
 #define CLI_STATS_H
 
-#include "cli/run.h"
+#include "cli/invocation.h"
 
 /* Prints the line on standard error. */
-void stats_print(const run *r);
+void stats_print(const invocation *inv);
 /* Prints the last line (not with -q) and writes the file of --stats. */
-int stats_finish(const run *r);
+int stats_finish(const invocation *inv);
 /* Writes the file of --stats under --plan: the model and the plan. */
 int stats_of_plan(const options *o, const lariat_plan *plan);
 

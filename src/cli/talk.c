@@ -35,17 +35,17 @@ static void drop_message(talk *t)
 
 void talk_reset(talk *t)
 {
-    int32_t kept = t->run->options->system ? 1 : 0;
+    int32_t kept = t->inv->options->system ? 1 : 0;
     while (t->n > kept) {
         drop_message(t);
     }
 }
 
-int talk_open(talk *t, run *owner, int64_t capacity, const char *document)
+int talk_open(talk *t, invocation *inv, int64_t capacity, const char *document)
 {
-    const options *o = owner->options;
-    *t = (talk){.run = owner, .capacity = capacity, .chat_template = (lariat_template)o->chat_template};
-    if (t->chat_template == LARIAT_TEMPLATE_AUTO && lariat_chat_template(owner->tokenizer, &t->chat_template) != LARIAT_OK) {
+    const options *o = inv->options;
+    *t = (talk){.inv = inv, .capacity = capacity, .chat_template = (lariat_template)o->chat_template};
+    if (t->chat_template == LARIAT_TEMPLATE_AUTO && lariat_chat_template(inv->tokenizer, &t->chat_template) != LARIAT_OK) {
         return complain_library();
     }
     t->held = malloc((size_t)capacity * sizeof *t->held);
@@ -59,17 +59,17 @@ int talk_open(talk *t, run *owner, int64_t capacity, const char *document)
             return rc;
         }
     }
-    if (lariat_session_open(owner->engine, capacity, &t->session) != LARIAT_OK) {
+    if (lariat_session_open(inv->engine, capacity, &t->session) != LARIAT_OK) {
         t->session = NULL;
         return complain_library();
     }
-    return reply_open(&t->answer, owner, t->session, capacity, true);
+    return reply_open(&t->answer, inv, t->session, capacity, true);
 }
 
 void talk_close(talk *t)
 {
     if (t->session) {
-        run_note_shards(t->run, t->session);
+        invocation_note_shards(t->inv, t->session);
         lariat_session_close(t->session);
     }
     reply_close(&t->answer);
@@ -85,7 +85,7 @@ void talk_close(talk *t)
 /* Adds the user's message, after the document if it is the first. */
 static int add_user(talk *t, const char *line)
 {
-    bool first = t->n == 0 || (t->n == 1 && t->run->options->system);
+    bool first = t->n == 0 || (t->n == 1 && t->inv->options->system);
     char *content = NULL;
     int n = first && t->document ? asprintf(&content, "%s\n\n%s", t->document, line) : asprintf(&content, "%s", line);
     return n < 0 ? complain_memory("conversation") : add_message(t, "user", content);
@@ -95,7 +95,7 @@ static int add_user(talk *t, const char *line)
 static int encode(talk *t, bool for_answer, int32_t **ids, int64_t *n, int64_t *common)
 {
     *ids = NULL;
-    if (lariat_chat_encode(t->run->tokenizer, t->chat_template, t->messages, t->n, for_answer, ids, n) != LARIAT_OK) {
+    if (lariat_chat_encode(t->inv->tokenizer, t->chat_template, t->messages, t->n, for_answer, ids, n) != LARIAT_OK) {
         *ids = NULL;
         complain_library();
         return EXIT_FAILURE;
@@ -146,9 +146,9 @@ int talk_read_document(talk *t, const char *name)
     rc = rc ? rc : rewind_to(t, common);
     if (rc == 0) {
         lariat_work item = {.session = t->session, .tokens = ids + common, .count = n - common};
-        progress_begin(&t->run->progress, "reading", n - common);
-        rc = run_step(t->run, &item, 1, &cancelled);
-        progress_end(&t->run->progress);
+        progress_begin(&t->inv->progress, "reading", n - common);
+        rc = invocation_step(t->inv, &item, 1, &cancelled);
+        progress_end(&t->inv->progress);
         hold(t, ids + common, n - common);
     }
     lariat_free(ids);
@@ -159,7 +159,7 @@ static int add_answer(talk *t)
 {
     char *content;
     size_t size;
-    if (lariat_decode(t->run->tokenizer, t->answer.ids, t->answer.n, false, &content, &size) != LARIAT_OK) {
+    if (lariat_decode(t->inv->tokenizer, t->answer.ids, t->answer.n, false, &content, &size) != LARIAT_OK) {
         return complain_library();
     }
     char *copy = strdup(content);
@@ -173,10 +173,10 @@ static int answer(talk *t, const int32_t *ids, int64_t n, int64_t common)
     if (rc) {
         return rc;
     }
-    t->run->figures.first_s = 0;
+    t->inv->figures.first_s = 0;
     reply *one = &t->answer;
     reply_begin(one, ids + common, n - common);
-    rc = replies_go_on(t->run, &one, 1);
+    rc = replies_go_on(t->inv, &one, 1);
     rc = rc ? rc : reply_end(one);
     if (rc) {
         return rc;

@@ -6,7 +6,7 @@
 #include "cli/reply.h"
 
 typedef struct talk {
-    run *run;
+    invocation *inv;
     lariat_session *session;
     int64_t capacity;
     lariat_template chat_template;
@@ -19,7 +19,7 @@ typedef struct talk {
 } talk;
 
 /* Opens a session of `capacity` positions on the run's engine. `document` may be NULL. Close it also after a failure. */
-int talk_open(talk *t, run *owner, int64_t capacity, const char *document);
+int talk_open(talk *t, invocation *inv, int64_t capacity, const char *document);
 void talk_close(talk *t);
 
 /* Prefills the document before the first turn. `name` is for messages. */

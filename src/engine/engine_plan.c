@@ -54,7 +54,7 @@ lariat_status engine_check_options(const lariat_options *o)
     TRY(check_choice("dtype", (int)o->dtype, LARIAT_DTYPE_F32 + 1));
     TRY(check_choice("hops", (int)o->hops, LARIAT_HOPS_HOST + 1));
     TRY(check_choice("layout", (int)o->layout, LARIAT_LAYOUT_SLICES + 1));
-    TRY(check_choice("pass", (int)o->pass, LARIAT_PASS_Q + 1));
+    TRY(check_choice("pass", (int)o->side, LARIAT_SIDE_Q + 1));
     return LARIAT_OK;
 }
 
@@ -168,7 +168,7 @@ static int64_t largest_context(const model *m, const engine_plan *plan)
 /* AUTO can choose it wherever keys are not read in place: pass_q_from tells of full chunks only. */
 static bool queries_may_travel(const engine_plan *e, const lariat_options *o)
 {
-    return e->shown.ranks > 1 && (o->pass == LARIAT_PASS_Q || (o->pass == LARIAT_PASS_AUTO && e->costs.hop_bytes_per_s > 0));
+    return e->shown.ranks > 1 && (o->side == LARIAT_SIDE_Q || (o->side == LARIAT_SIDE_AUTO && e->costs.hop_bytes_per_s > 0));
 }
 
 /* As options name it. */
@@ -235,9 +235,9 @@ static void plan_layouts(const lariat_options *o, int64_t context, engine_plan *
 
     most = most < p->chunk ? most : p->chunk;
     p->slices_up_to = (int32_t)(o->layout == LARIAT_LAYOUT_AUTO ? plan_slices_up_to(&out->costs, most) : most);
-    p->pass = o->pass;
-    p->pass_q_from = o->pass == LARIAT_PASS_Q    ? 0
-                     : o->pass == LARIAT_PASS_KV ? -1
+    p->side = o->side;
+    p->pass_q_from = o->side == LARIAT_SIDE_Q    ? 0
+                     : o->side == LARIAT_SIDE_KV ? -1
                                                  : plan_q_from(&out->costs, p->chunk, context);
 }
 

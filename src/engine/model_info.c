@@ -1,5 +1,5 @@
 /* Fills the public description of a model.
-   Rests on model/weights.h. See info.h. */
+   Rests on model/weights.h. See model_info.h. */
 #include "engine/model_info.h"
 
 void model_info_fill(const model *m, lariat_model_info *out)

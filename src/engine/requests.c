@@ -98,8 +98,8 @@ lariat_status requests_check(const lariat_engine *e, const lariat_work work[], i
 
 static pass_side side_of(const lariat_engine *e, const pass *p)
 {
-    if (e->plan.shown.pass != LARIAT_PASS_AUTO) {
-        return e->plan.shown.pass == LARIAT_PASS_Q && e->plan.setup.pass_q ? PASS_Q : PASS_KV;
+    if (e->plan.shown.side != LARIAT_SIDE_AUTO) {
+        return e->plan.shown.side == LARIAT_SIDE_Q && e->plan.setup.pass_q ? PASS_Q : PASS_KV;
     }
     return plan_side(&e->plan.costs, p->parts, p->n_parts);
 }

@@ -29,7 +29,7 @@ int main(int argc, char **argv)
     int64_t count = atol(argv[4]);
     int32_t *tokens = calloc((size_t)count, sizeof *tokens);
     lariat_options o = {.device = LARIAT_DEVICE_CPU, .ranks = ranks, .threads = ranks, .chunk = CHUNK, .context = count,
-                        .layout = LARIAT_LAYOUT_TOKENS, .pass = strcmp(argv[3], "q") == 0 ? LARIAT_PASS_Q : LARIAT_PASS_KV};
+                        .layout = LARIAT_LAYOUT_TOKENS, .side = strcmp(argv[3], "q") == 0 ? LARIAT_SIDE_Q : LARIAT_SIDE_KV};
     lariat_work item = {.tokens = tokens, .count = count, .n_logits = count}; /* so that all rows go through the last layer */
     if (!tokens) {
         return EXIT_FAILURE;

@@ -28,7 +28,7 @@ static void check(const char *name, lariat_options o, int64_t longest)
     double error = reference_run(&r, o, longest, true);
     if (!(error <= BOUND_F32)) {
         fail_msg("%s, %d ranks, chunk %d, layout %d, pass %d, hops %d: %.2e of the deviation, bound %.0e", name, o.ranks, o.chunk,
-                 o.layout, o.pass, o.hops, error, BOUND_F32);
+                 o.layout, o.side, o.hops, error, BOUND_F32);
     }
     reference_close(&r);
 }
@@ -54,7 +54,7 @@ static void both_layouts_and_both_sides_agree_with_the_oracle(void **state)
             check(reference_names[m], (lariat_options){.ranks = rings[i], .chunk = 61, .layout = LARIAT_LAYOUT_TOKENS}, 1024);
             check(reference_names[m], (lariat_options){.ranks = rings[i], .chunk = 300, .layout = LARIAT_LAYOUT_SLICES}, 1024);
             check(reference_names[m],
-                  (lariat_options){.ranks = rings[i], .chunk = 100, .layout = LARIAT_LAYOUT_TOKENS, .pass = LARIAT_PASS_Q}, 1024);
+                  (lariat_options){.ranks = rings[i], .chunk = 100, .layout = LARIAT_LAYOUT_TOKENS, .side = LARIAT_SIDE_Q}, 1024);
         }
     }
 }
@@ -66,7 +66,7 @@ static void hops_through_the_host_agree_with_the_oracle(void **state)
         for (int i = 1; i < RINGS; i++) {
             check(reference_names[m], (lariat_options){.ranks = rings[i], .chunk = 100, .hops = LARIAT_HOPS_HOST}, 1024);
             check(reference_names[m], (lariat_options){.ranks = rings[i], .chunk = 100, .hops = LARIAT_HOPS_HOST,
-                                                       .layout = LARIAT_LAYOUT_TOKENS, .pass = LARIAT_PASS_Q}, 257);
+                                                       .layout = LARIAT_LAYOUT_TOKENS, .side = LARIAT_SIDE_Q}, 257);
         }
     }
 }

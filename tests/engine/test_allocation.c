@@ -158,7 +158,7 @@ static void no_step_takes_memory(void **state)
     for (int32_t ranks = 1; ranks <= 5; ranks += 2) {
         for (int layout = 0; layout < 3; layout++) {
             check(path, (lariat_options){.ranks = ranks, .chunk = 100, .layout = (lariat_layout)layout});
-            check(path, (lariat_options){.ranks = ranks, .chunk = 7, .layout = (lariat_layout)layout, .pass = LARIAT_PASS_Q});
+            check(path, (lariat_options){.ranks = ranks, .chunk = 7, .layout = (lariat_layout)layout, .side = LARIAT_SIDE_Q});
         }
     }
     free(path);

@@ -24,7 +24,7 @@ static void check_f32(const char *name, lariat_options o)
     double error = reference_run(&r, o, LONGEST, true);
     if (!(error <= BOUND_F32)) {
         fail_msg("%s, %d ranks, chunk %d, layout %d, pass %d: %.2e of the deviation, bound %.0e", name, o.ranks, o.chunk,
-                 o.layout, o.pass, error, BOUND_F32);
+                 o.layout, o.side, error, BOUND_F32);
     }
     reference_close(&r);
 }
@@ -72,7 +72,7 @@ static void queries_that_travel_agree_with_the_oracle(void **state)
     for (size_t m = 0; m < REFERENCE_MODELS; m++) {
         for (int32_t ranks = 1; ranks <= 8; ranks = next_ring(ranks)) {
             check_f32(reference_names[m],
-                      (lariat_options){.ranks = ranks, .chunk = 100, .pass = LARIAT_PASS_Q, .layout = LARIAT_LAYOUT_TOKENS});
+                      (lariat_options){.ranks = ranks, .chunk = 100, .side = LARIAT_SIDE_Q, .layout = LARIAT_LAYOUT_TOKENS});
         }
     }
 }
@@ -81,7 +81,7 @@ static void more_ranks_than_tokens_heads_and_cores_agree_with_the_oracle(void **
 {
     (void)state;
     check_f32("mqa-bias-headdim-fp32", (lariat_options){.ranks = TEST_QUICK ? 13 : 64});
-    check_f32("mha-bf16", (lariat_options){.ranks = 13, .layout = LARIAT_LAYOUT_TOKENS, .pass = LARIAT_PASS_Q});
+    check_f32("mha-bf16", (lariat_options){.ranks = 13, .layout = LARIAT_LAYOUT_TOKENS, .side = LARIAT_SIDE_Q});
 }
 
 /* 16-bit caches round keys and values once, when they are stored: the error is that of one rank, whatever the ring. */

@@ -77,7 +77,7 @@ static double apart(const float *a, const float *b, int64_t n)
 static lariat_options random_ring(void)
 {
     return (lariat_options){.ranks = 1 + rand() % 8, .threads = 8, .chunk = 1 + rand() % 150, .kv = LARIAT_KV_F32,
-                            .layout = (lariat_layout)(rand() % 3), .pass = (lariat_pass)(rand() % 3)};
+                            .layout = (lariat_layout)(rand() % 3), .side = (lariat_side)(rand() % 3)};
 }
 
 static void a_ring_of_any_size_agrees_with_a_ring_of_one(void **state)
@@ -103,7 +103,7 @@ static void a_ring_of_any_size_agrees_with_a_ring_of_one(void **state)
         double error = apart(one, many, lariat_engine_model(single)->vocab);
         if (!(error <= BOUND_F32)) {
             fail_msg("%s: %lld tokens in pieces of %lld, %d ranks, chunk %d, layout %d, pass %d: %.1e", names[model],
-                     (long long)n, (long long)piece, o.ranks, o.chunk, o.layout, o.pass, error);
+                     (long long)n, (long long)piece, o.ranks, o.chunk, o.layout, o.side, error);
         }
         lariat_session_close(a);
         lariat_session_close(b);

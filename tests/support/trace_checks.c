@@ -34,7 +34,7 @@ static lariat_engine *open_ring(lariat_options where, int32_t ranks, way w)
     o.chunk = CHUNK;
     o.context = TOKENS + DECODED;
     o.layout = w == SLICES ? LARIAT_LAYOUT_SLICES : LARIAT_LAYOUT_TOKENS;
-    o.pass = w == QUERIES ? LARIAT_PASS_Q : LARIAT_PASS_KV;
+    o.side = w == QUERIES ? LARIAT_SIDE_Q : LARIAT_SIDE_KV;
     lariat_engine *e = open_or_fail(path, o);
     free(path);
     return e;

@@ -16,7 +16,7 @@
 #include "cli/message.h"
 #include "cli/output.h"
 #include "cli/plan_text.h"
-#include "cli/run.h"
+#include "cli/invocation.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
 #include "cli/bench/timeline.h"
@@ -114,7 +114,7 @@ static int plan_rows(bench *b)
             plan_describe(&r->plan, "", to);
         }
         if (i == 0) {
-            run_warn_of(&one, &r->plan);
+            invocation_warn_of(&one, &r->plan);
         }
     }
     return 0;

@@ -34,10 +34,10 @@ const char *record_layout(const options *o)
     return names[o->layout];
 }
 
-const char *record_pass(const options *o)
+const char *record_side(const options *o)
 {
-    static const char *const names[] = {[LARIAT_PASS_AUTO] = "auto", [LARIAT_PASS_KV] = "kv", [LARIAT_PASS_Q] = "q"};
-    return names[o->pass];
+    static const char *const names[] = {[LARIAT_SIDE_AUTO] = "auto", [LARIAT_SIDE_KV] = "kv", [LARIAT_SIDE_Q] = "q"};
+    return names[o->side];
 }
 
 /* The numbers of the GPUs that a row runs on: "0,1". */
@@ -63,7 +63,7 @@ json_t *record_identity(const row_list *all, const row *r)
                      fingerprint, "cpu", json_from_text(all->cpu), "host", json_from_text(all->host), "device", device_of(r), "device_name", r->plan.device_name, "cards",
                      r->plan.cards, "devices", cards_of(r, cards, sizeof cards), "through_host", r->plan.through_host, "dtype", name_of(r->plan.dtype), "ranks", r->plan.ranks,
                      "threads", r->plan.threads, "nodes", r->plan.nodes, "chunk", r->plan.chunk, "kv",
-                     name_of(r->plan.kv), "layout", record_layout(o), "pass", record_pass(o), "block", (json_int_t)c->block,
+                     name_of(r->plan.kv), "layout", record_layout(o), "pass", record_side(o), "block", (json_int_t)c->block,
                      "depth", (json_int_t)c->depth, "batch", (json_int_t)c->batch, "n_prompt", (json_int_t)c->n_prompt,
                      "n_gen", (json_int_t)c->n_gen, "cache", c->cached, "warm_up", (json_int_t)o->warm_up);
 }

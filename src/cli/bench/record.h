@@ -20,6 +20,6 @@ json_t *record_known(double value);
 
 /* The values of --layout and --pass. */
 const char *record_layout(const options *o);
-const char *record_pass(const options *o);
+const char *record_side(const options *o);
 
 #endif

@@ -1,7 +1,7 @@
-/* A run: a model opened for a subcommand, and what its steps took.
+/* An invocation of a subcommand: the model that it opened, and what its steps took.
    Rests on lariat.h and text.h. generate, chat, logits, perplexity and bench are written on top of it. */
-#ifndef CLI_RUN_H
-#define CLI_RUN_H
+#ifndef CLI_INVOCATION_H
+#define CLI_INVOCATION_H
 
 #include "cli/input.h"
 #include "cli/options.h"
@@ -18,27 +18,27 @@ typedef struct figures {
     double prefill_flops, decode_weight_bytes;
 } figures;
 
-typedef struct run {
+typedef struct invocation {
     const options *options;
     lariat_tokenizer *tokenizer; /* NULL: the model has none */
-    lariat_engine *engine;       /* NULL until run_open_engine, and after it under --plan */
+    lariat_engine *engine;       /* NULL until invocation_open_engine, and after it under --plan */
     const lariat_model_info *model;
     figures figures;
     lariat_stats seen; /* the engine's counters after the last step */
     double call_began_s;
-    int64_t *shards;   /* [ranks] most slots that a session held on each */
+    int64_t *shards; /* [ranks] most slots that a session held on each */
     progress progress;
-} run;
+} invocation;
 
 /* Opens the tokenizer. A model without one leaves NULL, or is refused where text is `needed`. */
-int run_open_tokenizer(run *r, const options *o, bool needed);
+int invocation_open_tokenizer(invocation *inv, const options *o, bool needed);
 
 /* The context of a run that names none: `at_most` if that is less (0: no bound), otherwise the trained length, or, with a
    warning, what fits into memory. */
-int run_default_context(const options *o, int64_t at_most, int64_t *out);
+int invocation_default_context(const options *o, int64_t at_most, int64_t *out);
 
 /* Warns of what in a plan makes a run slow: too many threads for the CPUs, cards that cannot read one another's memory. */
-void run_warn_of(const options *o, const lariat_plan *plan);
+void invocation_warn_of(const options *o, const lariat_plan *plan);
 
 /* What KV slots a run asks for. */
 typedef struct slot_wish {
@@ -47,24 +47,24 @@ typedef struct slot_wish {
     int64_t longest; /* positions of the longest sequence, for the warning about the trained length; 0: the context */
 } slot_wish;
 
-/* Plans, says so, opens. Under --plan it prints the plan and leaves r->engine NULL: the caller has nothing more to do. */
-int run_open_engine(run *r, slot_wish wanted);
+/* Plans, says so, opens. Under --plan it prints the plan and leaves inv->engine NULL: the caller has nothing more to do. */
+int invocation_open_engine(invocation *inv, slot_wish wanted);
 
 /* Around a call of the library, which Ctrl-C cancels by one of its sessions. The first returns false where Ctrl-C came
    before: the call would go through; its status is LARIAT_CANCELLED then. The second adds times and counters to the figures,
    and returns the exit status; *cancelled is set where Ctrl-C ended the call: what was given out by then stays. */
 typedef enum phase { PREFILL, DECODE } phase;
-bool run_begin_call(run *r, lariat_session *session);
-int run_end_call(run *r, lariat_status status, phase what, int64_t tokens, bool *cancelled);
+bool invocation_begin_call(invocation *inv, lariat_session *session);
+int invocation_end_call(invocation *inv, lariat_status status, phase what, int64_t tokens, bool *cancelled);
 
 /* lariat_step, as prefill. Where it is cancelled no session has moved. */
-int run_step(run *r, const lariat_work work[], int32_t n, bool *cancelled);
+int invocation_step(invocation *inv, const lariat_work work[], int32_t n, bool *cancelled);
 
 /* Remembers the shards of a session that is about to be closed. */
-void run_note_shards(run *r, const lariat_session *session);
+void invocation_note_shards(invocation *inv, const lariat_session *session);
 
 /* Ends with the last line and --stats (where the run came to an engine), and frees all. Returns the exit status: `rc`, unless
    that is 0 and something failed here. */
-int run_close(run *r, int rc);
+int invocation_close(invocation *inv, int rc);
 
 #endif

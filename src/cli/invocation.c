@@ -1,6 +1,6 @@
 /* Opening a model for a subcommand, stepping it with a clock beside, closing it with its figures.
    Rests on lariat.h. Read on in reply.c (generating) and score.c (scoring). */
-#include "cli/run.h"
+#include "cli/invocation.h"
 #include "cli/message.h"
 #include "cli/output.h"
 #include "cli/plan_text.h"
@@ -11,14 +11,14 @@
 
 #include <stdlib.h>
 
-int run_open_tokenizer(run *r, const options *o, bool needed)
+int invocation_open_tokenizer(invocation *inv, const options *o, bool needed)
 {
-    *r = (run){.options = o};
-    lariat_status status = lariat_tokenizer_open(o->model, &r->tokenizer);
+    *inv = (invocation){.options = o};
+    lariat_status status = lariat_tokenizer_open(o->model, &inv->tokenizer);
     if (status == LARIAT_OK) {
         return 0;
     }
-    r->tokenizer = NULL;
+    inv->tokenizer = NULL;
     if (status == LARIAT_UNSUPPORTED && !needed) {
         return 0;
     }
@@ -30,7 +30,7 @@ int run_open_tokenizer(run *r, const options *o, bool needed)
 }
 
 /* The trained length may be more than memory holds; nobody asked for all of it, so what fits will do. */
-int run_default_context(const options *o, int64_t at_most, int64_t *out)
+int invocation_default_context(const options *o, int64_t at_most, int64_t *out)
 {
     lariat_options library = plan_options(o, 0, 1);
     lariat_plan plan;
@@ -54,31 +54,31 @@ static void on_progress(void *user, int64_t done, int64_t total)
     progress_at(user, done);
 }
 
-static int load(run *r, const lariat_options *library)
+static int load(invocation *inv, const lariat_options *library)
 {
     double began = now_s();
-    if (lariat_engine_open(r->options->model, library, &r->engine) != LARIAT_OK) {
-        r->engine = NULL;
+    if (lariat_engine_open(inv->options->model, library, &inv->engine) != LARIAT_OK) {
+        inv->engine = NULL;
         return complain_library();
     }
-    r->figures.load_s = now_s() - began;
-    if (r->options->trace && lariat_trace_start(r->engine, 0) != LARIAT_OK) {
+    inv->figures.load_s = now_s() - began;
+    if (inv->options->trace && lariat_trace_start(inv->engine, 0) != LARIAT_OK) {
         return complain_library();
     }
-    r->model = lariat_engine_model(r->engine);
-    r->shards = calloc((size_t)lariat_engine_plan(r->engine)->ranks, sizeof *r->shards);
-    if (!r->shards) {
+    inv->model = lariat_engine_model(inv->engine);
+    inv->shards = calloc((size_t)lariat_engine_plan(inv->engine)->ranks, sizeof *inv->shards);
+    if (!inv->shards) {
         return complain_memory("figures");
     }
-    r->progress.wanted = terminal_errors() && !r->options->quiet;
-    lariat_engine_on_progress(r->engine, on_progress, &r->progress);
-    signals_hold(true, r->options->command == COMMAND_CHAT);
+    inv->progress.wanted = terminal_errors() && !inv->options->quiet;
+    lariat_engine_on_progress(inv->engine, on_progress, &inv->progress);
+    signals_hold(true, inv->options->command == COMMAND_CHAT);
     return 0;
 }
 
-static void announce(const run *r, const lariat_plan *plan)
+static void announce(const invocation *inv, const lariat_plan *plan)
 {
-    const options *o = r->options;
+    const options *o = inv->options;
     if (o->verbose) {
         plan_describe(plan, "", stderr);
     } else if (terminal_errors() && !o->quiet) {
@@ -109,7 +109,7 @@ static int check_places(const options *o)
     return rc || !o->trace ? rc : check_place(o->trace);
 }
 
-void run_warn_of(const options *o, const lariat_plan *plan)
+void invocation_warn_of(const options *o, const lariat_plan *plan)
 {
     warn_of_threads(o, plan);
     warn_of_hops(o, plan);
@@ -130,15 +130,15 @@ static int tell_plan(const options *o, const lariat_plan *plan)
     return rc || !o->stats ? rc : stats_of_plan(o, plan);
 }
 
-int run_open_engine(run *r, slot_wish wanted)
+int invocation_open_engine(invocation *inv, slot_wish wanted)
 {
-    const options *o = r->options;
+    const options *o = inv->options;
     lariat_options library = plan_options(o, wanted.context, wanted.sessions);
     lariat_plan plan;
     if (lariat_plan_make(o->model, &library, &plan) != LARIAT_OK) {
         return complain_library();
     }
-    run_warn_of(o, &plan);
+    invocation_warn_of(o, &plan);
     int rc = check_places(o);
     if (rc) {
         return rc;
@@ -146,94 +146,94 @@ int run_open_engine(run *r, slot_wish wanted)
     if (o->plan) {
         return tell_plan(o, &plan);
     }
-    announce(r, &plan);
-    rc = load(r, &library);
+    announce(inv, &plan);
+    rc = load(inv, &library);
     if (rc) {
         return rc;
     }
     if (o->verbose) {
-        describe_model(r->model);
+        describe_model(inv->model);
     }
     int64_t longest = wanted.longest ? wanted.longest : plan.context;
-    if (longest > r->model->trained_context) {
+    if (longest > inv->model->trained_context) {
         warn("context: %lld positions are more than the %lld that the model was trained for, expect worse text beyond them or "
              "choose fewer with -c",
-             (long long)longest, (long long)r->model->trained_context);
+             (long long)longest, (long long)inv->model->trained_context);
     }
     return 0;
 }
 
 /* Adds what a call took to the figures. */
-static void note(run *r, phase what, int64_t tokens, double spent)
+static void note(invocation *inv, phase what, int64_t tokens, double spent)
 {
     lariat_stats now;
-    figures *f = &r->figures;
-    lariat_engine_stats(r->engine, &now);
+    figures *f = &inv->figures;
+    lariat_engine_stats(inv->engine, &now);
     if (what == PREFILL) {
         f->prefill_s += spent;
         f->prefill_tokens += tokens;
-        f->prefill_flops += now.flops - r->seen.flops;
+        f->prefill_flops += now.flops - inv->seen.flops;
     } else {
         f->decode_s += spent;
         f->decode_tokens += tokens;
-        f->decode_weight_bytes += now.weight_bytes_read - r->seen.weight_bytes_read;
+        f->decode_weight_bytes += now.weight_bytes_read - inv->seen.weight_bytes_read;
     }
-    r->seen = now;
+    inv->seen = now;
 }
 
-bool run_begin_call(run *r, lariat_session *session)
+bool invocation_begin_call(invocation *inv, lariat_session *session)
 {
     signals_cancel(session);
-    r->call_began_s = now_s();
+    inv->call_began_s = now_s();
     return !signals_interrupted();
 }
 
-int run_end_call(run *r, lariat_status status, phase what, int64_t tokens, bool *cancelled)
+int invocation_end_call(invocation *inv, lariat_status status, phase what, int64_t tokens, bool *cancelled)
 {
     signals_cancel(NULL);
     *cancelled = status == LARIAT_CANCELLED;
     if (status != LARIAT_OK) {
-        progress_end(&r->progress);
+        progress_end(&inv->progress);
     }
     if (tokens && (status == LARIAT_OK || (*cancelled && what == DECODE))) {
-        note(r, what, tokens, now_s() - r->call_began_s);
+        note(inv, what, tokens, now_s() - inv->call_began_s);
     }
     return status == LARIAT_OK || *cancelled ? 0 : complain_library();
 }
 
-int run_step(run *r, const lariat_work work[], int32_t n, bool *cancelled)
+int invocation_step(invocation *inv, const lariat_work work[], int32_t n, bool *cancelled)
 {
     int64_t tokens = 0;
     for (int32_t i = 0; i < n; i++) {
         tokens += work[i].count;
     }
-    lariat_status status = run_begin_call(r, work[0].session) ? lariat_step(r->engine, work, n) : LARIAT_CANCELLED;
-    return run_end_call(r, status, PREFILL, tokens, cancelled);
+    lariat_status status = invocation_begin_call(inv, work[0].session) ? lariat_step(inv->engine, work, n) : LARIAT_CANCELLED;
+    return invocation_end_call(inv, status, PREFILL, tokens, cancelled);
 }
 
-void run_note_shards(run *r, const lariat_session *session)
+void invocation_note_shards(invocation *inv, const lariat_session *session)
 {
-    int32_t ranks = lariat_engine_plan(r->engine)->ranks;
+    int32_t ranks = lariat_engine_plan(inv->engine)->ranks;
     for (int32_t i = 0; i < ranks; i++) {
         int64_t held = lariat_session_shard(session, i);
-        r->shards[i] = held > r->shards[i] ? held : r->shards[i];
+        inv->shards[i] = held > inv->shards[i] ? held : inv->shards[i];
     }
 }
 
-int run_close(run *r, int rc)
+int invocation_close(invocation *inv, int rc)
 {
-    progress_end(&r->progress);
-    if (r->engine && r->shards && (rc == 0 || rc == EXIT_INTERRUPTED)) {
-        lariat_trace_stop(r->engine);
-        int written = stats_finish(r), traced = r->options->trace ? trace_write(r->engine, r->options->trace) : 0;
+    progress_end(&inv->progress);
+    if (inv->engine && inv->shards && (rc == 0 || rc == EXIT_INTERRUPTED)) {
+        lariat_trace_stop(inv->engine);
+        int written = stats_finish(inv), traced = inv->options->trace ? trace_write(inv->engine, inv->options->trace) : 0;
         rc = rc ? rc : written ? written : traced;
     }
     signals_hold(false, false);
-    if (lariat_engine_close(r->engine) != LARIAT_OK) {
+    if (lariat_engine_close(inv->engine) != LARIAT_OK) {
         rc = rc ? rc : complain_library();
     }
-    lariat_tokenizer_close(r->tokenizer);
-    free(r->shards);
-    *r = (run){0};
+    lariat_tokenizer_close(inv->tokenizer);
+    free(inv->shards);
+    *inv = (invocation){0};
     return rc;
 }
