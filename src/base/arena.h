@@ -1,7 +1,6 @@
 /* Memory whose size is known before it is used: one block, handed out in aligned pieces, freed at once.
    Rests on mmap, so that untouched pages cost nothing and large blocks come as huge pages where the system has them. */
-#ifndef BASE_ARENA_H
-#define BASE_ARENA_H
+#pragma once
 
 #include "base/fail.h"
 
@@ -36,5 +35,3 @@ size_t bytes_of(int64_t a, int64_t b, size_t c);
 
 /* What n pieces use up together, or SIZE_MAX where one of them is that or it overflows. */
 size_t arena_sum(const size_t pieces[], size_t n);
-
-#endif

@@ -1,7 +1,6 @@
 /* The mounted control groups of this process, versions 1 and 2.
    Rests on /proc/self/mountinfo and /proc/self/cgroup. cpus.c and memory.c read the groups' limits. */
-#ifndef BASE_CGROUP_H
-#define BASE_CGROUP_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,5 +14,3 @@ void cgroup_each(const char *root, const char *controller, cgroup_fn fn, void *u
 
 /* The number at the beginning of a group's file; -1: "max", or no such file. */
 int64_t cgroup_number(const char *folder, const char *file);
-
-#endif

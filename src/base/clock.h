@@ -1,8 +1,5 @@
 /* Monotonic time. */
-#ifndef BASE_CLOCK_H
-#define BASE_CLOCK_H
+#pragma once
 
 /* Seconds since an arbitrary fixed point. */
 double clock_now(void);
-
-#endif

@@ -1,8 +1,7 @@
 /* The CPUs that this process may use: their cores, NUMA nodes and speed classes, the control groups' quota; and the
    placement of the ranks' threads.
    Rests on /proc, /sys and cgroup.h. */
-#ifndef BASE_CPUS_H
-#define BASE_CPUS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -70,5 +69,3 @@ bool cpus_of_place(const cpus *c, int32_t node, int32_t threads, cpu_set *out);
 /* Binds the calling thread and those that it starts from now on; *before: the previous set. False: the system refused,
    nothing has changed. */
 bool cpus_enter(const cpu_set *set, cpu_set *before);
-
-#endif

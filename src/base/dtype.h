@@ -1,8 +1,7 @@
 /* Element types and block layouts of stored tensors.
    Rests on nothing. The blocks are GGUF's (ggml's "quants" as its specification names them); formulas in dtype.c's table
    and in device/cpu/unpack_scalar.c, which is their definition here. */
-#ifndef BASE_DTYPE_H
-#define BASE_DTYPE_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -71,5 +70,3 @@ typedef struct matrix {
     size_t row_bytes; /* from one row to the next */
     uint64_t seed;    /* of a random model's matrix: generates its values */
 } matrix;
-
-#endif

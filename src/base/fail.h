@@ -1,7 +1,6 @@
 /* Errors are values: a function that can fail returns lariat_status and stores the reason for its thread.
    Rests on include/lariat/status.h. Nothing below cli/ prints. */
-#ifndef BASE_FAIL_H
-#define BASE_FAIL_H
+#pragma once
 
 #include "lariat/status.h"
 
@@ -38,5 +37,3 @@ static inline lariat_status failed_with(lariat_status code)
             return try_status_;                    \
         }                                          \
     } while (0)
-
-#endif

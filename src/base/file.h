@@ -1,7 +1,6 @@
 /* Mapped files, and helpers for paths.
    Rests on mmap, and on the pool of threads for copying. */
-#ifndef BASE_FILE_H
-#define BASE_FILE_H
+#pragma once
 
 #include "base/fail.h"
 
@@ -32,5 +31,3 @@ char *path_join(const char *folder, const char *name);
 
 /* The folder of the path's file, "." for a bare name; allocated; NULL without memory. */
 char *path_folder(const char *path);
-
-#endif

@@ -1,8 +1,7 @@
 /* Reading JSON with jansson: strict UTF-8, no duplicate keys, bounded size; typed access with messages that name file and
    field.
    Rests on jansson. */
-#ifndef BASE_JSON_H
-#define BASE_JSON_H
+#pragma once
 
 #include "base/fail.h"
 
@@ -24,5 +23,3 @@ lariat_status json_int(const json_t *o, const char *path, const char *field, boo
 lariat_status json_number(const json_t *o, const char *path, const char *field, bool required, double *out);
 lariat_status json_flag(const json_t *o, const char *path, const char *field, bool required, bool *out);
 lariat_status json_text(const json_t *o, const char *path, const char *field, bool required, const char **out);
-
-#endif

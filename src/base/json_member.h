@@ -4,8 +4,7 @@
    whole document, except that duplicate keys of the member are both passed on, and a member whose name is written with
    escapes is refused. Line numbers in messages do not count the member's lines; a message about a value has its index and no
    line. */
-#ifndef BASE_JSON_MEMBER_H
-#define BASE_JSON_MEMBER_H
+#pragma once
 
 #include "base/json.h"
 
@@ -22,5 +21,3 @@ json_t *json_load_around(const char *data, size_t size, const char *name, size_t
    begin with `open`, '[' or '{'. Stops when `one` fails. `path` is for messages. The document must still be in memory. */
 typedef lariat_status (*json_value_fn)(void *user, const char *key, const json_t *value);
 lariat_status json_each(const char *path, const json_member *m, char open, json_value_fn one, void *user);
-
-#endif

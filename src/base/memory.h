@@ -1,6 +1,5 @@
 /* Memory that this process may still use. */
-#ifndef BASE_MEMORY_H
-#define BASE_MEMORY_H
+#pragma once
 
 #include <stdint.h>
 
@@ -8,5 +7,3 @@
 int64_t memory_available(void);
 /* The same with /proc and /sys in the folder `root`. */
 int64_t memory_available_in(const char *root);
-
-#endif

@@ -1,7 +1,6 @@
 /* Comparing strings.
    Rests on nothing. */
-#ifndef BASE_STRINGS_H
-#define BASE_STRINGS_H
+#pragma once
 
 #include <stdbool.h>
 #include <string.h>
@@ -18,5 +17,3 @@ static inline bool text_is(const char *text, size_t size, const char *wanted)
 {
     return size == strlen(wanted) && memcmp(text, wanted, size) == 0;
 }
-
-#endif

@@ -2,8 +2,7 @@
    Rests on the Linux futex. A piece is claimed when a thread is free for it, so that a thread which the system took away
    is waited for with one piece at most; a waiter spins a bounded time, then sleeps, so that it does not burn the very core
    that the other thread needs. */
-#ifndef BASE_THREADS_H
-#define BASE_THREADS_H
+#pragma once
 
 #include "base/fail.h"
 
@@ -47,5 +46,3 @@ bool epoch_wait_unless(epoch *e, uint32_t value, const _Atomic bool *stop);
 /* Starts a thread that takes no signals but those it brings on itself, so that a handler runs in a thread of the program's own.
    Returns an errno value. */
 int thread_start(pthread_t *thread, void *(*fn)(void *), void *arg);
-
-#endif

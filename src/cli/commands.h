@@ -1,7 +1,6 @@
 /* The subcommands; each returns the exit status.
    Rests on options.h. command_NAME is in NAME.c. */
-#ifndef CLI_COMMANDS_H
-#define CLI_COMMANDS_H
+#pragma once
 
 #include "cli/options.h"
 
@@ -13,5 +12,3 @@ int command_tokenize(const options *o);
 int command_inspect(const options *o);
 int command_bench(const options *o);
 int command_help(const options *o);
-
-#endif

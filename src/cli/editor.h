@@ -1,7 +1,6 @@
 /* Reading the lines of a chat: with editing and history at a terminal, plainly from a pipe.
    Rests on libedit. */
-#ifndef CLI_EDITOR_H
-#define CLI_EDITOR_H
+#pragma once
 
 #include <stdbool.h>
 
@@ -19,5 +18,3 @@ typedef enum line_end { LINE_READ, LINE_LAST, LINE_INTERRUPTED, LINE_FAILED } li
 /* The next line without its newline, added to the history; owned by the editor, valid until the next call. LINE_LAST: end of
    input. LINE_INTERRUPTED: Ctrl-C, the typed text is discarded. LINE_FAILED: a read error, already reported. */
 line_end editor_read(editor *e, const char **line);
-
-#endif

@@ -1,7 +1,6 @@
 /* The option table as text: --help (help.c), the manual page (manual.c), shell completions (completion.c).
    Rests on options.h. */
-#ifndef CLI_HELP_H
-#define CLI_HELP_H
+#pragma once
 
 #include "cli/options.h"
 
@@ -13,5 +12,3 @@ int help_print(command c);
 void manual_print(FILE *to);
 /* "bash", "zsh" or "fish"; false: an unknown shell. */
 bool completion_print(const char *shell, FILE *to);
-
-#endif

@@ -1,7 +1,6 @@
 /* The inputs of a run: texts, token ids, lines.
    Rests on stdio and text.h. */
-#ifndef CLI_INPUT_H
-#define CLI_INPUT_H
+#pragma once
 
 #include "cli/options.h"
 #include "lariat/text.h"
@@ -54,5 +53,3 @@ size_t bom_size(const char *data, size_t size);
 int check_text(const char *input, const char *data, size_t size);
 /* Is `data` blank? */
 bool is_blank(const char *data, size_t size);
-
-#endif

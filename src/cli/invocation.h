@@ -1,7 +1,6 @@
 /* An invocation of a subcommand: the model that it opened, and what its steps took.
    Rests on lariat.h and text.h. generate, chat, logits, perplexity and bench are written on top of it. */
-#ifndef CLI_INVOCATION_H
-#define CLI_INVOCATION_H
+#pragma once
 
 #include "cli/input.h"
 #include "cli/options.h"
@@ -66,5 +65,3 @@ void invocation_note_shards(invocation *inv, const lariat_session *session);
 /* Ends with the last line and --stats (where the run came to an engine), and frees all. Returns the exit status: `rc`, unless
    that is 0 and something failed here. */
 int invocation_close(invocation *inv, int rc);
-
-#endif

@@ -1,7 +1,6 @@
 /* Arbitrary bytes as JSON strings, which must be UTF-8.
    Rests on jansson. */
-#ifndef CLI_JSON_TEXT_H
-#define CLI_JSON_TEXT_H
+#pragma once
 
 #include <jansson.h>
 #include <stddef.h>
@@ -10,5 +9,3 @@
 json_t *json_from_bytes(const char *data, size_t size);
 /* The same of a terminated string; JSON null for NULL. */
 json_t *json_from_text(const char *data);
-
-#endif

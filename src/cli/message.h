@@ -1,7 +1,6 @@
 /* Messages on standard error: one line "lariat: what: why, and what to do".
    Rests on status.h. All errors of the program go through here. */
-#ifndef CLI_MESSAGE_H
-#define CLI_MESSAGE_H
+#pragma once
 
 /* Each prints one line and returns its exit status: 1, or 2 for an error of the command line. Control characters are shown
    as '?'. */
@@ -14,5 +13,3 @@ int complain_memory(const char *what);
 
 /* A warning; the run continues. */
 void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-#endif

@@ -1,8 +1,7 @@
 /* The command line: one table of options generates parsing, --help, environment names, the manual page and shell completion.
    Rests on nothing. The table is in options.c; parse.c and combinations.c read a command line, help.c, manual.c and
    completion.c describe it. */
-#ifndef CLI_OPTIONS_H
-#define CLI_OPTIONS_H
+#pragma once
 
 #include "lariat/lariat.h"
 
@@ -138,5 +137,3 @@ int options_parse(int argc, char **argv, options *out);
 
 /* The subcommand of that name; COMMAND_COUNT: none. */
 command command_from_name(const char *name);
-
-#endif

@@ -1,7 +1,6 @@
 /* Standard output, which carries results only: every write is checked.
    Rests on stdio. */
-#ifndef CLI_OUTPUT_H
-#define CLI_OUTPUT_H
+#pragma once
 
 #include <stddef.h>
 
@@ -31,5 +30,3 @@ int new_file_close(new_file *f);
 
 /* Writes a file of one text in the same way. */
 int write_file(const char *path, const char *text);
-
-#endif

@@ -1,7 +1,6 @@
 /* A plan as text and JSON.
    Rests on lariat.h. */
-#ifndef CLI_PLAN_TEXT_H
-#define CLI_PLAN_TEXT_H
+#pragma once
 
 #include "cli/options.h"
 #include "lariat/lariat.h"
@@ -20,5 +19,3 @@ json_t *plan_json(const lariat_plan *plan);
 
 /* "98.4 MB", in the buffer. */
 const char *bytes_text(int64_t bytes, char buffer[static 24]);
-
-#endif

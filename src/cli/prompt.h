@@ -1,7 +1,6 @@
 /* The prompt of generate and of each line of a batch.
    Rests on invocation.h. */
-#ifndef CLI_PROMPT_H
-#define CLI_PROMPT_H
+#pragma once
 
 #include "cli/invocation.h"
 
@@ -11,5 +10,3 @@ int prompt_tokens(const invocation *inv, const char *data, size_t size, token_li
 /* The context for a prompt of `prompt` tokens: -c, or prompt plus -n, or the default. Refuses a prompt that is empty or
    longer; `input` names it in the message. */
 int prompt_context(const options *o, const char *input, int64_t prompt, int64_t *out);
-
-#endif

@@ -1,7 +1,6 @@
 /* One sequence being continued: its prompt goes in, then a token at a time comes out. generate runs one reply, a batch several
    at once, chat one after the other. Rests on invocation.h and the tokenizer's stream. */
-#ifndef CLI_REPLY_H
-#define CLI_REPLY_H
+#pragma once
 
 #include "cli/invocation.h"
 
@@ -49,5 +48,3 @@ int reply_end(reply *r);
 const char *stop_name(stop_reason why);
 /* Says on standard error that the context is full, if that was the reason. */
 void reply_explain(const reply *r);
-
-#endif

@@ -1,7 +1,6 @@
 /* Scoring given tokens: logits in pieces of bounded size, and the loss of each next token.
    Rests on invocation.h. logits and perplexity use it. */
-#ifndef CLI_SCORE_H
-#define CLI_SCORE_H
+#pragma once
 
 #include "cli/invocation.h"
 
@@ -22,5 +21,3 @@ int score_tokens(invocation *inv, lariat_session *session, const int32_t *ids, i
 double score_mean(const score *s);
 /* Standard error of the mean. */
 double score_error(const score *s);
-
-#endif

@@ -1,7 +1,6 @@
 /* Signal handling: Ctrl-C, SIGTERM, a closed pipe, a mapped file that shrinks.
    Rests on lariat.h. */
-#ifndef CLI_SIGNALS_H
-#define CLI_SIGNALS_H
+#pragma once
 
 #include "lariat/lariat.h"
 
@@ -25,5 +24,3 @@ bool signals_terminated(void);
 /* Does the signal end the run? Ctrl-C in a chat stops an answer only. */
 bool signals_end_run(void);
 void signals_forget(void);
-
-#endif

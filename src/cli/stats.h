@@ -1,7 +1,6 @@
 /* The figures of a run: its last line, and --stats.
    Rests on invocation.h and bench/ceilings.h. */
-#ifndef CLI_STATS_H
-#define CLI_STATS_H
+#pragma once
 
 #include "cli/invocation.h"
 
@@ -11,5 +10,3 @@ void stats_print(const invocation *inv);
 int stats_finish(const invocation *inv);
 /* Writes the file of --stats under --plan: the model and the plan. */
 int stats_of_plan(const options *o, const lariat_plan *plan);
-
-#endif

@@ -1,7 +1,6 @@
 /* A table of results on standard output, as Markdown, CSV, a JSON list or JSON lines, written row by row.
    Rests on output.h and jansson. */
-#ifndef CLI_TABLE_H
-#define CLI_TABLE_H
+#pragma once
 
 #include "cli/options.h"
 
@@ -28,5 +27,3 @@ int table_end(const table *t);
 
 /* Writes text within a line; characters that would end a table cell are replaced. */
 int table_text(const char *text);
-
-#endif

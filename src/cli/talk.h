@@ -1,7 +1,6 @@
 /* A conversation with a model: its messages, and the ids that the session holds already.
    Rests on reply.h and on the chat templates of text.h. */
-#ifndef CLI_TALK_H
-#define CLI_TALK_H
+#pragma once
 
 #include "cli/reply.h"
 
@@ -31,5 +30,3 @@ int talk_turn(talk *t, const char *line, bool goes_on);
 
 /* Keeps only the system message and the document. */
 void talk_reset(talk *t);
-
-#endif

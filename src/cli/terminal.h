@@ -1,7 +1,6 @@
 /* Terminal output on standard error: colours, and a progress line that is overwritten.
    Rests on stdio. Neither appears where standard error is not a terminal. */
-#ifndef CLI_TERMINAL_H
-#define CLI_TERMINAL_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,5 +28,3 @@ void progress_begin(progress *p, const char *verb, int64_t total);
 void progress_at(progress *p, int64_t done);
 /* Removes the line. Call it before other output. */
 void progress_end(progress *p);
-
-#endif

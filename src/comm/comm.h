@@ -15,8 +15,7 @@
    before comm_offer or comm_all_gather has been done when others read the result, and what is queued after comm_take or
    comm_all_gather finds the data there. The host waits for other ranks' hosts at most, never for a device, and a failure ends
    every wait. */
-#ifndef COMM_COMM_H
-#define COMM_COMM_H
+#pragma once
 
 #include "trace/spans.h"
 #include "device/device.h"
@@ -216,5 +215,3 @@ static inline size_t comm_gather_bytes(const comm_gather *g, int n_ranks)
 {
     return g->rows > 0 ? (size_t)(g->rows - 1) * g->stride + g->begin[n_ranks] : 0;
 }
-
-#endif

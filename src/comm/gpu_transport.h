@@ -1,7 +1,6 @@
 /* The transport between GPUs, as the program sees it: it lies in the CUDA module.
    Rests on device/gpu.h, which opens the module. Read on in cuda/card_transport.c. */
-#ifndef COMM_GPU_TRANSPORT_H
-#define COMM_GPU_TRANSPORT_H
+#pragma once
 
 #include "comm/comm.h"
 
@@ -24,5 +23,3 @@ typedef struct comm_gpu {
 
 /* Opens the module where it is not open yet. */
 lariat_status comm_gpu_find(const comm_gpu **out);
-
-#endif

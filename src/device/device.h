@@ -8,8 +8,7 @@
    streams calls return when the work is queued, in order; on the CPU when it is done. Queued work reports its failure in
    finish(). All memory is allocated when the engine opens, except CUDA's graphs and cublasLt's descriptors, which are
    allocated on first use and not planned. */
-#ifndef DEVICE_DEVICE_H
-#define DEVICE_DEVICE_H
+#pragma once
 
 #include "base/arena.h"
 #include "base/dtype.h"
@@ -244,5 +243,3 @@ carry carry_from(const carry *c, const attention_shape *s, int64_t row);
 bool attention_stretch(const attention_item items[], int n_items, int *i, int64_t *row, int64_t *count);
 /* The carry in such a block: O, then m, then l. */
 carry carry_at(void *block, const attention_shape *s, int64_t rows);
-
-#endif

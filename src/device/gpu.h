@@ -1,7 +1,6 @@
 /* Opening the CUDA module: a shared library that is loaded only when a GPU is used.
    Rests on dlopen. device/cuda/runtime/module.h declares its table; comm/gpu_transport.h finds the transport in it. */
-#ifndef DEVICE_GPU_H
-#define DEVICE_GPU_H
+#pragma once
 
 #include "device/cuda/runtime/module.h"
 
@@ -14,5 +13,3 @@ bool gpu_usable(void);
 
 /* An object that the module exports by name. */
 lariat_status gpu_symbol(const char *name, const void **out);
-
-#endif

@@ -4,8 +4,7 @@
 
    Weights are integers: their sums are exact in any order, so every device chooses the same token from the same logits. A
    weight is computed by three fp32 operations, which IEEE 754 defines exactly, and integer arithmetic. */
-#ifndef DEVICE_SAMPLING_H
-#define DEVICE_SAMPLING_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -110,5 +109,3 @@ SAMPLING_FN uint64_t sampling_share(double share, uint64_t sum)
 
     return part < sum ? part : sum; /* the product may have been rounded up */
 }
-
-#endif

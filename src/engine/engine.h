@@ -16,8 +16,7 @@
    Taking an entry back gives its session the length and its sampler the number that they had before the pass. Slots need no
    wait: passes are carried out in the order of their plans, so that what a pass writes into slots that were taken back is
    overwritten by the next pass to which they are given. */
-#ifndef ENGINE_ENGINE_H
-#define ENGINE_ENGINE_H
+#pragma once
 
 #include "device/device.h"
 #include "engine/ranks.h"
@@ -170,5 +169,3 @@ sample_setting sampler_next(lariat_sampler *s);
 void sampler_take_back(lariat_sampler *s, int32_t n);
 /* No token could be chosen. */
 lariat_status sample_failed(void);
-
-#endif

@@ -1,12 +1,9 @@
 /* What a model is, in the words of the public interface.
    Rests on model/weights.h. Used by the engine and by inspect.c. */
-#ifndef ENGINE_MODEL_INFO_H
-#define ENGINE_MODEL_INFO_H
+#pragma once
 
 #include "lariat/lariat.h"
 #include "model/weights.h"
 
 /* The strings of *out belong to the model. */
 void model_info_fill(const model *m, lariat_model_info *out);
-
-#endif

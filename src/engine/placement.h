@@ -1,8 +1,7 @@
 /* The devices that a ring is laid on: the CPUs of this process, or GPUs. The one place of the engine that knows kinds of
    devices.
    Rests on device/cpu/cpu.h, device/gpu.h and the transports of comm/. Used by engine_plan.c and ranks.c. */
-#ifndef ENGINE_PLACEMENT_H
-#define ENGINE_PLACEMENT_H
+#pragma once
 
 #include "base/cpus.h"
 #include "comm/gpu_transport.h"
@@ -51,5 +50,3 @@ lariat_status placement_open_device(const placement *m, int32_t n_ranks, int32_t
 lariat_status placement_open_transport(const placement *m, const comm_setup *s, comm_group **out);
 void placement_reset_transport(const placement *m, comm_group *g);
 void placement_close_transport(const placement *m, comm_group *g);
-
-#endif

@@ -5,8 +5,7 @@
    The ring has `ring` ranks, of which this process drives [first, first + n). Rank 0 of a ring of CPUs is the caller's own
    thread: waking another thread and being woken by it would cost 0.1 ms and more a token. On GPUs the caller's thread only
    hands functions out: none of its calls changes its current card. */
-#ifndef ENGINE_RANKS_H
-#define ENGINE_RANKS_H
+#pragma once
 
 #include "base/threads.h"
 #include "engine/placement.h"
@@ -51,5 +50,3 @@ lariat_status ranks_run(local_ranks *all, rank_fn fn, void *arg);
 
 /* Closes the devices and ends the threads. Safe on a zeroed struct. */
 void ranks_close(local_ranks *all);
-
-#endif

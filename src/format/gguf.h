@@ -2,8 +2,7 @@
    Layout: "GGUF", u32 version, u64 n_tensors, u64 n_kv, kv pairs {string key, u32 type, value}, tensor infos {string name,
    u32 n_dims, u64 dims[] (fastest first), u32 type, u64 offset}, padding to general.alignment (32), data.
    Rests on format/tensors.h. */
-#ifndef FORMAT_GGUF_H
-#define FORMAT_GGUF_H
+#pragma once
 
 #include "format/tensors.h"
 
@@ -35,5 +34,3 @@ int64_t gguf_array_size(const gguf_array *a);
 bool gguf_array_string(const gguf_array *a, int64_t i, const char **out, size_t *size);
 bool gguf_array_int(const gguf_array *a, int64_t i, int64_t *out);
 bool gguf_array_float(const gguf_array *a, int64_t i, double *out);
-
-#endif

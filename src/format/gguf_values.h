@@ -1,7 +1,6 @@
 /* The metadata of one GGUF image: a bounds-checked reader, and the key-value pairs.
    Rests on base/. Private to gguf.c (files, tensors) and gguf_values.c (keys and values). */
-#ifndef FORMAT_GGUF_VALUES_H
-#define FORMAT_GGUF_VALUES_H
+#pragma once
 
 #include "format/gguf.h"
 
@@ -66,5 +65,3 @@ struct gguf {
     gguf_values values; /* of the first file */
     tensors tensors;    /* of all files */
 };
-
-#endif

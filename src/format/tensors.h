@@ -1,7 +1,6 @@
 /* A checkpoint as a list of named tensors in mapped memory, for every file format.
    Rests on base/. safetensors.c and gguf.c fill it; model/ binds weights by name. */
-#ifndef FORMAT_TENSORS_H
-#define FORMAT_TENSORS_H
+#pragma once
 
 #include "base/dtype.h"
 #include "base/file.h"
@@ -66,5 +65,3 @@ lariat_status safetensors_create(const char *path, const tensor_spec specs[], in
 lariat_status safetensors_write(safetensors_writer *w, const void *data, size_t bytes);
 lariat_status safetensors_finish(safetensors_writer *w); /* frees w, also on failure */
 void safetensors_discard(safetensors_writer *w);
-
-#endif

@@ -1,8 +1,7 @@
 /* A model's configuration: the checked numbers of its graph.
    Rests on device/device.h (layout of rotary pairs) and base/. config.c reads Hugging Face's config.json, config_gguf.c the
    metadata of a GGUF file, random.c has a table of named shapes. Read on in weights.h. */
-#ifndef MODEL_CONFIG_H
-#define MODEL_CONFIG_H
+#pragma once
 
 #include "base/json.h"
 #include "base/fail.h"
@@ -52,5 +51,3 @@ lariat_status config_from_gguf(const gguf *g, model_config *out);
 
 /* Refuses sizes out of range or inconsistent, and sets attention_scale; config_from_* call it. */
 lariat_status config_check(const char *path, model_config *c);
-
-#endif

@@ -1,7 +1,6 @@
 /* The check of config.json's fields: one that would change the result and is unsupported is refused by name.
    Rests on base/json.h. Read on in config.c, which reads the implemented ones. */
-#ifndef MODEL_CONFIG_FIELDS_H
-#define MODEL_CONFIG_FIELDS_H
+#pragma once
 
 #include "base/json.h"
 #include "base/fail.h"
@@ -17,5 +16,3 @@ bool config_field_is_neutral(const json_t *value, double neutral);
 
 /* Fails with a message that the field's value would change the result. */
 lariat_status config_refuse_field(const char *path, const char *field, const json_t *value);
-
-#endif

@@ -1,7 +1,6 @@
 /* The end of a pass: the rows whose outputs are wanted, to logits or chosen tokens, block by block.
    Rests on transformer.h. Used by transformer.c alone; transformer_memory.c sizes its buffers. */
-#ifndef MODEL_HEAD_H
-#define MODEL_HEAD_H
+#pragma once
 
 #include "model/transformer.h"
 
@@ -20,5 +19,3 @@ lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n);
 /* Copies the logits of the last block to the host, on rank 0 only. More outputs than HEAD_GATHERED are gathered here, in blocks
    of so many. Collective. */
 lariat_status head_deliver(transformer *t, const pass_output out[], int64_t n);
-
-#endif

@@ -5,8 +5,7 @@
    slice of each matrix's rows, and an all-gather brings the slices of all ranks together; since a sum over columns is never
    divided, the result has the same bits for every number of ranks on a device whose sums do not depend on the slice (the
    CPU). */
-#ifndef MODEL_LINEAR_H
-#define MODEL_LINEAR_H
+#pragma once
 
 #include "comm/comm.h"
 #include "device/device.h"
@@ -51,5 +50,3 @@ lariat_status linear_add(const linear_context *c, float *x, const void *h, int64
    working memory of the size of g. */
 lariat_status linear_gated(const linear_context *c, void *g, void *u, const void *x, int64_t n, projection gate, projection up,
                            const void **out);
-
-#endif

@@ -1,7 +1,6 @@
 /* A model's weights as a device has them: where the host has them, or a copy in the device's memory and type.
    Rests on weights.h and device/device.h. The transformer takes what comes from here. */
-#ifndef MODEL_PLACE_H
-#define MODEL_PLACE_H
+#pragma once
 
 #include "device/device.h"
 #include "model/weights.h"
@@ -19,5 +18,3 @@ size_t placed_bytes(const model *m, dtype type);
 /* The model and the device stay the caller's and must live as long. placed_close is safe on a zeroed one. */
 lariat_status placed_open(placed_weights *p, const model *m, device *dev);
 void placed_close(placed_weights *p);
-
-#endif

@@ -1,8 +1,7 @@
 /* Models of a named shape with random weights from a fixed seed, for benchmarks: "random:NAME[:TYPE]".
    Rests on format/tensors.h, base/threads.h. Every word of a tensor is an integer function of the tensor's index in the
    model and the word's index in the tensor: the same bits on every rank and machine. */
-#ifndef MODEL_RANDOM_H
-#define MODEL_RANDOM_H
+#pragma once
 
 #include "base/arena.h"
 #include "format/tensors.h"
@@ -22,5 +21,3 @@ uint64_t random_seed(const tensors *table, const tensor *x);
 
 /* Generates the weights with all CPUs of the process. Norms get no data: they are ones. */
 lariat_status random_fill(const char *path, tensors *table, arena *memory);
-
-#endif

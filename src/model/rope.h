@@ -1,8 +1,7 @@
 /* Rotary frequencies from a configuration's parameters.
    Rests on model/config.h. rope.c repeats Hugging Face's float32 arithmetic step by step: an error of one unit in the last
    place of a frequency is an error of 1e-4 in an angle at some thousand tokens. */
-#ifndef MODEL_ROPE_H
-#define MODEL_ROPE_H
+#pragma once
 
 #include "model/config.h"
 
@@ -24,5 +23,3 @@ rope_parameters rope_parameters_default(double theta);
 
 /* Fills rope_type, rope_factor and inv_freq of *c, whose head_dim and trained_context are set. Refuses unknown types. */
 lariat_status rope_frequencies(const char *path, const rope_parameters *p, model_config *c);
-
-#endif

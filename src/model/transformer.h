@@ -1,8 +1,7 @@
 /* The transformer on one rank: its buffers (transformer_memory.c), and one pass through all layers (transformer.c) and the head
    (head.h).
    Rests on weights.h, linear.h and ring/attention.h; which device the rank has is not its business. */
-#ifndef MODEL_TRANSFORMER_H
-#define MODEL_TRANSFORMER_H
+#pragma once
 
 #include "trace/spans.h"
 #include "model/linear.h"
@@ -96,5 +95,3 @@ void transformer_trace(transformer *t, trace *where);
 /* Takes the tokens of a pass through the model. Collective: all ranks call it with the same input. A device with streams is left with
    a mark behind the pass. */
 lariat_status transformer_pass(transformer *t, const pass_input *in);
-
-#endif

@@ -1,8 +1,7 @@
 /* A model's weights, bound by name to mapped files, or to memory for random models.
    Rests on format/. open.c recognises the kind of model, weights.c binds, fingerprint.c hashes, random.c makes models of a
    named shape. Read on in transformer.c. */
-#ifndef MODEL_WEIGHTS_H
-#define MODEL_WEIGHTS_H
+#pragma once
 
 #include "base/arena.h"
 #include "format/gguf.h"
@@ -62,5 +61,3 @@ size_t weights_float_bytes(const model_config *c);
 lariat_status weights_bind(model *m);
 lariat_status weights_load(model *m);
 uint64_t model_fingerprint(const model *m);
-
-#endif

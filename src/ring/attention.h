@@ -1,7 +1,6 @@
 /* Ring attention: every query against every key that it may see, wherever the key is held (Liu et al. 2023, section 3).
    Rests on cache.h (shards and the plan of a pass), comm/comm.h (hops) and device/device.h (the computing). */
-#ifndef RING_ATTENTION_H
-#define RING_ATTENTION_H
+#pragma once
 
 #include "trace/spans.h"
 #include "comm/comm.h"
@@ -83,5 +82,3 @@ uint64_t ring_replay_class(ring_rank *r, const void *q, int64_t ldq, void *o, in
 /* The log-sum-exp of the scores of the last ring_attend: lse [rows, n_heads], m + ln(l), -inf where no key was seen. For a
    device that shares the host's memory. */
 void ring_lse(const ring_rank *r, float *lse);
-
-#endif

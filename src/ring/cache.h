@@ -6,8 +6,7 @@
    handed out in blocks; a sequence reserves all that it may need when it opens, as few extents as the pool allows. A rank's
    slots of a sequence are filled in the order in which positions come, so they are always sorted by position: rewinding drops
    the tail on every rank, and what was there before a pass is seen whole by every query of the pass. */
-#ifndef RING_CACHE_H
-#define RING_CACHE_H
+#pragma once
 
 #include "device/device.h"
 #include "ring/plan.h"
@@ -110,5 +109,3 @@ void pass_plan(pass *p, pass_layout layout, pass_request requests[], int32_t n, 
 /* Instead of planning: one part of which nothing was held before, by tokens, from n runs that somebody else dealt out, listed
    by rank. A rank's rows and slots follow one another in the order of its runs. `number` stays the caller's. */
 void pass_from_runs(pass *p, const plan_run runs[], int32_t n);
-
-#endif

@@ -4,8 +4,7 @@
    A pass takes tokens of one or several sequences (its parts), flattened. Of each part a rank gets some runs of positions:
    its keys and values go to that rank's shard. By tokens, these runs are also the rows that the rank computes; by slices,
    every rank has the rows of all tokens. */
-#ifndef RING_PLAN_H
-#define RING_PLAN_H
+#pragma once
 
 #include "base/arena.h"
 
@@ -98,5 +97,3 @@ pass_side plan_side(const plan_costs *c, const pass_part parts[], int32_t n);
 
 /* The first prefix from which queries travel in passes of `tokens` of one sequence, up to `most`; -1: never. */
 int64_t plan_q_from(const plan_costs *c, int64_t tokens, int64_t most);
-
-#endif

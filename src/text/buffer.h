@@ -1,7 +1,6 @@
 /* Growing arrays: bytes, ids, and any element type.
    Rests on base/fail.h. */
-#ifndef TEXT_BUFFER_H
-#define TEXT_BUFFER_H
+#pragma once
 
 #include "base/fail.h"
 
@@ -41,5 +40,3 @@ void *grow_array(void *data, int64_t *capacity, int64_t wanted, size_t element);
         }                                                                             \
         (list) = grown_;                                                              \
     } while (0)
-
-#endif

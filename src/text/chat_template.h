@@ -1,7 +1,6 @@
 /* Recognising a model's chat template (a Jinja program) by its text, and rendering the families' turns.
    Rests on vocabulary.h. chat_template.c has the public functions of include/lariat/text.h too. */
-#ifndef TEXT_CHAT_TEMPLATE_H
-#define TEXT_CHAT_TEMPLATE_H
+#pragma once
 
 #include "lariat/text.h"
 #include "text/vocabulary.h"
@@ -18,5 +17,3 @@ typedef struct chat_style {
 
 /* Recognises v->chat_template; AUTO: an unknown template. */
 lariat_status chat_recognize(vocabulary *v, chat_style *out);
-
-#endif

@@ -1,7 +1,6 @@
 /* Encoding a text in several parts into one list of ids: lariat_encode has one part, a conversation has many.
    Rests on pretokenizer.h. */
-#ifndef TEXT_ENCODE_H
-#define TEXT_ENCODE_H
+#pragma once
 
 #include "text/normalizer.h"
 #include "text/pretokenizer.h"
@@ -20,5 +19,3 @@ lariat_status encoder_text(encoder *e, const char *text, size_t size);
 lariat_status encoder_id(encoder *e, int32_t id);
 /* Moves the ids to the caller, who frees them with lariat_free. */
 lariat_status encoder_take(encoder *e, int32_t **ids, int64_t *n);
-
-#endif

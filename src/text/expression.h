@@ -1,7 +1,6 @@
 /* Pre-tokenizer expressions of tokenizer.json, written for Oniguruma (Ruby's syntax) and translated for PCRE2.
    Rests on PCRE2 (UTF, UCP, JIT) and unicode_newer.h. */
-#ifndef TEXT_EXPRESSION_H
-#define TEXT_EXPRESSION_H
+#pragma once
 
 #include "text/buffer.h"
 
@@ -25,5 +24,3 @@ void search_close(search *s);
 
 /* The first match at or after `from` in well-formed text: *found, and [*start, *end). */
 lariat_status search_next(search *s, const char *text, size_t size, size_t from, bool *found, size_t *start, size_t *end);
-
-#endif

@@ -1,7 +1,6 @@
 /* Hashes of texts and pairs, for tables with open addressing.
    Rests on nothing. Read on in tables.c and vocabulary.c. */
-#ifndef TEXT_HASH_H
-#define TEXT_HASH_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -28,5 +27,3 @@ static inline uint64_t hash_text(const char *text, size_t size)
     memcpy(&part, text, size);
     return hash_mix(h ^ part);
 }
-
-#endif

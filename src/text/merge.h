@@ -1,7 +1,6 @@
 /* Byte pair encoding of one word: neighbours are merged, the best merge first.
    Rests on tokenizer.h's tables. */
-#ifndef TEXT_MERGE_H
-#define TEXT_MERGE_H
+#pragma once
 
 #include "text/tokenizer.h"
 
@@ -52,5 +51,3 @@ typedef struct merger {
 /* Appends the ids of one word of well-formed text. Time is O(n log n) in its size. */
 lariat_status merge_word(merger *m, const char *word, size_t size, id_list *ids);
 void merger_free(merger *m);
-
-#endif

@@ -1,7 +1,6 @@
 /* Normalization: the rules of tokenizer.json, or SentencePiece's handling of spaces.
    Rests on tokenizer.h. */
-#ifndef TEXT_NORMALIZER_H
-#define TEXT_NORMALIZER_H
+#pragma once
 
 #include "text/tokenizer.h"
 
@@ -13,5 +12,3 @@ lariat_status normalize(const lariat_tokenizer *t, const char *text, size_t size
 
 /* Appends text with every `pattern` replaced by `content`. */
 lariat_status append_replaced(buffer *out, const char *text, size_t size, const char *pattern, const char *content);
-
-#endif

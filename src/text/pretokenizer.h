@@ -1,7 +1,6 @@
 /* Splitting normalized text into words by the steps of a vocabulary; each step splits the words of the one before.
    Rests on expression.h and merge.h. */
-#ifndef TEXT_PRETOKENIZER_H
-#define TEXT_PRETOKENIZER_H
+#pragma once
 
 #include "text/merge.h"
 
@@ -20,5 +19,3 @@ void splitter_close(splitter *s);
 
 /* Appends the ids of a piece of normalized text. `first`: it begins the whole text. */
 lariat_status split_text(splitter *s, const char *text, size_t size, bool first);
-
-#endif

@@ -1,7 +1,6 @@
 /* Lookup tables of encoding: a token by its text, a merge by its two tokens, the longest prefix of a text.
    Rests on vocabulary.h. */
-#ifndef TEXT_TABLES_H
-#define TEXT_TABLES_H
+#pragma once
 
 #include "text/vocabulary.h"
 
@@ -55,5 +54,3 @@ lariat_status prefix_set_finish(prefix_set *s);
 void prefix_set_free(prefix_set *s);
 /* The longest prefix of text in the set, or NULL. */
 const prefix *prefix_set_longest(const prefix_set *s, const char *text, size_t size);
-
-#endif

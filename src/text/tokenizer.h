@@ -1,8 +1,7 @@
 /* A tokenizer: a vocabulary and its lookup tables. It is read-only once built, so threads may share it.
    Rests on tables.h and expression.h. Its public functions (include/lariat/text.h) are in tokenizer.c, encode.c, decode.c
    and chat_template.c; tokenizer_file.c opens one. */
-#ifndef TEXT_TOKENIZER_H
-#define TEXT_TOKENIZER_H
+#pragma once
 
 #include "lariat/text.h"
 #include "text/chat_template.h"
@@ -25,5 +24,3 @@ struct lariat_tokenizer {
 
 /* Checks the vocabulary and builds the tables. Takes ownership of the vocabulary also on failure; v is empty afterwards. */
 lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out);
-
-#endif

@@ -1,7 +1,6 @@
 /* The configuration files beside a tokenizer: BOS, EOS and other end tokens, the chat template.
    Rests on vocabulary.h and base/json.h. */
-#ifndef TEXT_TOKENIZER_CONFIG_H
-#define TEXT_TOKENIZER_CONFIG_H
+#pragma once
 
 #include "text/vocabulary.h"
 
@@ -9,5 +8,3 @@
    generation_config.json and config.json in the folder. The vocabulary is that of tokenizer.json or tokenizer.model, read
    before. */
 lariat_status tokenizer_config_read(const char *folder, vocabulary *v);
-
-#endif

@@ -1,7 +1,6 @@
 /* tokenizer.json, the file of Hugging Face's tokenizers.
    Rests on vocabulary.h and base/json.h. */
-#ifndef TEXT_TOKENIZER_JSON_H
-#define TEXT_TOKENIZER_JSON_H
+#pragma once
 
 #include "text/vocabulary.h"
 
@@ -9,5 +8,3 @@
 lariat_status tokenizer_json_read(const char *path, vocabulary *v);
 /* The same from memory; `path` is for messages. */
 lariat_status tokenizer_json_parse(const char *path, const char *data, size_t size, vocabulary *v);
-
-#endif

@@ -1,7 +1,6 @@
 /* Character properties of Unicode 15 and 16, which Hugging Face's expression engine has and PCRE2 10.42 (Unicode 14) lacks.
    Rests on nothing. */
-#ifndef TEXT_UNICODE_NEWER_H
-#define TEXT_UNICODE_NEWER_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -13,5 +12,3 @@ typedef struct unicode_range {
 
 extern const unicode_range unicode_newer[];
 extern const size_t n_unicode_newer;
-
-#endif

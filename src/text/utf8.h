@@ -1,8 +1,7 @@
 /* Strict UTF-8: no surrogates, no overlong forms, nothing above U+10FFFF. Lossy reading replaces each maximal ill-formed
    subpart, as the Unicode standard defines it, by one U+FFFD.
    Rests on buffer.h. */
-#ifndef TEXT_UTF8_H
-#define TEXT_UTF8_H
+#pragma once
 
 #include "text/buffer.h"
 
@@ -29,5 +28,3 @@ lariat_status utf8_append_lossy(buffer *out, const char *text, size_t size);
 
 /* The Unicode property White_Space. */
 bool utf8_is_white_space(int32_t code);
-
-#endif

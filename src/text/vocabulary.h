@@ -2,8 +2,7 @@
    The readers (tokenizer_json.c, sentencepiece.c, gguf_vocabulary.c) fill it; tokenizer_build() checks it and builds the
    tables of encoding.
    Rests on buffer.h. */
-#ifndef TEXT_VOCABULARY_H
-#define TEXT_VOCABULARY_H
+#pragma once
 
 #include "text/buffer.h"
 
@@ -169,5 +168,3 @@ lariat_status append_alphabet_bytes(buffer *out, const char *text, size_t size, 
 
 /* Expressions of byte-level vocabularies that files refer to by name. */
 extern const char expression_gpt2[], expression_llama3[], expression_digit[], expression_digits[];
-
-#endif

@@ -6,8 +6,7 @@
    On the host a span's times are known when it ends. Work on a stream is queued: there a span holds the numbers of two
    timestamps until they have passed; trace_settle reads their times on the device's clock, trace_align converts them to the
    host's. */
-#ifndef TRACE_SPANS_H
-#define TRACE_SPANS_H
+#pragma once
 
 #include "base/arena.h"
 #include "base/clock.h"
@@ -108,5 +107,3 @@ void trace_settle(trace *t);
 /* Converts settled times from the device's clock to the host's, linearly between the first anchor and `now`. Spans whose
    timestamps were overwritten are dropped. */
 void trace_align(trace *t, trace_anchor now);
-
-#endif

@@ -1,7 +1,6 @@
 /* A card for tests beside the CPU's scalar definition: buffers of any type, poisoned before and compared after.
    Rests on device/gpu.h and device/cpu/cpu.h. */
-#ifndef CUDA_CARD_H
-#define CUDA_CARD_H
+#pragma once
 
 #include "base/dtype.h"
 #include "device/cpu/cpu.h"
@@ -213,5 +212,3 @@ static inline int open_cards(void)
     }
     return 0;
 }
-
-#endif

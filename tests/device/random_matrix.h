@@ -1,7 +1,6 @@
 /* Random matrices of every stored type for tests, whose last row ends where the memory ends: the page behind them is not
    readable. Rests on base/dtype.h. */
-#ifndef DEVICE_RANDOM_MATRIX_H
-#define DEVICE_RANDOM_MATRIX_H
+#pragma once
 
 #include "base/dtype.h"
 
@@ -100,5 +99,3 @@ static inline matrix random_matrix(dtype type, int64_t rows, int64_t cols)
     }
     return w;
 }
-
-#endif

@@ -1,7 +1,6 @@
 /* Rows of logits and settings for the tests of `sample`, of the CPU and of cards.
    Rests on device/device.h and on random_matrix.h. */
-#ifndef DEVICE_SAMPLE_CASES_H
-#define DEVICE_SAMPLE_CASES_H
+#pragma once
 
 #include "device/device.h"
 #include "device/random_matrix.h"
@@ -57,5 +56,3 @@ static inline sample_setting sample_case(int i)
                             .min_p = sample_min_ps[i / 30 % 3],
                             .uniform = i % 7 == 0 ? 0 : i % 7 == 1 ? 1 - 0x1p-53 : number};
 }
-
-#endif

@@ -1,8 +1,7 @@
 /* What every fuzz target does: look at the outcome of reading hostile bytes.
    Rests on libFuzzer, which calls LLVMFuzzerTestOneInput, and on the sanitizers, which see what must not be touched.
    Targets are fuzz_NAME.c beside this; run.sh runs one. */
-#ifndef FUZZ_FUZZ_H
-#define FUZZ_FUZZ_H
+#pragma once
 
 #include "base/fail.h"
 
@@ -44,5 +43,3 @@ static inline void touch(const void *data, size_t size)
         (void)bytes[i];
     }
 }
-
-#endif

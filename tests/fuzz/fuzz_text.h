@@ -1,7 +1,6 @@
 /* What the fuzz targets of tokenizers do with one that was accepted: texts in, ids out, and back.
    Rests on text/tokenizer.h and fuzz/fuzz.h. */
-#ifndef FUZZ_FUZZ_TEXT_H
-#define FUZZ_FUZZ_TEXT_H
+#pragma once
 
 #include "fuzz/fuzz.h"
 #include "text/tokenizer.h"
@@ -89,5 +88,3 @@ static inline void build_and_use(lariat_status read, vocabulary *v)
         lariat_tokenizer_close(t);
     }
 }
-
-#endif

@@ -1,7 +1,6 @@
 /* Folders that stand for a machine's /proc and /sys: topologies and control groups that this machine does not have.
    Rests on support/scratch.h. For cpus_read() and memory_available_in(). */
-#ifndef SUPPORT_FAKE_ROOT_H
-#define SUPPORT_FAKE_ROOT_H
+#pragma once
 
 #include <stdint.h>
 
@@ -22,5 +21,3 @@ void fake_servers(int nodes, int cores_a_node, int threads_a_core);
    group that lies at `point`. Call fake_groups_done() behind the last. */
 void fake_group(const char *controllers, const char *top, const char *point, const char *path);
 void fake_groups_done(void);
-
-#endif

@@ -1,7 +1,6 @@
 /* What lariat_generate promises, for an engine on any device: the engine's tests check it on CPUs, those of cards on GPUs.
    Rests on the public API; the tokens are compared with those of lariat_step and lariat_sample. */
-#ifndef SUPPORT_GENERATE_CHECKS_H
-#define SUPPORT_GENERATE_CHECKS_H
+#pragma once
 
 #include "lariat/lariat.h"
 
@@ -9,5 +8,3 @@
 void check_tokens_of_steps(const char *path, lariat_options o); /* several sessions, settings and ends */
 void check_turns(const char *path, lariat_options o);           /* a talk: one sampler, replies that are stopped */
 void check_ends(const char *path, lariat_options o);            /* most, a full session, cancelled, nothing to make */
-
-#endif

@@ -1,7 +1,6 @@
 /* Builds GGUF images for tests: sound ones, and any fault in them.
    Rests on support/scratch.h. */
-#ifndef SUPPORT_GGUF_IMAGE_H
-#define SUPPORT_GGUF_IMAGE_H
+#pragma once
 
 #include "support/scratch.h"
 
@@ -22,5 +21,3 @@ void gguf_image_raw(gguf_image *g, const char *key, uint32_t type, const void *v
 void gguf_image_tensor(gguf_image *g, const char *name, uint32_t n_dims, const uint64_t dims[], uint32_t type, uint64_t offset);
 /* Frees the parts. The data bytes are zero. */
 bytes gguf_image_done(gguf_image *g, uint32_t version, size_t alignment, size_t data_bytes);
-
-#endif

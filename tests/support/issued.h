@@ -6,8 +6,7 @@
    of attention; not what that memory holds, nor attention's items and segments, which a device keeps in its memory. Asserted at
    once: lists that differ from pass to pass lie in the device's memory; and a call of attention has the items and segments that
    were announced, at one distance. */
-#ifndef SUPPORT_ISSUED_H
-#define SUPPORT_ISSUED_H
+#pragma once
 
 #include "comm/comm.h"
 #include "device/device.h"
@@ -62,5 +61,3 @@ void issued_open(issued *r, int rank, const comm_setup *setup);
 void issued_close(issued *r);
 /* A new pass begins. */
 void issued_forget(issued *r);
-
-#endif

@@ -15,8 +15,7 @@
    A schedule that breaks the rules of comm.h ends the program with what, which rank and the seed: pieces or columns of other sizes
    than the receiver expects, more bytes than planned, an offer that is not taken before the receiver begins another pass, a pass that
    begins before the offers of the last one have left, columns of another rank that were written, and a wait of a minute. */
-#ifndef SUPPORT_MESSAGES_H
-#define SUPPORT_MESSAGES_H
+#pragma once
 
 #include "comm/comm.h"
 
@@ -26,5 +25,3 @@ lariat_status messages_open(const comm_setup *s, comm_group **out);
 
 /* A network: hops cost something, so that queries travel where that is less. */
 comm_speed messages_speed(void);
-
-#endif

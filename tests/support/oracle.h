@@ -1,7 +1,6 @@
 /* What the oracle said: Hugging Face's implementation in fp64 over a checkpoint, as shared/REFERENCE.md describes the files.
    Rests on format/tensors.h and the public API. */
-#ifndef SUPPORT_ORACLE_H
-#define SUPPORT_ORACLE_H
+#pragma once
 
 #include "format/tensors.h"
 #include "lariat/lariat.h"
@@ -75,5 +74,3 @@ void oracle_check_file(const oracle *o, const char *path, lariat_options options
 
 /* Opens an engine or fails the test with the reason. */
 lariat_engine *open_or_fail(const char *path, lariat_options options);
-
-#endif

@@ -1,8 +1,7 @@
 /* A machine with GPUs that is made up: the program that includes this is its own CUDA module. What runs on such a card is computed
    by the CPU's device, in F32, on ranks that are threads, with the host's weights.
    Rests on the tables of device/cuda/runtime/module.h and comm/gpu_transport.h. The program must export its symbols (tests/CMakeLists.txt). */
-#ifndef SUPPORT_PLAYED_GPU_H
-#define SUPPORT_PLAYED_GPU_H
+#pragma once
 
 #include "comm/gpu_transport.h"
 #include "device/cpu/cpu.h"
@@ -185,5 +184,3 @@ static void play_gpus(void)
         cards[i] = (card_here){.sm = 90, .flops = 1e12, .read_rate = 1e10};
     }
 }
-
-#endif

@@ -7,8 +7,7 @@
    nothing is copied. What can be told at once is asserted at once: shapes and types, memory that is the device's own, rows of
    which a rank writes its own columns, two open hops of a region at most, none of them changed meanwhile, none larger than was
    planned. */
-#ifndef SUPPORT_RECORDER_H
-#define SUPPORT_RECORDER_H
+#pragma once
 
 #include "comm/comm.h"
 #include "device/device.h"
@@ -92,5 +91,3 @@ bool memory_holds(const memory *block, const void *at, size_t bytes);
 size_t hop_bytes(const event *hop);
 /* Does an OFFER or a hop have the region, the step and the pieces of p? */
 bool same_pieces(const event *e, const comm_pieces *p);
-
-#endif

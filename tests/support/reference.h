@@ -2,8 +2,7 @@
    beside the checkout), otherwise what the repository carries of it (tests/data/README.md), unpacked by the build. And where
    scripts/fetch-model.sh puts the demo's model. TEST_QUICK, 1 or 0, comes from tests/CMakeLists.txt: the build is a slow one
    (sanitizers, no SIMD), so that tests keep to the tiny models, rings of 1, 3 and 8, and short texts. */
-#ifndef SUPPORT_REFERENCE_H
-#define SUPPORT_REFERENCE_H
+#pragma once
 
 #include <stdbool.h>
 
@@ -24,5 +23,3 @@ static inline int next_ring(int ranks)
 {
     return !TEST_QUICK ? ranks + 1 : ranks < 3 ? 3 : ranks < 8 ? 8 : 9;
 }
-
-#endif

@@ -8,8 +8,7 @@
    empty slot, as planned; that no query meets a key twice, one of another sequence, or one that it may not see but in a run
    with positions; that each offer is taken once by each other rank that it names; and, when a carry is finished, that each query
    has met all keys up to its own position. */
-#ifndef SUPPORT_REPLAY_H
-#define SUPPORT_REPLAY_H
+#pragma once
 
 #include "ring/attention.h"
 #include "support/recorder.h"
@@ -65,5 +64,3 @@ typedef struct replay {
 bool replay_one(member *m);
 /* All events of all ranks: a rank drawn at random does some of its own, often all that it can. */
 void replay_run(replay *all);
-
-#endif

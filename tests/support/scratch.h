@@ -1,7 +1,6 @@
 /* A folder of a test's own, bytes to put into it, and what a refusal must look like.
    Rests on base/fail.h and cmocka. */
-#ifndef SUPPORT_SCRATCH_H
-#define SUPPORT_SCRATCH_H
+#pragma once
 
 #include "base/fail.h"
 
@@ -43,5 +42,3 @@ void bytes_free(bytes *b);
 
 /* FNV-1a, 64 bits. */
 uint64_t fnv1a(const void *data, size_t size);
-
-#endif

@@ -1,7 +1,6 @@
 /* An axis of a picture: its range, scale, unit and ticks.
    Rests on nothing. */
-#ifndef CLI_BENCH_AXIS_H
-#define CLI_BENCH_AXIS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,5 +31,3 @@ axis axis_of(quantity q, double least, double most);
 void axis_count(int64_t count, char label[AXIS_LABEL_MOST]);
 /* A label of other counts: 512, 1,000, 1,024. */
 void axis_plain(int64_t count, char label[AXIS_LABEL_MOST]);
-
-#endif

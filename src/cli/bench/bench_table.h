@@ -1,7 +1,6 @@
 /* The output of bench: its rows; in Markdown also the conditions, and the comparison of rings.
    Rests on record.h and cli/table.h. */
-#ifndef CLI_BENCH_BENCH_TABLE_H
-#define CLI_BENCH_BENCH_TABLE_H
+#pragma once
 
 #include "cli/bench/rows.h"
 #include "cli/table.h"
@@ -14,5 +13,3 @@ int bench_conditions(const row_list *all);
 
 /* With --compare, in Markdown: rings beside the rings of one, and the prompt length from which they are faster. */
 int bench_compared(const row_list *all);
-
-#endif

@@ -1,7 +1,6 @@
 /* The machine's ceilings: measured by `lariat bench --ceilings` and kept in the user's cache, by machine.
    Rests on measure.h and options.h. */
-#ifndef CLI_BENCH_CEILINGS_H
-#define CLI_BENCH_CEILINGS_H
+#pragma once
 
 #include "cli/options.h"
 #include "lariat/lariat.h"
@@ -27,5 +26,3 @@ int ceilings_measure(int32_t threads, int64_t weight_bytes, FILE *report);
 /* The same for GPUs and runs of `type`: one GPU of each kind among `named`, all of which must be usable, or, if `named` is
    empty, among all usable ones. No usable GPU is a failure where one is `needed`. */
 int ceilings_measure_cards(const count_list *named, const char *type, bool needed, FILE *report);
-
-#endif

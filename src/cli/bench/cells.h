@@ -1,7 +1,6 @@
 /* What bench measures: one cell for every combination of the axes that the command line names.
    Rests on options.h. timing.h measures a cell, rows.h has the results. */
-#ifndef CLI_BENCH_CELLS_H
-#define CLI_BENCH_CELLS_H
+#pragma once
 
 #include "cli/options.h"
 
@@ -34,5 +33,3 @@ bool cell_same_series(const cell *a, const cell *b);
 
 /* Is this the ring of one to compare `ring` with? */
 bool cell_is_regular_of(const cell *c, const cell *ring);
-
-#endif

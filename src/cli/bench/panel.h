@@ -1,7 +1,6 @@
 /* One coordinate system of a picture: lines of points, from the rows.
    Rests on rows.h. */
-#ifndef CLI_BENCH_PANEL_H
-#define CLI_BENCH_PANEL_H
+#pragma once
 
 #include "cli/bench/rows.h"
 
@@ -55,5 +54,3 @@ int panel_lines(const panel *p);
 
 /* The legend's label of the point's series. */
 void panel_label(const panel *p, const point *of, char label[LABEL_MOST]);
-
-#endif

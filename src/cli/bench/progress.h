@@ -1,7 +1,6 @@
 /* The progress line of a benchmark: the row, and the time left.
    Rests on terminal.h. */
-#ifndef CLI_BENCH_PROGRESS_H
-#define CLI_BENCH_PROGRESS_H
+#pragma once
 
 #include "cli/bench/cells.h"
 
@@ -29,5 +28,3 @@ void bench_progress_clear(bench_progress *p);
 
 /* Shows an activity of unknown length. */
 void bench_progress_say(bench_progress *p, const char *what);
-
-#endif

@@ -1,7 +1,6 @@
 /* A row as JSON: its identity and its figures. All output formats are made from it.
    Rests on rows.h and jansson. */
-#ifndef CLI_BENCH_RECORD_H
-#define CLI_BENCH_RECORD_H
+#pragma once
 
 #include "cli/bench/rows.h"
 
@@ -21,5 +20,3 @@ json_t *record_known(double value);
 /* The values of --layout and --pass. */
 const char *record_layout(const options *o);
 const char *record_side(const options *o);
-
-#endif

@@ -1,7 +1,6 @@
 /* The file of measurements, one JSON object a line, with which an interrupted run continues.
    Rests on rows.h and record.h. A line is {"row": identity, "sample": {...}} or {"row": identity, "check": {...}}. */
-#ifndef CLI_BENCH_RESUME_H
-#define CLI_BENCH_RESUME_H
+#pragma once
 
 #include "cli/bench/rows.h"
 
@@ -20,5 +19,3 @@ int64_t rows_kept(const row_list *all);
 /* Appends and flushes a line. */
 int keep_sample(const keeper *k, const row_list *all, const row *r, const sample *s);
 int keep_check(const keeper *k, const row_list *all, const row *r);
-
-#endif

@@ -1,7 +1,6 @@
 /* The results of each cell: samples, their medians, shares of the ceilings, comparison of rings.
    Rests on cells.h and lariat.h. timing.h fills it, bench_table.h and plot.h show it, resume.h keeps the samples in a file. */
-#ifndef CLI_BENCH_ROWS_H
-#define CLI_BENCH_ROWS_H
+#pragma once
 
 #include "cli/bench/cells.h"
 #include "lariat/lariat.h"
@@ -92,5 +91,3 @@ void rows_compare(row_list *all);
 
 /* Compares ids and logits of a ring with those of the ring of one. */
 void row_check(const row *regular, row *ring, int32_t vocab);
-
-#endif

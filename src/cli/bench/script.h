@@ -1,7 +1,6 @@
 /* gnuplot's input for a picture: a table of data, and the commands.
    Rests on panel.h. */
-#ifndef CLI_BENCH_SCRIPT_H
-#define CLI_BENCH_SCRIPT_H
+#pragma once
 
 #include "cli/bench/panel.h"
 
@@ -21,5 +20,3 @@ typedef struct picture {
 /* Each returns an allocated text, or NULL without memory. `notes`: lines below the picture, each ending with a newline. */
 char *script_data(const picture *p);
 char *script_commands(const picture *p, const row_list *all, const char *notes);
-
-#endif

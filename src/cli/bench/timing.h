@@ -1,7 +1,6 @@
 /* Measuring a cell: an engine of its own, sequences of random tokens, and a clock.
    Rests on lariat.h; results go into rows.h. */
-#ifndef CLI_BENCH_TIMING_H
-#define CLI_BENCH_TIMING_H
+#pragma once
 
 #include "cli/bench/rows.h"
 
@@ -30,5 +29,3 @@ int measurement_warm_up(measurement *m, row *r, bool check);
 
 /* Takes one sample and stores its tokens in r->ids. EXIT_INTERRUPTED after Ctrl-C. */
 int measurement_take(measurement *m, row *r, sample *out);
-
-#endif

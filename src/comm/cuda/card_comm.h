@@ -1,8 +1,7 @@
 /* The transport between cards: what its files share. A rank's endpoint, the group, and the calls that one file makes of another.
    Rests on the CUDA runtime and comm.h. card_transport.c opens and closes; card_order.c has words and waits; card_gather.c the
    all-gathers; card_hops.c the hops. */
-#ifndef COMM_CUDA_CARD_COMM_H
-#define COMM_CUDA_CARD_COMM_H
+#pragma once
 
 #include "comm/comm.h"
 
@@ -124,5 +123,3 @@ void card_release(comm *base, const comm_hop *hop);
 void card_count(comm *base);
 /* Records a wait of the rank's own stream that ends now; began -1: none. */
 void card_trace_wait(card_comm *c, int64_t began, int owner);
-
-#endif

@@ -2,8 +2,7 @@
    Rests on the CUDA runtime. card_gather.c uses them; gather.cu has them.
 
    Pushing is safe only where no two ranks share a card: a waiting kernel keeps others from starting. */
-#ifndef COMM_CUDA_GATHER_H
-#define COMM_CUDA_GATHER_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -45,6 +44,4 @@ cudaError_t cuda_gather_copy(cudaStream_t stream, const gather_copy *c);
 
 #ifdef __cplusplus
 }
-#endif
-
 #endif

@@ -1,8 +1,7 @@
 /* The CPU as a device: a pool of threads and the widest vector instructions of the machine.
    Rests on base/threads.h. The op table is in cpu.c, the kernels in linear_*.c, attention_*.c, elementwise_*.c and
    cpu_sample.c. */
-#ifndef DEVICE_CPU_CPU_H
-#define DEVICE_CPU_CPU_H
+#pragma once
 
 #include "device/device.h"
 
@@ -23,5 +22,3 @@ lariat_status cpu_device_open(int n_threads, cpu_isa isa, device **out);
 
 /* The op `sample` for one row of logits; -1: a logit is not finite. */
 int32_t cpu_sample_row(const float *logits, int64_t vocab, const sample_setting *s);
-
-#endif

@@ -4,8 +4,7 @@
 
    The queries of one item that read KV head g are stacked: row r is query r / group of head g * group + r % group, so that a
    key is converted once for all heads that share it. A task is a range of these rows over a range of the item's keys. */
-#ifndef DEVICE_CPU_CPU_ATTENTION_H
-#define DEVICE_CPU_CPU_ATTENTION_H
+#pragma once
 
 #include "device/cpu/cpu_device.h"
 
@@ -64,5 +63,3 @@ size_t cpu_attention_partials_bytes(void);
 
 void cpu_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
                    const carry *c, const attention_ends *ends);
-
-#endif

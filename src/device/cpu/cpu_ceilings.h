@@ -1,7 +1,6 @@
 /* The CPU's ceilings: peak multiply-adds and read bandwidth.
    Rests on base/threads.h. */
-#ifndef DEVICE_CPU_CPU_CEILINGS_H
-#define DEVICE_CPU_CPU_CEILINGS_H
+#pragma once
 
 #include "device/cpu/cpu.h"
 #include "device/device.h"
@@ -16,5 +15,3 @@ lariat_status cpu_measure_read(int threads, cpu_isa isa, int64_t bytes, double *
 /* Reads `bytes` from `at` (a multiple of 8) once, with the threads of a CPU device and the loop of cpu_measure_read. Returns
    a checksum of all bytes. */
 uint64_t cpu_read(device *dev, const void *at, int64_t bytes);
-
-#endif

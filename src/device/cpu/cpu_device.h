@@ -1,8 +1,7 @@
 /* The CPU device, shared by its files.
    Rests on base/ for the pool and the memory. cpu.c opens it; cpu_linear.h, elementwise.h, cpu_attention.h and cpu_sample.h
    declare its operations. */
-#ifndef DEVICE_CPU_CPU_DEVICE_H
-#define DEVICE_CPU_CPU_DEVICE_H
+#pragma once
 
 #include "base/arena.h"
 #include "base/threads.h"
@@ -36,5 +35,3 @@ typedef struct cpu_device {
     float *partials;
     arena memory; /* holds all of these */
 } cpu_device;
-
-#endif

@@ -1,7 +1,6 @@
 /* The CPU's `linear` and `embed`: matrices times rows of activations, and rows of the embedding table.
    Rests on cpu_device.h. cpu_linear.c distributes the work; linear_kernels.h is the interface of the kernels. */
-#ifndef DEVICE_CPU_CPU_LINEAR_H
-#define DEVICE_CPU_CPU_LINEAR_H
+#pragma once
 
 #include "device/device.h"
 
@@ -11,5 +10,3 @@ void cpu_embed(device *dev, float *x, const matrix *table, const int32_t *tokens
 
 /* Bytes of scratch for each thread, a multiple of 64. */
 size_t cpu_linear_scratch(void);
-
-#endif

@@ -1,11 +1,8 @@
 /* Choosing tokens on the CPU.
    Rests on device.h, which defines the choice; cpu.h has the function for one row. */
-#ifndef DEVICE_CPU_CPU_SAMPLE_H
-#define DEVICE_CPU_CPU_SAMPLE_H
+#pragma once
 
 #include "device/cpu/cpu_device.h"
 
 void cpu_sample(device *dev, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
                 const sample_setting *settings);
-
-#endif

@@ -2,8 +2,7 @@
    Rests on device.h. elementwise_scalar.c is the definition, elementwise_simd.h the vector version.
 
    All are memory-bound: at most a dozen operations a number. */
-#ifndef DEVICE_CPU_ELEMENTWISE_H
-#define DEVICE_CPU_ELEMENTWISE_H
+#pragma once
 
 #include "device/cpu/cpu_device.h"
 
@@ -34,5 +33,3 @@ void cpu_copy(device *dev, dtype type, void *y, int64_t ldy, const void *x, int6
 void cpu_carry_clear(device *dev, const carry *c, const attention_shape *s, int64_t rows);
 void cpu_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
 void cpu_carry_finish(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo);
-
-#endif

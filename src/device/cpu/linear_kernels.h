@@ -3,8 +3,7 @@
    which uses linear_one_simd.h for one row of x.
 
    Columns are processed in spans of SPAN: one super-block of the K types, eight small blocks, or as many plain elements. */
-#ifndef DEVICE_CPU_LINEAR_KERNELS_H
-#define DEVICE_CPU_LINEAR_KERNELS_H
+#pragma once
 
 #include "base/dtype.h"
 #include "device/cpu/cpu.h"
@@ -94,5 +93,3 @@ extern unpack_fn *const unpack_scalar[WEIGHT_TYPES];
 
 /* The values of IQ4_NL's codes. */
 extern const int8_t iq4_nl_values[16];
-
-#endif

@@ -11,8 +11,7 @@
 
    Zen 4 executes two 512-bit operations a cycle: 128 weights of Q4_1 are 8 multiply-adds, 7 conversions, 7 masks, one
    permutation of 16 values by 4 bits, and 7 more for gathering and scales: 30, or 8.5 weights a cycle. */
-#ifndef DEVICE_CPU_LINEAR_ONE_SIMD_H
-#define DEVICE_CPU_LINEAR_ONE_SIMD_H
+#pragma once
 
 #include "device/cpu/weights_simd.h"
 
@@ -687,5 +686,3 @@ INLINE void dot1_all(dtype type, const dot_task *a)
         store_dots(a, row, (int)n, dot1_rows(type, a, &w));
     }
 }
-
-#endif

@@ -1,8 +1,7 @@
 /* Dot products and tiles in vectors, for any number of lanes: included by linear_avx2.c and linear_avx512.c after their
    vector header.
    Rests on weights_simd.h; the definition is linear_scalar.c. Budgets are in linear_one_simd.h and the .c files. */
-#ifndef DEVICE_CPU_LINEAR_SIMD_H
-#define DEVICE_CPU_LINEAR_SIMD_H
+#pragma once
 
 #include "device/cpu/linear_one_simd.h"
 
@@ -310,5 +309,3 @@ const linear_kernels SIMD_NAME(linear) = {
     .interleave = interleave,
     .multiply = multiply,
 };
-
-#endif

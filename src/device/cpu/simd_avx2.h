@@ -1,7 +1,6 @@
 /* Vectors of 8 floats: the AVX2 version of simd_avx512.h, which describes each function.
    Rests on AVX2, FMA and F16C; include it first: the code after it is compiled for them. */
-#ifndef DEVICE_CPU_SIMD_H
-#define DEVICE_CPU_SIMD_H
+#pragma once
 
 #include <immintrin.h>
 #include <stdbool.h>
@@ -121,5 +120,3 @@ INLINE vec v_join_quads(const vec q[VW / 4])
 {
     return _mm256_add_ps(_mm256_permute2f128_ps(q[0], q[1], 0x20), _mm256_permute2f128_ps(q[0], q[1], 0x31));
 }
-
-#endif

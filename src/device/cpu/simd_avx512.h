@@ -1,8 +1,7 @@
 /* Vectors of 16 floats, for kernels that are independent of the width (elementwise_simd.h, attention_simd.h, linear_simd.h).
    Rests on AVX-512 F, BW, DQ and VL; include it first: the code after it is compiled for them. simd_avx2.h is the version
    for 8. Only stores to 16 bits round, to nearest even. */
-#ifndef DEVICE_CPU_SIMD_H
-#define DEVICE_CPU_SIMD_H
+#pragma once
 
 #include <immintrin.h>
 #include <stdbool.h>
@@ -126,5 +125,3 @@ INLINE vec v_join_quads(const vec q[VW / 4])
     vec b = _mm512_add_ps(_mm512_shuffle_f32x4(q[2], q[3], 0x44), _mm512_shuffle_f32x4(q[2], q[3], 0xee));
     return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
 }
-
-#endif

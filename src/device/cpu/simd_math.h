@@ -1,7 +1,6 @@
 /* The exponential of a vector of any width.
    Rests on simd_avx2.h or simd_avx512.h, included before. */
-#ifndef DEVICE_CPU_SIMD_MATH_H
-#define DEVICE_CPU_SIMD_MATH_H
+#pragma once
 
 /* 2^(n + f) for whole n and |f| <= 1/2, 0 where `at` is below the range of v_scale_exp. */
 INLINE vec v_exp2(vec n, vec f, vec at)
@@ -36,5 +35,3 @@ INLINE vec v_exp(vec x)
     vec f = v_fma(x, v_all(per_ln2_rest), v_fms(x, v_all(per_ln2), n));
     return v_exp2(n, f, x);
 }
-
-#endif

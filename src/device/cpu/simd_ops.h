@@ -1,7 +1,6 @@
 /* Operations whose intrinsics are named alike for 8 and for 16 floats: SIMD(op) is that of the width.
    Included by simd_avx2.h and simd_avx512.h, which define SIMD, VW and the types vec, ivec and dvec. */
-#ifndef DEVICE_CPU_SIMD_OPS_H
-#define DEVICE_CPU_SIMD_OPS_H
+#pragma once
 
 INLINE vec v_zero(void) { return SIMD(setzero_ps)(); }
 INLINE vec v_all(float x) { return SIMD(set1_ps)(x); }
@@ -45,5 +44,3 @@ INLINE vec v_sum_quad(vec t0, vec t1, vec t2, vec t3)
     dvec b = SIMD(castps_pd)(v_add(SIMD(unpacklo_ps)(t2, t3), SIMD(unpackhi_ps)(t2, t3)));
     return v_add(SIMD(castpd_ps)(SIMD(unpacklo_pd)(a, b)), SIMD(castpd_ps)(SIMD(unpackhi_pd)(a, b)));
 }
-
-#endif

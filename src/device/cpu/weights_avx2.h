@@ -1,8 +1,7 @@
 /* Unpacking the codes and factors of weights with AVX2: the operations of weights_simd.h and linear_simd.h. weights_avx512.h
    has the same functions.
    Rests on simd_avx2.h. Include it first in a file that is compiled for x86-64. */
-#ifndef DEVICE_CPU_WEIGHTS_AVX2_H
-#define DEVICE_CPU_WEIGHTS_AVX2_H
+#pragma once
 
 #include "device/cpu/simd_avx2.h"
 
@@ -196,5 +195,3 @@ INLINE vec load_quads(const float *p, int64_t stride)
 {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * stride), 1);
 }
-
-#endif

@@ -1,8 +1,7 @@
 /* Unpacking the codes and factors of weights with AVX-512: the operations of weights_simd.h and linear_simd.h.
    weights_avx2.h has the same functions.
    Rests on simd_avx512.h. Include it first in a file that is compiled for x86-64. */
-#ifndef DEVICE_CPU_WEIGHTS_AVX512_H
-#define DEVICE_CPU_WEIGHTS_AVX512_H
+#pragma once
 
 #include "device/cpu/simd_avx512.h"
 
@@ -211,5 +210,3 @@ INLINE vec load_quads(const float *p, int64_t stride)
     v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 8 * stride), 2);
     return _mm512_insertf32x4(v, _mm_loadu_ps(p + 12 * stride), 3);
 }
-
-#endif

@@ -4,8 +4,7 @@
    Every function has the type as a constant argument and is inlined: each kernel contains its own type only. `span` points
    to the blocks of up to SPAN elements. Quantised weights are factor * code (+ low): codes are exact small integers in fp32,
    the factors of all groups of a span are computed at once. */
-#ifndef DEVICE_CPU_WEIGHTS_SIMD_H
-#define DEVICE_CPU_WEIGHTS_SIMD_H
+#pragma once
 
 #include "device/cpu/linear_kernels.h"
 
@@ -373,5 +372,3 @@ UNROLL
         w[v] = has_low(type) ? v_fma(w[v], scale, v_all(f->low[i])) : v_mul(w[v], scale);
     }
 }
-
-#endif

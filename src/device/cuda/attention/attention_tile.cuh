@@ -1,7 +1,6 @@
 // What the attention kernels share: which block does what, the walk over key tiles, and the matrix unit's instructions.
 // Rests on attention.h and on PTX of compute capability 8.0. Read on in attention_prefill.cu.
-#ifndef DEVICE_CUDA_ATTENTION_TILE_CUH
-#define DEVICE_CUDA_ATTENTION_TILE_CUH
+#pragma once
 
 #include "device/cuda/attention/cuda_attention.h"
 
@@ -255,5 +254,3 @@ static __device__ __forceinline__ float unscaled(float m, float scale)
 {
     return m == -INFINITY ? m : m / scale;
 }
-
-#endif

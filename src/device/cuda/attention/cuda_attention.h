@@ -3,8 +3,7 @@
 
    The queries of one item that read KV head g are stacked: row r is query r / group of head g * group + r % group. A block
    takes a tile of these rows past a range of the item's key tiles. So the keys are read once for all heads that share them. */
-#ifndef DEVICE_CUDA_ATTENTION_CUDA_ATTENTION_H
-#define DEVICE_CUDA_ATTENTION_CUDA_ATTENTION_H
+#pragma once
 
 #include "device/cuda/runtime/cuda_device.h"
 
@@ -140,6 +139,4 @@ cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *
 
 #ifdef __cplusplus
 }
-#endif
-
 #endif

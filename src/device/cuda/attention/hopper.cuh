@@ -2,8 +2,7 @@
 // Rests on PTX ISA 8.0 (mbarrier, cp.async.bulk.tensor, wgmma, setmaxnreg). Read on in attention_hopper.cu, which uses them.
 //
 // Only a build for sm_90a has these instructions: every function that uses one of them is empty in the others.
-#ifndef DEVICE_CUDA_HOPPER_CUH
-#define DEVICE_CUDA_HOPPER_CUH
+#pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -275,5 +274,3 @@ PRODUCTS(256, "%128", "%129", "%130", "%131", "%132")
 #undef D_8
 
 } // namespace hopper
-
-#endif

@@ -1,7 +1,6 @@
 /* What the files of the CUDA device share: the device itself, and how a failure is kept. Rests on the CUDA runtime.
    cuda_device.c opens it; kernels.h names the launches; module.h is what the program sees. For C17 and for nvcc. */
-#ifndef DEVICE_CUDA_RUNTIME_CUDA_DEVICE_H
-#define DEVICE_CUDA_RUNTIME_CUDA_DEVICE_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -155,6 +154,4 @@ lariat_status cuda_measure(int ordinal, dtype act, struct cuda_ceilings *out);
 
 #ifdef __cplusplus
 }
-#endif
-
 #endif

@@ -5,8 +5,7 @@
    Every file has a function ..._load: it brings the file's kernels onto the card, so that no launch loads code later, beside a
    grid that waits. Those of cuda_ceilings.cu run where nothing else does, and are loaded then. Types: `act` is F32, F16 or
    BF16. Lists of the host are passed by value, in as many launches as they need. */
-#ifndef DEVICE_CUDA_RUNTIME_KERNELS_H
-#define DEVICE_CUDA_RUNTIME_KERNELS_H
+#pragma once
 
 #include "device/cuda/runtime/cuda_device.h"
 
@@ -87,6 +86,4 @@ void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, i
 
 #ifdef __cplusplus
 }
-#endif
-
 #endif

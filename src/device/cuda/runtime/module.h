@@ -1,7 +1,6 @@
 /* The CUDA module as the program sees it: one exported function that gives a table.
    Rests on device.h; no header of CUDA. device/gpu.c opens the module, device/cuda/runtime/module.c is its other side. */
-#ifndef DEVICE_CUDA_RUNTIME_MODULE_H
-#define DEVICE_CUDA_RUNTIME_MODULE_H
+#pragma once
 
 #include "device/device.h"
 
@@ -60,5 +59,3 @@ typedef struct cuda_module {
 typedef const cuda_module *(*cuda_module_entry)(const cuda_host *host, int abi);
 
 #define CUDA_MODULE_ENTRY "lariat_cuda_module"
-
-#endif
