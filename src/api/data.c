@@ -45,9 +45,7 @@ lariat_status lariat_tensor_file_create(const char *path, const lariat_tensor_sp
         TRY(translate(&specs[i], &translated[i]));
     }
     lariat_tensor_file *f = malloc(sizeof *f);
-    if (!f) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to write it" FREE_MEMORY, path);
-    }
+    TRY_MEMORY(f, "%s: no memory to write it" FREE_MEMORY, path);
     lariat_status status = safetensors_create(path, translated, n, &f->writer);
     if (status != LARIAT_OK) {
         free(f);

@@ -31,9 +31,7 @@ lariat_status lariat_inspect(const char *path, lariat_inspection **out)
 {
     *out = NULL;
     lariat_inspection *i = calloc(1, sizeof *i);
-    if (!i) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to inspect it" FREE_MEMORY, path);
-    }
+    TRY_MEMORY(i, "%s: no memory to inspect it" FREE_MEMORY, path);
     lariat_status status = model_describe(path, &i->model);
     if (status == LARIAT_OK) {
         i->tensors = calloc((size_t)i->model->table->n + 1, sizeof *i->tensors);

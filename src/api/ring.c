@@ -83,9 +83,7 @@ static lariat_status open_member(lariat_ring *ring, int32_t rank, int32_t thread
     TRY(pass_open(&m->pass, ring->n_ranks, &most));
     m->begin = calloc((size_t)ring->n_ranks + 1, sizeof *m->begin);
     m->runs = calloc((size_t)most.runs, sizeof *m->runs);
-    if (!m->begin || !m->runs) {
-        return fail(LARIAT_NO_MEMORY, "ring: no memory for rank %d" FREE_MEMORY, rank);
-    }
+    TRY_MEMORY(m->begin && m->runs, "ring: no memory for rank %d" FREE_MEMORY, rank);
     for (int32_t r = 0; r <= ring->n_ranks; r++) {
         m->begin[r] = (size_t)r * sizeof(announcement);
     }
@@ -97,9 +95,7 @@ lariat_status lariat_ring_open(int32_t n_ranks, int32_t threads_per_rank, const 
     *out = NULL;
     TRY(check_shape(n_ranks, threads_per_rank, shape));
     lariat_ring *ring = calloc(1, sizeof *ring);
-    if (!ring) {
-        return fail(LARIAT_NO_MEMORY, "ring: no memory" FREE_MEMORY);
-    }
+    TRY_MEMORY(ring, "ring: no memory" FREE_MEMORY);
     ring->n_ranks = n_ranks;
     ring->shape = *shape;
     ring->shape.scale = shape->scale != 0 ? shape->scale : 1.0f / sqrtf((float)shape->head_dim);

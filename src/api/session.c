@@ -13,9 +13,7 @@ static lariat_status new_session(lariat_engine *e, lariat_session **out)
                     e->plan.sessions);
     }
     lariat_session *s = calloc(1, sizeof *s);
-    if (!s) {
-        return fail(LARIAT_NO_MEMORY, "session: no memory" FREE_MEMORY);
-    }
+    TRY_MEMORY(s, "session: no memory" FREE_MEMORY);
     s->engine = e;
     s->row = s->token = -1;
     *out = s;

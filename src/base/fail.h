@@ -37,3 +37,6 @@ static inline lariat_status failed_with(lariat_status code)
             return try_status_;                    \
         }                                          \
     } while (0)
+
+/* Returns LARIAT_NO_MEMORY with this reason to the caller, unless what was to be allocated is there. */
+#define TRY_MEMORY(there, ...) TRY((there) ? LARIAT_OK : fail(LARIAT_NO_MEMORY, __VA_ARGS__))

@@ -242,9 +242,7 @@ lariat_status pool_open(int n_threads, pool **out)
         return fail(LARIAT_BAD_ARGUMENT, "threads: %d: a pool has at least one, ask for 1 or more", n_threads);
     }
     pool *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
-    if (!p) {
-        return fail(LARIAT_NO_MEMORY, "threads: no memory for a pool" FREE_MEMORY);
-    }
+    TRY_MEMORY(p, "threads: no memory for a pool" FREE_MEMORY);
     memset(p, 0, sizeof *p);
     p->n_threads = 1;
     p->threads = calloc((size_t)n_threads, sizeof *p->threads);

@@ -101,9 +101,7 @@ static int add_line(batch *b, int64_t line, const char *data, size_t size)
     if (b->n == b->room) {
         int64_t room = b->room ? b->room * 2 : 64;
         entry *more = realloc(b->entries, (size_t)room * sizeof *more);
-        if (!more) {
-            return complain_memory(b->input);
-        }
+        TRY_MEMORY(more, b->input);
         b->entries = more;
         b->room = room;
     }
@@ -184,9 +182,7 @@ static int choose_width(batch *b, const int64_t *longest_first, slot_wish *wante
 static int open_engine(batch *b)
 {
     int64_t *contexts = malloc((size_t)b->n * sizeof *contexts);
-    if (!contexts) {
-        return complain_memory(b->input);
-    }
+    TRY_MEMORY(contexts, b->input);
     for (int64_t i = 0; i < b->n; i++) {
         contexts[i] = b->entries[i].context;
     }

@@ -77,9 +77,7 @@ static int open_terminal(editor *e)
 int editor_open(editor **out)
 {
     *out = calloc(1, sizeof **out);
-    if (!*out) {
-        return complain_memory("line editing");
-    }
+    TRY_MEMORY(*out, "line editing");
     bool terminal = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
     return terminal ? open_terminal(*out) : 0;
 }

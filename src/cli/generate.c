@@ -46,16 +46,11 @@ static int prepare(invocation *inv, token_list *prompt, const char **input, int6
 
 static int continue_prompt(invocation *inv, const token_list *prompt, int64_t context, const char *input)
 {
-    int rc = check_tokens(input, prompt, inv->model->vocab);
-    if (rc) {
-        return rc;
-    }
+    TRY(check_tokens(input, prompt, inv->model->vocab));
     lariat_session *session;
-    if (lariat_session_open(inv->engine, context, &session) != LARIAT_OK) {
-        return complain_library();
-    }
+    TRY(checked(lariat_session_open(inv->engine, context, &session)));
     reply answer, *one = &answer;
-    rc = reply_open(&answer, inv, session, context, true);
+    int rc = reply_open(&answer, inv, session, context, true);
     if (rc == 0) {
         reply_begin(&answer, prompt->ids, prompt->n);
         rc = replies_go_on(inv, &one, 1);

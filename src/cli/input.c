@@ -122,9 +122,7 @@ static int read_stream(FILE *file, const char *path, text *out)
         }
         data = more;
     }
-    if (!data) {
-        return complain_memory(input_name(path));
-    }
+    TRY_MEMORY(data, input_name(path));
     if (ferror(file)) {
         free(data);
         return complain("%s: cannot read: %s, name a file with text", input_name(path), strerror(errno));

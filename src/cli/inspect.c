@@ -8,7 +8,6 @@
 #include "lariat/text.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { SHAPE_MOST = 96 };
 
@@ -147,9 +146,7 @@ static int tell(findings *f)
     const options *o = f->options;
     f->model = lariat_inspection_model(f->inspection);
     lariat_options library = plan_options(o, o->context, 1);
-    if (lariat_plan_make(o->model, &library, &f->plan) != LARIAT_OK) {
-        return complain_library();
-    }
+    TRY(checked(lariat_plan_make(o->model, &library, &f->plan)));
     lariat_status status = lariat_tokenizer_open(o->model, &f->tokenizer);
     if (status != LARIAT_OK) {
         f->tokenizer = NULL;
@@ -165,9 +162,7 @@ static int tell(findings *f)
 int command_inspect(const options *o)
 {
     lariat_inspection *inspection;
-    if (lariat_inspect(o->model, &inspection) != LARIAT_OK) {
-        return complain_library();
-    }
+    TRY(checked(lariat_inspect(o->model, &inspection)));
     findings f = {.inspection = inspection, .options = o};
     int rc = tell(&f);
     lariat_inspection_close(inspection);

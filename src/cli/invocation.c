@@ -34,9 +34,7 @@ int invocation_default_context(const options *o, int64_t at_most, int64_t *out)
 {
     lariat_options library = plan_options(o, 0, 1);
     lariat_plan plan;
-    if (lariat_plan_make(o->model, &library, &plan) != LARIAT_OK) {
-        return complain_library();
-    }
+    TRY(checked(lariat_plan_make(o->model, &library, &plan)));
     *out = at_most > 0 && at_most < plan.context ? at_most : plan.context;
     if (*out < plan.context || o->plan || plan.total_bytes <= plan.available_bytes || plan.fits_context < 1) {
         return 0; /* what does not fit even so is refused by the library, with its figures */
@@ -135,22 +133,14 @@ int invocation_open_engine(invocation *inv, slot_wish wanted)
     const options *o = inv->options;
     lariat_options library = plan_options(o, wanted.context, wanted.sessions);
     lariat_plan plan;
-    if (lariat_plan_make(o->model, &library, &plan) != LARIAT_OK) {
-        return complain_library();
-    }
+    TRY(checked(lariat_plan_make(o->model, &library, &plan)));
     invocation_warn_of(o, &plan);
-    int rc = check_places(o);
-    if (rc) {
-        return rc;
-    }
+    TRY(check_places(o));
     if (o->plan) {
         return tell_plan(o, &plan);
     }
     announce(inv, &plan);
-    rc = load(inv, &library);
-    if (rc) {
-        return rc;
-    }
+    TRY(load(inv, &library));
     if (o->verbose) {
         describe_model(inv->model);
     }

@@ -3,7 +3,6 @@
 #include "cli/json_text.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -22,7 +22,7 @@ static int write_rows(void *user, const float *logits, int64_t first, int64_t ro
         return 0;
     }
     size_t bytes = (size_t)(rows - skip) * (size_t)out->vocab * sizeof *logits;
-    return lariat_tensor_file_write(out->file, logits + skip * out->vocab, bytes) == LARIAT_OK ? 0 : complain_library();
+    return checked(lariat_tensor_file_write(out->file, logits + skip * out->vocab, bytes));
 }
 
 static int create(const invocation *inv, int64_t n, logit_file *out)
@@ -32,19 +32,16 @@ static int create(const invocation *inv, int64_t n, logit_file *out)
     *out = (logit_file){.first_row = n - rows, .vocab = inv->model->vocab};
     lariat_tensor_spec specs[] = {{.name = "logits", .type = "F32", .n_dims = 2, .dims = {rows, inv->model->vocab}},
                                   {.name = "nll", .type = "F64", .n_dims = 1, .dims = {1}}};
-    return lariat_tensor_file_create(o->out, specs, 2, &out->file) == LARIAT_OK ? 0 : complain_library();
+    return checked(lariat_tensor_file_create(o->out, specs, 2, &out->file));
 }
 
 static int write_logits(invocation *inv, const token_list *ids, lariat_session *session)
 {
     logit_file out;
-    int rc = create(inv, ids->n, &out);
-    if (rc) {
-        return rc;
-    }
+    TRY(create(inv, ids->n, &out));
     score s = {0};
     progress_begin(&inv->progress, "reading", ids->n);
-    rc = score_tokens(inv, session, ids->ids, ids->n, &s, write_rows, &out);
+    int rc = score_tokens(inv, session, ids->ids, ids->n, &s, write_rows, &out);
     progress_end(&inv->progress);
     double mean = score_mean(&s);
     if (rc == 0 && lariat_tensor_file_write(out.file, &mean, sizeof mean) != LARIAT_OK) {
@@ -54,20 +51,15 @@ static int write_logits(invocation *inv, const token_list *ids, lariat_session *
         lariat_tensor_file_discard(out.file);
         return rc;
     }
-    return lariat_tensor_file_finish(out.file) == LARIAT_OK ? 0 : complain_library();
+    return checked(lariat_tensor_file_finish(out.file));
 }
 
 static int score_session(invocation *inv, const token_list *ids)
 {
     lariat_session *session;
-    int rc = check_tokens(input_name(inv->options->tokens), ids, inv->model->vocab);
-    if (rc) {
-        return rc;
-    }
-    if (lariat_session_open(inv->engine, ids->n, &session) != LARIAT_OK) {
-        return complain_library();
-    }
-    rc = write_logits(inv, ids, session);
+    TRY(check_tokens(input_name(inv->options->tokens), ids, inv->model->vocab));
+    TRY(checked(lariat_session_open(inv->engine, ids->n, &session)));
+    int rc = write_logits(inv, ids, session);
     invocation_note_shards(inv, session);
     lariat_session_close(session);
     return rc;

@@ -37,10 +37,7 @@ int main(int argc, char **argv)
     choose_characters();
     signals_install();
     options o;
-    int rc = options_parse(argc, argv, &o);
-    if (rc) {
-        return rc;
-    }
+    TRY(options_parse(argc, argv, &o));
     if (o.version) {
         return print_version();
     }
@@ -50,6 +47,6 @@ int main(int argc, char **argv)
     if (o.model) {
         signals_name_model(o.model);
     }
-    rc = commands[o.command](&o);
+    int rc = commands[o.command](&o);
     return rc == EXIT_INTERRUPTED && signals_terminated() ? EXIT_TERMINATED : rc;
 }

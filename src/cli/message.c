@@ -3,7 +3,6 @@
 #include "cli/message.h"
 #include "cli/options.h"
 #include "cli/terminal.h"
-#include "lariat/status.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,6 +49,11 @@ int complain_usage(const char *format, ...)
 int complain_library(void)
 {
     return complain("%s", lariat_error());
+}
+
+int checked(lariat_status status)
+{
+    return status == LARIAT_OK ? 0 : complain_library();
 }
 
 int complain_memory(const char *what)

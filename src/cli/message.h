@@ -2,6 +2,8 @@
    Rests on status.h. All errors of the program go through here. */
 #pragma once
 
+#include "lariat/status.h"
+
 /* Each prints one line and returns its exit status: 1, or 2 for an error of the command line. Control characters are shown
    as '?'. */
 int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -10,6 +12,21 @@ int complain_usage(const char *format, ...) __attribute__((format(printf, 1, 2))
 int complain_library(void);
 /* Reports that memory for `what` has run out. */
 int complain_memory(const char *what);
+
+/* The exit status of a call of the library: 0, or that of complain_library. */
+int checked(lariat_status status);
+
+/* Returns a failure's exit status to the caller. */
+#define TRY(call)              \
+    do {                       \
+        int try_rc_ = (call);  \
+        if (try_rc_) {         \
+            return try_rc_;    \
+        }                      \
+    } while (0)
+
+/* Returns the exit status of a lack of memory for `what` to the caller, unless what was to be allocated is there. */
+#define TRY_MEMORY(there, what) TRY((there) ? 0 : complain_memory(what))
 
 /* A warning; the run continues. */
 void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -56,14 +56,9 @@ static int score_windows(invocation *inv, const token_list *ids, int64_t window,
 static int score_session(invocation *inv, const token_list *ids, int64_t window, const char *input)
 {
     lariat_session *session;
-    int rc = check_tokens(input, ids, inv->model->vocab);
-    if (rc) {
-        return rc;
-    }
-    if (lariat_session_open(inv->engine, window, &session) != LARIAT_OK) {
-        return complain_library();
-    }
-    rc = score_windows(inv, ids, window, session);
+    TRY(check_tokens(input, ids, inv->model->vocab));
+    TRY(checked(lariat_session_open(inv->engine, window, &session)));
+    int rc = score_windows(inv, ids, window, session);
     lariat_session_close(session);
     return rc;
 }

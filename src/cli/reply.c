@@ -73,9 +73,7 @@ static int keep(reply *r, int32_t id)
     if (r->n == r->room) {
         int64_t room = r->room * 2 + FIRST_IDS;
         int32_t *more = realloc(r->ids, (size_t)room * sizeof *more);
-        if (!more) {
-            return complain_memory("reply");
-        }
+        TRY_MEMORY(more, "reply");
         r->ids = more;
         r->room = room;
     }

@@ -54,10 +54,8 @@ int score_tokens(invocation *inv, lariat_session *session, const int32_t *ids, i
     int64_t piece = piece_rows(inv, n);
     int32_t vocab = inv->model->vocab;
     float *logits = malloc((size_t)piece * (size_t)vocab * sizeof *logits);
-    if (!logits) {
-        return complain_memory("logits");
-    }
-    int rc = lariat_session_rewind(session, 0) == LARIAT_OK ? 0 : complain_library();
+    TRY_MEMORY(logits, "logits");
+    int rc = checked(lariat_session_rewind(session, 0));
     for (int64_t first = 0; rc == 0 && first < n; first += piece) {
         int64_t count = n - first < piece ? n - first : piece;
         lariat_work item = {.session = session, .tokens = ids + first, .count = count, .n_logits = count, .logits = logits};

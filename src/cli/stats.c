@@ -162,9 +162,7 @@ static json_t *run_stats(const invocation *inv)
 int stats_of_plan(const options *o, const lariat_plan *plan)
 {
     lariat_inspection *inspection;
-    if (lariat_inspect(o->model, &inspection) != LARIAT_OK) {
-        return complain_library();
-    }
+    TRY(checked(lariat_inspect(o->model, &inspection)));
     int rc = write_stats(o->stats, plan_stats(o, lariat_inspection_model(inspection), plan));
     lariat_inspection_close(inspection);
     return rc;

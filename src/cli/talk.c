@@ -21,9 +21,7 @@ static int add_message(talk *t, const char *role, char *content)
             t->room = room;
         }
     }
-    if (!content) {
-        return complain_memory("conversation");
-    }
+    TRY_MEMORY(content, "conversation");
     t->messages[t->n++] = (lariat_message){role, content};
     return 0;
 }
@@ -54,10 +52,7 @@ int talk_open(talk *t, invocation *inv, int64_t capacity, const char *document)
         return complain_memory("conversation");
     }
     if (o->system) {
-        int rc = add_message(t, "system", strdup(o->system));
-        if (rc) {
-            return rc;
-        }
+        TRY(add_message(t, "system", strdup(o->system)));
     }
     if (lariat_session_open(inv->engine, capacity, &t->session) != LARIAT_OK) {
         t->session = NULL;
@@ -110,9 +105,7 @@ static int encode(talk *t, bool for_answer, int32_t **ids, int64_t *n, int64_t *
 
 static int rewind_to(talk *t, int64_t length)
 {
-    if (lariat_session_rewind(t->session, length) != LARIAT_OK) {
-        return complain_library();
-    }
+    TRY(checked(lariat_session_rewind(t->session, length)));
     t->n_held = length;
     return 0;
 }
@@ -133,11 +126,8 @@ int talk_read_document(talk *t, const char *name)
     int32_t *ids;
     int64_t n = 0, common = 0;
     bool cancelled = false;
-    int rc = add_user(t, "");
-    if (rc) {
-        return rc;
-    }
-    rc = encode(t, false, &ids, &n, &common);
+    TRY(add_user(t, ""));
+    int rc = encode(t, false, &ids, &n, &common);
     drop_message(t);
     if (rc == 0 && n >= t->capacity) {
         rc = complain("%s: the document has %lld tokens, the context %lld: ask for more with -c or give less", name,
@@ -159,9 +149,7 @@ static int add_answer(talk *t)
 {
     char *content;
     size_t size;
-    if (lariat_decode(t->inv->tokenizer, t->answer.ids, t->answer.n, false, &content, &size) != LARIAT_OK) {
-        return complain_library();
-    }
+    TRY(checked(lariat_decode(t->inv->tokenizer, t->answer.ids, t->answer.n, false, &content, &size)));
     char *copy = strdup(content);
     lariat_free(content);
     return add_message(t, "assistant", copy);
@@ -169,14 +157,11 @@ static int add_answer(talk *t)
 
 static int answer(talk *t, const int32_t *ids, int64_t n, int64_t common)
 {
-    int rc = rewind_to(t, common);
-    if (rc) {
-        return rc;
-    }
+    TRY(rewind_to(t, common));
     t->inv->figures.first_s = 0;
     reply *one = &t->answer;
     reply_begin(one, ids + common, n - common);
-    rc = replies_go_on(t->inv, &one, 1);
+    int rc = replies_go_on(t->inv, &one, 1);
     rc = rc ? rc : reply_end(one);
     if (rc) {
         return rc;
@@ -208,11 +193,8 @@ int talk_turn(talk *t, const char *line, bool goes_on)
 {
     int32_t *ids;
     int64_t n = 0, common = 0;
-    int rc = add_user(t, line);
-    if (rc) {
-        return rc;
-    }
-    rc = encode(t, true, &ids, &n, &common);
+    TRY(add_user(t, line));
+    int rc = encode(t, true, &ids, &n, &common);
     if (rc == 0 && n > t->capacity) {
         rc = refuse_turn(t, n, goes_on);
     } else if (rc == 0) {

@@ -29,9 +29,7 @@ static int encode(const lariat_tokenizer *t, const options *o, const char *data,
 {
     int32_t *ids;
     int64_t n;
-    if (lariat_encode(t, data, size, flags_of(o), &ids, &n) != LARIAT_OK) {
-        return complain_library();
-    }
+    TRY(checked(lariat_encode(t, data, size, flags_of(o), &ids, &n)));
     int rc = as_json ? print_ids(ids, n, "[", ",", "]") : print_ids(ids, n, "", " ", "");
     lariat_free(ids);
     return rc;
@@ -134,9 +132,7 @@ static int tokenize(const lariat_tokenizer *t, const options *o)
 int command_tokenize(const options *o)
 {
     lariat_tokenizer *t;
-    if (lariat_tokenizer_open(o->model, &t) != LARIAT_OK) {
-        return complain_library();
-    }
+    TRY(checked(lariat_tokenizer_open(o->model, &t)));
     if (o->verbose) {
         fprintf(stderr, "vocabulary %d, begins with %d%s\n", lariat_tokenizer_size(t), lariat_tokenizer_bos(t),
                 lariat_tokenizer_adds_bos(t) ? ", put there by itself" : "");

@@ -81,10 +81,7 @@ static void warn_of_lost(const lariat_engine *engine, const char *path)
 int trace_write(const lariat_engine *engine, const char *path)
 {
     new_file f;
-    int rc = new_file_open(&f, path);
-    if (rc) {
-        return rc;
-    }
+    TRY(new_file_open(&f, path));
     new_file_format(&f, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n");
     put_names(&f, engine);
     for (int32_t r = 0; r < lariat_engine_plan(engine)->ranks; r++) {
@@ -96,7 +93,7 @@ int trace_write(const lariat_engine *engine, const char *path)
     }
     /* The last entry, without a comma. */
     new_file_format(&f, "{\"name\":\"process_sort_index\",\"ph\":\"M\",\"pid\":0,\"args\":{\"sort_index\":0}}\n]}\n");
-    rc = new_file_close(&f);
+    int rc = new_file_close(&f);
     if (rc == 0) {
         warn_of_lost(engine, path);
     }

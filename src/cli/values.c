@@ -163,10 +163,7 @@ static int set_list(const option *o, const char *where, const char *text, count_
             return complain_usage("%s: '%.*s...' is no value, give shorter ones", where, PIECE_MOST / 2, at);
         }
         snprintf(piece, sizeof piece, "%.*s", (int)size, at);
-        int rc = add_piece(o, where, piece, &list);
-        if (rc) {
-            return rc;
-        }
+        TRY(add_piece(o, where, piece, &list));
         if (!at[size]) {
             break;
         }

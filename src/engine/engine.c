@@ -58,9 +58,7 @@ static lariat_status open_ranks(lariat_engine *e)
     const lariat_plan *p = &e->plan.shown;
 
     e->local = calloc((size_t)p->ranks, sizeof *e->local);
-    if (!e->local) {
-        return fail(LARIAT_NO_MEMORY, "engine: no memory for %d ranks" FREE_MEMORY, p->ranks);
-    }
+    TRY_MEMORY(e->local, "engine: no memory for %d ranks" FREE_MEMORY, p->ranks);
     TRY(ranks_open(&e->ranks, &e->plan.placement, e->comm, p->ranks, p->threads, e->plan.bind));
     TRY(ranks_run(&e->ranks, open_weights, e));
     return ranks_run(&e->ranks, open_transformer, e);
@@ -78,9 +76,8 @@ static lariat_status open_pending(pending_pass *p, const engine_plan *plan)
     p->outputs = calloc(chunk, sizeof *p->outputs);
     p->settings = calloc(parts, sizeof *p->settings);
     p->chosen = calloc(parts, sizeof *p->chosen);
-    if (!p->entries || !p->tokens || !p->outputs || !p->settings || !p->chosen) {
-        return fail(LARIAT_NO_MEMORY, "engine: no memory for chunks of %d tokens" FREE_MEMORY, plan->shown.chunk);
-    }
+    TRY_MEMORY(p->entries && p->tokens && p->outputs && p->settings && p->chosen,
+               "engine: no memory for chunks of %d tokens" FREE_MEMORY, plan->shown.chunk);
     return LARIAT_OK;
 }
 
@@ -108,9 +105,8 @@ static lariat_status open_parts(lariat_engine *e)
     e->items = calloc(sessions, sizeof *e->items);
     e->works = calloc(sessions, sizeof *e->works);
     e->results = calloc(sessions, sizeof *e->results);
-    if (!e->requests || !e->items || !e->works || !e->results) {
-        return fail(LARIAT_NO_MEMORY, "engine: no memory for %d sessions" FREE_MEMORY, e->plan.sessions);
-    }
+    TRY_MEMORY(e->requests && e->items && e->works && e->results, "engine: no memory for %d sessions" FREE_MEMORY,
+               e->plan.sessions);
     return open_ranks(e);
 }
 
@@ -139,9 +135,7 @@ lariat_status lariat_engine_open(const char *path, const lariat_options *options
 {
     *out = NULL;
     lariat_engine *e = aligned_alloc(64, (sizeof *e + 63) / 64 * 64);
-    if (!e) {
-        return fail(LARIAT_NO_MEMORY, "engine: no memory" FREE_MEMORY);
-    }
+    TRY_MEMORY(e, "engine: no memory" FREE_MEMORY);
     memset(e, 0, sizeof *e);
     lariat_status status = model_describe(path, &e->model);
     if (status == LARIAT_OK) {

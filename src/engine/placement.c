@@ -7,7 +7,6 @@
 #include "engine/apart.h"
 
 #include <stdio.h>
-#include <string.h>
 
 /* --- CPUs --- */
 

@@ -143,9 +143,7 @@ lariat_status ranks_open(local_ranks *all, const placement *on, comm_group *grou
     cpus c;
 
     *all = (local_ranks){.placement = on, .comm = group, .ring = ring, .list = aligned_alloc(64, bytes)};
-    if (!all->list) {
-        return fail(LARIAT_NO_MEMORY, "ranks: no memory for %d of them" FREE_MEMORY, ring);
-    }
+    TRY_MEMORY(all->list, "ranks: no memory for %d of them" FREE_MEMORY, ring);
     memset(all->list, 0, bytes);
     cpus_read("", &c);
     placement_nodes(on, &c, ring, threads, node);

@@ -62,9 +62,7 @@ lariat_status lariat_sampler_open(const lariat_sampling *settings, int32_t vocab
                     (double)settings->min_p);
     }
     lariat_sampler *s = calloc(1, sizeof *s);
-    if (!s) {
-        return fail(LARIAT_NO_MEMORY, "sampler: no memory" FREE_MEMORY);
-    }
+    TRY_MEMORY(s, "sampler: no memory" FREE_MEMORY);
     *s = (lariat_sampler){.settings = *settings, .vocab = vocab, .state = settings->seed};
     *out = s;
     return LARIAT_OK;

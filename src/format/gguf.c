@@ -312,9 +312,7 @@ static lariat_status read_sisters(gguf *g)
         return status;
     }
     mapped_file *files = realloc(g->tensors.files, (size_t)count * sizeof *files);
-    if (!files) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to open its %lld files" FREE_MEMORY, g->path, (long long)count);
-    }
+    TRY_MEMORY(files, "%s: no memory to open its %lld files" FREE_MEMORY, g->path, (long long)count);
     g->tensors.files = files;
     for (int64_t i = 1; i < count; i++) {
         TRY(read_sister(g, i, count));

@@ -80,9 +80,7 @@ static lariat_status read_strings(reader *r, const char *key, uint64_t count, gg
         if (i == capacity) { /* by doubling: see above */
             capacity = capacity ? 2 * capacity : 64;
             const unsigned char **grown = realloc(a->strings, (size_t)capacity * sizeof *grown);
-            if (!grown) {
-                return fail(LARIAT_NO_MEMORY, "%s: no memory for the strings of %s" FREE_MEMORY, r->path, key);
-            }
+            TRY_MEMORY(grown, "%s: no memory for the strings of %s" FREE_MEMORY, r->path, key);
             a->strings = grown;
         }
         a->strings[i] = start;
@@ -157,9 +155,7 @@ lariat_status gguf_values_read(reader *r, uint64_t count, gguf_values *out)
         if (out->n == out->capacity) {
             int64_t capacity = out->capacity ? 2 * out->capacity : 64;
             gguf_value *grown = realloc(out->list, (size_t)capacity * sizeof *grown);
-            if (!grown) {
-                return fail(LARIAT_NO_MEMORY, "%s: no memory for its keys" FREE_MEMORY, r->path);
-            }
+            TRY_MEMORY(grown, "%s: no memory for its keys" FREE_MEMORY, r->path);
             out->list = grown;
             out->capacity = capacity;
         }

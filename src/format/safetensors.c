@@ -177,9 +177,7 @@ lariat_status safetensors_open(const char *path, tensors *out)
 {
     *out = (tensors){0};
     out->files = calloc(1, sizeof *out->files);
-    if (!out->files) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to open it" FREE_MEMORY, path);
-    }
+    TRY_MEMORY(out->files, "%s: no memory to open it" FREE_MEMORY, path);
     lariat_status status = open_file(path, out);
     if (status != LARIAT_OK) {
         tensors_close(out);
@@ -203,9 +201,7 @@ static lariat_status list_shards(const char *path, const json_t *map, const char
     const char **shards = malloc((json_object_size(map) + 1) * sizeof *shards);
 
     *out = shards;
-    if (!shards) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory for the names of its shards" FREE_MEMORY, path);
-    }
+    TRY_MEMORY(shards, "%s: no memory for the names of its shards" FREE_MEMORY, path);
     json_object_foreach((json_t *)(uintptr_t)map, name, value)
     {
         const char *file = json_string_value(value);

@@ -52,16 +52,12 @@ lariat_status tensors_add(tensors *t, const char *path, const tensor *x, const c
     if (t->n == t->capacity) { /* by doubling: allocations follow the bytes read, never a count in the file */
         int64_t capacity = t->capacity ? 2 * t->capacity : 64;
         tensor *list = realloc(t->list, (size_t)capacity * sizeof *list);
-        if (!list) {
-            return fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %lld tensors" FREE_MEMORY, path, (long long)capacity);
-        }
+        TRY_MEMORY(list, "%s: no memory for a list of %lld tensors" FREE_MEMORY, path, (long long)capacity);
         t->list = list;
         t->capacity = capacity;
     }
     char *copy = strndup(name, length);
-    if (!copy) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory for a tensor's name" FREE_MEMORY, path);
-    }
+    TRY_MEMORY(copy, "%s: no memory for a tensor's name" FREE_MEMORY, path);
     t->list[t->n] = *x;
     t->list[t->n].name = copy;
     t->n++;
@@ -104,9 +100,7 @@ lariat_status tensors_check_layout(const tensors *t, const char *path, int64_t f
     int64_t n = t->n - first;
     const tensor **order = malloc((size_t)(n + 1) * sizeof *order);
 
-    if (!order) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory to look at %lld tensors" FREE_MEMORY, path, (long long)n);
-    }
+    TRY_MEMORY(order, "%s: no memory to look at %lld tensors" FREE_MEMORY, path, (long long)n);
     for (int64_t i = 0; i < n; i++) {
         order[i] = &t->list[first + i];
     }

@@ -149,10 +149,8 @@ static lariat_status reserve(cache *c, int32_t rank, int64_t blocks, sequence_pa
     }
     part->extents = calloc(extents + 1, sizeof *part->extents);
     part->positions = malloc((size_t)(blocks * SLOT_BLOCK + 1) * sizeof *part->positions);
-    if (!part->extents || !part->positions) {
-        return fail(LARIAT_NO_MEMORY, "session: no memory for a table of %lld slots" FREE_MEMORY,
-                    (long long)(blocks * SLOT_BLOCK));
-    }
+    TRY_MEMORY(part->extents && part->positions, "session: no memory for a table of %lld slots" FREE_MEMORY,
+               (long long)(blocks * SLOT_BLOCK));
     for (left = blocks, begin = 0; left; left -= count, begin += count) {
         count = next_free_run(c, rank, begin, left, &begin);
         memset(c->taken + rank * c->blocks + begin, 1, (size_t)count);
@@ -176,9 +174,7 @@ lariat_status sequence_open(cache *c, int64_t capacity, sequence *out)
             (long long)capacity, (long long)cache_room(c));
     }
     out->parts = calloc((size_t)c->n_ranks, sizeof *out->parts);
-    if (!out->parts) {
-        return fail(LARIAT_NO_MEMORY, "session: no memory for %d ranks" FREE_MEMORY, c->n_ranks);
-    }
+    TRY_MEMORY(out->parts, "session: no memory for %d ranks" FREE_MEMORY, c->n_ranks);
     for (int32_t r = 0; r < c->n_ranks; r++) {
         lariat_status status = reserve(c, r, blocks, &out->parts[r]);
         if (status != LARIAT_OK) {

@@ -20,9 +20,7 @@ lariat_status buffer_reserve(buffer *b, size_t more)
         return LARIAT_OK;
     }
     data = realloc(b->data, capacity);
-    if (!data) {
-        return fail(LARIAT_NO_MEMORY, "text: no memory for %zu bytes" FREE_MEMORY, capacity);
-    }
+    TRY_MEMORY(data, "text: no memory for %zu bytes" FREE_MEMORY, capacity);
     b->data = data;
     b->capacity = capacity;
     return LARIAT_OK;

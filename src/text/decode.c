@@ -140,9 +140,7 @@ lariat_status lariat_stream_open(const lariat_tokenizer *t, bool special, lariat
 {
     lariat_stream *s = malloc(sizeof *s);
 
-    if (!s) {
-        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for a stream" FREE_MEMORY);
-    }
+    TRY_MEMORY(s, "tokenizer: no memory for a stream" FREE_MEMORY);
     begin(s, t, special);
     *out = s;
     return LARIAT_OK;

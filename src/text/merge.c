@@ -358,9 +358,7 @@ static lariat_status merge_by_rank(merger *m, const char *word)
 
     m->heads = m->heads ? m->heads : malloc(bytes);
     m->tails = m->tails ? m->tails : malloc(bytes);
-    if (!m->heads || !m->tails) {
-        return fail(LARIAT_NO_MEMORY, "text: no memory for %u queues" FREE_MEMORY, m->t->n_ranks);
-    }
+    TRY_MEMORY(m->heads && m->tails, "text: no memory for %u queues" FREE_MEMORY, m->t->n_ranks);
     memset(m->heads, 0xFF, bytes);
     memset(m->tails, 0xFF, bytes);
     m->n_blocks = m->n_heap = 0;

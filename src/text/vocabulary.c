@@ -6,7 +6,6 @@
 #include "text/hash.h"
 #include "text/utf8.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,9 +59,7 @@ lariat_status vocabulary_text(vocabulary *v, const char *text, size_t size, cons
     if (!b || b->size - b->used < size + 1) {
         size_t n = size + 1 > TEXT_BLOCK ? size + 1 : TEXT_BLOCK;
         b = malloc(sizeof *b + n);
-        if (!b) {
-            return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for %zu bytes of text" FREE_MEMORY, n);
-        }
+        TRY_MEMORY(b, "tokenizer: no memory for %zu bytes of text" FREE_MEMORY, n);
         *b = (text_block){ .next = v->texts, .size = n };
         v->texts = b;
     }
@@ -91,9 +88,7 @@ static lariat_status index_grow(text_index *x)
     text_index more = { .n_entries = x->n_entries ? x->n_entries * 2 : FIRST_SLOTS, .n = x->n };
 
     more.entries = malloc(more.n_entries * sizeof *more.entries);
-    if (!more.entries) {
-        return fail(LARIAT_NO_MEMORY, "tokenizer: no memory for an index of %zu texts" FREE_MEMORY, more.n_entries);
-    }
+    TRY_MEMORY(more.entries, "tokenizer: no memory for an index of %zu texts" FREE_MEMORY, more.n_entries);
     memset(more.entries, 0xFF, more.n_entries * sizeof *more.entries);
     for (size_t i = 0; i < x->n_entries; i++) {
         if (x->entries[i].value >= 0) {

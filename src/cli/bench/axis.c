@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 static const double log_from = 5;  /* ratio of most to least from which the axis is logarithmic */
 static const double log_room = 1.25, line_room = 1.08; /* margin beyond the outermost points */

@@ -550,7 +550,7 @@ static int plan_on(const options *o, lariat_device device, lariat_plan *out)
         one.dtype = LARIAT_DTYPE_AUTO;
     }
     lariat_options library = plan_options(&one, 1, 1);
-    return lariat_plan_make(o->model, &library, out) == LARIAT_OK ? 0 : complain_library();
+    return checked(lariat_plan_make(o->model, &library, out));
 }
 
 static int keep_of_cpus(const options *o, FILE *report)

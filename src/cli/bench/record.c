@@ -4,7 +4,6 @@
 #include "cli/json_text.h"
 
 #include <math.h>
-#include <string.h>
 
 static double rate(double amount, double seconds)
 {

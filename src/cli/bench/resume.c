@@ -124,9 +124,7 @@ static int read_lines(const char *path, FILE *file, row_list *all, json_t *const
 static int read_file_for(row_list *all, const char *path, FILE *file)
 {
     json_t **identities = calloc((size_t)all->n, sizeof(json_t *)); /* NOLINT(bugprone-sizeof-expression): of pointers */
-    if (!identities) {
-        return complain_memory(path);
-    }
+    TRY_MEMORY(identities, path);
     int rc = 0;
     for (int i = 0; rc == 0 && i < all->n; i++) {
         identities[i] = record_identity(all, &all->rows[i]);

@@ -291,10 +291,7 @@ int timeline_draw(const lariat_engine *engine, const char *path)
         return complain("%s: nothing to draw, for no pass by tokens was traced as a whole: read a longer prompt (short ones go by slices)",
                         path);
     }
-    int rc = new_file_open(&s.file, path);
-    if (rc) {
-        return rc;
-    }
+    TRY(new_file_open(&s.file, path));
     put_head(&s);
     put_axis(&s);
     for (int32_t r = 0; r < s.ranks; r++) {

@@ -109,9 +109,7 @@ static int outcome(lariat_status status)
 static int rewind_all(measurement *m, int64_t length)
 {
     for (int64_t b = 0; b < m->cell.batch; b++) {
-        if (lariat_session_rewind(m->sessions[b], length) != LARIAT_OK) {
-            return complain_library();
-        }
+        TRY(checked(lariat_session_rewind(m->sessions[b], length)));
     }
     return 0;
 }

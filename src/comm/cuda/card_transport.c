@@ -112,9 +112,7 @@ static lariat_status open_group(card_group *g, const int32_t ordinals[])
 
     g->ordinals = malloc(n * sizeof *g->ordinals);
     g->ranks = aligned_alloc(_Alignof(card_comm), n * sizeof *g->ranks);
-    if (!g->ordinals || !g->ranks) {
-        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory for %zu ranks" FREE_MEMORY, n);
-    }
+    TRY_MEMORY(g->ordinals && g->ranks, "transport between GPUs: no memory for %zu ranks" FREE_MEMORY, n);
     memcpy(g->ordinals, ordinals, n * sizeof *g->ordinals);
     memset(g->ranks, 0, n * sizeof *g->ranks);
     for (int r = 0; r < g->base.n; r++) {
@@ -138,9 +136,7 @@ static lariat_status cuda_open(const comm_setup *s, const int32_t ordinals[], bo
         return fail(LARIAT_FAILED, "transport between GPUs: %d of %d ranks are here, please report this", s->n_local, s->n_ranks);
     }
     card_group *g = aligned_alloc(_Alignof(card_group), (sizeof *g + _Alignof(card_group) - 1) / _Alignof(card_group) * _Alignof(card_group));
-    if (!g) {
-        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory" FREE_MEMORY);
-    }
+    TRY_MEMORY(g, "transport between GPUs: no memory" FREE_MEMORY);
     memset(g, 0, sizeof *g);
     g->base = (comm_group){.ops = &cuda_ops, .n = s->n_ranks, .n_local = s->n_ranks};
     g->setup = *s;
@@ -281,9 +277,7 @@ static lariat_status open_fetching(card_comm *c)
 
     c->fetch = calloc((size_t)g->base.n, sizeof *c->fetch);
     c->landed = calloc((size_t)g->base.n, sizeof *c->landed);
-    if (!c->fetch || !c->landed) {
-        return fail(LARIAT_NO_MEMORY, "transport between GPUs: no memory for %d streams" FREE_MEMORY, g->base.n);
-    }
+    TRY_MEMORY(c->fetch && c->landed, "transport between GPUs: no memory for %d streams" FREE_MEMORY, g->base.n);
     for (int r = 0; r < g->base.n; r++) {
         if (r != c->base.rank) {
             TRY(card_checked(cudaSetDevice(g->ordinals[r]), c->base.rank, "the card of another rank"));

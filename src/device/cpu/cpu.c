@@ -166,9 +166,7 @@ lariat_status cpu_device_open(int n_threads, cpu_isa isa, device **out)
                     cpu_isa_name(isa), cpu_isa_name(cpu_isa_best()));
     }
     cpu_device *cpu = calloc(1, sizeof *cpu);
-    if (!cpu) {
-        return fail(LARIAT_NO_MEMORY, "cpu: no memory for a device" FREE_MEMORY);
-    }
+    TRY_MEMORY(cpu, "cpu: no memory for a device" FREE_MEMORY);
     cpu->base = (device){.ops = &cpu_ops, .act = DTYPE_F32, .shares_host = true};
     cpu->isa = isa;
     cpu->rows = row_kernels_of(isa);

@@ -98,9 +98,7 @@ lariat_status cuda_attention_open(cuda_device *dev)
     cudaError_t status = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, dev->ordinal);
 
     dev->attention = calloc(1, sizeof *dev->attention);
-    if (!dev->attention) {
-        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for attention" FREE_MEMORY, dev->ordinal, dev->name);
-    }
+    TRY_MEMORY(dev->attention, "CUDA: card %d (%s): no memory for attention" FREE_MEMORY, dev->ordinal, dev->name);
     most -= STATIC_SHARED;
     dev->attention->shared_most = most;
     status = status ? status : open_hopper(dev, dev->attention);

@@ -48,9 +48,7 @@ lariat_status cuda_replay_open(cuda_device *dev)
         r->list_bytes = cuda_attention_list_bytes();
         r->host = calloc(CUDA_LISTS, r->list_bytes);
     }
-    if (!r || !r->host) {
-        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for recordings" FREE_MEMORY, dev->ordinal, dev->name);
-    }
+    TRY_MEMORY(r && r->host, "CUDA: card %d (%s): no memory for recordings" FREE_MEMORY, dev->ordinal, dev->name);
     TRY(dev->base.ops->reserve(&dev->base, cuda_replay_memory(), "lists of attention", &card));
     r->card = card;
     return LARIAT_OK;

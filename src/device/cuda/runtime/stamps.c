@@ -25,9 +25,7 @@ lariat_status cuda_stamps_open(cuda_device *dev)
     cuda_stamps *s = calloc(1, sizeof *s);
     cudaError_t status = cudaSuccess;
 
-    if (!s) {
-        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for moments" FREE_MEMORY, dev->ordinal, dev->name);
-    }
+    TRY_MEMORY(s, "CUDA: card %d (%s): no memory for moments" FREE_MEMORY, dev->ordinal, dev->name);
     dev->stamps = s;
     s->last = -1;
     for (int i = 0; i < DEVICE_STAMPS && status == cudaSuccess; i++) {

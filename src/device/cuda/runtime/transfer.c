@@ -57,9 +57,7 @@ lariat_status cuda_staging_open(cuda_device *dev)
     cuda_staging *s = calloc(1, sizeof *s);
     int threads = cpus_available() < COPIERS ? cpus_available() : COPIERS;
 
-    if (!s) {
-        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for its staging" FREE_MEMORY, dev->ordinal, dev->name);
-    }
+    TRY_MEMORY(s, "CUDA: card %d (%s): no memory for its staging" FREE_MEMORY, dev->ordinal, dev->name);
     dev->staging = s;
     cudaError_t status = cudaMallocHost((void **)&s->slots, SLOTS * SLOT_BYTES);
     for (int i = 0; i < ZONES && status == cudaSuccess; i++) {
