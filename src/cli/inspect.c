@@ -43,13 +43,13 @@ static const char *shape_text(const lariat_tensor_info *t, char buffer[static SH
 static int print_tensors(const lariat_inspection *inspection)
 {
     int64_t n = lariat_inspection_tensor_count(inspection);
-    int rc = output_format("tensors      %lld\n", (long long)n);
-    for (int64_t i = 0; i < n && rc == 0; i++) {
+    TRY(output_format("tensors      %lld\n", (long long)n));
+    for (int64_t i = 0; i < n; i++) {
         const lariat_tensor_info *t = lariat_inspection_tensor(inspection, i);
         char shape[SHAPE_MOST], bytes[24];
-        rc = output_format("  %-48s %-7s %-20s %s\n", t->name, t->type, shape_text(t, shape), bytes_text(t->bytes, bytes));
+        TRY(output_format("  %-48s %-7s %-20s %s\n", t->name, t->type, shape_text(t, shape), bytes_text(t->bytes, bytes)));
     }
-    return rc;
+    return 0;
 }
 
 static int print_tokenizer(const lariat_tokenizer *t)
@@ -58,35 +58,31 @@ static int print_tokenizer(const lariat_tokenizer *t)
         return output_format("tokenizer    none\n");
     }
     const char *name = template_name(t);
-    int rc = output_format("tokenizer    vocabulary %d", lariat_tokenizer_size(t));
-    if (rc == 0 && lariat_tokenizer_bos(t) >= 0) {
-        rc = output_format(", texts begin with %d%s", lariat_tokenizer_bos(t),
-                           lariat_tokenizer_adds_bos(t) ? "" : " where asked to");
+    TRY(output_format("tokenizer    vocabulary %d", lariat_tokenizer_size(t)));
+    if (lariat_tokenizer_bos(t) >= 0) {
+        TRY(output_format(", texts begin with %d%s", lariat_tokenizer_bos(t),
+                          lariat_tokenizer_adds_bos(t) ? "" : " where asked to"));
     }
-    return rc ? rc : output_format("\ntemplate     %s\n", name ? name : "none that is known");
+    return output_format("\ntemplate     %s\n", name ? name : "none that is known");
 }
 
 static int print_text(const findings *f)
 {
     const lariat_model_info *m = f->model;
     char bytes[24];
-    int rc = output_format("model        %s\n", m->path);
-    rc = rc ? rc
-            : output_format("architecture %s: %d layers, width %d, feed-forward %d, vocabulary %d\n", m->architecture,
-                            m->n_layers, m->d_model, m->d_ff, m->vocab);
-    rc = rc ? rc
-            : output_format("attention    heads %d of %d values, KV heads %d, rope %s, trained for %lld positions\n",
-                            m->n_heads, m->head_dim, m->n_kv_heads, m->rope, (long long)m->trained_context);
-    rc = rc ? rc : output_format("parameters   %lld\n", (long long)m->parameters);
-    rc = rc ? rc : output_format("weights      %s, mostly %s\n", bytes_text(m->weight_bytes, bytes), m->weight_type);
-    rc = rc ? rc : output_format("fingerprint  %016llx\n", (unsigned long long)m->fingerprint);
-    rc = rc ? rc : print_tokenizer(f->tokenizer);
-    rc = rc ? rc : output_format("memory\n");
-    if (rc == 0) {
-        plan_describe(&f->plan, "  ", stdout);
-        rc = print_tensors(f->inspection);
-    }
-    return rc ? rc : output_flush();
+    TRY(output_format("model        %s\n", m->path));
+    TRY(output_format("architecture %s: %d layers, width %d, feed-forward %d, vocabulary %d\n", m->architecture, m->n_layers,
+                      m->d_model, m->d_ff, m->vocab));
+    TRY(output_format("attention    heads %d of %d values, KV heads %d, rope %s, trained for %lld positions\n", m->n_heads,
+                      m->head_dim, m->n_kv_heads, m->rope, (long long)m->trained_context));
+    TRY(output_format("parameters   %lld\n", (long long)m->parameters));
+    TRY(output_format("weights      %s, mostly %s\n", bytes_text(m->weight_bytes, bytes), m->weight_type));
+    TRY(output_format("fingerprint  %016llx\n", (unsigned long long)m->fingerprint));
+    TRY(print_tokenizer(f->tokenizer));
+    TRY(output_format("memory\n"));
+    plan_describe(&f->plan, "  ", stdout);
+    TRY(print_tensors(f->inspection));
+    return output_flush();
 }
 
 /* --- as JSON --- */

@@ -55,10 +55,7 @@ static void on_progress(void *user, int64_t done, int64_t total)
 static int load(invocation *inv, const lariat_options *library)
 {
     double began = now_s();
-    if (lariat_engine_open(inv->options->model, library, &inv->engine) != LARIAT_OK) {
-        inv->engine = NULL;
-        return complain_library();
-    }
+    TRY(checked(lariat_engine_open(inv->options->model, library, &inv->engine)));
     inv->figures.load_s = now_s() - began;
     if (inv->options->trace && lariat_trace_start(inv->engine, 0) != LARIAT_OK) {
         return complain_library();

@@ -3,6 +3,7 @@
    Rests on the public interface of the library. Read on in options.h, then in generate.c. */
 #include "cli/commands.h"
 #include "cli/help.h"
+#include "cli/message.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/signals.h"

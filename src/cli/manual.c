@@ -3,23 +3,20 @@
 #include "lariat/status.h"
 
 #include <ctype.h>
+#include <string.h>
 
 /* Prints text with roff's special characters escaped. */
 static void print_text(FILE *to, const char *text)
 {
+    static const char special[] = "-\\\"~", *const escaped[] = {"\\-", "\\e", "\\(dq", "\\(ti"};
     bool line_begins = true;
     for (; *text; text++) {
         if (line_begins && (*text == '.' || *text == '\'')) {
             fputs("\\&", to);
         }
-        if (*text == '-') {
-            fputs("\\-", to);
-        } else if (*text == '\\') {
-            fputs("\\e", to);
-        } else if (*text == '"') {
-            fputs("\\(dq", to);
-        } else if (*text == '~') {
-            fputs("\\(ti", to);
+        const char *at = strchr(special, *text);
+        if (at) {
+            fputs(escaped[at - special], to);
         } else {
             fputc(*text, to);
         }

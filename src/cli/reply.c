@@ -50,8 +50,8 @@ static int show_bytes(reply *r, const char *data, size_t size)
         return 0;
     }
     r->ends_line = data[size - 1] == '\n';
-    int rc = output_bytes(data, size);
-    return rc ? rc : output_flush();
+    TRY(output_bytes(data, size));
+    return output_flush();
 }
 
 static int show(reply *r, int32_t id)
@@ -59,12 +59,13 @@ static int show(reply *r, int32_t id)
     if (!r->stream) {
         bool first = r->n == 1;
         r->ends_line = false;
-        int rc = output_format(first ? "%d" : " %d", id);
-        return rc ? rc : output_flush();
+        TRY(output_format(first ? "%d" : " %d", id));
+        return output_flush();
     }
     const char *piece;
     size_t size;
-    return lariat_stream_put(r->stream, id, &piece, &size) == LARIAT_OK ? show_bytes(r, piece, size) : complain_library();
+    TRY(checked(lariat_stream_put(r->stream, id, &piece, &size)));
+    return show_bytes(r, piece, size);
 }
 
 /* Room for a reply doubles, so that its tokens are copied seldom and nothing is reserved for a reply that ends early. */
@@ -92,13 +93,10 @@ static int take(reply *r, int32_t id)
         r->stop = STOP_END;
         return 0;
     }
-    int rc = keep(r, id);
-    if (rc == 0 && r->shown) {
-        rc = show(r, id);
-    }
+    TRY(keep(r, id));
     r->next = &r->ids[r->n - 1];
     r->n_next = 1;
-    return rc;
+    return r->shown ? show(r, id) : 0;
 }
 
 typedef struct round {
@@ -197,17 +195,15 @@ int reply_end(reply *r)
 {
     const char *piece;
     size_t size;
-    int rc = 0;
     if (!r->shown) {
         return 0;
     }
     if (r->stream) {
-        rc = lariat_stream_flush(r->stream, &piece, &size) == LARIAT_OK ? show_bytes(r, piece, size) : complain_library();
+        TRY(checked(lariat_stream_flush(r->stream, &piece, &size)));
+        TRY(show_bytes(r, piece, size));
     }
-    if (rc == 0 && !r->ends_line) {
-        rc = output_bytes("\n", 1);
-    }
-    return rc ? rc : output_flush();
+    TRY(r->ends_line ? 0 : output_bytes("\n", 1));
+    return output_flush();
 }
 
 const char *stop_name(stop_reason why)

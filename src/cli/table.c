@@ -11,25 +11,24 @@
 
 int table_text(const char *text)
 {
-    int rc = 0;
-    for (const char *c = text; rc == 0 && *c; c++) {
+    for (const char *c = text; *c; c++) {
         char plain = *c == '|' || (unsigned char)*c < ' ' ? '_' : *c;
-        rc = output_bytes(&plain, 1);
+        TRY(output_bytes(&plain, 1));
     }
-    return rc;
+    return 0;
 }
 
 static int md_names(const json_t *row, const table_column columns[], int n)
 {
-    int rc = output_format("|");
-    for (int i = 0; rc == 0 && i < n; i++) {
-        rc = output_format(" %s |", columns[i].name);
+    TRY(output_format("|"));
+    for (int i = 0; i < n; i++) {
+        TRY(output_format(" %s |", columns[i].name));
     }
-    rc = rc ? rc : output_format("\n|");
-    for (int i = 0; rc == 0 && i < n; i++) { /* numbers are right-aligned */
-        rc = output_format("%s|", json_is_string(json_object_get(row, columns[i].name)) ? "---" : "--:");
+    TRY(output_format("\n|"));
+    for (int i = 0; i < n; i++) { /* numbers are right-aligned */
+        TRY(output_format("%s|", json_is_string(json_object_get(row, columns[i].name)) ? "---" : "--:"));
     }
-    return rc ? rc : output_format("\n");
+    return output_format("\n");
 }
 
 static int md_cell(const json_t *value, int decimals)
@@ -45,13 +44,13 @@ static int md_cell(const json_t *value, int decimals)
 
 static int md_row(const json_t *row, const table_column columns[], int n)
 {
-    int rc = output_format("|");
-    for (int i = 0; rc == 0 && i < n; i++) {
-        rc = output_format(" ");
-        rc = rc ? rc : md_cell(json_object_get(row, columns[i].name), columns[i].decimals);
-        rc = rc ? rc : output_format(" |");
+    TRY(output_format("|"));
+    for (int i = 0; i < n; i++) {
+        TRY(output_format(" "));
+        TRY(md_cell(json_object_get(row, columns[i].name), columns[i].decimals));
+        TRY(output_format(" |"));
     }
-    return rc ? rc : output_format("\n");
+    return output_format("\n");
 }
 
 /* RFC 4180: quotes a text with a comma or quote, doubling quotes. */
@@ -60,12 +59,12 @@ static int csv_text(const char *text)
     if (!strpbrk(text, ",\"")) {
         return table_text(text);
     }
-    int rc = output_format("\"");
-    for (const char *c = text; rc == 0 && *c; c++) {
+    TRY(output_format("\""));
+    for (const char *c = text; *c; c++) {
         char plain = (unsigned char)*c < ' ' ? ' ' : *c;
-        rc = output_format("%s%c", plain == '"' ? "\"" : "", plain);
+        TRY(output_format("%s%c", plain == '"' ? "\"" : "", plain));
     }
-    return rc ? rc : output_format("\"");
+    return output_format("\"");
 }
 
 static int csv_value(const json_t *value)
@@ -83,14 +82,13 @@ static int csv_row(json_t *row, bool names)
 {
     const char *key, *between = "";
     json_t *value;
-    int rc = 0;
     json_object_foreach(row, key, value)
     {
-        rc = rc ? rc : output_format("%s", between);
-        rc = rc ? rc : names ? output_format("%s", key) : csv_value(value);
+        TRY(output_format("%s", between));
+        TRY(names ? output_format("%s", key) : csv_value(value));
         between = ",";
     }
-    return rc ? rc : output_format("\n");
+    return output_format("\n");
 }
 
 /* --- JSON --- */
@@ -107,14 +105,13 @@ static int json_row(const json_t *row, const char *before, const char *after)
 
 static int print_row(const table *t, json_t *row, const table_column columns[], int n)
 {
-    int rc = 0;
     switch (t->format) {
     case FORMAT_MD:
-        rc = t->rows ? 0 : md_names(row, columns, n);
-        return rc ? rc : md_row(row, columns, n);
+        TRY(t->rows ? 0 : md_names(row, columns, n));
+        return md_row(row, columns, n);
     case FORMAT_CSV:
-        rc = t->rows ? 0 : csv_row(row, true);
-        return rc ? rc : csv_row(row, false);
+        TRY(t->rows ? 0 : csv_row(row, true));
+        return csv_row(row, false);
     case FORMAT_JSON:
         return json_row(row, t->rows ? ",\n " : "[\n ", "");
     case FORMAT_JSONL:

@@ -54,10 +54,7 @@ int talk_open(talk *t, invocation *inv, int64_t capacity, const char *document)
     if (o->system) {
         TRY(add_message(t, "system", strdup(o->system)));
     }
-    if (lariat_session_open(inv->engine, capacity, &t->session) != LARIAT_OK) {
-        t->session = NULL;
-        return complain_library();
-    }
+    TRY(checked(lariat_session_open(inv->engine, capacity, &t->session)));
     return reply_open(&t->answer, inv, t->session, capacity, true);
 }
 
@@ -92,8 +89,7 @@ static int encode(talk *t, bool for_answer, int32_t **ids, int64_t *n, int64_t *
     *ids = NULL;
     if (lariat_chat_encode(t->inv->tokenizer, t->chat_template, t->messages, t->n, for_answer, ids, n) != LARIAT_OK) {
         *ids = NULL;
-        complain_library();
-        return EXIT_FAILURE;
+        return complain_library();
     }
     int64_t same = 0;
     while (same < t->n_held && same < *n - 1 && t->held[same] == (*ids)[same]) {

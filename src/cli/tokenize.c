@@ -18,11 +18,11 @@ static int flags_of(const options *o)
 
 static int print_ids(const int32_t *ids, int64_t n, const char *open, const char *between, const char *close)
 {
-    int rc = output_format("%s", open);
-    for (int64_t i = 0; i < n && rc == 0; i++) {
-        rc = output_format("%s%d", i ? between : "", ids[i]);
+    TRY(output_format("%s", open));
+    for (int64_t i = 0; i < n; i++) {
+        TRY(output_format("%s%d", i ? between : "", ids[i]));
     }
-    return rc ? rc : output_format("%s\n", close);
+    return output_format("%s\n", close);
 }
 
 static int encode(const lariat_tokenizer *t, const options *o, const char *data, size_t size, bool as_json)

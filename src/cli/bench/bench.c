@@ -63,10 +63,7 @@ static int name_model(bench *b, const char *model)
 static int describe_model(bench *b)
 {
     const options *o = b->all.options;
-    if (lariat_inspect(o->model, &b->inspection) != LARIAT_OK) {
-        b->inspection = NULL;
-        return complain_library();
-    }
+    TRY(checked(lariat_inspect(o->model, &b->inspection)));
     const lariat_model_info *info = lariat_inspection_model(b->inspection);
     b->all.fingerprint = info->fingerprint;
     b->all.weight_type = info->weight_type;
@@ -123,10 +120,8 @@ static int plan_rows(bench *b)
 static int make_rows(bench *b)
 {
     cell_list list;
-    int rc = cells_list(b->all.options, &list);
-    if (rc) {
-        return rc;
-    }
+    int rc = 0;
+    TRY(cells_list(b->all.options, &list));
     b->all.rows = calloc((size_t)list.n, sizeof *b->all.rows);
     if (!b->all.rows) {
         cells_free(&list);
@@ -422,9 +417,9 @@ static int check_folder(const char *path)
 static int check_places(const bench *b)
 {
     const options *o = b->all.options;
-    int rc = o->trace ? check_place(o->trace) : 0;
-    rc = rc || !o->timeline ? rc : check_place(o->timeline);
-    return rc || !o->plot ? rc : check_folder(o->plot);
+    TRY(o->trace ? check_place(o->trace) : 0);
+    TRY(o->timeline ? check_place(o->timeline) : 0);
+    return o->plot ? check_folder(o->plot) : 0;
 }
 
 static int trace_run(const options *o, row *r, measurement *m)
@@ -468,20 +463,17 @@ static int trace_last(bench *b)
 /* Writes the remaining rows: all of a comparison, or those not reached in the last round. */
 static int write_rest(bench *b)
 {
-    int rc = 0;
     for (int i = 0; i < b->all.n; i++) {
         row_sum_up(&b->all.rows[i]);
     }
     rows_compare(&b->all);
-    if (b->all.options->compare) {
-        if (b->all.options->format == FORMAT_MD) {
-            return bench_compared(&b->all);
-        }
+    if (b->all.options->compare && b->all.options->format == FORMAT_MD) {
+        return bench_compared(&b->all);
     }
-    for (int i = 0; rc == 0 && i < b->all.n; i++) {
-        rc = write_row(b, &b->all.rows[i]);
+    for (int i = 0; i < b->all.n; i++) {
+        TRY(write_row(b, &b->all.rows[i]));
     }
-    return rc;
+    return 0;
 }
 
 /* Writes the results, also after a failure or Ctrl-C. */

@@ -2,6 +2,7 @@
    Rests on record.h for the content of a row and on cli/table.h. See bench_table.h. */
 #include "cli/bench/bench_table.h"
 #include "cli/bench/record.h"
+#include "cli/message.h"
 #include "cli/output.h"
 #include "cli/plan_text.h"
 #include "cli/json_text.h"
@@ -90,28 +91,26 @@ int bench_row(table *t, const row_list *all, const row *r)
 static int cards_text(const row_list *all)
 {
     const char *work = all->card_dtype && strcmp(all->card_dtype, "f32") == 0 ? "fp32 multiply-adds" : "dense products on tensor cores";
-    int rc = 0;
     bool any = false;
-    for (int i = 0; rc == 0 && i < LARIAT_CARDS_MAX; i++) {
+    for (int i = 0; i < LARIAT_CARDS_MAX; i++) {
         const bench_ceilings *c = &all->cards[i];
         if (c->fma_flops > 0) {
-            rc = any ? 0 : output_format("; at best, by %s and reading of memory,", work);
-            rc = rc ? rc : output_format("%s GPU %d %.1f TFLOP/s, %.0f GB/s", any ? "," : "", i, c->fma_flops / 1e12, c->read_rate / 1e9);
+            TRY(any ? 0 : output_format("; at best, by %s and reading of memory,", work));
+            TRY(output_format("%s GPU %d %.1f TFLOP/s, %.0f GB/s", any ? "," : "", i, c->fma_flops / 1e12, c->read_rate / 1e9));
             any = true;
         }
     }
-    return rc;
+    return 0;
 }
 
 static int ceilings_text(const row_list *all)
 {
-    int rc = 0;
-    for (int i = 0; rc == 0 && i < all->n_ceilings; i++) {
+    for (int i = 0; i < all->n_ceilings; i++) {
         const bench_ceilings *c = &all->ceilings[i];
-        rc = output_format("; at best with %d thread%s %.0f GFLOP/s, %.1f GB/s", c->threads, c->threads == 1 ? "" : "s",
-                           c->fma_flops / 1e9, c->read_rate / 1e9);
+        TRY(output_format("; at best with %d thread%s %.0f GFLOP/s, %.1f GB/s", c->threads, c->threads == 1 ? "" : "s",
+                          c->fma_flops / 1e9, c->read_rate / 1e9));
     }
-    return rc ? rc : cards_text(all);
+    return cards_text(all);
 }
 
 /* Prints the number of samples. */
@@ -147,15 +146,15 @@ int bench_conditions(const row_list *all)
 {
     const lariat_plan *first = &all->rows[0].plan; /* there is one */
     const char *device = first->cards > 0 ? first->device_name : all->cpu;
-    int rc = output_format("\nLariat %s, ", lariat_version());
-    rc = rc ? rc : table_text(all->model_name);
-    rc = rc ? rc : output_format(" (%s, %016llx) on ", all->weight_type, (unsigned long long)all->fingerprint);
-    rc = rc ? rc : table_text(device);
-    rc = rc ? rc : options_text(all);
-    rc = rc ? rc : ceilings_text(all);
-    rc = rc ? rc : hidden_text(all);
-    rc = rc ? rc : samples_text(all);
-    return rc ? rc : output_flush();
+    TRY(output_format("\nLariat %s, ", lariat_version()));
+    TRY(table_text(all->model_name));
+    TRY(output_format(" (%s, %016llx) on ", all->weight_type, (unsigned long long)all->fingerprint));
+    TRY(table_text(device));
+    TRY(options_text(all));
+    TRY(ceilings_text(all));
+    TRY(hidden_text(all));
+    TRY(samples_text(all));
+    return output_flush();
 }
 
 /* --- rings beside rings of one --- */
@@ -275,30 +274,30 @@ static int series_text(const row_list *all, const row *r)
 
 static int crossings(const row_list *all)
 {
-    int rc = output_format("\n");
-    for (int i = 0; rc == 0 && i < all->n; i++) {
+    TRY(output_format("\n"));
+    for (int i = 0; i < all->n; i++) {
         const row *r = &all->rows[i];
         bool crosses = !isnan(r->beside.prefill_crossing) || !isnan(r->beside.decode_crossing);
         if (r->cell.ranks > 1 && crosses && begins_series(all, r)) {
-            rc = series_text(all, r);
-            rc = rc ? rc : crossing_text("the first token is", r->beside.prefill_crossing);
-            rc = rc ? rc : crossing_text("a token is", r->beside.decode_crossing);
-            rc = rc ? rc : output_format(".\n");
+            TRY(series_text(all, r));
+            TRY(crossing_text("the first token is", r->beside.prefill_crossing));
+            TRY(crossing_text("a token is", r->beside.decode_crossing));
+            TRY(output_format(".\n"));
         }
     }
-    return rc;
+    return 0;
 }
 
 int bench_compared(const row_list *all)
 {
     table t = {.format = FORMAT_MD};
     table_column columns[COLUMNS_MOST];
-    int n = choose_columns(all, compare_columns, COMPARE_COLUMNS, columns), rc = 0;
-    for (int i = 0; rc == 0 && i < all->n; i++) {
+    int n = choose_columns(all, compare_columns, COMPARE_COLUMNS, columns);
+    for (int i = 0; i < all->n; i++) {
         const row *r = &all->rows[i];
         if (r->cell.ranks > 1 && (r->n_samples || *r->reason)) {
-            rc = table_row(&t, compare_json(all, r), columns, n);
+            TRY(table_row(&t, compare_json(all, r), columns, n));
         }
     }
-    return rc ? rc : crossings(all);
+    return crossings(all);
 }
