@@ -119,9 +119,7 @@ lariat_status file_to_huge_pages(const mapped_file *f)
     size_t before = ((uintptr_t)f->data - (uintptr_t)memory) % HUGE_PAGE;
     size_t page = (size_t)sysconf(_SC_PAGESIZE), end = (before + f->size + page - 1) / page * page;
     lariat_status status = copy_file(f, memory + before);
-    if (status == LARIAT_OK) {
-        status = move_pages(memory + before, f);
-    }
+    NEXT(status, move_pages(memory + before, f));
     if (status != LARIAT_OK) {
         munmap(memory, room);
         return status;

@@ -66,47 +66,47 @@ static lariat_status open_ranks(lariat_engine *e)
 
 /* --- the engine --- */
 
-static lariat_status open_pending(pending_pass *p, const engine_plan *plan)
+/* Takes the lists of sessions and of pending passes from e->lists, which may be one that counts. */
+static void take_lists(lariat_engine *e)
 {
-    size_t chunk = (size_t)plan->shown.chunk, parts = (size_t)plan->limits.parts;
+    int64_t chunk = e->plan.shown.chunk, parts = e->plan.limits.parts, sessions = e->plan.sessions;
+    arena *a = &e->lists;
 
-    TRY(pass_open(&p->plan, plan->shown.ranks, &plan->limits));
-    p->entries = calloc(parts, sizeof *p->entries);
-    p->tokens = calloc(chunk, sizeof *p->tokens);
-    p->outputs = calloc(chunk, sizeof *p->outputs);
-    p->settings = calloc(parts, sizeof *p->settings);
-    p->chosen = calloc(parts, sizeof *p->chosen);
-    TRY_MEMORY(p->entries && p->tokens && p->outputs && p->settings && p->chosen,
-               "engine: no memory for chunks of %d tokens" FREE_MEMORY, plan->shown.chunk);
+    for (int i = 0; i < 2; i++) {
+        pending_pass *p = &e->passes[i];
+        p->entries = arena_take(a, bytes_of(parts, 1, sizeof *p->entries));
+        p->tokens = arena_take(a, bytes_of(chunk, 1, sizeof *p->tokens));
+        p->outputs = arena_take(a, bytes_of(chunk, 1, sizeof *p->outputs));
+        p->settings = arena_take(a, bytes_of(parts, 1, sizeof *p->settings));
+        p->chosen = arena_take(a, bytes_of(parts, 1, sizeof *p->chosen));
+    }
+    e->requests = arena_take(a, bytes_of(sessions, 1, sizeof *e->requests));
+    e->items = arena_take(a, bytes_of(sessions, 1, sizeof *e->items));
+    e->works = arena_take(a, bytes_of(sessions, 1, sizeof *e->works));
+    e->results = arena_take(a, bytes_of(sessions, 1, sizeof *e->results));
+}
+
+static lariat_status open_lists(lariat_engine *e)
+{
+    arena_count(&e->lists);
+    take_lists(e);
+    TRY(arena_open(&e->lists, e->lists.used, "engine"));
+    take_lists(e);
     return LARIAT_OK;
 }
 
-static void close_pending(pending_pass *p)
+static lariat_status open_parts(lariat_engine *e, const char *path, const lariat_options *options)
 {
-    pass_close(&p->plan);
-    free(p->entries);
-    free(p->tokens);
-    free(p->outputs);
-    free(p->settings);
-    free(p->chosen);
-}
-
-static lariat_status open_parts(lariat_engine *e)
-{
-    size_t sessions = (size_t)e->plan.sessions;
-
+    TRY(model_describe(path, &e->model));
+    TRY(engine_plan_make(e->model, options, &e->plan));
+    TRY(fit_check(e->model, &e->plan, options));
     TRY(model_load(e->model, e->plan.placement.n_cards > 0));
     model_info_fill(e->model, &e->info);
     TRY(placement_open_transport(&e->plan.placement, &e->plan.transport, &e->comm));
     TRY(cache_open(&e->cache, e->plan.shown.ranks, e->plan.shown.slots_per_rank));
-    TRY(open_pending(&e->passes[0], &e->plan));
-    TRY(open_pending(&e->passes[1], &e->plan));
-    e->requests = calloc(sessions, sizeof *e->requests);
-    e->items = calloc(sessions, sizeof *e->items);
-    e->works = calloc(sessions, sizeof *e->works);
-    e->results = calloc(sessions, sizeof *e->results);
-    TRY_MEMORY(e->requests && e->items && e->works && e->results, "engine: no memory for %d sessions" FREE_MEMORY,
-               e->plan.sessions);
+    TRY(pass_open(&e->passes[0].plan, e->plan.shown.ranks, &e->plan.limits));
+    TRY(pass_open(&e->passes[1].plan, e->plan.shown.ranks, &e->plan.limits));
+    TRY(open_lists(e));
     return open_ranks(e);
 }
 
@@ -119,12 +119,9 @@ static void close_parts(lariat_engine *e)
     }
     ranks_close(&e->ranks);
     free(e->local);
-    free(e->requests);
-    free(e->items);
-    free(e->works);
-    free(e->results);
-    close_pending(&e->passes[0]);
-    close_pending(&e->passes[1]);
+    arena_close(&e->lists);
+    pass_close(&e->passes[0].plan);
+    pass_close(&e->passes[1].plan);
     cache_close(&e->cache);
     placement_close_transport(&e->plan.placement, e->comm);
     model_close(e->model);
@@ -137,16 +134,7 @@ lariat_status lariat_engine_open(const char *path, const lariat_options *options
     lariat_engine *e = aligned_alloc(64, (sizeof *e + 63) / 64 * 64);
     TRY_MEMORY(e, "engine: no memory" FREE_MEMORY);
     memset(e, 0, sizeof *e);
-    lariat_status status = model_describe(path, &e->model);
-    if (status == LARIAT_OK) {
-        status = engine_plan_make(e->model, options, &e->plan);
-    }
-    if (status == LARIAT_OK) {
-        status = fit_check(e->model, &e->plan, options);
-    }
-    if (status == LARIAT_OK) {
-        status = open_parts(e);
-    }
+    lariat_status status = open_parts(e, path, options);
     if (status != LARIAT_OK) {
         close_parts(e);
         return status;

@@ -94,6 +94,7 @@ struct lariat_engine {
     uint32_t n_submitted, n_collected;
     uint32_t n_planned;         /* passes so far, also those that were not submitted: numbers never repeat */
     bool one_call;              /* inside lariat_step or lariat_generate: one cancelled session ends the pass */
+    arena lists;                /* those of the pending passes and these: */
     pass_request *requests;     /* [sessions] */
     lariat_work *items, *works; /* [sessions]: what lariat_generate asks for; what is submitted of it */
     lariat_result *results;     /* [sessions]: of the pass that was collected last */

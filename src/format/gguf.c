@@ -212,9 +212,7 @@ lariat_status gguf_parse(const char *path, const unsigned char *data, size_t siz
 
     TRY(new_gguf(path, out));
     lariat_status status = read_image(&r, 0, &(*out)->values, &(*out)->tensors);
-    if (status == LARIAT_OK) {
-        status = tensors_sort(&(*out)->tensors, path);
-    }
+    NEXT(status, tensors_sort(&(*out)->tensors, path));
     if (status != LARIAT_OK) {
         gguf_close(*out);
         *out = NULL;
@@ -324,23 +322,21 @@ static lariat_status read_sisters(gguf *g)
     return tensors_sort(&g->tensors, g->path);
 }
 
+/* The file that was named, and the others of its set. */
+static lariat_status read_set(gguf *g)
+{
+    g->tensors.files = calloc(1, sizeof *g->tensors.files);
+    TRY_MEMORY(g->tensors.files, "%s: no memory to open it" FREE_MEMORY, g->path);
+    TRY(read_file(g, g->path, &g->values));
+    return read_sisters(g);
+}
+
 lariat_status gguf_open(const char *path, gguf **out)
 {
     TRY(new_gguf(path, out));
-    gguf *g = *out;
-    lariat_status status = LARIAT_OK;
-    g->tensors.files = calloc(1, sizeof *g->tensors.files);
-    if (!g->tensors.files) {
-        status = fail(LARIAT_NO_MEMORY, "%s: no memory to open it" FREE_MEMORY, path);
-    }
-    if (status == LARIAT_OK) {
-        status = read_file(g, path, &g->values);
-    }
-    if (status == LARIAT_OK) {
-        status = read_sisters(g);
-    }
+    lariat_status status = read_set(*out);
     if (status != LARIAT_OK) {
-        gguf_close(g);
+        gguf_close(*out);
         *out = NULL;
     }
     return status;

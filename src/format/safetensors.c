@@ -285,15 +285,9 @@ lariat_status safetensors_open_index(const char *index_path, tensors *out)
     if (!json_is_object(map)) {
         status = fail(LARIAT_BAD_MODEL, "%s: has no \"weight_map\"" FETCH_AGAIN, index_path);
     }
-    if (status == LARIAT_OK) {
-        status = list_shards(index_path, map, &shards, &n);
-    }
-    if (status == LARIAT_OK) {
-        status = open_shards(index_path, shards, n, out);
-    }
-    if (status == LARIAT_OK) {
-        status = check_map(index_path, map, shards, out);
-    }
+    NEXT(status, list_shards(index_path, map, &shards, &n));
+    NEXT(status, open_shards(index_path, shards, n, out));
+    NEXT(status, check_map(index_path, map, shards, out));
     if (status != LARIAT_OK) {
         tensors_close(out);
     }

@@ -151,9 +151,7 @@ lariat_status safetensors_create(const char *path, const tensor_spec specs[], in
         return fail(LARIAT_NO_MEMORY, "%s: no memory to write it" FREE_MEMORY, path);
     }
     lariat_status status = open_place(w);
-    if (status == LARIAT_OK) {
-        status = put_header(w, specs, n);
-    }
+    NEXT(status, put_header(w, specs, n));
     if (status != LARIAT_OK) {
         safetensors_discard(w);
         return status;

@@ -53,15 +53,11 @@ static lariat_status read_configuration(const char *folder, model_config *out)
         status = fail(LARIAT_BAD_MODEL, "%s: has no config.json: fetch it, a Hugging Face directory has one beside its weights",
                       folder);
     }
-    if (status == LARIAT_OK) {
-        status = json_read_file(path, CONFIG_FILE_LIMIT, &config);
-    }
+    NEXT(status, json_read_file(path, CONFIG_FILE_LIMIT, &config));
     if (status == LARIAT_OK && path_is_file(generation_path)) {
         status = json_read_file(generation_path, CONFIG_FILE_LIMIT, &generation);
     }
-    if (status == LARIAT_OK) {
-        status = config_from_json(path, config, generation_path, generation, out);
-    }
+    NEXT(status, config_from_json(path, config, generation_path, generation, out));
     json_decref(config);
     json_decref(generation);
     free(path);
@@ -111,12 +107,8 @@ static lariat_status open_folder(const char *folder, model *m)
     } else if (!path_is_file(single) && !path_is_file(index)) {
         status = refuse_folder(folder);
     }
-    if (status == LARIAT_OK) {
-        status = read_configuration(folder, &m->config);
-    }
-    if (status == LARIAT_OK) {
-        status = path_is_file(single) ? safetensors_open(single, &m->own_table) : safetensors_open_index(index, &m->own_table);
-    }
+    NEXT(status, read_configuration(folder, &m->config));
+    NEXT(status, path_is_file(single) ? safetensors_open(single, &m->own_table) : safetensors_open_index(index, &m->own_table));
     free(single);
     free(index);
     return status;
@@ -138,12 +130,8 @@ static lariat_status open_single(const char *path, model *m)
     } else if (strstr(slash ? slash : path, "-of-") && path_is_file(index)) {
         status = fail(LARIAT_BAD_ARGUMENT, "%s: is one shard of several: name its directory, %s", path, folder);
     }
-    if (status == LARIAT_OK) {
-        status = read_configuration(folder, &m->config);
-    }
-    if (status == LARIAT_OK) {
-        status = safetensors_open(path, &m->own_table);
-    }
+    NEXT(status, read_configuration(folder, &m->config));
+    NEXT(status, safetensors_open(path, &m->own_table));
     free(index);
     free(folder);
     return status;

@@ -285,9 +285,7 @@ lariat_status weights_bind(model *m)
     if (!m->weights.layers || !b.used) {
         status = fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %d layers" FREE_MEMORY, m->path, m->config.n_layers);
     }
-    if (status == LARIAT_OK) {
-        status = bind_and_check(&b);
-    }
+    NEXT(status, bind_and_check(&b));
     free(b.used);
     for (dtype t = DTYPE_F32; t < DTYPE_COUNT; t++) {
         if (b.bytes_of[t] > b.bytes_of[m->weight_type]) {

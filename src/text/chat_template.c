@@ -363,12 +363,8 @@ lariat_status lariat_chat_encode(const lariat_tokenizer *t, lariat_template whic
     chat c = { .t = t, .encoder = &e };
     lariat_status status = encoder_open(&e, t, 0);
 
-    if (status == LARIAT_OK) {
-        status = put_conversation(&c, which, messages, n, reply);
-    }
-    if (status == LARIAT_OK) {
-        status = encoder_take(&e, ids, n_ids);
-    }
+    NEXT(status, put_conversation(&c, which, messages, n, reply));
+    NEXT(status, encoder_take(&e, ids, n_ids));
     encoder_close(&e);
     buffer_free(&c.text);
     return status;
@@ -380,9 +376,7 @@ lariat_status lariat_chat_render(const lariat_tokenizer *t, lariat_template whic
     chat c = { .t = t };
     lariat_status status = put_conversation(&c, which, messages, n, reply);
 
-    if (status == LARIAT_OK) {
-        status = buffer_terminate(&c.text);
-    }
+    NEXT(status, buffer_terminate(&c.text));
     if (status != LARIAT_OK) {
         buffer_free(&c.text);
         return status;

@@ -185,12 +185,8 @@ lariat_status lariat_decode(const lariat_tokenizer *t, const int32_t *ids, int64
     for (int64_t i = 0; i < n && status == LARIAT_OK; i++) {
         status = take(&s, ids[i]);
     }
-    if (status == LARIAT_OK) {
-        status = settle(&s, true);
-    }
-    if (status == LARIAT_OK) {
-        status = buffer_terminate(&s.out);
-    }
+    NEXT(status, settle(&s, true));
+    NEXT(status, buffer_terminate(&s.out));
     if (status != LARIAT_OK) {
         buffer_free(&s.out);
         return status;

@@ -126,12 +126,8 @@ lariat_status lariat_encode(const lariat_tokenizer *t, const char *text, size_t 
                      ? encoder_id(&e, t->v.bos)
                      : fail(LARIAT_BAD_ARGUMENT, "tokenizer: the model names no token that begins a text: encode without it");
     }
-    if (status == LARIAT_OK) {
-        status = encoder_text(&e, text, size);
-    }
-    if (status == LARIAT_OK) {
-        status = encoder_take(&e, ids, n);
-    }
+    NEXT(status, encoder_text(&e, text, size));
+    NEXT(status, encoder_take(&e, ids, n));
     encoder_close(&e);
     return status;
 }

@@ -176,6 +176,23 @@ static lariat_status build_shown(vocabulary *v)
     return status;
 }
 
+/* Adds the end-of-turn tokens of the templates, if the vocabulary has them. */
+static lariat_status add_turn_ends(lariat_tokenizer *t)
+{
+    static const char *const llama3[] = { "<|eot_id|>", "<|eom_id|>", NULL }, *const chatml[] = { "<|im_end|>", NULL };
+    const char *const *ends = t->chat.family == LARIAT_TEMPLATE_LLAMA3   ? llama3
+                              : t->chat.family == LARIAT_TEMPLATE_CHATML ? chatml
+                                                                         : NULL;
+
+    for (; ends && *ends; ends++) {
+        int32_t id = vocabulary_added(&t->v, *ends);
+        if (id >= 0) {
+            TRY(vocabulary_end(&t->v, id));
+        }
+    }
+    return LARIAT_OK;
+}
+
 static lariat_status build_tables(lariat_tokenizer *t)
 {
     vocabulary *v = &t->v;
@@ -206,30 +223,13 @@ static lariat_status build_tables(lariat_tokenizer *t)
     TRY(build_added(t));
     TRY(build_shown(v));
     t->words_end_at_space = words_end_at_space(t);
-    return chat_recognize(v, &t->chat);
-}
-
-/* Adds the end-of-turn tokens of the templates, if the vocabulary has them. */
-static lariat_status add_turn_ends(lariat_tokenizer *t)
-{
-    static const char *const llama3[] = { "<|eot_id|>", "<|eom_id|>", NULL }, *const chatml[] = { "<|im_end|>", NULL };
-    const char *const *ends = t->chat.family == LARIAT_TEMPLATE_LLAMA3   ? llama3
-                              : t->chat.family == LARIAT_TEMPLATE_CHATML ? chatml
-                                                                         : NULL;
-
-    for (; ends && *ends; ends++) {
-        int32_t id = vocabulary_added(&t->v, *ends);
-        if (id >= 0) {
-            TRY(vocabulary_end(&t->v, id));
-        }
-    }
-    return LARIAT_OK;
+    TRY(chat_recognize(v, &t->chat));
+    return add_turn_ends(t);
 }
 
 lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out)
 {
     lariat_tokenizer *t = calloc(1, sizeof *t);
-    lariat_status status;
 
     if (!t) {
         vocabulary_free(v);
@@ -237,10 +237,7 @@ lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out)
     }
     t->v = *v;
     vocabulary_init(v);
-    status = build_tables(t);
-    if (status == LARIAT_OK) {
-        status = add_turn_ends(t);
-    }
+    lariat_status status = build_tables(t);
     if (status != LARIAT_OK) {
         lariat_tokenizer_close(t);
         return status;

@@ -105,9 +105,7 @@ static lariat_status read_added_list(config_file *f)
             (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= MAX_TOKENS)) {
             status = fail(LARIAT_BAD_MODEL, "%s: token \"%.64s\" has no id" FETCH_AGAIN, f->path, content);
         }
-        if (status == LARIAT_OK) {
-            status = add_token(f->v, f->path, json_integer_value(id), content, flags);
-        }
+        NEXT(status, add_token(f->v, f->path, json_integer_value(id), content, flags));
     }
     json_decref(flags);
     return status;

@@ -28,12 +28,8 @@ static lariat_status read_file(const char *path, vocabulary *v)
     char *folder = path_folder(path);
     lariat_status status = folder ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, path);
 
-    if (status == LARIAT_OK) {
-        status = ends_with(path, ".json") ? tokenizer_json_read(path, v) : sentencepiece_read(path, v);
-    }
-    if (status == LARIAT_OK) {
-        status = tokenizer_config_read(folder, v);
-    }
+    NEXT(status, ends_with(path, ".json") ? tokenizer_json_read(path, v) : sentencepiece_read(path, v));
+    NEXT(status, tokenizer_config_read(folder, v));
     free(folder);
     return status;
 }

@@ -366,12 +366,8 @@ static lariat_status read_merges(reader *r, const json_t *merges, const json_t *
         }
         joined.size = 0;
         status = merge_parts(r, o, i, &line, &left, &right);
-        if (status == LARIAT_OK) {
-            status = buffer_append(&joined, left, strlen(left));
-        }
-        if (status == LARIAT_OK) {
-            status = buffer_append(&joined, right, strlen(right) + 1);
-        }
+        NEXT(status, buffer_append(&joined, left, strlen(left)));
+        NEXT(status, buffer_append(&joined, right, strlen(right) + 1));
         if (status != LARIAT_OK) {
             break;
         }
@@ -499,9 +495,7 @@ static lariat_status read_added(void *user, const char *key, const json_t *o)
                         content, (long long)id, (long long)r->next - 1);
         }
         status = r->v->byte_level ? append_alphabet_bytes(&bytes, content, strlen(content), &all) : LARIAT_OK;
-        if (status == LARIAT_OK) {
-            status = set_token(r, id, all ? bytes.data : content, all ? bytes.size : strlen(content), TOKEN_CONTROL);
-        }
+        NEXT(status, set_token(r, id, all ? bytes.data : content, all ? bytes.size : strlen(content), TOKEN_CONTROL));
         buffer_free(&bytes);
         TRY(status);
     } else if (id_of(r->vocab, content) != id) {

@@ -172,9 +172,7 @@ lariat_status cpu_device_open(int n_threads, cpu_isa isa, device **out)
     cpu->rows = row_kernels_of(isa);
     cpu->attend_keys = attend_keys_of(isa);
     lariat_status status = take_memory(cpu, n_threads < 1 ? 1 : n_threads);
-    if (status == LARIAT_OK) {
-        status = pool_open(n_threads, &cpu->pool);
-    }
+    NEXT(status, pool_open(n_threads, &cpu->pool));
     if (status != LARIAT_OK) {
         cpu_close(&cpu->base);
         return status;
