@@ -74,7 +74,7 @@ typedef struct carry {
 
 /* Where a call of attention begins and where it ends. */
 typedef struct attention_ends {
-    bool fresh;  /* the first keys of these rows: the carry is not read, as if it had been cleared */
+    bool is_first; /* the first keys of these rows: the carry is not read, as if it had been cleared */
     void *out;   /* not NULL: the last keys of these rows; they are finished there, as by carry_finish: [rows, n_heads, head_dim] of
                     the activation type, row t at out + t * ldo. Of the carry m and l are the result's, O is undefined then */
     int64_t ldo;
@@ -117,11 +117,11 @@ typedef struct device_ops {
     /* Waits until all queued work is done and returns the device's status. */
     lariat_status (*finish)(device *dev);
 
-    /* mark records an event behind all queued work. reach waits for the oldest pending event, after which downloads queued
+    /* mark records an event behind all queued work. wait_mark waits for the oldest pending event, after which downloads queued
        before it are in the host's memory, and returns the device's status. At most two events are pending; finish() waits
        for all. NULL on a device without streams. */
     lariat_status (*mark)(device *dev);
-    lariat_status (*reach)(device *dev);
+    lariat_status (*wait_mark)(device *dev);
 
     /* From now on fn(arg) is called between pieces of an operation's work, on the thread that calls operations: for a transport
        that makes progress only inside calls. NULL on a device with streams. */
@@ -159,9 +159,9 @@ typedef struct device_ops {
     /* --- operations --- */
 
     /* x[t, :] = table[id, :] for t in [0, n); x is [n, table->cols], dense. The id is tokens[t], or, where that is negative,
-       made[-1 - tokens[t]]: one that `sample` chose and the host has not read yet. -1 there (none could be chosen) is read
+       chosen[-1 - tokens[t]]: one that `sample` chose and the host has not read yet. -1 there (none could be chosen) is read
        as id 0: the result is discarded. Both lists are in the device's memory. */
-    void (*embed)(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *made, int64_t n);
+    void (*embed)(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n);
 
     /* out[t, i] = x[t, i] / sqrt(mean_i(x[t, i]^2) + eps) * weight[i]; [n, d], dense. out is of the activation type. */
     void (*rms_norm)(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t d);

@@ -18,7 +18,7 @@ static lariat_status rank_pass(local_rank *r, void *pending)
 static lariat_status rank_wait(local_rank *r, void *unused)
 {
     (void)unused;
-    return r->dev->ops->reach(r->dev);
+    return r->dev->ops->wait_mark(r->dev);
 }
 
 /* --- taking back --- */

@@ -205,7 +205,7 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
         work[i].session->under_way++;
         if (work[i].sampler) {
             p->input.settings = p->settings;
-            p->input.made = p->chosen;
+            p->input.chosen = p->chosen;
         }
     }
     return LARIAT_OK;

@@ -194,7 +194,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
         TRY(head_deliver(t, in->outputs + at, n));
     }
     if (in->settings && comm_rank(t->comm) == 0) {
-        ops->download(t->dev, in->made, t->made, (size_t)in->n_outputs * sizeof *in->made);
+        ops->download(t->dev, in->chosen, t->made, (size_t)in->n_outputs * sizeof *in->made);
     }
     TRY(comm_end(t->comm));
     trace_settle(t->trace); /* of what was queued before: while the device is busy */

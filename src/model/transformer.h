@@ -38,7 +38,7 @@ typedef struct pass_input {
     /* Where tokens are chosen: how (by the device's op `sample`), NULL where logits are wanted; and the host's place for them,
        written by rank 0. There are no more of them than sequences. */
     const sample_setting *settings; /* [n_outputs] */
-    int32_t *made;                  /* [n_outputs] */
+    int32_t *chosen;                /* [n_outputs] */
     bool (*cancelled)(const void *engine); /* looked at before every layer: true ends the pass */
     const void *engine;
 } pass_input;

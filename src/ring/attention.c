@@ -266,7 +266,7 @@ static lariat_status attend_by_kv(ring_rank *r, int32_t layer, const void *q, in
         }
         int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, owner);
         r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_tokens(r, now, r->rank), c,
-                               &(attention_ends){.fresh = hop == 0, .out = hop == n - 1 ? o : NULL, .ldo = ldo});
+                               &(attention_ends){.is_first = hop == 0, .out = hop == n - 1 ? o : NULL, .ldo = ldo});
         trace_end(r->trace, span);
         if (hop > 0) {
             comm_release(r->comm, &now->hop);
@@ -317,7 +317,7 @@ static lariat_status serve_queries(ring_rank *r, int32_t layer, int64_t ldq)
         int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, owner);
         int64_t ld = (int64_t)(view.stride / dtype_block_bytes(r->dev->act));
         r->dev->ops->attention(r->dev, &r->shape, view.at, ld, r->items, items_by_tokens(r, &r->hops[0], owner), &c,
-                               &(attention_ends){.fresh = true});
+                               &(attention_ends){.is_first = true});
         trace_end(r->trace, span);
         comm_release(r->comm, &queries);
         comm_offer(r->comm, owner, &(comm_pieces){COMM_PARTIALS, partial_step(r, layer, r->rank, owner), &result, 1});
@@ -386,7 +386,7 @@ static lariat_status attend_by_slices(ring_rank *r, const void *q, int64_t ldq, 
 
     int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, r->rank);
     r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, &r->hops[0]), &c,
-                           &(attention_ends){.fresh = true, .out = alone ? o : NULL, .ldo = ldo});
+                           &(attention_ends){.is_first = true, .out = alone ? o : NULL, .ldo = ldo});
     trace_end(r->trace, span);
     if (alone) {
         return LARIAT_OK;
@@ -400,7 +400,7 @@ static lariat_status attend_by_slices(ring_rank *r, const void *q, int64_t ldq, 
 uint64_t ring_replay_class(ring_rank *r, const void *q, int64_t ldq, void *o, int64_t ldo)
 {
     carry c = carry_at(r->merged, &r->shape, r->pass->n_tokens); /* in a ring of several it stands for the rows of an all-gather */
-    attention_ends ends = {.fresh = true, .out = r->n_ranks == 1 ? o : NULL, .ldo = ldo};
+    attention_ends ends = {.is_first = true, .out = r->n_ranks == 1 ? o : NULL, .ldo = ldo};
 
     list_own(r, &r->hops[0], 0);
     return r->dev->ops->replay_class(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, &r->hops[0]), &c, &ends);

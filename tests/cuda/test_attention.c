@@ -681,9 +681,9 @@ static void assert_finished(fixture *f, const void *out, const carry *c, const k
 }
 
 /* One call of the fixture's queries over n segments, into whatever the carry and `out` hold. */
-static void attend_between(fixture *f, const kv_segment *segments, int32_t n, bool fresh, void *out)
+static void attend_between(fixture *f, const kv_segment *segments, int32_t n, bool is_first, void *out)
 {
-    attention_ends ends = {.fresh = fresh, .out = out, .ldo = f->ldq};
+    attention_ends ends = {.is_first = is_first, .out = out, .ldo = f->ldq};
 
     f->item.segments = segments;
     f->item.n_segments = n;

@@ -288,7 +288,7 @@ static void a_mark_brings_what_was_downloaded_before_it(void **state)
         dev->ops->download(dev, &got[i], block, sizeof sent_now);
         must(dev->ops->mark(dev));
         if (i > 0) {
-            must(dev->ops->reach(dev));
+            must(dev->ops->wait_mark(dev));
             assert_int_equal(got[i - 1], 3 * (i - 1));
             assert_int_equal(got[i], 0x55555555); /* it lands when it is waited for */
         }

@@ -107,7 +107,7 @@ static void list_attention(const decoder *l, int64_t length, int layer, attentio
         a->items[r] = (attention_item){.row = (int32_t)r, .count = 1, .first = n, .segments = a->segments[r], .n_segments = 2};
     }
     a->c = carry_at(l->carries.data, &a->shape, l->rows);
-    a->ends = (attention_ends){.fresh = true, .out = act_at(l->dev, l->o.data, layer * l->rows * HEADS * l->head_dim),
+    a->ends = (attention_ends){.is_first = true, .out = act_at(l->dev, l->o.data, layer * l->rows * HEADS * l->head_dim),
                                .ldo = HEADS * l->head_dim};
 }
 

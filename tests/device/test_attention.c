@@ -802,7 +802,7 @@ static void check_ends(device *dev)
         carry c = carry_from(&apart, &s, items[i].row);
         dev->ops->carry_finish(dev, &c, &s, items[i].count, want + items[i].row * ldo, ldo);
     }
-    dev->ops->attention(dev, &s, q, ld, items, 3, &at_once, &(attention_ends){.fresh = true, .out = got, .ldo = ldo});
+    dev->ops->attention(dev, &s, q, ld, items, 3, &at_once, &(attention_ends){.is_first = true, .out = got, .ldo = ldo});
     assert_memory_equal(want, got, (size_t)(rows * ldo) * sizeof *got);
     free_segment(&segment);
     free(q);

@@ -156,7 +156,7 @@ static bool never(const void *unused)
 static void carry_out(world *w, int rank)
 {
     const pass_input in = {.plan = &w->pass, .tokens = w->tokens, .outputs = w->outputs, .n_outputs = w->n_outputs,
-                           .settings = w->chooses ? w->settings : NULL, .made = w->made, .cancelled = never};
+                           .settings = w->chooses ? w->settings : NULL, .chosen = w->made, .cancelled = never};
 
     issued_forget(&w->ranks[rank]);
     assert_int_equal(transformer_pass(&w->t[rank], &in), LARIAT_OK);

@@ -114,7 +114,7 @@ static uint64_t op_replay_class(device *dev, const attention_shape *s, const voi
     issued *r = of_device(dev);
 
     assert_true(n_items <= ISSUED_LIST);
-    assert_true(q && ldq && c->o && ends->fresh);
+    assert_true(q && ldq && c->o && ends->is_first);
     r->n_items = r->n_segments = 0;
     for (int i = 0; i < n_items; i++) {
         assert_true(r->n_segments + items[i].n_segments <= ISSUED_LIST);
@@ -233,7 +233,7 @@ static void op_attention(device *dev, const attention_shape *s, const void *q, i
 
     r->grid = grid_of(s, items, n_items);
     carry_words(r, "attention", c, n_items ? items[n_items - 1].row + items[n_items - 1].count : 0);
-    WORDS(r, AT(q), (uint64_t)ldq, ends->fresh, AT(ends->out), (uint64_t)ends->ldo, r->grid, r->begun ? distance(r, items, n_items) : 0);
+    WORDS(r, AT(q), (uint64_t)ldq, ends->is_first, AT(ends->out), (uint64_t)ends->ldo, r->grid, r->begun ? distance(r, items, n_items) : 0);
 }
 
 static void op_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows)

@@ -148,7 +148,7 @@ static void device_attention(device *dev, const attention_shape *s, const void *
         assert_int_equal(row, 0); /* the ring's items are all rows, one stretch */
         assert_int_equal(at, n_items);
     }
-    if (ends->fresh) {
+    if (ends->is_first) {
         device_carry_clear(dev, c, s, rows);
     }
     event *e = note(m, ATTEND);

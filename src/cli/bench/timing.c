@@ -45,10 +45,10 @@ static int open_texts(measurement *m)
     m->sessions = calloc(batch, sizeof *m->sessions);
     m->samplers = calloc(batch, sizeof *m->samplers);
     m->texts = calloc(batch * (size_t)m->stride, sizeof *m->texts);
-    m->made = calloc(batch, sizeof *m->made);
+    m->generated = calloc(batch, sizeof *m->generated);
     m->replies = calloc(batch, sizeof *m->replies);
     m->items = calloc(batch, sizeof *m->items);
-    return m->sessions && m->samplers && m->texts && m->made && m->replies && m->items ? 0 : complain_memory("bench");
+    return m->sessions && m->samplers && m->texts && m->generated && m->replies && m->items ? 0 : complain_memory("bench");
 }
 
 int measurement_open(const options *o, row *r, measurement *m)
@@ -89,7 +89,7 @@ void measurement_close(measurement *m)
     free(m->sessions);
     free(m->samplers);
     free(m->texts);
-    free(m->made);
+    free(m->generated);
     free(m->replies);
     free(m->items);
     *m = (measurement){0};
@@ -117,7 +117,7 @@ static int rewind_all(measurement *m, int64_t length)
 static bool on_token(void *user, int32_t item, int32_t id)
 {
     measurement *m = user;
-    m->texts[item * m->stride + m->begin + m->made[item]++] = id;
+    m->texts[item * m->stride + m->begin + m->generated[item]++] = id;
     return true;
 }
 
@@ -178,7 +178,7 @@ static int run_uncached(measurement *m, int64_t n_prompt, int64_t n_gen, sample 
 static int run(measurement *m, int64_t n_prompt, int64_t n_gen, sample *out)
 {
     *out = (sample){0};
-    memset(m->made, 0, (size_t)m->cell.batch * sizeof *m->made);
+    memset(m->generated, 0, (size_t)m->cell.batch * sizeof *m->generated);
     return m->cell.cached ? run_cached(m, n_prompt, n_gen, out) : run_uncached(m, n_prompt, n_gen, out);
 }
 

@@ -13,7 +13,7 @@ typedef struct measurement {
     lariat_sampler **samplers; /* [batch] */
     int32_t *texts;            /* [batch, stride]: prompts; generated tokens from `begin` on */
     int64_t stride, begin;
-    int64_t *made;             /* [batch]: generated tokens */
+    int64_t *generated;        /* [batch]: generated tokens */
     lariat_reply *replies;     /* [batch] */
     lariat_work *items;        /* [batch] */
 } measurement;

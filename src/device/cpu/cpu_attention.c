@@ -359,7 +359,7 @@ void cpu_attention(device *dev, const attention_shape *s, const void *q, int64_t
 {
     int64_t row, count;
 
-    for (int i = 0; ends && ends->fresh && attention_stretch(items, n_items, &i, &row, &count);) {
+    for (int i = 0; ends && ends->is_first && attention_stretch(items, n_items, &i, &row, &count);) {
         carry rows = carry_from(c, s, row);
         cpu_carry_clear(dev, &rows, s, count);
     }

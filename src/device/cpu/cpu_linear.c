@@ -315,13 +315,13 @@ void cpu_linear(device *dev, const void *x, int64_t ldx, int64_t n, const linear
 
 /* --- the embedding table --- */
 
-void cpu_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *made, int64_t n)
+void cpu_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n)
 {
     const cpu_device *cpu = (const cpu_device *)(const void *)dev;
     unpack_fn *unpack = linear_kernels_of(cpu->isa)->unpack[table->type];
 
     for (int64_t t = 0; t < n; t++) {
-        int32_t id = tokens[t] < 0 ? made[-1 - tokens[t]] : tokens[t];
+        int32_t id = tokens[t] < 0 ? chosen[-1 - tokens[t]] : tokens[t];
         const unsigned char *row = matrix_row(table, id < 0 ? 0 : id);
         for (int64_t c = 0; c < table->cols; c += SPAN) {
             unpack(row + dtype_row_bytes(table->type, c), min_of(SPAN, table->cols - c), x + t * table->cols + c);

@@ -182,7 +182,7 @@ __device__ __forceinline__ void weigh_row(const attention_launch &a, const block
     const int64_t at = head_row(a, t, row);
     float *to_m = t.partial ? t.partial + t.part->rows * a.head_dim + row : a.c.m + at;
     float *to_l = t.partial ? t.partial + t.part->rows * (a.head_dim + 1) + row : a.c.l + at;
-    const float before = t.partial || a.fresh ? -INFINITY : unscaled(*to_m, a.scale);
+    const float before = t.partial || a.is_first ? -INFINITY : unscaled(*to_m, a.scale);
     float m = before, l;
 
     for (int i = 0; i < WARPS; i++) {
@@ -199,10 +199,10 @@ __device__ __forceinline__ void weigh_row(const attention_launch &a, const block
     }
     w.at[row] = at;
     w.inverse[row] = l > 0 ? 1 / l : 0;
-    w.written[row] = seen || (!t.partial && (a.fresh || a.out));
-    if (t.partial || a.fresh || seen) {
+    w.written[row] = seen || (!t.partial && (a.is_first || a.out));
+    if (t.partial || a.is_first || seen) {
         *to_l = l;
-        if (t.partial || a.fresh || m != before) {
+        if (t.partial || a.is_first || m != before) {
             *to_m = m * a.scale;
         }
     }
@@ -217,7 +217,7 @@ __device__ __forceinline__ void store_sums(const attention_launch &a, const bloc
             continue;
         }
         float *to = t.partial ? t.partial + i : a.c.o + w.at[row] * D + column;
-        float sum = t.partial || a.fresh || w.weight[WARPS][row] == 0 ? 0 : *to * w.weight[WARPS][row];
+        float sum = t.partial || a.is_first || w.weight[WARPS][row] == 0 ? 0 : *to * w.weight[WARPS][row];
         for (int j = 0; j < WARPS; j++) {
             sum = fmaf(w.weight[j][row], o[(j * DECODE_ROWS + row) * decode<D>::ROW + column], sum);
         }

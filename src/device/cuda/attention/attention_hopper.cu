@@ -266,7 +266,7 @@ template <typename T, int D> struct consumer {
     {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const bool real = !a.fresh && !t.partial && row0 + 8 * half < t.rows;
+            const bool real = !a.is_first && !t.partial && row0 + 8 * half < t.rows;
             const int64_t row = real ? row_at(t, half) : 0;
             s.m[half] = real ? unscaled(a.c.m[row], a.scale) : -INFINITY;
             s.l[half] = real && lane % 4 == 0 ? a.c.l[row] : 0;
@@ -524,7 +524,7 @@ template <typename T, int D> struct consumer {
         float *o = t.partial ? t.partial + row * D : a.c.o + carried * D;
         float *to_m = t.partial ? t.partial + t.part->rows * D + row : a.c.m + carried;
         float *to_l = t.partial ? t.partial + t.part->rows * (D + 1) + row : a.c.l + carried;
-        const bool all = t.partial || a.fresh;
+        const bool all = t.partial || a.is_first;
 
         if (lane % 4 == 0) {
             *to_l = l;
@@ -532,7 +532,7 @@ template <typename T, int D> struct consumer {
                 *to_m = m * a.scale;
             }
         }
-        if ((a.out && !t.partial) || (m == -INFINITY && (t.partial || !a.fresh))) {
+        if ((a.out && !t.partial) || (m == -INFINITY && (t.partial || !a.is_first))) {
             return; // finished rows leave no o, and one that has seen nothing is left as it was
         }
 #pragma unroll

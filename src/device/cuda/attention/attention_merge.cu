@@ -108,7 +108,7 @@ __device__ __forceinline__ void merge_pieces(const attention_launch &a, const at
     const int lane = (int)threadIdx.x;
     const merged_row r = find_row(a, lists, (int)(blockIdx.x * blockDim.z + threadIdx.z));
     float weight[WEIGHTS], part[WEIGHTS], m = -INFINITY;
-    const bool carried = r.pieces && !a.fresh;
+    const bool carried = r.pieces && !a.is_first;
     const float before_m = carried ? a.c.m[r.at] : -INFINITY, before_l = carried ? a.c.l[r.at] : 0;
 
 #pragma unroll
@@ -120,7 +120,7 @@ __device__ __forceinline__ void merge_pieces(const attention_launch &a, const at
     }
     m = largest(m);
     __syncthreads(); // all warps of the row have read m and l
-    if (!r.pieces || (m == -INFINITY && !a.fresh && !a.out)) {
+    if (!r.pieces || (m == -INFINITY && !a.is_first && !a.out)) {
         return;
     }
     m = fmaxf(m, before_m);

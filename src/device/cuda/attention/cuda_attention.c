@@ -543,10 +543,10 @@ void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, i
     bool native = is_native(dev, &a, ends, items, n_items);
 
     if (ends && native) {
-        a.fresh = ends->fresh;
+        a.is_first = ends->is_first;
         a.out = ends->out;
         a.ldo = ends->ldo;
-    } else if (ends && ends->fresh) {
+    } else if (ends && ends->is_first) {
         clear_rows(dev, s, items, n_items, c);
     }
     attend_items(dev, &a, ends, native, s, items, n_items);

@@ -64,7 +64,7 @@ typedef struct attention_launch {
     float scale;
     dtype act, kv_type;
     int64_t shift;      /* bytes from the keys and values that the lists name to those of this launch: another layer's */
-    bool fresh;         /* the carry holds nothing yet: it is not read, and every row of it is written */
+    bool is_first;      /* the carry holds nothing yet: it is not read, and every row of it is written */
     void *out;          /* of the activation type, [rows, n_heads, head_dim], row t at out + t * ldo: rows are finished there, and
                            of the carry only m and l are written; NULL: the carry is the result */
     int64_t ldo;

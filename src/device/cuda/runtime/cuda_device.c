@@ -134,9 +134,9 @@ static lariat_status op_mark(device *dev)
     return told(d);
 }
 
-static lariat_status op_reach(device *dev)
+static lariat_status op_wait_mark(device *dev)
 {
-    cuda_device *d = enter(dev, "reach");
+    cuda_device *d = enter(dev, "wait_mark");
 
     cuda_reach(d);
     leave();
@@ -174,12 +174,12 @@ static bool op_stamped(device *dev, int64_t number, double *seconds)
 
 /* --- operations --- */
 
-static void op_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *made, int64_t n)
+static void op_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n)
 {
     static const char op[] = "embed";
     cuda_device *d = enter(dev, op);
 
-    cuda_note(d, cuda_embed(d->stream, x, table, tokens, made, n), op);
+    cuda_note(d, cuda_embed(d->stream, x, table, tokens, chosen, n), op);
     leave();
 }
 
@@ -345,7 +345,7 @@ static const device_ops cuda_ops = {
     .make_random = op_make_random,
     .finish = op_finish,
     .mark = op_mark,
-    .reach = op_reach,
+    .wait_mark = op_wait_mark,
     .replay_class = op_replay_class,
     .replay_begin = op_replay_begin,
     .replay_end = op_replay_end,

@@ -16,7 +16,7 @@ extern "C" {
 /* --- elementwise.cu --- */
 
 cudaError_t cuda_elementwise_load(void);
-cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *made,
+cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen,
                        int64_t n);
 cudaError_t cuda_rms_norm(cudaStream_t stream, dtype act, void *out, const float *x, const float *weight, float eps, int64_t n,
                           int64_t d);

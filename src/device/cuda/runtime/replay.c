@@ -221,17 +221,17 @@ bool cuda_replay_end(cuda_device *dev)
         return false;
     }
     cudaGraph_t graph = end_capture(dev);
-    recording *made = graph && !r->refused ? keep(dev, graph) : NULL;
-    if (made) {
-        launch(dev, made);
+    recording *kept = graph && !r->refused ? keep(dev, graph) : NULL;
+    if (kept) {
+        launch(dev, kept);
     }
     if (graph) {
         (void)cudaGraphDestroy(graph);
     }
     r->n_lists = 0;
     cuda_attention_forget(dev);
-    r->given_up = !made; /* for want of memory, say: this pass goes directly, and so do all that follow */
-    return !made;
+    r->given_up = !kept; /* for want of memory, say: this pass goes directly, and so do all that follow */
+    return !kept;
 }
 
 void cuda_replay_stop(cuda_device *dev)
