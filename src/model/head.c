@@ -71,7 +71,7 @@ lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
     ops->linear(t->dev, rows, c->d_model, n, &job, end > begin);
     TRY(gathers ? linear_gather(&t->linear, DTYPE_F32, n, c->vocab) : LARIAT_OK);
     if (in->settings) {
-        ops->sample(t->dev, t->made + at, logits, c->vocab, n, c->vocab, t->settings + at);
+        ops->sample(t->dev, t->chosen + at, logits, c->vocab, n, c->vocab, t->settings + at);
     } else if (gathers && comm_rank(t->comm) == 0) { /* where head_deliver finds them after a replay as well */
         ops->copy(t->dev, DTYPE_F32, t->logits, c->vocab, logits, c->vocab, n, c->vocab, false);
     }

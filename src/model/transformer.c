@@ -115,7 +115,7 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
     const device_ops *ops = t->dev->ops;
 
     int64_t span = trace_begin(t->trace, LARIAT_SPAN_EMBEDDING);
-    ops->embed(t->dev, t->x, &t->weights->embedding, t->tokens, t->made, rows); /* x [rows, d] */
+    ops->embed(t->dev, t->x, &t->weights->embedding, t->tokens, t->chosen, rows); /* x [rows, d] */
     ops->rope_angles(t->dev, t->cos, t->sin, t->positions, rows, t->inv_freq, c->head_dim / 2, c->rope_factor);
     trace_end(t->trace, span);
     for (int32_t l = 0; l < c->n_layers; l++) {
@@ -194,7 +194,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
         TRY(head_deliver(t, in->outputs + at, n));
     }
     if (in->settings && comm_rank(t->comm) == 0) {
-        ops->download(t->dev, in->chosen, t->made, (size_t)in->n_outputs * sizeof *in->made);
+        ops->download(t->dev, in->chosen, t->chosen, (size_t)in->n_outputs * sizeof *in->chosen);
     }
     TRY(comm_end(t->comm));
     trace_settle(t->trace); /* of what was queued before: while the device is busy */

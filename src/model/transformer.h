@@ -66,7 +66,7 @@ typedef struct transformer {
     float *inv_freq;     /* [head_dim / 2] */
     float *cos, *sin;    /* [rows, head_dim / 2] */
     float *logits;       /* [HEAD_ROWS, this rank's slice of the vocabulary], or [HEAD_GATHERED, vocab] */
-    int32_t *made;       /* [parts]: the tokens that were chosen last */
+    int32_t *chosen;     /* [parts]: the tokens that were chosen last */
     sample_setting *settings; /* [parts] */
     int32_t *tokens;     /* [rows] */
     int64_t *positions;  /* [rows] */

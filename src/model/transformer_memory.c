@@ -73,7 +73,7 @@ static void take_buffers(transformer *t, const model_config *c, const transforme
     t->sin = arena_take(a, bytes_of(rows, half, sizeof *t->sin));
     t->logits = arena_take(a, larger(bytes_of(HEAD_ROWS, linear_slice_width(c->vocab, s->n_ranks), sizeof *t->logits),
                                      bytes_of(HEAD_GATHERED, c->vocab, sizeof *t->logits)));
-    t->made = arena_take(a, bytes_of(s->max_parts, 1, sizeof *t->made));
+    t->chosen = arena_take(a, bytes_of(s->max_parts, 1, sizeof *t->chosen));
     t->settings = arena_take(a, bytes_of(s->max_parts, 1, sizeof *t->settings));
     t->tokens = arena_take(a, bytes_of(rows, 1, sizeof *t->tokens));
     t->positions = arena_take(a, bytes_of(rows, 1, sizeof *t->positions));
