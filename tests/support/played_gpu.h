@@ -175,7 +175,7 @@ static void play_gpus(void)
 
     if (cpu_device_open(1, CPU_BEST, &cpu) == LARIAT_OK) { /* otherwise no card opens either */
         played_ops = *cpu->ops;
-        played_ops.mark = played_ops.reach = played_mark;
+        played_ops.mark = played_ops.wait_mark = played_mark;
         cpu->ops->close(cpu);
     }
     setenv("LARIAT_CUDA_MODULE", "", 1); /* which dlopen() takes for the program */
