@@ -30,12 +30,19 @@ continue_text)
     said=$("$work/$name" "$work/missing" "$prompt" 2>&1) || status=$?
     [ "$status" = 1 ] && [[ $said = "generate: $work/missing: "* ]]
     ;;
-chat)
+conversation)
     needs_model
     questions=$'Name a city.\nAnd another one.\n'
     text=$("$work/$name" "$model" <<<"${questions%$'\n'}")
     [ -n "$text" ]
     [ "$text" = "$("$stage/bin/lariat" chat -q -m "$model" -c 4096 <<<"${questions%$'\n'}")" ]
+    # An answer that fills the context, on a ring whose shards hold more than that: what keeps the ids is large enough.
+    sed 's/CONTEXT = 4096/CONTEXT = 64/; s/{\.context = CONTEXT}/{.context = CONTEXT, .ranks = 3, .device = LARIAT_DEVICE_CPU}/' \
+        "$source" >"$work/small.c"
+    [ "$(diff "$source" "$work/small.c" | grep -c '^>')" = 2 ]
+    "$compiler" -g -fsanitize=address "$work/small.c" -o "$work/small" "${library[@]}" -pthread -lm
+    text=$(ASAN_OPTIONS=detect_leaks=0 "$work/small" "$model" <<<"Tell me a long story.") # leaks: not what this is about
+    [ -n "$text" ]
     ;;
 *)
     "$work/$name"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks every #include "..." of the rooms and of the public headers against the table below.
+# Checks every #include "..." of the rooms and of the public headers against the table below, and that a file name is there once.
 # Rests on bash. docs/dev/how-a-token-travels.md describes the rooms.
 #   dependency_rule.sh CHECKOUT
 set -euo pipefail
@@ -59,7 +59,7 @@ while IFS=: read -r file include; do
         ;;
     esac
 done < <(grep -rE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' include src --include='*.h' --include='*.c' --include='*.cu' --include='*.cuh' --include='*.inc')
-# File names are unique.
-twice=$(find include src -type f -printf '%f\n' | sort | uniq -d)
-[ -z "$twice" ] || complain "src" "more than one file is called $(echo $twice)"
+# File names are unique, so that a name alone says which file is meant.
+twice=$(find include src bench examples tests/support -path bench/results -prune -o -type f -printf '%f\n' | sort | uniq -d)
+[ -z "$twice" ] || complain "the tree" "more than one file is called $(echo $twice)"
 exit $bad

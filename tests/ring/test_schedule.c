@@ -1,6 +1,6 @@
 /* The plan, the segments and the schedule of a ring whose devices have streams, on a machine without one.
    Rests on ring/attention.h, on support/recorder.h (devices and a transport that write down what they are asked) and on
-   support/replay.h (what that means). Ranks are recorded one after another; what depends on their order, the replay finds. */
+   support/play.h (what that means). Ranks are recorded one after another; what depends on their order, the replay finds. */
 #include "ring/attention.h"
 
 #include <setjmp.h>
@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "support/replay.h"
+#include "support/play.h"
 
 enum {
     SEQUENCES = 3,

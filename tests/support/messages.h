@@ -1,6 +1,6 @@
 /* A transport whose ranks exchange messages only, as over a network with two sides (MPI): for tests, whose ranks are threads.
    Rests on comm/comm.h. tests/CMakeLists.txt links suites a second time with this transport in the place of the one between
-   threads; docs/adding-a-transport.md says what that proves.
+   threads; docs/dev/adding-a-transport.md says what that proves.
 
    - An offer is one message to each rank that it names. Its bytes leave the owner's memory inside a later call of the owner: soon,
      after some calls, or, as with a rendezvous, after the receiver has asked. They arrive in memory of their own, which is freed

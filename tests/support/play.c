@@ -1,6 +1,6 @@
 /* What a record means: where each pointer leads, and what every slot and every carry stands for.
-   Rests on replay.h. The order of events is rand's: a test that names its seed sees the same order again. */
-#include "support/replay.h"
+   Rests on play.h. The order of events is rand's: a test that names its seed sees the same order again. */
+#include "support/play.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
