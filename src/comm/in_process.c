@@ -133,6 +133,17 @@ static void threads_reset(comm_group *base)
     }
 }
 
+static lariat_status stopped(const threads_comm *c)
+{
+    return fail(LARIAT_CANCELLED, "rank %d: another rank stopped", c->base.rank);
+}
+
+/* For calls that need not wait. */
+static bool is_cancelled(const threads_comm *c)
+{
+    return atomic_load_explicit(&c->group->cancelled, memory_order_relaxed);
+}
+
 /* Waits and counts the time, which is left in `wait`; ends when the group is cancelled. */
 static lariat_status wait_for(threads_comm *c, epoch *e, uint32_t value, lariat_span *wait)
 {
@@ -144,7 +155,7 @@ static lariat_status wait_for(threads_comm *c, epoch *e, uint32_t value, lariat_
     if (c->base.trace) {
         trace_take(c->base.trace, *wait);
     }
-    return reached ? LARIAT_OK : fail(LARIAT_CANCELLED, "rank %d: another rank stopped", c->base.rank);
+    return reached ? LARIAT_OK : stopped(c);
 }
 
 static void threads_begin(comm *base, bool replays)
@@ -183,6 +194,9 @@ static lariat_status threads_all_gather(comm *base, const comm_gather *rows)
         return fail(LARIAT_FAILED, "rank %d: rows of %zu bytes, planned were %zu, please report this", base->rank, bytes,
                     g->message_bytes);
     }
+    if (is_cancelled(c)) {
+        return stopped(c);
+    }
     epoch_set(&c->gathered, number);
     for (int i = 1; i < base->n; i++) {
         threads_comm *other = &g->ranks[(base->rank + i) % base->n];
@@ -215,11 +229,15 @@ static void threads_offer(comm *base, int to, const comm_pieces *p)
    threads runs on transports that need the order. */
 static lariat_status threads_ask(comm *base, const comm_hop *hop)
 {
-    hop_count *h = &((threads_comm *)base)->hops[hop->offer.region];
+    threads_comm *c = (threads_comm *)base;
+    hop_count *h = &c->hops[hop->offer.region];
 
     if (h->asked - h->released == COMM_OPEN_HOPS) {
         return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this",
                     base->rank, hop->owner);
+    }
+    if (is_cancelled(c)) {
+        return stopped(c);
     }
     h->asked_at[h->asked++ % COMM_OPEN_HOPS] = clock_now();
     return LARIAT_OK;
@@ -261,6 +279,9 @@ static lariat_status threads_take(comm *base, comm_hop *hop)
         return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", base->rank,
                     hop->owner);
     }
+    if (is_cancelled(c)) {
+        return stopped(c);
+    }
     lariat_span wait = {.owner = hop->owner};
     TRY(wait_for(c, &owner->offered[offer->region], comm_step_number(base, offer->step), &wait));
     for (int i = 0; i < offer->n; i++) {
@@ -281,7 +302,8 @@ static lariat_status threads_take(comm *base, comm_hop *hop)
 
 static void threads_release(comm *base, const comm_hop *hop)
 {
-    /* The owner's own memory, which it does not write again while the pass lasts. */
+    /* Nothing was copied, and the owner is not told: it writes these bytes again in a later pass, or earlier once what came
+       back from this rank says that they were read. */
     ((threads_comm *)base)->hops[hop->offer.region].released++;
 }
 

@@ -389,6 +389,52 @@ static void who_waits_is_let_go_and_the_group_can_be_used_again(void **state)
     }
 }
 
+static void *gather_once(void *user)
+{
+    worker *w = user;
+
+    comm_begin(w->c, FIRST_PASS - 3, false);
+    w->status = comm_all_gather(w->c, &(comm_gather){0});
+    return NULL;
+}
+
+static void every_call_after_a_cancel_says_so_also_where_nothing_is_missing(void **state)
+{
+    unsigned char region[16] = {0};
+    const comm_piece piece = {.bytes = sizeof region, .stride = sizeof region, .rows = 1};
+    comm_view view;
+    comm_hop hop = {.owner = 0, .offer = {COMM_KV, 1, &piece, 1}, .views = &view};
+
+    (void)state;
+    for (int n = 1; n <= RANKS_MOST; n++) {
+        worker workers[RANKS_MOST] = {0};
+        comm_group *g = open_group(n);
+        comm *owner = comm_endpoint(g, 0), *reader = comm_endpoint(g, n - 1);
+
+        comm_expose(owner, COMM_KV, region, sizeof region);
+        comm_begin(owner, FIRST_PASS - 4, false);
+        comm_begin(reader, FIRST_PASS - 4, false);
+        comm_offer(owner, n - 1, &hop.offer);
+        assert_int_equal(comm_ask(reader, &hop), LARIAT_OK);
+        comm_cancel(g);
+        assert_int_equal(comm_take(reader, &hop), LARIAT_CANCELLED);
+        assert_int_equal(comm_ask(reader, &hop), LARIAT_CANCELLED);
+        comm_reset(g);
+        comm_cancel(g);
+        run(g, n, gather_once, workers); /* all ranks come */
+        for (int r = 0; r < n; r++) {
+            assert_int_equal(workers[r].status, LARIAT_CANCELLED);
+        }
+        comm_reset(g);
+        run(g, n, gather_in_rounds, workers);
+        for (int r = 0; r < n; r++) {
+            assert_int_equal(workers[r].status, LARIAT_OK);
+            assert_int_equal(workers[r].wrong, 0);
+        }
+        comm_group_close(g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -396,6 +442,7 @@ int main(void)
         cmocka_unit_test(hops_bring_what_the_owner_wrote_before_it_offered),
         cmocka_unit_test(calls_out_of_order_or_out_of_range_are_refused),
         cmocka_unit_test(a_transport_that_polls_is_polled_between_pieces_of_the_cpu_s_work),
+        cmocka_unit_test(every_call_after_a_cancel_says_so_also_where_nothing_is_missing),
         cmocka_unit_test(who_waits_is_let_go_and_the_group_can_be_used_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -518,6 +518,9 @@ static lariat_status messages_ask(comm *base, const comm_hop *hop)
     if (q->asked - q->released == COMM_OPEN_HOPS) {
         return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one", base->rank, hop->owner);
     }
+    if (atomic_load(&c->group->cancelled)) {
+        return cancelled(c);
+    }
     q->open[q->asked++ % COMM_OPEN_HOPS] = (open_hop){.hop = hop, .asked_at = clock_now()};
     messages_poll(base);
     return LARIAT_OK;

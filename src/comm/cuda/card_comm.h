@@ -91,8 +91,8 @@ lariat_status card_checked(cudaError_t error, int rank, const char *what);
 
 void card_cancel(comm_group *base);
 void card_reset(comm_group *base);
-/* A failure of a call that could not tell it. */
-lariat_status card_check_lost(const card_comm *c);
+/* A failure of a call that could not tell it, or a cancel: asked by every call that can. */
+lariat_status card_check(const card_comm *c);
 /* The same of a call that cannot: the group is cancelled, since others must not wait for what was not queued. */
 void card_lose(card_comm *c);
 /* Writes the word behind all work queued on the rank's stream so far. */

@@ -73,9 +73,6 @@ static lariat_status push(card_comm *c, const comm_gather *rows)
         p.come[r] = (const uint32_t *)(const void *)(c->counts + (size_t)r * WORD_STRIDE);
     }
     p.count = (uint32_t *)(void *)(c->counts + (size_t)p.n * WORD_STRIDE);
-    if (atomic_load(&g->cancelled)) {
-        return fail(LARIAT_CANCELLED, "rank %d: another rank stopped", rank);
-    }
     return card_checked(cuda_gather_push(c->stream, &p), rank, "an all-gather");
 }
 
@@ -130,7 +127,7 @@ static lariat_status gather(card_comm *c, const comm_gather *rows)
 {
     size_t bytes = comm_gather_bytes(rows, c->base.n);
 
-    TRY(card_check_lost(c));
+    TRY(card_check(c));
     if (bytes > c->group->message_bytes) {
         return fail(LARIAT_FAILED, "rank %d: rows of %zu bytes, planned were %zu, please report this", c->base.rank, bytes,
                     c->group->message_bytes);

@@ -176,7 +176,7 @@ lariat_status card_ask(comm *base, const comm_hop *hop)
         return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this", base->rank,
                     hop->owner);
     }
-    TRY(card_check_lost(c));
+    TRY(card_check(c));
     q->asked++;
     bool queued = owner != c && card_word_queued(&owner->offered[hop->offer.region], comm_step_number(base, hop->offer.step));
     q->pending[at] = owner != c && !queued; /* one's own pieces lie where they are */
@@ -227,6 +227,7 @@ lariat_status card_take(comm *base, comm_hop *hop)
     if (q->asked == q->taken) {
         return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", base->rank, hop->owner);
     }
+    TRY(card_check(c));
     TRY(q->pending[at] ? start(c, hop, s) : LARIAT_OK);
     q->pending[at] = false;
     q->taken++;

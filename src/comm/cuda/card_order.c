@@ -61,9 +61,14 @@ void card_reset(comm_group *base)
     atomic_store(&g->cancelled, false);
 }
 
-lariat_status card_check_lost(const card_comm *c)
+lariat_status card_check(const card_comm *c)
 {
-    return c->lost ? fail(LARIAT_FAILED, "rank %d: its stream takes no more work", c->base.rank) : LARIAT_OK;
+    if (c->lost) {
+        return fail(LARIAT_FAILED, "rank %d: its stream takes no more work", c->base.rank);
+    }
+    return atomic_load_explicit(&c->group->cancelled, memory_order_relaxed)
+               ? fail(LARIAT_CANCELLED, "rank %d: another rank stopped", c->base.rank)
+               : LARIAT_OK;
 }
 
 void card_lose(card_comm *c)
