@@ -18,7 +18,8 @@
    Calls on one engine and its sessions come from one thread at a time (lariat_session_cancel excepted). Functions that can
    fail return lariat_status and leave the reason in lariat_error(); what they would have opened is NULL then. On GPUs the
    calling thread's current CUDA device stays what it was; only where the system lets no thread be started, closing an engine or
-   a pass that fails may change it. Text: see text.h; samplers: sample.h. */
+   a pass that fails may change it. Text: see text.h; samplers: sample.h.
+   No pointer may be NULL unless the function says so. */
 #ifndef LARIAT_LARIAT_H
 #define LARIAT_LARIAT_H
 

@@ -20,7 +20,7 @@ typedef struct lariat_ring lariat_ring;
 typedef struct lariat_ring_shape {
     int32_t n_heads, n_kv_heads; /* n_heads a multiple of n_kv_heads */
     int32_t head_dim;
-    float scale;                 /* of the scores; 0: 1 / sqrt(head_dim) */
+    float scale;                 /* of the scores, finite; 0: 1 / sqrt(head_dim) */
     int64_t max_tokens_per_rank; /* the largest `tokens` of any call */
 } lariat_ring_shape;
 

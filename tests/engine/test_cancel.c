@@ -16,7 +16,9 @@
 
 #include <cmocka.h>
 
-enum { TOKENS = 8 };
+enum { TOKENS = 8, RANKS_MOST = 8 };
+
+static int32_t ranks; /* of the engine: all tests run on every ring */
 
 /* The handler's: it has no argument of its own. */
 static lariat_engine *engine;
@@ -61,7 +63,7 @@ static int open_all(void **state)
     (void)state;
     page_bytes = (size_t)sysconf(_SC_PAGESIZE);
     page = mmap(NULL, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    engine = open_or_fail(path, (lariat_options){.ranks = 2, .threads = 2, .context = 4 * TOKENS});
+    engine = open_or_fail(path, (lariat_options){.ranks = ranks, .threads = ranks, .context = 4 * TOKENS});
     free(path);
     return page == MAP_FAILED;
 }
@@ -144,5 +146,10 @@ int main(void)
         cmocka_unit_test(a_reply_that_looks_at_its_prompt_is_cancelled),
         cmocka_unit_test(a_cancel_between_two_calls_affects_neither),
     };
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    int failed = 0;
+
+    for (ranks = 1; ranks <= RANKS_MOST; ranks++) {
+        failed += cmocka_run_group_tests(tests, open_all, close_all);
+    }
+    return failed;
 }

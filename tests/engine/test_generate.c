@@ -1,4 +1,4 @@
-/* lariat_generate on CPUs: the tokens of steps and samples, in both layouts, on rings of one to five.
+/* lariat_generate on CPUs: the tokens of steps and samples, in both layouts, on rings of one to five, by messages of one to eight.
    Rests on support/generate_checks.h. */
 #include "lariat/lariat.h"
 #include "support/generate_checks.h"
@@ -12,12 +12,18 @@
 
 #include <cmocka.h>
 
+#ifdef TEST_BY_MESSAGES
+enum { MOST_RANKS = 8, NEXT = 1 };
+#else
+enum { MOST_RANKS = 5, NEXT = 2 };
+#endif
+
 static void for_every_ring(void (*check)(const char *path, lariat_options o))
 {
     char *path = reference_path("reference/models/gqa-llama3-fp16-sharded");
 
     assert_non_null(path);
-    for (int32_t ranks = 1; ranks <= 5; ranks += 2) {
+    for (int32_t ranks = 1; ranks <= MOST_RANKS; ranks += NEXT) {
         for (int layout = 0; layout < 3; layout++) {
             check(path, (lariat_options){.device = LARIAT_DEVICE_CPU, .ranks = ranks, .chunk = 50, .layout = (lariat_layout)layout});
         }

@@ -312,6 +312,13 @@ static void shapes_that_make_no_sense_are_refused(void **state)
     assert_int_equal(lariat_ring_open(2, 1, &odd, &ring), LARIAT_BAD_ARGUMENT);
     assert_int_equal(lariat_ring_open(0, 1, &good, &ring), LARIAT_BAD_ARGUMENT);
     assert_int_equal(lariat_ring_open(2, 0, &good, &ring), LARIAT_BAD_ARGUMENT);
+    const float scales[] = {NAN, INFINITY, -INFINITY};
+    for (int i = 0; i < 3; i++) {
+        lariat_ring_shape endless = good;
+        endless.scale = scales[i];
+        assert_int_equal(lariat_ring_open(2, 1, &endless, &ring), LARIAT_BAD_ARGUMENT);
+        assert_null(ring);
+    }
 }
 
 int main(void)
