@@ -1,4 +1,4 @@
-/* The transport between cards: what its files share. A rank's endpoint, the group, and the calls that one file makes of another.
+/* The transport between cards: what its files share. A rank's endpoint, the group, the calls that one file makes of another.
    Rests on the CUDA runtime and comm.h. card_transport.c opens and closes; card_order.c has words and waits; card_gather.c the
    all-gathers; card_hops.c the hops. */
 #pragma once
@@ -39,7 +39,8 @@ typedef struct hop_slot {
 /* The hops of one region: number i is in slots[i % COMM_OPEN_HOPS]. */
 typedef struct hop_queue {
     hop_slot slots[COMM_OPEN_HOPS];
-    bool pending[COMM_OPEN_HOPS]; /* asked for, but the owner's host had not queued the offer: its copies are not queued either */
+    /* asked for, but the owner's host had not queued the offer: its copies are not queued either */
+    bool pending[COMM_OPEN_HOPS];
     uint64_t asked, taken, released; /* so far */
 } hop_queue;
 
@@ -57,7 +58,8 @@ typedef struct card_comm {
     cudaEvent_t *landed;    /* [n]: ... and its event: pieces are in pinned memory */
     unsigned char *rows;    /* [sets, message_bytes] on its card: of all-gathers */
     unsigned char *outbox;  /* [COPIED_SETS, message_bytes]: where others read this rank's columns: rows, or pinned memory */
-    unsigned char *counts;  /* on its card, [n + 1] words: all-gathers that each rank has pushed here; all-gathers of this rank */
+    /* on its card, [n + 1] words: all-gathers that each rank has pushed here; all-gathers of this rank */
+    unsigned char *counts;
     bool pushing;           /* all-gathers of this pass are pushed */
     bool lost;              /* its stream took no more work where the call could not fail */
     uint32_t pushed;        /* all-gathers of this pass */

@@ -6,7 +6,8 @@
    - Pushed: B writes into A's buffer of all-gather k once B itself has passed all-gather k - 1. A has entered k - 1 then, so A
      no longer reads the rows of k - 2 or older: two buffers in turn suffice within a pass.
    - The first of a pass has a third buffer: the last one of the pass before may have had either of the two, and A may still
-     read it. Its own buffer was in use a pass earlier, and at least one all-gather lies between: a pass that pushes has two or more.
+     read it. Its own buffer was in use a pass earlier, and at least one all-gather lies between: a pass that pushes has two or
+     more.
    - Copied: A's columns of k lie in A's buffer (or in pinned memory) until B's stream has copied them, which is before B's word
      of k + 1. A writes there again for k + 2, after its stream has waited for that word.
    - One kind after the other: both find the work of the other kind behind them, as the streams do all of it in order, and an
@@ -55,13 +56,14 @@ void *card_rows(comm *base)
     return c->rows + next_rows(c);
 }
 
-/* By a kernel, which may be recorded: all that it is given depends on the number of the all-gather in its pass, and on sizes. */
+/* By a kernel, which may be recorded: what it is given depends on the number of the all-gather in its pass, and on sizes. */
 static lariat_status push(card_comm *c, const comm_gather *rows)
 {
     card_group *g = c->group;
     int rank = c->base.rank;
     size_t at = next_rows(c);
-    gather_push p = {.rank = rank, .n = c->base.n, .mine = c->rows + at, .rows = rows->rows, .stride = rows->stride, .stop = g->stop};
+    gather_push p = {.rank = rank, .n = c->base.n, .mine = c->rows + at, .rows = rows->rows, .stride = rows->stride,
+                     .stop = g->stop};
 
     if (rows->rows > 0) {
         p.begin = rows->begin[rank];
@@ -84,8 +86,8 @@ static lariat_status post_columns(const card_comm *c, size_t at, const comm_gath
     if (width == 0) {
         return LARIAT_OK;
     }
-    return card_checked(cudaMemcpy2DAsync(c->outbox + at + begin, g->stride, c->rows + at + begin, g->stride, width, (size_t)g->rows,
-                                          cudaMemcpyDeviceToHost, c->stream),
+    return card_checked(cudaMemcpy2DAsync(c->outbox + at + begin, g->stride, c->rows + at + begin, g->stride, width,
+                                          (size_t)g->rows, cudaMemcpyDeviceToHost, c->stream),
                         c->base.rank, "an all-gather");
 }
 

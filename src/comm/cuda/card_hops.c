@@ -36,7 +36,8 @@ void card_trace_wait(card_comm *c, int64_t began, int owner)
     int64_t now = began >= 0 ? c->dev->ops->stamp(c->dev, c->stream) : -1;
 
     if (now >= 0) {
-        trace_take(c->base.trace, (lariat_span){.kind = LARIAT_SPAN_WAIT, .begin = (double)began, .end = (double)now, .owner = owner});
+        trace_take(c->base.trace,
+                   (lariat_span){.kind = LARIAT_SPAN_WAIT, .begin = (double)began, .end = (double)now, .owner = owner});
     }
 }
 
@@ -62,13 +63,15 @@ void card_offer(comm *base, int to, const comm_pieces *p)
 
 /* --- the reader's side --- */
 
-static lariat_status check_piece(const card_comm *c, const card_comm *owner, const comm_hop *hop, const comm_piece *p, size_t packed)
+static lariat_status check_piece(const card_comm *c, const card_comm *owner, const comm_hop *hop, const comm_piece *p,
+                                 size_t packed)
 {
     comm_region region = hop->offer.region;
     bool inside = p->rows == 0 || p->offset + (size_t)(p->rows - 1) * p->stride + p->bytes <= owner->bytes[region];
 
     if (!inside || packed + p->bytes * (size_t)p->rows > c->group->setup.hop_bytes[region]) {
-        return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have, please report this", c->base.rank, hop->owner);
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for bytes that it does not have, please report this", c->base.rank,
+                    hop->owner);
     }
     return LARIAT_OK;
 }
@@ -90,8 +93,8 @@ static lariat_status copy_rows(const card_comm *c, unsigned char *to, const unsi
 }
 
 /* Queues the copies of a hop's pieces, packed one behind the other from `to` on. *packed: bytes in all. */
-static lariat_status copy_pieces(card_comm *c, const card_comm *owner, const comm_hop *hop, unsigned char *to, cudaStream_t stream,
-                                 size_t *packed)
+static lariat_status copy_pieces(card_comm *c, const card_comm *owner, const comm_hop *hop, unsigned char *to,
+                                 cudaStream_t stream, size_t *packed)
 {
     const comm_pieces *offer = &hop->offer;
 
@@ -128,7 +131,8 @@ static lariat_status fetch_pieces(card_comm *c, card_comm *owner, const comm_hop
 {
     cudaStream_t stream = c->fetch[hop->owner];
 
-    TRY(card_checked(cudaStreamWaitEvent(stream, s->brought, 0), c->base.rank, "a hop")); /* the slot's last pieces have left pinned memory */
+    /* the slot's last pieces have left pinned memory */
+    TRY(card_checked(cudaStreamWaitEvent(stream, s->brought, 0), c->base.rank, "a hop"));
     TRY(wait_offer(c, stream, owner, &hop->offer));
     TRY(copy_pieces(c, owner, hop, s->pinned, stream, packed));
     return card_checked(cudaEventRecord(c->landed[hop->owner], stream), c->base.rank, "a hop");
@@ -146,7 +150,8 @@ static lariat_status pull_through_host(card_comm *c, card_comm *owner, const com
     TRY(wait_offer(c, c->copies, owner, &hop->offer));
     s->left = c->dev->ops->stamp(c->dev, c->copies); /* the first half may have been on its way while there was no room */
     TRY(card_checked(cudaStreamWaitEvent(c->copies, c->landed[hop->owner], 0), c->base.rank, "a hop"));
-    return card_checked(cudaMemcpyAsync(s->staging, s->pinned, packed, cudaMemcpyHostToDevice, c->copies), c->base.rank, "a hop");
+    return card_checked(cudaMemcpyAsync(s->staging, s->pinned, packed, cudaMemcpyHostToDevice, c->copies), c->base.rank,
+                        "a hop");
 }
 
 /* Queues all copies of a hop; waits for the owner's host to queue the offer, if it has not. */
@@ -155,7 +160,8 @@ static lariat_status start(card_comm *c, const comm_hop *hop, hop_slot *s)
     card_comm *owner = &c->group->ranks[hop->owner];
 
     if (!s->staging) {
-        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a hop that was not planned, please report this", c->base.rank, hop->owner);
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a hop that was not planned, please report this", c->base.rank,
+                    hop->owner);
     }
     nvtxRangePushA("hop");
     lariat_status status = c->group->through_host ? pull_through_host(c, owner, hop, s) : pull(c, owner, hop, s);
@@ -173,8 +179,8 @@ lariat_status card_ask(comm *base, const comm_hop *hop)
     int at = (int)(q->asked % COMM_OPEN_HOPS);
 
     if (q->asked - q->released == COMM_OPEN_HOPS) {
-        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this", base->rank,
-                    hop->owner);
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this",
+                    base->rank, hop->owner);
     }
     TRY(card_check(c));
     q->asked++;
@@ -183,8 +189,8 @@ lariat_status card_ask(comm *base, const comm_hop *hop)
     return queued ? start(c, hop, &q->slots[at]) : LARIAT_OK;
 }
 
-/* Keeps the timestamps of a hop until they can be read. Where there is no room, the oldest are counted; if these have not ended, this
-   one is left out. */
+/* Keeps the timestamps of a hop until they can be read. Where there is no room, the oldest are counted; if these have not
+   ended, this one is left out. */
 static void time_hop(card_comm *c, const hop_slot *s, int64_t wanted)
 {
     if (c->n_timed - c->n_counted == TIMED) {
@@ -225,7 +231,8 @@ lariat_status card_take(comm *base, comm_hop *hop)
     size_t packed = 0;
 
     if (q->asked == q->taken) {
-        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", base->rank, hop->owner);
+        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", base->rank,
+                    hop->owner);
     }
     TRY(card_check(c));
     TRY(q->pending[at] ? start(c, hop, s) : LARIAT_OK);
@@ -233,7 +240,8 @@ lariat_status card_take(comm *base, comm_hop *hop)
     q->taken++;
     for (int i = 0; i < hop->offer.n; i++) {
         const comm_piece *p = &hop->offer.list[i];
-        hop->views[i] = own ? (comm_view){c->region[hop->offer.region] + p->offset, p->stride} : (comm_view){s->staging + packed, p->bytes};
+        hop->views[i] = own ? (comm_view){c->region[hop->offer.region] + p->offset, p->stride}
+                            : (comm_view){s->staging + packed, p->bytes};
         packed += p->bytes * (size_t)p->rows;
     }
     return own ? LARIAT_OK : take_pieces(c, hop, s, packed);

@@ -1,6 +1,6 @@
 /* The order of ranks on cards: words that streams write and wait on, cancelling, and starting anew.
-   Rests on the driver's stream values. card_gather.c and card_hops.c wait by these; docs/dev/gpus.md ("Why nothing hangs") has the
-   rules that every wait here keeps, and why they suffice. */
+   Rests on the driver's stream values. card_gather.c and card_hops.c wait by these; docs/dev/gpus.md ("Why nothing hangs") has
+   the rules that every wait here keeps, and why they suffice. */
 #include "comm/cuda/card_comm.h"
 
 #include <string.h>

@@ -64,7 +64,8 @@ static size_t cuda_pinned(const comm_setup *s, bool through_host)
 static comm_speed cuda_speed(bool through_host)
 {
     /* NVLink as the copy engine uses it between two cards of a host; PCIe twice. */
-    return through_host ? (comm_speed){.bytes_per_s = 20e9, .latency_s = 40e-6} : (comm_speed){.bytes_per_s = 350e9, .latency_s = 15e-6};
+    return through_host ? (comm_speed){.bytes_per_s = 20e9, .latency_s = 40e-6}
+                        : (comm_speed){.bytes_per_s = 350e9, .latency_s = 15e-6};
 }
 
 static lariat_status find_stream_values(card_group *g)
@@ -72,10 +73,13 @@ static lariat_status find_stream_values(card_group *g)
     enum cudaDriverEntryPointQueryResult found_write, found_wait;
     void *write = NULL, *wait = NULL;
 
-    if (cudaGetDriverEntryPointByVersion("cuStreamWriteValue32", &write, 12000, cudaEnableDefault, &found_write) != cudaSuccess ||
-        cudaGetDriverEntryPointByVersion("cuStreamWaitValue32", &wait, 12000, cudaEnableDefault, &found_wait) != cudaSuccess || !write ||
+    if (cudaGetDriverEntryPointByVersion("cuStreamWriteValue32", &write, 12000, cudaEnableDefault, &found_write) !=
+            cudaSuccess ||
+        cudaGetDriverEntryPointByVersion("cuStreamWaitValue32", &wait, 12000, cudaEnableDefault, &found_wait) != cudaSuccess ||
+        !write ||
         !wait) {
-        return fail(LARIAT_UNSUPPORTED, "cuda: this driver cannot order streams by values in memory; install driver 580 or later");
+        return fail(LARIAT_UNSUPPORTED,
+                    "cuda: this driver cannot order streams by values in memory; install driver 580 or later");
     }
     memcpy(&g->write_value, &write, sizeof write);
     memcpy(&g->wait_value, &wait, sizeof wait);
@@ -121,7 +125,8 @@ static lariat_status open_group(card_group *g, const int32_t ordinals[])
     }
     TRY(card_checked(cudaSetDevice(ordinals[0]), 0, "the card cannot be used"));
     TRY(find_stream_values(g));
-    TRY(card_checked(cudaHostAlloc(&words, bytes, cudaHostAllocPortable | cudaHostAllocMapped), 0, "pinned memory for the order of ranks"));
+    TRY(card_checked(cudaHostAlloc(&words, bytes, cudaHostAllocPortable | cudaHostAllocMapped), 0,
+                     "pinned memory for the order of ranks"));
     g->words = words;
     memset(g->words, 0, bytes);
     place_words(g);
@@ -133,9 +138,11 @@ static lariat_status open_group(card_group *g, const int32_t ordinals[])
 static lariat_status cuda_open(const comm_setup *s, const int32_t ordinals[], bool through_host, comm_group **out)
 {
     if (s->first != 0 || s->n_local != s->n_ranks) {
-        return fail(LARIAT_FAILED, "transport between GPUs: %d of %d ranks are here, please report this", s->n_local, s->n_ranks);
+        return fail(LARIAT_FAILED, "transport between GPUs: %d of %d ranks are here, please report this", s->n_local,
+                    s->n_ranks);
     }
-    card_group *g = aligned_alloc(_Alignof(card_group), (sizeof *g + _Alignof(card_group) - 1) / _Alignof(card_group) * _Alignof(card_group));
+    card_group *g = aligned_alloc(_Alignof(card_group),
+                                  (sizeof *g + _Alignof(card_group) - 1) / _Alignof(card_group) * _Alignof(card_group));
     TRY_MEMORY(g, "transport between GPUs: no memory" FREE_MEMORY);
     memset(g, 0, sizeof *g);
     g->base = (comm_group){.ops = &cuda_ops, .n = s->n_ranks, .n_local = s->n_ranks};
@@ -226,12 +233,13 @@ static lariat_status take_bytes(card_comm *c, size_t bytes, bool on_host, unsign
     if (bytes == 0) { /* a ring of one gathers nothing */
         return LARIAT_OK;
     }
-    cudaError_t status = on_host ? cudaHostAlloc(&block, bytes, cudaHostAllocPortable | cudaHostAllocMapped) : cudaMalloc(&block, bytes);
+    cudaError_t status = on_host ? cudaHostAlloc(&block, bytes, cudaHostAllocPortable | cudaHostAllocMapped)
+                                 : cudaMalloc(&block, bytes);
 
     if (status == cudaErrorMemoryAllocation) {
         (void)cudaGetLastError();
-        return fail(LARIAT_NO_MEMORY, "rank %d: no %.2f GiB of %s; use a shorter context (-c) or fewer ranks a card", c->base.rank,
-                    (double)bytes / (double)(1 << 30), what);
+        return fail(LARIAT_NO_MEMORY, "rank %d: no %.2f GiB of %s; use a shorter context (-c) or fewer ranks a card",
+                    c->base.rank, (double)bytes / (double)(1 << 30), what);
     }
     TRY(card_checked(status, c->base.rank, what));
     *out = block;
@@ -291,7 +299,8 @@ static lariat_status open_fetching(card_comm *c)
 static lariat_status open_pushing(card_comm *c)
 {
     TRY(take_bytes(c, card_count_bytes(c), false, &c->counts));
-    return card_checked(cudaMemsetAsync(c->counts, 0, card_count_bytes(c), c->stream), c->base.rank, "the counts of all-gathers");
+    return card_checked(cudaMemsetAsync(c->counts, 0, card_count_bytes(c), c->stream), c->base.rank,
+                        "the counts of all-gathers");
 }
 
 static lariat_status open_rows(card_comm *c)
@@ -333,7 +342,8 @@ static lariat_status cuda_attach(comm *base, device *dev)
         TRY(g->through_host ? open_fetching(c) : reach_peers(c));
         TRY(g->pushes ? open_pushing(c) : LARIAT_OK);
     }
-    return card_checked(cudaStreamSynchronize(c->stream), base->rank, "memory for hops"); /* others may write there from now on */
+    /* others may write there from now on */
+    return card_checked(cudaStreamSynchronize(c->stream), base->rank, "memory for hops");
 }
 
 static const comm_ops cuda_ops = {

@@ -1,9 +1,9 @@
-// Columns of some rows from one rank's memory to the same place of another's. Pushing takes one block of threads, says so in a word
-// there, and waits until the others' columns have come here. Rests on gather.h.
+// Columns of some rows from one rank's memory to the same place of another's. Pushing takes one block of threads, says so in a
+// word there, and waits until the others' columns have come here. Rests on gather.h.
 //
-// Budget: rows of decode have a few KB. Pushing takes one way over the link (about a microsecond), pulling would take the way there
-// and back; the word travels behind the data. The words only grow and are never reset while ranks are at work: one that is ahead
-// means that its rank has gone on, by one all-gather at most (card_gather.c).
+// Budget: rows of decode have a few KB. Pushing takes one way over the link (about a microsecond), pulling would take the way
+// there and back; the word travels behind the data. The words only grow and are never reset while ranks are at work: one that
+// is ahead means that its rank has gone on, by one all-gather at most (card_gather.c).
 #include "comm/cuda/gather.h"
 
 namespace

@@ -1,4 +1,4 @@
-/* The kernels of all-gathers: one pushes a rank's columns to all others and waits for theirs; one copies the others' columns here.
+/* The kernels of all-gathers: one pushes a rank's columns to all others and waits for theirs; one copies the others' here.
    Rests on the CUDA runtime. card_gather.c uses them; gather.cu has them.
 
    Pushing is safe only where no two ranks share a card: a waiting kernel keeps others from starting. */
@@ -28,7 +28,7 @@ typedef struct gather_push {
     const uint32_t *stop; /* the host's: not 0 if no rank must wait any longer */
 } gather_push;
 
-/* Columns of n other ranks, which lie at the same place of their rows: on a card that can be read from here, or in pinned memory. */
+/* Columns of n other ranks, at the same place of their rows: on a card that can be read from here, or in pinned memory. */
 typedef struct gather_copy {
     unsigned char *to; /* as `mine` */
     int64_t rows;

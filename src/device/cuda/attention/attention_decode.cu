@@ -230,7 +230,8 @@ __device__ __forceinline__ void store_sums(const attention_launch &a, const bloc
 }
 
 template <typename T, int D>
-__global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS) attend_decode(const __grid_constant__ attention_launch a, const attention_lists *lists)
+__global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
+    attend_decode(const __grid_constant__ attention_launch a, const attention_lists *lists)
 {
     if ((int)blockIdx.x >= lists->n_blocks) {
         return;
@@ -294,7 +295,8 @@ template <typename T, int D> cudaError_t load_kernel(int shared_most)
     return cudaFuncSetAttribute(attend_decode<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, decode<D>::SHARED);
 }
 
-template <typename T, int D> cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks)
+template <typename T, int D>
+cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks)
 {
     attend_decode<T, D><<<blocks, THREADS, decode<D>::SHARED, stream>>>(a, lists);
     return cudaGetLastError();
@@ -349,7 +351,8 @@ cudaError_t attention_decode_load(int shared_most)
     return status ? status : load_type<__half>(shared_most);
 }
 
-cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks)
+cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
+                                    int32_t blocks)
 {
     return a->act == DTYPE_BF16 ? launch_type<__nv_bfloat16>(stream, *a, lists, (unsigned)blocks)
                                 : launch_type<__half>(stream, *a, lists, (unsigned)blocks);

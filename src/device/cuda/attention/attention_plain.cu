@@ -117,8 +117,8 @@ template <int D> __device__ __forceinline__ void soften(float *scores, sums<D> &
     }
 }
 
-// The values of a step have sums of their own before they join the others: thousands of light keys that are added one by one to what
-// heavy ones have made large would lose a little each, all in the same direction.
+// The values of a step have sums of their own before they join the others: thousands of light keys that are added one by one to
+// what heavy ones have made large would lose a little each, all in the same direction.
 template <int D> __device__ __forceinline__ void add_values(const float *p, const float *v, sums<D> &sum)
 {
     const int line = (int)threadIdx.x / LINE, place = (int)threadIdx.x % LINE;
@@ -155,7 +155,8 @@ __device__ __forceinline__ int column_of(int i)
 }
 
 // A piece's sums, to be merged later. An o that has seen nothing is not written.
-template <int D> __device__ __forceinline__ void store_partial(const attention_launch &a, const block_task &t, const sums<D> &sum)
+template <int D>
+__device__ __forceinline__ void store_partial(const attention_launch &a, const block_task &t, const sums<D> &sum)
 {
     const int line = (int)threadIdx.x / LINE;
 
@@ -178,9 +179,10 @@ template <int D> __device__ __forceinline__ void store_partial(const attention_l
     }
 }
 
-// Takes the block's sums into the carry, as carry_merge would: all keys of a launch have a sum of their own. What has seen nothing is
-// neither read nor written.
-template <int D> __device__ __forceinline__ void merge_into_carry(const attention_launch &a, const block_task &t, const sums<D> &sum)
+// Takes the block's sums into the carry, as carry_merge would: all keys of a launch have a sum of their own. What has seen
+// nothing is neither read nor written.
+template <int D>
+__device__ __forceinline__ void merge_into_carry(const attention_launch &a, const block_task &t, const sums<D> &sum)
 {
     const int line = (int)threadIdx.x / LINE;
 

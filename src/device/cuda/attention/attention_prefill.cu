@@ -358,7 +358,8 @@ template <typename T, int D> cudaError_t load_kernel(int shared_most)
     return cudaFuncSetAttribute(attend_prefill<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, prefill<D>::SHARED);
 }
 
-template <typename T, int D> cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists &lists)
+template <typename T, int D>
+cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists &lists)
 {
     attend_prefill<T, D><<<(unsigned)lists.n_blocks, prefill<D>::THREADS, prefill<D>::SHARED, stream>>>(a, lists);
     return cudaGetLastError();

@@ -23,8 +23,8 @@ struct block_task {
 };
 
 // Part n of the lists, rows from tile * a.tile_rows on, one KV head, one range of the key tiles.
-static __device__ __forceinline__ block_task task_of_tile(const attention_launch &a, const attention_lists &lists, int n, int tile,
-                                                          int kv_head, int piece)
+static __device__ __forceinline__ block_task task_of_tile(const attention_launch &a, const attention_lists &lists, int n,
+                                                          int tile, int kv_head, int piece)
 {
     const attention_part &p = lists.parts[n];
     const int n_tiles = (p.stack + a.tile_rows - 1) / a.tile_rows;

@@ -587,8 +587,8 @@ static uint64_t class_of(const attention_call *call, bool native, const attentio
     return number ? number : 1;
 }
 
-uint64_t cuda_attention_class(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
-                              int n_items, const carry *c, const attention_ends *ends)
+uint64_t cuda_attention_class(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq,
+                              const attention_item items[], int n_items, const carry *c, const attention_ends *ends)
 {
     attention_memo *memo = dev->attention;
     attention_call call;

@@ -65,8 +65,8 @@ typedef struct attention_launch {
     dtype act, kv_type;
     int64_t shift;      /* bytes from the keys and values that the lists name to those of this launch: another layer's */
     bool is_first;      /* the carry holds nothing yet: it is not read, and every row of it is written */
-    void *out;          /* of the activation type, [rows, n_heads, head_dim], row t at out + t * ldo: rows are finished there, and
-                           of the carry only m and l are written; NULL: the carry is the result */
+    void *out;          /* of the activation type, [rows, n_heads, head_dim], row t at out + t * ldo: rows are finished there,
+                           and of the carry only m and l are written; NULL: the carry is the result */
     int64_t ldo;
 } attention_launch;
 
@@ -130,8 +130,10 @@ cudaError_t attention_hopper_launch(cudaStream_t stream, const attention_launch 
 
 /* `lists` is the host's for prefill, the card's for the others, whose grids have `blocks` blocks. */
 cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists);
-cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks);
-cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks);
+cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
+                                    int32_t blocks);
+cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
+                                   int32_t blocks);
 /* Takes the partial results of all parts with more than one piece into the carry, in the order of the keys, or finishes them.
    rows: of all parts' stacks, times KV heads. The lists are the card's or the host's. */
 cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, bool on_card,

@@ -151,7 +151,8 @@ static lariat_status take_all(measurement *m)
     if (status != cudaSuccess) {
         return cuda_failure(dev->ordinal, dev->name, "the memory whose reading is measured", status);
     }
-    matrix numbers = {.type = dev->base.act, .rows = (int64_t)(m->bytes / row), .cols = SIDE, .row_bytes = row, .data = m->data};
+    matrix numbers = {.type = dev->base.act, .rows = (int64_t)(m->bytes / row), .cols = SIDE, .row_bytes = row,
+                      .data = m->data};
     return dev->base.ops->make_random(&dev->base, &numbers, dev->base.act, 1);
 }
 

@@ -99,7 +99,8 @@ static lariat_status op_make_random(device *dev, const matrix *to, dtype type, u
     cuda_device *d = of(dev);
 
     if (dtype_block_elements(type) > 1) {
-        return fail(LARIAT_UNSUPPORTED, "CUDA: random weights of %s are made on the host; here F32, F16 and BF16 are", dtype_name(type));
+        return fail(LARIAT_UNSUPPORTED, "CUDA: random weights of %s are made on the host; here F32, F16 and BF16 are",
+                    dtype_name(type));
     }
     cuda_note(d, cuda_random(d->stream, to, type, seed), "make_random");
     return LARIAT_OK;
@@ -193,7 +194,8 @@ static void op_rms_norm(device *dev, void *out, const float *x, const float *wei
 }
 
 /* Few rows: all matrices in one launch. More: each by cublasLt. F32, and what is not aligned: by plain multiply-adds. */
-static void queue_linear(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
+static void queue_linear(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
+                         int n_jobs)
 {
     dtype act = d->base.act;
 
@@ -407,8 +409,9 @@ static lariat_status open_parts(cuda_device *d)
     }
     if (d->sm < CUDA_SM_LEAST) {
         return fail(LARIAT_UNSUPPORTED,
-                    "CUDA: card %d (%s) has compute capability %d.%d, the kernels need %d.%d (Ampere) or later: use another card, or the CPU", d->ordinal,
-                    d->name, d->sm / 10, d->sm % 10, CUDA_SM_LEAST / 10, CUDA_SM_LEAST % 10);
+                    "CUDA: card %d (%s) has compute capability %d.%d, the kernels need %d.%d (Ampere) or later: "
+                    "use another card, or the CPU",
+                    d->ordinal, d->name, d->sm / 10, d->sm % 10, CUDA_SM_LEAST / 10, CUDA_SM_LEAST % 10);
     }
     status = load_kernels();
     if (status != cudaSuccess) {

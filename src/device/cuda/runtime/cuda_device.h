@@ -127,8 +127,8 @@ void cuda_attention_close(cuda_device *dev);
 /* No call's lists are on the card any more, nor announced. */
 void cuda_attention_forget(cuda_device *dev);
 /* See replay_class in device.h. */
-uint64_t cuda_attention_class(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
-                              int n_items, const carry *c, const attention_ends *ends);
+uint64_t cuda_attention_class(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq,
+                              const attention_item items[], int n_items, const carry *c, const attention_ends *ends);
 /* The lists of the call that cuda_attention_class was given last will be on the card when what is queued now begins. */
 void cuda_attention_use_announced(cuda_device *dev);
 size_t cuda_attention_list_bytes(void);

@@ -101,8 +101,8 @@ static lariat_status count(int *n)
     }
     if (best < CUDA_SM_LEAST) {
         return fail(LARIAT_UNSUPPORTED,
-                    "CUDA: the best card has compute capability %d.%d, the kernels need %d.%d (Ampere) or later: use the CPU", best / 10,
-                    best % 10, CUDA_SM_LEAST / 10, CUDA_SM_LEAST % 10);
+                    "CUDA: the best card has compute capability %d.%d, the kernels need %d.%d (Ampere) or later: use the CPU",
+                    best / 10, best % 10, CUDA_SM_LEAST / 10, CUDA_SM_LEAST % 10);
     }
     *n = found;
     return LARIAT_OK;

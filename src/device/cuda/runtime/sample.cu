@@ -1,6 +1,6 @@
 // From logits to a token, one block of threads a row: what the likeliest set is, what it weighs, which token of it is drawn.
-// Rests on device/sampling.h for order and weights, element.cuh for loading. device/cpu/cpu_sample.c is the definition and tells the
-// method: where a leading part ends is found digit by digit of the ordered image.
+// Rests on device/sampling.h for order and weights, element.cuh for loading. device/cpu/cpu_sample.c is the definition and
+// tells the method: where a leading part ends is found digit by digit of the ordered image.
 //
 // Budget: a row of 128K logits is 512 KB, which lie in L2 and are read once for temperature 0, up to ten times where everything
 // is asked for. Sums are of whole numbers: exact, so that the order in which threads add does not show.

@@ -201,7 +201,8 @@ void cuda_download(cuda_device *dev, void *to, const void *from, size_t bytes)
         size_t room = ZONE_BYTES - z->used, part = bytes - at < room ? bytes - at : room;
         z->list[z->n++] = (landing){(unsigned char *)to + at, z->used, part};
         cuda_note(dev,
-                  cudaMemcpyAsync(z->base + z->used, (const unsigned char *)from + at, part, cudaMemcpyDeviceToHost, dev->stream),
+                  cudaMemcpyAsync(z->base + z->used, (const unsigned char *)from + at, part, cudaMemcpyDeviceToHost,
+                                  dev->stream),
                   "download");
         z->used += (part + ALIGN - 1) / ALIGN * ALIGN;
         at += part;
