@@ -163,14 +163,14 @@ LARIAT_API bool lariat_engine_is_end(const lariat_engine *engine, int32_t id);
 /* Opens an empty sequence of at most max_tokens positions and reserves its slots on every rank. LARIAT_NO_MEMORY if the pool
    has too few left: the message says how many. 0: all that the pool has left. */
 LARIAT_API lariat_status lariat_session_open(lariat_engine *engine, int64_t max_tokens, lariat_session **out);
-/* Gives its slots back to the pool. Its passes under way are taken back: their results have no session then. NULL is
-   allowed. */
+/* Gives its slots back to the pool. Its passes under way are taken back: their results have no session then, and the memory of
+   their logits may be written until they are collected. NULL is allowed. */
 LARIAT_API void lariat_session_close(lariat_session *session);
 
 /* Opens a session of the same capacity with a copy of the first `length` positions, which must not be of passes under way. It
    goes on as one that has read them itself, but has no newest token: its next work names tokens. Failures as those of
    lariat_session_open; a length that is none of the session's is LARIAT_BAD_ARGUMENT; and on CPUs, where passes under way are
-   computed first, theirs. */
+   computed first, theirs, but no cancel of their sessions. */
 LARIAT_API lariat_status lariat_session_fork(lariat_session *session, int64_t length, lariat_session **out);
 
 /* Positions so far, those of passes under way included, and the most that it can hold. */
@@ -185,8 +185,8 @@ LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t 
 /* Cancels the session's passes under way: their results come with LARIAT_CANCELLED. Other sessions of these passes are not
    affected; a pass all of whose sessions are cancelled ends between two layers. lariat_step and lariat_generate return
    LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs what is queued is completed first, two passes at most.
-   From any thread or signal handler. It counts for a call that has begun when it comes, also while that call still checks its
-   arguments; passes submitted after all those of the session were collected are not affected. */
+   From any thread or signal handler. It counts for a call that has listed its sessions when it comes, which is what a call
+   does first, before it looks at tokens; passes submitted after all those of the session were collected are not affected. */
 LARIAT_API void lariat_session_cancel(lariat_session *session);
 
 /* Slots that `rank` holds for this session: about length / ranks; 0 for a rank that the ring does not have. */
@@ -201,9 +201,12 @@ typedef struct lariat_work {
        pass has chosen or will choose */
     const int32_t *tokens;
     int64_t count;
-    lariat_sampler *sampler;    /* NULL: no token is chosen. For this session only; open until its passes are collected */
+    /* NULL: no token is chosen. Once a list, for this session only; open until its passes are collected */
+    lariat_sampler *sampler;
     int64_t n_logits;           /* logits wanted for so many of the last tokens, at most count */
-    float *logits;              /* out [n_logits, vocab], the caller's until collected; may be NULL if n_logits is 0 */
+    /* out [n_logits, vocab], written until the pass is collected, also where its session was closed, rewound or cancelled
+       meanwhile; may be NULL if n_logits is 0 */
+    float *logits;
     void *user;                 /* comes back with the result */
 } lariat_work;
 
@@ -229,15 +232,17 @@ LARIAT_API lariat_status lariat_collect(lariat_engine *engine, lariat_result res
 
 /* --- loops over passes: none may be under way before (LARIAT_BUSY), none is afterwards --- */
 
-/* Called after each pass of lariat_step, and of reading in lariat_generate, from the thread that called it: tokens taken so
-   far, and in all. */
+/* Called after each pass of lariat_step, and in lariat_generate after each pass of reading, and of new tokens where the items
+   are more than plan.chunk; from the thread that called it: tokens taken so far, and in all. It may call
+   lariat_session_cancel, and nothing else that takes the engine or a session of the items. */
 typedef void (*lariat_progress_fn)(void *user, int64_t done, int64_t total);
-/* For all later steps, in place of what was named before; NULL: none. `user` is handed to it. */
+/* For all later calls of both, in place of what was named before; NULL: none. `user` is handed to it. */
 LARIAT_API void lariat_engine_on_progress(lariat_engine *engine, lariat_progress_fn fn, void *user);
 
 /* Takes every session forward by its tokens, in as many passes as memory asks for; a count of 0 is allowed. Logits follow
-   from the session's own tokens alone; its mates change rounding at most. Returns LARIAT_OK, or an error after which no
-   session has moved. */
+   from the session's own tokens alone; its mates change rounding at most. A token that a sampler chooses is not given out: the
+   session's next work can read it (tokens NULL). Returns LARIAT_OK, or an error after which no session has moved, nor a
+   sampler. */
 LARIAT_API lariat_status lariat_step(lariat_engine *engine, const lariat_work work[], int32_t n);
 
 typedef struct lariat_reply {
@@ -245,7 +250,7 @@ typedef struct lariat_reply {
     const int32_t *tokens;   /* [count], to be read first: a prompt, or the token that came last */
     int64_t count;           /* at least one */
     lariat_sampler *sampler; /* one for each item, for the model's vocabulary */
-    int64_t most;            /* tokens to make; 0: only reads */
+    int64_t most;            /* tokens to make; 0: it stops when all have read, and the others get one token each */
 } lariat_reply;
 
 /* Called with each token that is made, from the thread that called lariat_generate: `item` is its index. False: this item stops
@@ -254,8 +259,8 @@ typedef bool (*lariat_token_fn)(void *user, int32_t item, int32_t token);
 
 /* Reads what the items name, as lariat_step does, then makes token after token for all of them together, each chosen by its
    own sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session
-   full. All items have got the same number of tokens then; those that did not stop go on with the next call. A session then
-   holds all that was read and made but the token that came last, which the next call reads. On GPUs two passes are under way
+   full. All items have got the same number of tokens then, but one with a `most` of 0 none; those that did not
+   stop go on with the next call. A session then holds all that was read and made but the token that came last, which the next call reads. On GPUs two passes are under way
    where one by slices has room for all items; what was submitted beyond the last token is taken back, the samplers' numbers
    too. After an error, and when cancelled, a session holds all but the token that it gave out last, or, before the first one,
    what it held before. */

@@ -45,7 +45,6 @@ static lariat_status begin(call *c, int64_t *total)
     TRY(call_begin(e, e->items, c->n, total));
     for (int32_t i = 0; i < c->n; i++) {
         c->replies[i].session->given = 0;
-        c->replies[i].session->is_new = false;
         c->ended = c->ended || c->replies[i].most == 0;
     }
     return LARIAT_OK;
@@ -61,6 +60,7 @@ static void give_out(call *c)
             s->is_new = false;
             s->given++;
             s->before = s->seq.length - s->under_way;
+            s->token_before = s->token;
             bool goes_on = c->on_token(c->user, i, s->token) && s->given < r->most && s->before < s->seq.capacity;
             c->ended = c->ended || !goes_on;
         }
@@ -93,9 +93,7 @@ static lariat_status end(call *c, lariat_status status)
     lariat_status dropped = passes_drop(e);
     status = status == LARIAT_OK ? dropped : status;
     for (int32_t i = 0; status != LARIAT_OK && i < c->n; i++) {
-        lariat_session *s = c->replies[i].session;
-        sampler_take_back(c->replies[i].sampler, s->is_new);
-        (void)lariat_session_rewind(s, s->before);
+        call_take_back(c->replies[i].session, c->replies[i].sampler);
     }
     call_end(e);
     return status;

@@ -156,16 +156,13 @@ lariat_status lariat_session_fork(lariat_session *s, int64_t length, lariat_sess
                     (long long)length, (long long)most);
     }
     for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
-        if (!e->passes[i % 2].begun) {
-            TRY(passes_carry_out(e, i));
+        lariat_status status = e->passes[i % 2].begun ? LARIAT_OK : passes_carry_out(e, i);
+        if (status != LARIAT_OK && status != LARIAT_CANCELLED) { /* cancelled: that session's result says it */
+            return status;
         }
     }
     TRY(new_session(e, out));
     TRY(finish_session(sequence_fork(&e->cache, &s->seq, length, &(*out)->seq), out));
-    lariat_status status = ranks_run(&e->ranks, copy_shard, &(fork_copy){e, &s->seq, &(*out)->seq});
-    if (status != LARIAT_OK) {
-        lariat_session_close(*out);
-        *out = NULL;
-    }
-    return status;
+    (void)ranks_run(&e->ranks, copy_shard, &(fork_copy){e, &s->seq, &(*out)->seq}); /* which cannot fail */
+    return LARIAT_OK;
 }

@@ -5,11 +5,14 @@
 lariat_status call_begin(lariat_engine *e, const lariat_work work[], int32_t n, int64_t *total)
 {
     if (passes_under_way(e)) {
-        return fail(LARIAT_BUSY, "step: %u passes are under way, collect them first", passes_under_way(e));
+        return fail(LARIAT_BUSY, "passes: %u are under way, collect them first", passes_under_way(e));
     }
     TRY(requests_check(e, work, n, 0, total));
     for (int32_t i = 0; i < n; i++) {
-        work[i].session->before = work[i].session->seq.length;
+        lariat_session *s = work[i].session;
+        s->before = s->seq.length;
+        s->token_before = s->token;
+        s->is_new = false;
     }
     e->one_call = true;
     return LARIAT_OK;
@@ -18,6 +21,15 @@ lariat_status call_begin(lariat_engine *e, const lariat_work work[], int32_t n, 
 void call_end(lariat_engine *e)
 {
     e->one_call = false;
+}
+
+void call_take_back(lariat_session *s, lariat_sampler *sampler)
+{
+    if (s->is_new) {
+        sampler_take_back(sampler, 1);
+    }
+    (void)lariat_session_rewind(s, s->before);
+    s->token = s->token_before;
 }
 
 /* Lists the next `size` tokens, items in their order. What is wanted of an item is wanted of its last tokens. */
@@ -79,7 +91,7 @@ lariat_status lariat_step(lariat_engine *e, const lariat_work work[], int32_t n)
     TRY(call_begin(e, work, n, &total));
     lariat_status status = read_passes(e, work, n, total);
     for (int32_t i = 0; status != LARIAT_OK && i < n; i++) {
-        (void)lariat_session_rewind(work[i].session, work[i].session->before);
+        call_take_back(work[i].session, work[i].sampler);
     }
     call_end(e);
     return status;

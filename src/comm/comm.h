@@ -88,7 +88,7 @@ void comm_trace(comm *c, trace *where);
 bool comm_replays(const comm *c);
 
 /* A pass begins, or another attempt at the same one: before its first offer, ask or all-gather, and before the device begins to
-   record. `pass` grows from pass to pass, by wrapping at most. It is the generation of all messages: those of older passes are
+   record. `pass` grows by one from pass to pass, and wraps. It is the generation of all messages: those of older passes are
    dropped (a transport with two sides receives and discards them), and the steps of every region begin anew. `replays` (only
    where comm_replays): the device may record the all-gathers of this pass. The same on all ranks. */
 void comm_begin(comm *c, uint32_t pass, bool replays);

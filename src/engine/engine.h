@@ -64,7 +64,6 @@ typedef struct pass_entry {
     sequence before;         /* the session's, as it was before the pass: length and decode rank */
     int32_t row_before;      /* session->row before the pass */
     int32_t output;          /* that chooses its token, -1: none */
-    bool chained;            /* on CPUs: its token is that of the pass before, known when this one is computed */
     lariat_status status;    /* not LARIAT_OK: taken back */
 } pass_entry;
 
@@ -80,6 +79,7 @@ typedef struct pending_pass {
     int32_t *chosen;          /* [parts]: tokens, by output */
     bool begun, done;         /* the ranks have it; its results are on the host, or it is lost */
     lariat_status status;     /* not LARIAT_OK: it is lost */
+    char reason[640];         /* why */
 } pending_pass;
 
 struct lariat_engine {
@@ -92,7 +92,7 @@ struct lariat_engine {
     engine_rank *local;         /* [ranks.n] */
     pending_pass passes[2];     /* pass number i is passes[i % 2] */
     uint32_t n_submitted, n_collected;
-    uint32_t n_planned;         /* passes so far, also those that were not submitted: numbers never repeat */
+    uint32_t n_begun;           /* passes that the ranks have got so far, which numbers them without gaps */
     bool one_call;              /* inside lariat_step or lariat_generate: one cancelled session ends the pass */
     arena lists;                /* those of the pending passes and these: */
     pass_request *requests;     /* [sessions] */
@@ -117,7 +117,8 @@ struct lariat_session {
     /* In lariat_step and lariat_generate: */
     int64_t before;     /* length when the call began, or when the last token was given out */
     int64_t given;      /* tokens given out */
-    bool is_new;        /* `token` was not given out */
+    int32_t token_before; /* `token` then */
+    bool is_new;        /* `token` was chosen since */
 };
 
 /* The passes under way. */
@@ -140,8 +141,9 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
 
 /* lariat_submit of what was checked. */
 lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t n);
-/* The two halves of lariat_collect. The first waits for a pass, or on CPUs computes it. The second fills e->results with
-   those of the oldest pass, which ends it; it returns `status`, or, if that is LARIAT_OK, the first failure of a session. */
+/* The two halves of lariat_collect. The first waits for a pass under way, or on CPUs computes it, once those before it were
+   carried out; for a pass that was lost it gives the reason, for any other one that was carried out LARIAT_OK. The second
+   fills e->results with those of the oldest pass, which ends it; it returns `status`, or, if that is LARIAT_OK, the first failure of a session. */
 lariat_status passes_carry_out(lariat_engine *e, uint32_t number);
 lariat_status passes_conclude(lariat_engine *e, lariat_status status);
 /* Takes back the passes of a session that begin at `length` or later; their results have this status. */
@@ -159,12 +161,16 @@ void account_pass(lariat_engine *e, const pending_pass *p);
 /* Begins a call that owns all passes until call_end: none may be under way. */
 lariat_status call_begin(lariat_engine *e, const lariat_work work[], int32_t n, int64_t *total);
 void call_end(lariat_engine *e);
+/* After a failure: a session, its token and its sampler go back to where they were at `before`. */
+void call_take_back(lariat_session *s, lariat_sampler *sampler);
 /* All of the items, pass after pass. */
 lariat_status read_passes(lariat_engine *e, const lariat_work items[], int32_t n, int64_t total);
 
 /* --- sampler.c --- */
 
 int32_t sampler_vocab(const lariat_sampler *s);
+/* Marks it as found in a list, or not. Returns what it was. */
+bool sampler_list(lariat_sampler *s, bool listed);
 /* What the next token is chosen by; and goes back by n of them. */
 sample_setting sampler_next(lariat_sampler *s);
 void sampler_take_back(lariat_sampler *s, int32_t n);

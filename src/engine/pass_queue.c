@@ -3,6 +3,7 @@
    caller may rely on. */
 #include "engine/engine.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* --- on the ranks --- */
@@ -13,6 +14,16 @@ static lariat_status rank_pass(local_rank *r, void *pending)
     lariat_engine *e = (lariat_engine *)(uintptr_t)p->input.engine;
 
     return transformer_pass(&e->local[r - r->all->list].transformer, &p->input);
+}
+
+/* Passes that are not carried out get no number: the transport compares numbers by their difference. */
+static lariat_status run_pass(lariat_engine *e, pending_pass *p)
+{
+    p->begun = true;
+    p->plan.number = e->n_begun++;
+    TRY(ranks_run(&e->ranks, rank_pass, p));
+    account_pass(e, p);
+    return LARIAT_OK;
 }
 
 static lariat_status rank_wait(local_rank *r, void *unused)
@@ -51,8 +62,8 @@ void session_take_back(lariat_session *s, int64_t length, lariat_status status)
     }
 }
 
-/* After a failure of the ranks no pass that they had begun is left, nor one that goes on from it. */
-static void lose_passes(lariat_engine *e, lariat_status status)
+/* After a failure of the ranks in a pass none that they had begun is left, nor one that goes on from it. */
+static void lose_passes(lariat_engine *e, const pending_pass *failed, lariat_status status)
 {
     for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
         pending_pass *p = &e->passes[i % 2];
@@ -61,8 +72,11 @@ static void lose_passes(lariat_engine *e, lariat_status status)
                 session_take_back(p->entries[k].session, p->entries[k].before.length, status);
             }
         }
-        p->status = p->begun && !p->done ? status : p->status;
-        p->done = p->begun;
+        if (p->begun && !p->done) {
+            p->status = status;
+            snprintf(p->reason, sizeof p->reason, "%s%s", p == failed ? "" : "lost with another pass: ", lariat_error());
+            p->done = true;
+        }
     }
 }
 
@@ -73,22 +87,19 @@ lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t 
     pending_pass *p = &e->passes[e->n_submitted % 2];
 
     if (passes_under_way(e) == 2) {
-        return fail(LARIAT_BUSY, "step: two passes are under way, collect one first");
+        return fail(LARIAT_BUSY, "submit: two passes are under way, collect one first");
     }
     TRY(requests_plan(e, p, work, n));
     e->n_submitted++;
     if (e->plan.shown.cards == 0) {
         return LARIAT_OK;
     }
-    p->begun = true;
-    lariat_status status = ranks_run(&e->ranks, rank_pass, p);
+    lariat_status status = run_pass(e, p);
     if (status != LARIAT_OK) {
-        lose_passes(e, status);
+        lose_passes(e, p, status);
         e->n_submitted--;
-        return status;
     }
-    account_pass(e, p);
-    return LARIAT_OK;
+    return status;
 }
 
 lariat_status lariat_submit(lariat_engine *e, const lariat_work work[], int32_t n)
@@ -97,7 +108,7 @@ lariat_status lariat_submit(lariat_engine *e, const lariat_work work[], int32_t 
 
     TRY(requests_check(e, work, n, 1, &total));
     if (total < 1 || total > e->plan.shown.chunk) {
-        return fail(LARIAT_BAD_ARGUMENT, "step: a pass of %lld tokens, give 1 to %d (chunk)", (long long)total,
+        return fail(LARIAT_BAD_ARGUMENT, "submit: a pass of %lld tokens, give 1 to %d (chunk)", (long long)total,
                     e->plan.shown.chunk);
     }
     return passes_submit(e, work, n);
@@ -116,13 +127,17 @@ static bool is_wanted(const pending_pass *p)
     return false;
 }
 
-/* Tokens that the pass before has chosen meanwhile; of sessions that were taken back any id will do. */
-static void begin_on_cpus(pending_pass *p)
+/* On CPUs: the tokens that the pass before has chosen, whose results may not have been collected yet. Of sessions that are
+   taken back, or will be, any id will do. */
+static void list_chosen(const pending_pass *p, const pending_pass *before)
 {
-    p->begun = true;
     for (int32_t i = 0; i < p->n; i++) {
-        if (p->entries[i].chained) {
-            p->tokens[p->plan.parts[i].token] = p->entries[i].status == LARIAT_OK ? p->entries[i].session->token : 0;
+        const pass_entry *x = &p->entries[i];
+        int32_t *token = &p->tokens[p->plan.parts[i].token];
+        if (*token < 0) {
+            bool known = x->status == LARIAT_OK && !atomic_load(&x->session->cancelled);
+            int32_t chosen = known ? before->chosen[-1 - *token] : 0;
+            *token = chosen < 0 ? 0 : chosen;
         }
     }
 }
@@ -156,19 +171,16 @@ lariat_status passes_carry_out(lariat_engine *e, uint32_t number)
     lariat_status status = LARIAT_OK;
 
     if (p->status != LARIAT_OK) {
-        return fail(p->status, "step: the pass was lost when another one failed, submit it again");
+        return fail(p->status, "%s", p->reason);
     }
     if (p->begun && !p->done) {
         status = ranks_run(&e->ranks, rank_wait, NULL);
     } else if (!p->begun && is_wanted(p)) {
-        begin_on_cpus(p);
-        status = ranks_run(&e->ranks, rank_pass, p);
-        if (status == LARIAT_OK) {
-            account_pass(e, p);
-        }
+        list_chosen(p, &e->passes[(number - 1) % 2]);
+        status = run_pass(e, p);
     }
     if (status != LARIAT_OK) {
-        lose_passes(e, status);
+        lose_passes(e, p, status);
     }
     p->begun = p->done = true;
     return status;

@@ -12,20 +12,20 @@ static lariat_status check_tokens(const lariat_engine *e, const lariat_work *w, 
 
     if (w->count < least || (w->count && !w->tokens && !chained)) {
         return fail(LARIAT_BAD_ARGUMENT,
-                    "step: item %d has %lld tokens, which makes no sense, give %lld or more and their ids; none for one token "
+                    "work: item %d has %lld tokens, which makes no sense, give %lld or more and their ids; none for one token "
                     "only where the session's newest pass chooses it",
                     index, (long long)w->count, (long long)least);
     }
     if (w->count > s->seq.capacity - s->seq.length) {
         return fail(LARIAT_CONTEXT_FULL,
-                    "step: %lld more tokens do not fit: the session holds %lld of %lld positions; open it larger (-c)",
+                    "work: %lld more tokens do not fit: the session holds %lld of %lld positions; open it larger (-c)",
                     (long long)w->count, (long long)s->seq.length, (long long)s->seq.capacity);
     }
     for (int64_t i = 0; i < w->count && w->tokens; i++) {
         if (w->tokens[i] < 0 || w->tokens[i] >= vocab) {
             return fail(
                 LARIAT_BAD_ARGUMENT,
-                "step: token %lld is id %d, the vocabulary has ids 0 to %d: encode the text with the model's own tokenizer",
+                "work: token %lld is id %d, the vocabulary has ids 0 to %d: encode the text with the model's own tokenizer",
                 (long long)i, w->tokens[i], vocab - 1);
         }
     }
@@ -37,17 +37,17 @@ static lariat_status check_outputs(const lariat_engine *e, const lariat_work *w,
 {
     if (w->n_logits < 0 || w->n_logits > w->count || (w->n_logits && !w->logits)) {
         return fail(LARIAT_BAD_ARGUMENT,
-                    "step: item %d wants %lld rows of logits of its %lld tokens, ask for that many at most", index,
+                    "work: item %d wants %lld rows of logits of its %lld tokens, ask for that many at most", index,
                     (long long)w->n_logits, (long long)w->count);
     }
     if (w->sampler && sampler_vocab(w->sampler) != e->model->config.vocab) {
-        return fail(LARIAT_BAD_ARGUMENT, "step: item %d has a sampler for a vocabulary of %d, open one for %d", index,
+        return fail(LARIAT_BAD_ARGUMENT, "work: item %d has a sampler for a vocabulary of %d, open one for %d", index,
                     sampler_vocab(w->sampler), e->model->config.vocab);
     }
     *choose = *choose || w->sampler;
     *logits = *logits || w->n_logits;
     if (*choose && *logits) {
-        return fail(LARIAT_BAD_ARGUMENT, "step: item %d: either tokens are chosen or logits are given, for all items alike",
+        return fail(LARIAT_BAD_ARGUMENT, "work: item %d: either tokens are chosen or logits are given, for all items alike",
                     index);
     }
     return LARIAT_OK;
@@ -71,8 +71,25 @@ static lariat_status list_sessions(const lariat_engine *e, const lariat_work wor
     }
     return listed == n ? LARIAT_OK
                        : fail(LARIAT_BAD_ARGUMENT,
-                              "step: the session of item %d belongs to another engine or item, give each session once, to its "
+                              "work: the session of item %d belongs to another engine or item, give each session once, to its "
                               "own engine",
+                              listed);
+}
+
+static lariat_status list_samplers(const lariat_work work[], int32_t n)
+{
+    int32_t listed = 0;
+
+    while (listed < n && !(work[listed].sampler && sampler_list(work[listed].sampler, true))) {
+        listed++;
+    }
+    for (int32_t i = 0; i < listed; i++) {
+        if (work[i].sampler) {
+            (void)sampler_list(work[i].sampler, false);
+        }
+    }
+    return listed == n ? LARIAT_OK
+                       : fail(LARIAT_BAD_ARGUMENT, "work: the sampler of item %d is that of an item before, open one for each",
                               listed);
 }
 
@@ -82,10 +99,11 @@ lariat_status requests_check(const lariat_engine *e, const lariat_work work[], i
 
     *total = 0;
     if (n < 0 || n > e->plan.sessions) {
-        return fail(LARIAT_BAD_ARGUMENT, "step: %d items, the engine was opened for %d sessions: give each session once", n,
+        return fail(LARIAT_BAD_ARGUMENT, "work: %d items, the engine was opened for %d sessions: give each session once", n,
                     e->plan.sessions);
     }
     TRY(list_sessions(e, work, n)); /* before anything that takes time: a cancel that comes meanwhile counts */
+    TRY(list_samplers(work, n));
     for (int32_t i = 0; i < n; i++) {
         TRY(check_tokens(e, &work[i], i, least));
         TRY(check_outputs(e, &work[i], i, &choose, &logits));
@@ -104,14 +122,13 @@ static pass_side side_of(const lariat_engine *e, const pass *p)
     return plan_side(&e->plan.costs, p->parts, p->n_parts);
 }
 
-/* A token that a pass under way chooses has no id yet. On GPUs that pass is the last one before this, so that the ranks find
-   its token by its output; on CPUs it is known when this one is computed. */
-static void list_tokens(const lariat_engine *e, pending_pass *p, const lariat_work work[])
+/* A token that a pass under way chooses has no id yet. That pass is the last one before this: its token is found by its
+   output, on GPUs by the ranks, on CPUs when this pass is carried out. */
+static void list_tokens(const pending_pass *p, const lariat_work work[])
 {
     for (int32_t i = 0; i < p->n; i++) {
         const lariat_session *s = work[i].session;
         int32_t *to = p->tokens + p->plan.parts[i].token;
-        p->entries[i].chained = !work[i].tokens && s->under_way && e->plan.shown.cards == 0;
         for (int64_t k = 0; k < work[i].count; k++) {
             to[k] = work[i].tokens ? work[i].tokens[k] : s->under_way ? -1 - s->row : s->token;
         }
@@ -157,6 +174,7 @@ static void list_outputs(const lariat_engine *e, pending_pass *p, const lariat_w
 static bool is_cancelled(const void *engine)
 {
     const lariat_engine *e = engine;
+    bool all = false;
 
     for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
         const pending_pass *p = &e->passes[i % 2];
@@ -166,9 +184,10 @@ static bool is_cancelled(const void *engine)
             if (cancelled == e->one_call) {
                 return cancelled;
             }
+            all = cancelled;
         }
     }
-    return !e->one_call;
+    return all;
 }
 
 lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work work[], int32_t n)
@@ -185,20 +204,19 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
         e->requests[i] = (pass_request){&s->seq, work[i].count};
         tokens += work[i].count;
     }
-    p->plan.number = e->n_planned++;
     pass_plan(&p->plan, tokens <= e->plan.shown.slices_up_to ? PASS_BY_SLICES : PASS_BY_TOKENS, e->requests, n,
               e->plan.setup.max_rows);
     if (p->plan.n_tokens < tokens) {
         for (int32_t i = 0; i < n; i++) {
             sequence_restore(&work[i].session->seq, p->plan.n_ranks, &p->entries[i].before);
         }
-        return fail(LARIAT_CONTEXT_FULL, "step: %lld of %lld tokens find no room on their ranks in one pass, submit fewer",
+        return fail(LARIAT_CONTEXT_FULL, "work: %lld of %lld tokens find no room on their ranks in one pass, submit fewer",
                     (long long)(tokens - p->plan.n_tokens), (long long)tokens);
     }
     p->plan.side = side_of(e, &p->plan);
     p->input = (pass_input){.plan = &p->plan, .tokens = p->tokens, .outputs = p->outputs, .cancelled = is_cancelled,
                             .engine = e};
-    list_tokens(e, p, work);
+    list_tokens(p, work);
     list_outputs(e, p, work);
     for (int32_t i = 0; i < n; i++) {
         work[i].session->row = p->entries[i].output;

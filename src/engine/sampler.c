@@ -15,6 +15,7 @@ struct lariat_sampler {
     lariat_sampling settings;
     int32_t vocab;
     uint64_t state;
+    bool listed; /* found once in the list that is checked */
 };
 
 /* --- the random stream: a counter stepped by the golden ratio, each value mixed by two xor-shift-multiplies (splitmix64) ---
@@ -76,6 +77,14 @@ void lariat_sampler_close(lariat_sampler *s)
 int32_t sampler_vocab(const lariat_sampler *s)
 {
     return s->vocab;
+}
+
+bool sampler_list(lariat_sampler *s, bool listed)
+{
+    bool before = s->listed;
+
+    s->listed = listed;
+    return before;
 }
 
 sample_setting sampler_next(lariat_sampler *s)

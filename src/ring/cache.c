@@ -163,8 +163,6 @@ static lariat_status reserve(cache *c, int32_t rank, int64_t blocks, sequence_pa
 
 lariat_status sequence_open(cache *c, int64_t capacity, sequence *out)
 {
-    int64_t blocks = cache_slots_for(c->n_ranks, capacity) / SLOT_BLOCK;
-
     *out = (sequence){.capacity = capacity};
     if (capacity > cache_room(c)) {
         return fail(
@@ -173,6 +171,7 @@ lariat_status sequence_open(cache *c, int64_t capacity, sequence *out)
             "larger context (-c) or close a session",
             (long long)capacity, (long long)cache_room(c));
     }
+    int64_t blocks = cache_slots_for(c->n_ranks, capacity) / SLOT_BLOCK;
     out->parts = calloc((size_t)c->n_ranks, sizeof *out->parts);
     TRY_MEMORY(out->parts, "session: no memory for %d ranks" FREE_MEMORY, c->n_ranks);
     for (int32_t r = 0; r < c->n_ranks; r++) {

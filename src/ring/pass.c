@@ -182,7 +182,6 @@ void pass_plan(pass *p, pass_layout layout, pass_request requests[], int32_t n, 
 {
     struct pass_work *w = p->work;
 
-    p->number++;
     p->layout = layout;
     p->n_parts = n;
     p->n_tokens = 0;

@@ -39,7 +39,7 @@ typedef enum pass_layout { PASS_BY_TOKENS, PASS_BY_SLICES } pass_layout;
 typedef enum pass_side { PASS_KV, PASS_Q } pass_side; /* which side travels, by tokens */
 
 typedef struct pass {
-    uint32_t number; /* grows by one a pass: steps of the transport follow from it */
+    uint32_t number; /* set by whoever carries it out, one more than that of the pass before: steps of the transport follow */
     pass_layout layout;
     pass_side side;
     int32_t n_ranks, n_parts;

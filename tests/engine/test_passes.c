@@ -29,11 +29,16 @@ static const lariat_sampling settings[SESSIONS] = {{.top_p = 1},
 /* --- a pass that fails --- */
 
 static _Atomic int passes_left = -1; /* until one fails on the last rank; negative: none does */
+static lariat_session *_Atomic to_cancel;        /* by the last rank when it begins a pass */
 
 lariat_status __real_transformer_pass(transformer *t, const pass_input *in);
 lariat_status __wrap_transformer_pass(transformer *t, const pass_input *in);
 lariat_status __wrap_transformer_pass(transformer *t, const pass_input *in)
 {
+    lariat_session *s = comm_rank(t->comm) == RANKS - 1 ? atomic_exchange(&to_cancel, NULL) : NULL;
+    if (s) {
+        lariat_session_cancel(s);
+    }
     if (comm_rank(t->comm) == RANKS - 1 && atomic_load(&passes_left) >= 0 && atomic_fetch_sub(&passes_left, 1) == 0) {
         give_reason("so it was told");
         return LARIAT_IO;
@@ -494,6 +499,165 @@ static void a_pass_that_fails_leaves_all_where_they_stood(void **state)
     everywhere(check_failed);
 }
 
+/* CPUs carry out both passes for the fork, before the results of the first are collected. */
+static void check_fork_of_chained(int where)
+{
+    trial *t[] = {open_trial(where), open_trial(where)};
+
+    for (int run = 0; run < 2; run++) {
+        lariat_session *fork = NULL;
+        submit(t[run], prompt_of);
+        collect(t[run]);
+        submit(t[run], next_of);
+        submit(t[run], next_of);
+        if (run == 1) {
+            assert_int_equal(lariat_session_fork(t[run]->sessions[0], prompts[0], &fork), LARIAT_OK);
+        }
+        collect(t[run]);
+        submit(t[run], next_of);
+        collect(t[run]);
+        collect(t[run]);
+        lariat_session_close(fork);
+    }
+    assert_memory_equal(t[0]->made, t[1]->made, sizeof t[0]->made);
+    close_trial(t[0]);
+    close_trial(t[1]);
+}
+
+static void a_fork_leaves_chained_passes_their_tokens(void **state)
+{
+    (void)state;
+    everywhere(check_fork_of_chained);
+}
+
+/* More passes are taken back than the transport can tell numbers apart by their difference. */
+static void check_many_taken_back(int where)
+{
+    enum { ROUNDS = 20, TAKEN_BACK = 150 };
+    static float logits[2][VOCAB_MOST];
+    trial *t[] = {open_trial(where), open_trial(where)};
+
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int run = 0; run < 2; run++) {
+            lariat_session *s = t[run]->sessions[0];
+            lariat_work work = {.session = s, .tokens = t[run]->prompt[round % SESSIONS], .count = 40};
+            for (int i = 0; run == 1 && where < 3 && i < TAKEN_BACK; i++) {
+                assert_int_equal(lariat_submit(t[run]->engine, &work, 1), LARIAT_OK);
+                assert_int_equal(lariat_session_rewind(s, 0), LARIAT_OK);
+                assert_int_equal(collect_one(t[run]).status, LARIAT_CANCELLED);
+            }
+            read_on(t[run], s, work.tokens, work.count, logits[run]);
+            assert_int_equal(lariat_session_rewind(s, 0), LARIAT_OK);
+        }
+        assert_same_logits(t[0], logits[0], logits[1]);
+    }
+    close_trial(t[0]);
+    close_trial(t[1]);
+}
+
+static void passes_that_nobody_carries_out_count_for_nothing(void **state)
+{
+    (void)state;
+    everywhere(check_many_taken_back);
+}
+
+static void cancel_next(void *user, int64_t done, int64_t total)
+{
+    trial *t = user;
+
+    (void)total;
+    if (done < 60) {
+        lariat_session_cancel(t->sessions[2]);
+    }
+}
+
+static void check_failed_step(int where)
+{
+    trial *t[] = {open_trial(where), open_trial(where)};
+
+    for (int run = 0; run < 2; run++) {
+        submit(t[run], prompt_of);
+        collect(t[run]);
+        assert_int_equal(lariat_session_rewind(t[run]->sessions[2], 0), LARIAT_OK);
+        if (run == 1) { /* sessions 0 and 1 choose a token in the first pass, the second one is cancelled */
+            lariat_work work[SESSIONS] = {next_of(t[run], 0), next_of(t[run], 1), prompt_of(t[run], 2)};
+            work[2].count = 90;
+            lariat_engine_on_progress(t[run]->engine, cancel_next, t[run]);
+            assert_int_equal(lariat_step(t[run]->engine, work, SESSIONS), LARIAT_CANCELLED);
+            lariat_engine_on_progress(t[run]->engine, NULL, NULL);
+            assert_int_equal(lariat_session_length(t[run]->sessions[1]), prompts[1]);
+        }
+        for (int i = 0; i < MOST; i++) {
+            lariat_work work = next_of(t[run], 1);
+            assert_int_equal(lariat_submit(t[run]->engine, &work, 1), LARIAT_OK);
+            t[run]->made[1][t[run]->n_made[1]++] = collect_one(t[run]).token;
+        }
+    }
+    assert_memory_equal(t[0]->made, t[1]->made, sizeof t[0]->made);
+    close_trial(t[0]);
+    close_trial(t[1]);
+}
+
+static void a_step_that_fails_leaves_tokens_and_samplers(void **state)
+{
+    (void)state;
+    in_one_layout(check_failed_step);
+}
+
+/* On CPUs a fork carries out what is pending. */
+static void a_fork_is_not_cancelled_with_another_session(void **state)
+{
+    (void)state;
+    for (int where = 0; where < 3; where++) {
+        trial *t = open_trial(where);
+        lariat_work work = prompt_of(t, 0);
+        lariat_session *fork;
+        assert_int_equal(lariat_submit(t->engine, &work, 1), LARIAT_OK);
+        atomic_store(&to_cancel, t->sessions[0]);
+        assert_int_equal(lariat_session_fork(t->sessions[1], 0, &fork), LARIAT_OK);
+        assert_int_equal(collect_one(t).status, LARIAT_CANCELLED);
+        lariat_session_close(fork);
+        close_trial(t);
+    }
+}
+
+static void a_failed_pass_keeps_its_reason(void **state)
+{
+    (void)state;
+    for (int where = 0; where < 3; where++) {
+        trial *t = open_trial(where);
+        lariat_work work = prompt_of(t, 0);
+        lariat_session *fork;
+        lariat_result result;
+        int32_t n;
+        assert_int_equal(lariat_submit(t->engine, &work, 1), LARIAT_OK);
+        atomic_store(&passes_left, 0);
+        assert_int_equal(lariat_session_fork(t->sessions[1], 0, &fork), LARIAT_IO);
+        (void)lariat_session_rewind(t->sessions[1], 7); /* another reason meanwhile */
+        assert_int_equal(lariat_collect(t->engine, &result, 1, &n), LARIAT_IO);
+        assert_string_equal(lariat_error(), "rank 2: so it was told");
+        close_trial(t);
+    }
+}
+
+static void what_makes_no_sense_is_refused_by_name(void **state)
+{
+    trial *t = open_trial(0);
+    lariat_session *s;
+
+    (void)state;
+    assert_int_equal(lariat_session_open(t->engine, INT64_MAX, &s), LARIAT_NO_MEMORY);
+    lariat_work work[] = {prompt_of(t, 0), prompt_of(t, 1)};
+    work[1].sampler = work[0].sampler;
+    for (int i = 0; i < 2; i++) { /* twice: the first time leaves nothing behind */
+        assert_int_equal(lariat_submit(t->engine, work, 2), LARIAT_BAD_ARGUMENT);
+        assert_string_equal(lariat_error(), "work: the sampler of item 1 is that of an item before, open one for each");
+    }
+    submit(t, prompt_of);
+    collect(t);
+    close_trial(t);
+}
+
 int main(void)
 {
     if (!reference_models_found()) {
@@ -507,6 +671,12 @@ int main(void)
         cmocka_unit_test(a_fork_goes_on_as_one_that_has_read_the_prefix),
         cmocka_unit_test(a_pass_of_a_closed_session_writes_to_nobody),
         cmocka_unit_test(a_pass_that_fails_leaves_all_where_they_stood),
+        cmocka_unit_test(a_fork_leaves_chained_passes_their_tokens),
+        cmocka_unit_test(passes_that_nobody_carries_out_count_for_nothing),
+        cmocka_unit_test(a_step_that_fails_leaves_tokens_and_samplers),
+        cmocka_unit_test(a_fork_is_not_cancelled_with_another_session),
+        cmocka_unit_test(a_failed_pass_keeps_its_reason),
+        cmocka_unit_test(what_makes_no_sense_is_refused_by_name),
     };
     play_gpus();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -262,7 +262,7 @@ static void a_step_that_is_refused_moves_no_session(void **state)
     assert_int_equal(lariat_step(e, full, 2), LARIAT_CONTEXT_FULL);
     lariat_work range[] = {{.session = b, .tokens = tokens, .count = 3}, {.session = a, .tokens = bad, .count = 2}};
     assert_int_equal(lariat_step(e, range, 2), LARIAT_BAD_ARGUMENT);
-    assert_non_null(strstr(lariat_error(), "step: token 1 is id 1000, the vocabulary has ids 0 to 999"));
+    assert_non_null(strstr(lariat_error(), "work: token 1 is id 1000, the vocabulary has ids 0 to 999"));
     lariat_work twice[] = {{.session = b, .tokens = tokens, .count = 3}, {.session = b, .tokens = tokens, .count = 3}};
     assert_int_equal(lariat_step(e, twice, 2), LARIAT_BAD_ARGUMENT);
     lariat_work many = {.session = b, .tokens = tokens, .count = 3, .n_logits = 4, .logits = logits};
