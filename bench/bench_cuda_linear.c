@@ -1,6 +1,7 @@
-/* Linear layers on a card by themselves: few rows against the rate of a copy in its memory, many against a product of 8192 x
-   8192 x 8192, and the loading of weights. Rests on device/gpu.h; the CUDA runtime for events. Usage: bench_cuda_linear [-c
-   CARD]: a table; each figure is the median of rounds over matrices that do not fit the card's caches. */
+/* Linear layers on a card by themselves: few rows against the rate of reading its memory, many against a product of 8192 x 8192
+   x 8192, and the loading of weights. Rests on device/gpu.h; the CUDA runtime for events. Usage: bench_cuda_linear [-c CARD]
+   [TYPE...]: a table; with types (Q4_K, ...) only few rows of these. Each figure is the median of rounds over matrices that do
+   not fit the card's caches. */
 #define BENCH "bench_cuda_linear"
 #include "bench/bench.h"
 
@@ -21,6 +22,7 @@ typedef struct bench {
     char *weights; /* [REGION], random */
     void *x, *y;
     double copy; /* bytes a second, read and written */
+    double read; /* the same, only read */
 } bench;
 
 static void check(cudaError_t status)
@@ -75,8 +77,18 @@ typedef struct shape {
 typedef struct linear_run {
     const shape *s;
     int64_t n;
-    dtype act;
+    dtype act, type; /* of the run, of the weights */
 } linear_run;
+
+static size_t set_bytes(const shape *s, dtype type)
+{
+    size_t bytes = 0;
+
+    for (int j = 0; j < JOBS; j++) {
+        bytes += (size_t)s->rows[j] * dtype_row_bytes(type, s->cols);
+    }
+    return bytes;
+}
 
 /* The i-th set of matrices of the region, one behind the other, from the start again where it ends. */
 static void linear_once(bench *b, void *arg, int64_t i)
@@ -84,15 +96,12 @@ static void linear_once(bench *b, void *arg, int64_t i)
     const linear_run *r = arg;
     matrix w[JOBS];
     linear_job jobs[JOBS];
-    size_t row_bytes = dtype_row_bytes(r->act, r->s->cols), bytes = (size_t)r->s->rows[0] * row_bytes;
-    int n = 1;
-
-    for (; n < JOBS && r->s->rows[n]; n++) {
-        bytes += (size_t)r->s->rows[n] * row_bytes;
-    }
+    size_t row_bytes = dtype_row_bytes(r->type, r->s->cols), bytes = set_bytes(r->s, r->type);
     char *p = b->weights + (size_t)i % (REGION / bytes) * bytes, *y = b->y;
-    for (int j = 0; j < n; j++) {
-        w[j] = (matrix){.type = r->act, .rows = r->s->rows[j], .cols = r->s->cols, .data = p, .row_bytes = row_bytes};
+    int n = 0;
+
+    for (int j = 0; j < JOBS && r->s->rows[j]; j++, n++) {
+        w[j] = (matrix){.type = r->type, .rows = r->s->rows[j], .cols = r->s->cols, .data = p, .row_bytes = row_bytes};
         jobs[j] = (linear_job){.w = &w[j], .rows = w[j].rows, .type = r->act, .y = y, .ldy = w[j].rows};
         p += (size_t)w[j].rows * row_bytes;
         y += r->n * w[j].rows * (int64_t)dtype_block_bytes(r->act);
@@ -118,17 +127,33 @@ static const shape shapes[] = {
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-static void few_rows(bench *b, dtype act)
+/* Matrices of this type and shape all over the region: random bytes would be scales that are no numbers. */
+static void fill(bench *b, dtype type, const shape *s)
+{
+    size_t row_bytes = dtype_row_bytes(type, s->cols), bytes = set_bytes(s, type);
+
+    for (size_t i = 0; i < REGION / bytes; i++) {
+        char *p = b->weights + i * bytes;
+        for (int j = 0; j < JOBS && s->rows[j]; j++) {
+            matrix w = {.type = type, .rows = s->rows[j], .cols = s->cols, .data = p, .row_bytes = row_bytes};
+            demand(b->dev->ops->make_random(b->dev, &w, type, i * JOBS + (size_t)j));
+            p += (size_t)w.rows * row_bytes;
+        }
+    }
+    demand(b->dev->ops->finish(b->dev));
+}
+
+static void few_rows(bench *b, dtype act, dtype type)
 {
     static const int64_t rows[] = {1, 2, 4, 8, 16};
 
     for (int s = 0; s < SHAPES; s++) {
+        fill(b, type, &shapes[s]);
         for (int i = 0; i < 5; i++) {
-            linear_run r = {&shapes[s], rows[i], act};
-            double seconds = time_of(b, linear_once, &r);
-            double rate = rows_of(&shapes[s]) * (double)dtype_row_bytes(act, shapes[s].cols) / seconds;
-            printf("| %-24s | %4s | %4lld | %8.1f us | %7.0f GB/s  | %3.0f %% of copy |\n", shapes[s].name, dtype_name(act),
-                   (long long)rows[i], seconds * 1e6, rate / 1e9, 100 * rate / b->copy);
+            linear_run r = {&shapes[s], rows[i], act, type};
+            double seconds = time_of(b, linear_once, &r), rate = (double)set_bytes(&shapes[s], type) / seconds;
+            printf("| %-24s | %4s | %4lld | %8.1f us | %7.0f GB/s  | %3.0f %% of reading |\n", shapes[s].name, dtype_name(type),
+                   (long long)rows[i], seconds * 1e6, rate / 1e9, 100 * rate / b->read);
         }
     }
 }
@@ -137,13 +162,13 @@ static void many_rows(bench *b, dtype act)
 {
     static const int64_t rows[] = {17, 64, 512, 4096};
     const shape cube = {"8192 x 8192", {8192, 0, 0}, 8192};
-    linear_run yard = {&cube, 8192, act};
+    linear_run yard = {&cube, 8192, act, act};
     double peak = 2.0 * 8192 * 8192 * 8192 / time_of(b, linear_once, &yard);
 
     printf("| %-24s | %4s | 8192 | %30.1f TFLOP/s |\n", cube.name, dtype_name(act), peak / 1e12);
     for (int s = 0; s < SHAPES; s++) {
         for (int i = 0; i < 4 && shapes[s].rows[0] < 100000; i++) {
-            linear_run r = {&shapes[s], rows[i], act};
+            linear_run r = {&shapes[s], rows[i], act, act};
             double rate = 2 * rows_of(&shapes[s]) * (double)shapes[s].cols * (double)rows[i] / time_of(b, linear_once, &r);
             printf("| %-24s | %4s | %4lld | %7.1f TFLOP/s | %3.0f %% of 8192 x 8192 x 8192 |\n", shapes[s].name,
                    dtype_name(act), (long long)rows[i], rate / 1e12, 100 * rate / peak);
@@ -157,8 +182,8 @@ static void loading(bench *b, dtype type, const char *host, size_t bytes)
 {
     int64_t cols = 4096, rows = (int64_t)(bytes / dtype_row_bytes(type, cols));
     matrix from = {.type = type, .rows = rows, .cols = cols, .data = host, .row_bytes = dtype_row_bytes(type, cols)};
-    matrix to = {
-        .type = b->dev->act, .rows = rows, .cols = cols, .data = b->weights, .row_bytes = dtype_row_bytes(b->dev->act, cols)};
+    dtype placed = dtype_block_elements(type) > 1 ? type : b->dev->act;
+    matrix to = {.type = placed, .rows = rows, .cols = cols, .data = b->weights, .row_bytes = dtype_row_bytes(placed, cols)};
     double best = 1e9;
 
     for (int round = 0; round < 4; round++) {
@@ -168,7 +193,7 @@ static void loading(bench *b, dtype type, const char *host, size_t bytes)
         double seconds = clock_now() - start;
         best = seconds < best ? seconds : best;
     }
-    printf("| load %-6s to %s | %7.1f GB/s of stored bytes |\n", dtype_name(type), dtype_name(b->dev->act),
+    printf("| load %-6s to %s | %7.1f GB/s of stored bytes |\n", dtype_name(type), dtype_name(placed),
            (double)(rows * (int64_t)from.row_bytes) / best / 1e9);
 }
 
@@ -202,40 +227,70 @@ static void close_bench(bench *b)
     b->dev->ops->close(b->dev);
 }
 
-int main(int argc, char **argv)
+static void load_all(bench *b)
 {
-    const cuda_module *module;
-    cuda_card card;
-    int n, ordinal = argc == 3 && strcmp(argv[1], "-c") == 0 ? atoi(argv[2]) : 0;
-    bench b = {0};
     size_t bytes = (size_t)1 << 30;
     char *host = malloc(bytes);
 
     if (!host) {
         fprintf(stderr, "bench_cuda_linear: no memory\n");
-        return 1;
+        exit(1);
     }
     for (size_t i = 0; i < bytes; i++) { /* any bits; not zeros, which cards move faster */
         host[i] = (char)(i * 0x9e3779b97f4a7c15u >> 56);
     }
+    loading(b, DTYPE_BF16, host, bytes);
+    loading(b, DTYPE_Q4_K, host, bytes);
+    loading(b, DTYPE_Q8_0, host, bytes);
+    free(host);
+}
+
+static void every_table(bench *b, const cuda_module *module, int ordinal)
+{
+    load_all(b);
+    b->copy = (double)REGION / time_of(b, copy_once, NULL);
+    printf("copy in the card's memory: %.0f GB/s, read and written\n", b->copy / 1e9);
+    for (int type = DTYPE_BF16; type <= DTYPE_IQ4_NL; type++) {
+        few_rows(b, DTYPE_BF16, (dtype)type);
+    }
+    fill(b, DTYPE_BF16, &shapes[0]);
+    many_rows(b, DTYPE_BF16);
+    close_bench(b);
+    open_bench(b, module, ordinal, DTYPE_F32);
+    linear_run r = {&shapes[0], 4096, DTYPE_F32, DTYPE_F32};
+    double rate = 2.0 * 4096 * 4096 * 4096 / time_of(b, linear_once, &r);
+    printf("| %-24s | F32  | 4096 | %7.1f TFLOP/s |\n", shapes[0].name, rate / 1e12);
+}
+
+int main(int argc, char **argv)
+{
+    bool chosen = argc > 2 && strcmp(argv[1], "-c") == 0;
+    int n, ordinal = chosen ? atoi(argv[2]) : 0;
+    const cuda_module *module;
+    cuda_card card;
+    cuda_ceilings best;
+    bench b = {0};
+
     demand(gpu_module(&module));
     demand(module->count(&n));
+    demand(module->measure(ordinal, DTYPE_BF16, &best));
+    b.read = best.read_rate;
     double start = clock_now();
     open_bench(&b, module, ordinal, DTYPE_BF16);
     demand(module->describe(ordinal, &card));
-    printf("%s, %d multiprocessors; opened in %.2f s\n", card.name, card.n_sms, clock_now() - start);
-    loading(&b, DTYPE_BF16, host, bytes);
-    loading(&b, DTYPE_Q4_K, host, bytes);
-    b.copy = (double)REGION / time_of(&b, copy_once, NULL);
-    printf("copy in the card's memory: %.0f GB/s, read and written\n", b.copy / 1e9);
-    few_rows(&b, DTYPE_BF16);
-    many_rows(&b, DTYPE_BF16);
+    printf("%s, %d multiprocessors; opened in %.2f s; reading its memory: %.0f GB/s\n", card.name, card.n_sms, clock_now() - start,
+           b.read / 1e9);
+    for (int i = chosen ? 3 : 1; i < argc; i++) {
+        dtype type = dtype_from_name(argv[i]);
+        if (type > DTYPE_IQ4_NL) {
+            fprintf(stderr, "bench_cuda_linear: %s is no type of weights\n", argv[i]);
+            return 1;
+        }
+        few_rows(&b, DTYPE_BF16, type);
+    }
+    if (argc <= (chosen ? 3 : 1)) {
+        every_table(&b, module, ordinal);
+    }
     close_bench(&b);
-    open_bench(&b, module, ordinal, DTYPE_F32);
-    linear_run r = {&shapes[0], 4096, DTYPE_F32};
-    double rate = 2.0 * 4096 * 4096 * 4096 / time_of(&b, linear_once, &r);
-    printf("| %-24s | F32  | 4096 | %7.1f TFLOP/s |\n", shapes[0].name, rate / 1e12);
-    close_bench(&b);
-    free(host);
     return 0;
 }

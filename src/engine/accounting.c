@@ -2,19 +2,19 @@
    Rests on comm/comm.h. See engine.h. */
 #include "engine/engine.h"
 
-/* Bytes of the weights that a pass by slices reads, over all ranks. On GPUs matrices have the type of the run. */
-static double bytes_read(const lariat_engine *e, const pass_input *in, double layer_elements)
+/* Bytes of the weights that a pass by slices reads, over all ranks: as they lie where they are multiplied. */
+static double bytes_read(const lariat_engine *e, const pass_input *in)
 {
     const model_config *c = &e->model->config;
     const model_weights *w = &e->model->weights;
     bool cards = e->plan.shown.cards > 0;
     dtype act = e->plan.placement.act;
-    double head_bytes = (double)dtype_row_bytes(cards ? act : w->head.type, c->d_model) * c->vocab;
-    double embedding_bytes = c->tied_head ? 0 : (double)dtype_row_bytes(w->embedding.type, c->d_model) * c->vocab;
-    double layer_bytes = cards ? layer_elements * (double)dtype_block_bytes(act)
-                               : (double)e->model->weight_bytes - head_bytes - embedding_bytes;
+    dtype head = cards ? placed_type(w->head.type, act) : w->head.type;
+    dtype embedding = cards ? placed_type(w->embedding.type, act) : w->embedding.type;
+    double head_bytes = (double)dtype_row_bytes(head, c->d_model) * c->vocab;
+    double embedding_bytes = c->tied_head ? 0 : (double)dtype_row_bytes(embedding, c->d_model) * c->vocab;
 
-    return layer_bytes + (in->n_outputs ? head_bytes : 0);
+    return (double)e->plan.shown.weight_bytes - embedding_bytes - (in->n_outputs ? 0 : head_bytes);
 }
 
 /* Keys that n queries from a position on see, all of them together. */
@@ -60,7 +60,7 @@ void account_pass(lariat_engine *e, const pending_pass *pending)
                       4.0 * c->n_heads * c->head_dim * ((double)c->n_layers * keys - ended_keys);
     if (p->layout == PASS_BY_SLICES) {
         e->stats.passes_slices++;
-        e->stats.weight_bytes_read += bytes_read(e, in, (double)c->n_layers * (kv + others));
+        e->stats.weight_bytes_read += bytes_read(e, in);
         return;
     }
     e->stats.passes_tokens++;

@@ -224,7 +224,7 @@ lariat_status model_load(model *m, bool device_makes)
 {
     bool in_place = device_makes || !files_are_small(m->table);
 
-    if (random_named(m->path) && !(device_makes && random_plain(&m->own_table))) {
+    if (random_named(m->path) && !device_makes) {
         TRY(random_fill(m->path, &m->own_table, &m->random));
     }
     for (int32_t i = 0; !in_place && i < m->table->n_files; i++) {

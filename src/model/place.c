@@ -1,5 +1,5 @@
 /* Copies a model's weights into a device's memory, matrix by matrix in model order.
-   Rests on device/device.h: load converts, make_random makes. See place.h.
+   Rests on device/device.h: load converts plain types and leaves blocks what they are, make_random makes. See place.h.
 
    The same walk is done twice: with an arena that counts, for the size, and with the device's memory, for the copy. */
 #include "model/place.h"
@@ -13,10 +13,16 @@ typedef struct walk {
     lariat_status status;
 } walk;
 
+dtype placed_type(dtype stored, dtype type)
+{
+    return dtype_block_elements(stored) > 1 ? stored : type;
+}
+
 static matrix place_matrix(walk *w, const matrix *from)
 {
-    size_t row_bytes = dtype_row_bytes(w->type, from->cols);
-    matrix to = {.type = w->type, .rows = from->rows, .cols = from->cols, .row_bytes = row_bytes};
+    dtype type = placed_type(from->type, w->type);
+    size_t row_bytes = dtype_row_bytes(type, from->cols);
+    matrix to = {.type = type, .rows = from->rows, .cols = from->cols, .row_bytes = row_bytes};
 
     to.data = arena_take(w->memory, bytes_of(from->rows, 1, row_bytes));
     if (w->dev && w->status == LARIAT_OK) {

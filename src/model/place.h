@@ -12,8 +12,11 @@ typedef struct placed_weights {
     layer_weights *layers; /* of the copy */
 } placed_weights;
 
-/* Bytes of a device's own copy: matrices in its type, norms and the biases that there may be in F32. SIZE_MAX on overflow. */
+/* Bytes of a device's own copy: blocks as they are stored, plain matrices in its type, norms and the biases that there may be
+   in F32. SIZE_MAX on overflow. */
 size_t placed_bytes(const model *m, dtype type);
+/* The type that a device of `type` has a matrix in. */
+dtype placed_type(dtype stored, dtype type);
 
 /* The model and the device stay the caller's and must live as long. placed_close is safe on a zeroed one. */
 lariat_status placed_open(placed_weights *p, const model *m, device *dev);

@@ -247,16 +247,6 @@ static void set_scales(dtype type, unsigned char *block)
     }
 }
 
-bool random_plain(const tensors *table)
-{
-    for (int64_t i = 0; i < table->n; i++) {
-        if (dtype_block_elements(table->list[i].type) != 1) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* The first counter of a tensor: 2^40 words each. */
 static uint64_t seed_of(int64_t matrix_index)
 {

@@ -13,9 +13,6 @@ bool random_named(const char *path);
 /* The configuration of the named shape and its tensors, without data. */
 lariat_status random_describe(const char *path, model_config *c, tensors *table);
 
-/* Can a device generate the weights itself? True for plain types; blocks are generated on the host. */
-bool random_plain(const tensors *table);
-
 /* The seed of matrix x of a random model's table: with type and size it determines the values. */
 uint64_t random_seed(const tensors *table, const tensor *x);
 

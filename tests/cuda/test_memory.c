@@ -1,4 +1,4 @@
-/* The CUDA device's memory: transfers of all sizes, weights of every stored type to the bit, random weights to the bit, offsets
+/* The CUDA device's memory: transfers of all sizes, weights of every plain type to the bit (blocks: test_blocks.c), random weights to the bit, offsets
    past 2^31 elements, and no memory left. Rests on card.h; device/cpu/unpack_scalar.c and model/random.c define the bits. An
    argument is a pattern of tests to leave out. */
 #include "cuda/card.h"
@@ -136,17 +136,15 @@ static void check_load(device *dev, dtype type, int64_t rows, int64_t cols, size
 
 static void check_loads(device *dev)
 {
-    for (int t = 0; t < WEIGHT_TYPES; t++) {
-        dtype type = (dtype)t;
-        int64_t block = dtype_block_elements(type);
-        check_load(dev, type, 1, block, 0);
-        check_load(dev, type, 37, block == 1 ? 577 : 3 * block, 24);
-        check_load(dev, type, 5, block == 1 ? 100 : 7 * block, 0);
-        check_load(dev, type, 1100, 4096, 0); /* several slots */
+    for (int i = 0; i < ACTS; i++) {
+        check_load(dev, act_types[i], 1, 1, 0);
+        check_load(dev, act_types[i], 37, 577, 24);
+        check_load(dev, act_types[i], 5, 100, 0);
+        check_load(dev, act_types[i], 1100, 4096, 0); /* several slots */
     }
 }
 
-static void weights_of_every_type_are_unpacked_to_the_bit(void **state)
+static void weights_of_every_plain_type_are_converted_to_the_bit(void **state)
 {
     (void)state;
     for_every_type(check_loads);
@@ -307,7 +305,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(many_small_transfers_keep_their_order),
         cmocka_unit_test(a_mark_brings_what_was_downloaded_before_it),
         cmocka_unit_test(more_memory_than_there_is_says_how_much),
-        cmocka_unit_test(weights_of_every_type_are_unpacked_to_the_bit),
+        cmocka_unit_test(weights_of_every_plain_type_are_converted_to_the_bit),
         cmocka_unit_test(random_weights_have_the_bits_of_the_host),
         cmocka_unit_test(offsets_past_two_to_the_31_are_reached),
         cmocka_unit_test(a_card_tells_what_it_is),

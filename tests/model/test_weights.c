@@ -581,9 +581,28 @@ static void a_copy_for_a_device_has_every_bias_of_a_gguf_file(void **state)
     free(path);
 }
 
+/* The device's own type is for plain weights: a quarter of the memory is what blocks are for. */
+static void a_copy_for_a_device_leaves_blocks_what_they_are(void **state)
+{
+    model *m = load_reference("reference/gguf/Q4_K_S.gguf");
+    device dev = {.ops = &copying, .act = DTYPE_BF16};
+    placed_weights placed;
+
+    (void)state;
+    assert_accepted(placed_open(&placed, m, &dev));
+    is_copied(&placed.weights.layers[1].q, &m->weights.layers[1].q);
+    is_copied(&placed.weights.layers[0].down, &m->weights.layers[0].down);
+    is_copied(&placed.weights.embedding, &m->weights.embedding);
+    assert_int_equal(placed.weights.layers[1].q.type, DTYPE_Q4_K);
+    assert_true(placed_bytes(m, DTYPE_BF16) < (size_t)m->weight_bytes * 3 / 2);
+    placed_close(&placed);
+    model_close(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_copy_for_a_device_leaves_blocks_what_they_are),
         cmocka_unit_test(a_sharded_checkpoint_with_a_tied_head_is_bound),
         cmocka_unit_test(biases_are_bound_where_the_configuration_announces_them),
         cmocka_unit_test(a_quantised_file_is_bound_in_place),

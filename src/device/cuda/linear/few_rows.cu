@@ -106,19 +106,6 @@ __device__ inline void multiply_unit(float (&sum)[TILES][4], const unit &u, cons
     }
 }
 
-template <typename Job> __device__ inline void put(const Job &job, int64_t t, int64_t r, float sum)
-{
-    float v = sum + (job.bias ? job.bias[r] : 0.0f);
-    int64_t at = t * job.ldy + r;
-
-    if (job.add) {
-        float *y = static_cast<float *>(job.y);
-        y[at] = y[at] + v;
-    } else {
-        element_store(job.type, job.y, at, v);
-    }
-}
-
 // A block takes 16 rows of one matrix, over all columns; TILES times 8 rows of x.
 template <bool BF16, int TILES>
 __global__ void __launch_bounds__(WARPS * 32, 2)
@@ -169,7 +156,7 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
             all += sums[w][t][r];
         }
         if (row0 + r < job.rows) {
-            put(job, t, row0 + r, all);
+            put_result(job, t, row0 + r, all);
         }
     }
 }
@@ -258,7 +245,7 @@ __global__ void __launch_bounds__(PLAIN_THREADS)
     for (int i = 0; i < EACH * EACH; i++) {
         int64_t row = row0 + r + i % EACH;
         if (row < job.rows && t0 + t + i / EACH < n) {
-            put(job, t0 + t + i / EACH, row, all[i / EACH][i % EACH]);
+            put_result(job, t0 + t + i / EACH, row, all[i / EACH][i % EACH]);
         }
     }
 }
@@ -320,7 +307,7 @@ __global__ void __launch_bounds__(FEW_WARPS * 32)
             sum[t] += __shfl_xor_sync(~0u, sum[t], far);
         }
         if (lane == t && t < n) {
-            put(job, t, row, sum[t]);
+            put_result(job, t, row, sum[t]);
         }
     }
 }

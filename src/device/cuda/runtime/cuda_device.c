@@ -15,7 +15,7 @@ static const size_t SCRATCH_BYTES = (size_t)64 << 20;
 
 size_t cuda_device_memory(void)
 {
-    return SCRATCH_BYTES + cuda_replay_memory();
+    return SCRATCH_BYTES + CUDA_BLOCK_ROW_BYTES + cuda_replay_memory();
 }
 
 static cuda_device *of(device *dev)
@@ -94,18 +94,6 @@ static void op_download(device *dev, void *to, const void *from, size_t bytes)
     cuda_download(d, to, from, bytes);
 }
 
-static lariat_status op_make_random(device *dev, const matrix *to, dtype type, uint64_t seed)
-{
-    cuda_device *d = of(dev);
-
-    if (dtype_block_elements(type) > 1) {
-        return fail(LARIAT_UNSUPPORTED, "CUDA: random weights of %s are made on the host; here F32, F16 and BF16 are",
-                    dtype_name(type));
-    }
-    cuda_note(d, cuda_random(d->stream, to, type, seed), "make_random");
-    return LARIAT_OK;
-}
-
 /* Tells the first failure, and forgets it. */
 static lariat_status told(cuda_device *d)
 {
@@ -180,7 +168,10 @@ static void op_embed(device *dev, float *x, const matrix *table, const int32_t *
     static const char op[] = "embed";
     cuda_device *d = enter(dev, op);
 
-    cuda_note(d, cuda_embed(d->stream, x, table, tokens, chosen, n), op);
+    cuda_note(d,
+              dtype_block_elements(table->type) > 1 ? cuda_block_embed(d->stream, x, table, tokens, chosen, n)
+                                                    : cuda_embed(d->stream, x, table, tokens, chosen, n),
+              op);
     leave();
 }
 
@@ -193,9 +184,10 @@ static void op_rms_norm(device *dev, void *out, const float *x, const float *wei
     leave();
 }
 
-/* Few rows: all matrices in one launch. More: each by cublasLt. F32, and what is not aligned: by plain multiply-adds. */
-static void queue_linear(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
-                         int n_jobs)
+/* Plain weights. Few rows: all matrices in one launch. More: each by cublasLt. F32, and what is not aligned: by plain
+   multiply-adds. */
+static void queue_plain(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
+                        int n_jobs)
 {
     dtype act = d->base.act;
 
@@ -208,6 +200,46 @@ static void queue_linear(cuda_device *d, const char *op, const void *x, int64_t 
             cuda_note(d, cuda_linear_plain(d->stream, act, x, ldx, n, &jobs[i]), op);
         } else {
             cuda_gemm_apply(d, x, ldx, n, &jobs[i]);
+        }
+    }
+}
+
+/* A matrix of blocks on many rows: some of its rows at a time as plain ones. */
+static void queue_unpacked(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job *job)
+{
+    dtype act = d->base.act;
+    matrix plain = {.type = act, .cols = job->w->cols, .data = d->block_rows, .row_bytes = dtype_row_bytes(act, job->w->cols)};
+    int64_t fit = CUDA_BLOCK_ROW_BYTES / (int64_t)plain.row_bytes;
+
+    fit = fit > CUDA_BLOCK_TILE ? fit / CUDA_BLOCK_TILE * CUDA_BLOCK_TILE : fit;
+    for (int64_t row = 0; row < job->rows; row += fit) {
+        linear_job part = *job;
+        plain.rows = job->rows - row < fit ? job->rows - row : fit;
+        part.w = &plain;
+        part.row0 = 0;
+        part.rows = plain.rows;
+        part.bias = job->bias ? job->bias + job->row0 + row : NULL;
+        part.y = (char *)job->y + row * (int64_t)dtype_block_bytes(job->type);
+        cuda_note(d, cuda_block_rows(d->stream, act, job->w, job->row0 + row, plain.rows, d->block_rows), op);
+        queue_plain(d, op, x, ldx, n, &part, 1);
+    }
+}
+
+/* Jobs of one type of weights and one width at a time. */
+static void queue_linear(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
+{
+    for (int from = 0, to; from < n_jobs; from = to) {
+        dtype type = jobs[from].w->type;
+        for (to = from + 1; to < n_jobs && jobs[to].w->type == type; to++) {
+        }
+        if (dtype_block_elements(type) == 1) {
+            queue_plain(d, op, x, ldx, n, jobs + from, to - from);
+        } else if (cuda_blocks_can(d->base.act, x, ldx, n)) {
+            cuda_note(d, cuda_blocks(d->stream, d->n_sms, d->base.act, x, ldx, n, jobs + from, to - from), op);
+        } else {
+            for (int i = from; i < to; i++) {
+                queue_unpacked(d, op, x, ldx, n, &jobs[i]);
+            }
         }
     }
 }
@@ -344,7 +376,7 @@ static const device_ops cuda_ops = {
     .upload = op_upload,
     .download = op_download,
     .load = cuda_load_matrix,
-    .make_random = op_make_random,
+    .make_random = cuda_make_matrix,
     .finish = op_finish,
     .mark = op_mark,
     .wait_mark = op_wait_mark,
@@ -373,8 +405,8 @@ static const device_ops cuda_ops = {
    what runs then. */
 static cudaError_t load_kernels(void)
 {
-    cudaError_t (*const files[])(void) = {cuda_elementwise_load, cuda_linear_load, cuda_unpack_load, cuda_random_load,
-                                        cuda_sample_load};
+    cudaError_t (*const files[])(void) = {cuda_elementwise_load, cuda_linear_load, cuda_convert_load, cuda_random_load,
+                                          cuda_blocks_load, cuda_block_rows_load, cuda_block_order_load, cuda_sample_load};
     cudaError_t status = cudaSuccess;
 
     for (size_t i = 0; i < sizeof files / sizeof *files && status == cudaSuccess; i++) {
@@ -419,8 +451,9 @@ static lariat_status open_parts(cuda_device *d)
     }
     d->base.stream = d->stream;
     TRY(cuda_attention_open(d));
-    TRY(op_reserve(&d->base, SCRATCH_BYTES, "working memory", &d->scratch));
+    TRY(op_reserve(&d->base, SCRATCH_BYTES + CUDA_BLOCK_ROW_BYTES, "working memory", &d->scratch));
     d->scratch_bytes = SCRATCH_BYTES;
+    d->block_rows = (char *)d->scratch + SCRATCH_BYTES;
     TRY(cuda_staging_open(d));
     TRY(cuda_replay_open(d));
     TRY(cuda_stamps_open(d));

@@ -34,6 +34,7 @@ typedef struct cuda_device {
     /* Free for any op of this stream, kept by none: aligned to 256 bytes, contents undefined. */
     void *scratch;
     size_t scratch_bytes;
+    void *block_rows; /* CUDA_BLOCK_ROW_BYTES of the same kind: plain rows of blocks, for products of many rows of x */
     cuda_staging *staging;
     cuda_gemm *gemm;
     cuda_replay *replay;
@@ -43,6 +44,10 @@ typedef struct cuda_device {
     cudaError_t failed;
     const char *failed_at;
 } cuda_device;
+
+/* Plain rows of a matrix of blocks that are there at a time: 8,192 of 4,096 columns in 16 bits, so many that a product of them
+   fills a card, and so few that most are still in its second-level cache. */
+enum { CUDA_BLOCK_ROW_BYTES = 64 << 20 };
 
 /* What fresh memory is filled with: NaN in every type of a run, so that what is read before it was written shows in every test
    and is never taken for a result. */
@@ -86,7 +91,9 @@ void cuda_land(cuda_device *dev);
 /* Marks, as in device.h; reach brings what was downloaded before the oldest one to the host's memory. */
 void cuda_mark(cuda_device *dev);
 void cuda_reach(cuda_device *dev);
+/* The ops load and make_random. Blocks stay blocks, in the order of linear/blocks.cuh. */
 lariat_status cuda_load_matrix(device *dev, const matrix *to, const matrix *from);
+lariat_status cuda_make_matrix(device *dev, const matrix *to, dtype type, uint64_t seed);
 
 /* --- replay.c: passes are recorded and launched --- */
 

@@ -81,6 +81,20 @@ template <> __device__ inline void store_numbers<4>(dtype type, void *y, int64_t
     }
 }
 
+// Result r of row t of a linear job: with its bias, in the place of what y holds or added to it.
+template <typename Job> __device__ inline void put_result(const Job &job, int64_t t, int64_t r, float sum)
+{
+    float v = sum + (job.bias ? job.bias[r] : 0.0f);
+    int64_t at = t * job.ldy + r;
+
+    if (job.add) {
+        float *y = static_cast<float *>(job.y);
+        y[at] = y[at] + v;
+    } else {
+        element_store(job.type, job.y, at, v);
+    }
+}
+
 // May rows that begin at p, ld elements apart, be read four elements at a time?
 inline bool aligned_4(dtype type, const void *p, int64_t ld)
 {

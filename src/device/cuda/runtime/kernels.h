@@ -52,12 +52,36 @@ cudaError_t cuda_linear_small(cudaStream_t stream, dtype act, const void *x, int
 /* Any type, shape and alignment, by fused multiply-adds of fp32. */
 cudaError_t cuda_linear_plain(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job *job);
 
-/* --- unpack.cu, random.cu --- */
+/* --- blocks.cu, block_rows.cu, block_order.cu: weights that stay stored blocks. blocks.cuh says in which order they lie --- */
 
-cudaError_t cuda_unpack_load(void);
-/* Rows of stored blocks, already on the card, one after the other `from_bytes` apart, as rows of `to` from `row0` on. */
-cudaError_t cuda_unpack(cudaStream_t stream, const matrix *to, int64_t row0, int64_t rows, dtype type, const void *from,
-                        size_t from_bytes);
+/* So many rows of x, CUDA_SMALL_ROWS at a time, are faster than plain weights made from blocks for the purpose. */
+enum { CUDA_BLOCK_ROWS = 64 };
+
+cudaError_t cuda_blocks_load(void);
+/* Jobs whose matrices have one type of blocks and one width. Only where cuda_blocks_can says so. */
+bool cuda_blocks_can(dtype act, const void *x, int64_t ldx, int64_t n);
+cudaError_t cuda_blocks(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
+                        int n_jobs);
+cudaError_t cuda_block_rows_load(void);
+/* Rows [row0, row0 + rows) of a matrix of blocks as plain rows of the run's type, dense. */
+cudaError_t cuda_block_rows(cudaStream_t stream, dtype act, const matrix *w, int64_t row0, int64_t rows, void *to);
+/* The op embed for a table of blocks. */
+cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *made,
+                             int64_t n);
+cudaError_t cuda_block_order_load(void);
+/* Puts stored rows [row0, row0 + rows), already on the card, in the order of the planes; row0 is a multiple of CUDA_BLOCK_TILE, rows
+   as well unless they are the matrix's last. */
+enum { CUDA_BLOCK_TILE = 16 };
+cudaError_t cuda_block_order(cudaStream_t stream, const matrix *to, int64_t row0, int64_t rows, const void *from);
+/* The same rows of a random model, as stored blocks: what model/random.c makes. */
+cudaError_t cuda_random_blocks(cudaStream_t stream, const matrix *w, int64_t row0, int64_t rows, uint64_t seed, void *to);
+
+/* --- convert.cu, random.cu --- */
+
+cudaError_t cuda_convert_load(void);
+/* Rows of a plain type, already on the card, `from_bytes` apart, as rows of `to` from `row0` on. */
+cudaError_t cuda_convert(cudaStream_t stream, const matrix *to, int64_t row0, int64_t rows, dtype type, const void *from,
+                         size_t from_bytes);
 cudaError_t cuda_random_load(void);
 /* The elements that model/random.c makes for a matrix of plain type `type`, converted to the type of `to`. */
 cudaError_t cuda_random(cudaStream_t stream, const matrix *to, dtype type, uint64_t seed);

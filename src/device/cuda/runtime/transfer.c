@@ -1,5 +1,5 @@
 /* Between the host's memory and the card's: pinned staging, the host's downloads until they land, and loading of weights.
-   Rests on base/threads.h for copying and on unpack.cu. cuda_device.c calls it.
+   Rests on base/threads.h for copying, on convert.cu and block_order.cu. cuda_device.c calls it.
 
    Uploads pass through a few pinned slots in turn: while the card takes one, the next is filled, and a slot is filled again
    when the card is done with it (an event behind its last copy). Downloads lie in a landing zone until somebody waits for them:
@@ -235,19 +235,28 @@ void cuda_reach(cuda_device *dev)
 
 /* --- weights --- */
 
-/* Some rows, of any type: staged as they are stored, and put in place by a copy or unpacked from the working memory. */
+static bool is_blocks(const matrix *w)
+{
+    return dtype_block_elements(w->type) > 1;
+}
+
+/* Some rows, of any type: staged as they are stored, and put in place by a copy, or from the working memory: blocks in the card's order,
+   plain types as others. */
 static void load_rows(cuda_device *d, const matrix *to, const matrix *from, int64_t row0, int64_t rows)
 {
     size_t bytes = dtype_row_bytes(from->type, from->cols), all = bytes * (size_t)rows;
     unsigned char *p = stage(d, all), *place = (unsigned char *)(uintptr_t)to->data + (size_t)row0 * to->row_bytes;
 
     pack(d, p, (const unsigned char *)from->data + (size_t)row0 * from->row_bytes, bytes, from->row_bytes, rows);
-    if (from->type == to->type) {
+    if (from->type == to->type && !is_blocks(to)) {
         cuda_note(d, cudaMemcpy2DAsync(place, to->row_bytes, p, bytes, bytes, (size_t)rows, cudaMemcpyHostToDevice, d->stream),
                   "load");
     } else {
         cuda_note(d, cudaMemcpyAsync(d->scratch, p, all, cudaMemcpyHostToDevice, d->stream), "load");
-        cuda_note(d, cuda_unpack(d->stream, to, row0, rows, from->type, d->scratch, bytes), "load");
+        cuda_note(d,
+                  is_blocks(to) ? cuda_block_order(d->stream, to, row0, rows, d->scratch)
+                                : cuda_convert(d->stream, to, row0, rows, from->type, d->scratch, bytes),
+                  "load");
     }
 }
 
@@ -256,17 +265,44 @@ lariat_status cuda_load_matrix(device *dev, const matrix *to, const matrix *from
     cuda_device *d = (cuda_device *)dev;
     size_t bytes = dtype_row_bytes(from->type, from->cols);
 
-    if (bytes > SLOT_BYTES) {
-        return fail(LARIAT_UNSUPPORTED, "CUDA: a matrix of %lld columns: rows beyond %zu bytes cannot be loaded",
-                    (long long)from->cols, SLOT_BYTES);
+    int64_t together = is_blocks(to) ? CUDA_BLOCK_TILE : 1; /* rows that are put in place at once */
+    if (bytes > SLOT_BYTES / (size_t)together) {
+        return fail(LARIAT_UNSUPPORTED, "CUDA: a matrix of %lld columns of %s: rows beyond %zu bytes cannot be loaded",
+                    (long long)from->cols, dtype_name(from->type), SLOT_BYTES / (size_t)together);
+    }
+    if (from->type != to->type && (is_blocks(from) || is_blocks(to))) {
+        return fail(LARIAT_UNSUPPORTED, "CUDA: weights of %s cannot be loaded as %s: blocks stay what they are", dtype_name(from->type),
+                    dtype_name(to->type));
     }
     if (from->rows == 0 || bytes == 0) {
         return LARIAT_OK;
     }
     cuda_enter(d);
-    int64_t each = (int64_t)(SLOT_BYTES / bytes);
+    int64_t each = (int64_t)(SLOT_BYTES / bytes) / together * together;
     for (int64_t row = 0; row < from->rows; row += each) {
         load_rows(d, to, from, row, from->rows - row < each ? from->rows - row : each);
     }
     return d->failed == cudaSuccess ? LARIAT_OK : dev->ops->finish(dev);
+}
+
+lariat_status cuda_make_matrix(device *dev, const matrix *to, dtype type, uint64_t seed)
+{
+    cuda_device *d = (cuda_device *)dev;
+
+    cuda_enter(d);
+    if (dtype_block_elements(type) == 1) {
+        cuda_note(d, cuda_random(d->stream, to, type, seed), "make_random");
+        return LARIAT_OK;
+    }
+    int64_t each = (int64_t)(d->scratch_bytes / to->row_bytes) / CUDA_BLOCK_TILE * CUDA_BLOCK_TILE;
+    if (type != to->type || each == 0) {
+        return fail(LARIAT_UNSUPPORTED, "CUDA: random weights of %s cannot be made as %s of %lld columns", dtype_name(type),
+                    dtype_name(to->type), (long long)to->cols);
+    }
+    for (int64_t row = 0; row < to->rows; row += each) { /* stored blocks in the working memory, then in the card's order */
+        int64_t rows = to->rows - row < each ? to->rows - row : each;
+        cuda_note(d, cuda_random_blocks(d->stream, to, row, rows, seed, d->scratch), "make_random");
+        cuda_note(d, cuda_block_order(d->stream, to, row, rows, d->scratch), "make_random");
+    }
+    return LARIAT_OK;
 }
