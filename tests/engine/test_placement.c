@@ -1,5 +1,5 @@
-/* Which GPUs are chosen, that the host has what their ranks pin, and what measuring them gives, on a machine that is made up.
-   Rests on support/played_gpu.h, and on lariat_plan_make(), which opens nothing. */
+/* Which GPUs are chosen, that the host has what their ranks pin, and what measuring them gives, on a machine that is made up;
+   what decode reads there. Rests on support/played_gpu.h, and on lariat_plan_make(), which opens nothing. */
 #include "lariat/measure.h"
 #include "support/played_gpu.h"
 
@@ -170,6 +170,40 @@ static void a_card_is_measured_by_number_and_type(void **state)
     assert_int_equal(cards[1].measured, 0);
 }
 
+/* Tied: the table of embeddings is the head, so that one token reads all weights. */
+static void assert_all_is_read(const lariat_options *o)
+{
+    static const int32_t token = 1;
+    static float logits[49152];
+    lariat_engine *e;
+    lariat_session *s;
+    lariat_stats stats;
+
+    assert_int_equal(lariat_engine_open("random:smollm2-135m:q4_0", o, &e), LARIAT_OK);
+    assert_int_equal(lariat_session_open(e, 8, &s), LARIAT_OK);
+    assert_int_equal(lariat_engine_model(e)->vocab, 49152);
+    const lariat_work work = {.session = s, .tokens = &token, .count = 1, .n_logits = 1, .logits = logits};
+    assert_int_equal(lariat_step(e, &work, 1), LARIAT_OK);
+    lariat_engine_stats(e, &stats);
+    assert_int_equal(stats.passes_slices, 1);
+    assert_int_equal((int64_t)stats.weight_bytes_read, lariat_engine_model(e)->weight_bytes);
+    assert_int_equal(lariat_engine_plan(e)->weight_bytes, lariat_engine_model(e)->weight_bytes);
+    lariat_session_close(s);
+    assert_int_equal(lariat_engine_close(e), LARIAT_OK);
+}
+
+static void decode_on_cards_reads_blocks_in_their_stored_bytes(void **state)
+{
+    lariat_options o = {.ranks = 2, .threads = 2, .context = 64, .chunk = 8, .dtype = LARIAT_DTYPE_F32,
+                        .layout = LARIAT_LAYOUT_SLICES};
+
+    (void)state;
+    o.device = LARIAT_DEVICE_CPU;
+    assert_all_is_read(&o);
+    o.device = LARIAT_DEVICE_CUDA;
+    assert_all_is_read(&o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +215,7 @@ int main(void)
         cmocka_unit_test_setup(hops_go_through_the_host_where_one_card_cannot_be_read, all_are_good),
         cmocka_unit_test_setup(what_ranks_pin_must_fit_the_host, all_are_good),
         cmocka_unit_test_setup(a_card_is_measured_by_number_and_type, all_are_good),
+        cmocka_unit_test_setup(decode_on_cards_reads_blocks_in_their_stored_bytes, all_are_good),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

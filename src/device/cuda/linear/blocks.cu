@@ -1,20 +1,24 @@
-// A few rows of x through matrices whose weights are stored blocks: read once, as they are, multiplied in the numbers that their codes
-// stand for. Rests on blocks.cuh for their order on the card. More rows go through plain weights: block_rows.cu.
+// A few rows of x through matrices whose weights are stored blocks: read once, as they are, multiplied in the numbers that
+// their codes stand for. Rests on blocks.cuh for their order on the card. More rows go through plain weights: block_rows.cu.
 //
 // Budget, 16-bit runs: Q4_K is 0.5625 bytes a weight, so that 4.2 TB/s are 7.5e12 weights a second; an H200 issues 28e12 lane
-// instructions in that time, 3.8 a weight, half as many for the integer unit. One row: a pair of codes costs a shift, a mask and a
-// multiply-add, a group of 32 columns two products of tensor cores and two multiply-adds for its scale: 1.8 a weight in all. Its
-// groups are told apart by the product's eight columns: column g is multiplied with the x of group g, and of the product with the
-// codes of group j only column j is used, so that each lane has scales for two groups of eight only. 2 to 8 rows: columns are rows
-// of x, each lane needs all scales: 3 a weight.
+// instructions in that time, 3.8 a weight, half as many for the integer unit. One row: a pair of codes costs a shift, a mask
+// and a multiply-add (in bf16 no multiply-add), a group of 32 columns two products of tensor cores and two multiply-adds for
+// its scale: 1.8 a weight in all, 1.3 in bf16. Its groups are told apart by the product's eight columns: column g is multiplied
+// with the x of group g, and of the product with the codes of group j only column j is used, so that each lane has scales for
+// two groups of eight only. 2 to 8 rows: columns are rows of x, each lane needs all scales: 3 a weight.
 //
-// Sums: a product's 16 or 32 columns in fp32, times an fp32 scale, which is exact; minima by the sum of x, which is a product with
-// ones. The order: units of 256 columns are dealt to the 8 warps of a block in turn, the 8 sums are added in order. That depends
-// on the number of columns and, at one row, two to eight, and more, on the rows of x; not on the row, the slice or the other jobs.
+// Sums: a product's 16 or 32 columns in fp32, times an fp32 scale, which is exact; minima by the sum of x, which is a product
+// with ones. The order: units of 256 columns are dealt to the 8 warps of a block in turn, the 8 sums are added in order. That
+// depends on the number of columns and, at one row, two to eight, and more, on the rows of x; not on the row, the slice or the
+// other jobs.
 //
-// F32 runs: the elements, to the bit those of device/cpu/unpack_scalar.c, by multiply-adds of fp32, about 5 instructions a weight.
+// F32 runs: the elements, to the bit those of device/cpu/unpack_scalar.c, by multiply-adds of fp32, about 5 instructions a
+// weight.
 #include "device/cuda/linear/blocks.cuh"
 #include "device/cuda/runtime/kernels.h"
+
+#include <initializer_list>
 
 namespace
 {
@@ -22,7 +26,8 @@ namespace
 using namespace blocks;
 
 constexpr int WARPS = 8, THREADS = WARPS * 32;
-constexpr int JOBS = 8; // of one launch
+constexpr int RESIDENT = 2; // blocks of a multiprocessor
+constexpr int JOBS = 8;     // of one launch
 
 struct block_job {
     const unsigned char *w;
@@ -47,7 +52,8 @@ template <typename F> struct place {
     int first_row; // of the matrix
     tile<F> t;
 
-    __device__ place(const block_jobs &jobs, int index) : job(find(jobs, index)), first_row(row_of(*job, index)),
+    __device__ place(const block_jobs &jobs, int index)
+        : job(find(jobs, index)), first_row(row_of(*job, index)),
           t(job->w, jobs.row_bytes, job->all_rows, jobs.cols, first_row / TILE_ROWS)
     {
     }
@@ -76,7 +82,8 @@ template <typename F> struct place {
     }
 };
 
-// The way of a warp through the units of its block's tiles: units of a tile are dealt to the warps in turn, tiles to the blocks.
+// The way of a warp through the units of its block's tiles: units of a tile are dealt to the warps in turn, tiles to the
+// blocks.
 template <typename F> struct walk {
     const block_jobs &jobs;
     int units, warp, at, unit;
@@ -130,8 +137,8 @@ template <typename F> struct walk {
     }
 };
 
-// Sums of the warps, [WARPS][rows of x][TILE_ROWS], added up and stored.
-template <typename F, int ROWS> __device__ inline void put_sums(const float (&sums)[WARPS][ROWS][TILE_ROWS], const place<F> &to, int n)
+// The sums of n times 16 rows of the matrix over all warps: put(i, r, sum) for row r of the i-th 16.
+template <int N, typename Put> __device__ inline void put_sums(const float (&sums)[WARPS][N][TILE_ROWS], int n, const Put &put)
 {
     for (int i = (int)threadIdx.x; i < n * TILE_ROWS; i += THREADS) {
         float all = 0;
@@ -139,7 +146,7 @@ template <typename F, int ROWS> __device__ inline void put_sums(const float (&su
         for (int w = 0; w < WARPS; w++) {
             all += sums[w][i / TILE_ROWS][i % TILE_ROWS];
         }
-        to.put(i / TILE_ROWS, i % TILE_ROWS, all);
+        put(i / TILE_ROWS, i % TILE_ROWS, all);
     }
 }
 
@@ -167,18 +174,18 @@ template <bool BF16> __device__ inline void add_up(float (&sum)[4], uint32_t b0,
 
 // --- one row of x ---
 
-// What a lane needs of a unit: its quarter of two rows of the matrix, and x: of group lane / 4 what its quarter has of it (scales for
-// 16 columns: of two such groups).
+// What a lane needs of a unit: its quarter of two rows of the matrix, and x: of group lane / 4 what its quarter has of it
+// (scales for 16 columns: of two such groups).
 template <typename F> struct one_unit {
     quarter<F, true> row[2];
     uint4 x;
 
-    __device__ void read(const tile<F> &t, int unit, const uint16_t *from, int cols, int g, int q)
+    template <bool WHOLE> __device__ void read(const tile<F> &t, int unit, const uint16_t *from, int cols, int g, int q)
     {
         unsigned k = (unsigned)(unit * UNIT + (F::GROUP == 32 ? g * 32 + q * 8 : g * 16 + q * 4));
-        read_two(row, t, unit, g, q);
+        read_two<WHOLE>(row, t, unit, g, q);
         if constexpr (F::GROUP == 32) {
-            x = !F::TAILS || k < (unsigned)cols ? *reinterpret_cast<const uint4 *>(from + k) : make_uint4(0, 0, 0, 0);
+            x = WHOLE || !F::TAILS || k < (unsigned)cols ? *reinterpret_cast<const uint4 *>(from + k) : make_uint4(0, 0, 0, 0);
         } else {
             uint2 a = *reinterpret_cast<const uint2 *>(from + k), b = *reinterpret_cast<const uint2 *>(from + k + UNIT / 2);
             x = make_uint4(a.x, a.y, b.x, b.y);
@@ -186,11 +193,25 @@ template <typename F> struct one_unit {
     }
 };
 
+// In bf16, unsigned codes are multiplied with the 128 that the mask leaves in them, and 128 times the sum of x is subtracted
+// with the minima: one instruction a pair of codes less. Codes and products stay exact. A sum is rounded to fp32 with terms of
+// (128 + code) x in it instead of code x: in a simulation of sums that are truncated, on random blocks, the error grew from at
+// most 5e-8 to at most 1e-6 of the largest of 16 weights times |x|, summed (Q4_0 with 32 columns; root of its mean square 1e-7,
+// less with more columns and bits). The rounding of x to bf16 is 2e-3 of the same. In f16 the number would be 1,024, where the
+// rounding of x is 2.4e-4: codes are formed without it there.
 template <typename F, bool BF16> __device__ inline void multiply_one(float (&sum)[2], const one_unit<F> &u, int q)
 {
+    constexpr bool FOLDED = BF16 && F::CODES == UNSIGNED;
     share<F> own[2] = {share_of(u.row[0], q), share_of(u.row[1], q)};
 
-    if constexpr (F::MINIMA) {
+    if constexpr (FOLDED) {
+#pragma unroll
+        for (int i = 0; i < F::SHARED; i++) {
+            own[0].minimum[i] = fmaf(own[0].factor[i], -128.0f - F::CENTRE, F::MINIMA ? own[0].minimum[i] : 0);
+            own[1].minimum[i] = fmaf(own[1].factor[i], -128.0f - F::CENTRE, F::MINIMA ? own[1].minimum[i] : 0);
+        }
+    }
+    if constexpr (F::MINIMA || FOLDED) {
         float x[4] = {}, later[4] = {};
         add_up<BF16>(x, u.x.x, u.x.y);
         add_up<BF16>(F::GROUP == 32 ? x : later, u.x.z, u.x.w);
@@ -208,8 +229,8 @@ template <typename F, bool BF16> __device__ inline void multiply_one(float (&sum
             uint32_t a[2][4];
 #pragma unroll
             for (int p = 0; p < 4; p++) {
-                a[0][p] = code_pair<F, BF16>(u.row[0], j, p);
-                a[1][p] = code_pair<F, BF16>(u.row[1], j, p);
+                a[0][p] = code_pair<F, BF16, FOLDED>(u.row[0], j, p);
+                a[1][p] = code_pair<F, BF16, FOLDED>(u.row[1], j, p);
             }
             float d[4] = {}, later[4] = {};
             if constexpr (F::GROUP == 32) {
@@ -232,14 +253,17 @@ template <typename F, bool BF16> __device__ inline void multiply_one(float (&sum
     }
 }
 
-// A block takes tiles of 16 rows, one after another, over all columns: its warps deal with every eighth unit, and ask for the next one,
-// of the next tile if need be, before they multiply. Two buffers take turns, and the next loads' address hangs on the last ones' data:
-// the compiler counts all loads with one scoreboard, so that a wait behind the next loads would be a wait for these too.
-template <typename F, bool BF16>
-__global__ void __launch_bounds__(THREADS, 2) one_row(const __grid_constant__ block_jobs jobs, const uint16_t *x)
+// A block computes tiles of 16 rows, one after another, over all columns: each warp takes every eighth unit, and loads the next
+// one, of the next tile at the end of a tile, before it multiplies. Two buffers alternate, and the next loads' address depends
+// on the last ones' data: the compiler counts all loads with one scoreboard, so a wait behind the next loads would include
+// them. The warps meet once every eight tiles. WHOLE: all tiles and units are.
+template <typename F, bool BF16, bool WHOLE>
+__global__ void __launch_bounds__(THREADS, RESIDENT) one_row(const __grid_constant__ block_jobs jobs, const uint16_t *x)
 {
-    __shared__ float sums[2][WARPS][1][TILE_ROWS]; // of this tile, and of the one before it, which may still be added up
-    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4, turn = 0;
+    constexpr int HELD = 8;
+    __shared__ float sums[2][WARPS][HELD][TILE_ROWS]; // of these tiles, and of those before, which may still be added up
+    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4;
+    int turn = 0, held = 0, first = (int)blockIdx.x;
     walk<F> way(jobs, warp);
     one_unit<F> even, odd;
     float sum[2] = {};
@@ -247,7 +271,7 @@ __global__ void __launch_bounds__(THREADS, 2) one_row(const __grid_constant__ bl
     auto step = [&](const one_unit<F> &now, one_unit<F> &next) {
         int zero = (int)((touched(now.row) ^ now.x.x ^ now.x.z) & jobs.zero);
         if ((int)way.has_next() + zero > 0) {
-            next.read(way.next_tile(), way.next_unit() + zero, x, jobs.cols, g, q);
+            next.template read<WHOLE>(way.next_tile(), way.next_unit() + zero, x, jobs.cols, g, q);
         }
         if (way.has_unit()) {
             multiply_one<F, BF16>(sum, now, q);
@@ -262,16 +286,22 @@ __global__ void __launch_bounds__(THREADS, 2) one_row(const __grid_constant__ bl
             sum[i] += __shfl_xor_sync(~0u, sum[i], 2);
         }
         if (q < 2) {
-            sums[turn][warp][0][g + 8 * q] = q ? sum[1] : sum[0];
+            sums[turn][warp][held][g + 8 * q] = q ? sum[1] : sum[0];
         }
         sum[0] = sum[1] = 0;
-        __syncthreads();
-        put_sums(sums[turn], way.here, 1);
-        turn ^= 1;
+        held++;
+        if (held == HELD || !way.more) {
+            __syncthreads();
+            put_sums(sums[turn], held,
+                     [&](int i, int r, float all) { place<F>(jobs, first + i * (int)gridDim.x).put(0, r, all); });
+            first += held * (int)gridDim.x;
+            held = 0;
+            turn ^= 1;
+        }
         return way.change_tile();
     };
     if (way.has_unit()) {
-        even.read(way.here.t, warp, x, jobs.cols, g, q);
+        even.template read<WHOLE>(way.here.t, warp, x, jobs.cols, g, q);
     }
     while (step(even, odd) && step(odd, even)) {
     }
@@ -294,8 +324,8 @@ template <typename F> __device__ inline uint4 read_x(const uint16_t *row, int k,
 }
 
 template <bool MINIMA>
-__device__ inline void scale_sums(float (&sum)[4], const float (&d)[4], const float (&x)[4], float low, float high, float low_min,
-                                  float high_min)
+__device__ inline void scale_sums(float (&sum)[4], const float (&d)[4], const float (&x)[4], float low, float high,
+                                  float low_min, float high_min)
 {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -307,8 +337,8 @@ __device__ inline void scale_sums(float (&sum)[4], const float (&d)[4], const fl
 }
 
 template <typename F, bool BF16, int TILES>
-__device__ inline void multiply_rows(float (&sum)[TILES][4], const quarter<F, false> (&row)[2], const uint16_t *const (&x)[TILES], int k,
-                                     int cols, int q)
+__device__ inline void multiply_rows(float (&sum)[TILES][4], const quarter<F, false> (&row)[2],
+                                     const uint16_t *const (&x)[TILES], int k, int cols, int q)
 {
 #pragma unroll
     for (int s = 0; s < 4; s++) {
@@ -335,19 +365,21 @@ __device__ inline void multiply_rows(float (&sum)[TILES][4], const quarter<F, fa
                 int at = F::GROUP == 32 ? h : 2 * h;
                 scale_sums<F::MINIMA>(sum[t], d, ones, low.factor[at], high.factor[at], low.minimum[at], high.minimum[at]);
                 if constexpr (F::GROUP == 16) {
-                    scale_sums<F::MINIMA>(sum[t], later, later_ones, low.factor[at + 1], high.factor[at + 1], low.minimum[at + 1],
-                                          high.minimum[at + 1]);
+                    scale_sums<F::MINIMA>(sum[t], later, later_ones, low.factor[at + 1], high.factor[at + 1],
+                                          low.minimum[at + 1], high.minimum[at + 1]);
                 }
             }
         }
     }
 }
 
-// As one_row.
-template <typename F, bool BF16, int TILES>
-__global__ void __launch_bounds__(THREADS, 2)
+// As one_row, but the warps add up their sums after each tile. 9 rows and more, and codes of 8 bits, were faster with one
+// buffer that is copied and half the code.
+template <typename F, bool BF16, int TILES, bool WHOLE>
+__global__ void __launch_bounds__(THREADS, RESIDENT)
     some_rows(const __grid_constant__ block_jobs jobs, const uint16_t *x, int64_t ldx, int n)
 {
+    constexpr bool ALTERNATE = TILES == 1 && F::LOW < 8;
     __shared__ float sums[2][WARPS][TILES * 8][TILE_ROWS];
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4, turn = 0;
     walk<F> way(jobs, warp);
@@ -360,9 +392,9 @@ __global__ void __launch_bounds__(THREADS, 2)
         rows[t] = t * 8 + g < n ? x + (t * 8 + g) * ldx : nullptr;
     }
     auto step = [&](const quarter<F, false>(&now)[2], quarter<F, false>(&next)[2]) {
-        int zero = (int)(touched(now) & jobs.zero);
+        int zero = ALTERNATE ? (int)(touched(now) & jobs.zero) : 0;
         if ((int)way.has_next() + zero > 0) {
-            read_two(next, way.next_tile(), way.next_unit() + zero, g, q);
+            read_two<WHOLE>(next, way.next_tile(), way.next_unit() + zero, g, q);
         }
         if (way.has_unit()) {
             multiply_rows<F, BF16, TILES>(sum, now, rows, way.unit * UNIT, jobs.cols, q);
@@ -380,14 +412,21 @@ __global__ void __launch_bounds__(THREADS, 2)
             }
         }
         __syncthreads();
-        put_sums(sums[turn], way.here, n);
+        put_sums(sums[turn], n, [&](int t, int r, float all) { way.here.put(t, r, all); });
         turn ^= 1;
         return way.change_tile();
     };
     if (way.has_unit()) {
-        read_two(even, way.here.t, warp, g, q);
+        read_two<WHOLE>(even, way.here.t, warp, g, q);
     }
-    while (step(even, odd) && step(odd, even)) {
+    if constexpr (ALTERNATE) {
+        while (step(even, odd) && step(odd, even)) {
+        }
+    } else {
+        while (step(even, odd)) {
+            even[0] = odd[0];
+            even[1] = odd[1];
+        }
     }
 }
 
@@ -395,7 +434,8 @@ __global__ void __launch_bounds__(THREADS, 2)
 
 // A lane takes its quarter's columns of two rows; the four quarters and the warps are added up at the end.
 template <typename F, int ROWS>
-__global__ void __launch_bounds__(THREADS) exact_rows(const __grid_constant__ block_jobs jobs, const float *x, int64_t ldx, int n)
+__global__ void __launch_bounds__(THREADS)
+    exact_rows(const __grid_constant__ block_jobs jobs, const float *x, int64_t ldx, int n)
 {
     __shared__ float sums[WARPS][ROWS][TILE_ROWS];
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4;
@@ -405,7 +445,7 @@ __global__ void __launch_bounds__(THREADS) exact_rows(const __grid_constant__ bl
 
     for (int u = warp; u < units; u += WARPS) {
         quarter<F, false> row[2];
-        read_two(row, here.t, u, g, q);
+        read_two<false>(row, here.t, u, g, q);
 #pragma unroll
         for (int i = 0; i < GROUPS; i++) {
             int s = i / 2, j = group_of<F>(s, i % 2), k = u * UNIT + 32 * j;
@@ -441,28 +481,25 @@ __global__ void __launch_bounds__(THREADS) exact_rows(const __grid_constant__ bl
         }
     }
     __syncthreads();
-    put_sums(sums, here, n);
+    put_sums(sums, n, [&](int t, int r, float all) { here.put(t, r, all); });
 }
 
 // --- launches ---
 
 constexpr int EXACT_SOME = 4;
 
-// Blocks that a multiprocessor holds at a time: what __launch_bounds__ asks for.
-constexpr int RESIDENT = 2;
-
-template <typename F, bool BF16>
+template <typename F, bool BF16, bool WHOLE>
 void queue_16(cudaStream_t stream, int n_sms, const block_jobs &jobs, const uint16_t *x, int64_t ldx, int n)
 {
     int most = n_sms * RESIDENT;
     unsigned blocks = (unsigned)(jobs.tiles < most ? jobs.tiles : most);
 
     if (n == 1) {
-        one_row<F, BF16><<<blocks, THREADS, 0, stream>>>(jobs, x);
+        one_row<F, BF16, WHOLE><<<blocks, THREADS, 0, stream>>>(jobs, x);
     } else if (n <= 8) {
-        some_rows<F, BF16, 1><<<blocks, THREADS, 0, stream>>>(jobs, x, ldx, n);
+        some_rows<F, BF16, 1, WHOLE><<<blocks, THREADS, 0, stream>>>(jobs, x, ldx, n);
     } else {
-        some_rows<F, BF16, 2><<<blocks, THREADS, 0, stream>>>(jobs, x, ldx, n);
+        some_rows<F, BF16, 2, WHOLE><<<blocks, THREADS, 0, stream>>>(jobs, x, ldx, n);
     }
 }
 
@@ -483,6 +520,7 @@ int queue_some(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t
 {
     const matrix *first = jobs[0].w;
     block_jobs all = {};
+    bool whole = first->cols % UNIT == 0;
     int taken = 0;
 
     all.row_bytes = (int64_t)first->row_bytes;
@@ -493,9 +531,17 @@ int queue_some(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t
             continue;
         }
         int64_t size = job->type == DTYPE_F32 ? 4 : 2;
-        all.job[all.n++] = {static_cast<const unsigned char *>(job->w->data), job->bias ? job->bias + job->row0 : nullptr,
-                            static_cast<char *>(job->y) + t * job->ldy * size, job->ldy, (int)job->w->rows, (int)job->row0,
-                            (int)job->rows, all.tiles, job->type, job->add};
+        all.job[all.n++] = {static_cast<const unsigned char *>(job->w->data),
+                            job->bias ? job->bias + job->row0 : nullptr,
+                            static_cast<char *>(job->y) + t * job->ldy * size,
+                            job->ldy,
+                            (int)job->w->rows,
+                            (int)job->row0,
+                            (int)job->rows,
+                            all.tiles,
+                            job->type,
+                            job->add};
+        whole = whole && job->w->rows % TILE_ROWS == 0;
         all.tiles += (int)(ceil_div(job->row0 + job->rows, TILE_ROWS) - job->row0 / TILE_ROWS);
     }
     if (all.tiles == 0) {
@@ -503,16 +549,33 @@ int queue_some(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t
     }
     with_format(first->type, [&](auto format) {
         using F = decltype(format);
-        const uint16_t *bits = static_cast<const uint16_t *>(x) + t * ldx;
         if (act == DTYPE_F32) {
             queue_32<F>(stream, all, static_cast<const float *>(x) + t * ldx, ldx, n);
-        } else if (act == DTYPE_BF16) {
-            queue_16<F, true>(stream, n_sms, all, bits, ldx, n);
-        } else {
-            queue_16<F, false>(stream, n_sms, all, bits, ldx, n);
+            return;
         }
+        auto *queue = whole ? queue_16<F, false, true> : queue_16<F, false, false>;
+        if (act == DTYPE_BF16) {
+            queue = whole ? queue_16<F, true, true> : queue_16<F, true, false>;
+        }
+        queue(stream, n_sms, all, static_cast<const uint16_t *>(x) + t * ldx, ldx, n);
     });
     return taken;
+}
+
+template <typename F, bool BF16, bool WHOLE> cudaError_t load_16(void)
+{
+    const void *const kernels[] = {(const void *)one_row<F, BF16, WHOLE>, (const void *)some_rows<F, BF16, 1, WHOLE>,
+                                   (const void *)some_rows<F, BF16, 2, WHOLE>};
+
+    return load_kernels(kernels, sizeof kernels / sizeof *kernels);
+}
+
+template <typename F> cudaError_t load_32(void)
+{
+    const void *const kernels[] = {(const void *)exact_rows<F, 1>, (const void *)exact_rows<F, EXACT_SOME>,
+                                   (const void *)exact_rows<F, CUDA_SMALL_ROWS>};
+
+    return load_kernels(kernels, sizeof kernels / sizeof *kernels);
 }
 
 } // namespace
@@ -524,12 +587,10 @@ cudaError_t cuda_blocks_load(void)
     for (int type = 0; type < DTYPE_COUNT && status == cudaSuccess; type++) {
         with_format((dtype)type, [&](auto format) {
             using F = decltype(format);
-            const void *const kernels[] = {(const void *)one_row<F, true>,      (const void *)some_rows<F, true, 1>,
-                                           (const void *)some_rows<F, true, 2>, (const void *)one_row<F, false>,
-                                           (const void *)some_rows<F, false, 1>, (const void *)some_rows<F, false, 2>,
-                                           (const void *)exact_rows<F, 1>,      (const void *)exact_rows<F, EXACT_SOME>,
-                                           (const void *)exact_rows<F, CUDA_SMALL_ROWS>};
-            status = load_kernels(kernels, sizeof kernels / sizeof *kernels);
+            for (auto load : {load_16<F, true, true>, load_16<F, true, false>, load_16<F, false, true>,
+                              load_16<F, false, false>, load_32<F>}) {
+                status = status == cudaSuccess ? load() : status;
+            }
         });
     }
     return status;
@@ -542,8 +603,8 @@ bool cuda_blocks_can(dtype act, const void *x, int64_t ldx, int64_t n)
     return few && ldx % 8 == 0 && (uintptr_t)x % 16 == 0;
 }
 
-cudaError_t cuda_blocks(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
-                        int n_jobs)
+cudaError_t cuda_blocks(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t ldx, int64_t n,
+                        const linear_job jobs[], int n_jobs)
 {
     for (int64_t t = 0; t < n; t += CUDA_SMALL_ROWS) {
         int some = n - t < CUDA_SMALL_ROWS ? (int)(n - t) : CUDA_SMALL_ROWS;

@@ -286,10 +286,11 @@ template <typename F, bool OWN> __device__ inline uint32_t touched(const quarter
     return t;
 }
 
-// Rows g and g + 8: of a tile of 16 rows, almost always, by addresses that are the same but for constants.
-template <typename F, bool OWN> __device__ inline void read_two(quarter<F, OWN> (&r)[2], const tile<F> &t, int unit, int g, int q)
+// Rows g and g + 8. WHOLE: a tile of 16 rows and a unit of 256 columns, read by addresses that differ by constants.
+template <bool WHOLE, typename F, bool OWN>
+__device__ inline void read_two(quarter<F, OWN> (&r)[2], const tile<F> &t, int unit, int g, int q)
 {
-    if (t.rows < TILE_ROWS || (F::TAILS && unit == t.whole)) {
+    if (!WHOLE && (t.rows < TILE_ROWS || (F::TAILS && unit == t.whole))) {
         r[0].read(t, unit, g, q);
         r[1].read(t, unit, g + 8, q);
         return;
@@ -323,10 +324,27 @@ __device__ inline float high_half(uint32_t w)
     return __half2float(__ushort_as_half((unsigned short)(w >> 16)));
 }
 
-// An integer of up to 8 bits less `offset`, without the slow conversion: 2^23 + n has n as its last bits.
-__device__ inline float small_number(uint32_t n, int offset)
+// (a & mask) | bits as one instruction: of two constants the compiler makes two.
+__device__ inline uint32_t mask_or(uint32_t a, uint32_t mask, uint32_t bits)
 {
-    return __uint_as_float(0x4b000000u | n) - (float)(8388608 + offset);
+    uint32_t d;
+
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(mask), "r"(bits));
+    return d;
+}
+
+// An integer of up to 8 bits less `offset`, without the slow conversion: 2^23 + n has n as its last bits.
+constexpr uint32_t TWO_23 = 0x4b000000u;
+
+__device__ inline float small_number(uint32_t w, uint32_t mask, int offset)
+{
+    return __uint_as_float(mask_or(w, mask, TWO_23)) - (float)(8388608 + offset);
+}
+
+// The same of byte i.
+__device__ inline float small_byte(uint32_t w, uint32_t i, int offset)
+{
+    return __uint_as_float(__byte_perm(w, TWO_23, 0x7440 | i)) - (float)(8388608 + offset);
 }
 
 // The 24 bits of share s, and what follows.
@@ -356,30 +374,30 @@ template <typename F, bool OWN> __device__ inline share<F> share_of(const quarte
         float d = low_half(r.super), dmin = -high_half(r.super);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            out.factor[i] = d * small_number(r.scale[at] >> (8 * i) & 15, 0);
-            out.minimum[i] = dmin * small_number(r.scale[at] >> (8 * i + 4) & 15, 0);
+            out.factor[i] = d * small_number(r.scale[at] >> (8 * i), 15, 0);
+            out.minimum[i] = dmin * small_number(r.scale[at] >> (8 * i + 4), 15, 0);
         }
     } else if constexpr (F::SCALES == BYTES) {
         uint32_t w = r.scale[at] ^ 0x80808080u;
         float d = low_half(r.super);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            out.factor[i] = d * small_number(__byte_perm(w, 0, 0x4440 | i), 128);
+            out.factor[i] = d * small_byte(w, i, 128);
         }
     } else if constexpr (F::SCALES == SIX_BITS) {
         uint32_t w = six_bit_share(r.scale, s);
         float d = low_half(r.super);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            out.factor[i] = d * small_number(w >> (6 * i) & 63, 32);
+            out.factor[i] = d * small_number(w >> (6 * i), 63, 32);
         }
     } else {
         uint32_t w = six_bit_share(r.scale, s);
         float d = low_half(r.scale[3]), dmin = -high_half(r.scale[3]);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            out.factor[i] = d * small_number(w >> (6 * i) & 63, 0);
-            out.minimum[i] = dmin * small_number(w >> (12 + 6 * i) & 63, 0);
+            out.factor[i] = d * small_number(w >> (6 * i), 63, 0);
+            out.minimum[i] = dmin * small_number(w >> (12 + 6 * i), 63, 0);
         }
     }
     return out;
@@ -397,15 +415,6 @@ template <bool BF16> __device__ inline uint32_t fma_pair(uint32_t a, uint32_t x,
     } else {
         asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(x), "r"(b));
     }
-    return d;
-}
-
-// (a & mask) | bits as one operation: of two constants the compiler makes two.
-__device__ inline uint32_t mask_or(uint32_t a, uint32_t mask, uint32_t bits)
-{
-    uint32_t d;
-
-    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(mask), "r"(bits));
     return d;
 }
 
@@ -442,8 +451,10 @@ template <bool BF16> __device__ inline uint32_t signed_pair(uint32_t w)
 
 template <int BITS> constexpr uint32_t PAIR_MASK = ((1u << BITS) - 1) * 0x00010001u;
 
-// Codes 2 p and 2 p + 1 of group j of 32, as the numbers that they stand for: exact in 16 bits.
-template <typename F, bool BF16, bool OWN> __device__ inline uint32_t code_pair(const quarter<F, OWN> &r, int j, int p)
+// Codes 2 p and 2 p + 1 of group j of 32, as the numbers that they stand for, or FOLDED: bf16 numbers that are 128 + F::CENTRE
+// more. Exact in 16 bits.
+template <typename F, bool BF16, bool FOLDED = false, bool OWN>
+__device__ inline uint32_t code_pair(const quarter<F, OWN> &r, int j, int p)
 {
     if constexpr (F::CODES == SIGNED) {
         return signed_pair<BF16>(r.low[2 * j + p / 2] >> (8 * (p % 2)));
@@ -458,7 +469,7 @@ template <typename F, bool BF16, bool OWN> __device__ inline uint32_t code_pair(
             uint32_t h = r.high[F::HIGH == 1 ? j / 4 : j / 2];
             v = mask_or(bit < 0 ? h << -bit : h >> bit, PAIR_MASK<F::HIGH> << F::LOW, v);
         }
-        return fma_pair<BF16>(v, ONES<BF16>, less<BF16>(F::CENTRE));
+        return FOLDED ? v : fma_pair<BF16>(v, ONES<BF16>, less<BF16>(F::CENTRE));
     }
 }
 
