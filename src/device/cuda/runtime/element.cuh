@@ -1,6 +1,6 @@
 // Elements of rows in the kernels: read as fp32 and written rounded to nearest even, one or four at a time, by a type that is
 // known at run time and the same for a whole grid (a branch that costs nothing beside memory). Rests on base/dtype.h. The
-// kernels of elementwise.cu, unpack.cu and random.cu use it.
+// kernels of elementwise.cu, convert.cu and random.cu use it.
 #pragma once
 
 #include "device/cuda/runtime/cuda_device.h"
