@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(THREADS)
 template <typename F>
 __global__ void __launch_bounds__(THREADS)
     embed_blocks(float *x, const void *table, int64_t row_bytes, int64_t all_rows, int64_t cols, int64_t n, const int32_t *tokens,
-                 const int32_t *made)
+                 const int32_t *chosen)
 {
     int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     int unit = (int)(at / 4), q = (int)(at % 4);
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(THREADS)
         return;
     }
     for (int64_t t = blockIdx.y; t < n; t += gridDim.y) {
-        int32_t token = tokens[t], id = max(token < 0 ? made[-1 - token] : token, 0);
+        int32_t token = tokens[t], id = max(token < 0 ? chosen[-1 - token] : token, 0);
         quarter<F, false> r;
         r.read(tile<F>(table, row_bytes, all_rows, cols, id / TILE_ROWS), unit, id % TILE_ROWS, q);
 #pragma unroll
@@ -113,14 +113,14 @@ cudaError_t cuda_block_rows(cudaStream_t stream, dtype act, const matrix *w, int
     return cudaGetLastError();
 }
 
-cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *made, int64_t n)
+cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n)
 {
     constexpr int64_t GRID_ROWS = 65535; // what a grid's second dimension holds
     dim3 grid((unsigned)ceil_div(ceil_div(table->cols, UNIT) * 4, THREADS), (unsigned)(n < GRID_ROWS ? n : GRID_ROWS));
 
     with_format(table->type, [&](auto format) {
         embed_blocks<decltype(format)><<<grid, THREADS, 0, stream>>>(x, table->data, (int64_t)table->row_bytes, table->rows, table->cols,
-                                                                     n, tokens, made);
+                                                                     n, tokens, chosen);
     });
     return cudaGetLastError();
 }

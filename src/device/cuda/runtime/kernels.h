@@ -66,7 +66,7 @@ cudaError_t cuda_block_rows_load(void);
 /* Rows [row0, row0 + rows) of a matrix of blocks as plain rows of the run's type, dense. */
 cudaError_t cuda_block_rows(cudaStream_t stream, dtype act, const matrix *w, int64_t row0, int64_t rows, void *to);
 /* The op embed for a table of blocks. */
-cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *made,
+cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen,
                              int64_t n);
 cudaError_t cuda_block_order_load(void);
 /* Puts stored rows [row0, row0 + rows), already on the card, in the order of the planes; row0 is a multiple of CUDA_BLOCK_TILE, rows
