@@ -42,7 +42,7 @@ typedef struct worker {
     int rank, n, wrong;
     lariat_status status;
     unsigned char *region; /* [STEPS, ROWS, APART], this rank's */
-    _Atomic int *waiting;  /* ranks that are about to wait for what never comes */
+    _Atomic int *waiting;  /* ranks that have begun and are about to wait for what never comes */
 } worker;
 
 typedef void *work(void *user);
@@ -342,12 +342,16 @@ static void *wait_in_vain(void *user)
 
     comm_begin(w->c, FIRST_PASS - 3, false);
     if (w->rank == 0) {
-        while (atomic_load(w->waiting) < w->n - 1) {
+        atomic_fetch_add(w->waiting, 1); /* its words are those of this pass */
+        while (atomic_load(w->waiting) < w->n) {
             sched_yield();
         }
         comm_cancel(w->group);
         w->status = LARIAT_CANCELLED;
         return NULL;
+    }
+    while (atomic_load(w->waiting) == 0) {
+        sched_yield();
     }
     atomic_fetch_add(w->waiting, 1);
     if (w->rank % 2) {
