@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(THREADS)
     }
     tile<F> t(w, row_bytes, all_rows, cols, index);
     quarter<F, false> r[2];
-    read_two(r, t, unit, g, q);
+    read_two<false>(r, t, unit, g, q);
 #pragma unroll
     for (int i = 0; i < GROUPS; i++) {
         int s = i / 2, j = group_of<F>(s, i % 2);
