@@ -4,6 +4,8 @@
 
 #include "lariat/status.h"
 
+#include <stdlib.h>
+
 /* Each prints one line and returns its exit status: 1, or 2 for an error of the command line. Control characters are shown
    as '?'. */
 int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -26,7 +28,13 @@ int checked(lariat_status status);
     } while (0)
 
 /* Returns the exit status of a lack of memory for `what` to the caller, unless what was to be allocated is there. */
-#define TRY_MEMORY(there, what) TRY((there) ? 0 : complain_memory(what))
+#define TRY_MEMORY(there, what)          \
+    do {                                 \
+        if (!(there)) {                  \
+            (void)complain_memory(what); \
+            return EXIT_FAILURE;         \
+        }                                \
+    } while (0)
 
 /* A warning; the run continues. */
 void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));

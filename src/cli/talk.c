@@ -80,7 +80,8 @@ static int add_user(talk *t, const char *line)
     bool first = t->n == 0 || (t->n == 1 && t->inv->options->system);
     char *content = NULL;
     int n = first && t->document ? asprintf(&content, "%s\n\n%s", t->document, line) : asprintf(&content, "%s", line);
-    return n < 0 ? complain_memory("conversation") : add_message(t, "user", content);
+    TRY_MEMORY(n >= 0, "conversation");
+    return add_message(t, "user", content);
 }
 
 /* Encodes the conversation and rewinds the session to the *common first ids. At least one id is left. */
@@ -89,7 +90,8 @@ static int encode(talk *t, bool for_answer, int32_t **ids, int64_t *n, int64_t *
     *ids = NULL;
     if (lariat_chat_encode(t->inv->tokenizer, t->chat_template, t->messages, t->n, for_answer, ids, n) != LARIAT_OK) {
         *ids = NULL;
-        return complain_library();
+        (void)complain_library();
+        return EXIT_FAILURE;
     }
     int64_t same = 0;
     while (same < t->n_held && same < *n - 1 && t->held[same] == (*ids)[same]) {

@@ -2,6 +2,18 @@
    Rests on comm/comm.h. See engine.h. */
 #include "engine/engine.h"
 
+/* Bytes of a layer's matrices as cards have them. */
+static double layer_bytes(const layer_weights *l, dtype act)
+{
+    const matrix *const all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    double bytes = 0;
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        bytes += (double)dtype_row_bytes(placed_type(all[i]->type, act), all[i]->cols) * (double)all[i]->rows;
+    }
+    return bytes;
+}
+
 /* Bytes of the weights that a pass by slices reads, over all ranks: as they lie where they are multiplied. */
 static double bytes_read(const lariat_engine *e, const pass_input *in)
 {
@@ -10,11 +22,14 @@ static double bytes_read(const lariat_engine *e, const pass_input *in)
     bool cards = e->plan.shown.cards > 0;
     dtype act = e->plan.placement.act;
     dtype head = cards ? placed_type(w->head.type, act) : w->head.type;
-    dtype embedding = cards ? placed_type(w->embedding.type, act) : w->embedding.type;
     double head_bytes = (double)dtype_row_bytes(head, c->d_model) * c->vocab;
-    double embedding_bytes = c->tied_head ? 0 : (double)dtype_row_bytes(embedding, c->d_model) * c->vocab;
+    double embedding_bytes = c->tied_head ? 0 : (double)dtype_row_bytes(w->embedding.type, c->d_model) * c->vocab;
+    double layers = cards ? 0 : (double)e->model->weight_bytes - head_bytes - embedding_bytes;
 
-    return (double)e->plan.shown.weight_bytes - embedding_bytes - (in->n_outputs ? 0 : head_bytes);
+    for (int32_t l = 0; l < c->n_layers && cards; l++) {
+        layers += layer_bytes(&w->layers[l], act);
+    }
+    return layers + (in->n_outputs ? head_bytes : 0);
 }
 
 /* Keys that n queries from a position on see, all of them together. */

@@ -215,8 +215,8 @@ EACH_TYPE(DEFINE_DOT)
 
 /* --- tiles --- */
 
-#define COUNT_TILE(M) +1
-enum { STRIP_VECTORS = 2, STRIP = STRIP_VECTORS * VW, TILE = EACH_TILE(COUNT_TILE) };
+#define TILE_NAME(M) TILE_OF_##M,
+enum { EACH_TILE(TILE_NAME) TILE, STRIP_VECTORS = 2, STRIP = STRIP_VECTORS * VW };
 
 /* out[k * out_stride + r] = in[r * in_stride + k] for r, k < VW. A vector has rows r, r + 4, ... in its 128-bit lanes, so that
    the transposition stays within them. */
