@@ -92,7 +92,7 @@ struct lariat_engine {
     engine_rank *local;         /* [ranks.n] */
     pending_pass passes[2];     /* pass number i is passes[i % 2] */
     uint32_t n_submitted, n_collected;
-    uint32_t n_begun;           /* passes that the ranks have got so far, which numbers them without gaps */
+    uint32_t n_begun;           /* passes that the ranks have got so far: their numbers, from 1 without gaps */
     bool one_call;              /* inside lariat_step or lariat_generate: one cancelled session ends the pass */
     arena lists;                /* those of the pending passes and these: */
     pass_request *requests;     /* [sessions] */

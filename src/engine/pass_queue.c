@@ -20,7 +20,7 @@ static lariat_status rank_pass(local_rank *r, void *pending)
 static lariat_status run_pass(lariat_engine *e, pending_pass *p)
 {
     p->begun = true;
-    p->plan.number = e->n_begun++;
+    p->plan.number = ++e->n_begun;
     TRY(ranks_run(&e->ranks, rank_pass, p));
     account_pass(e, p);
     return LARIAT_OK;

@@ -15,7 +15,7 @@ import sys
 
 LARIAT, ROOT = sys.argv[1], pathlib.Path(sys.argv[2])
 # Programs that are not ours, whose options are not looked at.
-OTHERS = {"cmake", "ctest", "cc", "perf", "nsys", "setarch", "chrt", "benchmark_ring.py", "mkdir", "export"}
+OTHERS = {"cmake", "ctest", "cc", "gdb", "cuobjdump", "perf", "nsys", "setarch", "chrt", "benchmark_ring.py", "mkdir", "export"}
 # Compilers' and libFuzzer's, named alone.
 STRANGERS = {"-g1", "-jobs=2"}
 # The column of a table in which other programs' options stand.
