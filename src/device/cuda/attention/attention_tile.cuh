@@ -1,11 +1,9 @@
-// What the attention kernels share: which block does what, the walk over key tiles, and the matrix unit's instructions.
-// Rests on attention.h and on PTX of compute capability 8.0. Read on in attention_prefill.cu.
+// What the attention kernels share: which block does what, the walk over key tiles, and loads for the matrix unit.
+// Rests on cuda_attention.h, matrix_unit.cuh and on PTX of compute capability 8.0. Read on in attention_prefill.cu.
 #pragma once
 
 #include "device/cuda/attention/cuda_attention.h"
-
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
+#include "device/cuda/runtime/matrix_unit.cuh"
 
 constexpr float LOG2_E = 1.4426950408889634f;
 
@@ -167,40 +165,6 @@ static __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4]
                  : "r"(from)
                  : "memory");
 }
-
-template <typename T> struct matrix_unit;
-
-template <> struct matrix_unit<__nv_bfloat16> {
-    // c[16, 8] += a[16, 16] b[16, 8]
-    static __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
-    {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-            "%3};"
-            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-    }
-    static __device__ __forceinline__ uint32_t pack(float low, float high)
-    {
-        uint32_t r;
-        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-        return r;
-    }
-};
-
-template <> struct matrix_unit<__half> {
-    static __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
-    {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-    }
-    static __device__ __forceinline__ uint32_t pack(float low, float high)
-    {
-        uint32_t r;
-        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-        return r;
-    }
-};
 
 static __device__ __forceinline__ float exp2_fast(float x)
 {

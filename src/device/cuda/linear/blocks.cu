@@ -17,6 +17,7 @@
 // weight.
 #include "device/cuda/linear/blocks.cuh"
 #include "device/cuda/runtime/kernels.h"
+#include "device/cuda/runtime/matrix_unit.cuh"
 
 #include <initializer_list>
 
@@ -150,26 +151,10 @@ template <int N, typename Put> __device__ inline void put_sums(const float (&sum
     }
 }
 
-template <bool BF16>
-__device__ inline void multiply(float (&sum)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1)
-{
-    if constexpr (BF16) {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-            "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-            : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-            : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-    } else {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
-            "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-            : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-            : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-    }
-}
-
 // Sums of x alone, by ones in place of codes.
 template <bool BF16> __device__ inline void add_up(float (&sum)[4], uint32_t b0, uint32_t b1)
 {
-    multiply<BF16>(sum, ONES<BF16>, ONES<BF16>, ONES<BF16>, ONES<BF16>, b0, b1);
+    matrix_unit_of<BF16>::multiply(sum, {ONES<BF16>, ONES<BF16>, ONES<BF16>, ONES<BF16>}, b0, b1);
 }
 
 // --- one row of x ---
@@ -234,16 +219,16 @@ template <typename F, bool BF16> __device__ inline void multiply_one(float (&sum
             }
             float d[4] = {}, later[4] = {};
             if constexpr (F::GROUP == 32) {
-                multiply<BF16>(d, a[0][0], a[1][0], a[0][1], a[1][1], u.x.x, u.x.y);
-                multiply<BF16>(d, a[0][2], a[1][2], a[0][3], a[1][3], u.x.z, u.x.w);
+                matrix_unit_of<BF16>::multiply(d, {a[0][0], a[1][0], a[0][1], a[1][1]}, u.x.x, u.x.y);
+                matrix_unit_of<BF16>::multiply(d, {a[0][2], a[1][2], a[0][3], a[1][3]}, u.x.z, u.x.w);
                 if (q == s) {
                     sum[0] = fmaf(own[0].factor[h], d[h], sum[0]);
                     sum[1] = fmaf(own[1].factor[h], d[2 + h], sum[1]);
                 }
             } else {
                 uint32_t b0 = h ? u.x.z : u.x.x, b1 = h ? u.x.w : u.x.y;
-                multiply<BF16>(d, a[0][0], a[1][0], a[0][1], a[1][1], b0, b1);
-                multiply<BF16>(later, a[0][2], a[1][2], a[0][3], a[1][3], b0, b1);
+                matrix_unit_of<BF16>::multiply(d, {a[0][0], a[1][0], a[0][1], a[1][1]}, b0, b1);
+                matrix_unit_of<BF16>::multiply(later, {a[0][2], a[1][2], a[0][3], a[1][3]}, b0, b1);
                 if (q == s) {
                     sum[0] = fmaf(own[0].factor[2 * h + 1], later[1], fmaf(own[0].factor[2 * h], d[0], sum[0]));
                     sum[1] = fmaf(own[1].factor[2 * h + 1], later[3], fmaf(own[1].factor[2 * h], d[2], sum[1]));
@@ -356,8 +341,8 @@ __device__ inline void multiply_rows(float (&sum)[TILES][4], const quarter<F, fa
             for (int t = 0; t < TILES; t++) {
                 uint4 b = read_x<F>(x[t], k + 32 * j, q, cols);
                 float d[4] = {}, ones[4] = {}, later[4] = {}, later_ones[4] = {};
-                multiply<BF16>(d, a[0][0], a[1][0], a[0][1], a[1][1], b.x, b.y);
-                multiply<BF16>(F::GROUP == 32 ? d : later, a[0][2], a[1][2], a[0][3], a[1][3], b.z, b.w);
+                matrix_unit_of<BF16>::multiply(d, {a[0][0], a[1][0], a[0][1], a[1][1]}, b.x, b.y);
+                matrix_unit_of<BF16>::multiply(F::GROUP == 32 ? d : later, {a[0][2], a[1][2], a[0][3], a[1][3]}, b.z, b.w);
                 if constexpr (F::MINIMA) {
                     add_up<BF16>(ones, b.x, b.y);
                     add_up<BF16>(F::GROUP == 32 ? ones : later_ones, b.z, b.w);

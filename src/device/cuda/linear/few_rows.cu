@@ -1,5 +1,6 @@
 // Matrices applied to rows of x: a few rows at the rate of memory, on tensor cores; and any shape and type by plain
-// multiply-adds, of which a few rows are again read at the rate of memory. Rests on mma.sync of sm_80. Prefill's products are cublasLt's: gemm.c.
+// multiply-adds, of which a few rows are again read at the rate of memory. Rests on matrix_unit.cuh. Prefill's products are
+// cublasLt's: gemm.c.
 //
 // Budget of a few rows: the matrix is read once (4096 x 4096 in bf16: 33.6 MB, 8.0 us of an H200's 4.2 TB/s), x and y are
 // small. Tensor cores are far from busy (one mma of 2,048 multiply-adds for 512 bytes of weights); they are used since 16 rows
@@ -13,6 +14,7 @@
 // of x.
 #include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/kernels.h"
+#include "device/cuda/runtime/matrix_unit.cuh"
 
 namespace
 {
@@ -47,22 +49,6 @@ __device__ inline uint4 read_once(const uint16_t *p)
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(p));
     return v;
-}
-
-template <bool BF16>
-__device__ inline void multiply(float (&sum)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1)
-{
-    if constexpr (BF16) {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-            "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-            : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-            : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-    } else {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
-            "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-            : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-            : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-    }
 }
 
 // Two rows of the matrix, one unit of each: what a lane holds. Lane 4 g + q has rows g and g + 8, and of every chunk the
@@ -100,8 +86,8 @@ __device__ inline void multiply_unit(float (&sum)[TILES][4], const unit &u, cons
     for (int c = 0; c < CHUNKS; c++) {
 #pragma unroll
         for (int t = 0; t < TILES; t++) {
-            multiply<BF16>(sum[t], u.low[c].x, u.high[c].x, u.low[c].y, u.high[c].y, b[c][t].x, b[c][t].y);
-            multiply<BF16>(sum[t], u.low[c].z, u.high[c].z, u.low[c].w, u.high[c].w, b[c][t].z, b[c][t].w);
+            matrix_unit_of<BF16>::multiply(sum[t], {u.low[c].x, u.high[c].x, u.low[c].y, u.high[c].y}, b[c][t].x, b[c][t].y);
+            matrix_unit_of<BF16>::multiply(sum[t], {u.low[c].z, u.high[c].z, u.low[c].w, u.high[c].w}, b[c][t].z, b[c][t].w);
         }
     }
 }
