@@ -87,11 +87,10 @@ static int add_user(talk *t, const char *line)
 /* Encodes the conversation and rewinds the session to the *common first ids. At least one id is left. */
 static int encode(talk *t, bool for_answer, int32_t **ids, int64_t *n, int64_t *common)
 {
-    *ids = NULL;
-    if (lariat_chat_encode(t->inv->tokenizer, t->chat_template, t->messages, t->n, for_answer, ids, n) != LARIAT_OK) {
+    int rc = checked(lariat_chat_encode(t->inv->tokenizer, t->chat_template, t->messages, t->n, for_answer, ids, n));
+    if (rc) {
         *ids = NULL;
-        (void)complain_library();
-        return EXIT_FAILURE;
+        return rc;
     }
     int64_t same = 0;
     while (same < t->n_held && same < *n - 1 && t->held[same] == (*ids)[same]) {

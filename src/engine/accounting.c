@@ -14,22 +14,20 @@ static double layer_bytes(const layer_weights *l, dtype act)
     return bytes;
 }
 
-/* Bytes of the weights that a pass by slices reads, over all ranks: as they lie where they are multiplied. */
-static double bytes_read(const lariat_engine *e, const pass_input *in)
+void account_open(lariat_engine *e)
 {
     const model_config *c = &e->model->config;
     const model_weights *w = &e->model->weights;
     bool cards = e->plan.shown.cards > 0;
     dtype act = e->plan.placement.act;
     dtype head = cards ? placed_type(w->head.type, act) : w->head.type;
-    double head_bytes = (double)dtype_row_bytes(head, c->d_model) * c->vocab;
     double embedding_bytes = c->tied_head ? 0 : (double)dtype_row_bytes(w->embedding.type, c->d_model) * c->vocab;
-    double layers = cards ? 0 : (double)e->model->weight_bytes - head_bytes - embedding_bytes;
 
+    e->head_bytes = (double)dtype_row_bytes(head, c->d_model) * c->vocab;
+    e->layers_bytes = cards ? 0 : (double)e->model->weight_bytes - e->head_bytes - embedding_bytes;
     for (int32_t l = 0; l < c->n_layers && cards; l++) {
-        layers += layer_bytes(&w->layers[l], act);
+        e->layers_bytes += layer_bytes(&w->layers[l], act);
     }
-    return layers + (in->n_outputs ? head_bytes : 0);
 }
 
 /* Keys that n queries from a position on see, all of them together. */
@@ -75,7 +73,7 @@ void account_pass(lariat_engine *e, const pending_pass *pending)
                       4.0 * c->n_heads * c->head_dim * ((double)c->n_layers * keys - ended_keys);
     if (p->layout == PASS_BY_SLICES) {
         e->stats.passes_slices++;
-        e->stats.weight_bytes_read += bytes_read(e, in);
+        e->stats.weight_bytes_read += e->layers_bytes + (in->n_outputs ? e->head_bytes : 0);
         return;
     }
     e->stats.passes_tokens++;

@@ -102,6 +102,7 @@ static lariat_status open_parts(lariat_engine *e, const char *path, const lariat
     TRY(fit_check(e->model, &e->plan, options));
     TRY(model_load(e->model, e->plan.placement.n_cards > 0));
     model_info_fill(e->model, &e->info);
+    account_open(e);
     TRY(placement_open_transport(&e->plan.placement, &e->plan.transport, &e->comm));
     TRY(cache_open(&e->cache, e->plan.shown.ranks, e->plan.shown.slots_per_rank));
     TRY(pass_open(&e->passes[0].plan, e->plan.shown.ranks, &e->plan.limits));

@@ -103,6 +103,7 @@ struct lariat_engine {
     double trace_zero; /* the host's clock when tracing started */
     lariat_progress_fn progress;
     void *progress_user;
+    double layers_bytes, head_bytes; /* of the weights that a pass by slices reads, all ranks: see account_open */
     lariat_stats stats;
 };
 
@@ -143,7 +144,8 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
 lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t n);
 /* The two halves of lariat_collect. The first waits for a pass under way, or on CPUs computes it, once those before it were
    carried out; for a pass that was lost it gives the reason, for any other one that was carried out LARIAT_OK. The second
-   fills e->results with those of the oldest pass, which ends it; it returns `status`, or, if that is LARIAT_OK, the first failure of a session. */
+   fills e->results with those of the oldest pass, which ends it; it returns `status`, or, if that is LARIAT_OK, the first
+   failure of a session. */
 lariat_status passes_carry_out(lariat_engine *e, uint32_t number);
 lariat_status passes_conclude(lariat_engine *e, lariat_status status);
 /* Takes back the passes of a session that begin at `length` or later; their results have this status. */
@@ -153,6 +155,8 @@ lariat_status passes_drop(lariat_engine *e);
 
 /* --- accounting.c --- */
 
+/* Adds up the bytes of the weights as they are stored where they are multiplied. */
+void account_open(lariat_engine *e);
 /* Adds a pass that the ranks have taken to the counters. */
 void account_pass(lariat_engine *e, const pending_pass *p);
 

@@ -2,14 +2,11 @@
    Rests on linear.h for slices and their all-gathers. See head.h. */
 #include "model/head.h"
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 int64_t head_rows(const pass_input *in, int64_t at)
 {
-    return least(in->n_outputs - at, in->settings ? HEAD_GATHERED : HEAD_ROWS);
+    int64_t left = in->n_outputs - at, most = in->settings ? HEAD_GATHERED : HEAD_ROWS;
+
+    return left < most ? left : most;
 }
 
 /* Normalises outputs [from, until), whose rows this rank has: `to` [until - from, d]. */
@@ -87,7 +84,7 @@ lariat_status head_deliver(transformer *t, const pass_output out[], int64_t n)
 
     linear_slice(vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
     for (int64_t at = 0; at < n; at += count) {
-        count = sliced ? least(n - at, HEAD_GATHERED) : n;
+        count = sliced && n - at > HEAD_GATHERED ? HEAD_GATHERED : n - at;
         if (sliced) {
             float *rows = comm_rows(t->comm);
             logits = rows;

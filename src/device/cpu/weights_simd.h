@@ -64,13 +64,6 @@ INLINE size_t span_bytes(dtype type)
     return block_bytes(type) * (is_plain(type) ? SPAN : is_super_block(type) ? 1 : GROUPS);
 }
 
-INLINE uint16_t load_u16(const void *p)
-{
-    uint16_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 INLINE uint32_t load_u32(const void *p)
 {
     uint32_t v;
