@@ -4,14 +4,14 @@
    - a session is one sequence: its positions, and its slots in every rank's shard of the KV cache.
 
    The unit of work is one pass: some tokens of some sessions, through the model once. lariat_submit queues a pass and
-   lariat_collect returns the results of the oldest; at most two are under way, so that GPUs never wait for the host.
+   lariat_collect returns the results of the oldest; at most two are under way, so that GPUs need not wait for the host.
 
        lariat_submit(work)      sessions move forward         lariat_collect(results)
             |                                                       ^
             +--> [ pass 2 ] --> [ pass 1: carried out ] ------------+     a failed or cancelled session
                                                                           is again where it was before
 
-   lariat_step and lariat_generate are loops over these two: the first reads any number of tokens, the second goes on from
+   lariat_step and lariat_generate are loops over passes: the first reads any number of tokens, the second goes on from
    there, token after token. That the ring spans threads or GPUs (later: processes, hosts) is a property of the engine: this
    interface does not change with it.
 
@@ -110,8 +110,8 @@ typedef struct lariat_plan {
     int32_t nodes;                /* NUMA nodes to which ranks are bound; 0: no rank is */
     int32_t chunk;                /* most tokens of a pass */
     int32_t slices_up_to;         /* passes of up to so many tokens go by slices; 0: none */
-    lariat_side side;             /* KV or Q; AUTO stands for "by the length of the prefix", see pass_q_from */
-    int64_t pass_q_from;          /* under AUTO: first prefix length from which queries travel; -1: never */
+    lariat_side side;             /* KV or Q (in a ring of one KV); AUTO: by the length of the prefix, see pass_q_from */
+    int64_t pass_q_from;          /* under AUTO, in passes of `chunk` tokens: the prefix from which queries travel; -1: none */
     int64_t context;              /* slots in all */
     int64_t slots_per_rank;
     int64_t weight_bytes;         /* on CPUs once for all ranks, mapped or copied; on GPUs the copy that each card has */
@@ -120,7 +120,7 @@ typedef struct lariat_plan {
     int64_t shared_bytes;         /* on the host, once: transport, norms, tables, lists; of GPUs also what transfers pin */
     int64_t total_bytes;          /* of this process; on GPUs of the card that needs most */
     int64_t available_bytes;      /* of this machine, now; on GPUs of the card that has least */
-    int64_t fits_context;         /* the largest context that would fit, 0 if not even the weights do */
+    int64_t fits_context;         /* the largest context that would fit, 0: not even a short one */
 } lariat_plan;
 
 /* Reads the model's description, and samples of its tensors' bytes. Returns LARIAT_OK also where total_bytes exceeds
@@ -161,16 +161,18 @@ LARIAT_API bool lariat_engine_is_end(const lariat_engine *engine, int32_t id);
 /* --- sessions --- */
 
 /* Opens an empty sequence of at most max_tokens positions and reserves its slots on every rank. LARIAT_NO_MEMORY if the pool
-   has too few left: the message says how many. 0: all that the pool has left. */
+   has too few left: the message says how many. 0: all that the pool has left. LARIAT_BAD_ARGUMENT if as many are open as the
+   engine was opened for. */
 LARIAT_API lariat_status lariat_session_open(lariat_engine *engine, int64_t max_tokens, lariat_session **out);
 /* Gives its slots back to the pool. Its passes under way are taken back: their results have no session then, and the memory of
    their logits may be written until they are collected. NULL is allowed. */
 LARIAT_API void lariat_session_close(lariat_session *session);
 
 /* Opens a session of the same capacity with a copy of the first `length` positions, which must not be of passes under way. It
-   goes on as one that has read them itself, but has no newest token: its next work names tokens. Failures as those of
-   lariat_session_open; a length that is none of the session's is LARIAT_BAD_ARGUMENT; and on CPUs, where passes under way are
-   computed first, theirs, but no cancel of their sessions. */
+   goes on as one that has read them itself (to the same bits where all its positions came by tokens, or all by slices), but
+   has no newest token: its next work names tokens. Failures as those of lariat_session_open; a length that is none of the
+   session's is LARIAT_BAD_ARGUMENT; and on CPUs, where passes under way are computed first, theirs, but no cancel of their
+   sessions. */
 LARIAT_API lariat_status lariat_session_fork(lariat_session *session, int64_t length, lariat_session **out);
 
 /* Positions so far, those of passes under way included, and the most that it can hold. */
@@ -183,7 +185,8 @@ LARIAT_API int64_t lariat_session_capacity(const lariat_session *session);
 LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t length);
 
 /* Cancels the session's passes under way: their results come with LARIAT_CANCELLED. Other sessions of these passes are not
-   affected; a pass all of whose sessions are cancelled ends between two layers. lariat_step and lariat_generate return
+   affected; a pass ends between two layers when all its sessions are cancelled, and on GPUs those of the other pass that is
+   queued. lariat_step and lariat_generate return
    LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs what is queued is completed first, two passes at most.
    From any thread or signal handler. It counts for a call that has listed its sessions when it comes, which is what a call
    does first, before it looks at tokens; passes submitted after all those of the session were collected are not affected. */
@@ -215,13 +218,14 @@ typedef struct lariat_result {
     lariat_session *session;    /* NULL: it was closed */
     void *user;
     lariat_status status;       /* not LARIAT_OK: the session, and its sampler's numbers, are where they were before the pass */
+    const char *reason;         /* of such a status, the engine's until the next lariat_submit; otherwise NULL */
     int32_t token;              /* that was chosen, -1: none */
 } lariat_result;
 
 /* Queues one pass of 1 to plan.chunk tokens, at least one for each session. After an error it is not queued and no session has
    moved; where a rank failed, the pass under way before it is lost too, which its results say. LARIAT_BUSY: two passes are
-   under way; LARIAT_CONTEXT_FULL: a session has no slots left for so many tokens, or a rank no slots or rows for its share of
-   this pass. */
+   under way; LARIAT_CONTEXT_FULL: a session has not so many positions left (lariat_session_capacity), or, where all have, a
+   rank has no slots or rows for its share of this pass: fewer tokens find room. */
 LARIAT_API lariat_status lariat_submit(lariat_engine *engine, const lariat_work work[], int32_t n);
 
 /* Waits for the oldest pass (CPUs compute it here, in the calling thread as rank 0), and gives the results of its sessions in

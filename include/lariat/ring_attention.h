@@ -43,8 +43,8 @@ LARIAT_API int32_t lariat_ring_runs(int32_t n_ranks, int32_t rank, int64_t token
 /* Collective, causal. All fp32, row after row in the order of `runs` (ascending positions, together `tokens` rows; 0 is
    allowed): q [tokens, n_heads, head_dim], k and v [tokens, n_kv_heads, head_dim], o like q, lse [tokens, n_heads] or NULL:
    m + ln(l). The caller keeps them until the call returns. Invalid arguments on one rank, or positions on two ranks, are
-   LARIAT_BAD_ARGUMENT on all ranks. If a rank runs out of memory, all ranks return an error, and so do later calls: close
-   the ring. */
+   LARIAT_BAD_ARGUMENT on all ranks; a `rank` that the ring does not have only in its own call. If a rank runs out of memory,
+   all ranks return an error, and so do later calls: close the ring. */
 LARIAT_API lariat_status lariat_ring_attend(lariat_ring *ring, int32_t rank, const lariat_run runs[], int32_t n_runs,
                                             int64_t tokens, const float *q, const float *k, const float *v, float *o,
                                             float *lse);

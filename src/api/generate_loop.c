@@ -1,10 +1,10 @@
 /* lariat_generate: token after token for all items together.
-   Rests on step.c for what is read first, and on engine/pass_queue.c. See lariat/lariat.h.
+   Rests on loops.h for what is read first, and on engine/pass_queue.c. See lariat/lariat.h.
 
    The plan of a pass does not depend on the tokens that it reads, and a GPU finds them in the memory where the pass before
    has put them. So two passes are under way there: while the tokens of one are given out, the GPUs compute the next. CPUs
    compute a pass when it is collected, so nothing is submitted there that may not be wanted. */
-#include "engine/engine.h"
+#include "api/loops.h"
 
 /* A call, and whom its tokens go to. */
 typedef struct call {
@@ -88,10 +88,9 @@ static lariat_status end(call *c, lariat_status status)
     lariat_engine *e = c->engine;
 
     for (int32_t i = 0; i < c->n; i++) {
-        session_take_back(c->replies[i].session, 0, LARIAT_CANCELLED);
+        session_take_back(c->replies[i].session, 0, LARIAT_CANCELLED, "not wanted");
     }
-    lariat_status dropped = passes_drop(e);
-    status = status == LARIAT_OK ? dropped : status;
+    status = passes_drop(e, status);
     for (int32_t i = 0; status != LARIAT_OK && i < c->n; i++) {
         call_take_back(c->replies[i].session, c->replies[i].sampler);
     }

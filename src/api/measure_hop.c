@@ -102,7 +102,7 @@ static lariat_status check_block(hops_rank *r, const void *block, int32_t owner)
     return LARIAT_OK;
 }
 
-/* Returns when all ranks have come here and their devices are idle. */
+/* Begins a pass. Returns when all ranks have come here and their devices are idle. */
 static lariat_status meet(hops_rank *r)
 {
     comm_begin(r->c, ++r->pass, false);
@@ -111,10 +111,11 @@ static lariat_status meet(hops_rank *r)
     return r->dev->ops->finish(r->dev);
 }
 
-/* New bytes on all ranks. Nobody reads the old ones any more. */
+/* Begins a pass with new bytes on all ranks, none of which reads the old ones any more. */
 static lariat_status renew(hops_rank *r)
 {
     TRY(meet(r));
+    TRY(comm_end(r->c));
     write_block(r);
     return meet(r);
 }
@@ -188,6 +189,7 @@ static lariat_status repeat_gathers(hops_rank *r, double *seconds)
     bool replays = comm_replays(r->c);
 
     TRY(renew(r));
+    TRY(comm_end(r->c));
     r->pass++;
     double from = clock_now();
     do {
@@ -199,6 +201,7 @@ static lariat_status repeat_gathers(hops_rank *r, double *seconds)
             TRY(gather(r));
         }
     } while (replays && r->dev->ops->replay_end(r->dev));
+    TRY(comm_end(r->c));
     TRY(r->dev->ops->finish(r->dev));
     *seconds = clock_now() - from;
     return LARIAT_OK;
@@ -292,13 +295,34 @@ static void sum_up(hops_run *run)
 
 /* --- what it takes --- */
 
+/* Takes the lists from run->lists, which may be one that counts. */
+static void take_lists(hops_run *run)
+{
+    const lariat_hop *h = run->out;
+    arena *a = &run->lists;
+
+    run->pattern = arena_take(a, PIECE + SHIFTS);
+    run->list = arena_take(a, bytes_of(h->ranks, 1, sizeof *run->list));
+    for (int32_t i = 0; i < h->ranks; i++) {
+        hops_rank r = {.run = run,
+                       .rank = i,
+                       .begin = arena_take(a, bytes_of(h->ranks + 1, 1, sizeof *r.begin)),
+                       .got = arena_take(a, PIECE),
+                       .seconds = arena_take(a, bytes_of(h->reps, 1, sizeof *r.seconds))};
+        if (run->list) {
+            run->list[i] = r;
+        }
+    }
+}
+
 static size_t list_bytes(const lariat_hop *h)
 {
-    const size_t a_rank[] = {bytes_of(h->ranks + 1, 1, sizeof(size_t)), PIECE, bytes_of(h->reps, 1, sizeof(double)),
-                             sizeof(hops_rank), sizeof(local_rank)};
-    const size_t all[] = {bytes_of(h->ranks, 1, arena_sum(a_rank, sizeof a_rank / sizeof *a_rank)), PIECE + SHIFTS};
+    lariat_hop asked = *h;
+    hops_run counting = {.out = &asked};
 
-    return arena_sum(all, sizeof all / sizeof *all);
+    arena_count(&counting.lists);
+    take_lists(&counting);
+    return counting.lists.used;
 }
 
 /* Bytes of memory that holds `ranks` ranks, without what they share on the host. SIZE_MAX on overflow. */
@@ -326,6 +350,7 @@ static lariat_status check_memory(const hops_run *run)
     const placement *m = &run->placement;
     int32_t ranks = run->out->ranks;
     const size_t shared[] = {placement_shared_bytes(m, &run->transport), list_bytes(run->out),
+                             bytes_of(run->out->ranks, 1, sizeof(local_rank)),
                              m->n_cards ? 0 : place_bytes(run, ranks)};
 
     TRY(check_fits(run, arena_sum(shared, sizeof shared / sizeof *shared), memory_available(), "this machine"));
@@ -392,21 +417,13 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
 static lariat_status run_ranks(hops_run *run)
 {
     const lariat_hop *h = run->out;
-    size_t n = (size_t)h->ranks;
 
     TRY(arena_open(&run->lists, list_bytes(h), "hops"));
-    run->pattern = arena_take(&run->lists, PIECE + SHIFTS);
+    take_lists(run);
     make_pattern(run->pattern);
-    run->list = arena_take(&run->lists, n * sizeof *run->list);
     for (int32_t i = 0; i < h->ranks; i++) {
-        hops_rank *r = &run->list[i];
-        *r = (hops_rank){.run = run,
-                         .rank = i,
-                         .begin = arena_take(&run->lists, (n + 1) * sizeof *r->begin),
-                         .got = arena_take(&run->lists, PIECE),
-                         .seconds = arena_take(&run->lists, (size_t)h->reps * sizeof *r->seconds)};
-        for (size_t k = 0; k <= n; k++) {
-            r->begin[k] = k * run->block;
+        for (size_t k = 0; k <= (size_t)h->ranks; k++) {
+            run->list[i].begin[k] = k * run->block;
         }
     }
     TRY(placement_open_transport(&run->placement, &run->transport, &run->comm));

@@ -251,11 +251,12 @@ lariat_status lariat_ring_attend(lariat_ring *ring, int32_t rank, const lariat_r
     }
     /* Also the fence between calls: no rank stores new keys before all have read the old ones. */
     TRY(comm_all_gather(c, &(comm_gather){.rows = 1, .stride = m->begin[ring->n_ranks], .begin = m->begin}));
-    if (wrong) {
-        return fail(LARIAT_BAD_ARGUMENT, "ring: rank %d: %s", rank, wrong);
+    lariat_status status = plan_from(m, announced, ring->n_ranks);
+    if (status != LARIAT_OK) { /* on all ranks: what one of them gave is refused */
+        TRY(comm_end(c));
+        return wrong ? fail(LARIAT_BAD_ARGUMENT, "ring: rank %d: %s", rank, wrong) : status;
     }
-    TRY(plan_from(m, announced, ring->n_ranks)); /* all ranks find the same and leave together */
-    lariat_status status = attend(ring, m, q, k, v, o, lse);
+    status = attend(ring, m, q, k, v, o, lse);
     if (status != LARIAT_OK) {
         comm_cancel(ring->comm);
     }

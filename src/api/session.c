@@ -52,7 +52,7 @@ void lariat_session_close(lariat_session *s)
         return;
     }
     lariat_engine *e = s->engine;
-    session_take_back(s, 0, LARIAT_CANCELLED);
+    session_take_back(s, 0, LARIAT_CANCELLED, "its session was closed");
     for (int i = 0; i < 2; i++) {
         for (int32_t k = 0; k < e->passes[i].n; k++) {
             pass_entry *x = &e->passes[i].entries[k];
@@ -118,7 +118,7 @@ lariat_status lariat_session_rewind(lariat_session *s, int64_t length)
         return fail(LARIAT_BAD_ARGUMENT, "session: cannot rewind to %lld, inside a pass that is under way; collect it first",
                     (long long)length);
     }
-    session_take_back(s, length, LARIAT_CANCELLED);
+    session_take_back(s, length, LARIAT_CANCELLED, "its session was rewound");
     if (s->seq.length > length) {
         sequence_rewind(&s->seq, s->engine->ranks.ring, length);
         s->token = -1;
@@ -163,6 +163,10 @@ lariat_status lariat_session_fork(lariat_session *s, int64_t length, lariat_sess
     }
     TRY(new_session(e, out));
     TRY(finish_session(sequence_fork(&e->cache, &s->seq, length, &(*out)->seq), out));
-    (void)ranks_run(&e->ranks, copy_shard, &(fork_copy){e, &s->seq, &(*out)->seq}); /* which cannot fail */
-    return LARIAT_OK;
+    lariat_status status = ranks_run(&e->ranks, copy_shard, &(fork_copy){e, &s->seq, &(*out)->seq});
+    if (status != LARIAT_OK) {
+        lariat_session_close(*out);
+        *out = NULL;
+    }
+    return status;
 }

@@ -1,6 +1,6 @@
 /* lariat_step: any number of sessions forward by any number of tokens, pass after pass.
    Rests on engine/pass_queue.c. generate_loop.c goes on from here. */
-#include "engine/engine.h"
+#include "api/loops.h"
 
 lariat_status call_begin(lariat_engine *e, const lariat_work work[], int32_t n, int64_t *total)
 {
@@ -13,14 +13,15 @@ lariat_status call_begin(lariat_engine *e, const lariat_work work[], int32_t n, 
         s->before = s->seq.length;
         s->token_before = s->token;
         s->is_new = false;
+        e->called[i] = s;
     }
-    e->one_call = true;
+    e->n_called = n;
     return LARIAT_OK;
 }
 
 void call_end(lariat_engine *e)
 {
-    e->one_call = false;
+    e->n_called = 0;
 }
 
 void call_take_back(lariat_session *s, lariat_sampler *sampler)

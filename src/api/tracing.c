@@ -56,8 +56,8 @@ static trace_anchor anchor_of(device *dev, double zero)
 
     for (int i = 0; i < LOOKS; i++) {
         double there, before = clock_now();
-        int64_t moment = dev->ops->stamp(dev, dev->stream);
-        while (!dev->ops->stamped(dev, moment, &there)) {
+        int64_t number = dev->ops->stamp(dev, dev->stream);
+        while (!dev->ops->stamped(dev, number, &there)) {
         }
         double after = clock_now();
         if (after - before < least) {
@@ -95,8 +95,9 @@ static lariat_status align_rank(local_rank *r, void *engine)
     trace *t = trace_of_rank(r, e);
 
     if (!is_aligned(t)) {
+        trace_anchor anchor = anchor_of(r->dev, e->trace_zero); /* which waits for the timestamps of passes under way */
         trace_settle(t);
-        trace_align(t, anchor_of(r->dev, e->trace_zero));
+        trace_align(t, anchor);
     }
     return LARIAT_OK;
 }

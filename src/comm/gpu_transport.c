@@ -1,5 +1,5 @@
 /* Finds the transport between GPUs in the CUDA module.
-   Rests on device/gpu.h. See gpu.h. */
+   Rests on device/gpu.h. See gpu_transport.h. */
 #include "comm/gpu_transport.h"
 
 #include "device/gpu.h"

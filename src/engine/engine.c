@@ -84,13 +84,21 @@ static void take_lists(lariat_engine *e)
     e->items = arena_take(a, bytes_of(sessions, 1, sizeof *e->items));
     e->works = arena_take(a, bytes_of(sessions, 1, sizeof *e->works));
     e->results = arena_take(a, bytes_of(sessions, 1, sizeof *e->results));
+    e->called = arena_take(a, bytes_of(sessions, 1, sizeof *e->called));
+}
+
+size_t engine_lists_bytes(const engine_plan *plan)
+{
+    lariat_engine counting = {.plan = *plan};
+
+    arena_count(&counting.lists);
+    take_lists(&counting);
+    return counting.lists.used;
 }
 
 static lariat_status open_lists(lariat_engine *e)
 {
-    arena_count(&e->lists);
-    take_lists(e);
-    TRY(arena_open(&e->lists, e->lists.used, "engine"));
+    TRY(arena_open(&e->lists, engine_lists_bytes(&e->plan), "engine"));
     take_lists(e);
     return LARIAT_OK;
 }
@@ -115,7 +123,7 @@ static lariat_status open_parts(lariat_engine *e, const char *path, const lariat
 static void close_parts(lariat_engine *e)
 {
     if (e->local) {
-        (void)passes_drop(e); /* of sessions that were closed */
+        (void)passes_drop(e, LARIAT_OK); /* of sessions that were closed */
         (void)ranks_run(&e->ranks, close_rank, e);
     }
     ranks_close(&e->ranks);

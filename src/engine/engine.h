@@ -49,6 +49,9 @@ lariat_status fit_check(const model *m, const engine_plan *plan, const lariat_op
 
 /* --- the engine --- */
 
+/* Bytes of the lists of pending passes and sessions, SIZE_MAX on overflow. */
+size_t engine_lists_bytes(const engine_plan *plan);
+
 /* What a local rank has besides its device. */
 typedef struct engine_rank {
     placed_weights placed; /* of this rank's card, if it is the first one there */
@@ -64,7 +67,8 @@ typedef struct pass_entry {
     sequence before;         /* the session's, as it was before the pass: length and decode rank */
     int32_t row_before;      /* session->row before the pass */
     int32_t output;          /* that chooses its token, -1: none */
-    lariat_status status;    /* not LARIAT_OK: taken back */
+    lariat_status status;    /* not LARIAT_OK: taken back, */
+    const char *reason;      /* for this reason: a constant, or that of a pass; NULL: LARIAT_OK */
 } pass_entry;
 
 /* A pass from submit to collect. */
@@ -93,12 +97,12 @@ struct lariat_engine {
     pending_pass passes[2];     /* pass number i is passes[i % 2] */
     uint32_t n_submitted, n_collected;
     uint32_t n_begun;           /* passes that the ranks have got so far: their numbers, from 1 without gaps */
-    bool one_call;              /* inside lariat_step or lariat_generate: one cancelled session ends the pass */
+    lariat_session **called;    /* [sessions]: of lariat_step or lariat_generate, */
+    int32_t n_called;           /* while it runs: one cancelled session ends the pass, whose ever it is */
     arena lists;                /* those of the pending passes and these: */
     pass_request *requests;     /* [sessions] */
     lariat_work *items, *works; /* [sessions]: what lariat_generate asks for; what is submitted of it */
     lariat_result *results;     /* [sessions]: of the pass that was collected last */
-    int32_t n_results;
     int32_t n_sessions;
     double trace_zero; /* the host's clock when tracing started */
     lariat_progress_fn progress;
@@ -148,10 +152,11 @@ lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t 
    failure of a session. */
 lariat_status passes_carry_out(lariat_engine *e, uint32_t number);
 lariat_status passes_conclude(lariat_engine *e, lariat_status status);
-/* Takes back the passes of a session that begin at `length` or later; their results have this status. */
-void session_take_back(lariat_session *s, int64_t length, lariat_status status);
-/* Collects all passes under way and drops the results. */
-lariat_status passes_drop(lariat_engine *e);
+/* Takes back the passes of a session that begin at `length` or later; their results have this status and reason. */
+void session_take_back(lariat_session *s, int64_t length, lariat_status status, const char *reason);
+/* Collects all passes under way and drops the results. Returns `status`, with the reason that is in lariat_error(), or, if that is
+   LARIAT_OK, the first failure of a pass. */
+lariat_status passes_drop(lariat_engine *e, lariat_status status);
 
 /* --- accounting.c --- */
 
@@ -159,16 +164,6 @@ lariat_status passes_drop(lariat_engine *e);
 void account_open(lariat_engine *e);
 /* Adds a pass that the ranks have taken to the counters. */
 void account_pass(lariat_engine *e, const pending_pass *p);
-
-/* --- api/step.c --- */
-
-/* Begins a call that owns all passes until call_end: none may be under way. */
-lariat_status call_begin(lariat_engine *e, const lariat_work work[], int32_t n, int64_t *total);
-void call_end(lariat_engine *e);
-/* After a failure: a session, its token and its sampler go back to where they were at `before`. */
-void call_take_back(lariat_session *s, lariat_sampler *sampler);
-/* All of the items, pass after pass. */
-lariat_status read_passes(lariat_engine *e, const lariat_work items[], int32_t n, int64_t total);
 
 /* --- sampler.c --- */
 
@@ -178,5 +173,5 @@ bool sampler_list(lariat_sampler *s, bool listed);
 /* What the next token is chosen by; and goes back by n of them. */
 sample_setting sampler_next(lariat_sampler *s);
 void sampler_take_back(lariat_sampler *s, int32_t n);
-/* No token could be chosen. */
-lariat_status sample_failed(void);
+/* Why no token could be chosen. */
+const char *sample_failure(void);

@@ -110,10 +110,8 @@ static size_t host_bytes(const model *m, const engine_plan *e)
         bytes_of(m->config.n_layers, 1, sizeof(layer_weights)),
         cache_table_bytes(p->ranks, e->setup.slots, e->sessions),
         bytes_of(2, 1, pass_bytes(p->ranks, &e->limits)),
-        bytes_of(p->chunk, 2, sizeof(int32_t) + sizeof(pass_output)),
-        bytes_of(e->limits.parts, 2, sizeof(pass_entry) + sizeof(sample_setting) + sizeof(int32_t)),
-        bytes_of(e->sessions, 1, sizeof(lariat_session) + sizeof(pass_request) + 2 * sizeof(lariat_work)),
-        bytes_of(e->sessions, 1, sizeof(lariat_result)),
+        engine_lists_bytes(e),
+        bytes_of(e->sessions, 1, sizeof(lariat_session)),
         bytes_of(p->ranks, 1, sizeof(engine_rank) + sizeof(local_rank)),
     };
 

@@ -8,22 +8,24 @@
 
 /* --- on the ranks --- */
 
-static lariat_status rank_pass(local_rank *r, void *pending)
-{
-    const pending_pass *p = pending;
-    lariat_engine *e = (lariat_engine *)(uintptr_t)p->input.engine;
+typedef struct begun_pass {
+    lariat_engine *engine;
+    const pending_pass *pass;
+} begun_pass;
 
-    return transformer_pass(&e->local[r - r->all->list].transformer, &p->input);
+static lariat_status rank_pass(local_rank *r, void *arg)
+{
+    const begun_pass *b = arg;
+
+    return transformer_pass(&b->engine->local[r - r->all->list].transformer, &b->pass->input);
 }
 
-/* Passes that are not carried out get no number: the transport compares numbers by their difference. */
-static lariat_status run_pass(lariat_engine *e, pending_pass *p)
+/* What rank_pass takes. Passes that are not carried out get no number: the transport compares numbers by their difference. */
+static begun_pass begin_pass(lariat_engine *e, pending_pass *p)
 {
     p->begun = true;
     p->plan.number = ++e->n_begun;
-    TRY(ranks_run(&e->ranks, rank_pass, p));
-    account_pass(e, p);
-    return LARIAT_OK;
+    return (begun_pass){e, p};
 }
 
 static lariat_status rank_wait(local_rank *r, void *unused)
@@ -34,7 +36,7 @@ static lariat_status rank_wait(local_rank *r, void *unused)
 
 /* --- taking back --- */
 
-static void entry_take_back(pass_entry *x, lariat_status status)
+static void entry_take_back(pass_entry *x, lariat_status status, const char *reason)
 {
     lariat_session *s = x->session;
 
@@ -45,9 +47,10 @@ static void entry_take_back(pass_entry *x, lariat_status status)
     s->row = x->row_before;
     s->under_way--;
     x->status = status;
+    x->reason = reason;
 }
 
-void session_take_back(lariat_session *s, int64_t length, lariat_status status)
+void session_take_back(lariat_session *s, int64_t length, lariat_status status, const char *reason)
 {
     lariat_engine *e = s->engine;
 
@@ -56,7 +59,7 @@ void session_take_back(lariat_session *s, int64_t length, lariat_status status)
         for (int32_t k = 0; k < p->n; k++) {
             pass_entry *x = &p->entries[k];
             if (x->session == s && x->status == LARIAT_OK && x->before.length >= length) {
-                entry_take_back(x, status);
+                entry_take_back(x, status, reason);
             }
         }
     }
@@ -67,15 +70,16 @@ static void lose_passes(lariat_engine *e, const pending_pass *failed, lariat_sta
 {
     for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
         pending_pass *p = &e->passes[i % 2];
-        for (int32_t k = 0; p->begun && !p->done && k < p->n; k++) {
-            if (p->entries[k].status == LARIAT_OK) {
-                session_take_back(p->entries[k].session, p->entries[k].before.length, status);
-            }
+        if (!p->begun || p->done) {
+            continue;
         }
-        if (p->begun && !p->done) {
-            p->status = status;
-            snprintf(p->reason, sizeof p->reason, "%s%s", p == failed ? "" : "lost with another pass: ", lariat_error());
-            p->done = true;
+        p->status = status;
+        snprintf(p->reason, sizeof p->reason, "%s%s", p == failed ? "" : "lost with another pass: ", lariat_error());
+        p->done = true;
+        for (int32_t k = 0; k < p->n; k++) {
+            if (p->entries[k].status == LARIAT_OK) {
+                session_take_back(p->entries[k].session, p->entries[k].before.length, status, p->reason);
+            }
         }
     }
 }
@@ -94,11 +98,17 @@ lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t 
     if (e->plan.shown.cards == 0) {
         return LARIAT_OK;
     }
-    lariat_status status = run_pass(e, p);
-    if (status != LARIAT_OK) {
-        lose_passes(e, p, status);
-        e->n_submitted--;
+    begun_pass b = begin_pass(e, p);
+    lariat_status status = ranks_run(&e->ranks, rank_pass, &b);
+    if (status == LARIAT_OK) {
+        account_pass(e, p);
+        return LARIAT_OK;
     }
+    lose_passes(e, p, status);
+    if (status == LARIAT_CANCELLED) {
+        return LARIAT_OK; /* its results say it, as they do where the cancel comes later */
+    }
+    e->n_submitted--;
     return status;
 }
 
@@ -149,12 +159,12 @@ static lariat_result conclude(pass_entry *x, const pending_pass *p)
     int32_t token = -1;
 
     if (x->status == LARIAT_OK && atomic_load(&s->cancelled)) {
-        session_take_back(s, x->before.length, fail(LARIAT_CANCELLED, "stopped"));
+        session_take_back(s, x->before.length, LARIAT_CANCELLED, "stopped");
     }
     if (x->status == LARIAT_OK && x->sampler) {
         token = p->chosen[x->output];
         if (token < 0) {
-            session_take_back(s, x->before.length, sample_failed());
+            session_take_back(s, x->before.length, LARIAT_FAILED, sample_failure());
         }
     }
     if (x->status == LARIAT_OK) {
@@ -162,7 +172,7 @@ static lariat_result conclude(pass_entry *x, const pending_pass *p)
         s->token = token;
         s->is_new = token >= 0;
     }
-    return (lariat_result){.session = s, .user = x->user, .status = x->status, .token = token};
+    return (lariat_result){.session = s, .user = x->user, .status = x->status, .reason = x->reason, .token = token};
 }
 
 lariat_status passes_carry_out(lariat_engine *e, uint32_t number)
@@ -177,7 +187,11 @@ lariat_status passes_carry_out(lariat_engine *e, uint32_t number)
         status = ranks_run(&e->ranks, rank_wait, NULL);
     } else if (!p->begun && is_wanted(p)) {
         list_chosen(p, &e->passes[(number - 1) % 2]);
-        status = run_pass(e, p);
+        begun_pass b = begin_pass(e, p);
+        status = ranks_run(&e->ranks, rank_pass, &b);
+        if (status == LARIAT_OK) {
+            account_pass(e, p);
+        }
     }
     if (status != LARIAT_OK) {
         lose_passes(e, p, status);
@@ -189,14 +203,14 @@ lariat_status passes_carry_out(lariat_engine *e, uint32_t number)
 lariat_status passes_conclude(lariat_engine *e, lariat_status status)
 {
     pending_pass *p = &e->passes[e->n_collected % 2];
+    const lariat_result *failed = NULL;
 
-    e->n_results = p->n;
     for (int32_t i = 0; i < p->n; i++) {
         e->results[i] = conclude(&p->entries[i], p);
-        status = status == LARIAT_OK ? e->results[i].status : status;
+        failed = failed || e->results[i].status == LARIAT_OK ? failed : &e->results[i];
     }
     e->n_collected++;
-    return status;
+    return status == LARIAT_OK && failed ? fail(failed->status, "%s", failed->reason) : status;
 }
 
 lariat_status lariat_collect(lariat_engine *e, lariat_result results[], int32_t room, int32_t *n)
@@ -218,15 +232,18 @@ lariat_status lariat_collect(lariat_engine *e, lariat_result results[], int32_t 
     return status == LARIAT_CANCELLED ? LARIAT_OK : status;
 }
 
-lariat_status passes_drop(lariat_engine *e)
+lariat_status passes_drop(lariat_engine *e, lariat_status status)
 {
-    lariat_status status = LARIAT_OK;
+    char reason[sizeof e->passes[0].reason];
 
+    snprintf(reason, sizeof reason, "%s", lariat_error());
     while (passes_under_way(e)) {
-        lariat_status lost = e->passes[e->n_collected % 2].status; /* its reason was told */
-        lariat_status one = lost == LARIAT_OK ? passes_carry_out(e, e->n_collected) : lost;
+        lariat_status one = passes_carry_out(e, e->n_collected);
         (void)passes_conclude(e, one);
-        status = status == LARIAT_OK ? one : status;
+        if (status == LARIAT_OK && one != LARIAT_OK) {
+            status = one;
+            snprintf(reason, sizeof reason, "%s", lariat_error());
+        }
     }
-    return status;
+    return status == LARIAT_OK ? LARIAT_OK : fail(status, "%s", reason);
 }

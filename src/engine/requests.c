@@ -169,19 +169,24 @@ static void list_outputs(const lariat_engine *e, pending_pass *p, const lariat_w
     }
 }
 
-/* A pass ends between layers when it is of no use to anybody: all of its sessions are cancelled, and those of another one
-   that the ranks have queued, since ending one loses both. */
+/* A pass ends between layers when all of its sessions are cancelled, and those of another one that the ranks have queued,
+   since ending one loses both; in a call that takes several sessions, when one of these is. */
 static bool is_cancelled(const void *engine)
 {
     const lariat_engine *e = engine;
     bool all = false;
 
+    for (int32_t i = 0; i < e->n_called; i++) {
+        if (atomic_load_explicit(&e->called[i]->cancelled, memory_order_relaxed)) {
+            return true;
+        }
+    }
     for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
         const pending_pass *p = &e->passes[i % 2];
         for (int32_t k = 0; p->begun && !p->done && k < p->n; k++) {
             const pass_entry *x = &p->entries[k];
             bool cancelled = x->status != LARIAT_OK || atomic_load_explicit(&x->session->cancelled, memory_order_relaxed);
-            if (cancelled == e->one_call) {
+            if (cancelled == (e->n_called > 0)) {
                 return cancelled;
             }
             all = cancelled;

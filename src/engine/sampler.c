@@ -103,9 +103,9 @@ void sampler_take_back(lariat_sampler *s, int32_t n)
     s->state -= (uint64_t)n * STEP;
 }
 
-lariat_status sample_failed(void)
+const char *sample_failure(void)
 {
-    return fail(LARIAT_FAILED, "logits: not finite, the model or its weights are broken, fetch them again");
+    return "logits: not finite, the model or its weights are broken, fetch them again";
 }
 
 lariat_status lariat_sample(lariat_sampler *s, const float *logits, int32_t *token)
@@ -114,7 +114,8 @@ lariat_status lariat_sample(lariat_sampler *s, const float *logits, int32_t *tok
     int32_t chosen = cpu_sample_row(logits, s->vocab, &setting);
 
     if (chosen < 0) {
-        return sample_failed();
+        sampler_take_back(s, 1);
+        return fail(LARIAT_FAILED, "%s", sample_failure());
     }
     *token = chosen;
     return LARIAT_OK;

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-enum { TOKENS = 8, RANKS_MOST = 8 };
+enum { TOKENS = 8, CHUNK = 16, RANKS_MOST = 8 };
 
 static int32_t ranks; /* of the engine: all tests run on every ring */
 
@@ -63,7 +63,8 @@ static int open_all(void **state)
     (void)state;
     page_bytes = (size_t)sysconf(_SC_PAGESIZE);
     page = mmap(NULL, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    engine = open_or_fail(path, (lariat_options){.ranks = ranks, .threads = ranks, .context = 4 * TOKENS});
+    engine = open_or_fail(path, (lariat_options){.ranks = ranks, .threads = ranks, .context = 6 * CHUNK, .chunk = CHUNK,
+                                                   .sessions = 2});
     free(path);
     return page == MAP_FAILED;
 }
@@ -136,6 +137,40 @@ static void a_cancel_between_two_calls_affects_neither(void **state)
     lariat_session_close(s);
 }
 
+/* Of two items, of which each pass takes one. */
+static lariat_session *to_cancel;
+
+static void cancel_in_first_pass(void *user, int64_t done, int64_t total)
+{
+    (void)total;
+    *(int64_t *)user = done;
+    lariat_session_cancel(to_cancel);
+}
+
+static void a_cancel_of_any_item_ends_the_call(void **state)
+{
+    static const int32_t tokens[3 * CHUNK];
+    lariat_session *s[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(lariat_session_open(engine, 3 * CHUNK, &s[i]), LARIAT_OK);
+    }
+    lariat_work items[] = {{.session = s[0], .tokens = tokens, .count = CHUNK}, {.session = s[1], .tokens = tokens, .count = 3 * CHUNK}};
+    for (int i = 0; i < 2; i++) { /* the one that has been read, and the one that has not */
+        int64_t done = 0;
+        to_cancel = s[i];
+        lariat_engine_on_progress(engine, cancel_in_first_pass, &done);
+        assert_int_equal(lariat_step(engine, items, 2), LARIAT_CANCELLED);
+        lariat_engine_on_progress(engine, NULL, NULL);
+        assert_int_equal(done, CHUNK);
+        assert_int_equal(lariat_session_length(s[0]), 0);
+        assert_int_equal(lariat_session_length(s[1]), 0);
+    }
+    lariat_session_close(s[0]);
+    lariat_session_close(s[1]);
+}
+
 int main(void)
 {
     if (!reference_models_found()) {
@@ -145,6 +180,7 @@ int main(void)
         cmocka_unit_test(a_step_that_looks_at_its_tokens_is_cancelled),
         cmocka_unit_test(a_reply_that_looks_at_its_prompt_is_cancelled),
         cmocka_unit_test(a_cancel_between_two_calls_affects_neither),
+        cmocka_unit_test(a_cancel_of_any_item_ends_the_call),
     };
     int failed = 0;
 

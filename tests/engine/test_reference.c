@@ -35,9 +35,9 @@ static void every_ring_and_chunk_agrees_with_the_oracle(void **state)
     static const int32_t chunks[] = {7, 64, 0, 1};
 
     for (size_t m = 0; m < REFERENCE_MODELS; m++) {
-        for (int32_t ranks = 1; ranks <= 8; ranks++) {
+        for (int32_t ranks = 1; ranks <= 8; ranks = next_ring(ranks)) {
             for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
-                if (TEST_QUICK && (ranks % 3 == 2 || ranks > 3 || chunks[c] == 1) && ranks != 8) {
+                if (TEST_QUICK && (chunks[c] == 1 || (ranks > 3 && ranks < 8 && chunks[c] != 64))) {
                     continue;
                 }
                 check_f32(reference_names[m], (lariat_options){.ranks = ranks, .chunk = chunks[c]});

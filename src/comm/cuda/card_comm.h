@@ -97,6 +97,8 @@ void card_reset(comm_group *base);
 lariat_status card_check(const card_comm *c);
 /* The same of a call that cannot: the group is cancelled, since others must not wait for what was not queued. */
 void card_lose(card_comm *c);
+/* Of the last calls of a pass, which could not tell it. */
+lariat_status card_end(comm *base);
 /* Writes the word behind all work queued on the rank's stream so far. */
 lariat_status card_write_word(card_comm *c, stream_word *w, uint32_t value);
 /* Is the writing of this value, or of a later one, queued? */

@@ -255,6 +255,6 @@ void card_release(comm *base, const comm_hop *hop)
 
     if (hop->owner != base->rank && cudaEventRecord(s->freed, c->stream) != cudaSuccess) {
         (void)cudaGetLastError();
-        card_lose(c); /* its rank finds out when it finishes */
+        card_lose(c); /* the rank's next call fails */
     }
 }

@@ -77,6 +77,11 @@ void card_lose(card_comm *c)
     card_cancel(&c->group->base);
 }
 
+lariat_status card_end(comm *base)
+{
+    return card_check((const card_comm *)base);
+}
+
 lariat_status card_write_word(card_comm *c, stream_word *w, uint32_t value)
 {
     if (c->group->write_value(c->stream, w->at, value, CU_STREAM_WRITE_VALUE_DEFAULT) != CUDA_SUCCESS) {

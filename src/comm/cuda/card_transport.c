@@ -353,6 +353,7 @@ static const comm_ops cuda_ops = {
     .reset = card_reset,
     .attach = cuda_attach,
     .begin = card_begin,
+    .end = card_end,
     .rows = card_rows,
     .all_gather = card_all_gather,
     .expose = card_expose,
@@ -363,7 +364,7 @@ static const comm_ops cuda_ops = {
     .count = card_count,
 };
 
-/* What the program finds by name: see gpu.h. */
+/* What the program finds by name: see gpu_transport.h. */
 __attribute__((visibility("default"))) extern const comm_gpu lariat_cuda_transport;
 const comm_gpu lariat_cuda_transport = {
     .tables = COMM_GPU_TABLES,

@@ -18,7 +18,7 @@ typedef struct cuda_staging cuda_staging; /* pinned memory between host and card
 typedef struct cuda_gemm cuda_gemm;       /* cublasLt and the algorithms chosen so far: gemm.c; NULL in F32 runs */
 typedef struct cuda_square cuda_square;   /* one product by several algorithms: gemm.c */
 typedef struct cuda_replay cuda_replay;   /* recordings of passes: replay.c */
-typedef struct cuda_stamps cuda_stamps;   /* moments of its streams: stamps.c */
+typedef struct cuda_stamps cuda_stamps;   /* timestamps of its streams: stamps.c */
 typedef struct attention_memo attention_memo; /* the last call of attention: attention.c */
 
 struct cuda_ceilings; /* module.h */
@@ -124,7 +124,7 @@ void cuda_stamps_close(cuda_device *dev);
 /* See device.h. */
 int64_t cuda_stamp(cuda_device *dev, cudaStream_t stream);
 bool cuda_stamped(cuda_device *dev, int64_t number, double *seconds);
-/* Something may be queued from here on: the next moment is another one. */
+/* Something may be queued from here on: the next timestamp is another one. */
 void cuda_stamps_pass(cuda_device *dev);
 
 /* --- attention.c --- */

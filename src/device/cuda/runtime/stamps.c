@@ -1,8 +1,8 @@
 /* Moments of a card's streams: events in turn, each numbered, and the seconds that they are read as. Rests on the CUDA
-   runtime. device.h says what a moment is; the transport stamps streams of its own on the same card.
+   runtime. device.h says what a timestamp is; the transport stamps streams of its own on the same card.
 
    What the runtime tells is the time between two events, in a float of milliseconds. Seconds are counted from one event, the
-   base; once a moment lies further from it than the float is fine for, that moment's event becomes the base. */
+   base; once a timestamp is too far from it for the precision of a float, its event becomes the base. */
 #include "device/cuda/runtime/cuda_device.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@
 struct cuda_stamps {
     cudaEvent_t events[DEVICE_STAMPS]; /* number i is events[i % DEVICE_STAMPS] */
     double seconds[DEVICE_STAMPS];     /* NAN: not read yet */
-    int64_t n;                         /* moments so far */
+    int64_t n;                         /* timestamps so far */
     int64_t last;                      /* on the device's own stream, if nothing was asked of the device since; otherwise -1 */
     cudaEvent_t base;
     double base_s;
@@ -25,7 +25,7 @@ lariat_status cuda_stamps_open(cuda_device *dev)
     cuda_stamps *s = calloc(1, sizeof *s);
     cudaError_t status = cudaSuccess;
 
-    TRY_MEMORY(s, "CUDA: card %d (%s): no memory for moments" FREE_MEMORY, dev->ordinal, dev->name);
+    TRY_MEMORY(s, "CUDA: card %d (%s): no memory for timestamps" FREE_MEMORY, dev->ordinal, dev->name);
     dev->stamps = s;
     s->last = -1;
     for (int i = 0; i < DEVICE_STAMPS && status == cudaSuccess; i++) {
@@ -71,7 +71,7 @@ int64_t cuda_stamp(cuda_device *dev, cudaStream_t stream)
     if (!stream && s->last >= 0) {
         return s->last;
     }
-    cuda_note(dev, cudaEventRecord(s->events[at], stream ? stream : dev->stream), "a moment");
+    cuda_note(dev, cudaEventRecord(s->events[at], stream ? stream : dev->stream), "a timestamp");
     s->seconds[at] = NAN;
     s->last = stream && stream != dev->stream ? -1 : s->n;
     return s->n++;
