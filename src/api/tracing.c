@@ -9,7 +9,7 @@
 enum { PASSES = 4096, SPANS_MOST = 1 << 22 };
 
 /* The most that a rank records of a pass whose head has one block. By slices a layer has itself, two projections, attention, merge,
-   feed-forward and a wait in each of five gathers; where keys travel, instead of the waits in gathers, attention, wait and hop for
+   feed-forward and waits in five gathers, one for each other rank; where keys travel, instead of the waits in gathers, attention, wait and hop for
    each rank; where queries travel, two hops each. */
 static int64_t spans_of_pass(const lariat_engine *e)
 {

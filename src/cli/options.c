@@ -154,7 +154,7 @@ const option option_table[] = {
     {0, "layout", "auto|tokens|slices", PLANS, OPTION_CHOICE, FIELD(layout), 0, 0, "auto", "LARIAT_LAYOUT",
      "how a pass lies on the ring: each rank its tokens, or each rank its slice of every matrix; auto takes slices for short "
      "passes"},
-    {0, "pass", "auto|kv|q", PLANS, OPTION_CHOICE, FIELD(side), 0, 0, "auto", "LARIAT_PASS",
+    {0, "side", "auto|kv|q", PLANS, OPTION_CHOICE, FIELD(side), 0, 0, "auto", "LARIAT_SIDE",
      "which side of attention travels round the ring; auto takes the one that is predicted to be faster"},
     {0, "plan", NULL, RINGS, OPTION_FLAG, FIELD(plan), 0, 0, NULL, NULL,
      "print what the run would take, in memory and layout, and stop"},

@@ -109,7 +109,7 @@ json_t *plan_json(const lariat_plan *plan)
                      "device", plan->device_name, "dtype", plan->dtype, "kv", plan->kv, "cards", plan->cards, "through_host",
                      plan->through_host, "ranks", plan->ranks, "threads", plan->threads, "nodes",
                      plan->nodes, "chunk", plan->chunk, "slices_up_to",
-                     plan->slices_up_to, "pass", side_names[plan->side], "pass_q_from", (json_int_t)plan->pass_q_from,
+                     plan->slices_up_to, "side", side_names[plan->side], "pass_q_from", (json_int_t)plan->pass_q_from,
                      "context", (json_int_t)plan->context, "slots_per_rank", (json_int_t)plan->slots_per_rank, "weight_bytes",
                      (json_int_t)plan->weight_bytes, "kv_bytes_per_rank", (json_int_t)plan->kv_bytes_per_rank,
                      "activation_bytes_per_rank", (json_int_t)plan->activation_bytes_per_rank, "shared_bytes",

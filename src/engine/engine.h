@@ -94,7 +94,7 @@ struct lariat_engine {
     cache cache;
     local_ranks ranks;
     engine_rank *local;         /* [ranks.n] */
-    pending_pass passes[2];     /* pass number i is passes[i % 2] */
+    pending_pass passes[2];     /* the pass that was submitted as number i, from 0, is passes[i % 2] */
     uint32_t n_submitted, n_collected;
     uint32_t n_begun;           /* passes that the ranks have got so far: their numbers, from 1 without gaps */
     lariat_session **called;    /* [sessions]: of lariat_step or lariat_generate, */

@@ -54,7 +54,7 @@ lariat_status engine_check_options(const lariat_options *o)
     TRY(check_choice("dtype", (int)o->dtype, LARIAT_DTYPE_F32 + 1));
     TRY(check_choice("hops", (int)o->hops, LARIAT_HOPS_HOST + 1));
     TRY(check_choice("layout", (int)o->layout, LARIAT_LAYOUT_SLICES + 1));
-    TRY(check_choice("pass", (int)o->side, LARIAT_SIDE_Q + 1));
+    TRY(check_choice("side", (int)o->side, LARIAT_SIDE_Q + 1));
     return LARIAT_OK;
 }
 

@@ -1,5 +1,5 @@
 /* What a model is, in the words of the public interface.
-   Rests on model/weights.h. Used by the engine and by inspect.c. */
+   Rests on model/weights.h. Used by the engine and by api/inspection.c. */
 #pragma once
 
 #include "lariat/lariat.h"

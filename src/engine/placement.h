@@ -1,5 +1,4 @@
-/* The devices that a ring is laid on: the CPUs of this process, or GPUs. The one place of the engine that knows kinds of
-   devices.
+/* The devices that a ring is laid on: the CPUs of this process, or GPUs. The one place of the engine that opens devices.
    Rests on device/cpu/cpu.h, device/gpu.h and the transports of comm/. Used by engine_plan.c and ranks.c. */
 #pragma once
 

@@ -48,6 +48,6 @@ typedef struct merger {
     bool after_unknown;     /* by score: the last id was the unknown token */
 } merger;
 
-/* Appends the ids of one word of well-formed text. Time is O(n log n) in its size. */
+/* Appends the ids of one word of well-formed text. Time is O(n log n) in the size. */
 lariat_status merge_word(merger *m, const char *word, size_t size, id_list *ids);
 void merger_free(merger *m);

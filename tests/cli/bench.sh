@@ -9,7 +9,7 @@ bench=(bench -q -m mha-bf16 -p '9,4' -n 3 -r 3 --ranks '1,2' -t 2 --chunk 64 --k
 "$lariat" "${bench[@]}" -o jsonl >rows && jq -c '[.model,.ranks,.threads,.chunk,.kv,.n_prompt,.n_gen]' rows >>"$transcript"
 must "the keys that come first, in their order" test "$(jq -c 'keys_unsorted[:12]' rows | sort -u)" = "$keys"
 must "and the same behind them, with what a row is repeated by" jq -es 'map(keys_unsorted) | unique | length == 1 and
-    (.[0] | contains(["version", "fingerprint", "cpu", "device", "dtype", "layout", "pass", "depth", "batch", "cache", "reps"]))' rows
+    (.[0] | contains(["version", "fingerprint", "cpu", "device", "dtype", "layout", "side", "depth", "batch", "cache", "reps"]))' rows
 must "times and rates belong together" jq -es 'all(.prefill_s > 0 and .decode_s > 0 and
     (.prefill_tps * .prefill_s / .n_prompt - 1 | fabs) < 1e-3 and (.decode_tps * .decode_s / .n_gen - 1 | fabs) < 1e-3)' rows
 must "medians lie between the least and the most" jq -es 'all(.reps == 3 and .prefill_min_s <= .prefill_s and

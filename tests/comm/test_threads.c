@@ -252,7 +252,7 @@ static void hops_bring_what_the_owner_wrote_before_it_offered(void **state)
             assert_int_equal(workers[r].wrong, 0);
             assert_int_equal(counted.hops, (n - 1) * STEPS); /* its own pieces do not travel */
             assert_int_equal(counted.hop_bytes, n > 1 ? ROWS * ROW : 0);
-            assert_true(counted.wait_s >= 0);
+            assert_true(n > 1 || counted.wait_s < 0.001 * STEPS); /* nobody to wait for */
         }
         comm_group_close(g);
     }

@@ -59,7 +59,7 @@ while IFS=: read -r file include; do
         ;;
     esac
 done < <(grep -rE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' include src --include='*.h' --include='*.c' --include='*.cu' --include='*.cuh' --include='*.inc')
-# File names are unique, so that a name alone says which file is meant.
+# File names are unique in sources, examples and the tests' support, so that a name alone says which file is meant.
 twice=$(find include src bench examples tests/support -path bench/results -prune -o -type f -printf '%f\n' | sort | uniq -d)
 [ -z "$twice" ] || complain "the tree" "more than one file is called $(echo $twice)"
 exit $bad

@@ -139,7 +139,7 @@ static int options_text(const row_list *all)
     const options *o = all->options;
     int rc = o->no_cache ? output_format("; without a cache") : 0;
     rc = rc || o->layout == LARIAT_LAYOUT_AUTO ? rc : output_format("; --layout %s", record_layout(o));
-    return rc || o->side == LARIAT_SIDE_AUTO ? rc : output_format("; --pass %s", record_side(o));
+    return rc || o->side == LARIAT_SIDE_AUTO ? rc : output_format("; --side %s", record_side(o));
 }
 
 int bench_conditions(const row_list *all)

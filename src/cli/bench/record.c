@@ -62,7 +62,7 @@ json_t *record_identity(const row_list *all, const row *r)
                      fingerprint, "cpu", json_from_text(all->cpu), "host", json_from_text(all->host), "device", device_of(r), "device_name", r->plan.device_name, "cards",
                      r->plan.cards, "devices", cards_of(r, cards, sizeof cards), "through_host", r->plan.through_host, "dtype", name_of(r->plan.dtype), "ranks", r->plan.ranks,
                      "threads", r->plan.threads, "nodes", r->plan.nodes, "chunk", r->plan.chunk, "kv",
-                     name_of(r->plan.kv), "layout", record_layout(o), "pass", record_side(o), "block", (json_int_t)c->block,
+                     name_of(r->plan.kv), "layout", record_layout(o), "side", record_side(o), "block", (json_int_t)c->block,
                      "depth", (json_int_t)c->depth, "batch", (json_int_t)c->batch, "n_prompt", (json_int_t)c->n_prompt,
                      "n_gen", (json_int_t)c->n_gen, "cache", c->cached, "warm_up", (json_int_t)o->warm_up);
 }

@@ -17,6 +17,6 @@ json_t *record_row(const row_list *all, const row *r);
 /* A figure; null: unknown. */
 json_t *record_known(double value);
 
-/* The values of --layout and --pass. */
+/* The values of --layout and --side. */
 const char *record_layout(const options *o);
 const char *record_side(const options *o);

@@ -1,5 +1,5 @@
 // Attention for many rows on Hopper: one producer of bulk copies, two or three warpgroups that multiply, one launch that fills
-// the card once. Rests on hopper.cuh and attention_tile.cuh; the plan is attention.c's. attention_prefill.cu is the form for
+// the card once. Rests on hopper.cuh and attention_tile.cuh; the plan is cuda_attention.c's. attention_prefill.cu is the form for
 // other cards. Follows the schedule of FlashAttention 3 (Shah et al. 2024).
 //
 // Budget of a block of 128 rows and a tile of 160 keys at head_dim 128: 10.5 million operations, 2,560 cycles of the matrix
@@ -646,7 +646,7 @@ __global__ void __launch_bounds__(hopper_tile<D>::THREADS, 1)
 template <typename T, int D> cudaError_t load_kernel(int shared_most)
 {
     if (hopper_tile<D>::SHARED > shared_most) {
-        return cudaSuccess; // fits_maps() in attention.c looks at that
+        return cudaSuccess; // fits_maps() in cuda_attention.c looks at that
     }
     return cudaFuncSetAttribute(attend_hopper<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, hopper_tile<D>::SHARED);
 }

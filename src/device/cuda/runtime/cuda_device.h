@@ -23,7 +23,8 @@ typedef struct attention_memo attention_memo; /* the last call of attention: att
 
 struct cuda_ceilings; /* module.h */
 
-/* One card as one rank sees it. All work goes to `stream`, in order; nothing is ever allocated or waited for by an op. */
+/* One card as one rank sees it. All work goes to `stream`, in order; ops do not allocate, and wait only
+   where a transfer finds none of its slots free. */
 typedef struct cuda_device {
     device base; /* first, so that a device * is a cuda_device * */
     int ordinal;
@@ -127,7 +128,7 @@ bool cuda_stamped(cuda_device *dev, int64_t number, double *seconds);
 /* Something may be queued from here on: the next timestamp is another one. */
 void cuda_stamps_pass(cuda_device *dev);
 
-/* --- attention.c --- */
+/* --- cuda_attention.c --- */
 
 lariat_status cuda_attention_open(cuda_device *dev);
 void cuda_attention_close(cuda_device *dev);

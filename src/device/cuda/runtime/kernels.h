@@ -1,10 +1,9 @@
 /* The launches of all kernels, as C functions: queued on the stream that is given; what comes back is the status of the
-   launch. Rests on cuda_device.h. Each is told beside its op in device.h; the kernels stand in the .cu file that the heading
-   names.
+   launch. Rests on cuda_device.h. device.h describes the ops; the headings name the .cu files that have the kernels.
 
    Every file has a function ..._load: it brings the file's kernels onto the card, so that no launch loads code later, beside a
    grid that waits. Those of cuda_ceilings.cu run where nothing else does, and are loaded then. Types: `act` is F32, F16 or
-   BF16. Lists of the host are passed by value, in as many launches as they need. */
+   BF16. Lists of the host, but for attention's, are passed by value, in as many launches as they need. */
 #pragma once
 
 #include "device/cuda/runtime/cuda_device.h"

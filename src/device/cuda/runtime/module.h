@@ -1,4 +1,4 @@
-/* The CUDA module as the program sees it: one exported function that gives a table.
+/* The CUDA module as the program sees it: one exported function that gives a table. comm/gpu_transport.h has the other export.
    Rests on device.h; no header of CUDA. device/gpu.c opens the module, device/cuda/runtime/module.c is its other side. */
 #pragma once
 
