@@ -45,7 +45,10 @@ static inline double median_of(double values[], size_t n)
 /* "scalar", "avx2", "avx512"; CPU_BEST for any other name. */
 static inline cpu_isa isa_of(const char *name)
 {
-    return strcmp(name, "scalar") == 0 ? CPU_SCALAR : strcmp(name, "avx2") == 0 ? CPU_AVX2 : strcmp(name, "avx512") == 0 ? CPU_AVX512 : CPU_BEST;
+    return strcmp(name, "scalar") == 0   ? CPU_SCALAR
+           : strcmp(name, "avx2") == 0   ? CPU_AVX2
+           : strcmp(name, "avx512") == 0 ? CPU_AVX512
+                                         : CPU_BEST;
 }
 
 #endif

@@ -278,8 +278,8 @@ int main(int argc, char **argv)
     double start = clock_now();
     open_bench(&b, module, ordinal, DTYPE_BF16);
     demand(module->describe(ordinal, &card));
-    printf("%s, %d multiprocessors; opened in %.2f s; reading its memory: %.0f GB/s\n", card.name, card.n_sms, clock_now() - start,
-           b.read / 1e9);
+    printf("%s, %d multiprocessors; opened in %.2f s; reading its memory: %.0f GB/s\n", card.name, card.n_sms,
+           clock_now() - start, b.read / 1e9);
     for (int i = chosen ? 3 : 1; i < argc; i++) {
         dtype type = dtype_from_name(argv[i]);
         if (type > DTYPE_IQ4_NL) {

@@ -51,7 +51,8 @@ static double timed(lariat_engine *e, lariat_session *s, int64_t from, int64_t c
 }
 
 /* The same step over and over, either way first every other time. */
-static void compare(const char *what, lariat_engine *e, lariat_session *s, int64_t from, int64_t count, int pairs, float *logits)
+static void compare(const char *what, lariat_engine *e, lariat_session *s, int64_t from, int64_t count, int pairs,
+                    float *logits)
 {
     double spent[2][PAIRS_MOST], ratios[PAIRS_MOST];
 
@@ -62,8 +63,8 @@ static void compare(const char *what, lariat_engine *e, lariat_session *s, int64
         }
         ratios[i] = spent[1][i] / spent[0][i];
     }
-    printf("ring of %d, %s: off %.2f ms, on %.2f ms; on over off, median of %d pairs: %.4f\n", lariat_engine_plan(e)->ranks, what,
-           1e3 * median(spent[0], pairs), 1e3 * median(spent[1], pairs), pairs, median(ratios, pairs));
+    printf("ring of %d, %s: off %.2f ms, on %.2f ms; on over off, median of %d pairs: %.4f\n", lariat_engine_plan(e)->ranks,
+           what, 1e3 * median(spent[0], pairs), 1e3 * median(spent[1], pairs), pairs, median(ratios, pairs));
 }
 
 static void bench_ring(const char *path, lariat_device kind, int32_t ranks, int pairs)

@@ -79,7 +79,8 @@ static bool write_token(void *user, int32_t item, int32_t id)
 
 static bool write_reply(writer *w)
 {
-    lariat_reply reply = {.session = w->session, .tokens = w->prompt, .count = w->n_prompt, .sampler = w->sampler, .most = REPLY};
+    lariat_reply reply = {
+        .session = w->session, .tokens = w->prompt, .count = w->n_prompt, .sampler = w->sampler, .most = REPLY};
     const char *piece;
     size_t size;
 

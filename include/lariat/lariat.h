@@ -264,10 +264,10 @@ typedef bool (*lariat_token_fn)(void *user, int32_t item, int32_t token);
 /* Reads what the items name, as lariat_step does, then makes token after token for all of them together, each chosen by its
    own sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session
    full. All items have got the same number of tokens then, but one with a `most` of 0 none; those that did not
-   stop go on with the next call. A session then holds all that was read and made but the token that came last, which the next call reads. On GPUs two passes are under way
-   where one by slices has room for all items; what was submitted beyond the last token is taken back, the samplers' numbers
-   too. After an error, and when cancelled, a session holds all but the token that it gave out last, or, before the first one,
-   what it held before. */
+   stop go on with the next call. A session then holds all that was read and made but the token that came last, which the next
+   call reads. On GPUs two passes are under way where one by slices has room for all items; what was submitted beyond the last
+   token is taken back, the samplers' numbers too. After an error, and when cancelled, a session holds all but the token that it
+   gave out last, or, before the first one, what it held before. */
 LARIAT_API lariat_status lariat_generate(lariat_engine *engine, const lariat_reply items[], int32_t n, lariat_token_fn on_token,
                                          void *user);
 

@@ -73,7 +73,8 @@ static long cache_of_a_cpu(void)
 
 lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceilings *out)
 {
-    long cache = sysconf(_SC_LEVEL3_CACHE_SIZE), own = cache_of_a_cpu(), least = own > 0 && (own < cache || cache <= 0) ? own : cache;
+    long cache = sysconf(_SC_LEVEL3_CACHE_SIZE), own = cache_of_a_cpu(),
+         least = own > 0 && (own < cache || cache <= 0) ? own : cache;
 
     cpus c;
 

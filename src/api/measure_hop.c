@@ -404,7 +404,8 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
     run->block = keys ? (size_t)bytes : (size_t)(bytes / h->ranks) / sizeof(float) * sizeof(float);
     h->bytes = keys ? bytes : h->ranks * (int64_t)run->block;
     if (h->bytes == 0) {
-        return fail(LARIAT_BAD_ARGUMENT, "hops: a gather of %lld bytes among %d ranks, which give whole floats: ask for %zu or more",
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "hops: a gather of %lld bytes among %d ranks, which give whole floats: ask for %zu or more",
                     (long long)bytes, h->ranks, (size_t)h->ranks * sizeof(float));
     }
     int64_t hops = REPETITION_BYTES / h->bytes;

@@ -46,7 +46,8 @@ static lariat_status check_shape(int32_t n_ranks, int32_t threads, const lariat_
                     s->n_heads, s->n_kv_heads, s->head_dim, MAX_HEAD_DIM);
     }
     if (!isfinite(s->scale)) {
-        return fail(LARIAT_BAD_ARGUMENT, "ring: a scale of %g, use a finite one, or 0 for 1 / sqrt(head_dim)", (double)s->scale);
+        return fail(LARIAT_BAD_ARGUMENT, "ring: a scale of %g, use a finite one, or 0 for 1 / sqrt(head_dim)",
+                    (double)s->scale);
     }
     /* Rows times heads are counted in 32 bits. */
     if (s->max_tokens_per_rank < 0 || s->max_tokens_per_rank > INT32_MAX / s->n_heads) {

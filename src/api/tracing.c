@@ -8,9 +8,9 @@
 /* Room for so many passes is made where nobody says how much: a reply of some thousand tokens. */
 enum { PASSES = 4096, SPANS_MOST = 1 << 22 };
 
-/* The most that a rank records of a pass whose head has one block. By slices a layer has itself, two projections, attention, merge,
-   feed-forward and waits in five gathers, one for each other rank; where keys travel, instead of the waits in gathers, attention, wait and hop for
-   each rank; where queries travel, two hops each. */
+/* The most that a rank records of a pass whose head has one block. By slices a layer has itself, two projections, attention,
+   merge, feed-forward and waits in five gathers, one for each other rank; where keys travel, instead of the waits in gathers,
+   attention, wait and hop for each rank; where queries travel, two hops each. */
 static int64_t spans_of_pass(const lariat_engine *e)
 {
     return 8 + e->info.n_layers * (11 + 6 * (int64_t)e->plan.shown.ranks);
@@ -46,8 +46,8 @@ static bool device_stamped(void *of, int64_t number, double *seconds)
     return dev->ops->stamped(dev, number, seconds);
 }
 
-/* Now, on the clock of a device and on the host's since `zero`: the narrowest of some looks, a few microseconds. The device has nothing
-   else to do. */
+/* Now, on the clock of a device and on the host's since `zero`: the narrowest of some looks, a few microseconds. The device has
+   nothing else to do. */
 static trace_anchor anchor_of(device *dev, double zero)
 {
     enum { LOOKS = 10 };

@@ -25,8 +25,9 @@ int pool_threads(const pool *p);
    calls have returned. One caller at a time; fn must not call pool_run on the same pool. */
 void pool_run(pool *p, int64_t n_pieces, pool_fn fn, void *arg);
 
-/* Poll hook: from the next pool_run on, fn(arg) is called on the caller's thread after each piece that this thread has computed,
-   and at least every 100 us while it waits for pieces of other threads. fn is short and does not use the pool. NULL: none. */
+/* Poll hook: from the next pool_run on, fn(arg) is called on the caller's thread after each piece that this thread has
+   computed, and at least every 100 us while it waits for pieces of other threads. fn is short and does not use the pool. NULL:
+   none. */
 typedef void (*poll_fn)(void *arg);
 void pool_poll(pool *p, poll_fn fn, void *arg);
 

@@ -141,9 +141,12 @@ static int check_ceilings(const options *v)
     if (!beside && type_of_no_card(v)) {
         return complain_usage("--dtype: ceilings of CPUs do not depend on it, and no GPU can be used here: leave it out");
     }
-    return beside ? complain_usage("--%s: ceilings%s do not depend on it, leave it out or name a model to measure with -m", beside,
-                                   no_cards ? " of CPUs" : no_cpus ? " of GPUs" : "")
-                  : 0;
+    return beside
+               ? complain_usage("--%s: ceilings%s do not depend on it, leave it out or name a model to measure with -m", beside,
+                                no_cards  ? " of CPUs"
+                                : no_cpus ? " of GPUs"
+                                          : "")
+               : 0;
 }
 
 /* The largest value, at least `most`. */

@@ -92,9 +92,8 @@ static const char tail[] =
     "measured on this machine, of CPUs and of GPUs\n"
     ".SH EXIT STATUS\n"
     "0 on success (also where a reply ended because the context was full, which is said); 1 where something failed, after one "
-    "line on "
-    "standard error that says what, why and what to do; 2 where the command line makes no sense; 130 after Ctrl\\-C, 143 after "
-    "SIGTERM; 141, without a word, where the reader of standard output went away.\n"
+    "line on standard error that says what, why and what to do; 2 where the command line makes no sense; 130 after Ctrl\\-C, "
+    "143 after SIGTERM; 141, without a word, where the reader of standard output went away.\n"
     ".SH EXAMPLES\n"
     ".TP\nA document of any length, read by two ranks, then talked about:\n.B lariat chat \\-m MODEL \\-\\-ranks 2 \\-f FILE\n"
     ".TP\nWhat a context of 128k would need, on a ring of four:\n.B lariat inspect MODEL \\-c 128k \\-\\-ranks 4\n";
@@ -109,13 +108,14 @@ void manual_print(FILE *to)
         print_text(to, command_texts[c].usage);
         fputc('\n', to);
     }
-    fputs(".SH DESCRIPTION\nLariat lays a sequence around a ring of ranks, each a device with its part of the keys and values, "
-          "so that a prompt "
-          "can be longer than one device holds or finishes in time. Attention stays exact. Standard output carries results "
-          "only; all else goes "
-          "to standard error. Texts are UTF\\-8: a byte\\-order mark before one is read over, UTF\\-16 and files with zero bytes "
-          "are refused.\n.SH SUBCOMMANDS\n",
-          to);
+    fputs(
+        ".SH DESCRIPTION\nLariat lays a sequence around a ring of ranks, each a device with its part of the keys and values, "
+        "so that a prompt "
+        "can be longer than one device holds or finishes in time. Attention stays exact. Standard output carries results "
+        "only; all else goes "
+        "to standard error. Texts are UTF\\-8: a byte\\-order mark before one is read over, UTF\\-16 and files with zero bytes "
+        "are refused.\n.SH SUBCOMMANDS\n",
+        to);
     for (int c = 0; c < COMMAND_COUNT; c++) {
         print_command(to, (command)c);
     }

@@ -98,18 +98,19 @@ const option option_table[] = {
     {0, "no-cache", NULL, BENCH, OPTION_FLAG, FIELD(no_cache), 0, 0, NULL, NULL,
      "read the whole text again for every token, as programs without a KV cache do"},
     {0, "compare", NULL, BENCH, OPTION_FLAG, FIELD(compare), 0, 0, NULL, NULL,
-     "rings against regular attention, a ring of one: times, memory a rank, speed-up, the length from which the ring is faster, "
-     "and whether both give the same tokens"},
+     "rings against regular attention, a ring of one: times, memory a rank, speed-up, the length from which the ring is "
+     "faster, and whether both give the same tokens"},
     {0, "block", "N,N...", BENCH, OPTION_LIST, FIELD(blocks), 1, LARIAT_CHUNK_MAX, NULL, NULL,
      "most tokens of one pass for each rank: --chunk grows with the ring"},
     {0, "rank-threads", "N", BENCH, OPTION_COUNT, FIELD(rank_threads), 1, LARIAT_THREADS_MAX, NULL, NULL,
      "threads of each rank, in place of -t: a larger ring has more"},
     {'r', "reps", "N", BENCH, OPTION_COUNT, FIELD(reps), 1, 1000, "3", NULL,
      "rounds over all rows; medians are reported, and but for Markdown the least and the most"},
-    {0, "warm-up", "N", BENCH, OPTION_COUNT, FIELD(warm_up), 0, 1000, "1", NULL, "runs before the clock starts, for every row and round"},
+    {0, "warm-up", "N", BENCH, OPTION_COUNT, FIELD(warm_up), 0, 1000, "1", NULL,
+     "runs before the clock starts, for every row and round"},
     {0, "resume", "FILE.jsonl", BENCH, OPTION_PATH, FIELD(resume), 0, 0, NULL, NULL,
-     "keep every measurement in this file, and take from it those that an earlier run made of the same rows: go on where it was "
-     "stopped"},
+     "keep every measurement in this file, and take from it those that an earlier run made of the same rows: go on where it "
+     "was stopped"},
     {0, "plot", "FOLDER", BENCH, OPTION_PATH, FIELD(plot), 0, 0, NULL, NULL,
      "draw the rows into this folder, as SVG and PNG (needs gnuplot), with their data beside"},
     {'o', "format", "md|csv|json|jsonl", BENCH, OPTION_CHOICE, FIELD(format), 0, 0, "md", NULL, "how the table is written"},
@@ -206,22 +207,23 @@ const command_text command_texts[COMMAND_COUNT] = {
     [COMMAND_BENCH] =
         {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T] [--device D] | --hops [options]",
          "measure prefill and decode, or the hops of a ring",
-         "Each row: a prompt of n_prompt random tokens is read (prefill: until the first token of its reply is there), then n_gen "
-         "tokens are decoded after that one. There is a row for every combination of the lists. Rows are measured in rounds, one "
-         "sample each, so that what drifts falls on all alike, and after Ctrl-C what was measured is reported. A row that does "
-         "not fit into memory says so. ceiling_share is the time that the machine's ceilings, measured in the same run, would "
-         "allow (operations of the prefill at the peak of multiply-adds, plus weight bytes of the decode at the read "
-         "rate, or without a cache its operations) over the time taken. On CPUs the peak is that of fp32 multiply-adds; on GPUs, "
-         "all that a ring lies on together, that of large dense products on tensor cores, in f32 of fp32 multiply-adds. Empty for "
-         "more threads than CPUs, and where there was no memory to measure in. The table "
-         "has what one reads first; csv, json and jsonl have everything, and what a row is repeated by.\n"
-         "With --compare rings stand beside a ring of one, which is regular attention, in passes of the default length, or of --chunk. "
-         "Below the table stands from which prompt length on a ring is faster.\n"
-         "With --hops each row is a kind of hop and a size. keys: every rank takes bytes of the next one's memory, all at once; "
-         "gather: every rank gives a block, and all get all, bytes in all. time_us is of one hop with nothing to hide it, by "
-         "the slowest rank, min_us and max_us are the fastest and the slowest repetition. As in nccl-tests, algbw_gbs is bytes "
-         "over time, and busbw_gbs what of it comes from others: the same for keys, (ranks - 1) / ranks of it for gathers. "
-         "share is busbw over the rate at which one rank's threads alone read as many bytes of their own; empty on GPUs."},
+         "Each row: a prompt of n_prompt random tokens is read (prefill: until the first token of its reply is there), then "
+         "n_gen tokens are decoded after that one. There is a row for every combination of the lists. Rows are measured in "
+         "rounds, one sample each, so that what drifts falls on all alike, and after Ctrl-C what was measured is reported. A "
+         "row that does not fit into memory says so. ceiling_share is the time that the machine's ceilings, measured in the "
+         "same run, would allow (operations of the prefill at the peak of multiply-adds, plus weight bytes of the decode at "
+         "the read rate, or without a cache its operations) over the time taken. On CPUs the peak is that of fp32 "
+         "multiply-adds; on GPUs, all that a ring lies on together, that of large dense products on tensor cores, in f32 of "
+         "fp32 multiply-adds. Empty for more threads than CPUs, and where there was no memory to measure in. The table has "
+         "what one reads first; csv, json and jsonl have everything, and what a row is repeated by.\n"
+         "With --compare rings stand beside a ring of one, which is regular attention, in passes of the default length, or of "
+         "--chunk. Below the table stands from which prompt length on a ring is faster.\n"
+         "With --hops each row is a kind of hop and a size. keys: every rank takes bytes of the next one's memory, all at "
+         "once; gather: every rank gives a block, and all get all, bytes in all. time_us is of one hop with nothing to hide "
+         "it, by the slowest rank, min_us and max_us are the fastest and the slowest repetition. As in nccl-tests, algbw_gbs "
+         "is bytes over time, and busbw_gbs what of it comes from others: the same for keys, (ranks - 1) / ranks of it for "
+         "gathers. share is busbw over the rate at which one rank's threads alone read as many bytes of their own; empty on "
+         "GPUs."},
     [COMMAND_HELP] = {"help", "[SUBCOMMAND] [--man | --completion bash|zsh|fish]", "describe a subcommand, or all of them",
                       NULL},
 };

@@ -267,10 +267,11 @@ int options_parse(int argc, char **argv, options *out)
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         out->version = strcmp(argv[1], "--version") == 0;
         out->help = !out->version;
-        return argc == 2 ? 0
-                         : complain_usage("'%s': nothing goes behind lariat %s, leave it out (lariat SUBCOMMAND --help describes "
-                                          "one)",
-                                          argv[2], argv[1]);
+        return argc == 2
+                   ? 0
+                   : complain_usage("'%s': nothing goes behind lariat %s, leave it out (lariat SUBCOMMAND --help describes "
+                                    "one)",
+                                    argv[2], argv[1]);
     }
     out->command = command_from_name(argv[1]);
     if (out->command == COMMAND_COUNT) {

@@ -106,13 +106,13 @@ static json_t *shards_json(const invocation *inv)
 static json_t *ring_json(const invocation *inv)
 {
     const lariat_stats *s = &inv->seen;
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o?, s:o?, s:f, s:f}", "passes_tokens", (json_int_t)s->passes_tokens,
-                     "passes_slices", (json_int_t)s->passes_slices, "passes_kv", (json_int_t)s->passes_kv, "passes_q",
-                     (json_int_t)s->passes_q, "hop_bytes", (json_int_t)s->hop_bytes, "hops", (json_int_t)s->hops, "shard_bytes",
-                     (json_int_t)s->shard_bytes, "activation_bytes", (json_int_t)s->activation_bytes, "wait_s",
-                     knows_waiting(inv) ? json_real(s->wait_s) : json_null(), "hops_hidden",
-                     s->hops_hidden < 0 ? json_null() : json_real(s->hops_hidden), "flops", s->flops, "weight_bytes_read",
-                     s->weight_bytes_read);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o?, s:o?, s:f, s:f}", "passes_tokens",
+                     (json_int_t)s->passes_tokens, "passes_slices", (json_int_t)s->passes_slices, "passes_kv",
+                     (json_int_t)s->passes_kv, "passes_q", (json_int_t)s->passes_q, "hop_bytes", (json_int_t)s->hop_bytes,
+                     "hops", (json_int_t)s->hops, "shard_bytes", (json_int_t)s->shard_bytes, "activation_bytes",
+                     (json_int_t)s->activation_bytes, "wait_s", knows_waiting(inv) ? json_real(s->wait_s) : json_null(),
+                     "hops_hidden", s->hops_hidden < 0 ? json_null() : json_real(s->hops_hidden), "flops", s->flops,
+                     "weight_bytes_read", s->weight_bytes_read);
 }
 
 /* A share; null: unknown. */
@@ -145,9 +145,9 @@ static json_t *run_stats(const invocation *inv)
     const figures *f = &inv->figures;
     shares s = shares_of(inv);
     json_t *root = plan_stats(inv->options, inv->model, lariat_engine_plan(inv->engine));
-    json_t *measured = json_pack("{s:f, s:f, s:I, s:f, s:f, s:I, s:f, s:f, s:o?, s:o?, s:o?, s:o?}", "load_s", f->load_s, "ttft_s",
-                                 f->first_s, "prefill_tokens", (json_int_t)f->prefill_tokens, "prefill_s", f->prefill_s,
-                                 "prefill_tps", rate((double)f->prefill_tokens, f->prefill_s), "decode_tokens",
+    json_t *measured = json_pack("{s:f, s:f, s:I, s:f, s:f, s:I, s:f, s:f, s:o?, s:o?, s:o?, s:o?}", "load_s", f->load_s,
+                                 "ttft_s", f->first_s, "prefill_tokens", (json_int_t)f->prefill_tokens, "prefill_s",
+                                 f->prefill_s, "prefill_tps", rate((double)f->prefill_tokens, f->prefill_s), "decode_tokens",
                                  (json_int_t)f->decode_tokens, "decode_s", f->decode_s, "decode_tps",
                                  rate((double)f->decode_tokens, f->decode_s), "prefill_share", share_json(s.prefill),
                                  "decode_share", share_json(s.decode), "ring", ring_json(inv), "shard_slots", shards_json(inv));

@@ -49,9 +49,9 @@ static void put_names(new_file *f, const lariat_engine *engine)
 static void put_span(new_file *f, int32_t rank, const lariat_span *s)
 {
     long long begin = llround(s->begin * 1e9), took = llround(s->end * 1e9) - begin;
-    new_file_format(f, "{\"name\":\"%s\",\"ph\":\"X\",\"pid\":0,\"tid\":%d,\"ts\":%lld.%03lld,\"dur\":%lld.%03lld,\"args\":{\"pass\":%u",
-                    lariat_span_name(s->kind), track_of(rank, s->kind), begin / 1000, begin % 1000, took / 1000, took % 1000,
-                    s->pass);
+    new_file_format(
+        f, "{\"name\":\"%s\",\"ph\":\"X\",\"pid\":0,\"tid\":%d,\"ts\":%lld.%03lld,\"dur\":%lld.%03lld,\"args\":{\"pass\":%u",
+        lariat_span_name(s->kind), track_of(rank, s->kind), begin / 1000, begin % 1000, took / 1000, took % 1000, s->pass);
     if (s->layer >= 0) {
         new_file_format(f, ",\"layer\":%d", s->layer);
     }

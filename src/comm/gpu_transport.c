@@ -12,5 +12,6 @@ lariat_status comm_gpu_find(const comm_gpu **out)
     *out = entry;
     return (*out)->tables == COMM_GPU_TABLES
                ? LARIAT_OK
-               : fail(LARIAT_UNSUPPORTED, "CUDA: the module's transport is of another build of Lariat: install both from one build");
+               : fail(LARIAT_UNSUPPORTED,
+                      "CUDA: the module's transport is of another build of Lariat: install both from one build");
 }

@@ -7,8 +7,8 @@
 /* What the module offers. */
 typedef struct comm_gpu {
     size_t tables; /* COMM_GPU_TABLES of its build */
-    /* Rank r has card ordinals[r]; several ranks may share one. through_host: rows and hops go through pinned memory of the host, for
-       cards that cannot read one another's memory. The ordinals are copied. */
+    /* Rank r has card ordinals[r]; several ranks may share one. through_host: rows and hops go through pinned memory of the
+       host, for cards that cannot read one another's memory. The ordinals are copied. */
     lariat_status (*open)(const comm_setup *s, const int32_t ordinals[], bool through_host, comm_group **out);
     /* Bytes that one rank takes of its card's memory, and of the host's pinned memory. SIZE_MAX on overflow. */
     size_t (*memory)(const comm_setup *s, bool through_host);

@@ -75,8 +75,8 @@ typedef struct carry {
 /* Where a call of attention begins and where it ends. */
 typedef struct attention_ends {
     bool is_first; /* the first keys of these rows: the carry is not read, as if it had been cleared */
-    void *out;   /* not NULL: the last keys of these rows; they are finished there, as by carry_finish: [rows, n_heads, head_dim] of
-                    the activation type, row t at out + t * ldo. Of the carry m and l are the result's, O is undefined then */
+    void *out; /* not NULL: the last keys of these rows; they are finished there, as by carry_finish: [rows, n_heads, head_dim]
+                  of the activation type, row t at out + t * ldo. Of the carry m and l are the result's, O is undefined then */
     int64_t ldo;
 } attention_ends;
 
@@ -130,12 +130,12 @@ typedef struct device_ops {
     /* Replay of passes that issue the same operations again and again; all three NULL on a device without streams.
 
        Passes of one key are those that issue the same operations with the same arguments. Only two things may differ: what lies
-       in the device's memory (tokens, positions, slots, settings), and the items and segments of attention. So the key is formed
-       of whatever arguments depend on, and of the class of the pass's call of attention.
+       in the device's memory (tokens, positions, slots, settings), and the items and segments of attention. So the key is
+       formed of whatever arguments depend on, and of the class of the pass's call of attention.
 
-       replay_class: the class of this call. Calls of one class differ in items and segments only, and are carried out alike. 0: a
-       pass with this call is not replayed. The device keeps items and segments for the replay_begin that follows: the pass calls
-       attention with the same ones in every layer, but that all keys and values lie one and the same distance further.
+       replay_class: the class of this call. Calls of one class differ in items and segments only, and are carried out alike. 0:
+       a pass with this call is not replayed. The device keeps items and segments for the replay_begin that follows: the pass
+       calls attention with the same ones in every layer, but that all keys and values lie one and the same distance further.
        replay_begin: a pass of this key begins, not 0. True: a recording of it has been launched, and nothing is to be issued.
        Otherwise its operations follow (none of the above among them), which the device may record, and then replay_end.
        replay_end: true: the recording failed, and nothing was done; everything is issued once more, from replay_begin on. */

@@ -154,8 +154,8 @@ lariat_status passes_carry_out(lariat_engine *e, uint32_t number);
 lariat_status passes_conclude(lariat_engine *e, lariat_status status);
 /* Takes back the passes of a session that begin at `length` or later; their results have this status and reason. */
 void session_take_back(lariat_session *s, int64_t length, lariat_status status, const char *reason);
-/* Collects all passes under way and drops the results. Returns `status`, with the reason that is in lariat_error(), or, if that is
-   LARIAT_OK, the first failure of a pass. */
+/* Collects all passes under way and drops the results. Returns `status`, with the reason that is in lariat_error(), or, if that
+   is LARIAT_OK, the first failure of a pass. */
 lariat_status passes_drop(lariat_engine *e, lariat_status status);
 
 /* --- accounting.c --- */

@@ -133,8 +133,8 @@ static lariat_status choose_gpus(void *arg)
     cuda_card seen[LARIAT_CARDS_MAX];
     int n;
 
-    *out =
-        (placement){.kind = LARIAT_DEVICE_CUDA, .act = type_of_run(o, c->weight_type), .through_host = o->hops == LARIAT_HOPS_HOST};
+    *out = (placement){
+        .kind = LARIAT_DEVICE_CUDA, .act = type_of_run(o, c->weight_type), .through_host = o->hops == LARIAT_HOPS_HOST};
     TRY(gpu_module(&out->cuda));
     TRY(comm_gpu_find(&out->transport));
     TRY(out->cuda->count(&n));

@@ -1,8 +1,7 @@
-/* Samplers: settings and a random stream for each sequence. Tokens are chosen where the logits are, by the device's op `sample`;
-   lariat_sample does it on the host, by the CPU's.
-   The stream is fixed (one number a token), as is what the op chooses: the same seed gives the same text for the same logits,
-   on every machine.
-   Rests on device/cpu/cpu.h. See include/lariat/sample.h. */
+/* Samplers: settings and a random stream for each sequence. Tokens are chosen where the logits are, by the device's op
+   `sample`; lariat_sample does it on the host, by the CPU's. The stream is fixed (one number a token), as is what the op
+   chooses: the same seed gives the same text for the same logits, on every machine. Rests on device/cpu/cpu.h. See
+   include/lariat/sample.h. */
 #include "lariat/sample.h"
 
 #include "device/cpu/cpu.h"

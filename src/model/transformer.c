@@ -144,8 +144,8 @@ static uint64_t mixed(uint64_t key, uint64_t x)
     return key ^ key >> 32;
 }
 
-/* All that the arguments of compute()'s operations depend on, but for what lies in the device's memory and attention's items and
-   segments: passes with the same key are replays of one another (device.h). 0: the device cannot replay this one. */
+/* All that the arguments of compute()'s operations depend on, but for what lies in the device's memory and attention's items
+   and segments: passes with the same key are replays of one another (device.h). 0: the device cannot replay this one. */
 static uint64_t replay_key(transformer *t, const pass_input *in, int64_t rows)
 {
     const model_config *c = t->config;

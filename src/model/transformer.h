@@ -92,6 +92,6 @@ void transformer_close(transformer *t);
 /* From the next pass on, what this rank does is written down here; NULL: nowhere. */
 void transformer_trace(transformer *t, trace *where);
 
-/* Takes the tokens of a pass through the model. Collective: all ranks call it with the same input. A device with streams is left with
-   a mark behind the pass. */
+/* Takes the tokens of a pass through the model. Collective: all ranks call it with the same input. A device with streams is
+   left with a mark behind the pass. */
 lariat_status transformer_pass(transformer *t, const pass_input *in);

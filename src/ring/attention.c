@@ -399,7 +399,8 @@ static lariat_status attend_by_slices(ring_rank *r, const void *q, int64_t ldq, 
 
 uint64_t ring_replay_class(ring_rank *r, const void *q, int64_t ldq, void *o, int64_t ldo)
 {
-    carry c = carry_at(r->merged, &r->shape, r->pass->n_tokens); /* in a ring of several it stands for the rows of an all-gather */
+    carry c =
+        carry_at(r->merged, &r->shape, r->pass->n_tokens); /* in a ring of several it stands for the rows of an all-gather */
     attention_ends ends = {.is_first = true, .out = r->n_ranks == 1 ? o : NULL, .ldo = ldo};
 
     list_own(r, &r->hops[0], 0);

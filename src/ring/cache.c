@@ -200,8 +200,8 @@ void sequence_close(cache *c, sequence *s)
     *s = (sequence){0};
 }
 
-/* By slices a rank gets whole blocks: the one that has the last positions gets the rest of its block; otherwise the next token looks
-   for the least-filled rank. */
+/* By slices a rank gets whole blocks: the one that has the last positions gets the rest of its block; otherwise the next token
+   looks for the least-filled rank. */
 static void find_decode_rank(sequence *s, int32_t n_ranks)
 {
     s->decode_left = 0;
@@ -250,7 +250,8 @@ lariat_status sequence_fork(cache *c, const sequence *from, int64_t length, sequ
 {
     TRY(sequence_open(c, from->capacity, out));
     for (int32_t r = 0; r < c->n_ranks; r++) {
-        memcpy(out->parts[r].positions, from->parts[r].positions, (size_t)from->parts[r].used * sizeof *from->parts[r].positions);
+        memcpy(out->parts[r].positions, from->parts[r].positions,
+               (size_t)from->parts[r].used * sizeof *from->parts[r].positions);
         out->parts[r].used = from->parts[r].used;
     }
     out->length = from->length;

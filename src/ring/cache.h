@@ -78,8 +78,8 @@ void sequence_close(cache *c, sequence *s);
 void sequence_rewind(sequence *s, int32_t n_ranks, int64_t length);
 /* Makes it what it was before the passes that came since. */
 void sequence_restore(sequence *s, int32_t n_ranks, const sequence *before);
-/* Reserves slots for a copy of the first `length` positions of a sequence, of the same capacity, and fills the tables; and copies
-   what one rank holds of them. */
+/* Reserves slots for a copy of the first `length` positions of a sequence, of the same capacity, and fills the tables; and
+   copies what one rank holds of them. */
 lariat_status sequence_fork(cache *c, const sequence *from, int64_t length, sequence *out);
 void shard_copy(const shard *s, device *dev, const sequence_part *from, const sequence_part *to);
 

@@ -88,7 +88,8 @@ static lariat_status read_added(void *user, const char *key, const json_t *o)
     long long id = strtoll(key, &end, 10);
 
     if (!content || *end || end == key || id < 0 || id >= MAX_TOKENS) {
-        return fail(LARIAT_BAD_MODEL, "%s: added_tokens_decoder: \"%.64s\" is not an id with its token" FETCH_AGAIN, f->path, key);
+        return fail(LARIAT_BAD_MODEL, "%s: added_tokens_decoder: \"%.64s\" is not an id with its token" FETCH_AGAIN, f->path,
+                    key);
     }
     return add_token(f->v, f->path, id, content, o);
 }

@@ -1,6 +1,7 @@
 /* lariat bench with a clock and an engine that do as they are told: medians of known times, the order of samples, a planted
    difference, Ctrl-C in the middle, and where speed-ups cross one.
-   Rests on the program's own files, linked with now_s, lariat_generate and lariat_step wrapped. Its output is read back as JSON. */
+   Rests on the program's own files, linked with now_s, lariat_generate and lariat_step wrapped. Its output is read back as
+   JSON. */
 #include "cli/bench/rows.h"
 #include "cli/commands.h"
 #include "lariat/lariat.h"

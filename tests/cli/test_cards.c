@@ -157,8 +157,8 @@ static void what_cannot_be_measured_has_no_share_and_is_run(void **state)
 static void rows_on_cpus_have_ceilings_of_their_own_beside_those_on_cards(void **state)
 {
     (void)state;
-    json_t *rows = bench((const char *[]){"-m", model, "--device", "cpu,cuda", "--dtype", "f32", "-t", "1", "-p", "4", "-n", "1", "-r", "1",
-                                          "-o", "json", NULL});
+    json_t *rows = bench((const char *[]){"-m", model, "--device", "cpu,cuda", "--dtype", "f32", "-t", "1", "-p", "4", "-n",
+                                          "1", "-r", "1", "-o", "json", NULL});
     assert_true(number(rows, 0, "fma_flops") > 0 && number(rows, 0, "fma_flops") != 1e12);
     assert_true(number(rows, 1, "fma_flops") == 1e12);
     json_decref(rows);

@@ -28,7 +28,8 @@ static row_list no_rows(char *model)
 {
     memset(rows, 0, sizeof rows);
     memset(samples, 0, sizeof samples);
-    return (row_list){.options = &bench_options, .model_name = model, .weight_type = "Q4_1", .cpu = "CPU of a test", .rows = rows};
+    return (row_list){
+        .options = &bench_options, .model_name = model, .weight_type = "Q4_1", .cpu = "CPU of a test", .rows = rows};
 }
 
 /* Times that no formula of the drawing could give by itself. */
@@ -46,7 +47,8 @@ static row *add(row_list *all, int64_t ranks, int64_t block, int64_t prompt, int
 {
     assert_true(all->n < ROWS_MOST);
     row *r = &all->rows[all->n];
-    r->cell = (cell){.ranks = ranks, .block = block, .chunk = block * ranks, .batch = 1, .n_prompt = prompt, .n_gen = n_gen, .cached = true};
+    r->cell = (cell){
+        .ranks = ranks, .block = block, .chunk = block * ranks, .batch = 1, .n_prompt = prompt, .n_gen = n_gen, .cached = true};
     r->plan = (lariat_plan){.device = LARIAT_DEVICE_CPU, .kv = "f16", .threads = 2, .ranks = (int32_t)ranks};
     r->samples = samples[all->n++];
     r->n_samples = REPS;

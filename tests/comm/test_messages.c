@@ -17,7 +17,8 @@
 enum { BYTES = 64, STEPS = 40 };
 
 static unsigned char region[BYTES];
-static const comm_piece half = {.bytes = BYTES / 2, .stride = BYTES / 2, .rows = 1}, all = {.bytes = BYTES, .stride = BYTES, .rows = 1};
+static const comm_piece half = {.bytes = BYTES / 2, .stride = BYTES / 2, .rows = 1},
+                        all = {.bytes = BYTES, .stride = BYTES, .rows = 1};
 
 typedef struct pair {
     comm_group *group;

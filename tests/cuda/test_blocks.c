@@ -124,7 +124,8 @@ static unsigned bits_at(const card_row *r, int64_t at, int bits, int64_t unit, i
         return plane[first + own / 8] >> (own % 8) & ((1u << bits) - 1);
     }
     int64_t size = bits == 1 ? 8 : 16, piece = bit / 8 / size, byte = bit / 8 % size;
-    return plane[unit * r->rows * 32 * bits + ((piece * r->rows + r->row) * 4 + q) * size + byte] >> (bit % 8) & ((1u << bits) - 1);
+    return plane[unit * r->rows * 32 * bits + ((piece * r->rows + r->row) * 4 + q) * size + byte] >> (bit % 8) &
+           ((1u << bits) - 1);
 }
 
 static void set_code(dtype type, unsigned char *b, int i, unsigned code)
@@ -259,9 +260,9 @@ static void check_undone(device *dev, dtype type)
             undo_row(type, &from, row);
             for (size_t b = 0; b < t.host.row_bytes; b++) {
                 if (row[b] != want[b]) {
-                    fail_msg("%s, %lld x %lld: byte %zu of row %lld (byte %zu of its block) is %02x, stored was %02x", dtype_name(type),
-                             (long long)t.host.rows, (long long)t.host.cols, b, (long long)r, b % dtype_block_bytes(type), row[b],
-                             want[b]);
+                    fail_msg("%s, %lld x %lld: byte %zu of row %lld (byte %zu of its block) is %02x, stored was %02x",
+                             dtype_name(type), (long long)t.host.rows, (long long)t.host.cols, b, (long long)r,
+                             b % dtype_block_bytes(type), row[b], want[b]);
                 }
             }
         }
@@ -325,9 +326,10 @@ static void rows_of_a_table_of_blocks_have_the_bits_of_the_definition(void **sta
 
 /* --- linear --- */
 
-/* What an error of y is measured by: the largest weight of each 16 columns times |x|, as a weight may be a small difference of its
-   scale times its code and its minimum. */
-static void sizes_of(const linear_job *job, const float *x, int64_t ldx, int64_t n, const float *old, double smallest, float *sizes)
+/* What an error of y is measured by: the largest weight of each 16 columns times |x|, as a weight may be a small difference of
+   its scale times its code and its minimum. */
+static void sizes_of(const linear_job *job, const float *x, int64_t ldx, int64_t n, const float *old, double smallest,
+                     float *sizes)
 {
     const matrix *w = job->w;
     float *row = malloc((size_t)w->cols * sizeof *row);
@@ -448,8 +450,8 @@ static void check_slices(device *dev, dtype type)
         int n_jobs = 0;
         for (int64_t row = 0; row < rows; n_jobs++) {
             int64_t few = 1 + n_jobs * 3 < rows - row && n_jobs < 11 ? 1 + n_jobs * 3 : rows - row;
-            jobs[n_jobs] =
-                (linear_job){.w = &w.card, .row0 = row, .rows = few, .type = DTYPE_F32, .y = (float *)part.data + row, .ldy = rows};
+            jobs[n_jobs] = (linear_job){
+                .w = &w.card, .row0 = row, .rows = few, .type = DTYPE_F32, .y = (float *)part.data + row, .ldy = rows};
             row += few;
         }
         dev->ops->linear(dev, x.data, cols, counts[i], &all, 1);
@@ -457,8 +459,8 @@ static void check_slices(device *dev, dtype type)
         float *a = buffer_get(&whole), *b = buffer_get(&part);
         for (int64_t e = 0; e < counts[i] * rows; e++) {
             if (memcmp(&a[e], &b[e], sizeof *a) != 0) {
-                fail_msg("%s, %s, %lld rows of x: row %lld is %.9g in a slice, %.9g in the whole", dtype_name(type), dtype_name(dev->act),
-                         (long long)counts[i], (long long)(e % rows), (double)b[e], (double)a[e]);
+                fail_msg("%s, %s, %lld rows of x: row %lld is %.9g in a slice, %.9g in the whole", dtype_name(type),
+                         dtype_name(dev->act), (long long)counts[i], (long long)(e % rows), (double)b[e], (double)a[e]);
             }
         }
         free(a);
@@ -520,8 +522,8 @@ static void check_random(device *dev, dtype type)
         size_t bytes = (size_t)host.rows * host.row_bytes;
         for (size_t at = 0; at < bytes; at++) {
             if (a[at] != b[at]) {
-                fail_msg("%s, %s of %lld x %lld: byte %zu is %02x, the host's is %02x", path, dtype_name(x->type), (long long)host.rows,
-                         (long long)host.cols, at, b[at], a[at]);
+                fail_msg("%s, %s of %lld x %lld: byte %zu is %02x, the host's is %02x", path, dtype_name(x->type),
+                         (long long)host.rows, (long long)host.cols, at, b[at], a[at]);
             }
         }
         free(a);

@@ -1,6 +1,7 @@
-/* Ranks with GPUs: what each pushed or laid out is what every other finds, pass after pass, queued directly and repeated; pieces of
-   regions come as they were when they were ready; and whoever waits for a rank that never comes is let go, on the host and on the card.
-   Rests on comm/gpu_transport.h and device/gpu.h. All cards are used, ranks are dealt over them; skipped where there is no GPU. */
+/* Ranks with GPUs: what each pushed or laid out is what every other finds, pass after pass, queued directly and repeated;
+   pieces of regions come as they were when they were ready; and whoever waits for a rank that never comes is let go, on the
+   host and on the card. Rests on comm/gpu_transport.h and device/gpu.h. All cards are used, ranks are dealt over them; skipped
+   where there is no GPU. */
 #include "comm/gpu_transport.h"
 #include "device/gpu.h"
 
@@ -124,7 +125,8 @@ static void count_wrong(worker *w, const float *got, int pass)
             for (int64_t i = 0; i < block_of(r, w->n); i++) {
                 float is = got[((int64_t)k * w->n + r) * BLOCK + i], wanted = value(r, pass, k, i);
                 if (is != wanted && w->wrong++ == 0) {
-                    printf("ring of %d, pass %d, all-gather %d: rank %d has %.0f for column %lld of row %d of rank %d, wanted %.0f\n",
+                    printf("ring of %d, pass %d, all-gather %d: rank %d has %.0f for column %lld of row %d of rank %d, wanted "
+                           "%.0f\n",
                            w->n, pass, k / HIGH, w->rank, (double)is, (long long)i, k % HIGH, r, (double)wanted);
                 }
             }
@@ -161,7 +163,8 @@ static void *gather(void *user)
         w->wrong++;
     }
     for (int pass = 0; pass < PASSES && w->status == LARIAT_OK; pass++) {
-        /* Copied where ranks share a card or not; then pushed, recorded and launched where that can be; now and then copied again. */
+        /* Copied where ranks share a card or not; then pushed, recorded and launched where that can be; now and then copied
+         * again. */
         bool replays = comm_replays(w->c) && pass % 8 > 1;
         if (!must(w, gather_pass(w, &g, pass, replays))) {
             comm_cancel(w->group);
@@ -210,7 +213,8 @@ static lariat_status look_at(worker *w, const brought *b, int step)
     for (size_t i = 0; i < sizeof got; i++) {
         bool wrong = i % ROW < PIECE && got[i] != byte_of(b->hop.owner, step, i);
         if (wrong && w->wrong++ == 0) {
-            printf("ring of %d, step %d: rank %d has %d for byte %zu of rank %d\n", w->n, step, w->rank, got[i], i, b->hop.owner);
+            printf("ring of %d, step %d: rank %d has %d for byte %zu of rank %d\n", w->n, step, w->rank, got[i], i,
+                   b->hop.owner);
         }
     }
     return LARIAT_OK;

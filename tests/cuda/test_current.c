@@ -1,7 +1,6 @@
-/* The caller's current card stays what it was, for the driver and so for every user of CUDA in the process: none, or one that the
-   caller has chosen.
-   Rests on libcuda, which is opened here, as tests are not linked with CUDA. Skipped where there is no GPU.
-   tests/engine/test_current_card.c has the same on cards that are made up. */
+/* The caller's current card stays what it was, for the driver and so for every user of CUDA in the process: none, or one that
+   the caller has chosen. Rests on libcuda, which is opened here, as tests are not linked with CUDA. Skipped where there is no
+   GPU. tests/engine/test_current_card.c has the same on cards that are made up. */
 #include "device/gpu.h"
 #include "lariat/lariat.h"
 #include "lariat/measure.h"

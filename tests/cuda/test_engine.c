@@ -1,6 +1,6 @@
-/* The engine on GPUs against the oracle, in f32, where the bound is that of CPUs: rings of several ranks a card, chunks that cut
-   anywhere, both layouts, both sides travelling, hops from card to card and through the host.
-   Rests on the public API and support/oracle.h. Skipped where there is no GPU. sixteen_bit.py holds bf16 and f16. */
+/* The engine on GPUs against the oracle, in f32, where the bound is that of CPUs: rings of several ranks a card, chunks that
+   cut anywhere, both layouts, both sides travelling, hops from card to card and through the host. Rests on the public API and
+   support/oracle.h. Skipped where there is no GPU. sixteen_bit.py holds bf16 and f16. */
 #include "device/gpu.h"
 #include "lariat/lariat.h"
 #include "support/oracle.h"
@@ -27,8 +27,8 @@ static void check(const char *name, lariat_options o, int64_t longest)
     o.dtype = LARIAT_DTYPE_F32;
     double error = reference_run(&r, o, longest, true);
     if (!(error <= BOUND_F32)) {
-        fail_msg("%s, %d ranks, chunk %d, layout %d, pass %d, hops %d: %.2e of the deviation, bound %.0e", name, o.ranks, o.chunk,
-                 o.layout, o.side, o.hops, error, BOUND_F32);
+        fail_msg("%s, %d ranks, chunk %d, layout %d, pass %d, hops %d: %.2e of the deviation, bound %.0e", name, o.ranks,
+                 o.chunk, o.layout, o.side, o.hops, error, BOUND_F32);
     }
     reference_close(&r);
 }
@@ -54,7 +54,8 @@ static void both_layouts_and_both_sides_agree_with_the_oracle(void **state)
             check(reference_names[m], (lariat_options){.ranks = rings[i], .chunk = 61, .layout = LARIAT_LAYOUT_TOKENS}, 1024);
             check(reference_names[m], (lariat_options){.ranks = rings[i], .chunk = 300, .layout = LARIAT_LAYOUT_SLICES}, 1024);
             check(reference_names[m],
-                  (lariat_options){.ranks = rings[i], .chunk = 100, .layout = LARIAT_LAYOUT_TOKENS, .side = LARIAT_SIDE_Q}, 1024);
+                  (lariat_options){.ranks = rings[i], .chunk = 100, .layout = LARIAT_LAYOUT_TOKENS, .side = LARIAT_SIDE_Q},
+                  1024);
         }
     }
 }
@@ -88,8 +89,12 @@ static void the_same_command_gives_the_same_bits(void **state)
         }
         for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
             for (int run = 0; run < 2; run++) {
-                lariat_engine *e = open_or_fail(r.folder, (lariat_options){.device = LARIAT_DEVICE_CUDA, .dtype = types[t], .ranks = 3,
-                                                                           .chunk = 300, .context = 2400, .sessions = 2});
+                lariat_engine *e = open_or_fail(r.folder, (lariat_options){.device = LARIAT_DEVICE_CUDA,
+                                                                           .dtype = types[t],
+                                                                           .ranks = 3,
+                                                                           .chunk = 300,
+                                                                           .context = 2400,
+                                                                           .sessions = 2});
                 for (int again = 0; again <= run; again++) {
                     lariat_session *s;
                     assert_int_equal(lariat_session_open(e, c->length, &s), LARIAT_OK);
@@ -115,8 +120,10 @@ static void decode_to_the_end(const reference *r, int32_t ranks)
 {
     const oracle_case *c = &r->said.cases[r->said.n - 1];
     int64_t half = c->length / 2, vocab = r->said.vocab, first = c->length - c->rows;
-    lariat_engine *e = open_or_fail(r->folder, (lariat_options){.device = LARIAT_DEVICE_CUDA, .dtype = LARIAT_DTYPE_F32, .ranks = ranks,
-                                                                .context = c->length, .sessions = 1});
+    lariat_engine *e = open_or_fail(
+        r->folder,
+        (lariat_options){
+            .device = LARIAT_DEVICE_CUDA, .dtype = LARIAT_DTYPE_F32, .ranks = ranks, .context = c->length, .sessions = 1});
     float *logits = calloc((size_t)vocab, sizeof *logits);
     double worst = 0;
     lariat_session *s;
@@ -135,7 +142,8 @@ static void decode_to_the_end(const reference *r, int32_t ranks)
         }
     }
     if (worst > BOUND_F32) {
-        fail_msg("%s, %d ranks: decoding to position %lld is off by %.2e of the deviation", r->folder, ranks, (long long)c->length, worst);
+        fail_msg("%s, %d ranks: decoding to position %lld is off by %.2e of the deviation", r->folder, ranks,
+                 (long long)c->length, worst);
     }
     assert_int_equal(lariat_step(e, &item, 1), LARIAT_CONTEXT_FULL);
     lariat_session_close(s);

@@ -1,6 +1,6 @@
-/* Quantised files on GPUs in f32, against the oracle over their dequantised values: the tiny ones of 13 types, and the demo's model with
-   its greedy texts, which are those of the CPU wherever no call is close.
-   Rests on support/oracle.h. Skipped where there is no GPU; the demo's model where it was not fetched. */
+/* Quantised files on GPUs in f32, against the oracle over their dequantised values: the tiny ones of 13 types, and the demo's
+   model with its greedy texts, which are those of the CPU wherever no call is close. Rests on support/oracle.h. Skipped where
+   there is no GPU; the demo's model where it was not fetched. */
 #include "device/gpu.h"
 #include "support/oracle.h"
 #include "support/reference.h"
@@ -14,7 +14,8 @@
 
 static lariat_options on_cards(int32_t ranks, int32_t chunk, int64_t context)
 {
-    return (lariat_options){.device = LARIAT_DEVICE_CUDA, .dtype = LARIAT_DTYPE_F32, .ranks = ranks, .chunk = chunk, .context = context};
+    return (lariat_options){
+        .device = LARIAT_DEVICE_CUDA, .dtype = LARIAT_DTYPE_F32, .ranks = ranks, .chunk = chunk, .context = context};
 }
 
 static void every_type_of_blocks_agrees_with_its_dequantised_values(void **state)

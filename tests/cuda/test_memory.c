@@ -1,6 +1,6 @@
-/* The CUDA device's memory: transfers of all sizes, weights of every plain type to the bit (blocks: test_blocks.c), random weights to the bit, offsets
-   past 2^31 elements, and no memory left. Rests on card.h; device/cpu/unpack_scalar.c and model/random.c define the bits. An
-   argument is a pattern of tests to leave out. */
+/* The CUDA device's memory: transfers of all sizes, weights of every plain type to the bit (blocks: test_blocks.c), random
+   weights to the bit, offsets past 2^31 elements, and no memory left. Rests on card.h; device/cpu/unpack_scalar.c and
+   model/random.c define the bits. An argument is a pattern of tests to leave out. */
 #include "cuda/card.h"
 
 #include "device/cpu/linear_kernels.h"

@@ -315,7 +315,8 @@ static void check_kv_store(device *dev)
 
     for (int i = 0; i < 10; i++) {
         int32_t head_dim = dims[i / 2], heads = 1 + i % 3;
-        int64_t n = 1 + i * 9, ldx = heads * head_dim + i % 4 * 4, slot = i, stride = n + i + 5, skipped = i % (n + 1), slots[1 + 9 * 9];
+        int64_t n = 1 + i * 9, ldx = heads * head_dim + i % 4 * 4, slot = i, stride = n + i + 5, skipped = i % (n + 1),
+                slots[1 + 9 * 9];
         dtype type = dev->act == DTYPE_F32 ? act_types[i % ACTS] : dev->act;
         buffer x = random_buffer(dev, dev->act, n * ldx, 1), cache = poisoned_buffer(dev, type, heads * stride * head_dim);
 

@@ -1,6 +1,6 @@
-/* Steps of decoding that are recorded and launched, beside the same steps queued operation by operation: the same bits, for every
-   length of the cache, any tokens and slots, for one sequence and for many; and when a step is launched.
-   Rests on card.h. Skipped where there is no GPU. */
+/* Steps of decoding that are recorded and launched, beside the same steps queued operation by operation: the same bits, for
+   every length of the cache, any tokens and slots, for one sequence and for many; and when a step is launched. Rests on card.h.
+   Skipped where there is no GPU. */
 #include "cuda/card.h"
 
 enum {
@@ -99,10 +99,12 @@ static void list_attention(const decoder *l, int64_t length, int layer, attentio
     const void *k = act_at(l->dev, l->k.data, (int64_t)layer * KV_HEADS * SLOTS * l->head_dim);
     const void *v = act_at(l->dev, l->v.data, (int64_t)layer * KV_HEADS * SLOTS * l->head_dim);
 
-    a->shape = (attention_shape){.n_heads = HEADS, .n_kv_heads = KV_HEADS, .head_dim = l->head_dim, .scale = 0.1f, .kv_type = l->dev->act};
+    a->shape = (attention_shape){
+        .n_heads = HEADS, .n_kv_heads = KV_HEADS, .head_dim = l->head_dim, .scale = 0.1f, .kv_type = l->dev->act};
     for (int64_t r = 0; r < l->rows; r++) {
         int64_t n = length_of(l, r, length), before = slot_of(l, r) * l->head_dim, own = (slot_of(l, r) + n) * l->head_dim;
-        a->segments[r][0] = (kv_segment){act_at(l->dev, k, before), act_at(l->dev, v, before), SLOTS, (int32_t)n, KV_ALL_VISIBLE};
+        a->segments[r][0] =
+            (kv_segment){act_at(l->dev, k, before), act_at(l->dev, v, before), SLOTS, (int32_t)n, KV_ALL_VISIBLE};
         a->segments[r][1] = (kv_segment){act_at(l->dev, k, own), act_at(l->dev, v, own), SLOTS, 1, n};
         a->items[r] = (attention_item){.row = (int32_t)r, .count = 1, .first = n, .segments = a->segments[r], .n_segments = 2};
     }
@@ -156,8 +158,8 @@ static uint64_t class_of(decoder *l, int64_t length)
     attention_args a;
 
     list_attention(l, length, 0, &a);
-    return l->dev->ops->replay_class(l->dev, &a.shape, l->qkv.data, (HEADS + 2 * KV_HEADS) * l->head_dim, a.items, (int)l->rows, &a.c,
-                                     &a.ends);
+    return l->dev->ops->replay_class(l->dev, &a.shape, l->qkv.data, (HEADS + 2 * KV_HEADS) * l->head_dim, a.items, (int)l->rows,
+                                     &a.c, &a.ends);
 }
 
 static uint64_t key_of(decoder *l, int64_t length, uint64_t kind)
@@ -197,8 +199,9 @@ static void assert_same(const decoder *l, const buffer *a, const buffer *b, cons
 
     for (int64_t i = 0; i < a->n; i++) {
         if (!isfinite(x[i]) || memcmp(&x[i], &y[i], sizeof *x) != 0) {
-            fail_msg("%s, head_dim %d, %lld sequences of length %lld: element %lld of %s is %.9g, directly %.9g", dtype_name(l->dev->act),
-                     l->head_dim, (long long)l->rows, (long long)length, (long long)i, what, (double)y[i], (double)x[i]);
+            fail_msg("%s, head_dim %d, %lld sequences of length %lld: element %lld of %s is %.9g, directly %.9g",
+                     dtype_name(l->dev->act), l->head_dim, (long long)l->rows, (long long)length, (long long)i, what,
+                     (double)y[i], (double)x[i]);
         }
     }
     free(x);
@@ -221,8 +224,8 @@ static void check_steps(device *dev, int32_t head_dim, int64_t rows, const int64
         direct_step(&direct, lengths[i]);
         bool launched = replay_step(&replayed, lengths[i], 0);
         if (launched != (before > 1)) {
-            fail_msg("%s, head_dim %d, %lld sequences of length %lld: came %d times before, and was%s launched", dtype_name(dev->act),
-                     head_dim, (long long)rows, (long long)lengths[i], before, launched ? "" : " not");
+            fail_msg("%s, head_dim %d, %lld sequences of length %lld: came %d times before, and was%s launched",
+                     dtype_name(dev->act), head_dim, (long long)rows, (long long)lengths[i], before, launched ? "" : " not");
         }
         assert_same(&direct, &direct.o, &replayed.o, "the output", lengths[i]);
     }
@@ -254,13 +257,14 @@ static void check_classes(device *dev)
     attention_args a;
 
     assert_true(class_of(&l, 100) == class_of(&l, 101));
-    if (is_16_bit(dev->act)) { /* of each sequence one block of keys and two: of all together more than another half of a card */
+    if (is_16_bit(
+            dev->act)) { /* of each sequence one block of keys and two: of all together more than another half of a card */
         assert_true(class_of(&many, 3) != class_of(&many, 140));
     }
     list_attention(&l, 10, 0, &a);
     a.items[0].n_segments = 0; /* of which no layer's distance can be told */
-    assert_true(class_of(&l, 10) != dev->ops->replay_class(dev, &a.shape, l.qkv.data, (HEADS + 2 * KV_HEADS) * l.head_dim, a.items, 1,
-                                                           &a.c, &a.ends));
+    assert_true(class_of(&l, 10) != dev->ops->replay_class(dev, &a.shape, l.qkv.data, (HEADS + 2 * KV_HEADS) * l.head_dim,
+                                                           a.items, 1, &a.c, &a.ends));
     must(dev->ops->finish(dev));
     close_decoder(&l);
     close_decoder(&many);

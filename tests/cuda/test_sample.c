@@ -21,9 +21,10 @@ static void check_rows(device *dev, int64_t vocab, int64_t ld, const float *logi
         const sample_setting *s = &settings[t];
         int32_t want = cpu_sample_row(logits + t * ld, vocab, s);
         if (got[t] != want) {
-            fail_msg("vocabulary of %lld, row %d, temperature %g, top-k %d, top-p %g, min-p %g, number %.17g: token %d, wanted %d",
-                     (long long)vocab, t, (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p, s->uniform,
-                     got[t], want);
+            fail_msg(
+                "vocabulary of %lld, row %d, temperature %g, top-k %d, top-p %g, min-p %g, number %.17g: token %d, wanted %d",
+                (long long)vocab, t, (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p, s->uniform, got[t],
+                want);
         }
     }
     assert_int_equal(got[ROWS], 77); /* as it was */

@@ -791,7 +791,8 @@ static void check_ends(device *dev)
                               {.row = 7, .count = 2, .first = 3, .segments = NULL, .n_segments = 0},
                               {.row = 10, .count = 60, .first = 240, .segments = &segment, .n_segments = 1}};
     int64_t rows = 70, ld = (int64_t)s.n_heads * s.head_dim, ldo = ld + 5;
-    float *q = random_floats(rows * ld, 2), *want = random_floats(rows * ldo, 1), *got = malloc((size_t)(rows * ldo) * sizeof *got);
+    float *q = random_floats(rows * ld, 2), *want = random_floats(rows * ldo, 1),
+          *got = malloc((size_t)(rows * ldo) * sizeof *got);
     carry apart = cleared_carry(dev, &s, rows), at_once = new_carry(&s, rows);
 
     assert_non_null(got);

@@ -156,7 +156,8 @@ static void a_cancel_of_any_item_ends_the_call(void **state)
     for (int i = 0; i < 2; i++) {
         assert_int_equal(lariat_session_open(engine, 3 * CHUNK, &s[i]), LARIAT_OK);
     }
-    lariat_work items[] = {{.session = s[0], .tokens = tokens, .count = CHUNK}, {.session = s[1], .tokens = tokens, .count = 3 * CHUNK}};
+    lariat_work items[] = {{.session = s[0], .tokens = tokens, .count = CHUNK},
+                           {.session = s[1], .tokens = tokens, .count = 3 * CHUNK}};
     for (int i = 0; i < 2; i++) { /* the one that has been read, and the one that has not */
         int64_t done = 0;
         to_cancel = s[i];

@@ -1,6 +1,6 @@
-/* The caller's current card stays what it was: planning, opening, stepping, resetting, closing and measuring are done elsewhere.
-   Rests on support/played_gpu.h, whose cards note for which thread they are the current one. tests/cuda/test_current.c has the
-   same on cards that are there. */
+/* The caller's current card stays what it was: planning, opening, stepping, resetting, closing and measuring are done
+   elsewhere. Rests on support/played_gpu.h, whose cards note for which thread they are the current one.
+   tests/cuda/test_current.c has the same on cards that are there. */
 #include "lariat/lariat.h"
 #include "lariat/measure.h"
 #include "support/oracle.h"

@@ -1,5 +1,5 @@
-/* lariat_generate on CPUs: the tokens of steps and samples, in both layouts, on rings of one to five, by messages of one to eight.
-   Rests on support/generate_checks.h. */
+/* lariat_generate on CPUs: the tokens of steps and samples, in both layouts, on rings of one to five, by messages of one to
+   eight. Rests on support/generate_checks.h. */
 #include "lariat/lariat.h"
 #include "support/generate_checks.h"
 #include "support/reference.h"
@@ -25,7 +25,8 @@ static void for_every_ring(void (*check)(const char *path, lariat_options o))
     assert_non_null(path);
     for (int32_t ranks = 1; ranks <= MOST_RANKS; ranks += NEXT) {
         for (int layout = 0; layout < 3; layout++) {
-            check(path, (lariat_options){.device = LARIAT_DEVICE_CPU, .ranks = ranks, .chunk = 50, .layout = (lariat_layout)layout});
+            check(path,
+                  (lariat_options){.device = LARIAT_DEVICE_CPU, .ranks = ranks, .chunk = 50, .layout = (lariat_layout)layout});
         }
         check(path, (lariat_options){.device = LARIAT_DEVICE_CPU, .ranks = ranks, .chunk = 2});
     }

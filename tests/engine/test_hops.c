@@ -21,8 +21,8 @@ enum { COPY_MOST = 256 << 10, ROWS_MOST = 1 << 20 };
 
 typedef enum error { NO_ERROR, OTHER_BYTE, OLD_BYTES } error;
 
-/* What is brought is counted over all ranks; it errs once, in the last one of so many. Between that and the last one of the round
-   before all ranks meet. */
+/* What is brought is counted over all ranks; it errs once, in the last one of so many. Between that and the last one of the
+   round before all ranks meet. */
 static struct {
     atomic_int count;
     int last, round;

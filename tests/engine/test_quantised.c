@@ -58,10 +58,12 @@ static void the_demo_model_reads_the_gpl_as_the_oracle_does(void **state)
         /* The whole licence, 7,639 tokens, takes half a minute: on the rings whose divisions differ most. */
         int64_t longest = ranks <= 2 || ranks == 5 || ranks == 8 ? INT64_MAX : 1000;
         oracle_check_file(&o, path, (lariat_options){.ranks = ranks, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, longest);
-        oracle_check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 1, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, 100);
-        oracle_check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 7, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP, 100);
-        oracle_check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 64, .kv = LARIAT_KV_F32, .context = 7700}, DEMO_GAP,
-                   1000);
+        oracle_check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 1, .kv = LARIAT_KV_F32, .context = 7700},
+                          DEMO_GAP, 100);
+        oracle_check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 7, .kv = LARIAT_KV_F32, .context = 7700},
+                          DEMO_GAP, 100);
+        oracle_check_file(&o, path, (lariat_options){.ranks = ranks, .chunk = 64, .kv = LARIAT_KV_F32, .context = 7700},
+                          DEMO_GAP, 1000);
     }
     oracle_close(&o);
     free(path);

@@ -62,7 +62,8 @@ static matrix matrix_of(int64_t rows, int64_t cols)
     static unsigned char addresses[4096]; /* each matrix has one; nobody reads there */
     static int used;
 
-    return (matrix){.type = DTYPE_BF16, .rows = rows, .cols = cols, .data = &addresses[used++ % 4096], .row_bytes = (size_t)cols * 2};
+    return (matrix){
+        .type = DTYPE_BF16, .rows = rows, .cols = cols, .data = &addresses[used++ % 4096], .row_bytes = (size_t)cols * 2};
 }
 
 static void make_model(world *w)
@@ -70,21 +71,43 @@ static void make_model(world *w)
     static const float norm[1];
     model_config *c = &w->config;
 
-    *c = (model_config){.n_layers = LAYERS, .d_model = 64, .n_heads = 4, .n_kv_heads = 2, .head_dim = 16, .d_ff = 96, .vocab = VOCAB,
-                        .rms_eps = 1e-5f, .attention_scale = 0.25f, .rope_factor = 1};
-    w->weights = (model_weights){.embedding = matrix_of(VOCAB, 64), .head = matrix_of(VOCAB, 64), .final_norm = norm, .layers = w->layers};
+    *c = (model_config){.n_layers = LAYERS,
+                        .d_model = 64,
+                        .n_heads = 4,
+                        .n_kv_heads = 2,
+                        .head_dim = 16,
+                        .d_ff = 96,
+                        .vocab = VOCAB,
+                        .rms_eps = 1e-5f,
+                        .attention_scale = 0.25f,
+                        .rope_factor = 1};
+    w->weights = (model_weights){
+        .embedding = matrix_of(VOCAB, 64), .head = matrix_of(VOCAB, 64), .final_norm = norm, .layers = w->layers};
     for (int l = 0; l < LAYERS; l++) {
-        w->layers[l] = (layer_weights){.attn_norm = norm, .ffn_norm = norm, .q = matrix_of(64, 64), .k = matrix_of(32, 64),
-                                       .v = matrix_of(32, 64), .o = matrix_of(64, 64), .gate = matrix_of(96, 64), .up = matrix_of(96, 64),
+        w->layers[l] = (layer_weights){.attn_norm = norm,
+                                       .ffn_norm = norm,
+                                       .q = matrix_of(64, 64),
+                                       .k = matrix_of(32, 64),
+                                       .v = matrix_of(32, 64),
+                                       .o = matrix_of(64, 64),
+                                       .gate = matrix_of(96, 64),
+                                       .up = matrix_of(96, 64),
                                        .down = matrix_of(64, 96)};
     }
 }
 
 static void world_open(world *w, int n)
 {
-    const transformer_setup s = {.n_ranks = n, .max_rows = MAX_ROWS, .max_slices = MAX_SLICES, .slots = SLOTS, .max_parts = SEQUENCES,
-                                 .max_extents = cache_extents(SLOTS, SEQUENCES), .ffn_rows = 8, .kv_type = DTYPE_BF16,
-                                 .act = DTYPE_BF16, .pass_q = true};
+    const transformer_setup s = {.n_ranks = n,
+                                 .max_rows = MAX_ROWS,
+                                 .max_slices = MAX_SLICES,
+                                 .slots = SLOTS,
+                                 .max_parts = SEQUENCES,
+                                 .max_extents = cache_extents(SLOTS, SEQUENCES),
+                                 .ffn_rows = 8,
+                                 .kv_type = DTYPE_BF16,
+                                 .act = DTYPE_BF16,
+                                 .pass_q = true};
     const pass_limits most = {.runs = MAX_SLICES + (int64_t)n * MAX_ROWS, .parts = SEQUENCES, .extents = s.max_extents};
     comm_setup sizes = {.n_ranks = n, .n_local = n};
 

@@ -252,7 +252,8 @@ static bool queries_travel(const world *w)
 
 /* --- what holds --- */
 
-/* All of it is in the replay, and ends in replay_finish: this asks only whether every layer got there in which a rank attends. */
+/* All of it is in the replay, and ends in replay_finish: this asks only whether every layer got there in which a rank attends.
+ */
 static void rule_finished(const world *w, const member *m)
 {
     int finished = 0, layer = -1, last = m->rec.n_events - 1;

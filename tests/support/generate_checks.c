@@ -94,7 +94,10 @@ static void write_by_steps(trial *t)
             writing *w = &t->texts[i];
             w->stopped = w->stopped || lariat_session_length(w->session) == CAPACITY;
             if (!w->stopped) {
-                items[n] = (lariat_work){.session = w->session, .tokens = next_of(w), .count = w->n ? 1 : prompts[i], .n_logits = 1,
+                items[n] = (lariat_work){.session = w->session,
+                                         .tokens = next_of(w),
+                                         .count = w->n ? 1 : prompts[i],
+                                         .n_logits = 1,
                                          .logits = logits + (int64_t)n * vocab};
                 t->live[n++] = w;
             }
@@ -186,8 +189,8 @@ void check_turns(const char *path, lariat_options o)
 
     for (int i = 0; i < 2; i++) { /* one that draws */
         lariat_sampler_close(both[i]->texts[0].sampler);
-        assert_int_equal(lariat_sampler_open(&settings[1], lariat_engine_model(steps.engine)->vocab, &both[i]->texts[0].sampler),
-                         LARIAT_OK);
+        assert_int_equal(
+            lariat_sampler_open(&settings[1], lariat_engine_model(steps.engine)->vocab, &both[i]->texts[0].sampler), LARIAT_OK);
     }
     for (int turn = 1; turn <= TURNS; turn++) {
         for (int i = 0; i < 2; i++) {

@@ -22,7 +22,8 @@ static void write_words(issued *r, const uint64_t words[], int n)
     r->n_words += n;
 }
 
-#define WORDS(r, ...) write_words((r), (const uint64_t[]){__VA_ARGS__}, (int)(sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)))
+#define WORDS(r, ...)                                                                                                          \
+    write_words((r), (const uint64_t[]){__VA_ARGS__}, (int)(sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)))
 #define AT(p) ((uint64_t)(uintptr_t)(p))
 
 static uint64_t bits(float x)
@@ -186,7 +187,8 @@ static void op_linear(device *dev, const void *x, int64_t ldx, int64_t n, const 
     WORDS(r, AT("linear"), AT(x), (uint64_t)ldx, (uint64_t)n, (uint64_t)n_jobs);
     for (int i = 0; i < n_jobs; i++) {
         const linear_job *j = &jobs[i];
-        WORDS(r, AT(j->w->data), (uint64_t)j->row0, (uint64_t)j->rows, AT(j->bias), j->type, AT(j->y), (uint64_t)j->ldy, j->add);
+        WORDS(r, AT(j->w->data), (uint64_t)j->row0, (uint64_t)j->rows, AT(j->bias), j->type, AT(j->y), (uint64_t)j->ldy,
+              j->add);
     }
 }
 
@@ -199,20 +201,21 @@ static void op_rope_angles(device *dev, float *cos, float *sin, const int64_t *p
     WORDS(r, AT("rope_angles"), AT(cos), AT(sin), AT(positions), (uint64_t)n, AT(inv_freq), (uint64_t)half, bits(factor));
 }
 
-static void op_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos, const float *sin,
-                    rope_style style)
+static void op_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos,
+                    const float *sin, rope_style style)
 {
-    WORDS(of_device(dev), AT("rope"), AT(x), (uint64_t)ldx, (uint64_t)n, (uint64_t)heads, (uint64_t)head_dim, AT(cos), AT(sin), style);
+    WORDS(of_device(dev), AT("rope"), AT(x), (uint64_t)ldx, (uint64_t)n, (uint64_t)heads, (uint64_t)head_dim, AT(cos), AT(sin),
+          style);
 }
 
-static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x, int64_t ldx,
-                        int64_t n, int32_t heads, int32_t head_dim)
+static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
+                        int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
 {
     issued *r = of_device(dev);
 
     assert_in_memory(r, slots, (size_t)n * sizeof *slots);
-    WORDS(r, AT("kv_store"), AT(cache), type, (uint64_t)head_stride, AT(slots), AT(x), (uint64_t)ldx, (uint64_t)n, (uint64_t)heads,
-          (uint64_t)head_dim);
+    WORDS(r, AT("kv_store"), AT(cache), type, (uint64_t)head_stride, AT(slots), AT(x), (uint64_t)ldx, (uint64_t)n,
+          (uint64_t)heads, (uint64_t)head_dim);
 }
 
 static void carry_words(issued *r, const char *op, const carry *c, int64_t rows)
@@ -226,14 +229,15 @@ static void op_carry_clear(device *dev, const carry *c, const attention_shape *s
     carry_words(of_device(dev), "carry_clear", c, rows);
 }
 
-static void op_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
-                         const carry *c, const attention_ends *ends)
+static void op_attention(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
+                         int n_items, const carry *c, const attention_ends *ends)
 {
     issued *r = of_device(dev);
 
     r->grid = grid_of(s, items, n_items);
     carry_words(r, "attention", c, n_items ? items[n_items - 1].row + items[n_items - 1].count : 0);
-    WORDS(r, AT(q), (uint64_t)ldq, ends->is_first, AT(ends->out), (uint64_t)ends->ldo, r->grid, r->begun ? distance(r, items, n_items) : 0);
+    WORDS(r, AT(q), (uint64_t)ldq, ends->is_first, AT(ends->out), (uint64_t)ends->ldo, r->grid,
+          r->begun ? distance(r, items, n_items) : 0);
 }
 
 static void op_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows)

@@ -2,10 +2,10 @@
    and all of its arguments. For tests, on a machine without either, of what passes with one key of replay have in common.
    Rests on device/device.h, comm/comm.h and cmocka. Used by model/test_replay_key.c.
 
-   Nothing is computed. Words are what a launch on a card would be given: addresses in the device's memory, numbers, and the grid
-   of attention; not what that memory holds, nor attention's items and segments, which a device keeps in its memory. Asserted at
-   once: lists that differ from pass to pass lie in the device's memory; and a call of attention has the items and segments that
-   were announced, at one distance. */
+   Nothing is computed. Words are what a launch on a card would be given: addresses in the device's memory, numbers, and the
+   grid of attention; not what that memory holds, nor attention's items and segments, which a device keeps in its memory.
+   Asserted at once: lists that differ from pass to pass lie in the device's memory; and a call of attention has the items and
+   segments that were announced, at one distance. */
 #pragma once
 
 #include "comm/comm.h"

@@ -248,8 +248,8 @@ static void send_due(endpoint *c)
     }
 }
 
-/* A message that can be seen and is looked for, out of its queue; NULL: there is none yet. Those of older passes are dropped on the
-   way. */
+/* A message that can be seen and is looked for, out of its queue; NULL: there is none yet. Those of older passes are dropped on
+   the way. */
 static message *receive(endpoint *c, int from, int kind, uint32_t step)
 {
     channel *q = channel_of(c, from, c->base.rank);
@@ -261,7 +261,8 @@ static message *receive(endpoint *c, int from, int kind, uint32_t step)
     pthread_mutex_lock(&q->lock);
     for (message **at = &q->first; *at && !found;) {
         message *m = *at;
-        bool older = (int32_t)(m->pass - c->base.pass) < 0, wanted = m->pass == c->base.pass && m->kind == kind && m->step == step;
+        bool older = (int32_t)(m->pass - c->base.pass) < 0,
+             wanted = m->pass == c->base.pass && m->kind == kind && m->step == step;
         if (older && !m->lost) {
             refuse(c, "has not taken step %u of %s from rank %d in pass %u", m->step, kind_name(m->kind), from, m->pass);
         }
@@ -291,8 +292,10 @@ static void expect_pieces(const endpoint *c, const message *m, int from, const c
     for (int i = 0; i < n; i++) {
         const comm_piece *a = &m->list[i], *b = &list[i];
         if (a->rows != b->rows || a->bytes != b->bytes || a->offset != b->offset || a->stride != b->stride) {
-            refuse(c, "expects %lld rows of %zu bytes in piece %d of step %u of %s, rank %d has sent %lld of %zu or from elsewhere",
-                   (long long)b->rows, b->bytes, i, m->step, kind_name(m->kind), from, (long long)a->rows, a->bytes);
+            refuse(
+                c,
+                "expects %lld rows of %zu bytes in piece %d of step %u of %s, rank %d has sent %lld of %zu or from elsewhere",
+                (long long)b->rows, b->bytes, i, m->step, kind_name(m->kind), from, (long long)a->rows, a->bytes);
         }
     }
 }
@@ -500,7 +503,8 @@ static void messages_offer(comm *base, int to, const comm_pieces *p)
         refuse(c, "offers step %u of %s after the end of the pass", p->step, kind_name((int)p->region));
     }
     if (!within(c, p) || bytes > planned) {
-        refuse(c, "offers %zu bytes of %s, planned were %zu, or bytes that it does not have", bytes, kind_name((int)p->region), planned);
+        refuse(c, "offers %zu bytes of %s, planned were %zu, or bytes that it does not have", bytes, kind_name((int)p->region),
+               planned);
     }
     for (int r = 0; r < base->n; r++) {
         if (to == COMM_ALL || to == r) {
@@ -544,7 +548,8 @@ static void count_hop(endpoint *c, const open_hop *h, const lariat_span *wait)
     counted->hop_wait_s += h->there > wait->begin ? h->there - wait->begin : 0;
     counted->hop_bytes = bytes > counted->hop_bytes ? bytes : counted->hop_bytes;
     if (c->base.trace) {
-        lariat_span span = {.kind = LARIAT_SPAN_HOP, .begin = h->asked_at, .end = h->there, .owner = h->hop->owner, .bytes = bytes};
+        lariat_span span = {
+            .kind = LARIAT_SPAN_HOP, .begin = h->asked_at, .end = h->there, .owner = h->hop->owner, .bytes = bytes};
         trace_take(c->base.trace, span);
     }
 }
@@ -559,7 +564,8 @@ static lariat_status messages_take(comm *base, comm_hop *hop)
     size_t at = 0;
 
     if (q->asked == q->taken || h->hop != hop) {
-        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that is not the next one that it asked for", base->rank, hop->owner);
+        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that is not the next one that it asked for", base->rank,
+                    hop->owner);
     }
     TRY(wait_for(c, is_there, h, &wait, kind_name((int)p->region)));
     if (hop->owner == base->rank && !within(c, p)) {
@@ -713,8 +719,8 @@ static void messages_close(comm_group *base)
         channel *q = &g->channels[i];
         for (message *m = q->first, *next; m; m = next) {
             if (!m->lost && !atomic_load(&g->cancelled)) {
-                refuse(&g->ranks[i % base->n], "has not taken step %u of %s from rank %d in pass %u", m->step, kind_name(m->kind),
-                       i / base->n, m->pass);
+                refuse(&g->ranks[i % base->n], "has not taken step %u of %s from rank %d in pass %u", m->step,
+                       kind_name(m->kind), i / base->n, m->pass);
             }
             next = m->next;
             free_message(m);

@@ -2,9 +2,9 @@
    Rests on comm/comm.h. tests/CMakeLists.txt links suites a second time with this transport in the place of the one between
    threads; docs/dev/adding-a-transport.md says what that proves.
 
-   - An offer is one message to each rank that it names. Its bytes leave the owner's memory inside a later call of the owner: soon,
-     after some calls, or, as with a rendezvous, after the receiver has asked. They arrive in memory of their own, which is freed
-     when the hop is released.
+   - An offer is one message to each rank that it names. Its bytes leave the owner's memory inside a later call of the owner:
+   soon, after some calls, or, as with a rendezvous, after the receiver has asked. They arrive in memory of their own, which is
+   freed when the hop is released.
    - Progress is made inside calls and comm_poll only.
    - A message can be seen by its receiver after some calls or some time: messages overtake one another. It is matched by pass,
      region and step.
@@ -12,9 +12,10 @@
    - Columns of an all-gather that are empty are not sent: nobody waits for them.
    - What is not valid is overwritten with NaN: a hop that was released, rows of an all-gather before the last.
 
-   A schedule that breaks the rules of comm.h ends the program with what, which rank and the seed: pieces or columns of other sizes
-   than the receiver expects, more bytes than planned, an offer that is not taken before the receiver begins another pass, a pass that
-   begins before the offers of the last one have left, columns of another rank that were written, and a wait of a minute. */
+   A schedule that breaks the rules of comm.h ends the program with what, which rank and the seed: pieces or columns of other
+   sizes than the receiver expects, more bytes than planned, an offer that is not taken before the receiver begins another pass,
+   a pass that begins before the offers of the last one have left, columns of another rank that were written, and a wait of a
+   minute. */
 #pragma once
 
 #include "comm/comm.h"

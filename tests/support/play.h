@@ -6,8 +6,8 @@
    What is asserted on the way: that every pointer leads to a row, a slot or a carry of the layer that its rank is in; that hops
    are read between take and release, while they are still what was asked for; that keys are stored from their own row in an
    empty slot, as planned; that no query meets a key twice, one of another sequence, or one that it may not see but in a run
-   with positions; that each offer is taken once by each other rank that it names; and, when a carry is finished, that each query
-   has met all keys up to its own position. */
+   with positions; that each offer is taken once by each other rank that it names; and, when a carry is finished, that each
+   query has met all keys up to its own position. */
 #pragma once
 
 #include "ring/attention.h"

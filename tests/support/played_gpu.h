@@ -1,6 +1,6 @@
-/* A machine with GPUs that is made up: the program that includes this is its own CUDA module. What runs on such a card is computed
-   by the CPU's device, in F32, on ranks that are threads, with the host's weights.
-   Rests on the tables of device/cuda/runtime/module.h and comm/gpu_transport.h. The program must export its symbols (tests/CMakeLists.txt). */
+/* A machine with GPUs that is made up: the program that includes this is its own CUDA module. What runs on such a card is
+   computed by the CPU's device, in F32, on ranks that are threads, with the host's weights. Rests on the tables of
+   device/cuda/runtime/module.h and comm/gpu_transport.h. The program must export its symbols (tests/CMakeLists.txt). */
 #pragma once
 
 #include "comm/gpu_transport.h"

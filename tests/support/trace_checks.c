@@ -94,7 +94,8 @@ static lariat_span_kind outer_of(lariat_span_kind kind)
 /* Where one ends when the other begins: may that have taken no time, at the end of the first? */
 static bool holds(const lariat_span *outer, const lariat_span *s)
 {
-    return s->begin == s->end && (outer_of(s->kind) == outer->kind || (outer_of(s->kind) == LARIAT_SPAN_KINDS && outer->kind != s->kind));
+    return s->begin == s->end &&
+           (outer_of(s->kind) == outer->kind || (outer_of(s->kind) == LARIAT_SPAN_KINDS && outer->kind != s->kind));
 }
 
 static void check_nesting(const lariat_span *spans, int64_t n)
@@ -110,7 +111,8 @@ static void check_nesting(const lariat_span *spans, int64_t n)
             hop = s;
             continue;
         }
-        while (depth > 0 && (open[depth - 1]->end < s->begin || (open[depth - 1]->end == s->begin && !holds(open[depth - 1], s)))) {
+        while (depth > 0 &&
+               (open[depth - 1]->end < s->begin || (open[depth - 1]->end == s->begin && !holds(open[depth - 1], s)))) {
             depth--;
         }
         assert_true((depth == 0) == (s->kind == LARIAT_SPAN_PASS));
@@ -277,9 +279,11 @@ static void spans_and_counters_tell_the_same_times(lariat_options where)
             longest = waited > longest ? waited : longest;
         }
         lariat_engine_stats(e, &stats);
-        bool on_cards = lariat_engine_plan(e)->cards > 0; /* they do not count what all gather, and their clock is not the host's */
+        bool on_cards =
+            lariat_engine_plan(e)->cards > 0; /* they do not count what all gather, and their clock is not the host's */
         assert_true(on_cards ? stats.wait_s <= spent * ranks : fabs(stats.wait_s - longest) < 1e-6);
-        assert_true(on_cards ? stats.hop_s >= hop_s - 1e-5 : fabs(stats.hop_s - hop_s) < 1e-6); /* there of all layers, here of some */
+        assert_true(on_cards ? stats.hop_s >= hop_s - 1e-5
+                             : fabs(stats.hop_s - hop_s) < 1e-6); /* there of all layers, here of some */
         assert_true(on_cards ? stats.hops >= hops : stats.hops == hops);
         assert_int_equal(stats.hop_bytes, bytes);
         assert_true(stats.hop_wait_s >= 0 && stats.hop_wait_s <= stats.hop_s);

@@ -4,6 +4,6 @@
 
 #include "lariat/lariat.h"
 
-/* Runs all checks as cmocka's tests, each in all n places: they name a device, its cards and types, the rest is chosen here. Returns
-   what main shall. */
+/* Runs all checks as cmocka's tests, each in all n places: they name a device, its cards and types, the rest is chosen here.
+   Returns what main shall. */
 int run_trace_checks(const lariat_options where[], int n);

@@ -1,5 +1,5 @@
-/* A tokenizer with thousands of added tokens, listed in both of its files, is read with work in proportion to their number: calls
-   of memcmp and bcmp are counted. Rests on lariat/text.h. */
+/* A tokenizer with thousands of added tokens, listed in both of its files, is read with work in proportion to their number:
+   calls of memcmp and bcmp are counted. Rests on lariat/text.h. */
 #include "lariat/text.h"
 #include "support/scratch.h"
 

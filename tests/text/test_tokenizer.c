@@ -202,7 +202,8 @@ static void an_id_without_a_token_is_nothing(void **state)
         lariat_free(text);
     }
     streams_as(t, ids, 5, "|x||y||");
-    streams_as(t, (const int32_t[]){ 0xF0, 999, 0x9F, 0x98, 0x80 }, 5, "||||\xF0\x9F\x98\x80|"); /* not even an end of a character */
+    streams_as(t, (const int32_t[]){0xF0, 999, 0x9F, 0x98, 0x80}, 5,
+               "||||\xF0\x9F\x98\x80|"); /* not even an end of a character */
     assert_false(lariat_tokenizer_is_end(t, 100000));
     lariat_tokenizer_close(t);
 }

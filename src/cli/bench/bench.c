@@ -106,8 +106,8 @@ static int plan_rows(bench *b)
         b->all.has_reasons = b->all.has_reasons || *r->reason || r->plan.total_bytes > r->plan.available_bytes;
         if (o->plan || o->verbose) {
             FILE *to = o->plan ? stdout : stderr;
-            fprintf(to, "%srow          prompt %lld, then %lld, depth %lld, batch %lld\n", i ? "\n" : "", (long long)r->cell.n_prompt,
-                    (long long)r->cell.n_gen, (long long)r->cell.depth, (long long)r->cell.batch);
+            fprintf(to, "%srow          prompt %lld, then %lld, depth %lld, batch %lld\n", i ? "\n" : "",
+                    (long long)r->cell.n_prompt, (long long)r->cell.n_gen, (long long)r->cell.depth, (long long)r->cell.batch);
             plan_describe(&r->plan, "", to);
         }
         if (i == 0) {
@@ -409,8 +409,9 @@ static int check_folder(const char *path)
     if (!S_ISDIR(now.st_mode)) {
         return complain("%s: is no folder, choose another name", path);
     }
-    return access(path, W_OK | X_OK) == 0 ? 0
-                                          : complain("%s: cannot write into it: %s, choose another folder", path, strerror(errno));
+    return access(path, W_OK | X_OK) == 0
+               ? 0
+               : complain("%s: cannot write into it: %s, choose another folder", path, strerror(errno));
 }
 
 /* Checks output paths before measuring. */

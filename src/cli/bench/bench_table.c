@@ -90,7 +90,8 @@ int bench_row(table *t, const row_list *all, const row *r)
 /* Prints the GPUs' ceilings. */
 static int cards_text(const row_list *all)
 {
-    const char *work = all->card_dtype && strcmp(all->card_dtype, "f32") == 0 ? "fp32 multiply-adds" : "dense products on tensor cores";
+    const char *work =
+        all->card_dtype && strcmp(all->card_dtype, "f32") == 0 ? "fp32 multiply-adds" : "dense products on tensor cores";
     bool any = false;
     for (int i = 0; i < LARIAT_CARDS_MAX; i++) {
         const bench_ceilings *c = &all->cards[i];
@@ -232,12 +233,12 @@ static json_t *compare_json(const row_list *all, const row *r)
                      "device", r->plan.cards > 0 ? "cuda" : "cpu", "ranks", r->plan.ranks, "chunk", r->plan.chunk, "kv",
                      r->plan.kv ? r->plan.kv : "", "batch", (json_int_t)r->cell.batch, "depth", (json_int_t)r->cell.depth,
                      "n_prompt", (json_int_t)r->cell.n_prompt, "n_gen", (json_int_t)r->cell.n_gen, "first token, regular, ms",
-                     record_known(1e3 * regular->prefill.median), "ring, ms", record_known(1e3 * r->prefill.median), "faster by",
-                     record_known(c->prefill_speedup), "a token, regular, ms", record_known(row_token_ms(regular)), "ring, ms a token",
-                     record_known(row_token_ms(r)), "faster a token by", record_known(c->decode_speedup), "memory, regular", memory(regular),
-                     "memory, a rank", memory(r), "hops hidden",
-                     r->hidden_share >= 0 ? json_real(r->hidden_share) : json_null(), "same tokens", tokens(c), "logits differ by", logits(c), "reason",
-                     reason(regular, r), "block", (json_int_t)r->cell.block);
+                     record_known(1e3 * regular->prefill.median), "ring, ms", record_known(1e3 * r->prefill.median),
+                     "faster by", record_known(c->prefill_speedup), "a token, regular, ms", record_known(row_token_ms(regular)),
+                     "ring, ms a token", record_known(row_token_ms(r)), "faster a token by", record_known(c->decode_speedup),
+                     "memory, regular", memory(regular), "memory, a rank", memory(r), "hops hidden",
+                     r->hidden_share >= 0 ? json_real(r->hidden_share) : json_null(), "same tokens", tokens(c),
+                     "logits differ by", logits(c), "reason", reason(regular, r), "block", (json_int_t)r->cell.block);
 }
 
 static int crossing_text(const char *what, double crossing)

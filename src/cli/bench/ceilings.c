@@ -156,7 +156,8 @@ static void merge(json_t *root, const lariat_ceilings *c, int64_t weight_bytes, 
     json_t *entry =
         json_pack("{s:s, s:f, s:f, s:f, s:I, s:o}", "kernels", c->kernels, "fma_flops", best_of(old, "fma_flops", c->fma_flops),
                   "read_memory", best_of(old, "read_memory", c->read_memory), "read_cache",
-                  same_cache ? best_of(old, "read_cache", c->read_cache) : c->read_cache, "cache_bytes", (json_int_t)c->cache_bytes, "reads", reads);
+                  same_cache ? best_of(old, "read_cache", c->read_cache) : c->read_cache, "cache_bytes",
+                  (json_int_t)c->cache_bytes, "reads", reads);
     json_object_set_new(root, "cpu", json_string(c->cpu));
     json_object_set_new(object_in(root, "threads"), threads, entry);
 }

@@ -158,8 +158,9 @@ int64_t cell_context(const cell *c)
 
 bool cell_same_series(const cell *a, const cell *b)
 {
-    return a->device == b->device && a->kv == b->kv && a->ranks == b->ranks && a->threads == b->threads && a->chunk == b->chunk &&
-           a->block == b->block && a->depth == b->depth && a->batch == b->batch && a->n_gen == b->n_gen && a->cached == b->cached;
+    return a->device == b->device && a->kv == b->kv && a->ranks == b->ranks && a->threads == b->threads &&
+           a->chunk == b->chunk && a->block == b->block && a->depth == b->depth && a->batch == b->batch &&
+           a->n_gen == b->n_gen && a->cached == b->cached;
 }
 
 bool cell_is_regular_of(const cell *c, const cell *ring)

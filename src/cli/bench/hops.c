@@ -33,18 +33,20 @@ static double share_of(const lariat_hop *h)
 }
 
 static const table_column columns[] = {
-    {"version", 0},     {"machine", 0},     {"via", 0},    {"cards", 0},  {"threads", 0}, {"reps", 0},      {"kind", 0},      {"ranks", 0},
-    {"bytes", 0},       {"time_us", 2},     {"min_us", 2}, {"max_us", 2},  {"algbw_gbs", 3}, {"busbw_gbs", 3}, {"share", 3},
+    {"version", 0}, {"machine", 0}, {"via", 0},       {"cards", 0},     {"threads", 0},
+    {"reps", 0},    {"kind", 0},    {"ranks", 0},     {"bytes", 0},     {"time_us", 2},
+    {"min_us", 2},  {"max_us", 2},  {"algbw_gbs", 3}, {"busbw_gbs", 3}, {"share", 3},
 };
 
 static int print_hop(table *t, const lariat_hop *h)
 {
     double share = share_of(h);
-    json_t *row = json_pack("{s:s, s:o?, s:s, s:i, s:i, s:i, s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "version",
-                            lariat_version(), "machine", json_from_text(h->machine), "via", way_of(h), "cards", h->cards, "threads", h->threads,
-                            "reps", h->reps, "kind", kind_names[h->kind], "ranks", h->ranks, "bytes", (json_int_t)h->bytes,
-                            "time_us", h->seconds * 1e6, "min_us", h->min_s * 1e6, "max_us", h->max_s * 1e6, "algbw_gbs",
-                            h->algbw / 1e9, "busbw_gbs", h->busbw / 1e9, "share", isnan(share) ? json_null() : json_real(share));
+    json_t *row =
+        json_pack("{s:s, s:o?, s:s, s:i, s:i, s:i, s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "version", lariat_version(),
+                  "machine", json_from_text(h->machine), "via", way_of(h), "cards", h->cards, "threads", h->threads, "reps",
+                  h->reps, "kind", kind_names[h->kind], "ranks", h->ranks, "bytes", (json_int_t)h->bytes, "time_us",
+                  h->seconds * 1e6, "min_us", h->min_s * 1e6, "max_us", h->max_s * 1e6, "algbw_gbs", h->algbw / 1e9,
+                  "busbw_gbs", h->busbw / 1e9, "share", isnan(share) ? json_null() : json_real(share));
     return table_row(t, row, columns, (int)(sizeof columns / sizeof columns[0]));
 }
 

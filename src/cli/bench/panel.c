@@ -63,7 +63,8 @@ static spread speedup_of(const row_list *all, const row *r, bool decode)
         return (spread){itself, itself, itself};
     }
     const spread *one = decode ? &all->rows[regular].decode : &all->rows[regular].prefill;
-    return (spread){decode ? r->beside.decode_speedup : r->beside.prefill_speedup, one->least / ring->most, one->most / ring->least};
+    return (spread){decode ? r->beside.decode_speedup : r->beside.prefill_speedup, one->least / ring->most,
+                    one->most / ring->least};
 }
 
 /* median 0: unknown. */

@@ -40,7 +40,11 @@ static void note_series(FILE *f, const panel *p, int begin, int end, bool *any)
             char label[LABEL_MOST], length[AXIS_LABEL_MOST];
             panel_label(p, &p->points[i], label);
             axis_count((int64_t)p->points[i].x, length);
-            fprintf(f, "%s%s%s%s", named ? ", " : *any ? "; " : "Could not be run: ", named ? "" : label, named ? "" : " at ", length);
+            fprintf(f, "%s%s%s%s",
+                    named  ? ", "
+                    : *any ? "; "
+                           : "Could not be run: ",
+                    named ? "" : label, named ? "" : " at ", length);
             named = *any = true;
         }
     }
@@ -281,11 +285,13 @@ int plots_draw(const row_list *all, const char *folder)
         }
     }
     if (rc == 0 && missing) {
-        warn("gnuplot is not here, so nothing is drawn: install the package gnuplot-nox, then run gnuplot NAME.gp in %s, where the "
-             "data are", folder);
+        warn("gnuplot is not here, so nothing is drawn: install the package gnuplot-nox, then run gnuplot NAME.gp in %s, where "
+             "the data are",
+             folder);
     } else if (rc == 0 && !any) {
         warn("--plot: no new pictures, for every line needs two points: %s",
-             signals_interrupted() ? "this run was stopped before there were so many" : "give more than one length, depth or ring size");
+             signals_interrupted() ? "this run was stopped before there were so many"
+                                   : "give more than one length, depth or ring size");
     }
     return rc;
 }

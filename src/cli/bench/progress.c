@@ -47,7 +47,8 @@ void bench_progress_take(bench_progress *p)
 
 void bench_progress_at(bench_progress *p, int64_t done, int64_t total)
 {
-    double part = p->taking && total > 1 ? (double)done / (double)total : 0; /* of the prompt; a decoded token is a step of one */
+    double part =
+        p->taking && total > 1 ? (double)done / (double)total : 0; /* of the prompt; a decoded token is a step of one */
     p->part = part > p->part ? part : p->part;
     draw(p);
 }

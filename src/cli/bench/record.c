@@ -59,12 +59,13 @@ json_t *record_identity(const row_list *all, const row *r)
     return json_pack("{s:s, s:s, s:s, s:s, s:o?, s:o?, s:s, s:s, s:i, s:s, s:b, s:s, s:i, s:i, s:i, s:i, s:s, s:s, s:s, "
                      "s:I, s:I, s:I, s:I, s:I, s:b, s:I}",
                      "version", lariat_version(), "model", all->model_name, "weight_type", all->weight_type, "fingerprint",
-                     fingerprint, "cpu", json_from_text(all->cpu), "host", json_from_text(all->host), "device", device_of(r), "device_name", r->plan.device_name, "cards",
-                     r->plan.cards, "devices", cards_of(r, cards, sizeof cards), "through_host", r->plan.through_host, "dtype", name_of(r->plan.dtype), "ranks", r->plan.ranks,
-                     "threads", r->plan.threads, "nodes", r->plan.nodes, "chunk", r->plan.chunk, "kv",
-                     name_of(r->plan.kv), "layout", record_layout(o), "side", record_side(o), "block", (json_int_t)c->block,
-                     "depth", (json_int_t)c->depth, "batch", (json_int_t)c->batch, "n_prompt", (json_int_t)c->n_prompt,
-                     "n_gen", (json_int_t)c->n_gen, "cache", c->cached, "warm_up", (json_int_t)o->warm_up);
+                     fingerprint, "cpu", json_from_text(all->cpu), "host", json_from_text(all->host), "device", device_of(r),
+                     "device_name", r->plan.device_name, "cards", r->plan.cards, "devices", cards_of(r, cards, sizeof cards),
+                     "through_host", r->plan.through_host, "dtype", name_of(r->plan.dtype), "ranks", r->plan.ranks, "threads",
+                     r->plan.threads, "nodes", r->plan.nodes, "chunk", r->plan.chunk, "kv", name_of(r->plan.kv), "layout",
+                     record_layout(o), "side", record_side(o), "block", (json_int_t)c->block, "depth", (json_int_t)c->depth,
+                     "batch", (json_int_t)c->batch, "n_prompt", (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "cache",
+                     c->cached, "warm_up", (json_int_t)o->warm_up);
 }
 
 /* The first columns of a table. */
@@ -74,9 +75,11 @@ static json_t *first_keys(const row_list *all, const row *r)
     double batch = (double)c->batch;
     return json_pack("{s:s, s:i, s:i, s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "model", all->model_name, "ranks",
                      r->plan.ranks, "threads", r->plan.threads, "chunk", r->plan.chunk, "kv", name_of(r->plan.kv), "n_prompt",
-                     (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "prefill_s", record_known(r->prefill.median), "prefill_tps",
-                     record_known(rate(batch * (double)c->n_prompt, r->prefill.median)), "decode_s", record_known(r->decode.median),
-                     "decode_tps", record_known(rate(batch * (double)c->n_gen, r->decode.median)), "ceiling_share", record_known(r->ceiling_share));
+                     (json_int_t)c->n_prompt, "n_gen", (json_int_t)c->n_gen, "prefill_s", record_known(r->prefill.median),
+                     "prefill_tps", record_known(rate(batch * (double)c->n_prompt, r->prefill.median)), "decode_s",
+                     record_known(r->decode.median), "decode_tps",
+                     record_known(rate(batch * (double)c->n_gen, r->decode.median)), "ceiling_share",
+                     record_known(r->ceiling_share));
 }
 
 static json_t *figures_of(const row *r)
@@ -85,12 +88,13 @@ static json_t *figures_of(const row *r)
     const sample *last = r->n_samples ? &r->samples[r->n_samples - 1] : &none;
     return json_pack("{s:o?, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "reason",
                      *r->reason ? json_from_text(r->reason) : json_null(), "reps", (json_int_t)r->n_samples, "prefill_min_s",
-                     record_known(r->prefill.least), "prefill_max_s", record_known(r->prefill.most), "decode_min_s", record_known(r->decode.least),
-                     "decode_max_s", record_known(r->decode.most), "token_ms", record_known(row_token_ms(r)), "rank_bytes",
+                     record_known(r->prefill.least), "prefill_max_s", record_known(r->prefill.most), "decode_min_s",
+                     record_known(r->decode.least), "decode_max_s", record_known(r->decode.most), "token_ms",
+                     record_known(row_token_ms(r)), "rank_bytes",
                      last->rank_bytes > 0 ? json_integer(last->rank_bytes) : json_null(), "hidden_share",
-                     r->hidden_share >= 0 ? json_real(r->hidden_share) : json_null(), "prefill_share", record_known(r->prefill_share),
-                     "decode_share", record_known(r->decode_share), "fma_flops", record_known(last->fma_flops), "read_rate",
-                     record_known(last->read_rate));
+                     r->hidden_share >= 0 ? json_real(r->hidden_share) : json_null(), "prefill_share",
+                     record_known(r->prefill_share), "decode_share", record_known(r->decode_share), "fma_flops",
+                     record_known(last->fma_flops), "read_rate", record_known(last->read_rate));
 }
 
 /* The length from which a ring is faster: a number, "never", or null. */
@@ -111,7 +115,8 @@ static json_t *comparison_of(const row_list *all, const row *r)
                      regular ? crossing_json(c->decode_crossing) : json_null(), "same_tokens",
                      c->checked ? json_boolean(c->first_difference < 0) : json_null(), "first_difference",
                      c->checked && c->first_difference >= 0 ? json_integer(c->first_difference) : json_null(),
-                     "logit_difference", c->checked && isfinite(c->logit_difference) ? json_real(c->logit_difference) : json_null());
+                     "logit_difference",
+                     c->checked && isfinite(c->logit_difference) ? json_real(c->logit_difference) : json_null());
 }
 
 json_t *record_row(const row_list *all, const row *r)

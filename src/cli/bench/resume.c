@@ -16,8 +16,8 @@
 
 static json_t *sample_json(const sample *s)
 {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "prefill_s", s->prefill_s, "decode_s", s->decode_s,
-                     "prefill_flops", s->prefill_flops, "decode_flops", s->decode_flops, "decode_weight_bytes",
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "prefill_s", s->prefill_s, "decode_s",
+                     s->decode_s, "prefill_flops", s->prefill_flops, "decode_flops", s->decode_flops, "decode_weight_bytes",
                      s->decode_weight_bytes, "hops", (json_int_t)s->hops, "hop_s", s->hop_s, "hop_wait_s", s->hop_wait_s,
                      "fma_flops", s->fma_flops, "read_rate", s->read_rate, "rank_bytes", (json_int_t)s->rank_bytes);
 }
@@ -25,10 +25,10 @@ static json_t *sample_json(const sample *s)
 static bool sample_from(json_t *object, sample *out)
 {
     json_int_t bytes, hops;
-    if (json_unpack(object, "{s:F, s:F, s:F, s:F, s:F, s:I, s:F, s:F, s:F, s:F, s:I}", "prefill_s", &out->prefill_s, "decode_s", &out->decode_s,
-                    "prefill_flops", &out->prefill_flops, "decode_flops", &out->decode_flops, "decode_weight_bytes",
-                    &out->decode_weight_bytes, "hops", &hops, "hop_s", &out->hop_s, "hop_wait_s", &out->hop_wait_s, "fma_flops",
-                    &out->fma_flops, "read_rate", &out->read_rate, "rank_bytes", &bytes) != 0) {
+    if (json_unpack(object, "{s:F, s:F, s:F, s:F, s:F, s:I, s:F, s:F, s:F, s:F, s:I}", "prefill_s", &out->prefill_s, "decode_s",
+                    &out->decode_s, "prefill_flops", &out->prefill_flops, "decode_flops", &out->decode_flops,
+                    "decode_weight_bytes", &out->decode_weight_bytes, "hops", &hops, "hop_s", &out->hop_s, "hop_wait_s",
+                    &out->hop_wait_s, "fma_flops", &out->fma_flops, "read_rate", &out->read_rate, "rank_bytes", &bytes) != 0) {
         return false;
     }
     out->rank_bytes = bytes;
@@ -47,7 +47,8 @@ static bool check_from(json_t *object, comparison *out)
 {
     json_t *difference = json_object_get(object, "logit_difference");
     json_int_t first;
-    if (json_unpack(object, "{s:I}", "first_difference", &first) != 0 || !(json_is_number(difference) || json_is_null(difference))) {
+    if (json_unpack(object, "{s:I}", "first_difference", &first) != 0 ||
+        !(json_is_number(difference) || json_is_null(difference))) {
         return false;
     }
     out->first_difference = first;
@@ -110,7 +111,8 @@ static int read_lines(const char *path, FILE *file, row_list *all, json_t *const
         whole += size;
         json_t *object = json_loadb(line, (size_t)size, 0, NULL);
         if (!take_line(all, identities, object)) {
-            rc = complain("%s: line %d is no measurement of lariat bench, name another file or take the line out", path, number);
+            rc =
+                complain("%s: line %d is no measurement of lariat bench, name another file or take the line out", path, number);
         }
         json_decref(object);
     }

@@ -45,8 +45,8 @@ static const wording wordings[] = {
                             "ranks\tmedians\tleast\tmost"},
     [PANEL_PREFILL_RATE] = {"Reading the prompt (prefill)", "context: all tokens before it, the prompt included", "tokens/s",
                             OF_TOKENS, OF_RATE, "context_tokens\tmedian\tleast\tmost"},
-    [PANEL_DECODE_RATE] = {"Writing the reply (decode)", "context: all tokens before it, the prompt included", "tokens/s", OF_TOKENS,
-                           OF_RATE, "context_tokens\tmedian\tleast\tmost"},
+    [PANEL_DECODE_RATE] = {"Writing the reply (decode)", "context: all tokens before it, the prompt included", "tokens/s",
+                           OF_TOKENS, OF_RATE, "context_tokens\tmedian\tleast\tmost"},
 };
 
 /* Closes a text in memory; NULL: out of memory. */
@@ -245,7 +245,8 @@ static void put_axis(FILE *f, char name, const axis *a, const char *what)
 {
     bool plain = !*a->unit;
     fprintf(f, "  %s logscale %c\n  set %crange [%.9g:%.9g]\n", a->logarithmic ? "set" : "unset", name, name, a->low, a->high);
-    fprintf(f, "  set %clabel '%s%s%s%s'\n  set %ctics nomirror (", name, what, plain ? "" : " (", a->unit, plain ? "" : ")", name);
+    fprintf(f, "  set %clabel '%s%s%s%s'\n  set %ctics nomirror (", name, what, plain ? "" : " (", a->unit, plain ? "" : ")",
+            name);
     for (int i = 0; i < a->n_ticks; i++) {
         const tick *t = &a->ticks[i];
         fprintf(f, "%s'%s' %.9g%s", i ? ", " : "", t->label, t->at, *t->label ? "" : " 1");
@@ -258,8 +259,8 @@ static void put_bands(FILE *f, const picture *p, const extent *e, double scale, 
 {
     for (int i = 0; i < e->n_lines; i++) {
         fprintf(f,
-                "    '%s.tsv' index %d using 2:($4*%.9g):($5*%.9g) with filledcurves linecolor rgb '%s' fillstyle transparent solid "
-                "0.2 noborder notitle, \\\n",
+                "'%s.tsv' index %d using 2:($4*%.9g):($5*%.9g) with filledcurves linecolor rgb '%s' fillstyle transparent "
+                "solid 0.2 noborder notitle, \\\n",
                 p->name, index + i, scale, scale, colours[i % COLOURS]);
     }
 }
@@ -273,9 +274,10 @@ static void put_lines(FILE *f, const picture *p, const panel *one, double scale,
             char label[LABEL_MOST];
             panel_label(one, &one->points[begin], label);
             fprintf(f,
-                    "%s    '%s.tsv' index %d using 2:($3*%.9g) with linespoints linecolor rgb '%s' dashtype %d linewidth 2 pointtype "
-                    "%d pointsize size title '%s'",
-                    i ? ", \\\n" : "", p->name, index + i, scale, colours[i % COLOURS], 1 + i / COLOURS, marks[i % COLOURS], label);
+                    "%s    '%s.tsv' index %d using 2:($3*%.9g) with linespoints linecolor rgb '%s' dashtype %d linewidth 2 "
+                    "pointtype %d pointsize size title '%s'",
+                    i ? ", \\\n" : "", p->name, index + i, scale, colours[i % COLOURS], 1 + i / COLOURS, marks[i % COLOURS],
+                    label);
             i++;
         }
     }
@@ -292,7 +294,8 @@ static void put_panels(FILE *f, const picture *p, const layout *l, const extent 
         const panel *one = &p->panels[i];
         const wording *w = &wordings[one->kind];
         top += p->has_parts ? PANEL_HEAD : 0;
-        fprintf(f, "\n  set lmargin at screen %.5f\n  set rmargin at screen %.5f\n", across(l, l->left), across(l, l->width - l->right));
+        fprintf(f, "\n  set lmargin at screen %.5f\n  set rmargin at screen %.5f\n", across(l, l->left),
+                across(l, l->width - l->right));
         fprintf(f, "  set tmargin at screen %.5f\n  set bmargin at screen %.5f\n", down(l, top), down(l, top + PLOT_HEIGHT));
         if (p->has_parts) {
             fprintf(f, "  set label 3 '%s' at screen %.5f, %.5f left font ',15'\n", w->title, across(l, l->left),
@@ -303,7 +306,8 @@ static void put_panels(FILE *f, const picture *p, const layout *l, const extent 
         put_axis(f, 'x', &l->x[i], w->x);
         put_axis(f, 'y', &l->y[i], w->y);
         fputs("  plot \\\n", f);
-        if (extents[i].spread && !is_speed(one->kind)) { /* a line for each length of prompt: their bands would hide each other */
+        if (extents[i].spread &&
+            !is_speed(one->kind)) { /* a line for each length of prompt: their bands would hide each other */
             put_bands(f, p, &extents[i], l->y[i].scale, index);
         }
         put_lines(f, p, one, l->y[i].scale, index);

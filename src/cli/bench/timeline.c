@@ -168,9 +168,11 @@ static void put_head(scene *s)
                     "font-family=\"DejaVu Sans, Verdana, sans-serif\" font-size=\"12\">\n"
                     "<rect width=\"%d\" height=\"%d\" fill=\"#FFFFFF\"/>\n",
                     WIDTH, height, WIDTH, height, WIDTH, height);
-    new_file_format(f, "<text x=\"%d\" y=\"30\" font-size=\"17\">One layer of a prefill on a ring of %d: layer %d (of 0 to %d), pass %u"
-                       "</text>\n",
-                    16, s->ranks, s->layer, lariat_engine_model(s->engine)->n_layers - 1, s->pass);
+    new_file_format(
+        f,
+        "<text x=\"%d\" y=\"30\" font-size=\"17\">One layer of a prefill on a ring of %d: layer %d (of 0 to %d), pass %u"
+        "</text>\n",
+        16, s->ranks, s->layer, lariat_engine_model(s->engine)->n_layers - 1, s->pass);
     new_file_format(f, "<text x=\"16\" y=\"54\" fill=\"#444444\">");
     put_name(f, lariat_engine_model(s->engine)->path);
     if (s->hops == 0) {
@@ -246,10 +248,11 @@ static void put_rank(scene *s, int32_t rank)
     int64_t n;
     const lariat_span *spans = lariat_trace_spans(s->engine, rank, &n);
     int y = TOP + rank * rank_height(s);
-    new_file_format(&s->file, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">rank %d</text>\n", LEFT - 12, y + WORK / 2 + 4, rank);
+    new_file_format(&s->file, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">rank %d</text>\n", LEFT - 12, y + WORK / 2 + 4,
+                    rank);
     if (s->ranks > 1) {
-        new_file_format(&s->file, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"#444444\">hops to rank %d</text>\n", LEFT - 12,
-                        y + WORK + HOPS / 2 + 4, rank);
+        new_file_format(&s->file, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"#444444\">hops to rank %d</text>\n",
+                        LEFT - 12, y + WORK + HOPS / 2 + 4, rank);
     }
     for (int64_t i = 0; i < n; i++) {
         if (is_seen(s, &spans[i])) {
@@ -286,10 +289,12 @@ static void put_legend(scene *s)
 
 int timeline_draw(const lariat_engine *engine, const char *path)
 {
-    scene s = {.engine = engine, .ranks = lariat_engine_plan(engine)->ranks, .layer = lariat_engine_model(engine)->n_layers / 2};
+    scene s = {
+        .engine = engine, .ranks = lariat_engine_plan(engine)->ranks, .layer = lariat_engine_model(engine)->n_layers / 2};
     if (!choose_pass(&s) || !measure(&s)) {
-        return complain("%s: nothing to draw, for no pass by tokens was traced as a whole: read a longer prompt (short ones go by slices)",
-                        path);
+        return complain(
+            "%s: nothing to draw, for no pass by tokens was traced as a whole: read a longer prompt (short ones go by slices)",
+            path);
     }
     TRY(new_file_open(&s.file, path));
     put_head(&s);

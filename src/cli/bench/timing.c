@@ -122,7 +122,8 @@ static bool on_token(void *user, int32_t item, int32_t id)
 }
 
 /* Reads `count` tokens of every text from `from` on, and makes `most` more. The time and the work are added to the figures. */
-static int generate(measurement *m, int64_t from, int64_t count, int64_t most, double *seconds, double *flops, double *weight_bytes)
+static int generate(measurement *m, int64_t from, int64_t count, int64_t most, double *seconds, double *flops,
+                    double *weight_bytes)
 {
     lariat_stats before, after;
     for (int64_t b = 0; b < m->cell.batch; b++) {

@@ -319,8 +319,8 @@ static void add_split_item(attention_call *a, const attention_item *item, int64_
 }
 
 /* Accumulates all items into their carries. */
-static void attend_items(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[], int n_items,
-                         const carry *c)
+static void attend_items(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
+                         int n_items, const carry *c)
 {
     attention_call a = {
         .cpu = (cpu_device *)dev,

@@ -178,8 +178,8 @@ static void linear_few(linear_call *c, int threads)
 /* --- many rows of x --- */
 
 /* Unpacks one span of `rows` rows of weights and interleaves them into strips. */
-static void fill_panel(const linear_call *c, const matrix *w, int64_t row, int64_t rows, int64_t col, int64_t depth, float *panel,
-                       float *expanded)
+static void fill_panel(const linear_call *c, const matrix *w, int64_t row, int64_t rows, int64_t col, int64_t depth,
+                       float *panel, float *expanded)
 {
     int lanes = c->kernels->strip;
     unpack_fn *unpack = c->kernels->unpack[w->type];
@@ -273,7 +273,8 @@ static void choose_pieces(linear_call *c, int threads)
 
     for (int64_t strips = 1; strips <= PANEL_STRIPS; strips++) {
         int64_t panels = panels_of(c, strips);
-        for (int64_t parts = 1; parts <= divide_up(c->n, X_ROWS_MIN) && (parts == 1 || panels * (parts - 1) < 4 * threads); parts++) {
+        for (int64_t parts = 1; parts <= divide_up(c->n, X_ROWS_MIN) && (parts == 1 || panels * (parts - 1) < 4 * threads);
+             parts++) {
             int64_t x_rows = divide_up(c->n, parts);
             double turns = (double)divide_up(panels * parts, threads);
             double cost = turns * ((double)(strips * (x_rows + EXPAND)) + (double)x_rows / (double)COPY);
@@ -291,7 +292,8 @@ static void choose_pieces(linear_call *c, int threads)
 void cpu_linear(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
 {
     cpu_device *cpu = (cpu_device *)(void *)dev;
-    linear_call c = {.dev = cpu, .kernels = linear_kernels_of(cpu->isa), .x = x, .ldx = ldx, .n = n, .jobs = jobs, .n_jobs = n_jobs};
+    linear_call c = {
+        .dev = cpu, .kernels = linear_kernels_of(cpu->isa), .x = x, .ldx = ldx, .n = n, .jobs = jobs, .n_jobs = n_jobs};
     int threads = pool_threads(cpu->pool);
 
     if (n <= 0 || n_jobs == 0) { /* a rank without tokens, or without a slice */

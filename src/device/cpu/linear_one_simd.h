@@ -41,7 +41,11 @@ INLINE bool is_in_place(dtype type)
 /* The offset of signed codes. */
 INLINE float middle_of(dtype type)
 {
-    return type == DTYPE_Q4_0 ? 8.0f : type == DTYPE_Q5_0 ? 16.0f : type == DTYPE_Q3_K ? 4.0f : type == DTYPE_Q6_K ? 32.0f : 0.0f;
+    return type == DTYPE_Q4_0   ? 8.0f
+           : type == DTYPE_Q5_0 ? 16.0f
+           : type == DTYPE_Q3_K ? 4.0f
+           : type == DTYPE_Q6_K ? 32.0f
+                                : 0.0f;
 }
 
 /* Elements of a super-block that share a factor. */

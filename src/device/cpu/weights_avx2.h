@@ -81,7 +81,8 @@ INLINE ivec i_move_halves(ivec a, int from, int step, int to)
 /* Adds `value` to each byte whose bit is set. */
 INLINE ivec i_add_to_bytes(ivec a, uint64_t bits, int value)
 {
-    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i spread =
+        _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
     __m256i each = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)(uint32_t)bits), spread), bit);
 
@@ -121,7 +122,8 @@ INLINE ivec i_of_ends(const unsigned char *a, const unsigned char *b, size_t siz
 /* Numbers `first` and `first` + 1, each in the four lanes of its unit. */
 INLINE vec v_spread(__m256 f, int first)
 {
-    return _mm256_permutevar8x32_ps(f, _mm256_setr_epi32(first, first, first, first, first + 1, first + 1, first + 1, first + 1));
+    return _mm256_permutevar8x32_ps(f,
+                                    _mm256_setr_epi32(first, first, first, first, first + 1, first + 1, first + 1, first + 1));
 }
 
 /* The numbers in the lowest eight lanes. */

@@ -97,7 +97,8 @@ INLINE ivec i_add_to_bytes(ivec a, uint64_t bits, int value)
 INLINE ivec i_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
 {
     static const _Alignas(64) uint16_t units[4][32] = {UNITS_INDEX(18), UNITS_INDEX(20), UNITS_INDEX(22), UNITS_INDEX(24)};
-    static const _Alignas(64) uint16_t factors[4][32] = {FACTORS_INDEX(18), FACTORS_INDEX(20), FACTORS_INDEX(22), FACTORS_INDEX(24)};
+    static const _Alignas(64)
+        uint16_t factors[4][32] = {FACTORS_INDEX(18), FACTORS_INDEX(20), FACTORS_INDEX(22), FACTORS_INDEX(24)};
     size_t i = (size - 18) / 2;
     __m512i first = _mm512_loadu_si512(p), last = _mm512_loadu_si512(p + 4 * size - 64);
 
@@ -110,10 +111,10 @@ INLINE ivec i_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
 }
 
 #define END_WORD(row, block, size, at) (32 * (row) + 32 - (2 - (block)) * (size) / 2 + (at) / 2)
-#define END_WORDS(row, block, size)                                                                                      \
-    END_WORD(row, block, size, (size) - 16), END_WORD(row, block, size, (size) - 14), END_WORD(row, block, size, (size) - 12), \
-        END_WORD(row, block, size, (size) - 10), END_WORD(row, block, size, (size) - 8), END_WORD(row, block, size, (size) - 6), \
-        END_WORD(row, block, size, (size) - 4), END_WORD(row, block, size, (size) - 2)
+#define END_WORDS(row, block, size)                                                                                            \
+    END_WORD(row, block, size, (size)-16), END_WORD(row, block, size, (size)-14), END_WORD(row, block, size, (size)-12),       \
+        END_WORD(row, block, size, (size)-10), END_WORD(row, block, size, (size)-8), END_WORD(row, block, size, (size)-6),     \
+        END_WORD(row, block, size, (size)-4), END_WORD(row, block, size, (size)-2)
 #define ENDS_INDEX(size) {END_WORDS(0, 0, size), END_WORDS(0, 1, size), END_WORDS(1, 0, size), END_WORDS(1, 1, size)}
 #define END_FACTORS_INDEX(size)                                                                                          \
     {END_WORD(0, 0, size, 0), END_WORD(0, 1, size, 0), END_WORD(1, 0, size, 0), END_WORD(1, 1, size, 0),                  \
@@ -136,7 +137,8 @@ INLINE ivec i_of_ends(const unsigned char *a, const unsigned char *b, size_t siz
 /* Numbers `first` to `first` + 3, each in the four lanes of its unit. */
 INLINE vec v_spread(__m256 f, int first)
 {
-    __m512i index = _mm512_add_epi32(_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3), _mm512_set1_epi32(first));
+    __m512i index =
+        _mm512_add_epi32(_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3), _mm512_set1_epi32(first));
 
     return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(f));
 }
@@ -170,8 +172,9 @@ INLINE sixteen sixteen_of_bytes(__m128i bytes, bool is_signed, __m128 d, int i, 
 /* The factors with these numbers, each in the four lanes of a unit. */
 INLINE vec sixteen_spread(const sixteen *s, const int at[4])
 {
-    return _mm512_permutexvar_ps(_mm512_setr_epi32(at[0], at[0], at[0], at[0], at[1], at[1], at[1], at[1], at[2], at[2], at[2], at[2],
-                                                   at[3], at[3], at[3], at[3]), s->v);
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(at[0], at[0], at[0], at[0], at[1], at[1], at[1], at[1], at[2], at[2], at[2],
+                                                   at[2], at[3], at[3], at[3], at[3]),
+                                 s->v);
 }
 
 INLINE vec sixteen_fma(const sixteen *s, const float *b, vec c)

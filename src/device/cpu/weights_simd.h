@@ -132,7 +132,8 @@ INLINE __m128i scales_of_12_bytes(const uint8_t s[12])
     uint32_t scale_high = (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u),
              low_high = (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u);
 
-    return two_words((uint64_t)(a & 0x3f3f3f3fu) | (uint64_t)scale_high << 32, (uint64_t)(b & 0x3f3f3f3fu) | (uint64_t)low_high << 32);
+    return two_words((uint64_t)(a & 0x3f3f3f3fu) | (uint64_t)scale_high << 32,
+                     (uint64_t)(b & 0x3f3f3f3fu) | (uint64_t)low_high << 32);
 }
 
 INLINE void factors_of_12_bytes(const uint8_t s[12], float d, float dmin, factors *f)

@@ -226,7 +226,8 @@ static void queue_unpacked(cuda_device *d, const char *op, const void *x, int64_
 }
 
 /* Jobs of one type of weights and one width at a time. */
-static void queue_linear(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
+static void queue_linear(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
+                         int n_jobs)
 {
     for (int from = 0, to; from < n_jobs; from = to) {
         dtype type = jobs[from].w->type;

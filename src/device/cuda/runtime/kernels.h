@@ -59,8 +59,8 @@ enum { CUDA_BLOCK_ROWS = 64 };
 cudaError_t cuda_blocks_load(void);
 /* Jobs whose matrices have one type of blocks and one width. Only where cuda_blocks_can says so. */
 bool cuda_blocks_can(dtype act, const void *x, int64_t ldx, int64_t n);
-cudaError_t cuda_blocks(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
-                        int n_jobs);
+cudaError_t cuda_blocks(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t ldx, int64_t n,
+                        const linear_job jobs[], int n_jobs);
 cudaError_t cuda_block_rows_load(void);
 /* Rows [row0, row0 + rows) of a matrix of blocks as plain rows of the run's type, dense. */
 cudaError_t cuda_block_rows(cudaStream_t stream, dtype act, const matrix *w, int64_t row0, int64_t rows, void *to);
@@ -68,8 +68,8 @@ cudaError_t cuda_block_rows(cudaStream_t stream, dtype act, const matrix *w, int
 cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen,
                              int64_t n);
 cudaError_t cuda_block_order_load(void);
-/* Puts stored rows [row0, row0 + rows), already on the card, in the order of the planes; row0 is a multiple of CUDA_BLOCK_TILE, rows
-   as well unless they are the matrix's last. */
+/* Puts stored rows [row0, row0 + rows), already on the card, in the order of the planes; row0 is a multiple of CUDA_BLOCK_TILE,
+   rows as well unless they are the matrix's last. */
 enum { CUDA_BLOCK_TILE = 16 };
 cudaError_t cuda_block_order(cudaStream_t stream, const matrix *to, int64_t row0, int64_t rows, const void *from);
 /* The same rows of a random model, as stored blocks: what model/random.c makes. */

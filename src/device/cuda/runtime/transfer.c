@@ -240,8 +240,8 @@ static bool is_blocks(const matrix *w)
     return dtype_block_elements(w->type) > 1;
 }
 
-/* Some rows, of any type: staged as they are stored, and put in place by a copy, or from the working memory: blocks in the card's order,
-   plain types as others. */
+/* Some rows, of any type: staged as they are stored, and put in place by a copy, or from the working memory: blocks in the
+   card's order, plain types as others. */
 static void load_rows(cuda_device *d, const matrix *to, const matrix *from, int64_t row0, int64_t rows)
 {
     size_t bytes = dtype_row_bytes(from->type, from->cols), all = bytes * (size_t)rows;
@@ -271,8 +271,8 @@ lariat_status cuda_load_matrix(device *dev, const matrix *to, const matrix *from
                     (long long)from->cols, dtype_name(from->type), SLOT_BYTES / (size_t)together);
     }
     if (from->type != to->type && (is_blocks(from) || is_blocks(to))) {
-        return fail(LARIAT_UNSUPPORTED, "CUDA: weights of %s cannot be loaded as %s: blocks stay what they are", dtype_name(from->type),
-                    dtype_name(to->type));
+        return fail(LARIAT_UNSUPPORTED, "CUDA: weights of %s cannot be loaded as %s: blocks stay what they are",
+                    dtype_name(from->type), dtype_name(to->type));
     }
     if (from->rows == 0 || bytes == 0) {
         return LARIAT_OK;
