@@ -1,7 +1,8 @@
-/* Finding the CUDA module: at LARIAT_CUDA_MODULE, beside the program or library of this code, or in its lib folder, perhaps
-   one level up (Debian's lib/MACHINE).
-   Rests on dlopen and dladdr. See gpu.h. */
+/* Finding the CUDA module: at LARIAT_CUDA_MODULE, or beside the program or library of this code.
+   Rests on base/beside.h and dlopen. See gpu.h. */
 #include "device/gpu.h"
+
+#include "base/beside.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The result of opening, shared by all callers. */
 typedef struct opened_module {
@@ -32,45 +32,11 @@ static void take_reason_within(const char *prefix)
     give_reason_within("%s", prefix);
 }
 
-/* The folder of the file that this code was loaded from. */
-static bool own_folder(char *out, size_t size)
-{
-    Dl_info info;
-
-    if (dladdr((void *)(uintptr_t)own_folder, &info) && info.dli_fname && strchr(info.dli_fname, '/')) {
-        if (realpath(info.dli_fname, out) == NULL) {
-            return false;
-        }
-    } else {
-        ssize_t n = readlink("/proc/self/exe", out, size - 1);
-        if (n <= 0) {
-            return false;
-        }
-        out[n] = 0;
-    }
-    char *slash = strrchr(out, '/');
-    if (!slash) {
-        return false;
-    }
-    *slash = 0;
-    return true;
-}
-
 static void *open_beside(void)
 {
-    static const char *const places[] = {"", "/..", "/lariat", "/../lariat", "/../lib/lariat"};
-    char folder[PATH_MAX], path[PATH_MAX + 64];
+    char path[PATH_MAX];
 
-    if (!own_folder(folder, sizeof folder)) {
-        return NULL;
-    }
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(path, sizeof path, "%s%s/liblariat_cuda.so", folder, places[i]);
-        if (access(path, R_OK) == 0) {
-            return dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        }
-    }
-    return NULL;
+    return file_beside("liblariat_cuda.so", path, sizeof path) ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
 }
 
 static void open_once(void)
