@@ -21,7 +21,8 @@ done
 
 need_packages gcc=gcc g++=g++ libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev \
     libedit-dev libcmocka-dev clang=clang clang-tidy=clang-tidy llvm-symbolizer=llvm cppcheck=cppcheck shellcheck=shellcheck \
-    mandoc=mandoc gnuplot=gnuplot-nox aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3=python3 jq=jq
+    mandoc=mandoc gnuplot=gnuplot-nox aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3=python3 jq=jq \
+    mpirun.openmpi=openmpi-bin libopenmpi-dev mpirun.mpich=mpich libmpich-dev
 clang_major=$(clang -dumpversion)
 need_packages "libclang-rt-${clang_major%%.*}-dev"
 need_room . 4000 "another folder for the checkout"
@@ -68,14 +69,14 @@ if ! command -v "${CUDACXX:-nvcc}" "${CUDA_HOME:-}/bin/nvcc" "${CUDA_PATH:-}/bin
     fi
 fi
 
-build release -DCMAKE_C_COMPILER=gcc "${cuda[@]}"
-# clang, the compatible sanitizers, and the fuzz targets. No module for GPUs: no test here could call it.
-build sanitize -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=address,undefined -DLARIAT_FUZZ=ON -DLARIAT_CUDA=OFF \
+build release -DCMAKE_C_COMPILER=gcc -DLARIAT_MPI=ON "${cuda[@]}"
+# clang, the compatible sanitizers, and the fuzz targets. No module for GPUs or MPI: no test here could call it.
+build sanitize -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=address,undefined -DLARIAT_FUZZ=ON -DLARIAT_CUDA=OFF -DLARIAT_MPI=OFF \
     -DLARIAT_TEST_PREFIX=sanitize/
 # Rooms with several threads.
-build thread -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=thread -DLARIAT_CUDA=OFF -DLARIAT_TEST_PREFIX=thread/ \
+build thread -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=thread -DLARIAT_CUDA=OFF -DLARIAT_MPI=OFF -DLARIAT_TEST_PREFIX=thread/ \
     -DLARIAT_TEST_ROOMS="base;comm;ring;engine"
-build scalar -DCMAKE_C_COMPILER=gcc -DLARIAT_SIMD=OFF -DLARIAT_CUDA=OFF -DLARIAT_TEST_PREFIX=scalar/
+build scalar -DCMAKE_C_COMPILER=gcc -DLARIAT_SIMD=OFF -DLARIAT_CUDA=OFF -DLARIAT_MPI=OFF -DLARIAT_TEST_PREFIX=scalar/
 # Cross-compiling: nothing is linked or run.
 say "Compiling for aarch64 ..."
 configure "$folder/aarch64" --toolchain cmake/aarch64.cmake

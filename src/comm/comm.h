@@ -1,6 +1,6 @@
 /* What the ring needs of a network: the ranks of a ring in order, each with one endpoint in the process that has its device.
    Rests on base/, and on device/device.h for the handles of memory. in_process.c: ranks that are threads of one process and
-   read one another's memory in place; comm/cuda: the same, each with a GPU.
+   read one another's memory in place; comm/cuda: the same, each with a GPU; processes.h: ranks of several processes.
 
    Data travels in two ways:
    - all-gather, for short rows (decode): each rank writes its columns of the rows, afterwards every rank has all columns;
@@ -47,6 +47,10 @@ typedef struct comm_setup {
 lariat_status comm_threads_open(const comm_setup *s, comm_group **out);
 size_t comm_threads_memory(const comm_setup *s); /* bytes that the group takes, SIZE_MAX on overflow */
 comm_speed comm_threads_speed(void);
+
+/* What a transport between processes is built on: the local ranks alone. An all-gather completes their columns, and waits for them
+   only; hops are those between them. */
+lariat_status comm_local_open(const comm_setup *s, comm_group **out);
 
 void comm_group_close(comm_group *g); /* NULL is allowed; the ranks' devices have finished, and may be closed */
 int comm_first(const comm_group *g);  /* local ranks are [comm_first, comm_first + comm_local) */

@@ -1,4 +1,5 @@
-/* Ranks that are threads of one process: rows are completed where all write them, pieces are read where they lie.
+/* Ranks that are threads of one process: rows are completed where all write them, pieces are read where they lie. All ranks of a
+   ring, or those of them that are in this process, for a transport between processes.
    Rests on base/threads.h. See comm.h for the interface, ring/attention.c for the schedule that uses it.
 
    An all-gather is a barrier: each rank counts its own gathers in a cache line of its own, and waits until all others have
@@ -39,7 +40,7 @@ struct threads_group {
     size_t message_bytes;
     arena memory;
     unsigned char *rows[2]; /* [message_bytes] */
-    threads_comm *ranks;    /* [n] */
+    threads_comm *ranks;    /* [n_local] */
     _Atomic bool cancelled;
 };
 
@@ -49,7 +50,7 @@ static const comm_ops threads_ops;
 static threads_group *take_group(arena *memory, const comm_setup *s)
 {
     threads_group *g = arena_take(memory, sizeof *g);
-    threads_comm *ranks = arena_take(memory, bytes_of(s->n_ranks, 1, sizeof *ranks));
+    threads_comm *ranks = arena_take(memory, bytes_of(s->n_local, 1, sizeof *ranks));
     unsigned char *rows[2];
 
     for (int i = 0; i < 2; i++) {
@@ -71,23 +72,28 @@ size_t comm_threads_memory(const comm_setup *s)
     return counting.used;
 }
 
-lariat_status comm_threads_open(const comm_setup *s, comm_group **out)
+lariat_status comm_local_open(const comm_setup *s, comm_group **out)
 {
     arena memory;
 
-    if (s->first != 0 || s->n_local != s->n_ranks) {
-        return fail(LARIAT_FAILED, "transport between threads: %d of %d ranks are here, please report this", s->n_local,
-                    s->n_ranks);
-    }
     TRY(arena_open(&memory, comm_threads_memory(s), "transport between ranks"));
     threads_group *g = take_group(&memory, s);
-    for (int r = 0; r < s->n_ranks; r++) {
-        g->ranks[r].base = (comm){.ops = &threads_ops, .rank = r, .n = s->n_ranks};
-        g->ranks[r].group = g;
+    for (int i = 0; i < s->n_local; i++) {
+        g->ranks[i].base = (comm){.ops = &threads_ops, .rank = s->first + i, .n = s->n_ranks};
+        g->ranks[i].group = g;
     }
     g->memory = memory;
     *out = &g->base;
     return LARIAT_OK;
+}
+
+lariat_status comm_threads_open(const comm_setup *s, comm_group **out)
+{
+    if (s->first != 0 || s->n_local != s->n_ranks) {
+        return fail(LARIAT_FAILED, "transport between threads: %d of %d ranks are here, please report this", s->n_local,
+                    s->n_ranks);
+    }
+    return comm_local_open(s, out);
 }
 
 static void threads_close(comm_group *base)
@@ -97,9 +103,15 @@ static void threads_close(comm_group *base)
     arena_close(&memory);
 }
 
+/* Of a local rank. */
+static threads_comm *comm_of(const threads_group *g, int rank)
+{
+    return &g->ranks[rank - g->base.first];
+}
+
 static comm *threads_endpoint(comm_group *base, int rank)
 {
-    return &((threads_group *)base)->ranks[rank].base;
+    return &comm_of((threads_group *)base, rank)->base;
 }
 
 static lariat_status threads_attach(comm *base, device *dev)
@@ -127,9 +139,9 @@ static void threads_reset(comm_group *base)
     threads_group *g = (threads_group *)base;
 
     atomic_store(&g->cancelled, false);
-    for (int r = 0; r < g->base.n; r++) {
-        atomic_store(&g->ranks[r].gathered.value, 0);
-        memset(g->ranks[r].hops, 0, sizeof g->ranks[r].hops);
+    for (int i = 0; i < base->n_local; i++) {
+        atomic_store(&g->ranks[i].gathered.value, 0);
+        memset(g->ranks[i].hops, 0, sizeof g->ranks[i].hops);
     }
 }
 
@@ -198,8 +210,8 @@ static lariat_status threads_all_gather(comm *base, const comm_gather *rows)
         return stopped(c);
     }
     epoch_set(&c->gathered, number);
-    for (int i = 1; i < base->n; i++) {
-        threads_comm *other = &g->ranks[(base->rank + i) % base->n];
+    for (int i = 1, n = g->base.n_local; i < n; i++) {
+        threads_comm *other = &g->ranks[(base->rank - g->base.first + i) % n];
         TRY(wait_for(c, &other->gathered, number, &(lariat_span){.owner = -1}));
     }
     return LARIAT_OK;
@@ -248,7 +260,7 @@ static lariat_status threads_ask(comm *base, const comm_hop *hop)
 static void count_hop(threads_comm *c, const comm_hop *hop, const lariat_span *wait, int64_t bytes)
 {
     const comm_pieces *p = &hop->offer;
-    const threads_comm *owner = &c->group->ranks[hop->owner];
+    const threads_comm *owner = comm_of(c->group, hop->owner);
     double asked = c->hops[p->region].asked_at[c->hops[p->region].taken % COMM_OPEN_HOPS], there = asked;
     double offered = atomic_load_explicit(&owner->offered_at[p->region][p->step & 1], memory_order_relaxed);
     comm_counters *counted = &c->base.counted;
@@ -270,7 +282,7 @@ static void count_hop(threads_comm *c, const comm_hop *hop, const lariat_span *w
 
 static lariat_status threads_take(comm *base, comm_hop *hop)
 {
-    threads_comm *c = (threads_comm *)base, *owner = &c->group->ranks[hop->owner];
+    threads_comm *c = (threads_comm *)base, *owner = comm_of(c->group, hop->owner);
     const comm_pieces *offer = &hop->offer;
     hop_count *h = &c->hops[offer->region];
     int64_t bytes = 0;

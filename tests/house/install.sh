@@ -24,6 +24,9 @@ for file in 'lib*/liblariat.a' 'lib*/liblariat.so' 'lib*/liblariat.so.0' 'lib*/l
     have "$file" >/dev/null
 done
 
+for mpi in openmpi mpich; do
+    [ ! -e "$build/liblariat_$mpi.so" ] || have "lib/lariat/liblariat_$mpi.so" >/dev/null
+done
 [ ! -e "$build/liblariat_cuda.so" ] || have lib/lariat/liblariat_cuda.so >/dev/null # where the program looks for it
 
 # The versions of pkg-config, the library and the program agree.

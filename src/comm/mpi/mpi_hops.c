@@ -1,0 +1,249 @@
+/* Hops between ranks of different processes: an offer is sent at once to each rank that it names, and received into staging memory
+   when that rank asks. Within a process they are those of in_process.c.
+   Rests on mpi_transport.c. See mpi_transport.h. */
+#include "comm/mpi/mpi_transport.h"
+
+#include "base/clock.h"
+
+static mpi_endpoint *offers_of(mpi_note *n)
+{
+    return (mpi_endpoint *)((unsigned char *)n - offsetof(mpi_endpoint, left));
+}
+
+static void offer_left(mpi_note *n, const mpi_done *d)
+{
+    mpi_endpoint *c = offers_of(n);
+
+    (void)d;
+    atomic_fetch_sub(&c->group->p->data, 1);
+    atomic_fetch_sub(&c->unsent, 1);
+}
+
+static void pieces_came(mpi_note *n, const mpi_done *d)
+{
+    mpi_hop *h = (mpi_hop *)n;
+
+    mpi_received(h->of->group, d);
+    if (d->arrived) {
+        h->there = clock_now(); /* seen by whoever sees that nothing is missing */
+        atomic_fetch_sub_explicit(&h->missing, 1, memory_order_acq_rel);
+    }
+}
+
+void mpi_hops_open(mpi_endpoint *c)
+{
+    c->left.done = offer_left;
+    for (int k = 0; k < COMM_REGIONS; k++) {
+        for (mpi_hop *h = c->hops[k].open; h < c->hops[k].open + COMM_OPEN_HOPS; h++) {
+            h->note.done = pieces_came;
+            h->of = c;
+        }
+    }
+}
+
+void mpi_hops_reset(mpi_endpoint *c)
+{
+    for (int k = 0; k < COMM_REGIONS; k++) {
+        c->hops[k].asked = c->hops[k].taken = c->hops[k].released = 0;
+    }
+    c->has_failed = false;
+    c->gathers = 0;
+}
+
+static int place_of(const mpi_group *g, int rank)
+{
+    return rank - g->p->list[g->process_of[rank]].first_rank;
+}
+
+static bool is_local(const mpi_group *g, int rank)
+{
+    return rank >= g->base.first && rank < g->base.first + g->base.n_local;
+}
+
+static bool lies_within(const comm_pieces *p, size_t bytes)
+{
+    bool all = true;
+
+    for (int i = 0; i < p->n; i++) {
+        const comm_piece *piece = &p->list[i];
+        size_t end = piece->rows > 0 ? piece->offset + (size_t)(piece->rows - 1) * piece->stride + piece->bytes : 0;
+        all = all && end <= bytes;
+    }
+    return all;
+}
+
+static lariat_status wrong_offer(const mpi_endpoint *c)
+{
+    return fail(LARIAT_FAILED, "rank %d: offers bytes that it does not have, please report this", c->base.rank);
+}
+
+/* --- the owner --- */
+
+void mpi_expose(comm *base, comm_region region, const void *at, size_t bytes)
+{
+    mpi_endpoint *c = (mpi_endpoint *)base;
+
+    c->region[region].base = at;
+    c->region[region].bytes = bytes;
+    comm_expose(c->local, region, at, bytes);
+}
+
+static void send_offer(mpi_endpoint *c, int to, const comm_pieces *p)
+{
+    mpi_group *g = c->group;
+    int tag = mpi_tag(g, (int)p->region, place_of(g, c->base.rank), place_of(g, to), p->step);
+    int sent = mpi_send_pieces(g, g->process_of[to], tag, c->region[p->region].base, p->list, p->n, &c->left);
+
+    atomic_fetch_add(&c->unsent, sent);
+}
+
+void mpi_offer(comm *base, int to, const comm_pieces *p)
+{
+    mpi_endpoint *c = (mpi_endpoint *)base;
+    mpi_group *g = c->group;
+
+    if (!lies_within(p, c->region[p->region].bytes)) {
+        c->has_failed = true;
+        comm_cancel(&g->base);
+        return;
+    }
+    if (to == COMM_ALL || is_local(g, to)) {
+        comm_offer(c->local, to, p);
+    }
+    if (g->p->base.count == 1 || (to != COMM_ALL && is_local(g, to)) || atomic_load(&g->cancelled)) {
+        return;
+    }
+    wire_lock(g->p);
+    for (int i = 1; i < base->n; i++) {
+        int reader = (base->rank + base->n - i) % base->n; /* the one before this rank asks first */
+        if (!is_local(g, reader) && (to == COMM_ALL || to == reader)) {
+            send_offer(c, reader, p);
+        }
+    }
+    wire_progress(g->p);
+    wire_unlock(g->p);
+}
+
+/* --- the reader --- */
+
+lariat_status mpi_ask(comm *base, const comm_hop *hop)
+{
+    mpi_endpoint *c = (mpi_endpoint *)base;
+    mpi_group *g = c->group;
+    const comm_pieces *p = &hop->offer;
+    mpi_hops *q = &c->hops[p->region];
+    mpi_hop *h = &q->open[q->asked % COMM_OPEN_HOPS];
+
+    if (c->has_failed) {
+        return wrong_offer(c);
+    }
+    if (q->asked - q->released == COMM_OPEN_HOPS) {
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this",
+                    base->rank, hop->owner);
+    }
+    if (atomic_load_explicit(&g->cancelled, memory_order_relaxed)) {
+        return mpi_stopped(c);
+    }
+    h->hop = hop;
+    h->travels = !is_local(g, hop->owner);
+    h->asked_at = clock_now();
+    atomic_store(&h->missing, 0);
+    if (h->travels && mpi_packed(p->list, p->n) > g->setup.hop_bytes[p->region]) {
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for %zu bytes, planned were %zu, please report this", base->rank,
+                    hop->owner, mpi_packed(p->list, p->n), g->setup.hop_bytes[p->region]);
+    }
+    if (h->travels) {
+        int tag = mpi_tag(g, (int)p->region, place_of(g, hop->owner), place_of(g, base->rank), p->step);
+        wire_lock(g->p);
+        int messages = mpi_receive_pieces(g, g->process_of[hop->owner], tag, h->staging, p->list, p->n, &h->note);
+        atomic_fetch_add(&h->missing, messages);
+        wire_progress(g->p);
+        wire_unlock(g->p);
+    } else {
+        TRY(comm_ask(mpi_local(c), hop));
+    }
+    q->asked++;
+    return LARIAT_OK;
+}
+
+static bool is_there(const void *arg)
+{
+    return atomic_load_explicit(&((const mpi_hop *)arg)->missing, memory_order_acquire) == 0;
+}
+
+static void count_hop(mpi_endpoint *c, const mpi_hop *h, const lariat_span *wait)
+{
+    int64_t bytes = (int64_t)mpi_packed(h->hop->offer.list, h->hop->offer.n);
+    comm_counters *own = &c->own;
+
+    own->hops++;
+    own->hop_s += h->there - h->asked_at;
+    own->hop_wait_s += h->there > wait->begin ? h->there - wait->begin : 0;
+    own->hop_bytes = bytes > own->hop_bytes ? bytes : own->hop_bytes;
+    if (c->base.trace) {
+        trace_take(c->base.trace, (lariat_span){.kind = LARIAT_SPAN_HOP, .begin = h->asked_at, .end = h->there,
+                                                .owner = h->hop->owner, .bytes = bytes});
+    }
+}
+
+lariat_status mpi_take(comm *base, comm_hop *hop)
+{
+    mpi_endpoint *c = (mpi_endpoint *)base;
+    const comm_pieces *p = &hop->offer;
+    mpi_hops *q = &c->hops[p->region];
+    mpi_hop *h = &q->open[q->taken % COMM_OPEN_HOPS];
+    lariat_span wait = {.owner = hop->owner};
+    size_t at = 0;
+
+    if (c->has_failed) {
+        return wrong_offer(c);
+    }
+    if (q->asked == q->taken || h->hop != hop) {
+        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", base->rank,
+                    hop->owner);
+    }
+    if (atomic_load_explicit(&c->group->cancelled, memory_order_relaxed)) {
+        return mpi_stopped(c);
+    }
+    if (!h->travels) {
+        TRY(comm_take(mpi_local(c), hop));
+        q->taken++;
+        return LARIAT_OK;
+    }
+    TRY(mpi_wait_for(c, is_there, h, &wait));
+    for (int i = 0; i < p->n; i++) {
+        hop->views[i] = (comm_view){h->staging + at, p->list[i].bytes};
+        at += mpi_packed(&p->list[i], 1);
+    }
+    count_hop(c, h, &wait);
+    q->taken++;
+    return LARIAT_OK;
+}
+
+void mpi_release(comm *base, const comm_hop *hop)
+{
+    mpi_endpoint *c = (mpi_endpoint *)base;
+    mpi_hops *q = &c->hops[hop->offer.region];
+
+    if (!q->open[q->released++ % COMM_OPEN_HOPS].travels) {
+        comm_release(c->local, hop);
+    }
+}
+
+static bool all_left(const void *arg)
+{
+    return atomic_load(&((const mpi_endpoint *)arg)->unsent) == 0;
+}
+
+lariat_status mpi_pass_end(comm *base)
+{
+    mpi_endpoint *c = (mpi_endpoint *)base;
+
+    if (c->has_failed) {
+        return wrong_offer(c);
+    }
+    if (all_left(c)) {
+        return LARIAT_OK;
+    }
+    return mpi_wait_for(c, all_left, c, &(lariat_span){.owner = -1});
+}

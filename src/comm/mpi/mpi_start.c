@@ -1,0 +1,260 @@
+/* Finding and loading an MPI module, starting MPI, learning who else there is; and the end.
+   Rests on base/beside.h and dlopen. See processes.h; read on in mpi_wire.c. */
+#include "comm/mpi/mpi_processes.h"
+
+#include "base/beside.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const processes_ops mpi_ops;
+
+/* What each process says of itself. */
+typedef struct introduction {
+    process_info info;
+    char machine[MPI_MACHINE_TEXT];
+} introduction;
+
+/* --- the module --- */
+
+/* Open MPI's launcher and srun --mpi=pmix start the one, MPICH's launcher and srun --mpi=pmi2 the other. */
+static const char *guess_library(void)
+{
+    if (getenv("OMPI_COMM_WORLD_SIZE")) {
+        return "openmpi";
+    }
+    return getenv("PMI_RANK") ? "mpich" : "openmpi";
+}
+
+static lariat_status open_library(const char *which, void **out)
+{
+    char path[PATH_MAX], file[64];
+
+    if (!which) {
+        which = guess_library();
+    }
+    if (strcmp(which, "openmpi") != 0 && strcmp(which, "mpich") != 0) {
+        snprintf(path, sizeof path, "%s", which);
+    } else {
+        snprintf(file, sizeof file, "liblariat_%s.so", which);
+        if (!file_beside(file, path, sizeof path)) {
+            return fail(LARIAT_UNSUPPORTED,
+                        "MPI: there is no module for %s (%s) beside this program: build where its headers are, or name another",
+                        *which == 'o' ? "Open MPI" : "MPICH", file);
+        }
+    }
+    /* Open MPI's plugins look for its symbols among all. */
+    *out = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+    return *out ? LARIAT_OK : fail(LARIAT_UNSUPPORTED, "MPI: the module cannot be opened: %s", dlerror());
+}
+
+static lariat_status open_module(const char *which, const mpi_module **out)
+{
+    mpi_module_entry entry = NULL;
+    void *handle = NULL;
+
+    TRY(open_library(which, &handle));
+    void *symbol = dlsym(handle, MPI_MODULE_ENTRY);
+    memcpy(&entry, &symbol, sizeof entry);
+    *out = entry ? entry(MPI_MODULE_ABI) : NULL;
+    return *out && (*out)->abi == MPI_MODULE_ABI
+               ? LARIAT_OK
+               : fail(LARIAT_UNSUPPORTED, "MPI: the module is of another build than this program: install both together");
+}
+
+/* A launcher of another MPI starts processes that do not know one another. */
+static lariat_status check_count(const mpi_world *w)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *text = getenv(names[i]);
+        long n = text ? strtol(text, NULL, 10) : 0;
+        if (n > 1 && w->count == 1) {
+            return fail(LARIAT_BAD_ARGUMENT,
+                        "MPI: the launcher started %ld processes (%s), but %s sees one: name the launcher's MPI with --mpi", n,
+                        names[i], w->library);
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* --- starting --- */
+
+static lariat_status start_library(mpi_processes *p, const char *which)
+{
+    char text[256] = "";
+    const char *what = "";
+
+    TRY(open_module(which, &p->mpi));
+    int error = p->mpi->start(&p->wire, &p->world, &what);
+    if (error) {
+        if (error > 0) {
+            p->mpi->explain(error, text, sizeof text);
+        }
+        return fail(LARIAT_FAILED, "MPI: %s%s%s", what, error > 0 ? ": " : " is not to be had", text);
+    }
+    p->base.number = p->world.number;
+    p->base.count = p->world.count;
+    p->base.library = p->world.library;
+    return check_count(&p->world);
+}
+
+static void introduce(introduction *out, int32_t local_ranks)
+{
+    *out = (introduction){.info = {.pid = (int32_t)getpid(), .n_ranks = local_ranks}};
+    (void)gethostname(out->info.host, sizeof out->info.host - 1);
+    out->info.host[strcspn(out->info.host, ".")] = 0;
+    beats_machine(out->machine);
+}
+
+/* Process 0 collects what all say of themselves, and tells all. */
+static lariat_status gather_introductions(mpi_processes *p, const introduction *mine, introduction all[], process_bytes given[])
+{
+    size_t count = (size_t)p->base.count;
+    process_bytes told;
+
+    TRY(control_collect(&p->base, (process_bytes){mine, sizeof *mine}, given));
+    if (p->base.number != 0) {
+        TRY(control_hear(&p->base, &told));
+        if (told.n != count * sizeof *all) {
+            return fail(LARIAT_FAILED, "MPI: process 0 is of another build of Lariat: install the same on all hosts");
+        }
+        memcpy(all, told.at, told.n);
+        return LARIAT_OK;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (given[i].n != sizeof *all) {
+            return fail(LARIAT_FAILED, "MPI: process %zu is of another build of Lariat: install the same on all hosts", i);
+        }
+        memcpy(&all[i], given[i].at, sizeof all[i]);
+    }
+    return control_tell(&p->base, all, count * sizeof *all);
+}
+
+/* The list, and who is to be watched. */
+static lariat_status take_introductions(mpi_processes *p, introduction all[])
+{
+    size_t count = (size_t)p->base.count;
+    process_info *list = calloc(count, sizeof *list);
+    char (*machines)[MPI_MACHINE_TEXT] = calloc(count, sizeof *machines);
+    lariat_status status = list && machines ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "processes: no memory" FREE_MEMORY);
+    int64_t first = 0;
+
+    for (size_t i = 0; status == LARIAT_OK && i < count; i++) {
+        list[i] = all[i].info;
+        list[i].host[sizeof list[i].host - 1] = 0;
+        list[i].first_rank = (int32_t)first;
+        first += list[i].n_ranks;
+        memcpy(machines[i], all[i].machine, sizeof machines[i]);
+        if (list[i].n_ranks < 1 || first > INT32_MAX) {
+            status = fail(LARIAT_BAD_ARGUMENT, "processes: %d ranks in process %zu", list[i].n_ranks, i);
+        }
+    }
+    if (status == LARIAT_OK) {
+        wire_lock(p);
+        p->list = list;
+        p->base.list = list;
+        wire_unlock(p);
+        status = beats_watch(p, (const char(*)[MPI_MACHINE_TEXT])machines);
+        list = NULL;
+    }
+    free(list);
+    free(machines);
+    return status;
+}
+
+static lariat_status meet(mpi_processes *p, int32_t local_ranks)
+{
+    size_t count = (size_t)p->base.count;
+    introduction mine, *all = calloc(count, sizeof *all);
+    process_bytes *given = calloc(count, sizeof *given);
+    lariat_status status = all && given ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "processes: no memory" FREE_MEMORY);
+
+    introduce(&mine, local_ranks);
+    NEXT(status, gather_introductions(p, &mine, all, given));
+    NEXT(status, take_introductions(p, all));
+    free(all);
+    free(given);
+    return status;
+}
+
+/* After a failure the memory stays: messages under way may still be put there. */
+static void end(processes *base, bool failed)
+{
+    mpi_processes *p = (mpi_processes *)base;
+    uint64_t *zeros = calloc((size_t)base->count, sizeof *zeros);
+
+    failed = failed || !zeros || atomic_load(&p->failed) || control_flush(p) != LARIAT_OK;
+    if (!failed) {
+        atomic_store(&p->ends, true);
+        failed = control_exchange(p, zeros, zeros) != LARIAT_OK;
+    } else if (!atomic_load(&p->failed)) {
+        beats_leave(p);
+    }
+    free(zeros);
+    beats_stop(p);
+    if (failed) {
+        return;
+    }
+    (void)p->mpi->stop(p->wire);
+    control_close(p);
+    pthread_mutex_destroy(&p->lock);
+    free(p->list);
+    free(p);
+}
+
+lariat_status processes_start(const char *which, int32_t local_ranks, double timeout_s, processes **out)
+{
+    if (local_ranks < 1) {
+        return fail(LARIAT_BAD_ARGUMENT, "processes: %d ranks here, a process has one or more", local_ranks);
+    }
+    mpi_processes *p = calloc(1, sizeof *p);
+    TRY_MEMORY(p, "processes: no memory" FREE_MEMORY);
+    p->base.ops = &mpi_ops;
+    p->timeout_s = timeout_s;
+    p->beats.wake = -1;
+    p->generation = 1;
+    atomic_store(&p->phase, "starting");
+    pthread_mutex_init(&p->lock, NULL);
+    lariat_status status = start_library(p, which);
+    if (status != LARIAT_OK) {
+        free(p);
+        return status;
+    }
+    NEXT(status, beats_start(p));
+    NEXT(status, control_open(p));
+    NEXT(status, meet(p, local_ranks));
+    if (status != LARIAT_OK) {
+        if (!atomic_load(&p->failed) && p->beats.started) {
+            beats_announce(&p->base, -1, lariat_error());
+        }
+        beats_stop(p);
+        return status;
+    }
+    *out = &p->base;
+    return LARIAT_OK;
+}
+
+static void set_phase(processes *base, const char *text)
+{
+    atomic_store(&((mpi_processes *)base)->phase, text);
+}
+
+static const processes_ops mpi_ops = {
+    .end = end,
+    .tell = control_tell,
+    .hear = control_hear,
+    .collect = control_collect,
+    .phase = set_phase,
+    .announce = beats_announce,
+    .check = beats_check,
+    .watch = beats_set_watcher,
+    .transport = transport_open,
+    .transport_memory = transport_memory,
+    .speed = transport_speed,
+};

@@ -1,0 +1,114 @@
+/* The lock around MPI, progress, and waiting.
+   Rests on mpi_module.h. See mpi_processes.h. */
+#include "comm/mpi/mpi_processes.h"
+
+#include "base/clock.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <time.h>
+
+/* A wait looks LOOKS times at once, 0.1 to 0.2 us each, so that the message that decode waits for is found at once. Then it yields
+   between two looks, for the thread that it waits for may need this core, and after YIELDS_S it sleeps. */
+enum { LOOKS = 300 };
+static const double YIELDS_S = 1e-3, FIRST_SLEEP_S = 2e-5;
+
+void wire_lock(mpi_processes *p)
+{
+    atomic_fetch_add(&p->wanted, 1);
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_sub(&p->wanted, 1);
+}
+
+bool wire_try_lock(mpi_processes *p)
+{
+    return atomic_load_explicit(&p->wanted, memory_order_relaxed) == 0 && pthread_mutex_trylock(&p->lock) == 0;
+}
+
+void wire_unlock(mpi_processes *p)
+{
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void wire_error(mpi_processes *p, int error, const char *what)
+{
+    char text[256] = "", line[MPI_NEWS_TEXT];
+
+    p->mpi->explain(error, text, sizeof text);
+    snprintf(line, sizeof line, "%s: %s: %s", p->world.library, what, text);
+    beats_fail(p, p->base.number, -1, line, true);
+}
+
+void wire_send(mpi_processes *p, const mpi_message *m)
+{
+    int error = p->mpi->send(p->wire, m);
+
+    if (error) {
+        wire_error(p, error, "a message cannot be sent");
+    }
+}
+
+void wire_receive(mpi_processes *p, const mpi_message *m)
+{
+    int error = p->mpi->receive(p->wire, m);
+
+    if (error) {
+        wire_error(p, error, "a message cannot be received");
+    }
+}
+
+/* A message that failed means a peer that is out of reach. */
+static void take_done(void *arg, const mpi_done *d)
+{
+    mpi_processes *p = arg;
+    mpi_note *n = d->note;
+
+    if (d->error && d->peer >= 0 && !atomic_load(&p->ends)) {
+        beats_fail(p, d->peer, -1, "its connection has broken", true);
+    } else if (d->error && !atomic_load(&p->ends)) {
+        wire_error(p, d->error, "a message was lost");
+    } else {
+        n->done(n, d);
+    }
+}
+
+void wire_progress(mpi_processes *p)
+{
+    int error = p->mpi->test(p->wire, take_done, p);
+
+    if (error) {
+        wire_error(p, error, "messages make no progress");
+    }
+}
+
+void wire_look(mpi_processes *p, int look, double begin, double sleep_s)
+{
+    if (wire_try_lock(p)) {
+        wire_progress(p);
+        wire_unlock(p);
+    }
+    if (look < LOOKS) {
+        return;
+    }
+    double waited = clock_now() - begin;
+    if (waited < YIELDS_S) {
+        sched_yield();
+        return;
+    }
+    double pause = waited / 16 < FIRST_SLEEP_S ? FIRST_SLEEP_S : waited / 16;
+    pause = pause > sleep_s ? sleep_s : pause;
+    nanosleep(&(struct timespec){.tv_nsec = (long)(pause * 1e9)}, NULL);
+}
+
+bool wire_wait(mpi_processes *p, bool (*holds)(const void *arg), const void *arg, double sleep_s)
+{
+    double begin = clock_now();
+
+    for (int look = 0; !holds(arg); look += look < LOOKS) {
+        if (atomic_load(&p->failed)) {
+            return false;
+        }
+        wire_look(p, look, begin, sleep_s);
+    }
+    return true;
+}
