@@ -71,8 +71,8 @@ fi
 
 build release -DCMAKE_C_COMPILER=gcc -DLARIAT_MPI=ON "${cuda[@]}"
 # clang, the compatible sanitizers, and the fuzz targets. No module for GPUs or MPI: no test here could call it.
-build sanitize -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=address,undefined -DLARIAT_FUZZ=ON -DLARIAT_CUDA=OFF -DLARIAT_MPI=OFF \
-    -DLARIAT_TEST_PREFIX=sanitize/
+build sanitize -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=address,undefined -DLARIAT_FUZZ=ON -DLARIAT_CUDA=OFF \
+    -DLARIAT_MPI=OFF -DLARIAT_TEST_PREFIX=sanitize/
 # Rooms with several threads.
 build thread -DCMAKE_C_COMPILER=clang -DLARIAT_SANITIZE=thread -DLARIAT_CUDA=OFF -DLARIAT_MPI=OFF -DLARIAT_TEST_PREFIX=thread/ \
     -DLARIAT_TEST_ROOMS="base;comm;ring;engine"

@@ -5,6 +5,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The path of a file of that name beside the program or library of this code, or in its lib folder, perhaps one level up (Debian's
-   lib/MACHINE). False: there is none. */
+/* The path of a file of that name beside the program or library of this code, or in its lib folder, perhaps one level up
+   (Debian's lib/MACHINE). False: there is none. */
 bool file_beside(const char *name, char path[], size_t size);

@@ -48,8 +48,8 @@ lariat_status comm_threads_open(const comm_setup *s, comm_group **out);
 size_t comm_threads_memory(const comm_setup *s); /* bytes that the group takes, SIZE_MAX on overflow */
 comm_speed comm_threads_speed(void);
 
-/* What a transport between processes is built on: the local ranks alone. An all-gather completes their columns, and waits for them
-   only; hops are those between them. */
+/* What a transport between processes is built on: the local ranks alone. An all-gather completes their columns, and waits for
+   them only; hops are those between them. */
 lariat_status comm_local_open(const comm_setup *s, comm_group **out);
 
 void comm_group_close(comm_group *g); /* NULL is allowed; the ranks' devices have finished, and may be closed */

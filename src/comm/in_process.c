@@ -1,5 +1,5 @@
-/* Ranks that are threads of one process: rows are completed where all write them, pieces are read where they lie. All ranks of a
-   ring, or those of them that are in this process, for a transport between processes.
+/* Ranks that are threads of one process: rows are completed where all write them, pieces are read where they lie. All ranks
+   of a ring, or those of them that are in this process, for a transport between processes.
    Rests on base/threads.h. See comm.h for the interface, ring/attention.c for the schedule that uses it.
 
    An all-gather is a barrier: each rank counts its own gathers in a cache line of its own, and waits until all others have

@@ -1,5 +1,5 @@
-/* The processes of a run that a launcher has started (mpirun, srun), numbered from 0: what process 0 tells the others, what all give
-   process 0, who has failed, and the transport of a ring whose ranks are theirs.
+/* The processes of a run that a launcher has started (mpirun, srun), numbered from 0: what process 0 tells the others, what
+   all give process 0, who has failed, and the transport of a ring whose ranks are theirs.
    Rests on comm.h; no header of MPI. comm/mpi is the implementation over MPI.
 
        process 0            process 1            process 2
@@ -9,10 +9,10 @@
           |==== transport: all-gathers and hops ========|
 
    Failure is a state: once a process has died, failed (processes_fail) or missed its beats for `timeout_s`, all calls return
-   LARIAT_FAILED with one line, "rank R (HOST): has died while PHASE", "...: stopped answering while PHASE" or "...: its reason",
-   in all processes alike; R is the process's first rank where no rank is to blame. In the transport all waits and calls return
-   LARIAT_CANCELLED then, as after any failure of another rank (comm.h), and processes_check has the line; comm_reset and
-   comm_group_close wait for nobody then. So nothing waits for a process that is gone.
+   LARIAT_FAILED with one line, "rank R (HOST): has died while PHASE", "...: stopped answering while PHASE" or "...: its
+   reason", in all processes alike; R is the process's first rank where no rank is to blame. In the transport all waits and
+   calls return LARIAT_CANCELLED then, as after any failure of another rank (comm.h), and processes_check has the line;
+   comm_reset and comm_group_close wait for nobody then. So nothing waits for a process that is gone.
 
    One thread at a time calls tell, hear, collect and transport; all other calls are safe from any thread. */
 #pragma once
@@ -31,10 +31,10 @@ typedef struct process_bytes {
     size_t n;
 } process_bytes;
 
-/* Loads the module for this MPI, starts MPI, and learns who else there is. `which`: "openmpi", "mpich", the path of a module, or
-   NULL: by the launcher. local_ranks: of this process, 1 or more. timeout_s: silence of a process that ends the run; beats are
-   counted, never computation. Collective: all processes call it.
-   LARIAT_UNSUPPORTED: no such module, or one of another build. */
+/* Loads the module for this MPI, starts MPI, and learns who else there is. `which`: "openmpi", "mpich", the path of a module,
+   or NULL: by the launcher. local_ranks: of this process, 1 or more. timeout_s: silence of a process that ends the run; beats
+   are counted, never computation. Collective: all processes call it. LARIAT_UNSUPPORTED: no such module, or one of another
+   build. */
 lariat_status processes_start(const char *which, int32_t local_ranks, double timeout_s, processes **out);
 /* Ends MPI: collective after success; `failed`, or after a failure, it waits for nobody. All transports are closed. NULL is
    allowed. The memory that messages under way may still reach stays after a failure: the program ends. */
@@ -57,16 +57,17 @@ lariat_status processes_collect(processes *p, process_bytes mine, process_bytes 
 
 /* What this process is doing from now on, for the others to say if it stops answering: "loading the model". Text that stays. */
 void processes_phase(processes *p, const char *text);
-/* Tells all others that this process fails and why (one line, without rank and host), so that they end too. rank -1: the process.
-   Takes a second at most. Only the first failure of a run counts. */
+/* Tells all others that this process fails and why (one line, without rank and host), so that they end too. rank -1: the
+   process. Takes a second at most. Only the first failure of a run counts. */
 void processes_fail(processes *p, int32_t rank, const char *reason);
 
 /* LARIAT_OK, or the failure that is known. wait_s > 0: waits up to that long for a beat from the process whose beats this one
-   receives, and for the others' news; one that is silent all the time has failed. For a program that its launcher ends (SIGTERM):
-   0.6 s are three beats. */
+   receives, and for the others' news; one that is silent all the time has failed. For a program that its launcher ends
+   (SIGTERM): 0.6 s are three beats. */
 lariat_status processes_check(processes *p, double wait_s);
 /* From now on fn(arg, reason) is called once, as soon as a failure of another process is known, in a thread of the
-   implementation's: for a program that is inside a long computation, or waits for its user. At once where one is known already. */
+   implementation's: for a program that is inside a long computation, or waits for its user. At once where one is known
+   already. */
 void processes_watch(processes *p, void (*fn)(void *arg, const char *reason), void *arg);
 
 /* The transport of a ring over all ranks of all processes, on CPUs: s->n_ranks, first and n_local are those of the processes.
@@ -74,7 +75,8 @@ void processes_watch(processes *p, void (*fn)(void *arg, const char *reason), vo
    processes. One at a time. */
 lariat_status processes_transport(processes *p, const comm_setup *s, comm_group **out);
 size_t processes_transport_memory(processes *p, const comm_setup *s); /* of this process, SIZE_MAX on overflow */
-comm_speed processes_speed(const processes *p); /* a constant: of shared memory, or of a network where there are several hosts */
+/* A constant: of shared memory, or of a network where there are several hosts. */
+comm_speed processes_speed(const processes *p);
 
 /* --- for implementations --- */
 

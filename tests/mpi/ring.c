@@ -1,9 +1,10 @@
-/* One process of a ring under mpirun: what comes from other processes is what they sent, also after cancelled passes; and when a
-   process dies, all others say which one. Contents are a formula of rank, step and place, sizes and delays are drawn from seeds
-   that all processes have.
+/* One process of a ring under mpirun: what comes from other processes is what they sent, also after cancelled passes; and when
+   a process dies, all others say which one. Contents are a formula of rank, step and place, sizes and delays are drawn from
+   seeds that all processes have.
    Rests on comm/processes.h.
      mpi_ring MODULE right        control messages, all-gathers, hops, cancelled passes; uneven ranks a process
-     mpi_ring MODULE CASE WHO     process WHO fails (killed, killed-waiting, stopped, stopped-asked, failing): all others say so */
+     mpi_ring MODULE CASE WHO     process WHO fails (killed, killed-waiting, stopped, stopped-asked, failing), which all others
+                                  say */
 #include "comm/processes.h"
 
 #include "base/clock.h"
@@ -133,7 +134,8 @@ static void gather_rounds(worker *w, uint64_t *own)
                 r++;
             }
             if (rows[t * g.stride + at] != byte_of(r + (int)t, round + w->pass, at)) {
-                bad("rank %d: pass %u: byte %zu of row %zu of all-gather %u is not rank %d's", w->rank, w->pass, at, t, round, r);
+                bad("rank %d: pass %u: byte %zu of row %zu of all-gather %u is not rank %d's", w->rank, w->pass, at, t, round,
+                    r);
             }
         }
     }
@@ -509,7 +511,8 @@ int main(int argc, char *argv[])
         fprintf(stderr, "usage, under mpirun, with TEST_RANKS: %s MODULE CASE [WHO]\n", argv[0]);
         return 2;
     }
-    must(processes_start(argv[1], ranks[strtoul(own, NULL, 10)] - '0', strcmp(argv[2], "stopped") == 0 ? 2 : 60, &all), "start");
+    double timeout_s = strcmp(argv[2], "stopped") == 0 ? 2 : 60;
+    must(processes_start(argv[1], ranks[strtoul(own, NULL, 10)] - '0', timeout_s, &all), "start");
     if (strcmp(argv[2], "right") == 0) {
         be_right();
     } else {

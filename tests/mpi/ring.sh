@@ -4,7 +4,7 @@
 #   ring.sh openmpi|mpich MODULE PROGRAM CASE RANKS WHO...     process WHO fails; all others must name it. One run for each
 set -euo pipefail
 
-# One process. A launcher ends all processes when it sees one fail: it sees so only when all have had time to say what they know.
+# One process. A launcher that sees one fail ends all: it sees so only when all have had time to say what they know.
 if [ "$1" = --one ]; then
     own=${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-}}
     shift
@@ -34,7 +34,8 @@ TEST_RANKS=$1
 shift
 for who; do
     status=0
-    "$mpirun" "${options[@]}" -n ${#TEST_RANKS} "$0" --one "$program" "$module" "$what" "$who" </dev/null >"$output" 2>&1 || status=$?
+    "$mpirun" "${options[@]}" -n ${#TEST_RANKS} "$0" --one "$program" "$module" "$what" "$who" </dev/null >"$output" 2>&1 ||
+        status=$?
     said=$(grep -c '^process [0-9]* has said: ' "$output" || true)
     if [ $status = 0 ] || [ "$said" != $((${#TEST_RANKS} - 1)) ]; then
         echo "process $who of $TEST_RANKS, $what: status $status, $said of the others named it" >&2

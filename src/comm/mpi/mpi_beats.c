@@ -1,11 +1,11 @@
 /* Beats, and the state of failure.
    Rests on mpi_wire.c, and on pidfds. See processes.h.
 
-   Each process sends a beat to the process after it, every BEAT_S, and looks for those of the process before it: one message each,
-   however many there are. Silence is counted in beats that this process has sent meanwhile, so that a process that was stopped
-   itself blames nobody. A process of the same machine that has ended is seen at once, by its pidfd. Whoever finds a failure tells
-   all others; nobody passes on what it was told. Only the process after a dead one knows what it was doing: the others give it
-   a moment to say so. */
+   Each process sends a beat to the process after it, every BEAT_S, and looks for those of the process before it: one message
+   each, however many there are. Silence is counted in beats that this process has sent meanwhile, so that a process that was
+   stopped itself blames nobody. A process of the same machine that has ended is seen at once, by its pidfd. Whoever finds a
+   failure tells all others; nobody passes on what it was told. Only the process after a dead one knows what it was doing: the
+   others give it a moment to say so. */
 #include "comm/mpi/mpi_processes.h"
 
 #include "base/clock.h"
@@ -22,12 +22,13 @@
 
 enum { TAG_BEAT, TAG_NEWS };
 
-/* Calls that bring a message which lies ready: Open MPI looks at some of its queues in one call of several only. Nobody else may
-   make calls, where a process waits for its user. */
+/* Calls that bring a message which lies ready: Open MPI looks at some of its queues in one call of several only. Nobody else
+   may make calls, where a process waits for its user. */
 enum { PROGRESS = 20 };
 
-/* Between beats. What a process that is gone has told before is taken within NEWS_S; whoever heard its beats says within NAMED_S
-   what it was doing. One that leaves may be one of many that end; the run ends LEAVES_S later. Nobody tells longer than TELL_S. */
+/* Between beats. What a process that is gone has told before is taken within NEWS_S; whoever heard its beats says within
+   NAMED_S what it was doing. One that leaves may be one of many that end; the run ends LEAVES_S later. Nobody tells longer
+   than TELL_S. */
 static const double BEAT_S = 0.2, NEWS_S = 0.05, NAMED_S = 0.3, LEAVES_S = 1, TELL_S = 1;
 
 /* News to all others, freed when they have left. */
@@ -173,8 +174,9 @@ static void news_came(mpi_note *note, const mpi_done *d)
 static void post_beat(mpi_processes *p)
 {
     const comm_piece piece = wire_block(sizeof p->beats.in);
+    int from = mpi_before(p, p->base.number);
 
-    wire_receive(p, &(mpi_message){MPI_LANE_NEWS, mpi_before(p, p->base.number), TAG_BEAT, &p->beats.in, &piece, 1, &p->beats.heard});
+    wire_receive(p, &(mpi_message){MPI_LANE_NEWS, from, TAG_BEAT, &p->beats.in, &piece, 1, &p->beats.heard});
 }
 
 static void beat_came(mpi_note *note, const mpi_done *d)

@@ -1,8 +1,8 @@
 /* Messages of any length: what process 0 tells the others, what each gives process 0, and numbers that all exchange.
    Rests on mpi_wire.c. See processes.h.
 
-   A message begins with its length. What does not fit the first FIRST bytes follows as messages of another tag, so that a receive
-   for the first part can be posted before the length is known: one tell of a decoded token is one message. */
+   A message begins with its length. What does not fit the first FIRST bytes follows as messages of another tag, so that a
+   receive for the first part can be posted before the length is known: one tell of a decoded token is one message. */
 #include "comm/mpi/mpi_processes.h"
 
 #include "base/clock.h"

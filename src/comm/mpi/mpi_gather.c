@@ -1,11 +1,12 @@
-/* All-gathers over processes: each process sends the columns of all its ranks to each other process, once all have written them.
+/* All-gathers over processes: each process sends the columns of all its ranks to each other process, once all have written
+   them.
    Rests on mpi_transport.c. See mpi_transport.h; in_process.c has the rows.
 
    The columns of one row arrive where they belong; those of several rows arrive packed, and are copied there when all are here.
 
-   The first rank of this process to enter posts the receives, the last one sends. Into rows k the others' columns may come as soon
-   as one rank has entered k: all have entered k - 1 then, so none reads rows k - 2 any more, which lay there. This process's
-   columns of k are written again once k + 1 has landed, so it waits for the sends of k. */
+   The first rank of this process to enter posts the receives, the last one sends. Into rows k the others' columns may come as
+   soon as one rank has entered k: all have entered k - 1 then, so none reads rows k - 2 any more, which lay there. This
+   process's columns of k are written again once k + 1 has landed, so it waits for the sends of k. */
 #include "comm/mpi/mpi_transport.h"
 
 #include <string.h>

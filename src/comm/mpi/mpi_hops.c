@@ -1,5 +1,5 @@
-/* Hops between ranks of different processes: an offer is sent at once to each rank that it names, and received into staging memory
-   when that rank asks. Within a process they are those of in_process.c.
+/* Hops between ranks of different processes: an offer is sent at once to each rank that it names, and received into
+   staging memory when that rank asks. Within a process they are those of in_process.c.
    Rests on mpi_transport.c. See mpi_transport.h. */
 #include "comm/mpi/mpi_transport.h"
 

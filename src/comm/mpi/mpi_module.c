@@ -25,23 +25,29 @@ struct mpi_wire {
 
 /* --- start and stop --- */
 
+/* The block with room for so many elements, or as it was: then not all are there. */
+static void *larger(void *block, int room, size_t size, bool *all)
+{
+    void *grown = realloc(block, (size_t)room * size);
+
+    if (!grown) {
+        *all = false;
+        return block;
+    }
+    return grown;
+}
+
 static bool grow(mpi_wire *w, int room)
 {
-    MPI_Request *requests = realloc(w->requests, (size_t)room * sizeof *requests);
-    w->requests = requests ? requests : w->requests;
-    open_message *open = realloc(w->open, (size_t)room * sizeof *open);
-    w->open = open ? open : w->open;
-    int *which = realloc(w->which, (size_t)room * sizeof *which);
-    w->which = which ? which : w->which;
-    MPI_Status *statuses = realloc(w->statuses, (size_t)room * sizeof *statuses);
-    w->statuses = statuses ? statuses : w->statuses;
-    mpi_done *done = realloc(w->done, (size_t)room * sizeof *done);
-    w->done = done ? done : w->done;
-    if (!requests || !open || !which || !statuses || !done) {
-        return false;
-    }
-    w->room = room;
-    return true;
+    bool all = true;
+
+    w->requests = larger(w->requests, room, sizeof *w->requests, &all);
+    w->open = larger(w->open, room, sizeof *w->open, &all);
+    w->which = larger(w->which, room, sizeof *w->which, &all);
+    w->statuses = larger(w->statuses, room, sizeof *w->statuses, &all);
+    w->done = larger(w->done, room, sizeof *w->done, &all);
+    w->room = all ? room : w->room;
+    return all;
 }
 
 static void free_wire(mpi_wire *w)

@@ -1,8 +1,10 @@
-/* The MPI module as the program sees it: non-blocking messages on three lanes, and nothing else of MPI. One module for each MPI,
-   liblariat_openmpi.so and liblariat_mpich.so: the same source with the headers of one and of the other.
-   Rests on comm.h for pieces; no header of MPI. mpi_start.c opens it, mpi_module.c is its other side, mpi_wire.c makes its calls.
+/* The MPI module as the program sees it: non-blocking messages on three lanes, and nothing else of MPI. One module for each
+   MPI, liblariat_openmpi.so and liblariat_mpich.so: the same source with the headers of one and of the other.
+   Rests on comm.h for pieces; no header of MPI. mpi_start.c opens it, mpi_module.c is its other side, mpi_wire.c makes its
+   calls.
 
-   One thread at a time makes calls, and no call blocks but start and stop. A call returns 0, or an error of MPI's for explain. */
+   One thread at a time makes calls, and no call blocks but start and stop. A call returns 0, or an error of MPI's for
+   explain. */
 #pragma once
 
 #include "comm/comm.h"

@@ -7,8 +7,8 @@
    - mpi_beats.c: beats, and the state of failure;
    - mpi_transport.c, mpi_gather.c, mpi_hops.c: the transport.
 
-   Any thread that waits makes progress for all: what a message does when it has left or arrived stands in its note, and is done by
-   whoever finds it so, inside the lock. Nobody waits inside the lock. */
+   Any thread that waits makes progress for all: what a message does when it has left or arrived stands in its note, and is
+   done by whoever finds it so, inside the lock. Nobody waits inside the lock. */
 #pragma once
 
 #include "comm/mpi/mpi_module.h"
@@ -106,8 +106,8 @@ void wire_send(mpi_processes *p, const mpi_message *m);
 void wire_receive(mpi_processes *p, const mpi_message *m);
 void wire_progress(mpi_processes *p);
 
-/* Outside the lock: waits until holds(arg), which reads atomics, making progress, and looks at the failure meanwhile. After a while
-   it sleeps between two looks, up to `sleep_s`. False: a failure came first. */
+/* Outside the lock: waits until holds(arg), which reads atomics, making progress, and looks at the failure meanwhile. After a
+   while it sleeps between two looks, up to `sleep_s`. False: a failure came first. */
 bool wire_wait(mpi_processes *p, bool (*holds)(const void *arg), const void *arg, double sleep_s);
 
 /* One look of a wait that began at `begin`, the `look`th. */

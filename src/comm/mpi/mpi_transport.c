@@ -1,9 +1,9 @@
 /* Opening and closing the transport between processes, cutting pieces into messages, cancelling and draining.
    Rests on in_process.c, mpi_wire.c and mpi_control.c. See mpi_transport.h; read on in mpi_gather.c and mpi_hops.c.
 
-   A cancelled pass leaves messages behind. Resetting takes them away: receives that no message has met are cancelled, all processes
-   exchange how many messages they have sent each other in this generation, and what has not arrived is received and thrown away.
-   So no message of an older pass is left when the next one begins. */
+   A cancelled pass leaves messages behind. Resetting takes them away: receives that no message has met are cancelled, all
+   processes exchange how many messages they have sent each other in this generation, and what has not arrived is received and
+   thrown away. So no message of an older pass is left when the next one begins. */
 #include "comm/mpi/mpi_transport.h"
 
 #include "base/clock.h"
@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of so many bytes are messages by themselves: MPI takes them from memory as they lie, where it can without a copy between. */
+/* Rows of so many bytes are messages by themselves: MPI takes them from memory as they lie, where it can without a copy
+   between. */
 enum { APART = 32 << 10 };
 
 /* Tags tell so many steps apart; more are not under way. */

@@ -1,5 +1,6 @@
 /* The transport between processes: what its files share.
-   Rests on mpi_processes.h and comm.h. mpi_transport.c opens and resets it, mpi_gather.c has the all-gathers, mpi_hops.c the hops.
+   Rests on mpi_processes.h and comm.h. mpi_transport.c opens and resets it, mpi_gather.c has the all-gathers, mpi_hops.c the
+   hops.
 
    Ranks of one process are those of in_process.c: one set of rows in common, pieces read where they lie. Only what goes between
    processes is a message:

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <time.h>
 
-/* A wait looks LOOKS times at once, 0.1 to 0.2 us each, so that the message that decode waits for is found at once. Then it yields
-   between two looks, for the thread that it waits for may need this core, and after YIELDS_S it sleeps. */
+/* A wait looks LOOKS times at once, 0.1 to 0.2 us each, so that the message that decode waits for is found at once. Then it
+   yields between two looks, for the thread that it waits for may need this core, and after YIELDS_S it sleeps. */
 enum { LOOKS = 300 };
 static const double YIELDS_S = 1e-3, FIRST_SLEEP_S = 2e-5;
 
