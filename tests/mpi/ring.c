@@ -258,10 +258,20 @@ static void *pass_main(void *arg)
     return NULL;
 }
 
-static void run_pass(worker workers[], int n)
+/* All have begun a pass: from its number on, passes are newer. */
+static void *begin_main(void *arg)
+{
+    worker *w = arg;
+
+    comm_begin(w->c, w->pass, false);
+    w->status = comm_all_gather(w->c, &(comm_gather){0});
+    return NULL;
+}
+
+static void run_all(worker workers[], int n, void *(*what)(void *arg))
 {
     for (int i = 0; i < n; i++) {
-        pthread_create(&workers[i].thread, NULL, pass_main, &workers[i]);
+        pthread_create(&workers[i].thread, NULL, what, &workers[i]);
     }
     for (int i = 0; i < n; i++) {
         pthread_join(workers[i].thread, NULL);
@@ -299,7 +309,7 @@ static void expect_pass(worker workers[], int n, uint32_t pass)
         workers[i].pass = pass;
         workers[i].cancel_at = -1;
     }
-    run_pass(workers, n);
+    run_all(workers, n, pass_main);
     for (int i = 0; i < n; i++) {
         must(workers[i].status, "a pass");
     }
@@ -358,7 +368,7 @@ static void cancelled_passes_leave_nothing_behind(comm_group *g, worker workers[
             workers[k].pass = *pass;
             workers[k].cancel_at = workers[k].rank == who ? (int)(draw(&s) % (STEPS + ROUNDS)) : -1;
         }
-        run_pass(workers, n);
+        run_all(workers, n, pass_main);
         for (int k = 0; k < n; k++) {
             if (workers[k].status != LARIAT_CANCELLED && (workers[k].status != LARIAT_OK || workers[k].rank == who)) {
                 bad("rank %d: a cancelled pass: %s", workers[k].rank, lariat_error());
@@ -380,6 +390,10 @@ static void be_right(void)
 
     control_messages_come_whole_and_in_order();
     g = open_ring(workers, false);
+    for (int i = 0; i < n; i++) {
+        workers[i].pass = pass;
+    }
+    run_all(workers, n, begin_main);
     for (int i = 0; i < PASSES; i++) {
         expect_pass(workers, n, ++pass);
     }
@@ -429,7 +443,7 @@ static void turn_until_the_end(int who, const char *what)
             nanosleep(&(struct timespec){.tv_nsec = 400000000}, NULL); /* so that beats say the phase */
             raise(strcmp(what, "killed") == 0 ? SIGKILL : SIGSTOP);
         }
-        run_pass(workers, n);
+        run_all(workers, n, pass_main);
         if (workers[0].status == LARIAT_OK) {
             continue;
         }
