@@ -12,8 +12,8 @@
                                                                           is again where it was before
 
    lariat_step and lariat_generate are loops over passes: the first reads any number of tokens, the second goes on from
-   there, token after token. That the ring spans threads or GPUs (later: processes, hosts) is a property of the engine: this
-   interface does not change with it.
+   there, token after token. That the ring spans threads, GPUs or processes is a property of the engine: this interface does not
+   change with it. Processes that a launcher has started: see launch.h.
 
    Calls on one engine and its sessions come from one thread at a time (lariat_session_cancel excepted). Functions that can
    fail return lariat_status and leave the reason in lariat_error(); what they would have opened is NULL then. On GPUs the
@@ -36,6 +36,7 @@ extern "C" {
 
 typedef struct lariat_engine lariat_engine;
 typedef struct lariat_session lariat_session;
+typedef struct lariat_processes lariat_processes; /* see launch.h */
 
 /* --- options and the plan --- */
 
@@ -75,9 +76,11 @@ typedef struct lariat_options {
     int32_t cards[LARIAT_CARDS_MAX]; /* their numbers; ranks are dealt out over them in order */
     lariat_dtype dtype;
     lariat_hops hops;
-    int32_t ranks;        /* of the ring; 0: one, or one for each GPU */
-    /* of CPUs, in all, shared out over the ranks, never fewer than ranks; 0: one for each core of the CPUs that this process
-       may use, but no more than the whole CPUs that the quota of its control groups grants */
+    lariat_processes *processes; /* whose ranks the ring has; NULL: this one's */
+    int32_t ranks;        /* of this process, without others those of the ring; 0: one, or one for each GPU */
+    /* of CPUs, of this process, shared out over the ranks, never fewer than ranks; 0: one for each core of the CPUs that
+       this process may use, but no more than the whole CPUs that the quota of its control groups grants; processes that may
+       use the same CPUs share them out by their ranks */
     int32_t threads;
     /* Where the machine has several NUMA nodes, each rank's threads are bound to the CPUs of one that has room for all of
        them, and where threads fit the fast cores of a hybrid processor, to these; the caller's thread only while a call
@@ -105,7 +108,7 @@ typedef struct lariat_plan {
     bool through_host;            /* between GPUs hops go through the host's memory */
     const char *dtype;            /* of weights and activations as they are computed with: "bf16", "f16" or "f32" */
     const char *kv;               /* of the cache, likewise */
-    int32_t ranks, threads;       /* threads in all */
+    int32_t ranks, threads;       /* of the ring; in all, of this process */
     int32_t cpus;                 /* that this process may use, as far as a quota grants them */
     int32_t nodes;                /* NUMA nodes to which ranks are bound; 0: no rank is */
     int32_t chunk;                /* most tokens of a pass */
@@ -114,12 +117,12 @@ typedef struct lariat_plan {
     int64_t pass_q_from;          /* under AUTO, in passes of `chunk` tokens: the prefix from which queries travel; -1: none */
     int64_t context;              /* slots in all */
     int64_t slots_per_rank;
-    int64_t weight_bytes;         /* on CPUs once for all ranks, mapped or copied; on GPUs the copy that each card has */
+    int64_t weight_bytes;         /* on CPUs once for a process, mapped or copied; on GPUs the copy that each card has */
     int64_t kv_bytes_per_rank;
     int64_t activation_bytes_per_rank;
     int64_t shared_bytes;         /* on the host, once: transport, norms, tables, lists; of GPUs also what transfers pin */
     int64_t total_bytes;          /* of this process; on GPUs of the card that needs most */
-    int64_t available_bytes;      /* of this machine, now; on GPUs of the card that has least */
+    int64_t available_bytes;      /* of this machine, now, shared by its processes; on GPUs of the card that has least */
     int64_t fits_context;         /* the largest context that would fit, 0: not even a short one */
 } lariat_plan;
 

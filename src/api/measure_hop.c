@@ -43,7 +43,7 @@ struct hops_run {
     local_ranks ranks;
     lariat_hop *out;
     placement placement;
-    bool bind; /* ranks to their nodes, as in a run */
+    rank_threads threads;
     comm_setup transport;
     comm_group *comm;
     size_t block; /* bytes that a rank has for others */
@@ -365,6 +365,9 @@ static lariat_status check_memory(const hops_run *run)
 static lariat_status check_arguments(const lariat_options *o, lariat_hop_kind kind, int64_t bytes, int32_t reps)
 {
     TRY(engine_check_options(o));
+    if (o->processes && processes_count(o->processes->others) > 1) {
+        return fail(LARIAT_UNSUPPORTED, "hops: they are measured in one process, leave the launcher out");
+    }
     if (kind != LARIAT_HOP_KEYS && kind != LARIAT_HOP_GATHER) {
         return fail(LARIAT_BAD_ARGUMENT, "hops: %d is no kind, use one of those that measure.h names", (int)kind);
     }
@@ -387,7 +390,6 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
     cpus c;
 
     cpus_read("", &c);
-    run->bind = !o->no_bind;
     h->ranks = o->ranks ? o->ranks : m->n_cards ? m->n_cards : 1;
     if (h->ranks < 2) {
         return fail(LARIAT_BAD_ARGUMENT, "hops: a ring of one has none, use 2 ranks or more");
@@ -401,6 +403,7 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
         h->threads = threads < h->ranks ? h->ranks : threads;
         lariat_cpu_name(h->machine, sizeof h->machine);
     }
+    run->threads = (rank_threads){.threads = h->threads, .bind = !o->no_bind, .sharing = h->ranks, .of_all = h->threads};
     run->block = keys ? (size_t)bytes : (size_t)(bytes / h->ranks) / sizeof(float) * sizeof(float);
     h->bytes = keys ? bytes : h->ranks * (int64_t)run->block;
     if (h->bytes == 0) {
@@ -428,7 +431,7 @@ static lariat_status run_ranks(hops_run *run)
         }
     }
     TRY(placement_open_transport(&run->placement, &run->transport, &run->comm));
-    TRY(ranks_open(&run->ranks, &run->placement, run->comm, h->ranks, h->threads, run->bind));
+    TRY(ranks_open(&run->ranks, &run->placement, run->comm, h->ranks, &run->threads));
     lariat_status status = ranks_run(&run->ranks, measure, run);
     (void)ranks_run(&run->ranks, close_rank, run);
     return status;

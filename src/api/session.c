@@ -25,6 +25,7 @@ static lariat_status finish_session(lariat_status status, lariat_session **out)
 {
     if (status == LARIAT_OK) {
         (*out)->engine->n_sessions++;
+        telling_add(*out);
     } else {
         free(*out);
         *out = NULL;
@@ -43,7 +44,10 @@ lariat_status lariat_session_open(lariat_engine *e, int64_t max_tokens, lariat_s
         return finish_session(fail(LARIAT_NO_MEMORY, "session: the KV cache has no slot left; open the engine with a larger "
                                                      "context (-c) or close a session"), out);
     }
-    return finish_session(sequence_open(&e->cache, max_tokens ? max_tokens : cache_room(&e->cache), &(*out)->seq), out);
+    int64_t capacity = max_tokens ? max_tokens : cache_room(&e->cache);
+    TRY(finish_session(sequence_open(&e->cache, capacity, &(*out)->seq), out));
+    tell(e, &(command){.kind = TOLD_SESSION_OPEN, .session = (*out)->number, .length = capacity});
+    return LARIAT_OK;
 }
 
 void lariat_session_close(lariat_session *s)
@@ -59,6 +63,7 @@ void lariat_session_close(lariat_session *s)
             x->session = x->session == s ? NULL : x->session;
         }
     }
+    telling_remove(s);
     sequence_close(&e->cache, &s->seq);
     e->n_sessions--;
     free(s);
@@ -120,6 +125,7 @@ lariat_status lariat_session_rewind(lariat_session *s, int64_t length)
     }
     session_take_back(s, length, LARIAT_CANCELLED, "its session was rewound");
     if (s->seq.length > length) {
+        tell(s->engine, &(command){.kind = TOLD_SESSION_REWIND, .session = s->number, .length = length});
         sequence_rewind(&s->seq, s->engine->ranks.ring, length);
         s->token = -1;
     }
@@ -161,6 +167,15 @@ lariat_status lariat_session_fork(lariat_session *s, int64_t length, lariat_sess
             return status;
         }
     }
+    TRY(session_copy(s, length, out));
+    tell(e, &(command){.kind = TOLD_SESSION_FORK, .session = s->number, .other = (*out)->number, .length = length});
+    return LARIAT_OK;
+}
+
+lariat_status session_copy(lariat_session *s, int64_t length, lariat_session **out)
+{
+    lariat_engine *e = s->engine;
+
     TRY(new_session(e, out));
     TRY(finish_session(sequence_fork(&e->cache, &s->seq, length, &(*out)->seq), out));
     lariat_status status = ranks_run(&e->ranks, copy_shard, &(fork_copy){e, &s->seq, &(*out)->seq});

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { HUGE_PAGE = 2 << 20 };
@@ -95,8 +96,11 @@ static lariat_status copy_file(const mapped_file *f, unsigned char *to)
 static lariat_status move_pages(unsigned char *from, const mapped_file *f)
 {
     void *to = (void *)(uintptr_t)f->data;
+    unsigned long flags = MREMAP_MAYMOVE | MREMAP_FIXED;
 
-    if (mprotect(from, f->size, PROT_READ) != 0 || mremap(from, f->size, f->size, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to) {
+    /* The system's own call: UCX, which MPICH brings, puts one that does not pass the new address on in the place of libc's. */
+    if (mprotect(from, f->size, PROT_READ) != 0 ||
+        syscall(SYS_mremap, from, f->size, f->size, flags, to) != (long)(uintptr_t)to) {
         return fail(LARIAT_NO_MEMORY, "%s: its %.1f MB cannot be moved: %s" FREE_MEMORY, f->path, (double)f->size / 1e6,
                     strerror(errno));
     }

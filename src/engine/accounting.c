@@ -2,6 +2,8 @@
    Rests on comm/comm.h. See engine.h. */
 #include "engine/engine.h"
 
+#include <string.h>
+
 /* Bytes of a layer's matrices as cards have them. */
 static double layer_bytes(const layer_weights *l, dtype act)
 {
@@ -81,7 +83,7 @@ void account_pass(lariat_engine *e, const pending_pass *pending)
     e->stats.passes_q += p->side == PASS_Q;
 }
 
-void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
+void account_local(const lariat_engine *e, lariat_stats *out)
 {
     *out = e->stats;
     for (int32_t i = 0; i < e->ranks.n; i++) {
@@ -92,7 +94,6 @@ void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
         out->hop_s += c.hop_s;
         out->hop_wait_s += c.hop_wait_s;
     }
-    out->hops_hidden = out->hops == 0 ? -1 : out->hop_s > 0 ? 1 - out->hop_wait_s / out->hop_s : 1;
     for (int32_t i = 0; i < e->ranks.n; i++) {
         const transformer *t = &e->local[i].transformer;
         int64_t held = (int64_t)t->ring.shard.memory.size;
@@ -102,4 +103,36 @@ void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
         out->shard_bytes = held > out->shard_bytes ? held : out->shard_bytes;
         out->activation_bytes = rest > out->activation_bytes ? rest : out->activation_bytes;
     }
+}
+
+/* Adds those of the other processes. None are added where they cannot be asked any more: the next pass will say why. */
+static void add_others(const lariat_engine *e, lariat_stats *out)
+{
+    lariat_engine *own = (lariat_engine *)(uintptr_t)e; /* telling changes nothing that its user sees */
+    const lariat_processes *p = e->processes;
+
+    tell(own, &(command){.kind = TOLD_COUNT});
+    if (tell_now(own) != LARIAT_OK || processes_collect(p->others, (process_bytes){out, sizeof *out}, p->given) != LARIAT_OK) {
+        return;
+    }
+    for (int32_t i = 1; i < processes_count(p->others) && p->given[i].n == sizeof *out; i++) {
+        lariat_stats one;
+        memcpy(&one, p->given[i].at, sizeof one);
+        out->hops += one.hops;
+        out->hop_s += one.hop_s;
+        out->hop_wait_s += one.hop_wait_s;
+        out->hop_bytes = one.hop_bytes > out->hop_bytes ? one.hop_bytes : out->hop_bytes;
+        out->wait_s = one.wait_s > out->wait_s ? one.wait_s : out->wait_s;
+        out->shard_bytes = one.shard_bytes > out->shard_bytes ? one.shard_bytes : out->shard_bytes;
+        out->activation_bytes = one.activation_bytes > out->activation_bytes ? one.activation_bytes : out->activation_bytes;
+    }
+}
+
+void lariat_engine_stats(const lariat_engine *e, lariat_stats *out)
+{
+    account_local(e, out);
+    if (is_told(e)) {
+        add_others(e, out);
+    }
+    out->hops_hidden = out->hops == 0 ? -1 : out->hop_s > 0 ? 1 - out->hop_wait_s / out->hop_s : 1;
 }

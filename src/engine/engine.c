@@ -57,9 +57,9 @@ static lariat_status open_ranks(lariat_engine *e)
 {
     const lariat_plan *p = &e->plan.shown;
 
-    e->local = calloc((size_t)p->ranks, sizeof *e->local);
-    TRY_MEMORY(e->local, "engine: no memory for %d ranks" FREE_MEMORY, p->ranks);
-    TRY(ranks_open(&e->ranks, &e->plan.placement, e->comm, p->ranks, p->threads, e->plan.bind));
+    e->local = calloc((size_t)e->plan.n_local, sizeof *e->local);
+    TRY_MEMORY(e->local, "engine: no memory for %d ranks" FREE_MEMORY, e->plan.n_local);
+    TRY(ranks_open(&e->ranks, &e->plan.placement, e->comm, p->ranks, &e->plan.threads));
     TRY(ranks_run(&e->ranks, open_weights, e));
     return ranks_run(&e->ranks, open_transformer, e);
 }
@@ -85,6 +85,9 @@ static void take_lists(lariat_engine *e)
     e->works = arena_take(a, bytes_of(sessions, 1, sizeof *e->works));
     e->results = arena_take(a, bytes_of(sessions, 1, sizeof *e->results));
     e->called = arena_take(a, bytes_of(sessions, 1, sizeof *e->called));
+    if (e->plan.placement.others) {
+        telling_take(e, a);
+    }
 }
 
 size_t engine_lists_bytes(const engine_plan *plan)
@@ -103,20 +106,40 @@ static lariat_status open_lists(lariat_engine *e)
     return LARIAT_OK;
 }
 
-static lariat_status open_parts(lariat_engine *e, const char *path, const lariat_options *options)
+/* What the run would take, before anything large is loaded. */
+static lariat_status prepare(lariat_engine *e, const char *path, const lariat_options *options)
 {
     TRY(model_describe(path, &e->model));
     TRY(engine_plan_make(e->model, options, &e->plan));
-    TRY(fit_check(e->model, &e->plan, options));
-    TRY(model_load(e->model, e->plan.placement.n_cards > 0));
+    return fit_check(e->model, &e->plan, options);
+}
+
+static lariat_status load(lariat_engine *e)
+{
+    TRY(model_load(e->model, e->plan.placement.n_cards > 0, e->processes ? e->processes->share.processes : 1));
     model_info_fill(e->model, &e->info);
     account_open(e);
-    TRY(placement_open_transport(&e->plan.placement, &e->plan.transport, &e->comm));
     TRY(cache_open(&e->cache, e->plan.shown.ranks, e->plan.shown.slots_per_rank));
     TRY(pass_open(&e->passes[0].plan, e->plan.shown.ranks, &e->plan.limits));
     TRY(pass_open(&e->passes[1].plan, e->plan.shown.ranks, &e->plan.limits));
-    TRY(open_lists(e));
+    return open_lists(e);
+}
+
+static lariat_status connect(lariat_engine *e)
+{
+    TRY(placement_open_transport(&e->plan.placement, &e->plan.transport, &e->comm));
     return open_ranks(e);
+}
+
+/* Where the ring has other processes, each step ends in all of them alike. */
+static lariat_status open_parts(lariat_engine *e, const char *path, const lariat_options *options)
+{
+    telling_phase(e, "reading the model's description");
+    TRY(opening_agree(e, prepare(e, path, options)));
+    telling_phase(e, "loading the model");
+    TRY(opening_agree(e, load(e)));
+    telling_phase(e, "opening its ranks");
+    return opening_agree(e, connect(e));
 }
 
 /* Ends the ranks and frees all that is there: also an engine that was opened in part. */
@@ -137,17 +160,39 @@ static void close_parts(lariat_engine *e)
     free(e);
 }
 
-lariat_status lariat_engine_open(const char *path, const lariat_options *options, lariat_engine **out)
+lariat_status engine_new(const lariat_options *options, lariat_engine **out)
 {
     *out = NULL;
     lariat_engine *e = aligned_alloc(64, (sizeof *e + 63) / 64 * 64);
     TRY_MEMORY(e, "engine: no memory" FREE_MEMORY);
     memset(e, 0, sizeof *e);
+    e->processes = options->processes && processes_count(options->processes->others) > 1 ? options->processes : NULL;
+    *out = e;
+    return LARIAT_OK;
+}
+
+lariat_status engine_open(lariat_engine *e, const char *path, const lariat_options *options)
+{
     lariat_status status = open_parts(e, path, options);
+
     if (status != LARIAT_OK) {
         close_parts(e);
+    }
+    return status;
+}
+
+lariat_status lariat_engine_open(const char *path, const lariat_options *options, lariat_engine **out)
+{
+    lariat_engine *e;
+
+    *out = NULL;
+    TRY(engine_new(options, &e));
+    lariat_status status = telling_open(options);
+    if (status != LARIAT_OK) {
+        free(e);
         return status;
     }
+    TRY(engine_open(e, path, options));
     *out = e;
     return LARIAT_OK;
 }
@@ -160,6 +205,10 @@ lariat_status lariat_engine_close(lariat_engine *e)
     if (e->n_sessions) {
         return fail(LARIAT_BAD_ARGUMENT, "engine: %d session%s still open, close %s first", e->n_sessions,
                     e->n_sessions == 1 ? " is" : "s are", e->n_sessions == 1 ? "it" : "them");
+    }
+    if (is_told(e)) {
+        tell(e, &(command){.kind = TOLD_CLOSE});
+        (void)tell_now(e); /* where it fails, the others know that already */
     }
     close_parts(e);
     return LARIAT_OK;

@@ -1,6 +1,7 @@
 /* What the files of the engine share: the engine, its sessions, and the passes under way.
    Rests on ranks.h, model/transformer.h and ring/cache.h. engine.c opens and closes it, engine_plan.c sizes it, requests.c
-   makes a pass of what is asked for, pass_queue.c carries passes out, accounting.c counts; src/api is built on these.
+   makes a pass of what is asked for, pass_queue.c carries passes out, accounting.c counts; src/api is built on these. Where the
+   ring has other processes: opening.c opens it in all of them, telling.c tells them what is done here, follow.c does it there.
 
        lariat_submit                                     lariat_collect
             |                                                  ^
@@ -19,10 +20,19 @@
 #pragma once
 
 #include "device/device.h"
+#include "engine/command_bytes.h"
 #include "engine/ranks.h"
 #include "lariat/lariat.h"
 #include "model/place.h"
 #include "model/transformer.h"
+
+/* The processes of a run. */
+struct lariat_processes {
+    processes *others;
+    host_share share;     /* of this one */
+    process_bytes *given; /* [count]: what processes_collect gives process 0 */
+    host_share *shares;   /* [count]: what process 0 tells the others */
+};
 
 /* Options with nothing left to choose, and what follows from them. */
 typedef struct engine_plan {
@@ -34,7 +44,8 @@ typedef struct engine_plan {
     pass_limits limits;
     comm_setup transport;
     placement placement;
-    bool bind; /* ranks to their nodes: see placement_nodes */
+    int32_t first, n_local; /* ranks of this process: [first, first + n_local) */
+    rank_threads threads;
 } engine_plan;
 
 /* Refuses options of which one alone makes no sense. */
@@ -66,6 +77,7 @@ typedef struct pass_entry {
     lariat_sampler *sampler; /* NULL: no token is chosen */
     sequence before;         /* the session's, as it was before the pass: length and decode rank */
     int32_t row_before;      /* session->row before the pass */
+    int64_t n_logits;        /* wanted of its last tokens */
     int32_t output;          /* that chooses its token, -1: none */
     lariat_status status;    /* not LARIAT_OK: taken back, */
     const char *reason;      /* for this reason: a constant, or that of a pass; NULL: LARIAT_OK */
@@ -107,12 +119,19 @@ struct lariat_engine {
     double trace_zero; /* the host's clock when tracing started */
     lariat_progress_fn progress;
     void *progress_user;
+    /* Where the ring has other processes, otherwise zero: */
+    lariat_processes *processes;
+    lariat_session **numbered; /* [sessions], by number */
+    command_bytes told;        /* process 0: what the others have not been told yet */
+    told_item *told_items;     /* [parts], in the others what they were told */
+    int32_t *told_tokens;      /* [chunk] */
     double layers_bytes, head_bytes; /* of the weights that a pass by slices reads, all ranks: see account_open */
     lariat_stats stats;
 };
 
 struct lariat_session {
     lariat_engine *engine;
+    int32_t number; /* among the open ones, where other processes have it too */
     sequence seq;
     _Atomic bool cancelled;
     bool listed;        /* found once in the list that is checked */
@@ -125,6 +144,11 @@ struct lariat_session {
     int32_t token_before; /* `token` then */
     bool is_new;        /* `token` was chosen since */
 };
+
+/* lariat_engine_open in this process, in two steps; the others of the ring open theirs meanwhile. After a failure of the second
+   `e` is gone. */
+lariat_status engine_new(const lariat_options *options, lariat_engine **out);
+lariat_status engine_open(lariat_engine *e, const char *path, const lariat_options *options);
 
 /* The passes under way. */
 static inline uint32_t passes_under_way(const lariat_engine *e)
@@ -158,7 +182,58 @@ void session_take_back(lariat_session *s, int64_t length, lariat_status status, 
    is LARIAT_OK, the first failure of a pass. */
 lariat_status passes_drop(lariat_engine *e, lariat_status status);
 
+/* Carries out a pass, whose tokens are all known; on GPUs queues it. */
+lariat_status passes_run(lariat_engine *e, pending_pass *p);
+/* Takes the oldest pass off the queue, whose sessions' results have been made. */
+void passes_retire(lariat_engine *e);
+
+/* --- api/launch.c --- */
+
+/* lariat_processes_start with processes that have started. After a failure they are the caller's to end. */
+lariat_status processes_adopt(processes *others, const char *agreed, lariat_processes **out);
+
+/* --- opening.c --- */
+
+/* The processes compare what they are, and learn how they share their hosts. `agreed`: lines "name value" that must be the
+   same in all of them. */
+lariat_status opening_greet(lariat_processes *p, const char *agreed);
+/* A step of opening an engine ends in this process with `mine`. Returns the same in all processes: LARIAT_OK, or the failure
+   of one of them, or what they do not have alike. */
+lariat_status opening_agree(lariat_engine *e, lariat_status mine);
+
+/* --- telling.c --- */
+
+/* Does this process tell others what it does? */
+bool is_told(const lariat_engine *e);
+/* Takes the lists from an arena, or from one that counts. */
+void telling_take(lariat_engine *e, arena *a);
+/* Process 0 of several tells the others to open an engine, or to end. Of one: does nothing. */
+lariat_status telling_open(const lariat_options *options);
+lariat_status telling_stop(lariat_processes *p);
+/* Appends a command to what will be told; and tells it. A failure of the former shows in the latter. */
+void tell(lariat_engine *e, const command *c);
+lariat_status tell_now(lariat_engine *e);
+/* Tells a pass that was planned; and that it is carried out now. */
+void tell_submit(lariat_engine *e, const pending_pass *p);
+lariat_status tell_run(lariat_engine *e, const pending_pass *p);
+/* A pass ended here with a failure: cancelled, all processes reset the transport; otherwise the run ends everywhere. Returns
+   the failure that explains it. */
+lariat_status tell_outcome(lariat_engine *e, lariat_status status);
+/* A session is open, or will be closed: here and in the others. Numbers it. */
+void telling_add(lariat_session *s);
+void telling_remove(lariat_session *s);
+/* What this process is doing from now on, for the others to say if it stops answering. Text that stays. */
+void telling_phase(const lariat_engine *e, const char *text);
+
+/* --- api/session.c --- */
+
+/* lariat_session_fork, without its checks: passes under way were carried out. */
+lariat_status session_copy(lariat_session *s, int64_t length, lariat_session **out);
+
 /* --- accounting.c --- */
+
+/* lariat_engine_stats of the ranks of this process. */
+void account_local(const lariat_engine *e, lariat_stats *out);
 
 /* Adds up the bytes of the weights as they are stored where they are multiplied. */
 void account_open(lariat_engine *e);

@@ -112,7 +112,7 @@ static size_t host_bytes(const model *m, const engine_plan *e)
         bytes_of(2, 1, pass_bytes(p->ranks, &e->limits)),
         engine_lists_bytes(e),
         bytes_of(e->sessions, 1, sizeof(lariat_session)),
-        bytes_of(p->ranks, 1, sizeof(engine_rank) + sizeof(local_rank)),
+        bytes_of(e->n_local, 1, sizeof(engine_rank) + sizeof(local_rank)),
     };
 
     return arena_sum(pieces, sizeof pieces / sizeof *pieces);
@@ -123,7 +123,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
 {
     lariat_plan *p = &e->shown;
     const model_config *c = &m->config;
-    int threads_a_rank = (p->threads + p->ranks - 1) / p->ranks;
+    int threads_a_rank = (p->threads + e->n_local - 1) / e->n_local;
 
     e->setup.slots = slots_for(p->ranks, context, e->sessions);
     e->limits.extents = e->setup.max_extents = cache_extents(e->setup.slots, e->sessions);
@@ -142,7 +142,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     p->activation_bytes_per_rank = (int64_t)(activations + endpoint + placement_device_bytes(&e->placement, threads_a_rank));
     p->shared_bytes = (int64_t)(transport + host);
     int64_t a_rank = p->kv_bytes_per_rank + p->activation_bytes_per_rank;
-    p->total_bytes = p->weight_bytes + (p->cards ? most_ranks_on_a_card(p) * a_rank : p->ranks * a_rank + p->shared_bytes);
+    p->total_bytes = p->weight_bytes + (p->cards ? most_ranks_on_a_card(p) * a_rank : e->n_local * a_rank + p->shared_bytes);
     return p->total_bytes;
 }
 
@@ -175,23 +175,69 @@ static const char *type_text(dtype type)
     return type == DTYPE_F32 ? "f32" : type == DTYPE_BF16 ? "bf16" : "f16";
 }
 
-/* CPUs and threads, and the nodes that ranks are bound to. */
+/* CPUs and threads, and the nodes that ranks are bound to. Processes that may use the same CPUs have them by their ranks. */
 static void plan_threads(const lariat_options *o, engine_plan *out)
 {
     lariat_plan *p = &out->shown;
-    int32_t node[LARIAT_RANKS_MAX];
+    rank_threads *t = &out->threads;
+    host_share share = out->placement.others ? o->processes->share : (host_share){.sharing = 1, .ranks = out->n_local};
+    int32_t node[LARIAT_RANKS_MAX], end = share.first + out->n_local;
     cpu_set nodes = {0};
     cpus c;
 
     cpus_read("", &c);
+    int64_t all = o->threads ? (int64_t)o->threads * share.sharing : cpus_default_threads(&c);
+    int64_t own = o->threads ? o->threads : all * end / share.ranks - all * share.first / share.ranks;
     p->cpus = c.granted;
-    p->threads = o->threads ? o->threads : cpus_default_threads(&c);
-    p->threads = p->threads < p->ranks ? p->ranks : p->threads;
-    out->bind = !o->no_bind;
-    placement_nodes(&out->placement, &c, p->ranks, p->threads, node);
-    for (int32_t r = 0; out->bind && r < p->ranks; r++) {
+    p->threads = own < out->n_local ? out->n_local : (int32_t)own;
+    *t = (rank_threads){.threads = p->threads, .bind = !o->no_bind, .sharing = share.ranks, .first = share.first,
+                        .of_all = (int32_t)(all < share.ranks ? share.ranks : all)};
+    placement_nodes(&out->placement, &c, t->sharing, t->of_all, node);
+    for (int32_t r = share.first; t->bind && r < end; r++) {
         p->nodes += node[r] != CPU_NODE_ANY && cpu_set_add(&nodes, node[r]);
     }
+}
+
+static const process_info *info_of(const lariat_processes *p)
+{
+    return processes_of(p->others, processes_number(p->others));
+}
+
+/* The ring, and the ranks of it that are this process's. */
+static lariat_status plan_ring(const lariat_options *o, engine_plan *out)
+{
+    lariat_plan *p = &out->shown;
+    const placement *on = &out->placement;
+
+    int32_t unsaid = on->n_cards ? on->n_cards : o->processes ? info_of(o->processes)->n_ranks : 1;
+
+    p->ranks = out->n_local = o->ranks ? o->ranks : unsaid;
+    if (!o->processes || processes_count(o->processes->others) == 1) {
+        return LARIAT_OK;
+    }
+    processes *others = o->processes->others;
+    const process_info *own = info_of(o->processes), *last = processes_of(others, processes_count(others) - 1);
+    if (on->n_cards) {
+        return fail(LARIAT_UNSUPPORTED,
+                    "device: a ring of GPUs is one process so far: leave the launcher out, or use --device cpu");
+    }
+    if (o->ranks && o->ranks != own->n_ranks) {
+        return fail(LARIAT_BAD_ARGUMENT, "ranks: %d, but this process was started for %d: give the same number", o->ranks,
+                    own->n_ranks);
+    }
+    out->placement.others = others;
+    out->first = own->first_rank;
+    out->n_local = own->n_ranks;
+    p->ranks = last->first_rank + last->n_ranks;
+    return LARIAT_OK;
+}
+
+/* Weights in files are in the page cache of a host once; all else each of its processes has for itself. */
+static int64_t memory_of_process(const lariat_options *o, int64_t weights, int64_t available)
+{
+    int32_t n = o->processes ? o->processes->share.processes : 1;
+
+    return available > weights ? weights + (available - weights) / n : available;
 }
 
 /* What the machine decides: where ranks lie, and the free memory of the fullest place. */
@@ -209,7 +255,7 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
     p->through_host = on->through_host;
     p->dtype = type_text(on->act);
     p->kv = type_text(kv_type_of(o->kv, on));
-    p->ranks = o->ranks ? o->ranks : on->n_cards ? on->n_cards : 1;
+    TRY(plan_ring(o, out));
     plan_threads(o, out);
     p->chunk = o->chunk ? o->chunk : (on->n_cards ? GPU_ROWS : CHUNK_ROWS) * p->ranks;
     p->available_bytes = on->n_cards ? on->card_free[0] : out->host_free;
@@ -221,6 +267,7 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
         return fail(LARIAT_NO_MEMORY, "%s: its weights are more than memory can address: use a smaller model or type", m->path);
     }
     p->weight_bytes = (int64_t)weights;
+    p->available_bytes = on->n_cards ? p->available_bytes : memory_of_process(o, p->weight_bytes, p->available_bytes);
     return LARIAT_OK;
 }
 
@@ -291,7 +338,7 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
     TRY(check_rows(m, out));
     out->limits = (pass_limits){.runs = p->chunk, .parts = out->sessions < p->chunk ? out->sessions : p->chunk};
     out->setup.max_parts = out->limits.parts;
-    out->transport = (comm_setup){.n_ranks = p->ranks, .n_local = p->ranks,
+    out->transport = (comm_setup){.n_ranks = p->ranks, .first = out->first, .n_local = out->n_local,
                                   .message_bytes = transformer_message(&m->config, &out->setup)};
     if (add_up(m, out, context) == INT64_MAX) {
         return fail(LARIAT_NO_MEMORY,

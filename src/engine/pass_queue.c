@@ -21,11 +21,30 @@ static lariat_status rank_pass(local_rank *r, void *arg)
 }
 
 /* What rank_pass takes. Passes that are not carried out get no number: the transport compares numbers by their difference. */
-static begun_pass begin_pass(lariat_engine *e, pending_pass *p)
+static lariat_status begin_pass(lariat_engine *e, pending_pass *p, begun_pass *out)
 {
+    *out = (begun_pass){e, p};
     p->begun = true;
     p->plan.number = ++e->n_begun;
-    return (begun_pass){e, p};
+    return tell_run(e, p);
+}
+
+static lariat_status end_pass(lariat_engine *e, const pending_pass *p, lariat_status status)
+{
+    if (status != LARIAT_OK) {
+        return tell_outcome(e, status);
+    }
+    account_pass(e, p);
+    return LARIAT_OK;
+}
+
+lariat_status passes_run(lariat_engine *e, pending_pass *p)
+{
+    begun_pass b;
+    lariat_status status = begin_pass(e, p, &b);
+
+    NEXT(status, ranks_run(&e->ranks, rank_pass, &b));
+    return end_pass(e, p, status);
 }
 
 static lariat_status rank_wait(local_rank *r, void *unused)
@@ -54,6 +73,9 @@ void session_take_back(lariat_session *s, int64_t length, lariat_status status, 
 {
     lariat_engine *e = s->engine;
 
+    if (s->under_way) {
+        tell(e, &(command){.kind = TOLD_TAKE_BACK, .session = s->number, .length = length});
+    }
     for (uint32_t i = e->n_submitted; s->under_way && i != e->n_collected; i--) { /* the newest first */
         pending_pass *p = &e->passes[(i - 1) % 2];
         for (int32_t k = 0; k < p->n; k++) {
@@ -94,14 +116,13 @@ lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t 
         return fail(LARIAT_BUSY, "submit: two passes are under way, collect one first");
     }
     TRY(requests_plan(e, p, work, n));
+    tell_submit(e, p);
     e->n_submitted++;
     if (e->plan.shown.cards == 0) {
         return LARIAT_OK;
     }
-    begun_pass b = begin_pass(e, p);
-    lariat_status status = ranks_run(&e->ranks, rank_pass, &b);
+    lariat_status status = passes_run(e, p);
     if (status == LARIAT_OK) {
-        account_pass(e, p);
         return LARIAT_OK;
     }
     lose_passes(e, p, status);
@@ -187,11 +208,10 @@ lariat_status passes_carry_out(lariat_engine *e, uint32_t number)
         status = ranks_run(&e->ranks, rank_wait, NULL);
     } else if (!p->begun && is_wanted(p)) {
         list_chosen(p, &e->passes[(number - 1) % 2]);
-        begun_pass b = begin_pass(e, p);
-        status = ranks_run(&e->ranks, rank_pass, &b);
-        if (status == LARIAT_OK) {
-            account_pass(e, p);
-        }
+        begun_pass b;
+        status = begin_pass(e, p, &b); /* as passes_run, with one function less between main and a kernel */
+        NEXT(status, ranks_run(&e->ranks, rank_pass, &b));
+        status = end_pass(e, p, status);
     }
     if (status != LARIAT_OK) {
         lose_passes(e, p, status);
@@ -209,8 +229,20 @@ lariat_status passes_conclude(lariat_engine *e, lariat_status status)
         e->results[i] = conclude(&p->entries[i], p);
         failed = failed || e->results[i].status == LARIAT_OK ? failed : &e->results[i];
     }
+    tell(e, &(command){.kind = TOLD_CONCLUDE});
     e->n_collected++;
     return status == LARIAT_OK && failed ? fail(failed->status, "%s", failed->reason) : status;
+}
+
+void passes_retire(lariat_engine *e)
+{
+    pending_pass *p = &e->passes[e->n_collected++ % 2];
+
+    for (int32_t i = 0; i < p->n; i++) {
+        if (p->entries[i].status == LARIAT_OK) {
+            p->entries[i].session->under_way--;
+        }
+    }
 }
 
 lariat_status lariat_collect(lariat_engine *e, lariat_result results[], int32_t room, int32_t *n)

@@ -187,7 +187,10 @@ double placement_flops(const placement *m)
 
 comm_speed placement_speed(const placement *m)
 {
-    return m->kind == LARIAT_DEVICE_CUDA ? m->transport->speed(m->through_host) : comm_threads_speed();
+    if (m->kind == LARIAT_DEVICE_CUDA) {
+        return m->transport->speed(m->through_host);
+    }
+    return m->others ? processes_speed(m->others) : comm_threads_speed();
 }
 
 /* --- what they take --- */
@@ -205,7 +208,7 @@ size_t placement_endpoint_bytes(const placement *m, const comm_setup *s)
 size_t placement_shared_bytes(const placement *m, const comm_setup *s)
 {
     if (m->kind != LARIAT_DEVICE_CUDA) {
-        return comm_threads_memory(s);
+        return m->others ? processes_transport_memory(m->others, s) : comm_threads_memory(s);
     }
     const size_t a_rank[] = {m->transport->pinned(s, m->through_host), m->cuda->pinned()};
     return bytes_of(s->n_ranks, 1, arena_sum(a_rank, sizeof a_rank / sizeof *a_rank));
@@ -244,7 +247,10 @@ lariat_status placement_open_transport(const placement *m, const comm_setup *s, 
 {
     transport_opening t = {m, s, out};
 
-    return m->kind == LARIAT_DEVICE_CUDA ? run_apart(open_between_cards, &t) : comm_threads_open(s, out);
+    if (m->kind == LARIAT_DEVICE_CUDA) {
+        return run_apart(open_between_cards, &t);
+    }
+    return m->others ? processes_transport(m->others, s, out) : comm_threads_open(s, out);
 }
 
 static lariat_status reset(void *g)

@@ -1,9 +1,10 @@
 /* The devices that a ring is laid on: the CPUs of this process, or GPUs. The one place of the engine that opens devices.
-   Rests on device/cpu/cpu.h, device/gpu.h and the transports of comm/. Used by engine_plan.c and ranks.c. */
+   Rests on device/cpu/cpu.h, device/gpu.h, the transports of comm/ and comm/processes.h. Used by engine_plan.c and ranks.c. */
 #pragma once
 
 #include "base/cpus.h"
 #include "comm/gpu_transport.h"
+#include "comm/processes.h"
 #include "device/cuda/runtime/module.h"
 #include "lariat/lariat.h"
 #include "model/transformer.h"
@@ -12,6 +13,7 @@ typedef struct placement {
     lariat_device kind; /* CPU or CUDA */
     char name[96];
     dtype act;          /* of activations; on GPUs also of weights and of the cache */
+    processes *others;  /* NULL: all ranks of the ring are in this process */
     /* GPUs: */
     const cuda_module *cuda;
     const comm_gpu *transport;
@@ -24,6 +26,22 @@ typedef struct placement {
 
 /* Chooses by the options and by what there is; the model's own type of weights decides that of a run on GPUs. */
 lariat_status placement_choose(const lariat_options *o, dtype weight_type, placement *out);
+
+/* How the processes of a host share its CPUs: their ranks are placed as those of one process would be. */
+typedef struct host_share {
+    int32_t processes; /* on this host */
+    int32_t sharing;   /* of these, that may use CPUs of this process, itself among them, and ... */
+    int32_t ranks;     /* ... theirs together, of which ... */
+    int32_t first;     /* ... its own begin with this one */
+} host_share;
+
+/* The threads of this process's ranks. */
+typedef struct rank_threads {
+    int32_t threads;   /* in all, shared out over the ranks of this process */
+    bool bind;         /* to the CPUs of their nodes */
+    int32_t sharing;   /* ranks that share the CPUs, in all processes of this host; the first of this process; their threads: */
+    int32_t first, of_all;
+} rank_threads;
 
 /* The card of a rank, as an index into cards: ranks are dealt out in order. */
 int32_t placement_card(const placement *m, int32_t n_ranks, int32_t rank);
@@ -44,8 +62,8 @@ size_t placement_shared_bytes(const placement *m, const comm_setup *s);
 
 lariat_status placement_open_device(const placement *m, int32_t n_ranks, int32_t rank, int32_t threads, device **out);
 
-/* The transport of all ranks, on GPUs apart from the caller's thread. reset and close: as comm.h has them; NULL is
-   allowed for close. */
+/* The transport of all ranks, on GPUs apart from the caller's thread. reset and close: as comm.h and processes.h have them;
+   NULL is allowed for close. */
 lariat_status placement_open_transport(const placement *m, const comm_setup *s, comm_group **out);
 void placement_reset_transport(const placement *m, comm_group *g);
 void placement_close_transport(const placement *m, comm_group *g);

@@ -45,13 +45,13 @@ static void *rank_main(void *arg)
 
 static bool is_callers(const local_rank *r)
 {
-    return r->number == 0 && r->all->placement->n_cards == 0;
+    return r == r->all->list && r->all->placement->n_cards == 0;
 }
 
 /* --- all ranks --- */
 
-/* The failure that explains the others, NULL if there is none: a rank that was cancelled knows no reason. */
-static const local_rank *first_failure(const local_ranks *all)
+/* The one that explains the others, NULL if there is none: a rank that was cancelled knows no reason. */
+const local_rank *ranks_failed(const local_ranks *all)
 {
     const local_rank *worst = NULL;
 
@@ -81,7 +81,7 @@ static uint32_t hand_out(local_ranks *all, rank_fn fn, void *arg)
     return number;
 }
 
-/* The calling thread runs rank 0 itself, bound as its other threads are, and gets its own CPUs back. */
+/* The calling thread runs the first rank itself, bound as its other threads are, and gets its own CPUs back. */
 lariat_status ranks_run(local_ranks *all, rank_fn fn, void *arg)
 {
     cpu_set before, unused;
@@ -107,12 +107,14 @@ lariat_status ranks_run(local_ranks *all, rank_fn fn, void *arg)
         if (failed) {
             break;
         }
-        if (!first_failure(all)) {
+        if (!ranks_failed(all)) {
             return LARIAT_OK;
         }
     }
-    placement_reset_transport(all->placement, all->comm);
-    const local_rank *worst = first_failure(all);
+    if (all->n == all->ring) {
+        placement_reset_transport(all->placement, all->comm);
+    }
+    const local_rank *worst = ranks_failed(all);
     return worst->status == LARIAT_CANCELLED ? fail(LARIAT_CANCELLED, "stopped")
                                              : fail(worst->status, "rank %d: %s", worst->number, worst->reason);
 }
@@ -136,23 +138,24 @@ static lariat_status close_device(local_rank *r, void *unused)
     return LARIAT_OK;
 }
 
-lariat_status ranks_open(local_ranks *all, const placement *on, comm_group *group, int32_t ring, int32_t threads, bool bind)
+lariat_status ranks_open(local_ranks *all, const placement *on, comm_group *group, int32_t ring, const rank_threads *how)
 {
-    int32_t node[LARIAT_RANKS_MAX];
-    size_t bytes = ((size_t)ring * sizeof(local_rank) + 63) / 64 * 64; /* all ranks are local so far */
+    int32_t node[LARIAT_RANKS_MAX], n = comm_local(group);
+    size_t bytes = ((size_t)n * sizeof(local_rank) + 63) / 64 * 64;
     cpus c;
 
-    *all = (local_ranks){.placement = on, .comm = group, .ring = ring, .list = aligned_alloc(64, bytes)};
-    TRY_MEMORY(all->list, "ranks: no memory for %d of them" FREE_MEMORY, ring);
+    *all = (local_ranks){.placement = on, .comm = group, .ring = ring, .first = comm_first(group),
+                         .list = aligned_alloc(64, bytes)};
+    TRY_MEMORY(all->list, "ranks: no memory for %d of them" FREE_MEMORY, n);
     memset(all->list, 0, bytes);
     cpus_read("", &c);
-    placement_nodes(on, &c, ring, threads, node);
-    for (; all->n < ring; all->n++) {
+    placement_nodes(on, &c, how->sharing, how->of_all, node);
+    for (; all->n < n; all->n++) {
         local_rank *r = &all->list[all->n];
         r->all = all;
         r->number = all->first + all->n;
-        r->threads = threads_of_rank(threads, ring, r->number);
-        r->bound = bind && cpus_of_place(&c, node[r->number], threads, &r->cpus);
+        r->threads = threads_of_rank(how->threads, n, all->n);
+        r->bound = how->bind && cpus_of_place(&c, node[how->first + all->n], how->of_all, &r->cpus);
         r->comm = comm_endpoint(group, r->number);
         int error = is_callers(r) ? 0 : thread_start(&r->thread, rank_main, r);
         if (error) {

@@ -2,7 +2,7 @@
    function.
    Rests on placement.h (devices) and comm/comm.h. The engine and api/measure_hop.c are built on it.
 
-   The ring has `ring` ranks, of which this process drives [first, first + n). Rank 0 of a ring of CPUs is the caller's own
+   The ring has `ring` ranks, of which this process drives [first, first + n). The first of these, on CPUs, is the caller's own
    thread: waking another thread and being woken by it would cost 0.1 ms and more a token. On GPUs the caller's thread only
    hands functions out: none of its calls changes its current card. */
 #pragma once
@@ -39,14 +39,18 @@ struct local_ranks {
     local_rank *list; /* [n] */
 };
 
-/* Starts the threads, opens the devices (`threads` CPU threads in all, shared out; `bind`: to the CPUs of their nodes) and
-   attaches them to the group. After a failure ranks_close frees what is there. */
-lariat_status ranks_open(local_ranks *all, const placement *on, comm_group *group, int32_t ring, int32_t threads, bool bind);
+/* Starts the threads of the group's local ranks, opens their devices and attaches them to the group. After a failure
+   ranks_close frees what is there. */
+lariat_status ranks_open(local_ranks *all, const placement *on, comm_group *group, int32_t ring, const rank_threads *how);
 
-/* All ranks carry out fn(rank, arg). Returns when all have. Where one fails, the group is cancelled, so that no rank waits for
-   it; then all devices are drained and the group is reset. The failure that is returned explains the others: a device's error
+/* All local ranks carry out fn(rank, arg). Returns when all have. Where one fails, the group is cancelled, so that no rank
+   waits for it; then all devices are drained and, unless other processes have ranks too, the group is reset: otherwise that
+   is the caller's, since all processes do it together. The failure that is returned explains the others: a device's error
    outranks its rank's own, and any outranks LARIAT_CANCELLED. */
 lariat_status ranks_run(local_ranks *all, rank_fn fn, void *arg);
+
+/* The rank whose failure ranks_run has returned last. */
+const local_rank *ranks_failed(const local_ranks *all);
 
 /* Closes the devices and ends the threads. Safe on a zeroed struct. */
 void ranks_close(local_ranks *all);

@@ -148,7 +148,7 @@ static void add_outputs(const lariat_engine *e, pending_pass *p, const lariat_wo
             p->settings[n] = sampler_next(w->sampler);
             p->entries[part].output = (int32_t)n;
         } else {
-            p->outputs[n].logits = w->logits + (from + k - first) * e->model->config.vocab;
+            p->outputs[n].logits = w->logits ? w->logits + (from + k - first) * e->model->config.vocab : NULL;
         }
     }
 }
@@ -205,7 +205,7 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
     for (int32_t i = 0; i < n; i++) {
         lariat_session *s = work[i].session;
         p->entries[i] = (pass_entry){.session = s, .user = work[i].user, .sampler = work[i].sampler, .before = s->seq,
-                                     .row_before = s->row, .output = -1};
+                                     .row_before = s->row, .n_logits = work[i].n_logits, .output = -1};
         e->requests[i] = (pass_request){&s->seq, work[i].count};
         tokens += work[i].count;
     }
@@ -219,8 +219,8 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
                     (long long)(tokens - p->plan.n_tokens), (long long)tokens);
     }
     p->plan.side = side_of(e, &p->plan);
-    p->input = (pass_input){.plan = &p->plan, .tokens = p->tokens, .outputs = p->outputs, .cancelled = is_cancelled,
-                            .engine = e};
+    p->input = (pass_input){.plan = &p->plan, .tokens = p->tokens, .outputs = p->outputs, .meets = e->processes != NULL,
+                            .cancelled = is_cancelled, .engine = e};
     list_tokens(p, work);
     list_outputs(e, p, work);
     for (int32_t i = 0; i < n; i++) {

@@ -206,10 +206,11 @@ lariat_status model_describe(const char *path, model **out)
     return LARIAT_OK;
 }
 
-/* At most a quarter of the free memory: the page cache keeps the file too, and other processes may copy it as well. */
-static bool files_are_small(const tensors *table)
+/* At most a quarter of the free memory for all processes of a run on this host: the page cache keeps the file too, and other
+   programs may copy it as well. */
+static bool files_are_small(const tensors *table, int32_t processes)
 {
-    int64_t most = memory_available() / 4;
+    int64_t most = memory_available() / 4 / processes;
 
     for (int32_t i = 0; i < table->n_files; i++) {
         if (table->files[i].size > (size_t)most) {
@@ -220,9 +221,9 @@ static bool files_are_small(const tensors *table)
     return true;
 }
 
-lariat_status model_load(model *m, bool device_makes)
+lariat_status model_load(model *m, bool device_makes, int32_t processes)
 {
-    bool in_place = device_makes || !files_are_small(m->table);
+    bool in_place = device_makes || !files_are_small(m->table, processes);
 
     if (random_named(m->path) && !device_makes) {
         TRY(random_fill(m->path, &m->own_table, &m->random));

@@ -184,6 +184,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
     uint64_t key = replays ? replay_key(t, in, rows) : 0;
     do {
         comm_begin(t->comm, in->plan->number, replays);
+        TRY(in->meets ? comm_all_gather(t->comm, &(comm_gather){0}) : LARIAT_OK);
         TRY(check_cancel(in));
         launched = key && ops->replay_begin(t->dev, key);
         TRY(launched ? LARIAT_OK : compute(t, in, rows));

@@ -39,6 +39,9 @@ typedef struct pass_input {
        written by rank 0. There are no more of them than sequences. */
     const sample_setting *settings; /* [n_outputs] */
     int32_t *chosen;                /* [n_outputs] */
+    /* Ranks are in several processes: they wait for one another first. So a pass that ends cancelled ends nothing of the one
+       before, in which another process may have been longer. */
+    bool meets;
     bool (*cancelled)(const void *engine); /* looked at before every layer: true ends the pass */
     const void *engine;
 } pass_input;

@@ -45,10 +45,10 @@ typedef struct model {
 lariat_status model_describe(const char *path, model **out);
 
 /* Loads the values of a described model, once: converts norms and biases and checks that they are finite; generates random
-   weights with all CPUs; copies files that are small beside the free memory into huge pages, which CPUs read faster. With
-   `device_makes` files stay mapped, and a random model's matrices have no data: the device generates them. After a failure the
-   model can only be closed. */
-lariat_status model_load(model *m, bool device_makes);
+   weights with all CPUs; copies files that are small beside the free memory into huge pages, which CPUs read faster: so do
+   `processes` of this host. With `device_makes` files stay mapped, and a random model's matrices have no data: the device
+   generates them. After a failure the model can only be closed. */
+lariat_status model_load(model *m, bool device_makes, int32_t processes);
 
 /* NULL is allowed. */
 void model_close(model *m);

@@ -80,7 +80,7 @@ static double plain_value(dtype type, const unsigned char *p)
 static lariat_status load(const char *path, model **out)
 {
     TRY(model_describe(path, out));
-    lariat_status status = model_load(*out, false);
+    lariat_status status = model_load(*out, false, 1);
     if (status != LARIAT_OK) {
         model_close(*out);
         *out = NULL;

@@ -22,7 +22,7 @@
 static lariat_status load(const char *path, model **out)
 {
     TRY(model_describe(path, out));
-    lariat_status status = model_load(*out, false);
+    lariat_status status = model_load(*out, false, 1);
     if (status != LARIAT_OK) {
         model_close(*out);
         *out = NULL;
@@ -567,7 +567,7 @@ static void a_copy_for_a_device_has_every_bias_of_a_gguf_file(void **state)
     (void)state;
     assert_accepted(model_describe(path, &m));
     size_t planned = placed_bytes(m, DTYPE_F32);
-    assert_accepted(model_load(m, false));
+    assert_accepted(model_load(m, false, 1));
     assert_accepted(placed_open(&placed, m, &dev));
     const layer_weights *l = &placed.weights.layers[0];
     assert_non_null(l->bias_q);

@@ -58,8 +58,6 @@ typedef struct hop_queue {
     open_hop open[COMM_OPEN_HOPS]; /* by turns */
 } hop_queue;
 
-typedef struct messages_group messages_group;
-
 typedef struct endpoint {
     comm base;
     messages_group *group;
@@ -80,13 +78,21 @@ typedef struct endpoint {
 } endpoint;
 
 struct messages_group {
-    comm_group base;
+    int n; /* of the ring */
     comm_setup setup;
     uint32_t seed;
     endpoint *ranks;   /* [n] */
     channel *channels; /* [n, n]: from, to */
     _Atomic bool cancelled;
+    _Atomic int open; /* views of it */
 };
+
+/* The ranks of one process. */
+typedef struct messages_view {
+    comm_group base;
+    messages_group *group;
+    messages_meeting meeting;
+} messages_view;
 
 static const comm_ops messages_ops;
 
@@ -651,7 +657,7 @@ static lariat_status messages_end(comm *base)
 
 static comm *messages_endpoint(comm_group *base, int rank)
 {
-    return &((messages_group *)base)->ranks[rank].base;
+    return &((messages_view *)base)->group->ranks[rank].base;
 }
 
 static lariat_status messages_attach(comm *base, device *dev)
@@ -662,9 +668,14 @@ static lariat_status messages_attach(comm *base, device *dev)
     return LARIAT_OK;
 }
 
+void messages_group_cancel(messages_group *g)
+{
+    atomic_store(&g->cancelled, true);
+}
+
 static void messages_cancel(comm_group *base)
 {
-    atomic_store(&((messages_group *)base)->cancelled, true);
+    messages_group_cancel(((messages_view *)base)->group);
 }
 
 /* Messages that have left may arrive in a later pass. */
@@ -698,36 +709,45 @@ static void reset_rank(endpoint *c)
     c->gathers = 0;
 }
 
-static void messages_reset(comm_group *base)
+static void reset_all(void *group)
 {
-    messages_group *g = (messages_group *)base;
+    messages_group *g = group;
 
-    for (int i = 0; i < base->n * base->n; i++) {
+    for (int i = 0; i < g->n * g->n; i++) {
         lose_messages(&g->channels[i]);
     }
-    for (int r = 0; r < base->n; r++) {
+    for (int r = 0; r < g->n; r++) {
         reset_rank(&g->ranks[r]);
     }
     atomic_store(&g->cancelled, false);
 }
 
-static void messages_close(comm_group *base)
+static void messages_reset(comm_group *base)
 {
-    messages_group *g = (messages_group *)base;
+    messages_view *v = (messages_view *)base;
 
-    for (int i = 0; i < base->n * base->n; i++) {
+    if (v->meeting.meet) {
+        v->meeting.meet(v->meeting.arg, reset_all, v->group);
+    } else {
+        reset_all(v->group);
+    }
+}
+
+static void close_all(messages_group *g)
+{
+    for (int i = 0; i < g->n * g->n; i++) {
         channel *q = &g->channels[i];
         for (message *m = q->first, *next; m; m = next) {
             if (!m->lost && !atomic_load(&g->cancelled)) {
-                refuse(&g->ranks[i % base->n], "has not taken step %u of %s from rank %d in pass %u", m->step,
-                       kind_name(m->kind), i / base->n, m->pass);
+                refuse(&g->ranks[i % g->n], "has not taken step %u of %s from rank %d in pass %u", m->step, kind_name(m->kind),
+                       i / g->n, m->pass);
             }
             next = m->next;
             free_message(m);
         }
         pthread_mutex_destroy(&q->lock);
     }
-    for (int r = 0; r < base->n; r++) {
+    for (int r = 0; r < g->n; r++) {
         reset_rank(&g->ranks[r]);
         free(g->ranks[r].rows[0]);
         free(g->ranks[r].rows[1]);
@@ -739,6 +759,19 @@ static void messages_close(comm_group *base)
     free(g->ranks);
     free(g->channels);
     free(g);
+}
+
+static void messages_close(comm_group *base)
+{
+    messages_view *v = (messages_view *)base;
+
+    if (atomic_fetch_sub(&v->group->open, 1) == 1) {
+        close_all(v->group);
+        if (v->meeting.ended) {
+            v->meeting.ended(v->meeting.arg);
+        }
+    }
+    free(v);
 }
 
 static const comm_ops messages_ops = {
@@ -763,11 +796,11 @@ static void open_endpoint(messages_group *g, int rank)
 {
     endpoint *c = &g->ranks[rank];
 
-    *c = (endpoint){.base = {.ops = &messages_ops, .rank = rank, .n = g->base.n}, .group = g};
+    *c = (endpoint){.base = {.ops = &messages_ops, .rank = rank, .n = g->n}, .group = g};
     c->random = g->seed * UINT64_C(1000003) + (uint64_t)rank;
-    c->got = memory_or_end((size_t)g->base.n * sizeof *c->got);
+    c->got = memory_or_end((size_t)g->n * sizeof *c->got);
     for (int k = 0; k < COMM_REGIONS; k++) {
-        c->offered[k] = memory_or_end((size_t)g->base.n * sizeof *c->offered[k]);
+        c->offered[k] = memory_or_end((size_t)g->n * sizeof *c->offered[k]);
     }
     for (int i = 0; i < 2; i++) {
         c->rows[i] = aligned_alloc(ARENA_ALIGN, arena_need(g->setup.message_bytes + 1));
@@ -779,16 +812,12 @@ static void open_endpoint(messages_group *g, int rank)
     reset_rank(c);
 }
 
-lariat_status messages_open(const comm_setup *s, comm_group **out)
+messages_group *messages_group_open(const comm_setup *s)
 {
     int n = s->n_ranks;
     messages_group *g = memory_or_end(sizeof *g);
 
-    if (s->first != 0 || s->n_local != n) {
-        free(g);
-        return fail(LARIAT_FAILED, "messages: %d of %d ranks are here", s->n_local, n);
-    }
-    *g = (messages_group){.base = {.ops = &messages_ops, .n = n, .n_local = n}, .setup = *s, .seed = next_seed()};
+    *g = (messages_group){.n = n, .setup = *s, .seed = next_seed()};
     g->ranks = memory_or_end((size_t)n * sizeof *g->ranks);
     g->channels = memory_or_end((size_t)(n * n) * sizeof *g->channels);
     for (int i = 0; i < n * n; i++) {
@@ -799,7 +828,25 @@ lariat_status messages_open(const comm_setup *s, comm_group **out)
     for (int r = 0; r < n; r++) {
         open_endpoint(g, r);
     }
-    *out = &g->base;
+    return g;
+}
+
+comm_group *messages_group_view(messages_group *g, const comm_setup *s, const messages_meeting *meeting)
+{
+    messages_view *v = memory_or_end(sizeof *v);
+
+    *v = (messages_view){.base = {.ops = &messages_ops, .n = g->n, .first = s->first, .n_local = s->n_local}, .group = g,
+                         .meeting = *meeting};
+    atomic_fetch_add(&g->open, 1);
+    return &v->base;
+}
+
+lariat_status messages_open(const comm_setup *s, comm_group **out)
+{
+    if (s->first != 0 || s->n_local != s->n_ranks) {
+        return fail(LARIAT_FAILED, "messages: %d of %d ranks are here", s->n_local, s->n_ranks);
+    }
+    *out = messages_group_view(messages_group_open(s), s, &(messages_meeting){0});
     return LARIAT_OK;
 }
 

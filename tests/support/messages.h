@@ -24,5 +24,20 @@
    last one. */
 lariat_status messages_open(const comm_setup *s, comm_group **out);
 
+/* The ranks of several processes: one group, of which each process has a view. The group ends with the last of its views. */
+typedef struct messages_group messages_group;
+
+/* Where the processes of a group meet to reset it: returns in all of them after the last to come has called fn(group), or
+   not at all where a process failed. NULL: there is one process. And what is called when the group ends. */
+typedef struct messages_meeting {
+    void (*meet)(void *arg, void (*fn)(void *group), void *group);
+    void (*ended)(void *arg);
+    void *arg;
+} messages_meeting;
+
+messages_group *messages_group_open(const comm_setup *s);
+comm_group *messages_group_view(messages_group *g, const comm_setup *s, const messages_meeting *meeting);
+void messages_group_cancel(messages_group *g);
+
 /* A network: hops cost something, so that queries travel where that is less. */
 comm_speed messages_speed(void);

@@ -1,0 +1,123 @@
+/* Processes that a launcher has started: their start and end, who they are.
+   Rests on comm/processes.h and engine/opening.c. See lariat/launch.h; lariat_follow is engine/follow.c. */
+#include "lariat/launch.h"
+
+#include "engine/engine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { TIMEOUT_S = 30 };
+
+static lariat_status check_launch(const lariat_launch *l)
+{
+    if (l->ranks < 0 || l->ranks > LARIAT_RANKS_MAX) {
+        return fail(LARIAT_BAD_ARGUMENT, "ranks: %d is out of range, use 1 to %d", l->ranks, LARIAT_RANKS_MAX);
+    }
+    if (!isfinite(l->timeout_s) || l->timeout_s < 0) {
+        return fail(LARIAT_BAD_ARGUMENT, "timeout: %g seconds make no sense, use 1 or more", l->timeout_s);
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status greet(lariat_processes *p, const char *agreed)
+{
+    size_t count = (size_t)processes_count(p->others);
+
+    p->given = calloc(count, sizeof *p->given);
+    p->shares = calloc(count, sizeof *p->shares);
+    TRY_MEMORY(p->given && p->shares, "processes: no memory for %zu of them" FREE_MEMORY, count);
+    return opening_greet(p, agreed);
+}
+
+static void release(lariat_processes *p)
+{
+    free(p->given);
+    free(p->shares);
+    free(p);
+}
+
+lariat_status processes_adopt(processes *others, const char *agreed, lariat_processes **out)
+{
+    lariat_processes *p = calloc(1, sizeof *p);
+
+    *out = NULL;
+    TRY_MEMORY(p, "processes: no memory" FREE_MEMORY);
+    p->others = others;
+    lariat_status status = greet(p, agreed);
+    if (status != LARIAT_OK) {
+        release(p);
+        return status;
+    }
+    *out = p;
+    return LARIAT_OK;
+}
+
+lariat_status lariat_processes_start(const lariat_launch *l, lariat_processes **out)
+{
+    processes *others;
+
+    *out = NULL;
+    TRY(check_launch(l));
+    TRY(processes_start(l->mpi, l->ranks ? l->ranks : 1, l->timeout_s > 0 ? l->timeout_s : TIMEOUT_S, &others));
+    lariat_status status = processes_adopt(others, l->agreed, out);
+    if (status != LARIAT_OK) {
+        char reason[COMMAND_TEXT_MOST];
+        snprintf(reason, sizeof reason, "%s", lariat_error());
+        processes_end(others, status == LARIAT_NO_MEMORY);
+        return fail(status, "%s", reason);
+    }
+    return LARIAT_OK;
+}
+
+void lariat_processes_end(lariat_processes *p)
+{
+    if (!p) {
+        return;
+    }
+    lariat_status status = processes_check(p->others, 0);
+    if (status == LARIAT_OK && processes_number(p->others) == 0 && processes_count(p->others) > 1) {
+        status = telling_stop(p);
+    }
+    processes_end(p->others, status != LARIAT_OK);
+    release(p);
+}
+
+int32_t lariat_processes_number(const lariat_processes *p)
+{
+    return processes_number(p->others);
+}
+
+int32_t lariat_processes_count(const lariat_processes *p)
+{
+    return processes_count(p->others);
+}
+
+int32_t lariat_processes_ranks(const lariat_processes *p, int32_t number, int32_t *first)
+{
+    const process_info *info = processes_of(p->others, number);
+
+    *first = info->first_rank;
+    return info->n_ranks;
+}
+
+const char *lariat_processes_host(const lariat_processes *p, int32_t number)
+{
+    return processes_of(p->others, number)->host;
+}
+
+const char *lariat_processes_library(const lariat_processes *p)
+{
+    return processes_library(p->others);
+}
+
+lariat_status lariat_processes_check(lariat_processes *p, double wait_s)
+{
+    return processes_check(p->others, wait_s);
+}
+
+void lariat_processes_watch(lariat_processes *p, void (*fn)(void *user, const char *reason), void *user)
+{
+    processes_watch(p->others, fn, user);
+}
