@@ -1,8 +1,9 @@
 /* The program: parses the command line and runs the subcommand. Exit status: 0; 1 after a message; 2 for the command line;
    130 for Ctrl-C; 143 for SIGTERM; 141 for a closed pipe.
-   Rests on the public interface of the library. Read on in options.h, then in generate.c. */
+   Rests on the public interface of the library. Read on in options.h, then in generate.c; several processes: launcher.h. */
 #include "cli/commands.h"
 #include "cli/help.h"
+#include "cli/launcher.h"
 #include "cli/message.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -10,6 +11,7 @@
 #include "lariat/status.h"
 
 #include <langinfo.h>
+#include <limits.h>
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,17 +39,24 @@ int main(int argc, char **argv)
     };
     choose_characters();
     signals_install();
+    launcher started_by = launcher_find();
     options o;
     TRY(options_parse(argc, argv, &o));
+    if ((o.version || o.help) && started_by.number > 0) {
+        return 0;
+    }
     if (o.version) {
         return print_version();
     }
     if (o.help) {
         return help_print(o.command);
     }
+    char model[PATH_MAX];
+    TRY(launcher_find_model(&o, model));
     if (o.model) {
         signals_name_model(o.model);
     }
-    int rc = commands[o.command](&o);
+    int (*run)(const options *) = commands[o.command];
+    int rc = launcher_concerns(&started_by, &o) ? launcher_run(&started_by, &o, run) : run(&o);
     return rc == EXIT_INTERRUPTED && signals_terminated() ? EXIT_TERMINATED : rc;
 }

@@ -1,7 +1,8 @@
 /* One line on standard error.
-   Rests on status.h. */
+   Rests on status.h, and on signals.h for the name of this process among several. */
 #include "cli/message.h"
 #include "cli/options.h"
+#include "cli/signals.h"
 #include "cli/terminal.h"
 
 #include <stdarg.h>
@@ -23,7 +24,7 @@ static void say(const char *mark, const char *colour, const char *format, va_lis
         }
     }
     bool coloured = terminal_colours();
-    fprintf(stderr, "%slariat:%s %s%s\n", coloured ? colour : "", coloured ? "\033[0m" : "", mark, line);
+    fprintf(stderr, "%slariat:%s %s%s%s\n", coloured ? colour : "", coloured ? "\033[0m" : "", signals_process(), mark, line);
 }
 
 #define SAY(mark, colour)                                                                                                      \

@@ -30,6 +30,10 @@ const option option_table[] = {
      "the model: a Hugging Face directory, a .safetensors file in one, a .gguf file, or random:NAME[:TYPE], a named shape with "
      "weights from a seed (7b, 13b, 70b, 3-8b, 3-70b, 3.2-1b, 3.2-3b, smollm2-135m)"},
 
+    {0, "model-dir", "FOLDER", MODELS, OPTION_PATH, FIELD(model_dir), 0, 0, NULL, "LARIAT_MODEL_DIR",
+     "the folder that has the model on this host: of -m, unless it is a random model, only the last part of the path counts "
+     "then"},
+
     {'p', "prompt", "TEXT", GENERATE, OPTION_TEXT, FIELD(prompt), 0, 0, NULL, NULL, "the text to go on from"},
     {'p', "prompt", "TEXT", CHAT, OPTION_TEXT, FIELD(prompt), 0, 0, NULL, NULL, "one turn: say this, print the answer, exit"},
     {'p', "prompt", "TEXT", TOKENIZE, OPTION_TEXT, FIELD(prompt), 0, 0, NULL, NULL, "the text (with --decode: the ids)"},
@@ -123,12 +127,19 @@ const option option_table[] = {
      "measure the hops between the ranks instead, each kind by size; without a model"},
 
     {0, "ranks", "N", PLANS & ~(unsigned)BENCH, OPTION_COUNT, FIELD(ranks), 1, LARIAT_RANKS_MAX, NULL, "LARIAT_RANKS",
-     "ranks of the ring (default: 1, or one for each GPU)"},
+     "ranks of the ring (default: 1, or one for each GPU); under mpirun or srun of each process, and the ring has those of "
+     "all"},
     {0, "ranks", "N,N...", BENCH, OPTION_LIST, FIELD(ring_sizes), 1, LARIAT_RANKS_MAX, NULL, "LARIAT_RANKS",
-     "ring sizes (default: 1, with --compare and --hops 2)"},
+     "ring sizes (default: 1, with --compare and --hops 2); under mpirun or srun one number, the ranks of each process"},
     {'t', "threads", "T", PLANS, OPTION_COUNT, FIELD(threads), 1, LARIAT_THREADS_MAX, NULL, "LARIAT_THREADS",
      "threads in all, shared out over the ranks, at least one for each (default: one for each core that the process may use, "
-     "as far as a CPU quota grants them)"},
+     "as far as a CPU quota grants them); under mpirun or srun of each process (default: the processes of a host share its "
+     "CPUs)"},
+    {0, "mpi", "NAME", RINGS, OPTION_PATH, FIELD(mpi), 0, 0, NULL, "LARIAT_MPI",
+     "a ring over processes: openmpi, mpich, or the path of Lariat's module for an MPI (default: that of the launcher, mpirun "
+     "or srun; without a launcher none)"},
+    {0, "timeout", "SECONDS", RINGS, OPTION_REAL, FIELD(timeout_s), 1, 86400, "30", "LARIAT_TIMEOUT",
+     "a process that gives no sign of life for so long ends the run; computing may take any time"},
     {0, "no-bind", NULL, PLANS, OPTION_FLAG, FIELD(no_bind), 0, 0, NULL, NULL,
      "let ranks run anywhere; otherwise, where there are several NUMA nodes, each is bound to the CPUs of one that has room "
      "for its threads (on GPUs: of its card's node), and on hybrid processors to the fast cores, where these are enough"},

@@ -3,7 +3,7 @@
    completion.c describe it. */
 #pragma once
 
-#include "lariat/lariat.h"
+#include "lariat/launch.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,7 +44,7 @@ typedef struct options {
     command command;
     const char *subject; /* the positional argument: a model for inspect, a subcommand for help */
 
-    const char *model, *prompt, *file, *tokens, *prompts;
+    const char *model, *model_dir, *prompt, *file, *tokens, *prompts;
     int64_t n;       /* tokens to generate, UNTIL_THE_END */
     int64_t context; /* 0: not given */
     double temperature, top_p, min_p;
@@ -73,6 +73,9 @@ typedef struct options {
     int kv, layout, side;          /* lariat_kv, lariat_layout, lariat_side */
     int device, dtype, via;        /* lariat_device, lariat_dtype, lariat_hops */
     count_list cards;              /* none: all */
+    const char *mpi;               /* NULL: by the launcher */
+    double timeout_s;
+    lariat_processes *processes;   /* NULL: this one alone; not an option: see launcher.h */
     bool no_bind, plan;
     const char *stats, *trace;
     bool quiet, verbose;
@@ -81,7 +84,8 @@ typedef struct options {
     const char *completion;
     bool help, version;
 
-    bool typed[OPTIONS_MOST]; /* by index in the table: given on the command line */
+    bool typed[OPTIONS_MOST];        /* by index in the table: given on the command line */
+    const char *given[OPTIONS_MOST]; /* its text, on the command line or in the environment; flags and others: NULL */
 } options;
 
 /* --- the table --- */

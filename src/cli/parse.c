@@ -116,7 +116,10 @@ static int set_unasked(options *values)
     for (const option *o = NULL; rc == 0 && (o = option_after(o, values->command));) {
         rc = o->fallback ? value_set(values, o, o->name, o->fallback) : 0;
         const char *text = o->env ? getenv(o->env) : NULL;
-        rc = rc || !text || !*text ? rc : value_set(values, o, o->env, text);
+        if (rc == 0 && text && *text) {
+            values->given[o - option_table] = text;
+            rc = value_set(values, o, o->env, text);
+        }
     }
     return rc;
 }
@@ -217,6 +220,7 @@ static int read_option(int argc, char **argv, int *at, options *values)
     const char *text = equals ? equals + 1 : argv[++*at];
     char where[NAME_MOST];
     snprintf(where, sizeof where, "%.*s", shown, typed);
+    values->given[o - option_table] = text;
     return value_set(values, o, where, text);
 }
 

@@ -8,7 +8,8 @@ lariat_options plan_options(const options *o, int64_t context, int32_t sessions)
 {
     lariat_options result;
     lariat_options_default(&result);
-    result.ranks = (int32_t)o->ranks;
+    result.processes = o->processes;
+    result.ranks = o->processes ? 0 : (int32_t)o->ranks; /* those with which it started */
     result.threads = (int32_t)o->threads;
     result.no_bind = o->no_bind;
     result.chunk = (int32_t)o->chunk;

@@ -4,6 +4,8 @@
 #include "cli/signals.h"
 #include "cli/options.h"
 
+#include <errno.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,11 +14,14 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { LINE_MOST = 1024 };
+enum { LINE_MOST = 1024, NAME_MOST = 128, FOLLOW_S = 10 };
 
 static _Atomic(lariat_session *) running;
 static atomic_bool cancels_again, held, interrupted, terminated;
 static char bus_line[LINE_MOST];
+static char process_name[NAME_MOST];
+static atomic_bool follows, awaited;
+static sem_t terminating;
 static bool has_terminal;
 static struct termios terminal_before;
 
@@ -45,6 +50,18 @@ static void on_bus(int signal_number)
 static void stop(atomic_bool *note, bool again, int exit_status)
 {
     lariat_session *session = atomic_load(&running);
+    if (atomic_load(&follows)) {
+        atomic_store(note, true);
+        alarm(FOLLOW_S);
+        return;
+    }
+    if (atomic_load(&awaited) && note == &terminated && !again) {
+        atomic_store(note, true);
+        if (session) {
+            lariat_session_cancel(session);
+        }
+        return;
+    }
     if (!atomic_load(&held) || again) {
         restore_terminal();
         _exit(exit_status);
@@ -65,15 +82,22 @@ static void on_terminate(int signal_number)
 {
     (void)signal_number;
     stop(&terminated, atomic_load(&terminated), EXIT_TERMINATED);
+    if (atomic_load(&awaited)) {
+        sem_post(&terminating);
+    }
     if (atomic_load(&cancels_again)) {
         alarm(1);
     }
 }
 
-/* Interrupts the read of a chat that was about to wait for a line when SIGTERM arrived. */
+/* Interrupts the read of a chat that was about to wait for a line when SIGTERM arrived; ends a process whose leader does
+   not. */
 static void on_alarm(int signal_number)
 {
     (void)signal_number;
+    if (atomic_load(&follows)) {
+        _exit(EXIT_TERMINATED);
+    }
 }
 
 static void handle(int signal_number, void (*handler)(int))
@@ -96,7 +120,8 @@ void signals_name_model(const char *model)
     char line[LINE_MOST];
     int n =
         snprintf(line, sizeof line - 2,
-                 "lariat: %s: the file shrank or could not be read while it was in use, start again when it is whole", model);
+                 "lariat: %s%s: the file shrank or could not be read while it was in use, start again when it is whole",
+                 process_name, model);
     size_t size = n < 0 ? 0 : (size_t)n < sizeof line - 2 ? (size_t)n : sizeof line - 3;
     for (size_t i = 0; i < size; i++) {
         line[i] = (unsigned char)line[i] < ' ' ? '?' : line[i];
@@ -116,6 +141,42 @@ void signals_install(void)
     handle(SIGALRM, on_alarm);
     handle_unless_ignored(SIGINT, on_interrupt); /* a background job of a shell ignores Ctrl-C */
     handle_unless_ignored(SIGTERM, on_terminate);
+}
+
+void signals_name_process(const char *name)
+{
+    snprintf(process_name, sizeof process_name, "%s", name);
+}
+
+const char *signals_process(void)
+{
+    return process_name;
+}
+
+void signals_follow(void)
+{
+    atomic_store(&follows, true);
+}
+
+void signals_await_begin(void)
+{
+    (void)sem_init(&terminating, 0, 0);
+    atomic_store(&awaited, true);
+}
+
+terminate signals_await(void)
+{
+    while (sem_wait(&terminating) != 0 && errno == EINTR) {
+    }
+    return !atomic_load(&terminated)                          ? TERMINATE_NOT
+           : atomic_load(&held) || atomic_load(&follows) ? TERMINATE_HELD
+                                                              : TERMINATE_NOW;
+}
+
+void signals_await_end(void)
+{
+    atomic_store(&awaited, false);
+    (void)sem_post(&terminating);
 }
 
 void signals_hold(bool on, bool again)

@@ -11,6 +11,24 @@ void signals_install(void);
 /* The model to name in the message of a SIGBUS. */
 void signals_name_model(const char *model);
 
+/* A name that messages of this process begin with, where it is not the only one, and does not lead: "rank 2 (host): ". */
+void signals_name_process(const char *name);
+const char *signals_process(void);
+
+/* A process that follows another: Ctrl-C and SIGTERM are that one's to answer, and end this one only after some seconds. */
+void signals_follow(void);
+
+/* From begin to end the first SIGTERM ends nothing itself: a thread that awaits it does. await returns when it has arrived,
+   or with end. */
+typedef enum terminate {
+    TERMINATE_NOT,
+    TERMINATE_HELD, /* the run ends by signals_terminated */
+    TERMINATE_NOW   /* nothing is held: the caller ends the program */
+} terminate;
+void signals_await_begin(void);
+terminate signals_await(void);
+void signals_await_end(void);
+
 /* While on, the first Ctrl-C only sets signals_interrupted, so that results are still written. A second one ends the program,
    unless `again` (chat, where each one stops an answer). SIGTERM does the same, and its second one always ends the program. */
 void signals_hold(bool on, bool again);

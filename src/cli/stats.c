@@ -24,7 +24,10 @@ typedef struct shares {
 static shares shares_of(const invocation *inv)
 {
     const figures *f = &inv->figures;
-    shares s = {.at_best = ceilings_of(lariat_engine_plan(inv->engine))};
+    shares s = {0};
+    if (!inv->options->processes) { /* ceilings are those of one process's threads */
+        s.at_best = ceilings_of(lariat_engine_plan(inv->engine));
+    }
     if (s.at_best.known) {
         s.prefill = rate(f->prefill_flops, f->prefill_s * s.at_best.fma_flops);
         s.decode = rate(f->decode_weight_bytes, f->decode_s * s.at_best.read_rate);

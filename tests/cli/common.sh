@@ -17,7 +17,8 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 export LARIAT_DEVICE=cpu LC_ALL=C.UTF-8 HOME=$work XDG_CACHE_HOME=$work/cache XDG_STATE_HOME=$work/state
-unset LARIAT_MODEL LARIAT_DEVICES LARIAT_DTYPE LARIAT_VIA LARIAT_RANKS LARIAT_THREADS LARIAT_CHUNK LARIAT_KV LARIAT_LAYOUT LARIAT_SIDE NO_COLOR
+unset LARIAT_MODEL LARIAT_DEVICES LARIAT_DTYPE LARIAT_VIA LARIAT_RANKS LARIAT_THREADS LARIAT_CHUNK LARIAT_KV \
+    LARIAT_LAYOUT LARIAT_SIDE NO_COLOR LARIAT_MODEL_DIR LARIAT_MPI LARIAT_TIMEOUT
 for model in mha-bf16 gqa-llama3-fp16-sharded mqa-bias-headdim-fp32 gqa-yarn-bf16; do
     ln -s "$reference/models/$model" "$model" || exit 1
 done

@@ -15,9 +15,9 @@ import sys
 
 LARIAT, ROOT = sys.argv[1], pathlib.Path(sys.argv[2])
 # Programs that are not ours, whose options are not looked at.
-OTHERS = {"cmake", "ctest", "cc", "gdb", "cuobjdump", "perf", "nsys", "setarch", "chrt", "benchmark_ring.py", "mkdir", "export"}
-# Compilers' and libFuzzer's, named alone.
-STRANGERS = {"-g1", "-jobs=2"}
+OTHERS = {"cmake", "ctest", "cc", "gdb", "cuobjdump", "perf", "nsys", "setarch", "chrt", "benchmark_ring.py", "mkdir", "export", "mpirun", "mpiexec", "srun"}
+# Of compilers, libFuzzer and launchers, named alone.
+STRANGERS = {"-g1", "-jobs=2", "--bind-to", "--map-by", "--cpus-per-task"}
 # The column of a table in which other programs' options stand.
 OTHERS_COLUMN = "of the original"
 PLACEHOLDER = re.compile(r"[A-Z][A-Z.,a-z]*$|.*\|")
@@ -131,7 +131,7 @@ def command_at(words):
 def segments(words):
     out = [[]]
     for word in words:
-        if word in ("|", "&&", ";"):
+        if word in ("|", "&&", ";", ":"):
             out.append([])
         else:
             out[-1].append(word)

@@ -162,8 +162,8 @@ static void the_room_for_a_pass_holds_one(void **unused)
 
     (void)unused;
     assert_non_null(bytes);
-    command pass = {.kind = TOLD_SUBMIT, .items = many, .n_items = MOST, .tokens = ids, .n_tokens = MOST};
-    assert_true(command_write(&b, &pass));
+    command one = {.kind = TOLD_SUBMIT, .items = many, .n_items = MOST, .tokens = ids, .n_tokens = MOST};
+    assert_true(command_write(&b, &one));
     assert_true(command_write(&b, &(command){.kind = TOLD_RUN, .tokens = ids, .n_tokens = MOST}));
     assert_true(command_write(&b, &(command){.kind = TOLD_CONCLUDE}));
     free(bytes);

@@ -216,8 +216,8 @@ static int measure_bounds(row_list *all)
     }
     for (int i = 0; rc == 0 && i < all->n && !signals_interrupted(); i++) {
         const row *r = &all->rows[i];
-        if (*r->reason || r->plan.total_bytes > r->plan.available_bytes) {
-            continue; /* it cannot be run */
+        if (*r->reason || r->plan.total_bytes > r->plan.available_bytes || all->options->processes) {
+            continue; /* it cannot be run, or not by the threads of this process alone, which would be measured */
         }
         if (r->plan.cards > 0) {
             measure_cards(all, &r->plan);

@@ -1,0 +1,27 @@
+/* Several processes of a launcher (mpirun, srun): who started this one, and what each of them does.
+   Rests on lariat/launch.h. Process 0 runs the subcommand, the others follow it; subcommands that open no ring run in process 0
+   alone, without MPI. */
+#pragma once
+
+#include "cli/options.h"
+
+#include <limits.h>
+
+typedef struct launcher {
+    const char *name; /* of the environment's variable that tells of it; NULL: none started this process */
+    const char *mpi;  /* that goes with it */
+    int32_t number;   /* of this process, from 0 */
+    int32_t count;    /* 0: unknown */
+    int32_t tasks;    /* of a step of Slurm's that this process is one of; 0: of none */
+} launcher;
+
+/* By the environment. Processes but the first get a name for their messages. */
+launcher launcher_find(void);
+
+/* Replaces o->model by what --model-dir makes of it, in `room`. Returns an exit status. */
+int launcher_find_model(options *o, char room[PATH_MAX]);
+
+/* Is this process one of several, or to be, for this subcommand? Then it runs it, or follows process 0, and returns the exit
+   status. */
+bool launcher_concerns(const launcher *l, const options *o);
+int launcher_run(const launcher *l, options *o, int (*run)(const options *));
