@@ -7,6 +7,7 @@
 #include "cli/plan_text.h"
 #include "cli/prompt.h"
 #include "cli/reply.h"
+#include "cli/results.h"
 #include "cli/json_text.h"
 
 #include <jansson.h>
@@ -27,6 +28,7 @@ typedef struct entry {
 typedef struct batch {
     invocation *inv;
     const char *input;
+    results results;
     entry *entries;
     int64_t n, room;
     int64_t default_context;  /* 0: not computed yet, or each entry has its own */
@@ -290,10 +292,27 @@ static int write_results(batch *b)
 {
     int rc = 0;
     for (; rc == 0 && b->written < b->entered && b->entries[b->written].result; b->written++) {
-        char *line = json_dumps(b->entries[b->written].result, JSON_REAL_PRECISION(17));
-        rc = line ? output_format("%s\n", line) : complain_memory("result");
-        rc = rc ? rc : output_flush();
-        free(line);
+        rc = results_put(&b->results, b->entries[b->written].result);
+    }
+    return rc;
+}
+
+/* Is it what an earlier run wrote for entry i? */
+static bool is_result(void *batch_, int64_t i, const json_t *line)
+{
+    const batch *b = batch_;
+
+    return i < b->n && json_equal(json_object_get(line, "id"), b->entries[i].id) && json_is_array(json_object_get(line, "tokens"));
+}
+
+/* Finds how far an earlier run came; this one goes on from there. */
+static int open_results(batch *b)
+{
+    int rc = results_open(&b->results, b->inv->options->resume, is_result, b, &b->written);
+
+    b->entered = b->written;
+    if (rc == 0 && b->written && !b->inv->options->quiet) {
+        fprintf(stderr, "%lld of %lld results are in %s\n", (long long)b->written, (long long)b->n, b->results.path);
     }
     return rc;
 }
@@ -331,11 +350,13 @@ int generate_batch(invocation *inv)
 {
     batch b = {.inv = inv, .input = input_name(inv->options->prompts)};
     int rc = read_lines(&b);
-    rc = rc ? rc : open_engine(&b);
+    rc = rc ? rc : open_results(&b);
+    rc = rc || b.written == b.n ? rc : open_engine(&b);
     while (rc == 0 && inv->engine && b.written < b.n) {
         rc = enter_all(&b);
         rc = rc ? rc : go_on(&b);
     }
+    int closed = results_close(&b.results);
     release(&b);
-    return rc;
+    return rc ? rc : closed;
 }

@@ -44,6 +44,9 @@ static int check_inputs(const options *v)
                               : v->command == COMMAND_PERPLEXITY ? "-f and --tokens"
                                                                  : "-p and -f");
     }
+    if (v->command == COMMAND_GENERATE && v->resume && !v->prompts) {
+        return complain_usage("--resume: keeps the results of a batch, give one with --prompts");
+    }
     if (v->command == COMMAND_LOGITS && !v->tokens) {
         return complain_usage("--tokens: no ids named, give a file of token ids");
     }

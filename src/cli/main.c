@@ -1,5 +1,5 @@
 /* The program: parses the command line and runs the subcommand. Exit status: 0; 1 after a message; 2 for the command line;
-   130 for Ctrl-C; 143 for SIGTERM; 141 for a closed pipe.
+   130 for Ctrl-C; 143 for SIGTERM; 138 for SIGUSR1; 141 for a closed pipe.
    Rests on the public interface of the library. Read on in options.h, then in generate.c; several processes: launcher.h. */
 #include "cli/commands.h"
 #include "cli/help.h"
@@ -58,5 +58,5 @@ int main(int argc, char **argv)
     }
     int (*run)(const options *) = commands[o.command];
     int rc = launcher_concerns(&started_by, &o) ? launcher_run(&started_by, &o, run) : run(&o);
-    return rc == EXIT_INTERRUPTED && signals_terminated() ? EXIT_TERMINATED : rc;
+    return rc == EXIT_INTERRUPTED ? signals_status() : rc;
 }

@@ -46,6 +46,8 @@ const option option_table[] = {
     {0, "prompts", "FILE.jsonl", GENERATE, OPTION_PATH, FIELD(prompts), 0, 0, NULL, NULL,
      "run a batch: one {\"id\", \"prompt\" or \"tokens\"} a line in, one {\"id\", \"text\", \"tokens\", \"stop\"} a line out, "
      "in the order of the input; a line without \"id\" gets its number in the file; - is standard input"},
+    {0, "resume", "OUT.jsonl", GENERATE, OPTION_PATH, FIELD(resume), 0, 0, NULL, NULL,
+     "with --prompts: write the results to this file instead, and go on where an earlier run of the same prompts was stopped"},
 
     {'n', "predict", "N", REPLIES, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, NULL, NULL,
      "at most N tokens a reply (default: until the model ends it or the context is full)"},

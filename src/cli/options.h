@@ -26,6 +26,7 @@ enum {
     EXIT_INTERRUPTED = 130, /* Ctrl-C: 128 + SIGINT, as shells report it; inside the program SIGTERM too */
     EXIT_READER_GONE = 141, /* 128 + SIGPIPE */
     EXIT_TERMINATED = 143,  /* 128 + SIGTERM */
+    EXIT_WARNED = 138,      /* 128 + SIGUSR1, which batch systems send before their limit of time */
     OPTIONS_MOST = 96,      /* in the table */
     LIST_MOST = 32,         /* lengths, ring sizes or GPUs that one run may name */
     UNTIL_THE_END = -1      /* options.n: no bound on the reply but its end id and the context */

@@ -17,7 +17,7 @@
 enum { LINE_MOST = 1024, NAME_MOST = 128, FOLLOW_S = 10 };
 
 static _Atomic(lariat_session *) running;
-static atomic_bool cancels_again, held, interrupted, terminated;
+static atomic_bool cancels_again, held, interrupted, terminated, warned;
 static char bus_line[LINE_MOST];
 static char process_name[NAME_MOST];
 static atomic_bool follows, awaited;
@@ -90,6 +90,19 @@ static void on_terminate(int signal_number)
     }
 }
 
+/* A batch system's warning: what SIGTERM does, but for its exit status. A process that follows leaves the answer to its leader. */
+static void on_warning(int signal_number)
+{
+    (void)signal_number;
+    if (atomic_load(&follows) || atomic_load(&warned)) {
+        return;
+    }
+    stop(&warned, false, EXIT_WARNED);
+    if (atomic_load(&cancels_again)) {
+        alarm(1);
+    }
+}
+
 /* Interrupts the read of a chat that was about to wait for a line when SIGTERM arrived; ends a process whose leader does
    not. */
 static void on_alarm(int signal_number)
@@ -141,6 +154,7 @@ void signals_install(void)
     handle(SIGALRM, on_alarm);
     handle_unless_ignored(SIGINT, on_interrupt); /* a background job of a shell ignores Ctrl-C */
     handle_unless_ignored(SIGTERM, on_terminate);
+    handle_unless_ignored(SIGUSR1, on_warning);
 }
 
 void signals_name_process(const char *name)
@@ -192,17 +206,22 @@ void signals_cancel(lariat_session *session)
 
 bool signals_interrupted(void)
 {
-    return atomic_load(&interrupted) || atomic_load(&terminated);
+    return atomic_load(&interrupted) || signals_terminated();
 }
 
 bool signals_terminated(void)
 {
-    return atomic_load(&terminated);
+    return atomic_load(&terminated) || atomic_load(&warned);
+}
+
+int signals_status(void)
+{
+    return atomic_load(&warned) ? EXIT_WARNED : atomic_load(&terminated) ? EXIT_TERMINATED : EXIT_INTERRUPTED;
 }
 
 bool signals_end_run(void)
 {
-    return atomic_load(&terminated) || (atomic_load(&interrupted) && !atomic_load(&cancels_again));
+    return signals_terminated() || (atomic_load(&interrupted) && !atomic_load(&cancels_again));
 }
 
 void signals_forget(void)

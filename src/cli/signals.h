@@ -4,8 +4,8 @@
 
 #include "lariat/lariat.h"
 
-/* SIGPIPE and SIGXFSZ become failed writes; SIGBUS (a mapped file was truncated) becomes one message and exit 1; Ctrl-C and
-   SIGTERM cancel the session, or end the program where none is set. */
+/* SIGPIPE and SIGXFSZ become failed writes; SIGBUS (a mapped file was truncated) becomes one message and exit 1; Ctrl-C, SIGTERM
+   and SIGUSR1 cancel the session, or end the program where none is set. */
 void signals_install(void);
 
 /* The model to name in the message of a SIGBUS. */
@@ -36,9 +36,11 @@ void signals_hold(bool on, bool again);
 /* The session that Ctrl-C and SIGTERM cancel, one of several is enough; NULL before it is closed. */
 void signals_cancel(lariat_session *session);
 
-/* Has Ctrl-C been pressed since the last signals_forget, or SIGTERM arrived? SIGTERM is never forgotten: it ends the run. */
+/* Has Ctrl-C been pressed since the last signals_forget, or SIGTERM or SIGUSR1 arrived? These are never forgotten: they end the run. */
 bool signals_interrupted(void);
-bool signals_terminated(void);
+bool signals_terminated(void); /* by SIGTERM or SIGUSR1 */
+/* The exit status of a run that was ended by a signal. */
+int signals_status(void);
 /* Does the signal end the run? Ctrl-C in a chat stops an answer only. */
 bool signals_end_run(void);
 void signals_forget(void);
