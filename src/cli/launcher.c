@@ -5,8 +5,10 @@
 #include "cli/plan_text.h"
 #include "cli/signals.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -199,6 +201,47 @@ static bool start_thread(pthread_t *thread, void *(*fn)(void *), void *arg)
     return started;
 }
 
+/* MPI's own start and end wait for all processes, whatever became of them; before the first sign of life nothing can say of which.
+   A call that takes longer than a process may be silent ends this one. */
+typedef struct limit {
+    sem_t over;
+    double seconds;
+    const char *what;
+    pthread_t thread;
+    bool started;
+} limit;
+
+static void *end_at_limit(void *arg)
+{
+    limit *l = arg;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)l->seconds + 1;
+    while (sem_timedwait(&l->over, &until) != 0) {
+        if (errno == ETIMEDOUT) {
+            _exit(complain("mpi: not all processes have %s within %.0f s: one of them or its host does not answer; see to it, or "
+                           "give more time with --timeout", l->what, l->seconds));
+        }
+    }
+    return NULL;
+}
+
+static void limit_begin(limit *l, double seconds, const char *what)
+{
+    *l = (limit){.seconds = seconds, .what = what};
+    (void)sem_init(&l->over, 0, 0);
+    l->started = start_thread(&l->thread, end_at_limit, l);
+}
+
+static void limit_end(limit *l)
+{
+    if (l->started) {
+        (void)sem_post(&l->over);
+        pthread_join(l->thread, NULL);
+    }
+    (void)sem_destroy(&l->over);
+}
+
 static void on_failure(void *unused, const char *reason)
 {
     char *copy = strdup(reason);
@@ -306,7 +349,11 @@ int launcher_run(const launcher *l, options *o, int (*run)(const options *))
     if (rc) {
         return rc;
     }
-    TRY(checked(start(l, o, &p)));
+    limit starting, ending;
+    limit_begin(&starting, o->timeout_s, "started");
+    lariat_status status = start(l, o, &p);
+    limit_end(&starting);
+    TRY(checked(status));
     pthread_t thread;
     signals_await_begin();
     bool awaits = start_thread(&thread, await_terminate, p);
@@ -318,6 +365,8 @@ int launcher_run(const launcher *l, options *o, int (*run)(const options *))
         signals_await_end();
         pthread_join(thread, NULL);
     }
+    limit_begin(&ending, o->timeout_s, "ended");
     lariat_processes_end(p);
+    limit_end(&ending);
     return rc;
 }
