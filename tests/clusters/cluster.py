@@ -84,11 +84,11 @@ class Run:
             time.sleep(0.005)
         return self.members()
 
-    def wait_end(self, limit):
-        """Until mpirun and all programs have ended. Seconds that took; None: longer than the limit."""
+    def wait_end(self, limit, launcher_too=True):
+        """Until all programs, and mpirun unless it is cut off itself, have ended. Seconds that took; None: longer than the limit."""
         begin = time.monotonic()
         while time.monotonic() < begin + limit:
-            if self.mpirun.poll() is not None and not self.members():
+            if (self.mpirun.poll() is not None or not launcher_too) and not self.members():
                 return time.monotonic() - begin
             time.sleep(0.02)
         return None
@@ -176,7 +176,7 @@ def call(words):
 def host_command(name):
     """What runs the words behind it on that host."""
     return ["ip", "netns", "exec", name, "unshare", "-u", "-i", "-m", "sh", "-c",
-            f'hostname {name}; mount -t tmpfs none /dev/shm; mount -t tmpfs none /tmp 2>/dev/null; exec "$0" "$@"']
+            f'hostname {name}; mount -t tmpfs none /dev/shm; exec "$0" "$@"']
 
 
 def hosts_possible():
