@@ -23,6 +23,9 @@ need_packages gcc=gcc g++=g++ libc6-dev cmake=cmake ninja=ninja-build pkg-config
     libedit-dev libcmocka-dev clang=clang clang-tidy=clang-tidy llvm-symbolizer=llvm cppcheck=cppcheck shellcheck=shellcheck \
     mandoc=mandoc gnuplot=gnuplot-nox aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3=python3 jq=jq \
     mpirun.openmpi=openmpi-bin libopenmpi-dev mpirun.mpich=mpich libmpich-dev
+if [ $all = true ]; then # hosts and a Slurm of this machine: tests/clusters
+    need_packages ip=iproute2 slurmctld=slurmctld slurmd=slurmd sbatch=slurm-client munged=munge slurm-wlm-basic-plugins
+fi
 clang_major=$(clang -dumpversion)
 need_packages "libclang-rt-${clang_major%%.*}-dev"
 need_room . 4000 "another folder for the checkout"

@@ -145,8 +145,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="a table of what was seen, for docs/faults.md")
     args = parser.parse_args()
-    if not cluster.launcher(args.mpi):
-        print(f"skipped: no {args.mpi} here")
+    if not cluster.launcher(args.mpi) or not os.path.exists(args.model):
+        print(f"skipped: no {args.mpi} here" if not cluster.launcher(args.mpi) else f"skipped: {args.model} is not here")
         return 77
     prepare(args)
     kinds = ["kill"] * args.kills + ["stop"] * args.stops

@@ -131,7 +131,7 @@ until_true "the cancelled job has ended" bash -c "scontrol show job $job | grep 
 sleep 2
 must "the text so far is there" grep -q Paris cancelled.txt
 must "and the figures" grep -q "decode .* tokens/s" cancelled.txt
-must "no process is left" bash -c "! pgrep -f 'generate -m $slow' >/dev/null"
+must "no process is left" bash -c "! pgrep -f '^$lariat generate -m $slow' >/dev/null"
 
 # The benchmark.
 sbatch -Q --wait --nodes 2 --output bench.txt "$here/slurm/bench.sbatch" -m "$model" -p 64 -n 8 -r 1
