@@ -89,7 +89,8 @@ typedef struct lariat_options {
     /* most tokens of one pass, all sessions and ranks together; a rank's share times the model's heads stays below 2^31; 0:
        512 a rank, 4096 on GPUs */
     int32_t chunk;
-    int64_t context;      /* KV slots of the pool, all sessions together; 0: the trained context for one session */
+    /* KV slots of the pool, all sessions together, rounded up to whole blocks of each rank; 0: the trained context for one session */
+    int64_t context;
     int32_t sessions;     /* most sessions open at once; 0: one */
     lariat_kv kv;         /* element type of the cache */
     lariat_layout layout;
@@ -187,12 +188,12 @@ LARIAT_API int64_t lariat_session_capacity(const lariat_session *session);
    session's, or inside a pass under way, is LARIAT_BAD_ARGUMENT. */
 LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t length);
 
-/* Cancels the session's passes under way: their results come with LARIAT_CANCELLED. Other sessions of these passes are not
-   affected; a pass ends between two layers when all its sessions are cancelled, and on GPUs those of the other pass that is
-   queued. lariat_step and lariat_generate return
-   LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs what is queued is completed first, two passes at most.
-   From any thread or signal handler. It counts for a call that has listed its sessions when it comes, which is what a call
-   does first, before it looks at tokens; passes submitted after all those of the session were collected are not affected. */
+/* Cancels the session's passes under way, those included that are submitted before these are collected: their results come with
+   LARIAT_CANCELLED. Passes submitted after that are not affected, nor are other sessions of the same passes. A pass ends between
+   two layers when all its sessions are cancelled, and on GPUs those of the other pass that is queued. lariat_step and
+   lariat_generate return LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs what is queued is completed
+   first, two passes at most. A cancel counts for such a call from the moment at which it has listed its sessions, which it does
+   before it looks at tokens. From any thread or signal handler. */
 LARIAT_API void lariat_session_cancel(lariat_session *session);
 
 /* Slots that `rank` holds for this session: about length / ranks; 0 for a rank that the ring does not have. */
@@ -207,7 +208,8 @@ typedef struct lariat_work {
        pass has chosen or will choose */
     const int32_t *tokens;
     int64_t count;
-    /* NULL: no token is chosen. Once a list, for this session only; open until its passes are collected */
+    /* NULL: no token is chosen. Once a list, for this session only (two sessions that share one draw its numbers in turn, and a
+       pass of either that is taken back takes back the newest); open until its passes are collected */
     lariat_sampler *sampler;
     int64_t n_logits;           /* logits wanted for so many of the last tokens, at most count */
     /* out [n_logits, vocab], written until the pass is collected, also where its session was closed, rewound or cancelled

@@ -36,8 +36,7 @@ enum {
 };
 
 /* Ids of a text of `size` bytes: *ids is allocated (lariat_free), *n its length. In invalid UTF-8 each maximal invalid part
-   is read as U+FFFD. Time is linear in size, but for a word of n bytes without a space
-   n log n. */
+   is read as U+FFFD. Time is linear in size, n log n in that of the longest word. */
 LARIAT_API lariat_status lariat_encode(const lariat_tokenizer *t, const char *text, size_t size, int flags, int32_t **ids,
                                        int64_t *n);
 

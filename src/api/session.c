@@ -56,7 +56,7 @@ void lariat_session_close(lariat_session *s)
         return;
     }
     lariat_engine *e = s->engine;
-    session_take_back(s, 0, LARIAT_CANCELLED, "its session was closed");
+    session_take_back(s, 0, LARIAT_CANCELLED, "session: closed before the pass was collected");
     for (int i = 0; i < 2; i++) {
         for (int32_t k = 0; k < e->passes[i].n; k++) {
             pass_entry *x = &e->passes[i].entries[k];
@@ -123,7 +123,7 @@ lariat_status lariat_session_rewind(lariat_session *s, int64_t length)
         return fail(LARIAT_BAD_ARGUMENT, "session: cannot rewind to %lld, inside a pass that is under way; collect it first",
                     (long long)length);
     }
-    session_take_back(s, length, LARIAT_CANCELLED, "its session was rewound");
+    session_take_back(s, length, LARIAT_CANCELLED, "session: rewound before the pass was collected");
     if (s->seq.length > length) {
         tell(s->engine, &(command){.kind = TOLD_SESSION_REWIND, .session = s->number, .length = length});
         sequence_rewind(&s->seq, s->engine->ranks.ring, length);

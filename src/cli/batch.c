@@ -317,6 +317,22 @@ static int open_results(batch *b)
     return rc;
 }
 
+/* After Ctrl-C: what was made so far, whole or not. A file of results gets only what is whole: the rest will be made anew. */
+static int write_interrupted(batch *b)
+{
+    int rc = 0;
+    if (b->results.path) {
+        return EXIT_INTERRUPTED;
+    }
+    while (rc == 0 && b->active > 0) {
+        rc = leave(b, b->active - 1);
+    }
+    for (; rc == 0 && b->written < b->entered; b->written++) {
+        rc = results_put(&b->results, b->entries[b->written].result);
+    }
+    return rc ? rc : EXIT_INTERRUPTED;
+}
+
 static int go_on(batch *b)
 {
     int rc = replies_go_on(b->inv, b->open, b->active);
@@ -329,7 +345,7 @@ static int go_on(batch *b)
         }
     }
     rc = rc ? rc : write_results(b);
-    return rc == 0 && interrupted ? EXIT_INTERRUPTED : rc;
+    return rc || !interrupted ? rc : write_interrupted(b);
 }
 
 static void release(batch *b)

@@ -39,7 +39,7 @@ static int check_inputs(const options *v)
 {
     int inputs = (v->prompt != NULL) + (v->file != NULL) + (v->tokens != NULL) + (v->prompts != NULL);
     if (v->command != COMMAND_CHAT && inputs > 1) {
-        return complain_usage("lariat %s: more than one input, give one of %s", command_texts[v->command].name,
+        return complain_usage("%s: more than one input, give one of %s", command_texts[v->command].name,
                               v->command == COMMAND_GENERATE     ? "-p, -f, --tokens and --prompts"
                               : v->command == COMMAND_PERPLEXITY ? "-f and --tokens"
                                                                  : "-p and -f");

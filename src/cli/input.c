@@ -153,7 +153,7 @@ int read_prompt(const options *o, text *out, const char **input)
     }
     if (!o->file && isatty(STDIN_FILENO)) {
         *input = "standard input";
-        return complain_usage("lariat %s: no text, give one with -p or -f (-f - reads what you type)",
+        return complain_usage("%s: no text, give one with -p or -f (-f - reads what you type)",
                               command_texts[o->command].name);
     }
     *input = input_name(o->file ? o->file : "-");

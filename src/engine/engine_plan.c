@@ -280,9 +280,9 @@ static void plan_layouts(const lariat_options *o, int64_t context, engine_plan *
 
     most = most < p->chunk ? most : p->chunk;
     p->slices_up_to = (int32_t)(o->layout == LARIAT_LAYOUT_AUTO ? plan_slices_up_to(&out->costs, most) : most);
-    p->side = o->side;
-    p->pass_q_from = o->side == LARIAT_SIDE_Q    ? 0
-                     : o->side == LARIAT_SIDE_KV ? -1
+    p->side = p->ranks == 1 ? LARIAT_SIDE_KV : o->side;
+    p->pass_q_from = p->side == LARIAT_SIDE_Q    ? 0
+                     : p->side == LARIAT_SIDE_KV ? -1
                                                  : plan_q_from(&out->costs, p->chunk, context);
 }
 

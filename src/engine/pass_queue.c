@@ -180,7 +180,7 @@ static lariat_result conclude(pass_entry *x, const pending_pass *p)
     int32_t token = -1;
 
     if (x->status == LARIAT_OK && atomic_load(&s->cancelled)) {
-        session_take_back(s, x->before.length, LARIAT_CANCELLED, "stopped");
+        session_take_back(s, x->before.length, LARIAT_CANCELLED, "session: cancelled");
     }
     if (x->status == LARIAT_OK && x->sampler) {
         token = p->chosen[x->output];

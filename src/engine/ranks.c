@@ -115,7 +115,7 @@ lariat_status ranks_run(local_ranks *all, rank_fn fn, void *arg)
         placement_reset_transport(all->placement, all->comm);
     }
     const local_rank *worst = ranks_failed(all);
-    return worst->status == LARIAT_CANCELLED ? fail(LARIAT_CANCELLED, "stopped")
+    return worst->status == LARIAT_CANCELLED ? fail(LARIAT_CANCELLED, "session: cancelled")
                                              : fail(worst->status, "rank %d: %s", worst->number, worst->reason);
 }
 

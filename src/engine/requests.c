@@ -10,11 +10,13 @@ static lariat_status check_tokens(const lariat_engine *e, const lariat_work *w, 
     bool chained = w->count == 1 && !w->tokens && (s->under_way ? s->row : s->token) >= 0;
     int32_t vocab = e->model->config.vocab;
 
-    if (w->count < least || (w->count && !w->tokens && !chained)) {
-        return fail(LARIAT_BAD_ARGUMENT,
-                    "work: item %d has %lld tokens, which makes no sense, give %lld or more and their ids; none for one token "
-                    "only where the session's newest pass chooses it",
-                    index, (long long)w->count, (long long)least);
+    if (w->count < least) {
+        return fail(LARIAT_BAD_ARGUMENT, "work: item %d has %lld tokens, give %lld or more", index, (long long)w->count,
+                    (long long)least);
+    }
+    if (w->count && !w->tokens && !chained) {
+        return fail(LARIAT_BAD_ARGUMENT, "work: item %d names no ids for its %lld tokens, give them; none only for one token that "
+                    "the session's newest pass chooses", index, (long long)w->count);
     }
     if (w->count > s->seq.capacity - s->seq.length) {
         return fail(LARIAT_CONTEXT_FULL,
@@ -35,9 +37,12 @@ static lariat_status check_tokens(const lariat_engine *e, const lariat_work *w, 
 /* What is wanted of an item, beside the others: a pass chooses tokens or gives logits. */
 static lariat_status check_outputs(const lariat_engine *e, const lariat_work *w, int32_t index, bool *choose, bool *logits)
 {
-    if (w->n_logits < 0 || w->n_logits > w->count || (w->n_logits && !w->logits)) {
+    if (w->n_logits > 0 && !w->logits) {
+        return fail(LARIAT_BAD_ARGUMENT, "work: item %d wants logits and names no memory for them, give some", index);
+    }
+    if (w->n_logits < 0 || w->n_logits > w->count) {
         return fail(LARIAT_BAD_ARGUMENT,
-                    "work: item %d wants %lld rows of logits of its %lld tokens, ask for that many at most", index,
+                    "work: item %d wants %lld rows of logits of its %lld tokens, ask for 0 to that many", index,
                     (long long)w->n_logits, (long long)w->count);
     }
     if (w->sampler && sampler_vocab(w->sampler) != e->model->config.vocab) {

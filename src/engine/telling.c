@@ -167,5 +167,5 @@ lariat_status tell_outcome(lariat_engine *e, lariat_status status)
     tell(e, &(command){.kind = TOLD_RESET});
     TRY(tell_now(e));
     placement_reset_transport(&e->plan.placement, e->comm);
-    return fail(LARIAT_CANCELLED, "stopped");
+    return fail(LARIAT_CANCELLED, "session: cancelled");
 }

@@ -49,7 +49,7 @@ bool pass_goes_on(const pass_input *in, int32_t rank)
 
 static lariat_status check_cancel(const pass_input *in)
 {
-    return in->cancelled(in->engine) ? fail(LARIAT_CANCELLED, "stopped") : LARIAT_OK;
+    return in->cancelled(in->engine) ? fail(LARIAT_CANCELLED, "session: cancelled") : LARIAT_OK;
 }
 
 /* Keys and values of rows of x, into the shard; and their queries, if anything is asked. */
