@@ -36,6 +36,19 @@ END
 run generate -q -m letters --prompts prompts -n 3
 "$lariat" generate -q -m letters --prompts - -n 3 <prompts >out
 must "the same from standard input" cmp "$work.seen/out" out
+# A file of results: what is whole stays, what was torn is made again, what is of another input is refused.
+run generate -q -m letters --prompts prompts -n 3 --resume results.jsonl
+must "the file has the same" cmp "$work.seen/out" /dev/null
+must "and all of it" cmp results.jsonl out
+head -c $(($(head -n 1 out | wc -c) + 20)) out >results.jsonl
+run generate -q -m letters --prompts prompts -n 3 --resume results.jsonl --stats stats.json
+must "a torn line is made again" cmp results.jsonl out
+must "and no whole one" jq -e '.prefill_tokens == 6' stats.json
+printf '{"id": 3, "text": "x", "tokens": []}\n{"id": ' >results.jsonl
+run generate -q -m letters --prompts prompts -n 3 --resume results.jsonl
+must "a file that is refused stays as it is" test "$(wc -l <results.jsonl)" = 1
+run generate -q -m letters --prompts prompts --resume /dev/null
+run generate -q -m letters -p x --resume results.jsonl
 echo '{"tokens": [1, 2, 3]}' >prompts
 run generate -q -m mha-bf16 --prompts prompts -c 6
 

@@ -72,6 +72,23 @@ kill -TERM $!
 wait $!
 show $?
 must "the figures are there" jq -e '.decode_tokens > 0' stats.json
+# And SIGUSR1, which batch systems send before their limit of time, with 138.
+say '$ lariat generate, warned'
+start generate -q -m mha-bf16 --tokens ids -c 8k --stats stats.json
+until_it test -s stream
+kill -USR1 $!
+wait $!
+show $?
+must "the figures are there" jq -e '.decode_tokens > 0' stats.json
+# A batch writes what it has made, whole or not, or, to a file with which it goes on, what is whole.
+printf '{"tokens": [1, 2], "id": "long"}\n{"tokens": [3]}\n' >prompts
+say '$ lariat generate --prompts, interrupted'
+start generate -q -m mha-bf16 --prompts prompts -c 8k
+sleep 0.3
+kill -INT $!
+wait $!
+show $? | cat >/dev/null
+must "each line has what was made of it" jq -es '[.[] | [.id, .stop]] == [["long", "interrupted"], [2, "interrupted"]]' stream
 say '$ lariat logits, terminated'
 start logits -q -m mha-bf16 --tokens longer --out out.safetensors --chunk 1
 until_it compgen -G 'out.safetensors*' >/dev/null
