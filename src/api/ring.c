@@ -225,7 +225,7 @@ static lariat_status attend(lariat_ring *ring, ring_member *m, const float *q, c
     const int64_t q_width = (int64_t)ring->shape.n_heads * ring->shape.head_dim;
 
     ring_begin(&m->ring, &m->pass);
-    ring_append(&m->ring, 0, k, v, (int64_t)ring->shape.n_kv_heads * ring->shape.head_dim, NULL);
+    ring_append(&m->ring, 0, NULL, k, v, (int64_t)ring->shape.n_kv_heads * ring->shape.head_dim, NULL);
     TRY(ring_attend(&m->ring, 0, q, q_width, o, q_width));
     TRY(comm_end(m->ring.comm));
     if (lse) {

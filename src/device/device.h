@@ -36,6 +36,15 @@ typedef struct linear_job {
 /* The layout of rotary pairs in a head: (i, i + head_dim/2), as Hugging Face stores q and k, or (2i, 2i+1), as GGUF does. */
 typedef enum rope_style { ROPE_HALVES, ROPE_PAIRS } rope_style;
 
+/* Heads to rotate: the first `heads` of rows of [heads + others, head_dim], row t at x + t * ld; angles [n, head_dim / 2]. */
+typedef struct rotation {
+    void *x;
+    int64_t ld;
+    int32_t heads;
+    const float *cos, *sin;
+    rope_style style;
+} rotation;
+
 typedef struct attention_shape {
     /* n_heads is a multiple of n_kv_heads: head h reads KV head h / (n_heads / n_kv_heads) */
     int32_t n_heads, n_kv_heads, head_dim;
@@ -169,6 +178,11 @@ typedef struct device_ops {
     /* All jobs on the same x, row t at x + t * ldx, [n, cols]. n_jobs may be 0: a rank without a slice. */
     void (*linear)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
 
+    /* silu(gate's result) * up's, where gate's would be: the same bits as linear() on both and then silu_mul(). Both are of one
+       shape and of the activation type, without `add`; up's place is undefined afterwards. NULL: the device has only the
+       two. */
+    void (*linear_gated)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *gate, const linear_job *up);
+
     /* cos[t, i], sin[t, i] = factor * cos, sin of (float)positions[t] * inv_freq[i] (a float32 product, as in Hugging Face's
        code); [n, half]; positions [n] in the device's memory. */
     void (*rope_angles)(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq,
@@ -183,6 +197,11 @@ typedef struct device_ops {
        another rank and is skipped. slots [n] in the device's memory. */
     void (*kv_store)(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
                      int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
+
+    /* rope() of rows of queries (or none), keys and values side by side, and kv_store() of their keys and values, at k and v:
+       the same bits as these two ops, but that keys need not be rotated in place. NULL: the device has only the two. */
+    void (*rope_store)(device *dev, const rotation *rows, void *k, void *v, dtype type, int64_t head_stride,
+                       const int64_t *slots, int64_t n, int32_t kv_heads, int32_t head_dim);
 
     /* Sets rows [0, rows) to "no key seen". */
     void (*carry_clear)(device *dev, const carry *c, const attention_shape *s, int64_t rows);

@@ -120,8 +120,12 @@ lariat_status linear_gated(const linear_context *c, void *g, void *u, const void
     }
     int n_jobs = stacked_jobs(jobs, &gate, 1, begin, end, &to_g);
     n_jobs += stacked_jobs(jobs + n_jobs, &up, 1, begin, end, &to_u);
-    c->dev->ops->linear(c->dev, x, cols, n, jobs, n_jobs);
-    c->dev->ops->silu_mul(c->dev, act_at(c->dev, to_g.y, begin), rows, act_at(c->dev, u, begin), rows, n, end - begin);
+    if (c->dev->ops->linear_gated && n_jobs == 2) {
+        c->dev->ops->linear_gated(c->dev, x, cols, n, &jobs[0], &jobs[1]);
+    } else {
+        c->dev->ops->linear(c->dev, x, cols, n, jobs, n_jobs);
+        c->dev->ops->silu_mul(c->dev, act_at(c->dev, to_g.y, begin), rows, act_at(c->dev, u, begin), rows, n, end - begin);
+    }
     *out = to_g.y;
     return c->by_slices ? linear_gather(c, c->dev->act, n, rows) : LARIAT_OK;
 }

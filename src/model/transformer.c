@@ -65,9 +65,8 @@ static lariat_status project(transformer *t, int32_t l, int64_t rows, bool queri
 
     t->dev->ops->rms_norm(t->dev, t->h, t->x, w->attn_norm, c->rms_eps, rows, c->d_model);
     TRY(queries ? linear(&t->linear, q, ld, t->h, rows, qkv, 3) : linear(&t->linear, k, ld, t->h, rows, qkv + 1, 2));
-    t->dev->ops->rope(t->dev, queries ? q : k, ld, rows, (queries ? c->n_heads : 0) + c->n_kv_heads, c->head_dim, t->cos,
-                      t->sin, c->rope); /* k lies behind q */
-    ring_append(&t->ring, l, k, v, ld, l == c->n_layers - 1 ? t->goes_on : NULL);
+    const rotation rotate = {queries ? q : k, ld, (queries ? c->n_heads : 0) + c->n_kv_heads, t->cos, t->sin, c->rope};
+    ring_append(&t->ring, l, &rotate, k, v, ld, l == c->n_layers - 1 ? t->goes_on : NULL);
     trace_end(t->trace, span);
     return LARIAT_OK;
 }

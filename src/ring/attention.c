@@ -236,11 +236,24 @@ static void offer_keys(ring_rank *r, const comm_pieces *own, const bool attends[
     }
 }
 
-void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int64_t ld, const bool attends[])
+void ring_append(ring_rank *r, int32_t layer, const rotation *rotate, const void *k, const void *v, int64_t ld,
+                 const bool attends[])
 {
-    for (int side = 0; side < 2; side++) {
-        r->dev->ops->kv_store(r->dev, r->shard.base + shard_offset(&r->shard, layer, side, 0), r->shape.kv_type, r->shard.slots,
-                              r->slots, side ? v : k, ld, r->pass->rows[r->rank], r->shape.n_kv_heads, r->shape.head_dim);
+    const device_ops *ops = r->dev->ops;
+    const attention_shape *s = &r->shape;
+    unsigned char *side[] = {r->shard.base + shard_offset(&r->shard, layer, 0, 0),
+                             r->shard.base + shard_offset(&r->shard, layer, 1, 0)};
+    int64_t rows = r->pass->rows[r->rank];
+
+    if (rotate && ops->rope_store) {
+        ops->rope_store(r->dev, rotate, side[0], side[1], s->kv_type, r->shard.slots, r->slots, rows, s->n_kv_heads,
+                        s->head_dim);
+    } else {
+        if (rotate) {
+            ops->rope(r->dev, rotate->x, rotate->ld, rows, rotate->heads, s->head_dim, rotate->cos, rotate->sin, rotate->style);
+        }
+        ops->kv_store(r->dev, side[0], s->kv_type, r->shard.slots, r->slots, k, ld, rows, s->n_kv_heads, s->head_dim);
+        ops->kv_store(r->dev, side[1], s->kv_type, r->shard.slots, r->slots, v, ld, rows, s->n_kv_heads, s->head_dim);
     }
     list_own(r, &r->hops[0], layer);
     offer_keys(r, &r->hops[0].hop.offer, attends);

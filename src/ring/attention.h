@@ -68,8 +68,10 @@ void ring_begin(ring_rank *r, const pass *p);
 
 /* Stores this rank's share of the pass's keys (after RoPE) and values in its shard and, where keys travel, offers them to the
    ranks that call ring_attend in this layer: attends [n_ranks], NULL for all. k, v: activations, rows as the pass numbers them,
-   [n_kv_heads, head_dim] each, row t at k + t * ld. */
-void ring_append(ring_rank *r, int32_t layer, const void *k, const void *v, int64_t ld, const bool attends[]);
+   [n_kv_heads, head_dim] each, row t at k + t * ld. rotate: NULL, or rows to rotate first, of which the
+   last heads are k, with v behind them; k is undefined afterwards. */
+void ring_append(ring_rank *r, int32_t layer, const rotation *rotate, const void *k, const void *v, int64_t ld,
+                 const bool attends[]);
 
 /* Attention of the pass's queries on this rank: q [rows, n_heads, head_dim], row t at q + t * ldq, into o [rows, n_heads,
    head_dim], row t at o + t * ldo. ring_append of the layer comes before, on all ranks, also on those that do not attend. */

@@ -244,6 +244,59 @@ static void products_have_the_same_bits_twice(void **state)
     for_every_type(check_twice);
 }
 
+/* linear_gated against its definition, linear and silu_mul: the same bits. Slices of both matrices, with and without bias. */
+static void check_gated(device *dev)
+{
+    for (int i = 0; i < LINEAR_CASES; i++) {
+        const linear_case *c = &linear_cases[i];
+        int64_t ldy = c->rows + i % 3 * 4, all_rows = c->rows + 21;
+        buffer x = random_buffer(dev, dev->act, c->n * c->cols, 1), w[2], bias[2], y[4];
+        matrix m[2];
+        linear_job jobs[4];
+
+        for (int j = 0; j < 4; j++) {
+            if (j < 2) {
+                w[j] = random_buffer(dev, dev->act, all_rows * c->cols, 0.3f);
+                bias[j] = random_buffer(dev, DTYPE_F32, all_rows, 1);
+                m[j] = (matrix){.type = dev->act,
+                                .rows = all_rows,
+                                .cols = c->cols,
+                                .data = w[j].data,
+                                .row_bytes = (size_t)c->cols * size_of(dev->act)};
+            }
+            y[j] = poisoned_buffer(dev, dev->act, c->n * ldy);
+            jobs[j] = (linear_job){.w = &m[j % 2],
+                                   .row0 = 7,
+                                   .rows = c->rows,
+                                   .type = dev->act,
+                                   .y = y[j].data,
+                                   .ldy = ldy,
+                                   .bias = i % 2 ? bias[j % 2].data : NULL};
+        }
+        dev->ops->linear(dev, x.data, c->cols, c->n, jobs, 2);
+        dev->ops->silu_mul(dev, y[0].data, ldy, y[1].data, ldy, c->n, c->rows);
+        dev->ops->linear_gated(dev, x.data, c->cols, c->n, &jobs[2], &jobs[3]);
+        float *want = buffer_get(&y[0]), *got = buffer_get(&y[2]);
+        assert_memory_equal(got, want, (size_t)(c->n * ldy) * sizeof *got);
+        free(want);
+        free(got);
+        for (int j = 0; j < 4; j++) {
+            buffer_free(&y[j]);
+            if (j < 2) {
+                buffer_free(&w[j]);
+                buffer_free(&bias[j]);
+            }
+        }
+        buffer_free(&x);
+    }
+}
+
+static void gated_products_have_the_bits_of_their_two_ops(void **state)
+{
+    (void)state;
+    for_every_type(check_gated);
+}
+
 /* --- rope, slots --- */
 
 static void angles_agree(void **state)
@@ -344,6 +397,62 @@ static void slots_hold_what_was_stored(void **state)
 {
     (void)state;
     for_every_type(check_kv_store);
+}
+
+/* rope_store against its definition, rope and kv_store: the same bits, of queries in place and of the cache. */
+static void check_rope_store(device *dev)
+{
+    static const int32_t dims[] = {2, 16, 48, 64, 128, 256};
+
+    for (int i = 0; i < 12; i++) {
+        int32_t d = dims[i / 2], q_heads = i % 4 == 3 ? 0 : 1 + i % 5, kv = 1 + i % 3, width = (q_heads + 2 * kv) * d;
+        int64_t n = 1 + i * 7, ld = width + i % 3, stride = n + 4, slots[1 + 11 * 7];
+        dtype type = dev->act == DTYPE_F32 ? act_types[i % ACTS] : dev->act;
+        buffer c = random_buffer(dev, DTYPE_F32, n * d / 2, 1), s = random_buffer(dev, DTYPE_F32, n * d / 2, 1), x[2], side[4];
+
+        for (int64_t t = 0; t < n; t++) {
+            slots[t] = t % 5 == 4 ? -1 : t + 2;
+        }
+        void *places = sent(dev, slots, (size_t)n * sizeof *slots);
+        for (int j = 0; j < 4; j++) {
+            side[j] = poisoned_buffer(dev, type, kv * stride * d);
+        }
+        for (int j = 0; j < 2; j++) {
+            random_state = 99;
+            x[j] = random_buffer(dev, dev->act, n * ld, 2);
+        }
+        rotation rows = {x[1].data, ld, q_heads + kv, c.data, s.data, i % 2 ? ROPE_PAIRS : ROPE_HALVES};
+        dev->ops->rope(dev, x[0].data, ld, n, rows.heads, d, rows.cos, rows.sin, rows.style);
+        for (int j = 0; j < 2; j++) {
+            dev->ops->kv_store(dev, side[j].data, type, stride, places, act_at(dev, x[0].data, (q_heads + j * kv) * d), ld, n,
+                               kv, d);
+        }
+        dev->ops->rope_store(dev, &rows, side[2].data, side[3].data, type, stride, places, n, kv, d);
+        for (int j = 0; j < 3; j++) {
+            float *want = buffer_get(j < 2 ? &side[j] : &x[0]), *got = buffer_get(j < 2 ? &side[2 + j] : &x[1]);
+            for (int64_t k = 0; k < (j < 2 ? side[j].n : n * ld); k++) {
+                bool asked = j < 2 || k % ld < q_heads * d;
+                assert_true(!asked || memcmp(&want[k], &got[k], sizeof *got) == 0);
+            }
+            free(want);
+            free(got);
+        }
+        dev->ops->release(dev, places, (size_t)n * sizeof *slots);
+        for (int j = 0; j < 4; j++) {
+            buffer_free(&side[j]);
+            if (j < 2) {
+                buffer_free(&x[j]);
+            }
+        }
+        buffer_free(&c);
+        buffer_free(&s);
+    }
+}
+
+static void rows_are_rotated_and_stored_at_once(void **state)
+{
+    (void)state;
+    for_every_type(check_rope_store);
 }
 
 /* --- carries --- */
@@ -531,9 +640,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(linear_layers_agree),
         cmocka_unit_test(rows_of_a_slice_have_the_same_bits),
         cmocka_unit_test(products_have_the_same_bits_twice),
+        cmocka_unit_test(gated_products_have_the_bits_of_their_two_ops),
         cmocka_unit_test(angles_agree),
         cmocka_unit_test(rotations_agree),
         cmocka_unit_test(slots_hold_what_was_stored),
+        cmocka_unit_test(rows_are_rotated_and_stored_at_once),
         cmocka_unit_test(carries_agree),
         cmocka_unit_test(gates_agree),
         cmocka_unit_test(rows_are_copied_or_added),

@@ -95,7 +95,7 @@ static void go(world *w)
         m->next = 0;
         for (int l = 0; l < LAYERS; l++) {
             recorder_write(&m->rec, l);
-            ring_append(&m->ring, l, &m->rows[0][Q_WIDTH], &m->rows[0][Q_WIDTH + KV_WIDTH], ROW_WIDTH,
+            ring_append(&m->ring, l, NULL, &m->rows[0][Q_WIDTH], &m->rows[0][Q_WIDTH + KV_WIDTH], ROW_WIDTH,
                         l == LAYERS - 1 ? w->attends : NULL);
             assert_true(!attends(w, m, l) || ring_attend(&m->ring, l, m->rows, ROW_WIDTH, m->out, Q_WIDTH) == LARIAT_OK);
         }

@@ -5,6 +5,7 @@
 // At 4.2 TB/s and 132 multiprocessors a tile comes every 1,000 ns; its arithmetic takes a third of that. So only bytes in
 // flight count: each warp has its own keys and its own ring of stages, and waits for no other warp until the end.
 #include "device/cuda/attention/attention_tile.cuh"
+#include "device/cuda/runtime/overlap.cuh"
 
 namespace
 {
@@ -53,13 +54,10 @@ __device__ __forceinline__ void load_q(const attention_launch &a, const block_ta
     }
 }
 
-// The warp's keys and values of the next tile; what it says of them comes back. Slots beyond the count become zeros.
-template <int D>
-__device__ __forceinline__ warp_tile load_next(key_walk &walk, const attention_launch &a, const block_task &t, int warp,
-                                               uint32_t to)
+// The warp's keys and values of a tile; what it says of them comes back. Slots beyond the count become zeros.
+template <int D> __device__ __forceinline__ warp_tile load_tile(const key_tile &tile, int warp, uint32_t to)
 {
     constexpr int CHUNKS = D / 8;
-    const key_tile tile = walk_next(walk, a, t);
     const warp_tile mine = {tile.count - warp * KEYS, tile.visible - warp * KEYS};
     int lane = (int)threadIdx.x % 32;
 
@@ -233,7 +231,9 @@ template <typename T, int D>
 __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
     attend_decode(const __grid_constant__ attention_launch a, const attention_lists *lists)
 {
+    overlap_begin();
     if ((int)blockIdx.x >= lists->n_blocks) {
+        overlap_wait();
         return;
     }
     extern __shared__ __align__(128) unsigned char shared[];
@@ -250,8 +250,10 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
     key_walk walk;
 
     walk_start(walk, t);
+    key_tile begin = walk_next(walk, a, t);
+    overlap_wait(); // of the lists alone anything has been read
     for (int i = 0; i < STAGES - 1; i++) {
-        warp_tile next = load_next<D>(walk, a, t, warp, ring + i * decode<D>::STAGE_BYTES);
+        warp_tile next = load_tile<D>(i ? walk_next(walk, a, t) : begin, warp, ring + i * decode<D>::STAGE_BYTES);
         copies_commit();
         if (lane == 0) {
             tiles[warp][i] = next;
@@ -266,7 +268,7 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
         if (tile.count == INT32_MIN) {
             break;
         }
-        const warp_tile next = load_next<D>(walk, a, t, warp, ring + free * decode<D>::STAGE_BYTES);
+        const warp_tile next = load_tile<D>(walk_next(walk, a, t), warp, ring + free * decode<D>::STAGE_BYTES);
         copies_commit();
         if (lane == 0) {
             tiles[warp][free] = next;
@@ -298,8 +300,7 @@ template <typename T, int D> cudaError_t load_kernel(int shared_most)
 template <typename T, int D>
 cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks)
 {
-    attend_decode<T, D><<<blocks, THREADS, decode<D>::SHARED, stream>>>(a, lists);
-    return cudaGetLastError();
+    return overlap_launch(stream, blocks, THREADS, decode<D>::SHARED, attend_decode<T, D>, a, lists);
 }
 
 template <typename T> cudaError_t load_type(int shared_most)

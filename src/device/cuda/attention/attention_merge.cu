@@ -4,6 +4,7 @@
 // Budget: each piece is read once. A call for one token is all latency: the sums of many pieces are loaded before the first is
 // used. A call for many rows is bound by memory. A warp takes 64 columns of a row, two a lane.
 #include "device/cuda/attention/attention_tile.cuh"
+#include "device/cuda/runtime/overlap.cuh"
 
 namespace
 {
@@ -105,10 +106,12 @@ __device__ __forceinline__ float largest(float x)
 // Blocks of threads (lane, 64 columns of a row, row). A row that saw nothing leaves a carry as it is.
 __device__ __forceinline__ void merge_pieces(const attention_launch &a, const attention_lists &lists)
 {
+    overlap_begin();
     const int lane = (int)threadIdx.x;
     const merged_row r = find_row(a, lists, (int)(blockIdx.x * blockDim.z + threadIdx.z));
     float weight[WEIGHTS], part[WEIGHTS], m = -INFINITY;
     const bool carried = r.pieces && !a.is_first;
+    overlap_wait(); // of the lists alone anything has been read
     const float before_m = carried ? a.c.m[r.at] : -INFINITY, before_l = carried ? a.c.l[r.at] : 0;
 
 #pragma unroll
@@ -181,9 +184,7 @@ cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *
     const dim3 grid((unsigned)((rows + together - 1) / together)), block(32, (unsigned)warps, (unsigned)together);
 
     if (on_card) {
-        merge_listed<<<grid, block, 0, stream>>>(*a, lists);
-    } else {
-        merge_given<<<grid, block, 0, stream>>>(*a, *lists);
+        return overlap_launch(stream, grid, block, 0, merge_listed, *a, lists);
     }
-    return cudaGetLastError();
+    return overlap_launch(stream, grid, block, 0, merge_given, *a, *lists);
 }

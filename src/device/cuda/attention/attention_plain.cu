@@ -5,6 +5,7 @@
 // as many: a third of the card's fp32 rate is the most to hope for. It is here to be right: runs in F32 are held to the
 // numerical contract.
 #include "device/cuda/attention/attention_tile.cuh"
+#include "device/cuda/runtime/overlap.cuh"
 
 namespace
 {
@@ -211,6 +212,7 @@ __device__ __forceinline__ void merge_into_carry(const attention_launch &a, cons
 template <int D> __global__ void __launch_bounds__(THREADS)
     attend_plain(const __grid_constant__ attention_launch a, const attention_lists *lists)
 {
+    overlap_begin_and_wait();
     if ((int)blockIdx.x >= lists->n_blocks) {
         return;
     }
@@ -255,8 +257,7 @@ template <int D> cudaError_t load_kernel()
 template <int D>
 cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, int32_t blocks)
 {
-    attend_plain<D><<<(unsigned)blocks, THREADS, plain<D>::SHARED, stream>>>(a, lists);
-    return cudaGetLastError();
+    return overlap_launch(stream, (unsigned)blocks, THREADS, plain<D>::SHARED, attend_plain<D>, a, lists);
 }
 
 } // namespace

@@ -1,8 +1,9 @@
 // What the attention kernels share: which block does what, the walk over key tiles, and loads for the matrix unit.
-// Rests on cuda_attention.h, matrix_unit.cuh and on PTX of compute capability 8.0. Read on in attention_prefill.cu.
+// Rests on cuda_attention.h, copies.cuh, matrix_unit.cuh and on PTX of compute capability 8.0. Read on in attention_prefill.cu.
 #pragma once
 
 #include "device/cuda/attention/cuda_attention.h"
+#include "device/cuda/runtime/copies.cuh"
 #include "device/cuda/runtime/matrix_unit.cuh"
 
 constexpr float LOG2_E = 1.4426950408889634f;
@@ -128,27 +129,6 @@ static __device__ __forceinline__ key_tile walk_next(key_walk &w, const attentio
 }
 
 // --- instructions ---
-
-static __device__ __forceinline__ uint32_t shared_address(const void *p)
-{
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
-
-// 16 bytes from global to shared memory, past the registers; zeros if not `real`, and then nothing is read.
-static __device__ __forceinline__ void copy_16(uint32_t to, const void *from, bool real)
-{
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(real ? 16 : 0) : "memory");
-}
-
-static __device__ __forceinline__ void copies_commit()
-{
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-
-template <int LEFT> static __device__ __forceinline__ void copies_wait()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-}
 
 static __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t from)
 {

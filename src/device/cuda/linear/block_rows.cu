@@ -5,6 +5,7 @@
 // H200's 4.2 TB/s, some 4 instructions a weight beside that.
 #include "device/cuda/linear/blocks.cuh"
 #include "device/cuda/runtime/kernels.h"
+#include "device/cuda/runtime/overlap.cuh"
 
 namespace
 {
@@ -66,6 +67,7 @@ __global__ void __launch_bounds__(THREADS)
     int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     int unit = (int)(at / 4), q = (int)(at % 4);
 
+    overlap_begin_and_wait();
     if (unit * (int64_t)UNIT >= cols) {
         return;
     }
@@ -119,8 +121,8 @@ cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table,
     dim3 grid((unsigned)ceil_div(ceil_div(table->cols, UNIT) * 4, THREADS), (unsigned)(n < GRID_ROWS ? n : GRID_ROWS));
 
     with_format(table->type, [&](auto format) {
-        embed_blocks<decltype(format)><<<grid, THREADS, 0, stream>>>(x, table->data, (int64_t)table->row_bytes, table->rows, table->cols,
-                                                                     n, tokens, chosen);
+        overlap_launch(stream, grid, THREADS, 0, embed_blocks<decltype(format)>, x, table->data, (int64_t)table->row_bytes,
+                       table->rows, table->cols, n, tokens, chosen);
     });
     return cudaGetLastError();
 }

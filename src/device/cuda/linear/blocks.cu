@@ -18,6 +18,7 @@
 #include "device/cuda/linear/blocks.cuh"
 #include "device/cuda/runtime/kernels.h"
 #include "device/cuda/runtime/matrix_unit.cuh"
+#include "device/cuda/runtime/overlap.cuh"
 
 #include <initializer_list>
 
@@ -165,16 +166,21 @@ template <typename F> struct one_unit {
     quarter<F, true> row[2];
     uint4 x;
 
-    template <bool WHOLE> __device__ void read(const tile<F> &t, int unit, const uint16_t *from, int cols, int g, int q)
+    template <bool WHOLE> __device__ void read_x(int unit, const uint16_t *from, int cols, int g, int q)
     {
         unsigned k = (unsigned)(unit * UNIT + (F::GROUP == 32 ? g * 32 + q * 8 : g * 16 + q * 4));
-        read_two<WHOLE>(row, t, unit, g, q);
         if constexpr (F::GROUP == 32) {
             x = WHOLE || !F::TAILS || k < (unsigned)cols ? *reinterpret_cast<const uint4 *>(from + k) : make_uint4(0, 0, 0, 0);
         } else {
             uint2 a = *reinterpret_cast<const uint2 *>(from + k), b = *reinterpret_cast<const uint2 *>(from + k + UNIT / 2);
             x = make_uint4(a.x, a.y, b.x, b.y);
         }
+    }
+
+    template <bool WHOLE> __device__ void read(const tile<F> &t, int unit, const uint16_t *from, int cols, int g, int q)
+    {
+        read_two<WHOLE>(row, t, unit, g, q);
+        read_x<WHOLE>(unit, from, cols, g, q);
     }
 };
 
@@ -241,14 +247,17 @@ template <typename F, bool BF16> __device__ inline void multiply_one(float (&sum
 // A block computes tiles of 16 rows, one after another, over all columns: each warp takes every eighth unit, and loads the next
 // one, of the next tile at the end of a tile, before it multiplies. Two buffers alternate, and the next loads' address depends
 // on the last ones' data: the compiler counts all loads with one scoreboard, so a wait behind the next loads would include
-// them. The warps meet once every eight tiles. WHOLE: all tiles and units are.
+// them. The warps meet once every eight tiles; with codes of 8 bits after each, as the sum over eight tiles would spill
+// registers there. WHOLE: all tiles and units are.
 template <typename F, bool BF16, bool WHOLE>
 __global__ void __launch_bounds__(THREADS, RESIDENT) one_row(const __grid_constant__ block_jobs jobs, const uint16_t *x)
 {
-    constexpr int HELD = 8;
+    constexpr int HELD = F::LOW + F::HIGH < 6 ? 8 : 1;
     __shared__ float sums[2][WARPS][HELD][TILE_ROWS]; // of these tiles, and of those before, which may still be added up
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4;
     int turn = 0, held = 0, first = (int)blockIdx.x;
+
+    overlap_begin();
     walk<F> way(jobs, warp);
     one_unit<F> even, odd;
     float sum[2] = {};
@@ -277,8 +286,9 @@ __global__ void __launch_bounds__(THREADS, RESIDENT) one_row(const __grid_consta
         held++;
         if (held == HELD || !way.more) {
             __syncthreads();
-            put_sums(sums[turn], held,
-                     [&](int i, int r, float all) { place<F>(jobs, first + i * (int)gridDim.x).put(0, r, all); });
+            put_sums(sums[turn], held, [&](int i, int r, float all) {
+                HELD == 1 ? way.here.put(0, r, all) : place<F>(jobs, first + i * (int)gridDim.x).put(0, r, all);
+            });
             first += held * (int)gridDim.x;
             held = 0;
             turn ^= 1;
@@ -286,7 +296,11 @@ __global__ void __launch_bounds__(THREADS, RESIDENT) one_row(const __grid_consta
         return way.change_tile();
     };
     if (way.has_unit()) {
-        even.template read<WHOLE>(way.here.t, warp, x, jobs.cols, g, q);
+        read_two<WHOLE>(even.row, way.here.t, warp, g, q);
+    }
+    overlap_wait();
+    if (way.has_unit()) {
+        even.template read_x<WHOLE>(warp, x, jobs.cols, g, q);
     }
     while (step(even, odd) && step(odd, even)) {
     }
@@ -372,6 +386,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT)
     const uint16_t *rows[TILES];
     float sum[TILES][4] = {};
 
+    overlap_begin();
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
         rows[t] = t * 8 + g < n ? x + (t * 8 + g) * ldx : nullptr;
@@ -404,6 +419,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT)
     if (way.has_unit()) {
         read_two<WHOLE>(even, way.here.t, warp, g, q);
     }
+    overlap_wait();
     if constexpr (ALTERNATE) {
         while (step(even, odd) && step(odd, even)) {
         }
@@ -428,6 +444,7 @@ __global__ void __launch_bounds__(THREADS)
     place<F> here(jobs, (int)blockIdx.x);
     float sum[ROWS][2] = {};
 
+    overlap_begin_and_wait();
     for (int u = warp; u < units; u += WARPS) {
         quarter<F, false> row[2];
         read_two<false>(row, here.t, u, g, q);
@@ -480,22 +497,22 @@ void queue_16(cudaStream_t stream, int n_sms, const block_jobs &jobs, const uint
     unsigned blocks = (unsigned)(jobs.tiles < most ? jobs.tiles : most);
 
     if (n == 1) {
-        one_row<F, BF16, WHOLE><<<blocks, THREADS, 0, stream>>>(jobs, x);
+        overlap_launch(stream, blocks, THREADS, 0, one_row<F, BF16, WHOLE>, jobs, x);
     } else if (n <= 8) {
-        some_rows<F, BF16, 1, WHOLE><<<blocks, THREADS, 0, stream>>>(jobs, x, ldx, n);
+        overlap_launch(stream, blocks, THREADS, 0, some_rows<F, BF16, 1, WHOLE>, jobs, x, ldx, n);
     } else {
-        some_rows<F, BF16, 2, WHOLE><<<blocks, THREADS, 0, stream>>>(jobs, x, ldx, n);
+        overlap_launch(stream, blocks, THREADS, 0, some_rows<F, BF16, 2, WHOLE>, jobs, x, ldx, n);
     }
 }
 
 template <typename F> void queue_32(cudaStream_t stream, const block_jobs &jobs, const float *x, int64_t ldx, int n)
 {
     if (n == 1) {
-        exact_rows<F, 1><<<(unsigned)jobs.tiles, THREADS, 0, stream>>>(jobs, x, ldx, n);
+        overlap_launch(stream, (unsigned)jobs.tiles, THREADS, 0, exact_rows<F, 1>, jobs, x, ldx, n);
     } else if (n <= EXACT_SOME) {
-        exact_rows<F, EXACT_SOME><<<(unsigned)jobs.tiles, THREADS, 0, stream>>>(jobs, x, ldx, n);
+        overlap_launch(stream, (unsigned)jobs.tiles, THREADS, 0, exact_rows<F, EXACT_SOME>, jobs, x, ldx, n);
     } else {
-        exact_rows<F, CUDA_SMALL_ROWS><<<(unsigned)jobs.tiles, THREADS, 0, stream>>>(jobs, x, ldx, n);
+        overlap_launch(stream, (unsigned)jobs.tiles, THREADS, 0, exact_rows<F, CUDA_SMALL_ROWS>, jobs, x, ldx, n);
     }
 }
 

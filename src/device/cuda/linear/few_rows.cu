@@ -12,9 +12,11 @@
 // Order of sums: a row's units of 128 weights are dealt to the 8 warps of a block in turn, each sums its own in order, and the
 // 8 sums are added in order. That depends on the number of columns only: not on the row, the slice, the other jobs, or the rows
 // of x.
+#include "device/cuda/runtime/copies.cuh"
 #include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/kernels.h"
 #include "device/cuda/runtime/matrix_unit.cuh"
+#include "device/cuda/runtime/overlap.cuh"
 
 namespace
 {
@@ -24,11 +26,13 @@ namespace
 constexpr int WARPS = 8, TILE_ROWS = 16; // of the matrix, a block
 constexpr int CHUNK = 32, CHUNKS = 4;    // weights of a row that four lanes read at once, 16 bytes each; chunks of a unit
 constexpr int UNIT = CHUNK * CHUNKS;
+constexpr int STAGES = 3; // units of a warp in shared memory: one is multiplied, two are on their way
 constexpr int JOBS = 8; // of one launch
 
+// With `up`, a matrix of the same shape, the result is silu(w x) * (up x): a tile has eight rows of each then.
 struct small_job {
-    const uint16_t *w;
-    const float *bias;
+    const uint16_t *w, *up;
+    const float *bias, *up_bias;
     void *y;
     int64_t ldw, ldy;
     int rows, first_tile;
@@ -41,36 +45,32 @@ struct small_jobs {
     int n;
 };
 
-// Weights are read once: they need not stay in the first-level cache, where x does.
-__device__ inline uint4 read_once(const uint16_t *p)
-{
-    uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(p));
-    return v;
-}
-
-// Two rows of the matrix, one unit of each: what a lane holds. Lane 4 g + q has rows g and g + 8, and of every chunk the
-// weights [8 q, 8 q + 8). The product's k index is free as long as both sides agree on it, so that eight neighbours in memory
-// serve as the two pairs of two products, and no lane has to shuffle.
+// What a lane has of a unit: of two rows of the matrix, and of every chunk, 16 bytes. Lane 4 g + q has rows g and g + 8, and of
+// every chunk the weights [8 q, 8 q + 8). The product's k index is free as long as both sides agree on it, so that eight
+// neighbours in memory serve as the two pairs of two products, and no lane has to shuffle: each reads what it has copied
+// itself.
 struct unit {
-    uint4 low[CHUNKS], high[CHUNKS];
+    uint4 low[CHUNKS][32], high[CHUNKS][32];
 };
 
-__device__ inline void read_unit(unit &u, const uint16_t *low, const uint16_t *high, int64_t k, int64_t cols)
+struct ring {
+    unit of[WARPS][STAGES];
+};
+
+// Columns from k on, which a lane counts from its own first: what is at or behind `end` becomes 0.
+__device__ inline void copy_unit(unit &to, const uint16_t *low, const uint16_t *high, int k, int end, int lane)
 {
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
-        bool inside = k + c * CHUNK < cols;
-        u.low[c] = inside ? read_once(low + k + c * CHUNK) : make_uint4(0, 0, 0, 0);
-        u.high[c] = inside ? read_once(high + k + c * CHUNK) : make_uint4(0, 0, 0, 0);
+        bool inside = k + c * CHUNK < end;
+        copy_16(shared_address(&to.low[c][lane]), low + k + c * CHUNK, inside);
+        copy_16(shared_address(&to.high[c][lane]), high + k + c * CHUNK, inside);
     }
 }
 
 template <bool BF16, int TILES>
-__device__ inline void multiply_unit(float (&sum)[TILES][4], const unit &u, const uint16_t *const (&x)[TILES], int64_t k,
-                                     int64_t cols)
+__device__ inline void multiply_unit(float (&sum)[TILES][4], const unit &u, const uint16_t *const (&x)[TILES], int k, int end,
+                                     int lane)
 {
     uint4 b[CHUNKS][TILES];
 
@@ -78,54 +78,92 @@ __device__ inline void multiply_unit(float (&sum)[TILES][4], const unit &u, cons
     for (int c = 0; c < CHUNKS; c++) {
 #pragma unroll
         for (int t = 0; t < TILES; t++) {
-            bool inside = x[t] && k + c * CHUNK < cols;
+            bool inside = x[t] && k + c * CHUNK < end;
             b[c][t] = inside ? *reinterpret_cast<const uint4 *>(x[t] + k + c * CHUNK) : make_uint4(0, 0, 0, 0);
         }
     }
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
+        uint4 low = u.low[c][lane], high = u.high[c][lane];
 #pragma unroll
         for (int t = 0; t < TILES; t++) {
-            matrix_unit_of<BF16>::multiply(sum[t], {u.low[c].x, u.high[c].x, u.low[c].y, u.high[c].y}, b[c][t].x, b[c][t].y);
-            matrix_unit_of<BF16>::multiply(sum[t], {u.low[c].z, u.high[c].z, u.low[c].w, u.high[c].w}, b[c][t].z, b[c][t].w);
+            matrix_unit_of<BF16>::multiply(sum[t], {low.x, high.x, low.y, high.y}, b[c][t].x, b[c][t].y);
+            matrix_unit_of<BF16>::multiply(sum[t], {low.z, high.z, low.w, high.w}, b[c][t].z, b[c][t].w);
         }
     }
 }
 
-// A block takes 16 rows of one matrix, over all columns; TILES times 8 rows of x.
-template <bool BF16, int TILES>
-__global__ void __launch_bounds__(WARPS * 32, 2)
-    small_rows(const __grid_constant__ small_jobs jobs, const uint16_t *x, int64_t ldx, int n, int64_t cols)
+struct small_tile {
+    const small_job &job;
+    int row0;
+};
+
+__device__ inline small_tile tile_of(const small_jobs &jobs, int block)
 {
-    __shared__ float sums[WARPS][TILES * 8][TILE_ROWS];
     int j = 0;
-    while (j + 1 < jobs.n && (int)blockIdx.x >= jobs.job[j + 1].first_tile) {
+
+    while (j + 1 < jobs.n && block >= jobs.job[j + 1].first_tile) {
         j++;
     }
-    const small_job &job = jobs.job[j];
-    int row0 = ((int)blockIdx.x - job.first_tile) * TILE_ROWS;
-    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4;
+    return {jobs.job[j], (block - jobs.job[j].first_tile) * (jobs.job[j].up ? TILE_ROWS / 2 : TILE_ROWS)};
+}
 
-    // Rows behind the last read the last: their sums are not stored.
-    const uint16_t *low = job.w + min(row0 + g, job.rows - 1) * job.ldw,
-                   *high = job.w + min(row0 + g + 8, job.rows - 1) * job.ldw;
+// Row r of a tile. Rows behind the last read the last: their sums are not stored.
+__device__ inline const uint16_t *row_of(const small_tile &t, int r)
+{
+    bool second = t.job.up && r >= TILE_ROWS / 2;
+
+    return (second ? t.job.up : t.job.w) + min(t.row0 + (second ? r - TILE_ROWS / 2 : r), t.job.rows - 1) * t.job.ldw;
+}
+
+// Results of row r of a tile and of row r + 8, which is up's, from sums of row t of x: the bits that silu_mul makes of both,
+// rounded.
+__device__ inline void put_gated(const small_job &job, int t, int r, float gate, float up)
+{
+    float a = element_rounded(job.type, gate + (job.bias ? job.bias[r] : 0.0f));
+    float b = element_rounded(job.type, up + (job.up_bias ? job.up_bias[r] : 0.0f));
+
+    element_store(job.type, job.y, t * job.ldy + r, silu_times(a, b));
+}
+
+// A block takes 16 rows of one matrix, over all columns; TILES times 8 rows of x. Weights go through shared memory, so that two
+// units of a warp are on their way without a register, wherever the first-level cache has no room for them.
+template <bool BF16, int TILES>
+__global__ void __launch_bounds__(WARPS * 32, 2)
+    small_rows(const __grid_constant__ small_jobs jobs, const uint16_t *x, int64_t ldx, int n, int cols)
+{
+    extern __shared__ __align__(128) unsigned char shared[];
+    constexpr int STEP = WARPS * UNIT;
+    overlap_begin();
+    const small_tile tile = tile_of(jobs, (int)blockIdx.x);
+    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4, end = cols - q * 8;
+    const uint16_t *low = row_of(tile, g) + q * 8, *high = row_of(tile, g + 8) + q * 8;
+    unit *units = reinterpret_cast<ring *>(shared)->of[warp];
     const uint16_t *rows[TILES];
-    float sum[TILES][4];
+    float sum[TILES][4] = {};
+
+    for (int s = 0; s < STAGES - 1; s++) {
+        copy_unit(units[s], low, high, warp * UNIT + s * STEP, end, lane);
+        copies_commit();
+    }
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
-        rows[t] = t * 8 + g < n ? x + (t * 8 + g) * ldx : nullptr;
-        sum[t][0] = sum[t][1] = sum[t][2] = sum[t][3] = 0;
+        rows[t] = t * 8 + g < n ? x + (t * 8 + g) * ldx + q * 8 : nullptr;
     }
-
+    overlap_wait();
     // The loop is the same for all lanes, as the products need all of them.
-    unit now, next;
-    read_unit(now, low, high, warp * UNIT + q * 8, cols);
-    for (int64_t k = warp * UNIT; k < cols; k += WARPS * UNIT) {
-        read_unit(next, low, high, k + WARPS * UNIT + q * 8, cols);
-        multiply_unit<BF16, TILES>(sum, now, rows, k + q * 8, cols);
-        now = next;
+    for (int k = warp * UNIT, now = 0, free = STAGES - 1; k < cols; k += STEP) {
+        copies_wait<STAGES - 2>();
+        copy_unit(units[free], low, high, k + (STAGES - 1) * STEP, end, lane);
+        copies_commit();
+        multiply_unit<BF16, TILES>(sum, units[now], rows, k, end, lane);
+        free = now;
+        now = now + 1 == STAGES ? 0 : now + 1;
     }
+    copies_wait<0>();
+    __syncthreads(); // the sums take the place of the weights
 
+    auto *sums = reinterpret_cast<float(*)[TILES * 8][TILE_ROWS]>(shared);
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
 #pragma unroll
@@ -134,15 +172,24 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
         }
     }
     __syncthreads();
-    for (int i = (int)threadIdx.x; i < n * TILE_ROWS; i += WARPS * 32) {
-        int t = i / TILE_ROWS, r = i % TILE_ROWS;
+    auto sum_of = [&](int t, int r) {
         float all = 0;
 #pragma unroll
         for (int w = 0; w < WARPS; w++) {
             all += sums[w][t][r];
         }
-        if (row0 + r < job.rows) {
-            put_result(job, t, row0 + r, all);
+        return all;
+    };
+    bool gated = tile.job.up;
+    for (int i = (int)threadIdx.x; i < n * (gated ? TILE_ROWS / 2 : TILE_ROWS); i += WARPS * 32) {
+        int t = gated ? i / (TILE_ROWS / 2) : i / TILE_ROWS, r = gated ? i % (TILE_ROWS / 2) : i % TILE_ROWS;
+        if (tile.row0 + r >= tile.job.rows) {
+            continue;
+        }
+        if (gated) {
+            put_gated(tile.job, t, tile.row0 + r, sum_of(t, r), sum_of(t, r + TILE_ROWS / 2));
+        } else {
+            put_result(tile.job, t, tile.row0 + r, sum_of(t, r));
         }
     }
 }
@@ -256,6 +303,8 @@ __global__ void __launch_bounds__(FEW_WARPS * 32)
 {
     int64_t row = (int64_t)blockIdx.x * FEW_WARPS + threadIdx.x / 32;
     int lane = (int)threadIdx.x % 32;
+
+    overlap_begin_and_wait(); // weights may be what another kernel has made of blocks
     if (row >= job.rows) {
         return;
     }
@@ -310,11 +359,11 @@ void few_queue(cudaStream_t stream, const plain_job &job, const void *x, int64_t
     const T *from = static_cast<const T *>(x);
 
     if (n == 1) {
-        few_rows<T, WIDE, 1><<<blocks, FEW_WARPS * 32, 0, stream>>>(job, from, ldx, 1, cols);
+        overlap_launch(stream, blocks, FEW_WARPS * 32, 0, few_rows<T, WIDE, 1>, job, from, ldx, 1, cols);
     } else if (n <= 4) {
-        few_rows<T, WIDE, 4><<<blocks, FEW_WARPS * 32, 0, stream>>>(job, from, ldx, (int)n, cols);
+        overlap_launch(stream, blocks, FEW_WARPS * 32, 0, few_rows<T, WIDE, 4>, job, from, ldx, (int)n, cols);
     } else {
-        few_rows<T, WIDE, CUDA_SMALL_ROWS><<<blocks, FEW_WARPS * 32, 0, stream>>>(job, from, ldx, (int)n, cols);
+        overlap_launch(stream, blocks, FEW_WARPS * 32, 0, few_rows<T, WIDE, CUDA_SMALL_ROWS>, job, from, ldx, (int)n, cols);
     }
 }
 
@@ -340,6 +389,37 @@ void plain_queue(cudaStream_t stream, const plain_job &job, const void *x, int64
     }
 }
 
+small_job small_of(const linear_job *job)
+{
+    int64_t ldw = (int64_t)(job->w->row_bytes / 2);
+
+    return {static_cast<const uint16_t *>(job->w->data) + job->row0 * ldw,
+            nullptr,
+            job->bias ? job->bias + job->row0 : nullptr,
+            nullptr,
+            job->y,
+            ldw,
+            job->ldy,
+            (int)job->rows,
+            0,
+            job->type,
+            job->add};
+}
+
+void small_queue(cudaStream_t stream, dtype act, const small_jobs &jobs, int tiles, const void *x, int64_t ldx, int64_t n,
+                 int64_t cols)
+{
+    auto *kernel = n <= 8 ? small_rows<false, 1> : small_rows<false, 2>;
+
+    if (act == DTYPE_BF16) {
+        kernel = n <= 8 ? small_rows<true, 1> : small_rows<true, 2>;
+    }
+    if (tiles > 0 && n > 0) {
+        overlap_launch(stream, (unsigned)tiles, WARPS * 32, sizeof(ring), kernel, jobs, static_cast<const uint16_t *>(x), ldx,
+                       (int)n, (int)cols);
+    }
+}
+
 } // namespace
 
 cudaError_t cuda_linear_load(void)
@@ -358,7 +438,11 @@ cudaError_t cuda_linear_load(void)
                                    (const void *)few_rows<__nv_bfloat16, 1, 4>,
                                    (const void *)few_rows<__nv_bfloat16, 1, CUDA_SMALL_ROWS>};
 
-    return load_kernels(kernels, sizeof kernels / sizeof *kernels);
+    cudaError_t status = load_kernels(kernels, sizeof kernels / sizeof *kernels);
+    for (int i = 0; i < 4 && status == cudaSuccess; i++) { /* small_rows */
+        status = cudaFuncSetAttribute(kernels[i], cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(ring));
+    }
+    return status;
 }
 
 bool cuda_linear_small_can(dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
@@ -375,41 +459,31 @@ bool cuda_linear_small_can(dtype act, const void *x, int64_t ldx, int64_t n, con
 cudaError_t cuda_linear_small(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
                               int n_jobs)
 {
-    const uint16_t *bits = static_cast<const uint16_t *>(x);
-
     for (int from = 0; from < n_jobs && n > 0;) {
         small_jobs all = {};
         int tiles = 0;
         for (; from < n_jobs && all.n < JOBS; from++) {
-            const linear_job *job = &jobs[from];
-            if (job->rows == 0) {
-                continue;
+            if (jobs[from].rows > 0) {
+                all.job[all.n] = small_of(&jobs[from]);
+                all.job[all.n++].first_tile = tiles;
+                tiles += (int)ceil_div(jobs[from].rows, TILE_ROWS);
             }
-            all.job[all.n++] = {static_cast<const uint16_t *>(job->w->data) + job->row0 * (int64_t)(job->w->row_bytes / 2),
-                                job->bias ? job->bias + job->row0 : nullptr,
-                                job->y,
-                                (int64_t)(job->w->row_bytes / 2),
-                                job->ldy,
-                                (int)job->rows,
-                                tiles,
-                                job->type,
-                                job->add};
-            tiles += (int)ceil_div(job->rows, TILE_ROWS);
         }
-        if (tiles == 0) {
-            break;
-        }
-        int64_t cols = jobs[0].w->cols;
-        if (act == DTYPE_BF16 && n <= 8) {
-            small_rows<true, 1><<<(unsigned)tiles, WARPS * 32, 0, stream>>>(all, bits, ldx, (int)n, cols);
-        } else if (act == DTYPE_BF16) {
-            small_rows<true, 2><<<(unsigned)tiles, WARPS * 32, 0, stream>>>(all, bits, ldx, (int)n, cols);
-        } else if (n <= 8) {
-            small_rows<false, 1><<<(unsigned)tiles, WARPS * 32, 0, stream>>>(all, bits, ldx, (int)n, cols);
-        } else {
-            small_rows<false, 2><<<(unsigned)tiles, WARPS * 32, 0, stream>>>(all, bits, ldx, (int)n, cols);
-        }
+        small_queue(stream, act, all, tiles, x, ldx, n, jobs[0].w->cols);
     }
+    return cudaGetLastError();
+}
+
+cudaError_t cuda_linear_small_gated(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n,
+                                    const linear_job *gate, const linear_job *up)
+{
+    small_jobs all = {};
+    small_job second = small_of(up);
+
+    all.job[all.n++] = small_of(gate);
+    all.job[0].up = second.w;
+    all.job[0].up_bias = second.bias;
+    small_queue(stream, act, all, (int)ceil_div(gate->rows, TILE_ROWS / 2), x, ldx, n, gate->w->cols);
     return cudaGetLastError();
 }
 

@@ -256,6 +256,24 @@ static void op_linear(device *dev, const void *x, int64_t ldx, int64_t n, const 
     leave();
 }
 
+static void op_linear_gated(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *gate, const linear_job *up)
+{
+    static const char op[] = "linear_gated";
+    cuda_device *d = enter(dev, op);
+    const linear_job jobs[] = {*gate, *up};
+    dtype act = dev->act;
+
+    if (n == 0 || gate->rows == 0) {
+    } else if (dtype_block_elements(gate->w->type) == 1 && dtype_block_elements(up->w->type) == 1 &&
+               cuda_linear_small_can(act, x, ldx, n, jobs, 2)) {
+        cuda_note(d, cuda_linear_small_gated(d->stream, act, x, ldx, n, gate, up), op);
+    } else {
+        queue_linear(d, op, x, ldx, n, jobs, 2);
+        cuda_note(d, cuda_silu_mul(d->stream, act, gate->y, gate->ldy, up->y, up->ldy, n, gate->rows), op);
+    }
+    leave();
+}
+
 static void op_rope_angles(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq,
                            int64_t half, float factor)
 {
@@ -283,6 +301,16 @@ static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_strid
     cuda_device *d = enter(dev, op);
 
     cuda_note(d, cuda_kv_store(d->stream, dev->act, cache, type, head_stride, slots, x, ldx, n, heads, head_dim), op);
+    leave();
+}
+
+static void op_rope_store(device *dev, const rotation *rows, void *k, void *v, dtype type, int64_t head_stride,
+                          const int64_t *slots, int64_t n, int32_t kv_heads, int32_t head_dim)
+{
+    static const char op[] = "rope_store";
+    cuda_device *d = enter(dev, op);
+
+    cuda_note(d, cuda_rope_store(d->stream, dev->act, rows, k, v, type, head_stride, slots, n, kv_heads, head_dim), op);
     leave();
 }
 
@@ -389,9 +417,11 @@ static const device_ops cuda_ops = {
     .embed = op_embed,
     .rms_norm = op_rms_norm,
     .linear = op_linear,
+    .linear_gated = op_linear_gated,
     .rope_angles = op_rope_angles,
     .rope = op_rope,
     .kv_store = op_kv_store,
+    .rope_store = op_rope_store,
     .carry_clear = op_carry_clear,
     .attention = op_attention,
     .carry_merge = op_carry_merge,

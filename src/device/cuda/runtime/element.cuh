@@ -31,6 +31,21 @@ __device__ inline void element_store(dtype type, void *y, int64_t i, float f)
     }
 }
 
+// As it would be stored and loaded again.
+__device__ inline float element_rounded(dtype type, float f)
+{
+    switch (type) {
+    case DTYPE_F16: return __half2float(__float2half_rn(f));
+    case DTYPE_BF16: return __bfloat162float(__float2bfloat16_rn(f));
+    default: return f;
+    }
+}
+
+__device__ inline float silu_times(float a, float b)
+{
+    return a / (1 + expf(-a)) * b;
+}
+
 __device__ inline uint32_t pack_f16(float a, float b)
 {
     return (uint32_t)__half_as_ushort(__float2half_rn(a)) | (uint32_t)__half_as_ushort(__float2half_rn(b)) << 16;

@@ -6,6 +6,7 @@
 // matrix products; decode: the time of a launch each.
 #include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/kernels.h"
+#include "device/cuda/runtime/overlap.cuh"
 
 namespace
 {
@@ -25,6 +26,7 @@ __global__ void embed_rows(float *x, dtype type, const char *table, size_t row_b
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
 
+    overlap_begin_and_wait();
     for (int64_t t = blockIdx.y; i < cols && t < n; t += gridDim.y) {
         int32_t token = tokens[t], id = max(token < 0 ? made[-1 - token] : token, 0);
         numbers<V> f = load_numbers<V>(type, table + (size_t)id * row_bytes, i);
@@ -51,23 +53,32 @@ __device__ float block_sum(float sum)
     return sum;
 }
 
+// Of each thread the first elements stay in registers, their weights are read before the wait.
 template <int V>
 __global__ void __launch_bounds__(NORM_THREADS)
     rms_norm_rows(dtype act, void *out, const float *x, const float *weight, float eps, int64_t d)
 {
-    int64_t row = (int64_t)blockIdx.x * d;
+    int64_t row = (int64_t)blockIdx.x * d, first = (int64_t)threadIdx.x * V, step = (int64_t)blockDim.x * V;
+    numbers<V> held = {}, held_weight = {};
     float sum = 0;
 
-    for (int64_t i = (int64_t)threadIdx.x * V; i < d; i += (int64_t)blockDim.x * V) {
+    overlap_begin();
+    if (first < d) {
+        held_weight = load_numbers<V>(DTYPE_F32, weight, first);
+    }
+    overlap_wait();
+    for (int64_t i = first; i < d; i += step) {
         numbers<V> f = load_numbers<V>(DTYPE_F32, x + row, i);
 #pragma unroll
         for (int j = 0; j < V; j++) {
             sum += f.v[j] * f.v[j];
         }
+        held = i == first ? f : held;
     }
     float by = 1 / sqrtf(block_sum(sum) / (float)d + eps);
-    for (int64_t i = (int64_t)threadIdx.x * V; i < d; i += (int64_t)blockDim.x * V) {
-        numbers<V> f = load_numbers<V>(DTYPE_F32, x + row, i), w = load_numbers<V>(DTYPE_F32, weight, i);
+    for (int64_t i = first; i < d; i += step) {
+        numbers<V> f = i == first ? held : load_numbers<V>(DTYPE_F32, x + row, i);
+        numbers<V> w = i == first ? held_weight : load_numbers<V>(DTYPE_F32, weight, i);
 #pragma unroll
         for (int j = 0; j < V; j++) {
             f.v[j] = f.v[j] * by * w.v[j];
@@ -81,6 +92,7 @@ __global__ void rope_angle_rows(float *cos_out, float *sin_out, const float *inv
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
 
+    overlap_begin_and_wait();
     for (int64_t t = blockIdx.y; i < half && t < n; t += gridDim.y) {
         float angle = __fmul_rn((float)positions[t], inv_freq[i]);
         cos_out[t * half + i] = factor * cosf(angle);
@@ -95,6 +107,7 @@ __global__ void rope_rows(dtype act, void *x, int64_t ldx, int64_t n, int32_t he
     int64_t pair = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     int64_t head = pair / half, i = pair % half;
 
+    overlap_begin_and_wait();
     for (int64_t t = blockIdx.y; head < heads && t < n; t += gridDim.y) {
         int64_t at = t * ldx + head * 2 * half + i * step;
         float a = element_load(act, x, at), b = element_load(act, x, at + across);
@@ -111,10 +124,50 @@ __global__ void kv_store_rows(void *cache, dtype type, int64_t head_stride, cons
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
     int64_t head = i / head_dim, e = i % head_dim;
 
+    overlap_begin_and_wait();
     for (int64_t t = blockIdx.y; i < width && t < n; t += gridDim.y) {
         int64_t slot = slots[t];
         if (slot >= 0) {
             store_numbers<V>(type, cache, (head * head_stride + slot) * head_dim + e, load_numbers<V>(act, x, t * ldx + i));
+        }
+    }
+}
+
+// Where a row's keys and values go: one KV head behind the other.
+struct store_place {
+    void *k, *v;
+    dtype type;
+    int64_t head_stride;
+    const int64_t *slots;
+    int32_t kv_heads;
+};
+
+// One pair a thread, of a head that is rotated or of a value. The last kv_heads of the rotated heads are keys.
+__global__ void rope_store_rows(dtype act, rotation rows, int64_t n, int32_t half, int32_t step, int32_t across, store_place to)
+{
+    int64_t pair = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    int64_t head = pair / half, i = pair % half, first_key = rows.heads - to.kv_heads;
+
+    overlap_begin_and_wait();
+    for (int64_t t = blockIdx.y; head < rows.heads + to.kv_heads && t < n; t += gridDim.y) {
+        int64_t in_head = i * step, at = t * rows.ld + head * 2 * half + in_head;
+        float a = element_load(act, rows.x, at), b = element_load(act, rows.x, at + across);
+        if (head < rows.heads) {
+            float c = rows.cos[t * half + i], s = rows.sin[t * half + i], before = a;
+            a = element_rounded(act, a * c - b * s);
+            b = element_rounded(act, b * c + before * s);
+        }
+        if (head < first_key) {
+            element_store(act, rows.x, at, a);
+            element_store(act, rows.x, at + across, b);
+            continue;
+        }
+        int64_t slot = to.slots[t], kv_head = (head - first_key) % to.kv_heads;
+        if (slot >= 0) {
+            void *side = head < rows.heads ? to.k : to.v;
+            int64_t place = (kv_head * to.head_stride + slot) * 2 * half + in_head;
+            element_store(to.type, side, place, a);
+            element_store(to.type, side, place + across, b);
         }
     }
 }
@@ -124,11 +177,12 @@ __global__ void silu_mul_rows(dtype act, void *g, int64_t ldg, const void *u, in
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
 
+    overlap_begin_and_wait();
     for (int64_t t = blockIdx.y; i < d && t < n; t += gridDim.y) {
         numbers<V> a = load_numbers<V>(act, g, t * ldg + i), b = load_numbers<V>(act, u, t * ldu + i);
 #pragma unroll
         for (int j = 0; j < V; j++) {
-            a.v[j] = a.v[j] / (1 + expf(-a.v[j])) * b.v[j];
+            a.v[j] = silu_times(a.v[j], b.v[j]);
         }
         store_numbers<V>(act, g, t * ldg + i, a);
     }
@@ -139,6 +193,7 @@ __global__ void copy_rows(dtype type, void *y, int64_t ldy, const void *x, int64
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
 
+    overlap_begin_and_wait();
     for (int64_t t = blockIdx.y; i < width && t < n; t += gridDim.y) {
         numbers<V> f = load_numbers<V>(type, x, t * ldx + i);
         if (add) {
@@ -158,6 +213,7 @@ __global__ void add_bias_rows(dtype type, void *y, int64_t ldy, const float *sum
 {
     int64_t r = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
 
+    overlap_begin_and_wait();
     for (int64_t t = blockIdx.y; r < rows && t < n; t += gridDim.y) {
         numbers<V> f = load_numbers<V>(DTYPE_F32, sums, t * ld_sums + r), b = load_numbers<V>(DTYPE_F32, bias, r);
 #pragma unroll
@@ -185,6 +241,7 @@ __global__ void carry_clear_heads(carry_rows c)
 {
     int64_t i = warp_of_grid();
 
+    overlap_begin_and_wait();
     if (i >= c.heads) {
         return;
     }
@@ -201,6 +258,7 @@ __global__ void carry_merge_heads(carry_rows into, carry_rows from)
 {
     int64_t i = warp_of_grid();
 
+    overlap_begin_and_wait();
     if (i >= into.heads || from.l[i] == 0) {
         return;
     }
@@ -223,6 +281,7 @@ __global__ void carry_finish_heads(carry_rows c, int32_t n_heads, dtype act, voi
 {
     int64_t i = warp_of_grid();
 
+    overlap_begin_and_wait();
     if (i >= c.heads) {
         return;
     }
@@ -248,12 +307,12 @@ unsigned carry_blocks(const carry_rows &c)
 cudaError_t cuda_elementwise_load(void)
 {
     const void *const kernels[] = {
-        (const void *)embed_rows<1>,     (const void *)embed_rows<4>,     (const void *)rms_norm_rows<1>,
-        (const void *)rms_norm_rows<4>,  (const void *)rope_angle_rows,   (const void *)rope_rows,
-        (const void *)kv_store_rows<1>,  (const void *)kv_store_rows<4>,  (const void *)silu_mul_rows<1>,
-        (const void *)silu_mul_rows<4>,  (const void *)copy_rows<1>,      (const void *)copy_rows<4>,
-        (const void *)add_bias_rows<1>,  (const void *)add_bias_rows<4>,  (const void *)carry_clear_heads,
-        (const void *)carry_merge_heads, (const void *)carry_finish_heads};
+        (const void *)embed_rows<1>,     (const void *)embed_rows<4>,      (const void *)rms_norm_rows<1>,
+        (const void *)rms_norm_rows<4>,  (const void *)rope_angle_rows,    (const void *)rope_rows,
+        (const void *)kv_store_rows<1>,  (const void *)kv_store_rows<4>,   (const void *)silu_mul_rows<1>,
+        (const void *)silu_mul_rows<4>,  (const void *)copy_rows<1>,       (const void *)copy_rows<4>,
+        (const void *)add_bias_rows<1>,  (const void *)add_bias_rows<4>,   (const void *)carry_clear_heads,
+        (const void *)carry_merge_heads, (const void *)carry_finish_heads, (const void *)rope_store_rows};
 
     return load_kernels(kernels, sizeof kernels / sizeof *kernels);
 }
@@ -269,11 +328,11 @@ cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const
         return cudaSuccess;
     }
     if (four) {
-        embed_rows<4><<<grid_of(cols / 4, n), THREADS, 0, stream>>>(x, table->type, data, table->row_bytes, cols, n, tokens,
-                                                            made);
+        overlap_launch(stream, grid_of(cols / 4, n), THREADS, 0, embed_rows<4>, x, table->type, data, table->row_bytes, cols, n,
+                       tokens, made);
     } else {
-        embed_rows<1><<<grid_of(cols, n), THREADS, 0, stream>>>(x, table->type, data, table->row_bytes, cols, n, tokens,
-                                                            made);
+        overlap_launch(stream, grid_of(cols, n), THREADS, 0, embed_rows<1>, x, table->type, data, table->row_bytes, cols, n,
+                       tokens, made);
     }
     return cudaGetLastError();
 }
@@ -289,9 +348,9 @@ cudaError_t cuda_rms_norm(cudaStream_t stream, dtype act, void *out, const float
         return cudaSuccess;
     }
     if (four) {
-        rms_norm_rows<4><<<(unsigned)n, threads, 0, stream>>>(act, out, x, weight, eps, d);
+        overlap_launch(stream, (unsigned)n, threads, 0, rms_norm_rows<4>, act, out, x, weight, eps, d);
     } else {
-        rms_norm_rows<1><<<(unsigned)n, threads, 0, stream>>>(act, out, x, weight, eps, d);
+        overlap_launch(stream, (unsigned)n, threads, 0, rms_norm_rows<1>, act, out, x, weight, eps, d);
     }
     return cudaGetLastError();
 }
@@ -302,7 +361,7 @@ cudaError_t cuda_rope_angles(cudaStream_t stream, float *cos, float *sin, const 
     if (n == 0) {
         return cudaSuccess;
     }
-    rope_angle_rows<<<grid_of(half, n), THREADS, 0, stream>>>(cos, sin, inv_freq, half, factor, n, positions);
+    overlap_launch(stream, grid_of(half, n), THREADS, 0, rope_angle_rows, cos, sin, inv_freq, half, factor, n, positions);
     return cudaGetLastError();
 }
 
@@ -314,8 +373,8 @@ cudaError_t cuda_rope(cudaStream_t stream, dtype act, void *x, int64_t ldx, int6
     if (n == 0 || heads == 0) {
         return cudaSuccess;
     }
-    rope_rows<<<grid_of((int64_t)heads * half, n), THREADS, 0, stream>>>(
-        act, x, ldx, n, heads, half, cos, sin, style == ROPE_HALVES ? 1 : 2, style == ROPE_HALVES ? half : 1);
+    overlap_launch(stream, grid_of((int64_t)heads * half, n), THREADS, 0, rope_rows, act, x, ldx, n, heads, half, cos, sin,
+                   style == ROPE_HALVES ? 1 : 2, style == ROPE_HALVES ? half : 1);
     return cudaGetLastError();
 }
 
@@ -328,12 +387,26 @@ cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype typ
         return cudaSuccess;
     }
     if (aligned_4(act, x, ldx) && aligned_4(type, cache, head_dim)) {
-        kv_store_rows<4>
-            <<<grid_of(width / 4, n), THREADS, 0, stream>>>(cache, type, head_stride, slots, act, x, ldx, n, width, head_dim);
+        overlap_launch(stream, grid_of(width / 4, n), THREADS, 0, kv_store_rows<4>, cache, type, head_stride, slots, act, x,
+                       ldx, n, width, head_dim);
     } else {
-        kv_store_rows<1>
-            <<<grid_of(width, n), THREADS, 0, stream>>>(cache, type, head_stride, slots, act, x, ldx, n, width, head_dim);
+        overlap_launch(stream, grid_of(width, n), THREADS, 0, kv_store_rows<1>, cache, type, head_stride, slots, act, x, ldx, n,
+                       width, head_dim);
     }
+    return cudaGetLastError();
+}
+
+cudaError_t cuda_rope_store(cudaStream_t stream, dtype act, const rotation *rows, void *k, void *v, dtype type,
+                            int64_t head_stride, const int64_t *slots, int64_t n, int32_t kv_heads, int32_t head_dim)
+{
+    int32_t half = head_dim / 2;
+    bool halves = rows->style == ROPE_HALVES;
+
+    if (n == 0 || rows->heads == 0) {
+        return cudaSuccess;
+    }
+    overlap_launch(stream, grid_of((int64_t)(rows->heads + kv_heads) * half, n), THREADS, 0, rope_store_rows, act, *rows, n,
+                   half, halves ? 1 : 2, halves ? half : 1, store_place{k, v, type, head_stride, slots, kv_heads});
     return cudaGetLastError();
 }
 
@@ -344,9 +417,9 @@ cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, 
         return cudaSuccess;
     }
     if (aligned_4(act, g, ldg | d) && aligned_4(act, u, ldu)) {
-        silu_mul_rows<4><<<grid_of(d / 4, n), THREADS, 0, stream>>>(act, g, ldg, u, ldu, n, d);
+        overlap_launch(stream, grid_of(d / 4, n), THREADS, 0, silu_mul_rows<4>, act, g, ldg, u, ldu, n, d);
     } else {
-        silu_mul_rows<1><<<grid_of(d, n), THREADS, 0, stream>>>(act, g, ldg, u, ldu, n, d);
+        overlap_launch(stream, grid_of(d, n), THREADS, 0, silu_mul_rows<1>, act, g, ldg, u, ldu, n, d);
     }
     return cudaGetLastError();
 }
@@ -358,9 +431,9 @@ cudaError_t cuda_copy(cudaStream_t stream, dtype type, void *y, int64_t ldy, con
         return cudaSuccess;
     }
     if (aligned_4(type, y, ldy | width) && aligned_4(type, x, ldx)) {
-        copy_rows<4><<<grid_of(width / 4, n), THREADS, 0, stream>>>(type, y, ldy, x, ldx, n, width, add);
+        overlap_launch(stream, grid_of(width / 4, n), THREADS, 0, copy_rows<4>, type, y, ldy, x, ldx, n, width, add);
     } else {
-        copy_rows<1><<<grid_of(width, n), THREADS, 0, stream>>>(type, y, ldy, x, ldx, n, width, add);
+        overlap_launch(stream, grid_of(width, n), THREADS, 0, copy_rows<1>, type, y, ldy, x, ldx, n, width, add);
     }
     return cudaGetLastError();
 }
@@ -372,9 +445,9 @@ cudaError_t cuda_add_bias(cudaStream_t stream, dtype type, void *y, int64_t ldy,
         return cudaSuccess;
     }
     if (aligned_4(type, y, ldy | rows) && aligned_4(DTYPE_F32, sums, ld_sums) && aligned_4(DTYPE_F32, bias, 0)) {
-        add_bias_rows<4><<<grid_of(rows / 4, n), THREADS, 0, stream>>>(type, y, ldy, sums, ld_sums, bias, n, rows);
+        overlap_launch(stream, grid_of(rows / 4, n), THREADS, 0, add_bias_rows<4>, type, y, ldy, sums, ld_sums, bias, n, rows);
     } else {
-        add_bias_rows<1><<<grid_of(rows, n), THREADS, 0, stream>>>(type, y, ldy, sums, ld_sums, bias, n, rows);
+        overlap_launch(stream, grid_of(rows, n), THREADS, 0, add_bias_rows<1>, type, y, ldy, sums, ld_sums, bias, n, rows);
     }
     return cudaGetLastError();
 }
@@ -386,7 +459,7 @@ cudaError_t cuda_carry_clear(cudaStream_t stream, const carry *c, const attentio
     if (all.heads == 0) {
         return cudaSuccess;
     }
-    carry_clear_heads<<<carry_blocks(all), THREADS, 0, stream>>>(all);
+    overlap_launch(stream, carry_blocks(all), THREADS, 0, carry_clear_heads, all);
     return cudaGetLastError();
 }
 
@@ -397,7 +470,7 @@ cudaError_t cuda_carry_merge(cudaStream_t stream, const carry *into, const carry
     if (all.heads == 0) {
         return cudaSuccess;
     }
-    carry_merge_heads<<<carry_blocks(all), THREADS, 0, stream>>>(all, rows_of(from, s, rows));
+    overlap_launch(stream, carry_blocks(all), THREADS, 0, carry_merge_heads, all, rows_of(from, s, rows));
     return cudaGetLastError();
 }
 
@@ -409,6 +482,6 @@ cudaError_t cuda_carry_finish(cudaStream_t stream, dtype act, const carry *c, co
     if (all.heads == 0) {
         return cudaSuccess;
     }
-    carry_finish_heads<<<carry_blocks(all), THREADS, 0, stream>>>(all, s->n_heads, act, out, ldo);
+    overlap_launch(stream, carry_blocks(all), THREADS, 0, carry_finish_heads, all, s->n_heads, act, out, ldo);
     return cudaGetLastError();
 }

@@ -25,6 +25,8 @@ cudaError_t cuda_rope(cudaStream_t stream, dtype act, void *x, int64_t ldx, int6
                       const float *cos, const float *sin, rope_style style);
 cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype type, int64_t head_stride,
                           const int64_t *slots, const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
+cudaError_t cuda_rope_store(cudaStream_t stream, dtype act, const rotation *rows, void *k, void *v, dtype type,
+                            int64_t head_stride, const int64_t *slots, int64_t n, int32_t kv_heads, int32_t head_dim);
 cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
                           int64_t d);
 cudaError_t cuda_copy(cudaStream_t stream, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n,
@@ -48,6 +50,9 @@ cudaError_t cuda_linear_load(void);
 bool cuda_linear_small_can(dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
 cudaError_t cuda_linear_small(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
                               int n_jobs);
+/* silu(gate) * up of two jobs of one shape, as silu_mul of their results, to the bit; where gate's would be. */
+cudaError_t cuda_linear_small_gated(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n,
+                                    const linear_job *gate, const linear_job *up);
 /* Any type, shape and alignment, by fused multiply-adds of fp32. */
 cudaError_t cuda_linear_plain(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job *job);
 

@@ -6,6 +6,7 @@
 // is asked for. Sums are of whole numbers: exact, so that the order in which threads add does not show.
 #include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/kernels.h"
+#include "device/cuda/runtime/overlap.cuh"
 #include "device/sampling.h"
 
 namespace
@@ -245,6 +246,8 @@ __global__ __launch_bounds__(THREADS) void sample_rows(int32_t *tokens, const fl
 {
     __shared__ workspace w;
     row r = {logits + blockIdx.x * ld, vocab, 0, 0};
+
+    overlap_begin_and_wait();
     int token = choose(w, r, settings[blockIdx.x]);
 
     if (threadIdx.x == 0) {
@@ -267,6 +270,6 @@ cudaError_t cuda_sample(cudaStream_t stream, int32_t *tokens, const float *logit
     if (n == 0) {
         return cudaSuccess;
     }
-    sample_rows<<<(unsigned)n, THREADS, 0, stream>>>(tokens, logits, ld, (int)vocab, settings);
+    overlap_launch(stream, (unsigned)n, THREADS, 0, sample_rows, tokens, logits, ld, (int)vocab, settings);
     return cudaGetLastError();
 }
