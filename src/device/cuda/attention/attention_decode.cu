@@ -294,7 +294,10 @@ template <typename T, int D> cudaError_t load_kernel(int shared_most)
     if (decode<D>::SHARED > shared_most) {
         return cudaSuccess; // attention_decode_blocks() says so
     }
-    return cudaFuncSetAttribute(attend_decode<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, decode<D>::SHARED);
+    cudaError_t status =
+        cudaFuncSetAttribute(attend_decode<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, decode<D>::SHARED);
+
+    return status ? status : overlap_prepare((const void *)attend_decode<T, D>);
 }
 
 template <typename T, int D>

@@ -74,6 +74,15 @@ template <typename F> struct place {
         return (job.row0 / TILE_ROWS + index - job.first_tile) * TILE_ROWS;
     }
 
+    // Asks for what result r will be added to, so that it is in the first-level cache when the sums are there.
+    __device__ void expect(int x_row, int r) const
+    {
+        int row = first_row + r - job->row0;
+        if (job->add && row >= 0 && row < job->rows) {
+            asm volatile("prefetch.global.L1 [%0];" ::"l"(static_cast<const float *>(job->y) + x_row * job->ldy + row));
+        }
+    }
+
     // Row r of the tile, of row t of x, if it is one of the slice's.
     __device__ void put(int64_t x_row, int r, float sum) const
     {
@@ -299,6 +308,9 @@ __global__ void __launch_bounds__(THREADS, RESIDENT) one_row(const __grid_consta
         read_two<WHOLE>(even.row, way.here.t, warp, g, q);
     }
     overlap_wait();
+    if ((int)threadIdx.x < TILE_ROWS) {
+        way.here.expect(0, (int)threadIdx.x);
+    }
     if (way.has_unit()) {
         even.template read_x<WHOLE>(warp, x, jobs.cols, g, q);
     }

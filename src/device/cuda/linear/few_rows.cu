@@ -68,27 +68,34 @@ __device__ inline void copy_unit(unit &to, const uint16_t *low, const uint16_t *
     }
 }
 
-template <bool BF16, int TILES>
-__device__ inline void multiply_unit(float (&sum)[TILES][4], const unit &u, const uint16_t *const (&x)[TILES], int k, int end,
-                                     int lane)
-{
+// What a lane multiplies a unit with, of rows g, g + 8, ... of x.
+template <int TILES> struct unit_of_x {
     uint4 b[CHUNKS][TILES];
+};
 
+template <int TILES> __device__ inline void read_x(unit_of_x<TILES> &to, const uint16_t *const (&x)[TILES], int k, int end)
+{
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
 #pragma unroll
         for (int t = 0; t < TILES; t++) {
             bool inside = x[t] && k + c * CHUNK < end;
-            b[c][t] = inside ? *reinterpret_cast<const uint4 *>(x[t] + k + c * CHUNK) : make_uint4(0, 0, 0, 0);
+            to.b[c][t] = inside ? *reinterpret_cast<const uint4 *>(x[t] + k + c * CHUNK) : make_uint4(0, 0, 0, 0);
         }
     }
+}
+
+template <bool BF16, int TILES>
+__device__ inline void multiply_unit(float (&sum)[TILES][4], const unit &u, const unit_of_x<TILES> &x, int lane)
+{
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
         uint4 low = u.low[c][lane], high = u.high[c][lane];
 #pragma unroll
         for (int t = 0; t < TILES; t++) {
-            matrix_unit_of<BF16>::multiply(sum[t], {low.x, high.x, low.y, high.y}, b[c][t].x, b[c][t].y);
-            matrix_unit_of<BF16>::multiply(sum[t], {low.z, high.z, low.w, high.w}, b[c][t].z, b[c][t].w);
+            const uint4 &b = x.b[c][t];
+            matrix_unit_of<BF16>::multiply(sum[t], {low.x, high.x, low.y, high.y}, b.x, b.y);
+            matrix_unit_of<BF16>::multiply(sum[t], {low.z, high.z, low.w, high.w}, b.z, b.w);
         }
     }
 }
@@ -150,13 +157,24 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     for (int t = 0; t < TILES; t++) {
         rows[t] = t * 8 + g < n ? x + (t * 8 + g) * ldx + q * 8 : nullptr;
     }
+    // The thread's result, of which there are at most as many as threads.
+    static_assert(CUDA_SMALL_ROWS * TILE_ROWS <= WARPS * 32, "a result a thread");
+    const bool gated = tile.job.up;
+    const int width = gated ? TILE_ROWS / 2 : TILE_ROWS, row = tile.row0 + (int)threadIdx.x % width;
+    const int x_row = (int)threadIdx.x / width;
+    const bool mine = x_row < n && row < tile.job.rows;
+    unit_of_x<TILES> x_now, x_next;
     overlap_wait();
+    const float before = mine && tile.job.add ? static_cast<const float *>(tile.job.y)[x_row * tile.job.ldy + row] : 0;
+    read_x<TILES>(x_now, rows, warp * UNIT, end);
     // The loop is the same for all lanes, as the products need all of them.
     for (int k = warp * UNIT, now = 0, free = STAGES - 1; k < cols; k += STEP) {
         copies_wait<STAGES - 2>();
         copy_unit(units[free], low, high, k + (STAGES - 1) * STEP, end, lane);
         copies_commit();
-        multiply_unit<BF16, TILES>(sum, units[now], rows, k, end, lane);
+        read_x<TILES>(x_next, rows, k + STEP, end);
+        multiply_unit<BF16, TILES>(sum, units[now], x_now, lane);
+        x_now = x_next;
         free = now;
         now = now + 1 == STAGES ? 0 : now + 1;
     }
@@ -180,17 +198,16 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
         }
         return all;
     };
-    bool gated = tile.job.up;
-    for (int i = (int)threadIdx.x; i < n * (gated ? TILE_ROWS / 2 : TILE_ROWS); i += WARPS * 32) {
-        int t = gated ? i / (TILE_ROWS / 2) : i / TILE_ROWS, r = gated ? i % (TILE_ROWS / 2) : i % TILE_ROWS;
-        if (tile.row0 + r >= tile.job.rows) {
-            continue;
-        }
-        if (gated) {
-            put_gated(tile.job, t, tile.row0 + r, sum_of(t, r), sum_of(t, r + TILE_ROWS / 2));
-        } else {
-            put_result(tile.job, t, tile.row0 + r, sum_of(t, r));
-        }
+    if (!mine) {
+        return;
+    }
+    if (gated) {
+        put_gated(tile.job, x_row, row, sum_of(x_row, row - tile.row0), sum_of(x_row, row - tile.row0 + TILE_ROWS / 2));
+    } else if (tile.job.add) {
+        float v = sum_of(x_row, row - tile.row0) + (tile.job.bias ? tile.job.bias[row] : 0.0f);
+        static_cast<float *>(tile.job.y)[x_row * tile.job.ldy + row] = before + v;
+    } else {
+        put_result(tile.job, x_row, row, sum_of(x_row, row - tile.row0));
     }
 }
 

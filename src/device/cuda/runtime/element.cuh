@@ -4,6 +4,7 @@
 #pragma once
 
 #include "device/cuda/runtime/cuda_device.h"
+#include "device/cuda/runtime/overlap.cuh"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -122,6 +123,7 @@ inline cudaError_t load_kernels(const void *const kernels[], int n)
     for (int i = 0; i < n; i++) {
         cudaFuncAttributes attributes;
         cudaError_t status = cudaFuncGetAttributes(&attributes, kernels[i]);
+        status = status ? status : overlap_prepare(kernels[i]);
         if (status != cudaSuccess) {
             return status;
         }
