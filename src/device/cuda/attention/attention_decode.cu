@@ -294,10 +294,7 @@ template <typename T, int D> cudaError_t load_kernel(int shared_most)
     if (decode<D>::SHARED > shared_most) {
         return cudaSuccess; // attention_decode_blocks() says so
     }
-    cudaError_t status =
-        cudaFuncSetAttribute(attend_decode<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, decode<D>::SHARED);
-
-    return status ? status : overlap_prepare((const void *)attend_decode<T, D>);
+    return cudaFuncSetAttribute(attend_decode<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, decode<D>::SHARED);
 }
 
 template <typename T, int D>

@@ -173,9 +173,7 @@ cudaError_t attention_merge_load(void)
     cudaFuncAttributes unused;
     cudaError_t status = cudaFuncGetAttributes(&unused, merge_listed);
 
-    status = status ? status : cudaFuncGetAttributes(&unused, merge_given);
-    status = status ? status : overlap_prepare((const void *)merge_listed);
-    return status ? status : overlap_prepare((const void *)merge_given);
+    return status ? status : cudaFuncGetAttributes(&unused, merge_given);
 }
 
 cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, bool on_card,

@@ -4,7 +4,6 @@
 #pragma once
 
 #include "device/cuda/runtime/cuda_device.h"
-#include "device/cuda/runtime/overlap.cuh"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -117,13 +116,16 @@ inline bool aligned_4(dtype type, const void *p, int64_t ld)
     return ((uintptr_t)p % (type == DTYPE_F32 ? 16 : 8) | (uintptr_t)(ld % 4)) == 0;
 }
 
-// Brings kernels onto the card now: loading is lazy otherwise.
-inline cudaError_t load_kernels(const void *const kernels[], int n)
+// Brings kernels onto the card now: loading is lazy otherwise. shared_percent: of the memory that the first-level cache and
+// shared memory divide, what shared memory shall have; negative: as the driver likes.
+inline cudaError_t load_kernels(const void *const kernels[], int n, int shared_percent = -1)
 {
     for (int i = 0; i < n; i++) {
         cudaFuncAttributes attributes;
         cudaError_t status = cudaFuncGetAttributes(&attributes, kernels[i]);
-        status = status ? status : overlap_prepare(kernels[i]);
+        if (status == cudaSuccess && shared_percent >= 0) {
+            status = cudaFuncSetAttribute(kernels[i], cudaFuncAttributePreferredSharedMemoryCarveout, shared_percent);
+        }
         if (status != cudaSuccess) {
             return status;
         }

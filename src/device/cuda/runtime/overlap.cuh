@@ -15,7 +15,6 @@
 #include <cuda_runtime.h>
 
 #include <stdint.h>
-#include <stdlib.h>
 
 __device__ inline void overlap_begin()
 {
@@ -36,15 +35,6 @@ __device__ inline void overlap_begin_and_wait()
 {
     overlap_begin();
     overlap_wait();
-}
-
-// For every kernel that is launched so: multiprocessors must be empty to divide their memory anew between first-level cache and
-// shared memory, so all kernels of a chain prefer the same division.
-inline cudaError_t overlap_prepare(const void *kernel)
-{
-    static const char *const named = getenv("LARIAT_X_CARVE");
-
-    return cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, named ? atoi(named) : -1);
 }
 
 inline bool overlap_can()
