@@ -5,9 +5,10 @@
 // Budget of a few rows: the matrix is read once (4096 x 4096 in bf16: 33.6 MB, 8.0 us of an H200's 4.2 TB/s), x and y are
 // small. Tensor cores are far from busy (one mma of 2,048 multiply-adds for 512 bytes of weights); they are used since 16 rows
 // of x would need 8 multiply-adds a byte, which is all that plain ones give beside the conversions. What counts is bytes in
-// flight: 64 KB and more a multiprocessor.
-// Reached on an H200, one row, bf16, launches in a row, of the 4.3 TB/s of a copy: 66 % at 4096 x 4096 (a launch's start and end
-// are 4 of its 12 us), 84 % at 4096 x 14336, 91 % at 28672 x 4096, 98 % at 128256 x 4096; 16 rows: 58, 78, 79, 84 %.
+// flight: 64 KB and more a multiprocessor; 128 KB here, in shared memory.
+// With 64 KB in registers an H200 reached, one row, bf16, launches in a row, of the 4.3 TB/s of a copy: 66 % at 4096 x 4096 (a
+// launch's start and end were 4 of its 12 us), 84 % at 4096 x 14336, 91 % at 28672 x 4096, 98 % at 128256 x 4096. What decoding
+// gained since: docs/dev/kernels.md.
 //
 // Order of sums: a row's units of 128 weights are dealt to the 8 warps of a block in turn, each sums its own in order, and the
 // 8 sums are added in order. That depends on the number of columns only: not on the row, the slice, the other jobs, or the rows
