@@ -119,7 +119,8 @@ typedef struct device_ops {
 
     /* load fills the device matrix `to` with the values of the host matrix `from`, converted to the type of `to`. Blocks stay
        blocks, in as many bytes; the device chooses their order. make_random fills `to` with the values that model/random.h
-       defines for a matrix of `type` and this seed. NULL where shares_host. */
+       defines for a matrix of `type` and this seed. finish() comes before an operation reads them: products read weights ahead
+       of what is queued before them. NULL where shares_host. */
     lariat_status (*load)(device *dev, const matrix *to, const matrix *from);
     lariat_status (*make_random)(device *dev, const matrix *to, dtype type, uint64_t seed);
 

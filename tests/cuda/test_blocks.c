@@ -31,6 +31,7 @@ static twin twin_of(device *dev, dtype type, int64_t rows, int64_t cols)
     t.card = t.host;
     t.card.data = reserve_blocks(dev, &t.host);
     must(dev->ops->load(dev, &t.card, &t.host));
+    must(dev->ops->finish(dev));
     return t;
 }
 

@@ -214,6 +214,7 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
     must(dev->ops->reserve(dev, (size_t)FAR_ROWS * w.row_bytes, "a test", &block));
     w.data = block;
     must(dev->ops->make_random(dev, &w, DTYPE_BF16, 12345)); /* not all of it zeros */
+    must(dev->ops->finish(dev));
     matrix few = {.type = DTYPE_BF16, .rows = 64, .cols = FAR_COLS, .data = near.data, .row_bytes = w.row_bytes};
 
     /* Rows stored as slots behind 2^31 elements, found again by embed and by linear: as one KV head of 8192 elements; */
