@@ -134,6 +134,32 @@ __device__ inline void put_gated(const small_job &job, int t, int r, float gate,
     element_store(job.type, job.y, t * job.ldy + r, silu_times(a, b));
 }
 
+// A thread's result, from the sums of all warps; `before`: what it is added to, where it is.
+template <int TILES>
+__device__ inline void put_sums(const small_tile &tile, const float (*sums)[TILES * 8][TILE_ROWS], int x_row, int row,
+                                float before)
+{
+    const small_job &job = tile.job;
+    auto sum_of = [&](int r) {
+        float all = 0;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) {
+            all += sums[w][x_row][r];
+        }
+        return all;
+    };
+    int r = row - tile.row0;
+
+    if (job.up) {
+        put_gated(job, x_row, row, sum_of(r), sum_of(r + TILE_ROWS / 2));
+    } else if (job.add) {
+        float v = sum_of(r) + (job.bias ? job.bias[row] : 0.0f);
+        static_cast<float *>(job.y)[x_row * job.ldy + row] = before + v;
+    } else {
+        put_result(job, x_row, row, sum_of(r));
+    }
+}
+
 // A block takes 16 rows of one matrix, over all columns; TILES times 8 rows of x. Weights go through shared memory, so that two
 // units of a warp are on their way without a register, wherever the first-level cache has no room for them.
 template <bool BF16, int TILES>
@@ -191,24 +217,8 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
         }
     }
     __syncthreads();
-    auto sum_of = [&](int t, int r) {
-        float all = 0;
-#pragma unroll
-        for (int w = 0; w < WARPS; w++) {
-            all += sums[w][t][r];
-        }
-        return all;
-    };
-    if (!mine) {
-        return;
-    }
-    if (gated) {
-        put_gated(tile.job, x_row, row, sum_of(x_row, row - tile.row0), sum_of(x_row, row - tile.row0 + TILE_ROWS / 2));
-    } else if (tile.job.add) {
-        float v = sum_of(x_row, row - tile.row0) + (tile.job.bias ? tile.job.bias[row] : 0.0f);
-        static_cast<float *>(tile.job.y)[x_row * tile.job.ldy + row] = before + v;
-    } else {
-        put_result(tile.job, x_row, row, sum_of(x_row, row - tile.row0));
+    if (mine) {
+        put_sums<TILES>(tile, sums, x_row, row, before);
     }
 }
 
