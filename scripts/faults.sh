@@ -11,4 +11,4 @@ build=${LARIAT_BUILD:-build}
 [ -x "$build/lariat" ] || die "$build/lariat is not there: build it, or name a build with LARIAT_BUILD"
 model=$(scripts/fetch-model.sh)
 exec python3 tests/clusters/faults.py --lariat "$PWD/$build/lariat" --model "$model" --kills "${1:-200}" --stops "${2:-50}" \
-    --links "${3:-20}" --table
+    --links "${3:-20}" --prompt 800 -n 120 --table

@@ -89,7 +89,8 @@ typedef struct lariat_options {
     /* most tokens of one pass, all sessions and ranks together; a rank's share times the model's heads stays below 2^31; 0:
        512 a rank, 4096 on GPUs */
     int32_t chunk;
-    /* KV slots of the pool, all sessions together, rounded up to whole blocks of each rank; 0: the trained context for one session */
+    /* KV slots of the pool, all sessions together, rounded up to whole blocks of each rank; 0: the trained context for one
+     * session */
     int64_t context;
     int32_t sessions;     /* most sessions open at once; 0: one */
     lariat_kv kv;         /* element type of the cache */
@@ -189,8 +190,8 @@ LARIAT_API int64_t lariat_session_capacity(const lariat_session *session);
 LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t length);
 
 /* Cancels the session's passes under way, those included that are submitted before these are collected: their results come with
-   LARIAT_CANCELLED. Passes submitted after that are not affected, nor are other sessions of the same passes. A pass ends between
-   two layers when all its sessions are cancelled, and on GPUs those of the other pass that is queued. lariat_step and
+   LARIAT_CANCELLED. Passes submitted after that are not affected, nor are other sessions of the same passes. A pass ends
+   between two layers when all its sessions are cancelled, and on GPUs those of the other pass that is queued. lariat_step and
    lariat_generate return LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs what is queued is completed
    first, two passes at most. A cancel counts for such a call from the moment at which it has listed its sessions, which it does
    before it looks at tokens. From any thread or signal handler. */

@@ -36,7 +36,7 @@ typedef struct lariat_launch {
 /* Starts MPI. Collective: all processes call it, once, before anything else. LARIAT_UNSUPPORTED: no module for this MPI. */
 LARIAT_API lariat_status lariat_processes_start(const lariat_launch *launch, lariat_processes **out);
 /* Ends it: process 0 after its engines are closed, the others when lariat_follow has returned. NULL is allowed. */
-LARIAT_API void lariat_processes_end(lariat_processes *p);
+LARIAT_API lariat_status lariat_processes_end(lariat_processes *p);
 
 LARIAT_API int32_t lariat_processes_number(const lariat_processes *p); /* of this one, from 0 */
 LARIAT_API int32_t lariat_processes_count(const lariat_processes *p);

@@ -15,7 +15,7 @@ static lariat_status check_launch(const lariat_launch *l)
     if (l->ranks < 0 || l->ranks > LARIAT_RANKS_MAX) {
         return fail(LARIAT_BAD_ARGUMENT, "ranks: %d is out of range, use 1 to %d", l->ranks, LARIAT_RANKS_MAX);
     }
-    if (!isfinite(l->timeout_s) || l->timeout_s < 0) {
+    if (!isfinite(l->timeout_s) || l->timeout_s < 0 || (l->timeout_s > 0 && l->timeout_s < 1)) {
         return fail(LARIAT_BAD_ARGUMENT, "timeout: %g seconds make no sense, use 1 or more", l->timeout_s);
     }
     return LARIAT_OK;
@@ -71,17 +71,20 @@ lariat_status lariat_processes_start(const lariat_launch *l, lariat_processes **
     return LARIAT_OK;
 }
 
-void lariat_processes_end(lariat_processes *p)
+lariat_status lariat_processes_end(lariat_processes *p)
 {
     if (!p) {
-        return;
+        return LARIAT_OK;
     }
     lariat_status status = processes_check(p->others, 0);
     if (status == LARIAT_OK && processes_number(p->others) == 0 && processes_count(p->others) > 1) {
         status = telling_stop(p);
     }
+    char reason[COMMAND_TEXT_MOST];
+    snprintf(reason, sizeof reason, "%s", lariat_error());
     processes_end(p->others, status != LARIAT_OK);
     release(p);
+    return status == LARIAT_OK ? LARIAT_OK : fail(status, "%s", reason);
 }
 
 int32_t lariat_processes_number(const lariat_processes *p)

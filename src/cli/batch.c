@@ -302,7 +302,8 @@ static bool is_result(void *batch_, int64_t i, const json_t *line)
 {
     const batch *b = batch_;
 
-    return i < b->n && json_equal(json_object_get(line, "id"), b->entries[i].id) && json_is_array(json_object_get(line, "tokens"));
+    return i < b->n && json_equal(json_object_get(line, "id"), b->entries[i].id) &&
+           json_is_array(json_object_get(line, "tokens"));
 }
 
 /* Finds how far an earlier run came; this one goes on from there. */
@@ -371,6 +372,11 @@ int generate_batch(invocation *inv)
     while (rc == 0 && inv->engine && b.written < b.n) {
         rc = enter_all(&b);
         rc = rc ? rc : go_on(&b);
+    }
+    for (; rc && !b.results.path && b.written < b.entered; b.written++) { /* what lies behind one that was not finished */
+        if (b.entries[b.written].result && results_put(&b.results, b.entries[b.written].result) != 0) {
+            break;
+        }
     }
     int closed = results_close(&b.results);
     release(&b);

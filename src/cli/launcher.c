@@ -171,13 +171,16 @@ static lariat_status start(const launcher *l, const options *o, lariat_processes
     return lariat_processes_start(&launch, out);
 }
 
-static void name_process(const lariat_processes *p)
+static void name_process(const lariat_processes *p, const char *model)
 {
     int32_t number = lariat_processes_number(p), first;
     char name[NAME_MOST];
     (void)lariat_processes_ranks(p, number, &first);
     snprintf(name, sizeof name, "rank %d (%s): ", first, lariat_processes_host(p, number));
     signals_name_process(number ? name : "");
+    if (model) {
+        signals_name_model(model); /* its message names the process too */
+    }
 }
 
 /* --- how it ends --- */
@@ -201,8 +204,8 @@ static bool start_thread(pthread_t *thread, void *(*fn)(void *), void *arg)
     return started;
 }
 
-/* MPI's own start and end wait for all processes, whatever became of them; before the first sign of life nothing can say of which.
-   A call that takes longer than a process may be silent ends this one. */
+/* MPI's own start and end wait for all processes, whatever became of them; before the first sign of life nothing can say which
+   one is missing. A call that takes longer than a process may be silent ends this one. */
 typedef struct limit {
     sem_t over;
     double seconds;
@@ -219,8 +222,9 @@ static void *end_at_limit(void *arg)
     until.tv_sec += (time_t)l->seconds + 1;
     while (sem_timedwait(&l->over, &until) != 0) {
         if (errno == ETIMEDOUT) {
-            _exit(complain("mpi: not all processes have %s within %.0f s: one of them or its host does not answer; see to it, or "
-                           "give more time with --timeout", l->what, l->seconds));
+            _exit(complain("mpi: not all processes have %s within %.0f s: one of them or its host does not answer; see to it, "
+                           "or give more time with --timeout",
+                           l->what, l->seconds));
         }
     }
     return NULL;
@@ -319,10 +323,11 @@ static int lead(lariat_processes *p, options *o, int (*run)(const options *))
 
 static int run_processes(const launcher *l, options *o, lariat_processes *p, int (*run)(const options *))
 {
-    if (l->count == 0 && l->tasks > 0 && l->tasks != lariat_processes_count(p)) {
-        return refuse_count(l->tasks, p);
+    int32_t told = l->count > 0 ? l->count : l->tasks;
+    if (told > 0 && told != lariat_processes_count(p)) {
+        return refuse_count(told, p);
     }
-    name_process(p);
+    name_process(p, o->model);
     lariat_processes_watch(p, on_failure, NULL);
     if (o->verbose) {
         tell_binding(p);
@@ -366,7 +371,7 @@ int launcher_run(const launcher *l, options *o, int (*run)(const options *))
         pthread_join(thread, NULL);
     }
     limit_begin(&ending, o->timeout_s, "ended");
-    lariat_processes_end(p);
+    status = lariat_processes_end(p);
     limit_end(&ending);
-    return rc;
+    return rc ? rc : checked(status);
 }

@@ -45,8 +45,8 @@ const option option_table[] = {
      "read token ids, separated by white space or commas, instead of text; - is standard input"},
     {0, "prompts", "FILE.jsonl", GENERATE, OPTION_PATH, FIELD(prompts), 0, 0, NULL, NULL,
      "run a batch: one {\"id\", \"prompt\" or \"tokens\"} a line in, one {\"id\", \"text\", \"tokens\", \"stop\"} a line out, "
-     "in the order of the input; a line without \"id\" gets its number in the file; - is standard input. \"stop\" is end, length, "
-     "context or, after Ctrl-C, interrupted"},
+     "in the order of the input; a line without \"id\" gets its number in the file; - is standard input. \"stop\" is end, "
+     "length, context or, after Ctrl-C, interrupted"},
     {0, "resume", "OUT.jsonl", GENERATE, OPTION_PATH, FIELD(resume), 0, 0, NULL, NULL,
      "with --prompts: write the results to this file instead, and go on where an earlier run of the same prompts was stopped"},
 

@@ -14,7 +14,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { LINE_MOST = 1024, NAME_MOST = 128, FOLLOW_S = 10 };
+enum { LINE_MOST = 1024, NAME_MOST = 128, FOLLOW_S = 30 };
 
 static _Atomic(lariat_session *) running;
 static atomic_bool cancels_again, held, interrupted, terminated, warned;
@@ -51,8 +51,10 @@ static void stop(atomic_bool *note, bool again, int exit_status)
 {
     lariat_session *session = atomic_load(&running);
     if (atomic_load(&follows)) {
+        if (note == &terminated) { /* Ctrl-C in a chat stops an answer only */
+            alarm(FOLLOW_S);
+        }
         atomic_store(note, true);
-        alarm(FOLLOW_S);
         return;
     }
     if (atomic_load(&awaited) && note == &terminated && !again) {
@@ -90,7 +92,8 @@ static void on_terminate(int signal_number)
     }
 }
 
-/* A batch system's warning: what SIGTERM does, but for its exit status. A process that follows leaves the answer to its leader. */
+/* A batch system's warning: what SIGTERM does, but for its exit status. A process that follows leaves the answer to its leader.
+ */
 static void on_warning(int signal_number)
 {
     (void)signal_number;

@@ -4,8 +4,8 @@
 
 #include "lariat/lariat.h"
 
-/* SIGPIPE and SIGXFSZ become failed writes; SIGBUS (a mapped file was truncated) becomes one message and exit 1; Ctrl-C, SIGTERM
-   and SIGUSR1 cancel the session, or end the program where none is set. */
+/* SIGPIPE and SIGXFSZ become failed writes; SIGBUS (a mapped file was truncated) becomes one message and exit 1; Ctrl-C,
+   SIGTERM and SIGUSR1 cancel the session, or end the program where none is set. */
 void signals_install(void);
 
 /* The model to name in the message of a SIGBUS. */
@@ -15,7 +15,7 @@ void signals_name_model(const char *model);
 void signals_name_process(const char *name);
 const char *signals_process(void);
 
-/* A process that follows another: Ctrl-C and SIGTERM are that one's to answer, and end this one only after some seconds. */
+/* A process that follows another: Ctrl-C and SIGTERM are that one's to answer; SIGTERM ends this one after half a minute. */
 void signals_follow(void);
 
 /* From begin to end the first SIGTERM ends nothing itself: a thread that awaits it does. await returns when it has arrived,
@@ -36,7 +36,8 @@ void signals_hold(bool on, bool again);
 /* The session that Ctrl-C and SIGTERM cancel, one of several is enough; NULL before it is closed. */
 void signals_cancel(lariat_session *session);
 
-/* Has Ctrl-C been pressed since the last signals_forget, or SIGTERM or SIGUSR1 arrived? These are never forgotten: they end the run. */
+/* Has Ctrl-C been pressed since the last signals_forget, or SIGTERM or SIGUSR1 arrived? These are never forgotten: they end the
+ * run. */
 bool signals_interrupted(void);
 bool signals_terminated(void); /* by SIGTERM or SIGUSR1 */
 /* The exit status of a run that was ended by a signal. */

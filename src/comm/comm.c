@@ -9,6 +9,11 @@ void comm_group_close(comm_group *g)
     }
 }
 
+bool comm_still_reads(const comm_group *g)
+{
+    return g && g->ops->still_reads && g->ops->still_reads(g);
+}
+
 int comm_first(const comm_group *g)
 {
     return g->first;

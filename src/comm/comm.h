@@ -53,6 +53,9 @@ comm_speed comm_threads_speed(void);
 lariat_status comm_local_open(const comm_setup *s, comm_group **out);
 
 void comm_group_close(comm_group *g); /* NULL is allowed; the ranks' devices have finished, and may be closed */
+/* Whether a failed transport may still read memory that was exposed or gathered from: that memory must stay until the program
+   ends. */
+bool comm_still_reads(const comm_group *g);
 int comm_first(const comm_group *g);  /* local ranks are [comm_first, comm_first + comm_local) */
 int comm_local(const comm_group *g);
 comm *comm_endpoint(comm_group *g, int rank); /* of a local rank */
@@ -174,6 +177,7 @@ void comm_release(comm *c, const comm_hop *hop);
 
 typedef struct comm_ops {
     void (*close)(comm_group *g);
+    bool (*still_reads)(const comm_group *g); /* NULL: never */
     comm *(*endpoint)(comm_group *g, int rank);
     void (*cancel)(comm_group *g);
     void (*reset)(comm_group *g);

@@ -147,7 +147,9 @@ static void close_parts(lariat_engine *e)
 {
     if (e->local) {
         (void)passes_drop(e, LARIAT_OK); /* of sessions that were closed */
-        (void)ranks_run(&e->ranks, close_rank, e);
+        if (!comm_still_reads(e->comm)) {
+            (void)ranks_run(&e->ranks, close_rank, e);
+        }
     }
     ranks_close(&e->ranks);
     free(e->local);

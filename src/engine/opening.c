@@ -24,6 +24,15 @@ static process_name name_of(const processes *others, int32_t number)
 
 /* --- the verdict --- */
 
+/* A message that could not be sent or read is this process's failure, unless another's is known: others wait for it. */
+static lariat_status carried(processes *others, lariat_status status)
+{
+    if (status != LARIAT_OK && processes_check(others, 0) == LARIAT_OK) {
+        processes_fail(others, -1, lariat_error());
+    }
+    return status;
+}
+
 static lariat_status tell_verdict(processes *others, lariat_status status)
 {
     unsigned char room[COMMAND_TEXT_MOST + 64];
@@ -32,7 +41,7 @@ static lariat_status tell_verdict(processes *others, lariat_status status)
 
     snprintf(c.text, sizeof c.text, "%s", status == LARIAT_OK ? "" : lariat_error());
     (void)command_write(&b, &c);
-    TRY(processes_tell(others, room, b.at));
+    TRY(carried(others, processes_tell(others, room, b.at)));
     return status == LARIAT_OK ? LARIAT_OK : fail(status, "%s", c.text);
 }
 
@@ -40,7 +49,7 @@ static lariat_status hear_command(processes *others, command_kind kind, command 
 {
     process_bytes message;
 
-    TRY(processes_hear(others, &message));
+    TRY(carried(others, processes_hear(others, &message)));
     command_bytes b = {.from = message.at, .room = message.n};
     if (!command_read(&b, out) || out->kind != kind) {
         return fail(LARIAT_FAILED, "processes: an order from process 0 that makes no sense, please report this");
@@ -320,7 +329,7 @@ lariat_status opening_agree(lariat_engine *e, lariat_status mine)
     } else {
         snprintf(report.reason, sizeof report.reason, "%s", lariat_error());
     }
-    TRY(processes_collect(p->others, (process_bytes){&report, sizeof report}, p->given));
+    TRY(carried(p->others, processes_collect(p->others, (process_bytes){&report, sizeof report}, p->given)));
     if (processes_number(p->others) != 0) {
         return hear_verdict(p->others);
     }

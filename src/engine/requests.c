@@ -15,8 +15,10 @@ static lariat_status check_tokens(const lariat_engine *e, const lariat_work *w, 
                     (long long)least);
     }
     if (w->count && !w->tokens && !chained) {
-        return fail(LARIAT_BAD_ARGUMENT, "work: item %d names no ids for its %lld tokens, give them; none only for one token that "
-                    "the session's newest pass chooses", index, (long long)w->count);
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "work: item %d names no ids for its %lld tokens, give them; none only for one token that "
+                    "the session's newest pass chooses",
+                    index, (long long)w->count);
     }
     if (w->count > s->seq.capacity - s->seq.length) {
         return fail(LARIAT_CONTEXT_FULL,

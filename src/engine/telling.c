@@ -160,6 +160,10 @@ lariat_status tell_outcome(lariat_engine *e, lariat_status status)
     processes *others = e->processes->others;
     TRY(processes_check(others, 0)); /* ranks that are cancelled do not know why */
     const local_rank *failed = ranks_failed(&e->ranks);
+    if (!failed) { /* telling itself has failed */
+        processes_fail(others, -1, lariat_error());
+        return status;
+    }
     if (status != LARIAT_CANCELLED) {
         processes_fail(others, failed->number, failed->reason);
         return fail(status, "rank %d: %s", failed->number, failed->reason);
@@ -167,5 +171,6 @@ lariat_status tell_outcome(lariat_engine *e, lariat_status status)
     tell(e, &(command){.kind = TOLD_RESET});
     TRY(tell_now(e));
     placement_reset_transport(&e->plan.placement, e->comm);
+    TRY(processes_check(others, 0)); /* another one's rank had failed: its reason comes after its cancel */
     return fail(LARIAT_CANCELLED, "session: cancelled");
 }

@@ -82,19 +82,22 @@ refused() {
 mine() {
     local one
     for one in /proc/[0-9]*/cmdline; do
-        tr '\0' ' ' <"$one" | grep -q "^$lariat generate .* -n 8000 " && echo "$one" | tr -dc '0-9\n'
+        tr '\0' ' ' 2>/dev/null <"$one" | grep -q "^$lariat generate .* -n 90000 " && echo "$one" | tr -dc '0-9\n'
     done | sort -n
 }
 
 # killed NUMBER: one of two processes is killed while they generate; both end
 killed() {
-    local launcher
+    local launcher victim status=0
     rm -f out
-    timeout 60 "mpiexec.$mpi" -n 2 "$lariat" generate -q -m mha-bf16 --tokens ids -n 8000 --timeout 5 >out 2>err &
+    timeout 60 "mpiexec.$mpi" -n 2 "$lariat" generate -q -m mha-bf16 --tokens ids -c 100k -n 90000 --timeout 5 >out 2>err &
     launcher=$!
     until_it test -s out
-    kill -9 "$(mine | sed -n "$((1 + $1))p")"
-    ! wait $launcher && [ -z "$(mine)" ]
+    victim=$(mine | sed -n "$((1 + $1))p")
+    [ -n "$victim" ] && kill -9 "$victim" || return 1
+    wait $launcher || status=$?
+    cat err
+    [ $status != 0 ] && [ $status != 124 ] && [ -z "$(mine)" ] && grep -qaE 'rank . \(|signal 9|SIGNAL: 9|KILLED' out err
 }
 
 # All MPIs do the same, which is written down once.

@@ -1,6 +1,5 @@
-/* Starting as one of several processes without an MPI that could do it: refused with what is missing, and nothing is started. The
-   calls themselves are tested under mpirun: tests/mpi.
-   Rests on comm/processes.h. */
+/* Starting as one of several processes without an MPI that could do it: refused with what is missing, and nothing is started.
+   The calls themselves are tested under mpirun: tests/mpi. Rests on comm/processes.h. */
 #include "comm/processes.h"
 
 #include <setjmp.h>

@@ -34,6 +34,7 @@ complain 'functions over 64 lines' "$(awk '
     /^\}/ { if (open && FNR - start > 64) print FILENAME ":" start ": " FNR - start " lines: " name; open = 0 }
     ' "${code[@]}")"
 mapfile -t texts < <(printf '%s\n' "${files[@]}" | grep -E '\.md$')
+complain 'over 128 columns' "$(grep -nE '^.{129}' "${code[@]}" | cut -c 1-160)"
 complain 'over 128 columns in a text (tables may be)' "$(grep -nE '^[^|].{128}' "${texts[@]}" | cut -c 1-160)"
 complain 'the brace of a function on its line: it has one of its own' "$(grep -nE '^[a-zA-Z_][^=]*\) \{$' "${code[@]}" | cut -c 1-160)"
 # The words are split here, so that this file is not a finding.

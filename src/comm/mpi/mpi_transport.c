@@ -439,6 +439,12 @@ static void close_group(comm_group *base)
     }
 }
 
+/* Sends that others no longer take stay under way. */
+static bool still_reads(const comm_group *base)
+{
+    return atomic_load(&((const mpi_group *)base)->p->failed);
+}
+
 /* The ranks of the ring are those of the processes, and tags can tell them apart. */
 static lariat_status check_setup(const mpi_processes *p, const comm_setup *s, int *places, int64_t *steps)
 {
@@ -518,6 +524,7 @@ lariat_status transport_open(processes *base, const comm_setup *s, comm_group **
 
 static const comm_ops mpi_comm_ops = {
     .close = close_group,
+    .still_reads = still_reads,
     .endpoint = endpoint,
     .cancel = cancel,
     .reset = reset,

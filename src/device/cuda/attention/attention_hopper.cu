@@ -1,6 +1,6 @@
 // Attention for many rows on Hopper: one producer of bulk copies, two or three warpgroups that multiply, one launch that fills
-// the card once. Rests on hopper.cuh and attention_tile.cuh; the plan is cuda_attention.c's. attention_prefill.cu is the form for
-// other cards. Follows the schedule of FlashAttention 3 (Shah et al. 2024).
+// the card once. Rests on hopper.cuh and attention_tile.cuh; the plan is cuda_attention.c's. attention_prefill.cu is the form
+// for other cards. Follows the schedule of FlashAttention 3 (Shah et al. 2024).
 //
 // Budget of a block of 128 rows and a tile of 160 keys at head_dim 128: 10.5 million operations, 2,560 cycles of the matrix
 // unit; 20,480 exponentials, 1,280 cycles of theirs; 80 KB from the second-level cache. The exponentials of one warpgroup run

@@ -1,8 +1,8 @@
 // Stored blocks into the order of blocks.cuh, when weights are loaded; and the blocks of random models, made on the card.
 // Rests on blocks.cuh for where bits go, and on base/dtype.h for where they are in stored blocks.
 //
-// Budget: blocks come at the rate of PCIe, some 50 GB/s; a thread moves the 64 codes of a quarter one by one, some 20 instructions
-// each: 10^12 weights a second. Nothing is clever here.
+// Budget: blocks come at the rate of PCIe, some 50 GB/s; a thread moves the 64 codes of a quarter one by one, some 20
+// instructions each: 10^12 weights a second. Nothing is clever here.
 #include "device/cuda/linear/blocks.cuh"
 #include "device/cuda/runtime/kernels.h"
 
@@ -177,7 +177,8 @@ template <int BITS> __device__ void set_code(uint32_t *words, int j, int i, unsi
 }
 
 // A quarter of a row of a unit: stored elements [column, ...) of the row, a block_elements each, into `to`.
-template <typename F> __device__ void put_quarter(const tile<F> &t, unsigned char *to, const typename F::block *b, int unit, int row, int q)
+template <typename F>
+__device__ void put_quarter(const tile<F> &t, unsigned char *to, const typename F::block *b, int unit, int row, int q)
 {
     constexpr int ELEMENTS = F::TAILS ? 32 : 256;
     bool whole = unit < t.whole;
@@ -331,6 +332,7 @@ cudaError_t cuda_random_blocks(cudaStream_t stream, const matrix *w, int64_t row
 
     random_codes<<<(unsigned)ceil_div(ceil_div(bytes, 8), THREADS), THREADS, 0, stream>>>(p, bytes, seed,
                                                                                          row0 * (int64_t)w->row_bytes / 8);
-    set_scales<<<(unsigned)ceil_div(bytes / block, THREADS), THREADS, 0, stream>>>(p, bytes / block, (int)block, scales_of(w->type));
+    set_scales<<<(unsigned)ceil_div(bytes / block, THREADS), THREADS, 0, stream>>>(p, bytes / block, (int)block,
+                                                                                   scales_of(w->type));
     return cudaGetLastError();
 }

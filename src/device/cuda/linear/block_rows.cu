@@ -1,8 +1,9 @@
 // Plain rows of weights that lie as blocks: for products of many rows of x, and rows of a table for tokens.
-// Rests on blocks.cuh. What an element is, is defined in device/cpu/unpack_scalar.c: the same bits before rounding to the run's type.
+// Rests on blocks.cuh. What an element is, is defined in device/cpu/unpack_scalar.c: the same bits before rounding to the run's
+// type.
 //
-// Budget: blocks are read and 2 bytes a weight written, once a linear call: Llama-3-8B's shape in Q4_K 4.2 + 15 GB a pass, 4.6 ms of an
-// H200's 4.2 TB/s, some 4 instructions a weight beside that.
+// Budget: blocks are read and 2 bytes a weight written, once a linear call: Llama-3-8B's shape in Q4_K 4.2 + 15 GB a pass, 4.6
+// ms of an H200's 4.2 TB/s, some 4 instructions a weight beside that.
 #include "device/cuda/linear/blocks.cuh"
 #include "device/cuda/runtime/kernels.h"
 #include "device/cuda/runtime/overlap.cuh"
@@ -25,8 +26,8 @@ template <typename F> __device__ inline void store_eight(dtype type, void *row, 
 
 // A warp takes a unit of a tile of 16 rows: a lane has its quarter of two of them.
 template <typename F>
-__global__ void __launch_bounds__(THREADS)
-    rows_of_blocks(char *to, dtype act, const void *w, int64_t row_bytes, int64_t all_rows, int64_t cols, int64_t row0, int64_t rows)
+__global__ void __launch_bounds__(THREADS) rows_of_blocks(char *to, dtype act, const void *w, int64_t row_bytes,
+                                                          int64_t all_rows, int64_t cols, int64_t row0, int64_t rows)
 {
     int64_t units = (cols + UNIT - 1) / UNIT, at = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32;
     int64_t index = row0 / TILE_ROWS + at / units, first = index * TILE_ROWS;
@@ -60,9 +61,8 @@ __global__ void __launch_bounds__(THREADS)
 
 // A thread takes a quarter of a unit of the row of one token.
 template <typename F>
-__global__ void __launch_bounds__(THREADS)
-    embed_blocks(float *x, const void *table, int64_t row_bytes, int64_t all_rows, int64_t cols, int64_t n, const int32_t *tokens,
-                 const int32_t *chosen)
+__global__ void __launch_bounds__(THREADS) embed_blocks(float *x, const void *table, int64_t row_bytes, int64_t all_rows,
+                                                        int64_t cols, int64_t n, const int32_t *tokens, const int32_t *chosen)
 {
     int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     int unit = (int)(at / 4), q = (int)(at % 4);
@@ -115,7 +115,8 @@ cudaError_t cuda_block_rows(cudaStream_t stream, dtype act, const matrix *w, int
     return cudaGetLastError();
 }
 
-cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n)
+cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen,
+                             int64_t n)
 {
     constexpr int64_t GRID_ROWS = 65535; // what a grid's second dimension holds
     dim3 grid((unsigned)ceil_div(ceil_div(table->cols, UNIT) * 4, THREADS), (unsigned)(n < GRID_ROWS ? n : GRID_ROWS));

@@ -1,11 +1,11 @@
 // Blocks of weights as they lie on the card: the planes of a tile of 16 rows, and what one lane of a warp has of them.
-// Rests on base/dtype.h for the stored blocks and on element.cuh. block_order.cu writes this order, blocks.cu multiplies from it,
-// block_rows.cu makes plain rows of it.
+// Rests on base/dtype.h for the stored blocks and on element.cuh. block_order.cu writes this order, blocks.cu multiplies from
+// it, block_rows.cu makes plain rows of it.
 //
-// A matrix takes as many bytes as its stored blocks: tile after tile, each of 16 rows (the last: of those that are left). A tile
-// has up to four planes, one behind the other: low bits of codes, high bits of codes, scales, and the scales of super-blocks. A
-// plane has unit after unit, of 256 columns; of a unit 16 bytes for each quarter q of each row, row after row, as often as the
-// quarter's 64 codes need. So a warp reads 512 bytes at once: lane 4 g + q takes quarter q of rows g and g + 8.
+// A matrix takes as many bytes as its stored blocks: tile after tile, each of 16 rows (the last: of those that are left). A
+// tile has up to four planes, one behind the other: low bits of codes, high bits of codes, scales, and the scales of
+// super-blocks. A plane has unit after unit, of 256 columns; of a unit 16 bytes for each quarter q of each row, row after row,
+// as often as the quarter's 64 codes need. So a warp reads 512 bytes at once: lane 4 g + q takes quarter q of rows g and g + 8.
 //
 // Codes: a quarter has eight codes of each of the unit's eight groups of 32 columns: columns [8 q, 8 q + 8) of it, or, where
 // scales are for 16 columns, [4 q, 4 q + 4) of both halves. These are the k indices of two products of tensor cores. Codes 2 p
@@ -194,8 +194,10 @@ template <typename F, bool OWN> struct quarter {
 
     uint32_t low[2 * F::LOW], high[F::HIGH ? 2 * F::HIGH : 1], scale[WORDS], super;
 
-    // Of a unit that is not shorter: codes, high bits, scales and super-scales begin at these addresses, pieces of `rows` rows apart.
-    __device__ void read_whole(const unsigned char *l, const unsigned char *h, const unsigned char *s, const unsigned char *d, int rows)
+    // Of a unit that is not shorter: codes, high bits, scales and super-scales begin at these addresses, pieces of `rows` rows
+    // apart.
+    __device__ void read_whole(const unsigned char *l, const unsigned char *h, const unsigned char *s, const unsigned char *d,
+                               int rows)
     {
 #pragma unroll
         for (int p = 0; p < F::LOW / 2; p++) {
@@ -295,11 +297,13 @@ __device__ inline void read_two(quarter<F, OWN> (&r)[2], const tile<F> &t, int u
         r[1].read(t, unit, g + 8, q);
         return;
     }
-    constexpr unsigned WIDE = F::HIGH == 1 ? 8 : 16, SHARE = OWN && !quarter<F, OWN>::SIX ? 4 * quarter<F, OWN>::SHARE_WORDS : 0;
+    constexpr unsigned WIDE = F::HIGH == 1 ? 8 : 16,
+                       SHARE = OWN && !quarter<F, OWN>::SIX ? 4 * quarter<F, OWN>::SHARE_WORDS : 0;
     unsigned lane = (unsigned)(4 * g + q), u = (unsigned)unit, all = (unsigned)t.groups() * TILE_ROWS * 4;
     const unsigned char *l = t.base + (u * (TILE_ROWS * 32 * F::LOW) + lane * 16);
     const unsigned char *h = t.base + (all * F::LOW + u * (TILE_ROWS * 32 * F::HIGH) + lane * WIDE);
-    const unsigned char *s = t.base + (all * (F::LOW + F::HIGH) + (u * TILE_ROWS + (unsigned)g) * F::SCALE + (unsigned)q * SHARE);
+    const unsigned char *s =
+        t.base + (all * (F::LOW + F::HIGH) + (u * TILE_ROWS + (unsigned)g) * F::SCALE + (unsigned)q * SHARE);
     const unsigned char *d = t.base + (all * (F::LOW + F::HIGH) + (unsigned)t.whole * (TILE_ROWS * F::SCALE) +
                                        (u * TILE_ROWS + (unsigned)g) * F::SUPER);
 #pragma unroll

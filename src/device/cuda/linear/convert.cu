@@ -1,7 +1,8 @@
 // Stored weights of plain types as elements of the run's type. Blocks stay blocks: block_order.cu.
 // Rests on element.cuh.
 //
-// Budget: read at the rate at which weights come over PCIe. Nothing is clever here: a thread forms eight elements, each by itself.
+// Budget: read at the rate at which weights come over PCIe. Nothing is clever here: a thread forms eight elements, each by
+// itself.
 #include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/kernels.h"
 
@@ -42,7 +43,7 @@ cudaError_t cuda_convert(cudaStream_t stream, const matrix *to, int64_t row0, in
     if (blocks == 0) {
         return cudaSuccess;
     }
-    convert_rows<<<(unsigned)blocks, THREADS, 0, stream>>>(first, to->type, to->row_bytes, static_cast<const char *>(from), type,
-                                                           from_bytes, rows, to->cols);
+    convert_rows<<<(unsigned)blocks, THREADS, 0, stream>>>(first, to->type, to->row_bytes, static_cast<const char *>(from),
+                                                           type, from_bytes, rows, to->cols);
     return cudaGetLastError();
 }

@@ -228,7 +228,7 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
 // for runs whose purpose is to be exact.
 constexpr int SIDE = 64, DEPTH = 16; // a block's tile of y, and columns at a time
 constexpr int EACH = 4;              // a thread has EACH x EACH of the tile
-constexpr int SPAN = 128;            // columns whose products form one sum, before it joins the others: shorter chains of rounding
+constexpr int SPAN = 128; // columns whose products form one sum, before it joins the others: shorter chains of rounding
 constexpr int PLAIN_THREADS = SIDE / EACH * (SIDE / EACH);
 
 struct plain_job {
@@ -311,8 +311,9 @@ __global__ void __launch_bounds__(PLAIN_THREADS)
     }
 }
 
-// A few rows: a warp takes one row of the matrix, and reads it once. Budget: 4 bytes a weight of an F32 run, at the rate of memory;
-// x comes from the first-level cache. A lane's sum is that of every 32nd (WIDE) weights in order; the 32 sums are added as a tree.
+// A few rows: a warp takes one row of the matrix, and reads it once. Budget: 4 bytes a weight of an F32 run, at the rate of
+// memory; x comes from the first-level cache. A lane's sum is that of every 32nd (WIDE) weights in order; the 32 sums are added
+// as a tree.
 constexpr int FEW_WARPS = 8, FEW_UNROLL = 4;
 
 template <typename T, int WIDE> __device__ inline void read_some(float (&to)[WIDE], const T *from)
@@ -406,7 +407,8 @@ void many_queue(cudaStream_t stream, const plain_job &job, const void *x, int64_
 template <typename T>
 void plain_queue(cudaStream_t stream, const plain_job &job, const void *x, int64_t ldx, int64_t n, int64_t cols)
 {
-    bool wide = sizeof(T) == 4 && cols % 4 == 0 && job.ldw % 4 == 0 && ldx % 4 == 0 && ((uintptr_t)job.w | (uintptr_t)x) % 16 == 0;
+    bool wide =
+        sizeof(T) == 4 && cols % 4 == 0 && job.ldw % 4 == 0 && ldx % 4 == 0 && ((uintptr_t)job.w | (uintptr_t)x) % 16 == 0;
 
     if (n > CUDA_SMALL_ROWS) {
         many_queue<T>(stream, job, x, ldx, n, cols);

@@ -137,8 +137,8 @@ lariat_status cuda_gemm_open(cuda_device *dev)
     cuda_gemm *g = calloc(1, sizeof *g);
 
     if (!g) {
-        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for the shapes of matrix products" FREE_MEMORY, dev->ordinal,
-                    dev->name);
+        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for the shapes of matrix products" FREE_MEMORY,
+                    dev->ordinal, dev->name);
     }
     dev->gemm = g;
     g->library = open_library();
