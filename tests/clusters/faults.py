@@ -67,7 +67,8 @@ class Trial:
             return
         # Where no process has said it, the launcher's own message must.
         lines = [line for line in err.splitlines() if line.startswith("lariat: ")]
-        named = (any(f"rank {self.victim} (" in line or "not all processes have" in line for line in lines) if lines else
+        whom = r"rank \d+ \(" if self.kind == "link" else rf"rank {self.victim} \("  # each side of a link misses the other
+        named = (any(re.search(whom + "|not all processes have", line) for line in lines) if lines else
                  self.kind == "kill" and re.search(r"signal 9|KILLED BY SIGNAL", err))
         if status == 0 and not self.done(out, folder):
             self.found.append("exit status 0, but not all was made")
