@@ -62,7 +62,7 @@ void processes_phase(processes *p, const char *text);
 void processes_fail(processes *p, int32_t rank, const char *reason);
 
 /* LARIAT_OK, or the failure that is known. wait_s > 0: waits up to that long for a beat from the process whose beats this one
-   receives, and for the others' news; one that is silent all the time has failed. For a program that its launcher ends
+   receives, and for the others' news; one that is silent for most of that time has failed. For a program that its launcher ends
    (SIGTERM): 0.6 s are three beats. */
 lariat_status processes_check(processes *p, double wait_s);
 /* From now on fn(arg, reason) is called once, as soon as a failure of another process is known, in a thread of the
@@ -71,8 +71,8 @@ lariat_status processes_check(processes *p, double wait_s);
 void processes_watch(processes *p, void (*fn)(void *arg, const char *reason), void *arg);
 
 /* The transport of a ring over all ranks of all processes, on CPUs: s->n_ranks, first and n_local are those of the processes.
-   Collective, as are comm_group_close and comm_reset, which no rank may be inside of in any process; comm_cancel reaches all
-   processes. One at a time. */
+   Collective: it fails in all processes if it fails in one. So are comm_group_close and comm_reset, which no rank may be inside
+   of in any process; comm_cancel reaches all processes. One at a time. */
 lariat_status processes_transport(processes *p, const comm_setup *s, comm_group **out);
 size_t processes_transport_memory(processes *p, const comm_setup *s); /* of this process, SIZE_MAX on overflow */
 /* A constant: of shared memory, or of a network where there are several hosts. */

@@ -381,6 +381,32 @@ static void cancelled_passes_leave_nothing_behind(comm_group *g, worker workers[
     }
 }
 
+/* All close, at the moment at which one cancels: the others may know it, or not yet. */
+static void a_ring_closes_whoever_knows_that_it_is_cancelled(worker workers[], int n)
+{
+    for (int i = 0; i < CANCELS; i++) {
+        comm_group *g = open_ring(workers, false);
+        if (i % processes_count(all) == processes_number(all)) {
+            comm_cancel(g);
+        }
+        close_ring(g, workers, n);
+    }
+}
+
+/* One process asks for a ring that is not its own: nobody gets one. */
+static void a_ring_that_one_process_cannot_open_opens_nowhere(void)
+{
+    for (int who = 0; who < processes_count(all); who++) {
+        const process_info *own = processes_of(all, processes_number(all)), *last = processes_of(all, processes_count(all) - 1);
+        const comm_setup setup = {.n_ranks = last->first_rank + last->n_ranks, .first = own->first_rank,
+                                  .n_local = own->n_ranks + (processes_number(all) == who), .message_bytes = MESSAGE};
+        comm_group *g = NULL;
+        if (processes_transport(all, &setup, &g) != LARIAT_BAD_ARGUMENT || g) {
+            bad("there is a ring that process %d could not open", who);
+        }
+    }
+}
+
 static void be_right(void)
 {
     int n = processes_of(all, processes_number(all))->n_ranks;
@@ -399,6 +425,8 @@ static void be_right(void)
     }
     cancelled_passes_leave_nothing_behind(g, workers, n, &pass);
     close_ring(g, workers, n);
+    a_ring_closes_whoever_knows_that_it_is_cancelled(workers, n);
+    a_ring_that_one_process_cannot_open_opens_nowhere();
     g = open_ring(workers, false);
     expect_pass(workers, n, 1);
     close_ring(g, workers, n);

@@ -141,7 +141,8 @@ static void take_news(mpi_processes *p, const mpi_news *n)
     mpi_other *other = p->beats.others ? &p->beats.others[n->process] : NULL;
 
     if (n->kind == MPI_NEWS_CANCELLED) {
-        p->cancelled = n->generation;
+        /* News of two processes arrive in any order. */
+        p->cancelled = (int32_t)(n->generation - p->cancelled) > 0 ? n->generation : p->cancelled;
         if (p->group && p->cancelled == p->generation) {
             transport_stop(p->group);
         }
@@ -243,17 +244,31 @@ static void look_for_the_gone(mpi_processes *p)
     }
 }
 
+bool beats_is_gone(const mpi_processes *p, int process)
+{
+    return p->beats.others && process >= 0 && p->beats.others[process].gone_at > 0;
+}
+
+bool beats_gone(mpi_processes *p, int process)
+{
+    mpi_other *o = p->beats.others ? &p->beats.others[process] : NULL;
+    int after = mpi_after(p, process);
+
+    if (o && o->gone_at <= 0) {
+        o->gone_at = clock_now();
+        tell(p, &(mpi_news){.kind = MPI_NEWS_GONE, .process = process}, after, after + 1);
+        wake(p);
+    }
+    return o;
+}
+
 static void note_end(mpi_processes *p, int process)
 {
     mpi_other *o = &p->beats.others[process];
-    int after = mpi_after(p, process);
 
     close(o->alive);
     o->alive = -1;
-    if (!o->leaves) {
-        o->gone_at = o->gone_at > 0 ? o->gone_at : clock_now();
-        tell(p, &(mpi_news){.kind = MPI_NEWS_GONE, .process = process}, after, after + 1);
-    }
+    (void)beats_gone(p, process);
 }
 
 /* Who is to be watched: the pidfds in `ends`, behind the eventfd. Returns how long nothing else is due, in milliseconds. */
@@ -430,12 +445,13 @@ lariat_status beats_check(processes *base, double wait_s)
     double begin = clock_now();
 
     while (!atomic_load(&p->failed) && clock_now() < begin + wait_s && base->count > 1) {
-        if (clock_now() - atomic_load(&p->beats.heard_at) > 0.8 * wait_s) {
+        wire_look(p, 1 << 20, 0, BEAT_S / 20);
+        double heard_at = atomic_load(&p->beats.heard_at), since = heard_at > begin ? heard_at : begin;
+        if (clock_now() - since > 0.8 * wait_s) { /* the rest is for the news to reach the others */
             wire_lock(p);
             fail_before(p, "stopped answering");
             wire_unlock(p);
         }
-        wire_look(p, 1 << 20, 0, BEAT_S / 20);
     }
     return atomic_load(&p->failed) ? beats_failure(p) : LARIAT_OK;
 }

@@ -51,7 +51,7 @@ typedef struct mpi_beat {
 typedef struct mpi_other {
     int alive;      /* a pidfd, readable when the process has ended; -1: it is on another machine, or has ended */
     bool leaves;    /* it said so */
-    double gone_at; /* when it was found to have ended, or said that it leaves; 0: neither */
+    double gone_at; /* when it was found to have ended or to be out of reach, or said that it leaves; 0: neither */
 } mpi_other;
 
 typedef struct mpi_beats {
@@ -132,6 +132,10 @@ void beats_stop(mpi_processes *p);
 lariat_status beats_failure(mpi_processes *p);
 /* Inside the lock: this failure is known from now on, and told the others if they cannot know. */
 void beats_fail(mpi_processes *p, int32_t process, int32_t rank, const char *text, bool tell);
+/* Inside the lock: this process is found to have ended; the process after it says soon what it was doing. False: it is not
+   known yet who there is. */
+bool beats_gone(mpi_processes *p, int process);
+bool beats_is_gone(const mpi_processes *p, int process); /* also of one that leaves */
 /* Inside the lock: to all others. */
 void beats_tell(mpi_processes *p, const mpi_news *news);
 /* The process before or after this one, in the ring of beats. */

@@ -419,23 +419,28 @@ comm_speed transport_speed(const processes *base)
     return (comm_speed){.bytes_per_s = 5e9, .latency_s = 2e-6}; /* of shared memory */
 }
 
+static void free_group(mpi_group *g)
+{
+    arena memory = g->memory; /* the group lies in it */
+
+    comm_group_close(g->local);
+    arena_close(&memory);
+}
+
+/* Resets in any case: whether the group is cancelled is not known to all processes at the same time. */
 static void close_group(comm_group *base)
 {
     mpi_group *g = (mpi_group *)base;
     mpi_processes *p = g->p;
 
-    if (atomic_load(&g->cancelled)) {
-        reset(base);
-    }
+    reset(base);
     bool clean = wire_wait(p, nothing_under_way, g, SLEEP_S);
     wire_lock(p);
     p->group = NULL;
     p->generation++;
     wire_unlock(p);
     if (clean) { /* otherwise messages may still be put there: the program ends */
-        arena memory = g->memory; /* the group lies in it */
-        comm_group_close(g->local);
-        arena_close(&memory);
+        free_group(g);
     }
 }
 
@@ -471,17 +476,14 @@ static lariat_status check_setup(const mpi_processes *p, const comm_setup *s, in
     return LARIAT_OK;
 }
 
-lariat_status transport_open(processes *base, const comm_setup *s, comm_group **out)
+/* The part of this process. */
+static lariat_status open_group(mpi_processes *p, const comm_setup *s, mpi_group **out)
 {
-    mpi_processes *p = (mpi_processes *)base;
     comm_group *local = NULL;
     arena counting, memory;
     int64_t steps = 0;
     int places = 0;
 
-    if (atomic_load(&p->failed)) {
-        return beats_failure(p);
-    }
     TRY(check_setup(p, s, &places, &steps));
     arena_count(&counting);
     (void)take_group(&counting, p, s);
@@ -499,7 +501,7 @@ lariat_status transport_open(processes *base, const comm_setup *s, comm_group **
     g->local = local;
     g->places = places;
     g->steps = (int)steps;
-    for (int i = 0; i < base->count; i++) {
+    for (int i = 0; i < p->base.count; i++) {
         for (int r = 0; r < p->list[i].n_ranks; r++) {
             g->process_of[p->list[i].first_rank + r] = i;
         }
@@ -512,6 +514,50 @@ lariat_status transport_open(processes *base, const comm_setup *s, comm_group **
         mpi_hops_open(c);
     }
     mpi_gathers_open(&g->gathers);
+    *out = g;
+    return LARIAT_OK;
+}
+
+/* LARIAT_OK in all processes, or in none. */
+static lariat_status agree(mpi_processes *p, lariat_status mine)
+{
+    size_t count = (size_t)p->base.count;
+    uint64_t *statuses = calloc(2 * count, sizeof *statuses);
+
+    if (!statuses) {
+        beats_announce(&p->base, -1, "transport between processes: no memory" FREE_MEMORY);
+        return beats_failure(p);
+    }
+    for (size_t i = 0; i < count; i++) {
+        statuses[i] = mine;
+    }
+    uint64_t *theirs = statuses + count;
+    lariat_status status = control_exchange(p, statuses, theirs);
+    NEXT(status, mine);
+    for (size_t i = 0; i < count && status == LARIAT_OK; i++) {
+        if (theirs[i] != LARIAT_OK) {
+            status = fail((lariat_status)theirs[i], "transport between processes: process %zu could not open it", i);
+        }
+    }
+    free(statuses);
+    return status;
+}
+
+lariat_status transport_open(processes *base, const comm_setup *s, comm_group **out)
+{
+    mpi_processes *p = (mpi_processes *)base;
+    mpi_group *g = NULL;
+
+    if (atomic_load(&p->failed)) {
+        return beats_failure(p);
+    }
+    lariat_status status = agree(p, open_group(p, s, &g));
+    if (status != LARIAT_OK) {
+        if (g) {
+            free_group(g);
+        }
+        return status;
+    }
     wire_lock(p);
     p->group = g;
     if (atomic_load(&p->failed) || p->cancelled == p->generation) {

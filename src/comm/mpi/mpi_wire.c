@@ -43,7 +43,7 @@ void wire_send(mpi_processes *p, const mpi_message *m)
 {
     int error = p->mpi->send(p->wire, m);
 
-    if (error) {
+    if (error && !beats_is_gone(p, m->peer)) {
         wire_error(p, error, "a message cannot be sent");
     }
 }
@@ -52,19 +52,21 @@ void wire_receive(mpi_processes *p, const mpi_message *m)
 {
     int error = p->mpi->receive(p->wire, m);
 
-    if (error) {
+    if (error && !beats_is_gone(p, m->peer)) {
         wire_error(p, error, "a message cannot be received");
     }
 }
 
-/* A message that failed means a peer that is out of reach. */
+/* A message that failed means a peer that is out of reach: as a rule it has died, on another host. */
 static void take_done(void *arg, const mpi_done *d)
 {
     mpi_processes *p = arg;
     mpi_note *n = d->note;
 
     if (d->error && d->peer >= 0 && !atomic_load(&p->ends)) {
-        beats_fail(p, d->peer, -1, "its connection has broken", true);
+        if (!beats_gone(p, d->peer)) {
+            beats_fail(p, d->peer, -1, "its connection has broken", true);
+        }
     } else if (d->error && !atomic_load(&p->ends)) {
         wire_error(p, d->error, "a message was lost");
     } else {
