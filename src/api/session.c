@@ -81,7 +81,7 @@ int64_t lariat_session_capacity(const lariat_session *s)
 
 int64_t lariat_session_shard(const lariat_session *s, int32_t rank)
 {
-    return rank < 0 || rank >= s->engine->ranks.ring ? 0 : s->seq.parts[rank].used;
+    return rank < 0 || rank >= s->engine->ranks.ring ? 0 : s->seq.held[rank].used;
 }
 
 void lariat_session_cancel(lariat_session *s)
@@ -143,8 +143,8 @@ static lariat_status copy_shard(local_rank *r, void *arg)
 {
     const fork_copy *f = arg;
 
-    shard_copy(&f->engine->local[r - r->all->list].transformer.ring.shard, r->dev, &f->from->parts[r->number],
-               &f->to->parts[r->number]);
+    shard_copy(&f->engine->local[r - r->all->list].transformer.ring.shard, r->dev, &f->from->held[r->number],
+               &f->to->held[r->number]);
     return LARIAT_OK;
 }
 

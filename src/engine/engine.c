@@ -132,7 +132,7 @@ static lariat_status connect(lariat_engine *e)
 }
 
 /* Where the ring has other processes, each step ends in all of them alike. */
-static lariat_status open_parts(lariat_engine *e, const char *path, const lariat_options *options)
+static lariat_status open_all(lariat_engine *e, const char *path, const lariat_options *options)
 {
     telling_phase(e, "reading the model's description");
     TRY(opening_agree(e, prepare(e, path, options)));
@@ -143,7 +143,7 @@ static lariat_status open_parts(lariat_engine *e, const char *path, const lariat
 }
 
 /* Ends the ranks and frees all that is there: also an engine that was opened in part. */
-static void close_parts(lariat_engine *e)
+static void close_all(lariat_engine *e)
 {
     if (e->local) {
         (void)passes_drop(e, LARIAT_OK); /* of sessions that were closed */
@@ -175,10 +175,10 @@ lariat_status engine_new(const lariat_options *options, lariat_engine **out)
 
 lariat_status engine_open(lariat_engine *e, const char *path, const lariat_options *options)
 {
-    lariat_status status = open_parts(e, path, options);
+    lariat_status status = open_all(e, path, options);
 
     if (status != LARIAT_OK) {
-        close_parts(e);
+        close_all(e);
     }
     return status;
 }
@@ -212,7 +212,7 @@ lariat_status lariat_engine_close(lariat_engine *e)
         tell(e, &(command){.kind = TOLD_CLOSE});
         (void)tell_now(e); /* where it fails, the others know that already */
     }
-    close_parts(e);
+    close_all(e);
     return LARIAT_OK;
 }
 

@@ -4,7 +4,7 @@
 
 enum {
     SLICE_ALIGN = 16, /* floats in a cache line, and in the widest vector */
-    MAX_PARTS = 3     /* projections side by side: q, k, v */
+    BESIDE_MOST = 3     /* projections side by side: q, k, v */
 };
 
 void linear_slice(int64_t rows, int rank, int n, int64_t *begin, int64_t *end)
@@ -29,26 +29,26 @@ int64_t linear_slice_width(int64_t rows, int n)
 }
 
 /* The rows [begin, end) of the projections stacked one on another, as jobs that write to columns [begin, end) of the target. */
-static int stacked_jobs(linear_job jobs[], const projection parts[], int n_parts, int64_t begin, int64_t end,
+static int stacked_jobs(linear_job jobs[], const projection list[], int n_list, int64_t begin, int64_t end,
                         const linear_target *to)
 {
     int64_t base = 0;
     int n = 0;
 
-    for (int i = 0; i < n_parts; i++) {
+    for (int i = 0; i < n_list; i++) {
         int64_t from = begin > base ? begin - base : 0;
-        int64_t until = end - base < parts[i].w->rows ? end - base : parts[i].w->rows;
+        int64_t until = end - base < list[i].w->rows ? end - base : list[i].w->rows;
         if (from < until) {
-            jobs[n++] = (linear_job){.w = parts[i].w,
+            jobs[n++] = (linear_job){.w = list[i].w,
                                      .row0 = from,
                                      .rows = until - from,
-                                     .bias = parts[i].bias,
+                                     .bias = list[i].bias,
                                      .type = to->type,
                                      .y = (char *)to->y + (base + from) * (int64_t)dtype_block_bytes(to->type),
                                      .ldy = to->ld,
                                      .add = to->add};
         }
-        base += parts[i].w->rows;
+        base += list[i].w->rows;
     }
     return n;
 }
@@ -67,44 +67,44 @@ lariat_status linear_gather(const linear_context *c, dtype type, int64_t n, int6
     return comm_all_gather(c->comm, &(comm_gather){.rows = n, .stride = (size_t)rows * element, .begin = c->begin});
 }
 
-static int64_t rows_of(const projection parts[], int n_parts)
+static int64_t rows_of(const projection list[], int n_list)
 {
     int64_t rows = 0;
 
-    for (int i = 0; i < n_parts; i++) {
-        rows += parts[i].w->rows;
+    for (int i = 0; i < n_list; i++) {
+        rows += list[i].w->rows;
     }
     return rows;
 }
 
 /* The projections of x [n, cols] side by side, whole or by slices. */
 static lariat_status project(const linear_context *c, const linear_target *to, const void *x, int64_t n,
-                             const projection parts[], int n_parts)
+                             const projection list[], int n_list)
 {
-    linear_job jobs[MAX_PARTS];
-    int64_t rows = rows_of(parts, n_parts), cols = parts[0].w->cols, begin, end;
+    linear_job jobs[BESIDE_MOST];
+    int64_t rows = rows_of(list, n_list), cols = list[0].w->cols, begin, end;
 
     if (!c->by_slices) {
-        c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, parts, n_parts, 0, rows, to));
+        c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, list, n_list, 0, rows, to));
         return LARIAT_OK;
     }
     linear_slice(rows, comm_rank(c->comm), comm_size(c->comm), &begin, &end);
     linear_target shared = {.type = to->type, .y = comm_rows(c->comm), .ld = rows};
-    c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, parts, n_parts, begin, end, &shared));
+    c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, list, n_list, begin, end, &shared));
     TRY(linear_gather(c, to->type, n, rows));
     c->dev->ops->copy(c->dev, to->type, to->y, to->ld, shared.y, rows, n, rows, to->add);
     return LARIAT_OK;
 }
 
-lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[],
-                     int n_parts)
+lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection list[],
+                     int n_list)
 {
-    return project(c, &(linear_target){.type = c->dev->act, .y = y, .ld = ldy}, x, n, parts, n_parts);
+    return project(c, &(linear_target){.type = c->dev->act, .y = y, .ld = ldy}, x, n, list, n_list);
 }
 
-lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection part)
+lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection p)
 {
-    return project(c, &(linear_target){.type = DTYPE_F32, .y = x, .ld = part.w->rows, .add = true}, h, n, &part, 1);
+    return project(c, &(linear_target){.type = DTYPE_F32, .y = x, .ld = p.w->rows, .add = true}, h, n, &p, 1);
 }
 
 lariat_status linear_gated(const linear_context *c, void *g, void *u, const void *x, int64_t n, projection gate, projection up,

@@ -40,11 +40,11 @@ int64_t linear_slice_width(int64_t rows, int n);
 lariat_status linear_gather(const linear_context *c, dtype type, int64_t n, int64_t rows);
 
 /* y[t] = the results of all projections side by side: y [n, sum of rows], row t at y + t * ldy; x [n, cols], dense. */
-lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection parts[],
-                     int n_parts);
+lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection list[],
+                     int n_list);
 
 /* x[t] += the projection of h: x, the residual, [n, rows] in F32, dense; h [n, cols], dense. */
-lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection part);
+lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection p);
 
 /* silu(gate x) * (up x): *out [n, d_ff], dense, which is g or, by slices, rows that stay until the next all-gather; u is
    working memory of the size of g. */

@@ -76,7 +76,7 @@ size_t cache_table_bytes(int32_t n_ranks, int64_t slots, int32_t sessions)
 {
     const size_t pieces[] = {
         tables_bytes((cache){.n_ranks = n_ranks, .blocks = whole_blocks(slots)}),
-        bytes_of(n_ranks, sessions, sizeof(sequence_part)),
+        bytes_of(n_ranks, sessions, sizeof(holding)),
         bytes_of(n_ranks, cache_extents(slots, sessions), sizeof(slot_span)),
         bytes_of(n_ranks, whole_blocks(slots) * SLOT_BLOCK, sizeof(int32_t)), /* positions */
     };
@@ -138,7 +138,7 @@ static int64_t next_free_run(const cache *c, int32_t rank, int64_t from, int64_t
 }
 
 /* Takes `blocks` free blocks of a rank, lowest first, as extents. The caller has checked that there are so many. */
-static lariat_status reserve(cache *c, int32_t rank, int64_t blocks, sequence_part *part)
+static lariat_status reserve(cache *c, int32_t rank, int64_t blocks, holding *h)
 {
     int64_t begin = 0, count, left;
     size_t extents = 0;
@@ -147,16 +147,16 @@ static lariat_status reserve(cache *c, int32_t rank, int64_t blocks, sequence_pa
         count = next_free_run(c, rank, begin, left, &begin);
         extents++;
     }
-    part->extents = calloc(extents + 1, sizeof *part->extents);
-    part->positions = malloc((size_t)(blocks * SLOT_BLOCK + 1) * sizeof *part->positions);
-    TRY_MEMORY(part->extents && part->positions, "session: no memory for a table of %lld slots" FREE_MEMORY,
+    h->extents = calloc(extents + 1, sizeof *h->extents);
+    h->positions = malloc((size_t)(blocks * SLOT_BLOCK + 1) * sizeof *h->positions);
+    TRY_MEMORY(h->extents && h->positions, "session: no memory for a table of %lld slots" FREE_MEMORY,
                (long long)(blocks * SLOT_BLOCK));
     for (left = blocks, begin = 0; left; left -= count, begin += count) {
         count = next_free_run(c, rank, begin, left, &begin);
         memset(c->taken + rank * c->blocks + begin, 1, (size_t)count);
-        part->extents[part->n_extents++] = (slot_span){begin * SLOT_BLOCK, count * SLOT_BLOCK};
+        h->extents[h->n_extents++] = (slot_span){begin * SLOT_BLOCK, count * SLOT_BLOCK};
     }
-    part->room = blocks * SLOT_BLOCK;
+    h->room = blocks * SLOT_BLOCK;
     c->free_blocks[rank] -= blocks;
     return LARIAT_OK;
 }
@@ -172,10 +172,10 @@ lariat_status sequence_open(cache *c, int64_t capacity, sequence *out)
             (long long)capacity, (long long)cache_room(c));
     }
     int64_t blocks = cache_slots_for(c->n_ranks, capacity) / SLOT_BLOCK;
-    out->parts = calloc((size_t)c->n_ranks, sizeof *out->parts);
-    TRY_MEMORY(out->parts, "session: no memory for %d ranks" FREE_MEMORY, c->n_ranks);
+    out->held = calloc((size_t)c->n_ranks, sizeof *out->held);
+    TRY_MEMORY(out->held, "session: no memory for %d ranks" FREE_MEMORY, c->n_ranks);
     for (int32_t r = 0; r < c->n_ranks; r++) {
-        lariat_status status = reserve(c, r, blocks, &out->parts[r]);
+        lariat_status status = reserve(c, r, blocks, &out->held[r]);
         if (status != LARIAT_OK) {
             sequence_close(c, out);
             return status;
@@ -186,17 +186,17 @@ lariat_status sequence_open(cache *c, int64_t capacity, sequence *out)
 
 void sequence_close(cache *c, sequence *s)
 {
-    for (int32_t r = 0; s->parts && r < c->n_ranks; r++) {
-        sequence_part *part = &s->parts[r];
-        for (int32_t i = 0; i < part->n_extents; i++) {
-            int64_t block = part->extents[i].slot / SLOT_BLOCK, count = part->extents[i].count / SLOT_BLOCK;
+    for (int32_t r = 0; s->held && r < c->n_ranks; r++) {
+        holding *h = &s->held[r];
+        for (int32_t i = 0; i < h->n_extents; i++) {
+            int64_t block = h->extents[i].slot / SLOT_BLOCK, count = h->extents[i].count / SLOT_BLOCK;
             memset(c->taken + r * c->blocks + block, 0, (size_t)count);
             c->free_blocks[r] += count;
         }
-        free(part->extents);
-        free(part->positions);
+        free(h->extents);
+        free(h->positions);
     }
-    free(s->parts);
+    free(s->held);
     *s = (sequence){0};
 }
 
@@ -206,9 +206,9 @@ static void find_decode_rank(sequence *s, int32_t n_ranks)
 {
     s->decode_left = 0;
     for (int32_t r = 0; r < n_ranks && n_ranks > 1; r++) {
-        const sequence_part *part = &s->parts[r];
-        int64_t n = 0, most = part->used < s->length - s->slices_from ? part->used : s->length - s->slices_from;
-        while (n < most && part->positions[part->used - 1 - n] == s->length - 1 - n) {
+        const holding *h = &s->held[r];
+        int64_t n = 0, most = h->used < s->length - s->slices_from ? h->used : s->length - s->slices_from;
+        while (n < most && h->positions[h->used - 1 - n] == s->length - 1 - n) {
             n++;
         }
         if (n % DECODE_BLOCK) {
@@ -221,17 +221,17 @@ static void find_decode_rank(sequence *s, int32_t n_ranks)
 void sequence_rewind(sequence *s, int32_t n_ranks, int64_t length)
 {
     for (int32_t r = 0; r < n_ranks; r++) {
-        sequence_part *part = &s->parts[r];
-        int64_t low = 0, high = part->used; /* slots below `low` stay */
+        holding *h = &s->held[r];
+        int64_t low = 0, high = h->used; /* slots below `low` stay */
         while (low < high) {
             int64_t middle = low + (high - low) / 2;
-            if (part->positions[middle] < length) {
+            if (h->positions[middle] < length) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        part->used = low;
+        h->used = low;
     }
     s->length = length;
     s->slices_from = length < s->slices_from ? length : s->slices_from;
@@ -250,9 +250,9 @@ lariat_status sequence_fork(cache *c, const sequence *from, int64_t length, sequ
 {
     TRY(sequence_open(c, from->capacity, out));
     for (int32_t r = 0; r < c->n_ranks; r++) {
-        memcpy(out->parts[r].positions, from->parts[r].positions,
-               (size_t)from->parts[r].used * sizeof *from->parts[r].positions);
-        out->parts[r].used = from->parts[r].used;
+        memcpy(out->held[r].positions, from->held[r].positions,
+               (size_t)from->held[r].used * sizeof *from->held[r].positions);
+        out->held[r].used = from->held[r].used;
     }
     out->length = from->length;
     out->slices_from = from->slices_from;
@@ -261,9 +261,9 @@ lariat_status sequence_fork(cache *c, const sequence *from, int64_t length, sequ
 }
 
 /* Slot i of the sequence, and how many follow it in its extent. */
-static slot_span slots_from(const sequence_part *part, int64_t i)
+static slot_span slots_from(const holding *h, int64_t i)
 {
-    const slot_span *extent = part->extents;
+    const slot_span *extent = h->extents;
 
     for (; i >= extent->count; extent++) {
         i -= extent->count;
@@ -271,7 +271,7 @@ static slot_span slots_from(const sequence_part *part, int64_t i)
     return (slot_span){extent->slot + i, extent->count - i};
 }
 
-void shard_copy(const shard *s, device *dev, const sequence_part *from, const sequence_part *to)
+void shard_copy(const shard *s, device *dev, const holding *from, const holding *to)
 {
     int64_t slot = s->head_dim, head = s->slots * slot, element = (int64_t)dtype_block_bytes(s->type);
     int64_t heads = (int64_t)s->bytes / (head * element); /* of all layers, K and V */

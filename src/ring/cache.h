@@ -25,19 +25,19 @@ typedef struct shard {
 } shard;
 
 /* What one rank holds of a sequence. */
-typedef struct sequence_part {
+typedef struct holding {
     slot_span *extents;  /* reserved slots, in the order in which they are filled */
     int32_t n_extents;
     int64_t room, used;  /* slots reserved, slots filled */
     int32_t *positions;  /* [room] of the filled slots, ascending */
-} sequence_part;
+} holding;
 
 typedef struct sequence {
     int64_t length, capacity; /* positions */
     int32_t decode_rank;      /* that takes single tokens now */
     int64_t decode_left;      /* how many more it takes */
     int64_t slices_from;      /* all positions from here on came by slices, in blocks of DECODE_BLOCK */
-    sequence_part *parts;     /* [n_ranks] */
+    holding *held;            /* [n_ranks] */
 } sequence;
 
 /* Which blocks of every rank's shard are taken. */
@@ -81,7 +81,7 @@ void sequence_restore(sequence *s, int32_t n_ranks, const sequence *before);
 /* Reserves slots for a copy of the first `length` positions of a sequence, of the same capacity, and fills the tables; and
    copies what one rank holds of them. */
 lariat_status sequence_fork(cache *c, const sequence *from, int64_t length, sequence *out);
-void shard_copy(const shard *s, device *dev, const sequence_part *from, const sequence_part *to);
+void shard_copy(const shard *s, device *dev, const holding *from, const holding *to);
 
 /* --- building the plan of a pass --- */
 

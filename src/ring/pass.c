@@ -69,9 +69,9 @@ static void note_spans(pass *p, int32_t part, const sequence *seq)
 {
     for (int32_t r = 0; r < p->n_ranks; r++) {
         int32_t at = part * p->n_ranks + r, end = p->span_begin[at];
-        int64_t left = seq->parts[r].used;
+        int64_t left = seq->held[r].used;
         for (int32_t e = 0; left > 0; e++) {
-            slot_span extent = seq->parts[r].extents[e];
+            slot_span extent = seq->held[r].extents[e];
             int64_t count = extent.count < left ? extent.count : left;
             p->spans[end++] = (slot_span){extent.slot, count};
             left -= count;
@@ -83,7 +83,7 @@ static void note_spans(pass *p, int32_t part, const sequence *seq)
 /* Fills the next slots of a rank's part with a run and notes it, cut where extents end. */
 static void fill_slots(pass *p, int32_t part, sequence *seq, const plan_run *run)
 {
-    sequence_part *held = &seq->parts[run->rank];
+    holding *held = &seq->held[run->rank];
     struct pass_work *w = p->work;
     int64_t skip = held->used, first = run->first, left = run->count;
 
@@ -111,8 +111,8 @@ static int divide_by_tokens(pass *p, const sequence *seq, int64_t count, int64_t
     struct pass_work *w = p->work;
 
     for (int32_t r = 0; r < p->n_ranks; r++) {
-        int64_t slots = seq->parts[r].room - seq->parts[r].used, rows = max_rows - w->rows[r];
-        w->filled[r] = seq->parts[r].used;
+        int64_t slots = seq->held[r].room - seq->held[r].used, rows = max_rows - w->rows[r];
+        w->filled[r] = seq->held[r].used;
         w->room[r] = slots < rows ? slots : rows;
     }
     *placed = plan_shares(p->n_ranks, w->filled, w->room, w->rows, count, w->share);
@@ -130,11 +130,11 @@ static int divide_by_slices(pass *p, sequence *seq, int64_t count)
     int n = 0;
 
     for (int32_t r = 0; r < p->n_ranks; r++) {
-        w->filled[r] = seq->parts[r].used;
+        w->filled[r] = seq->held[r].used;
     }
     while (count) {
         int32_t to = seq->decode_rank;
-        if (seq->decode_left == 0 || w->filled[to] == seq->parts[to].room) {
+        if (seq->decode_left == 0 || w->filled[to] == seq->held[to].room) {
             to = 0;
             for (int32_t r = 1; r < p->n_ranks; r++) {
                 to = w->filled[r] < w->filled[to] ? r : to;
@@ -143,7 +143,7 @@ static int divide_by_slices(pass *p, sequence *seq, int64_t count)
             seq->decode_left = DECODE_BLOCK;
         }
         int64_t take = seq->decode_left < count ? seq->decode_left : count;
-        int64_t room = seq->parts[to].room - w->filled[to];
+        int64_t room = seq->held[to].room - w->filled[to];
         take = take < room ? take : room;
         w->division[n++] = (plan_run){to, first, take};
         w->filled[to] += take;

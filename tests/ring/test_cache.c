@@ -179,7 +179,7 @@ static void shards_stay_even_in_prefill_and_decode(void **state)
             pass_request request = {&s, count < capacity - s.length ? count : capacity - s.length};
             pass_plan(&p, count == 1 ? PASS_BY_SLICES : PASS_BY_TOKENS, &request, 1, 400);
             for (int r = 0; r < n; r++) {
-                assert_true(s.parts[r].used <= s.length / n + DECODE_BLOCK + 1);
+                assert_true(s.held[r].used <= s.length / n + DECODE_BLOCK + 1);
             }
         }
         assert_int_equal(s.length, capacity);
