@@ -254,16 +254,16 @@ static void check_gated(device *dev)
         matrix m[2];
         linear_job jobs[4];
 
+        for (int j = 0; j < 2; j++) {
+            w[j] = random_buffer(dev, dev->act, all_rows * c->cols, 0.3f);
+            bias[j] = random_buffer(dev, DTYPE_F32, all_rows, 1);
+            m[j] = (matrix){.type = dev->act,
+                            .rows = all_rows,
+                            .cols = c->cols,
+                            .data = w[j].data,
+                            .row_bytes = (size_t)c->cols * size_of(dev->act)};
+        }
         for (int j = 0; j < 4; j++) {
-            if (j < 2) {
-                w[j] = random_buffer(dev, dev->act, all_rows * c->cols, 0.3f);
-                bias[j] = random_buffer(dev, DTYPE_F32, all_rows, 1);
-                m[j] = (matrix){.type = dev->act,
-                                .rows = all_rows,
-                                .cols = c->cols,
-                                .data = w[j].data,
-                                .row_bytes = (size_t)c->cols * size_of(dev->act)};
-            }
             y[j] = poisoned_buffer(dev, dev->act, c->n * ldy);
             jobs[j] = (linear_job){.w = &m[j % 2],
                                    .row0 = 7,

@@ -552,10 +552,11 @@ lariat_status transport_open(processes *base, const comm_setup *s, comm_group **
         return beats_failure(p);
     }
     lariat_status status = agree(p, open_group(p, s, &g));
+    if (!g) { /* it could not be opened here: the status says so */
+        return status;
+    }
     if (status != LARIAT_OK) {
-        if (g) {
-            free_group(g);
-        }
+        free_group(g);
         return status;
     }
     wire_lock(p);
