@@ -28,7 +28,7 @@ typedef struct entry {
 typedef struct batch {
     invocation *inv;
     const char *input;
-    results results;
+    line_file results;
     entry *entries;
     int64_t n, room;
     int64_t default_context;  /* 0: not computed yet, or each entry has its own */
@@ -318,20 +318,23 @@ static int open_results(batch *b)
     return rc;
 }
 
-/* After Ctrl-C: what was made so far, whole or not. A file of results gets only what is whole: the rest will be made anew. */
-static int write_interrupted(batch *b)
+/* A run ended with `rc`. Writes what it has made and not written: results behind one that is not whole, and after Ctrl-C also
+   the replies that are not. A file of results gets neither: the next run makes them anew. Returns rc, or, where that is
+   EXIT_INTERRUPTED, a failure. */
+static int write_rest(batch *b, int rc)
 {
-    int rc = 0;
-    if (b->results.path) {
-        return EXIT_INTERRUPTED;
+    int wrong = 0;
+    if (rc == 0 || b->results.path) {
+        return rc;
     }
-    while (rc == 0 && b->active > 0) {
-        rc = leave(b, b->active - 1);
+    while (rc == EXIT_INTERRUPTED && wrong == 0 && b->active > 0) {
+        wrong = leave(b, b->active - 1);
     }
-    for (; rc == 0 && b->written < b->entered; b->written++) {
-        rc = results_put(&b->results, b->entries[b->written].result);
+    for (; wrong == 0 && b->written < b->entered; b->written++) {
+        const json_t *result = b->entries[b->written].result;
+        wrong = result ? results_put(&b->results, result) : 0;
     }
-    return rc ? rc : EXIT_INTERRUPTED;
+    return rc == EXIT_INTERRUPTED && wrong ? wrong : rc;
 }
 
 static int go_on(batch *b)
@@ -346,7 +349,7 @@ static int go_on(batch *b)
         }
     }
     rc = rc ? rc : write_results(b);
-    return rc || !interrupted ? rc : write_interrupted(b);
+    return rc == 0 && interrupted ? EXIT_INTERRUPTED : rc;
 }
 
 static void release(batch *b)
@@ -373,12 +376,8 @@ int generate_batch(invocation *inv)
         rc = enter_all(&b);
         rc = rc ? rc : go_on(&b);
     }
-    for (; rc && !b.results.path && b.written < b.entered; b.written++) { /* what lies behind one that was not finished */
-        if (b.entries[b.written].result && results_put(&b.results, b.entries[b.written].result) != 0) {
-            break;
-        }
-    }
-    int closed = results_close(&b.results);
+    rc = write_rest(&b, rc);
+    int closed = line_file_close(&b.results);
     release(&b);
     return rc ? rc : closed;
 }

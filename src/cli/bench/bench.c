@@ -36,7 +36,7 @@
 typedef struct bench {
     row_list all;
     lariat_inspection *inspection;
-    keeper keeper;
+    line_file kept;
     bench_progress progress;
     table table;
     bool mute; /* standard output failed, reported already */
@@ -272,7 +272,7 @@ static int check_rows(bench *b)
         const row *regular = &all->rows[at];
         if (pair_wants_check(regular, ring) && ring->ids && ring->logits && regular->ids && regular->logits) {
             row_check(regular, ring, all->vocab);
-            rc = keep_check(&b->keeper, all, ring);
+            rc = keep_check(&b->kept, all, ring);
             drop_logits(ring);
         }
     }
@@ -303,7 +303,7 @@ static int take_sample(bench *b, row *r, measurement *m, bool check)
         s.fma_flops = best.fma_flops;
         s.read_rate = best.read_rate;
         r->samples[r->n_samples++] = s;
-        rc = keep_sample(&b->keeper, &b->all, r, &s);
+        rc = keep_sample(&b->kept, &b->all, r, &s);
     }
     return rc;
 }
@@ -494,7 +494,7 @@ static int measure(bench *b)
     const options *o = b->all.options;
     warn_of_length(b);
     int rc = check_places(b);
-    rc = rc ? rc : keeper_open(o->resume, &b->all, &b->keeper);
+    rc = rc ? rc : keeper_open(o->resume, &b->all, &b->kept);
     if (rc == 0 && o->resume && !o->quiet) {
         fprintf(stderr, "%s: %lld of %lld samples are there\n", o->resume, (long long)rows_kept(&b->all),
                 (long long)(b->all.n * o->reps));
@@ -514,7 +514,7 @@ static int measure(bench *b)
         warn("%s: not written, the run ended before it", o->trace ? o->trace : o->timeline);
     }
     rc = rc ? rc : trace_last(b);
-    int closed = keeper_close(&b->keeper);
+    int closed = line_file_close(&b->kept);
     return rc ? rc : closed;
 }
 

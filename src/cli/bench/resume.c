@@ -4,13 +4,9 @@
 #include "cli/bench/record.h"
 #include "cli/message.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* --- samples and checks as JSON --- */
 
@@ -92,47 +88,34 @@ static bool take_line(row_list *all, json_t *const identities[], json_t *line)
     return true;
 }
 
-static int read_lines(const char *path, FILE *file, row_list *all, json_t *const identities[])
+/* Lines of a file, for these rows. */
+typedef struct reading {
+    const char *path;
+    row_list *all;
+    json_t **identities; /* [all->n] */
+} reading;
+
+static int read_line(void *arg, int number, const char *line, size_t size)
 {
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t size;
-    static const char beginning[] = "{\"row\":"; /* of every line */
-    off_t whole = 0;
-    int number = 0, rc = 0;
-    while (rc == 0 && (size = getline(&line, &room, file)) > 0) {
-        number++;
-        size_t begun = (size_t)size < strlen(beginning) ? (size_t)size : strlen(beginning);
-        bool torn = line[size - 1] != '\n' && strncmp(line, beginning, begun) == 0;
-        if (torn) { /* a run was killed during the write */
-            rc = ftruncate(fileno(file), whole) == 0 ? 0 : complain("%s: cannot write: %s", path, strerror(errno));
-            break;
-        }
-        whole += size;
-        json_t *object = json_loadb(line, (size_t)size, 0, NULL);
-        if (!take_line(all, identities, object)) {
-            rc =
-                complain("%s: line %d is no measurement of lariat bench, name another file or take the line out", path, number);
-        }
-        json_decref(object);
-    }
-    if (rc == 0 && ferror(file)) {
-        rc = complain("%s: cannot read: %s", path, strerror(errno));
-    }
-    free(line);
-    return rc;
+    const reading *r = arg;
+    json_t *object = json_loadb(line, size, 0, NULL);
+    bool taken = take_line(r->all, r->identities, object);
+    json_decref(object);
+    return taken ? 0
+                 : complain("%s: line %d is no measurement of lariat bench, name another file or take the line out", r->path,
+                            number);
 }
 
-static int read_file_for(row_list *all, const char *path, FILE *file)
+static int read_file_for(row_list *all, const line_file *f)
 {
     json_t **identities = calloc((size_t)all->n, sizeof(json_t *)); /* NOLINT(bugprone-sizeof-expression): of pointers */
-    TRY_MEMORY(identities, path);
+    TRY_MEMORY(identities, f->path);
     int rc = 0;
     for (int i = 0; rc == 0 && i < all->n; i++) {
         identities[i] = record_identity(all, &all->rows[i]);
-        rc = identities[i] ? 0 : complain_memory(path);
+        rc = identities[i] ? 0 : complain_memory(f->path);
     }
-    rc = rc ? rc : read_lines(path, file, all, identities);
+    rc = rc ? rc : line_file_read(f, "{\"row\":", read_line, &(reading){f->path, all, identities});
     for (int i = 0; i < all->n; i++) {
         json_decref(identities[i]);
     }
@@ -140,23 +123,10 @@ static int read_file_for(row_list *all, const char *path, FILE *file)
     return rc;
 }
 
-int keeper_open(const char *path, row_list *all, keeper *k)
+int keeper_open(const char *path, row_list *all, line_file *f)
 {
-    *k = (keeper){.path = path};
-    if (!path) {
-        return 0;
-    }
-    FILE *file = fopen(path, "a+e");
-    if (!file) {
-        return complain("%s: cannot open: %s, choose another file", path, strerror(errno));
-    }
-    k->file = file;
-    struct stat now;
-    if (fstat(fileno(file), &now) != 0 || !S_ISREG(now.st_mode)) {
-        return complain("%s: measurements are kept in a regular file, name one", path);
-    }
-    rewind(file);
-    return read_file_for(all, path, file);
+    TRY(line_file_open(f, path, "measurements"));
+    return path ? read_file_for(all, f) : 0;
 }
 
 int64_t rows_kept(const row_list *all)
@@ -168,20 +138,11 @@ int64_t rows_kept(const row_list *all)
     return kept;
 }
 
-int keeper_close(keeper *k)
-{
-    FILE *file = k->file;
-    const char *path = k->path;
-    *k = (keeper){0};
-    return file && fclose(file) != 0 ? complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno))
-                                     : 0;
-}
-
 /* --- writing --- */
 
-static int keep_line(const keeper *k, const row_list *all, const row *r, const char *name, json_t *what)
+static int keep_line(const line_file *f, const row_list *all, const row *r, const char *name, json_t *what)
 {
-    if (!k->file) {
+    if (!f->file) {
         json_decref(what);
         return 0;
     }
@@ -189,21 +150,21 @@ static int keep_line(const keeper *k, const row_list *all, const row *r, const c
     char *line = json_is_object(json_object_get(object, "row")) && what ? json_dumps(object, JSON_COMPACT) : NULL;
     int rc = 0;
     if (!line) {
-        rc = complain_memory(k->path);
-    } else if (fprintf(k->file, "%s\n", line) < 0 || fflush(k->file) != 0) {
-        rc = complain("%s: cannot write: %s, make room or choose another file", k->path, strerror(errno));
+        rc = complain_memory(f->path);
+    } else {
+        rc = line_file_put(f, line);
     }
     free(line);
     json_decref(object);
     return rc;
 }
 
-int keep_sample(const keeper *k, const row_list *all, const row *r, const sample *s)
+int keep_sample(const line_file *f, const row_list *all, const row *r, const sample *s)
 {
-    return keep_line(k, all, r, "sample", sample_json(s));
+    return keep_line(f, all, r, "sample", sample_json(s));
 }
 
-int keep_check(const keeper *k, const row_list *all, const row *r)
+int keep_check(const line_file *f, const row_list *all, const row *r)
 {
-    return keep_line(k, all, r, "check", check_json(&r->beside));
+    return keep_line(f, all, r, "check", check_json(&r->beside));
 }
