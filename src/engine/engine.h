@@ -210,6 +210,8 @@ void telling_take(lariat_engine *e, arena *a);
 /* Process 0 of several tells the others to open an engine, or to end. Of one: does nothing. */
 lariat_status telling_open(const lariat_options *options);
 lariat_status telling_stop(lariat_processes *p);
+/* One command as a message of its own, without lists: before there is an engine. */
+lariat_status tell_alone(processes *others, const command *c);
 /* Appends a command to what will be told; and tells it. A failure of the former shows in the latter. */
 void tell(lariat_engine *e, const command *c);
 lariat_status tell_now(lariat_engine *e);

@@ -299,8 +299,8 @@ static lariat_status check_host(const model *m, const lariat_options *o, const e
                          : o->hops == LARIAT_HOPS_HOST ? ", a shorter context (-c), or leave --via host out"
                                                        : " or a shorter context (-c)";
     return fail(LARIAT_NO_MEMORY,
-                "%s: %d rank%s on GPUs pin %.2f GB of the host's memory, of which %.2f GB are free; use fewer "
-                "ranks%s",
+                "%s: %d rank%s on GPUs pin %.2f GB of the host's memory, of which %.2f GB are free; use "
+                "fewer ranks%s",
                 m->path, p->ranks, p->ranks == 1 ? "" : "s", need, have, others);
 }
 

@@ -35,13 +35,10 @@ static lariat_status carried(processes *others, lariat_status status)
 
 static lariat_status tell_verdict(processes *others, lariat_status status)
 {
-    unsigned char room[COMMAND_TEXT_MOST + 64];
-    command_bytes b = {.to = room, .room = sizeof room};
     command c = {.kind = TOLD_VERDICT, .status = (int32_t)status};
 
     snprintf(c.text, sizeof c.text, "%s", status == LARIAT_OK ? "" : lariat_error());
-    (void)command_write(&b, &c);
-    TRY(carried(others, processes_tell(others, room, b.at)));
+    TRY(carried(others, tell_alone(others, &c)));
     return status == LARIAT_OK ? LARIAT_OK : fail(status, "%s", c.text);
 }
 

@@ -56,9 +56,9 @@ void tell(lariat_engine *e, const command *c)
     (void)command_write(&e->told, c);
 }
 
-static lariat_status tell_alone(processes *others, const command *c)
+lariat_status tell_alone(processes *others, const command *c)
 {
-    unsigned char room[512];
+    unsigned char room[COMMAND_TEXT_MOST + 64];
     command_bytes b = {.to = room, .room = sizeof room};
 
     (void)command_write(&b, c);

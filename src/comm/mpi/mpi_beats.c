@@ -131,11 +131,6 @@ static void post_news(mpi_processes *p)
     wire_receive(p, &(mpi_message){MPI_LANE_NEWS, MPI_ANY, TAG_NEWS, &p->beats.news, &piece, 1, &p->beats.told});
 }
 
-static mpi_processes *of_note(mpi_note *n, size_t offset)
-{
-    return (mpi_processes *)((unsigned char *)n - offsetof(mpi_processes, beats) - offset);
-}
-
 static void take_news(mpi_processes *p, const mpi_news *n)
 {
     mpi_other *other = p->beats.others ? &p->beats.others[n->process] : NULL;
@@ -157,7 +152,7 @@ static void take_news(mpi_processes *p, const mpi_news *n)
 
 static void news_came(mpi_note *note, const mpi_done *d)
 {
-    mpi_processes *p = of_note(note, offsetof(mpi_beats, told));
+    mpi_processes *p = MPI_NOTE_OF(note, mpi_processes, beats.told);
     mpi_news *n = &p->beats.news;
 
     if (!d->arrived) {
@@ -182,7 +177,7 @@ static void post_beat(mpi_processes *p)
 
 static void beat_came(mpi_note *note, const mpi_done *d)
 {
-    mpi_processes *p = of_note(note, offsetof(mpi_beats, heard));
+    mpi_processes *p = MPI_NOTE_OF(note, mpi_processes, beats.heard);
 
     if (d->arrived) {
         p->beats.newest = p->beats.in;
@@ -196,7 +191,7 @@ static void beat_came(mpi_note *note, const mpi_done *d)
 static void beat_left(mpi_note *note, const mpi_done *d)
 {
     (void)d;
-    of_note(note, offsetof(mpi_beats, sent))->beats.sending = false;
+    MPI_NOTE_OF(note, mpi_processes, beats.sent)->beats.sending = false;
 }
 
 /* Sends a beat if it is due, and counts those that did not come. */

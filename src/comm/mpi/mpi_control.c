@@ -247,7 +247,7 @@ lariat_status control_collect(processes *base, process_bytes mine, process_bytes
 static void exchanged(mpi_note *n, const mpi_done *d)
 {
     (void)d;
-    atomic_fetch_sub(&((mpi_control *)((unsigned char *)n - offsetof(mpi_control, exchange)))->exchanging, 1);
+    atomic_fetch_sub(&MPI_NOTE_OF(n, mpi_control, exchange)->exchanging, 1);
 }
 
 static bool all_exchanged(const void *arg)

@@ -11,11 +11,6 @@
 
 #include <string.h>
 
-static mpi_group *group_of(mpi_note *n, size_t offset)
-{
-    return (mpi_group *)((unsigned char *)n - offsetof(mpi_group, gathers) - offset);
-}
-
 static bool is_plain(const comm_piece *columns)
 {
     return columns->rows <= 1 || columns->stride == columns->bytes;
@@ -48,7 +43,7 @@ static void settle(mpi_group *g)
 
 static void columns_came(mpi_note *n, const mpi_done *d)
 {
-    mpi_group *g = group_of(n, offsetof(mpi_gathers, came));
+    mpi_group *g = MPI_NOTE_OF(n, mpi_group, gathers.came);
 
     mpi_received(g, d);
     if (d->arrived) {
@@ -67,13 +62,13 @@ static void columns_left(mpi_group *g, int turn)
 static void even_left(mpi_note *n, const mpi_done *d)
 {
     (void)d;
-    columns_left(group_of(n, offsetof(mpi_gathers, left[0])), 0);
+    columns_left(MPI_NOTE_OF(n, mpi_group, gathers.left[0]), 0);
 }
 
 static void odd_left(mpi_note *n, const mpi_done *d)
 {
     (void)d;
-    columns_left(group_of(n, offsetof(mpi_gathers, left[1])), 1);
+    columns_left(MPI_NOTE_OF(n, mpi_group, gathers.left[1]), 1);
 }
 
 void mpi_gathers_open(mpi_gathers *a)

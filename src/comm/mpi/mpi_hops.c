@@ -5,14 +5,9 @@
 
 #include "base/clock.h"
 
-static mpi_endpoint *offers_of(mpi_note *n)
-{
-    return (mpi_endpoint *)((unsigned char *)n - offsetof(mpi_endpoint, left));
-}
-
 static void offer_left(mpi_note *n, const mpi_done *d)
 {
-    mpi_endpoint *c = offers_of(n);
+    mpi_endpoint *c = MPI_NOTE_OF(n, mpi_endpoint, left);
 
     (void)d;
     atomic_fetch_sub(&c->group->p->data, 1);

@@ -16,6 +16,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 
 typedef struct mpi_processes mpi_processes;
 typedef struct mpi_group mpi_group;
@@ -26,6 +27,9 @@ typedef struct mpi_note mpi_note;
 struct mpi_note {
     void (*done)(mpi_note *n, const mpi_done *d);
 };
+
+/* What has the note as this member. */
+#define MPI_NOTE_OF(note, type, member) ((type *)(void *)((unsigned char *)(note) - offsetof(type, member)))
 
 enum { MPI_NEWS_TEXT = 512, MPI_PHASE_TEXT = 64 };
 
@@ -106,8 +110,10 @@ void wire_send(mpi_processes *p, const mpi_message *m);
 void wire_receive(mpi_processes *p, const mpi_message *m);
 void wire_progress(mpi_processes *p);
 
-/* Outside the lock: waits until holds(arg), which reads atomics, making progress, and looks at the failure meanwhile. After a
-   while it sleeps between two looks, up to `sleep_s`. False: a failure came first. */
+/* Outside the lock: waits until holds(arg), which reads atomics, making progress. After a while it sleeps between two looks, up
+   to `sleep_s`. False: *stop was set first; of wire_wait, a failure came first. */
+bool wire_wait_unless(mpi_processes *p, bool (*holds)(const void *arg), const void *arg, const _Atomic bool *stop,
+                      double sleep_s);
 bool wire_wait(mpi_processes *p, bool (*holds)(const void *arg), const void *arg, double sleep_s);
 
 /* One look of a wait that began at `begin`, the `look`th. */

@@ -142,13 +142,9 @@ lariat_status mpi_stopped(const mpi_endpoint *c)
 
 lariat_status mpi_wait_for(mpi_endpoint *c, bool (*holds)(const void *arg), const void *arg, lariat_span *wait)
 {
-    bool there;
-
     wait->kind = LARIAT_SPAN_WAIT;
     wait->begin = clock_now();
-    for (int look = 0; !(there = holds(arg)) && !atomic_load(&c->group->cancelled); look++) {
-        wire_look(c->group->p, look, wait->begin, SLEEP_S);
-    }
+    bool there = wire_wait_unless(c->group->p, holds, arg, &c->group->cancelled, SLEEP_S);
     wait->end = clock_now();
     c->own.wait_s += wait->end - wait->begin;
     if (c->base.trace) {

@@ -102,15 +102,21 @@ void wire_look(mpi_processes *p, int look, double begin, double sleep_s)
     nanosleep(&(struct timespec){.tv_nsec = (long)(pause * 1e9)}, NULL);
 }
 
-bool wire_wait(mpi_processes *p, bool (*holds)(const void *arg), const void *arg, double sleep_s)
+bool wire_wait_unless(mpi_processes *p, bool (*holds)(const void *arg), const void *arg, const _Atomic bool *stop,
+                      double sleep_s)
 {
     double begin = clock_now();
 
     for (int look = 0; !holds(arg); look += look < LOOKS) {
-        if (atomic_load(&p->failed)) {
+        if (atomic_load(stop)) {
             return false;
         }
         wire_look(p, look, begin, sleep_s);
     }
     return true;
+}
+
+bool wire_wait(mpi_processes *p, bool (*holds)(const void *arg), const void *arg, double sleep_s)
+{
+    return wire_wait_unless(p, holds, arg, &p->failed, sleep_s);
 }

@@ -112,9 +112,10 @@ INLINE ivec i_of_blocks(const unsigned char *p, size_t size, __m256 *halves)
 
 #define END_WORD(row, block, size, at) (32 * (row) + 32 - (2 - (block)) * (size) / 2 + (at) / 2)
 #define END_WORDS(row, block, size)                                                                                            \
-    END_WORD(row, block, size, (size)-16), END_WORD(row, block, size, (size)-14), END_WORD(row, block, size, (size)-12),       \
-        END_WORD(row, block, size, (size)-10), END_WORD(row, block, size, (size)-8), END_WORD(row, block, size, (size)-6),     \
-        END_WORD(row, block, size, (size)-4), END_WORD(row, block, size, (size)-2)
+    END_WORD(row, block, size, (size) - 16), END_WORD(row, block, size, (size) - 14),                                          \
+        END_WORD(row, block, size, (size) - 12), END_WORD(row, block, size, (size) - 10),                                      \
+        END_WORD(row, block, size, (size) - 8), END_WORD(row, block, size, (size) - 6),                                        \
+        END_WORD(row, block, size, (size) - 4), END_WORD(row, block, size, (size) - 2)
 #define ENDS_INDEX(size) {END_WORDS(0, 0, size), END_WORDS(0, 1, size), END_WORDS(1, 0, size), END_WORDS(1, 1, size)}
 #define END_FACTORS_INDEX(size)                                                                                          \
     {END_WORD(0, 0, size, 0), END_WORD(0, 1, size, 0), END_WORD(1, 0, size, 0), END_WORD(1, 1, size, 0),                  \
