@@ -122,15 +122,15 @@ scontrol update jobid="$job" starttime=now 2>/dev/null
 until_true "the job has ended" bash -c "scontrol show job $job | grep -q JobState=COMPLETED"
 must "what was resumed is the whole" test "$(jq -c '[.id, .tokens]' results.jsonl)" = "$(jq -c '[.id, .tokens]' whole.jsonl)"
 
-# scancel: the text so far has been written.
-job=$(sbatch --parsable --nodes 2 --output cancelled.txt "$here/slurm/generate.sbatch" -m "$slow" -p "The capital of France is" \
-    -c 2000 -n 1500)
+# scancel: the text so far has been written. This text does not end by itself, as replies to most prompts do.
+"$lariat" generate -q -m "$slow" -p "Chapter 1" -c 2000 -n 30 --ranks 2 >beginning
+job=$(sbatch --parsable --nodes 2 --output cancelled.txt "$here/slurm/generate.sbatch" -m "$slow" -p "Chapter 1" -c 2000 -n 1500)
 until_true "there is text" test -s cancelled.txt
 sleep 0.5
 scancel "$job"
 until_true "the cancelled job has ended" bash -c "scontrol show job $job | grep -q JobState=CANCELLED"
 sleep 2
-must "the text so far is there" grep -q Paris cancelled.txt
+must "the text so far is there" grep -qF "$(cat beginning)" cancelled.txt
 must "and the figures" grep -q "decode .* tokens/s" cancelled.txt
 must "no process is left" bash -c "! pgrep -f '^$lariat generate -m $slow' >/dev/null"
 
