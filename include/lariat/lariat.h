@@ -216,6 +216,10 @@ typedef struct lariat_work {
     /* out [n_logits, vocab], written until the pass is collected, also where its session was closed, rewound or cancelled
        meanwhile; may be NULL if n_logits is 0 */
     float *logits;
+    /* 1 to LARIAT_TOP_MAX, with a sampler only: the result has the log-probability of the chosen token, and so many of the most
+       probable tokens with theirs. 0: neither, at no cost. On GPUs such a pass has its logits copied to the host, for which
+       lariat_submit waits, and is not replayed. lariat_step has no results to put them in */
+    int32_t n_top;
     void *user;                 /* comes back with the result */
 } lariat_work;
 
@@ -226,6 +230,10 @@ typedef struct lariat_result {
     lariat_status status;       /* not LARIAT_OK: the session, and its sampler's numbers, are where they were before the pass */
     const char *reason;         /* of such a status, the engine's until the next lariat_submit; otherwise NULL */
     int32_t token;              /* that was chosen, -1: none */
+    float logprob;              /* of that token, see lariat_top; 0 where `top` is NULL */
+    /* [n_top], the most probable first, the lower id of equals first; the engine's until the next lariat_submit. NULL: n_top
+       was 0, or no token was chosen */
+    const lariat_top *top;
 } lariat_result;
 
 /* Queues one pass of 1 to plan.chunk tokens, at least one for each session. After an error it is not queued and no session has

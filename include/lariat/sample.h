@@ -26,6 +26,15 @@ LARIAT_API lariat_status lariat_sampler_open(const lariat_sampling *settings, in
 /* NULL is allowed. */
 LARIAT_API void lariat_sampler_close(lariat_sampler *s);
 
+/* A token, and the natural logarithm of its probability: the softmax of the logits that the model gives, before a sampler's
+   temperature or anything else changes them. */
+typedef struct lariat_top {
+    int32_t token;
+    float logprob;
+} lariat_top;
+
+enum { LARIAT_TOP_MAX = 20 }; /* most of them for one token: see lariat_work */
+
 /* The next token's id; `logits` [vocab] is not changed. LARIAT_FAILED: logits that are not finite, from a broken model. */
 LARIAT_API lariat_status lariat_sample(lariat_sampler *s, const float *logits, int32_t *token);
 

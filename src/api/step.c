@@ -51,6 +51,7 @@ static int32_t list_next(lariat_engine *e, const lariat_work items[], int32_t n,
         w.logits = unwanted < 0 ? w.logits - unwanted * vocab : w.logits;
         w.n_logits = take > unwanted ? take - (unwanted > 0 ? unwanted : 0) : 0;
         w.sampler = take == left ? w.sampler : NULL;
+        w.n_top = 0; /* there are no results */
         e->works[count++] = w;
         size -= take;
     }

@@ -10,7 +10,7 @@
 #include "engine/placement.h"
 
 /* The protocol grows with every change of what stands here, in command_bytes.c or in opening.c. */
-enum { COMMANDS_PROTOCOL = 1, COMMAND_TEXT_MOST = 1000 };
+enum { COMMANDS_PROTOCOL = 2, COMMAND_TEXT_MOST = 1000 };
 
 typedef enum command_kind {
     TOLD_OPEN = 1, /* an engine: its options */
@@ -32,7 +32,7 @@ typedef enum command_kind {
 
 /* What a pass takes of a session. */
 typedef struct told_item {
-    int32_t session;
+    int32_t session, n_top;
     int64_t count, n_logits;
     int64_t chooses; /* not 0: a token, by: */
     sample_setting setting;

@@ -79,10 +79,12 @@ static void take_lists(lariat_engine *e)
         p->outputs = arena_take(a, bytes_of(chunk, 1, sizeof *p->outputs));
         p->settings = arena_take(a, bytes_of(parts, 1, sizeof *p->settings));
         p->chosen = arena_take(a, bytes_of(parts, 1, sizeof *p->chosen));
+        p->logprobs = arena_take(a, bytes_of(parts, 1, sizeof *p->logprobs));
     }
     e->requests = arena_take(a, bytes_of(sessions, 1, sizeof *e->requests));
     e->items = arena_take(a, bytes_of(sessions, 1, sizeof *e->items));
     e->works = arena_take(a, bytes_of(sessions, 1, sizeof *e->works));
+    e->row = arena_take(a, bytes_of(e->plan.vocab, 1, sizeof *e->row));
     e->results = arena_take(a, bytes_of(sessions, 1, sizeof *e->results));
     e->called = arena_take(a, bytes_of(sessions, 1, sizeof *e->called));
     if (e->plan.placement.others) {

@@ -38,6 +38,7 @@ struct lariat_processes {
 typedef struct engine_plan {
     lariat_plan shown;
     int32_t sessions;
+    int32_t vocab;
     int64_t host_free; /* the host's memory, also where ranks are on GPUs: they pin some of it */
     plan_costs costs;
     transformer_setup setup;
@@ -93,6 +94,7 @@ typedef struct pending_pass {
     pass_output *outputs;     /* [chunk] */
     sample_setting *settings; /* [parts] */
     int32_t *chosen;          /* [parts]: tokens, by output */
+    pass_logprob *logprobs;   /* [parts], likewise: as far as they are asked for */
     bool begun, done;         /* the ranks have it; its results are on the host, or it is lost */
     lariat_status status;     /* not LARIAT_OK: it is lost */
     char reason[640];         /* why */
@@ -114,6 +116,7 @@ struct lariat_engine {
     arena lists;                /* those of the pending passes and these: */
     pass_request *requests;     /* [sessions] */
     lariat_work *items, *works; /* [sessions]: what lariat_generate asks for; what is submitted of it */
+    float *row;                 /* [vocab]: of logits, for rank 0 while it computes log-probabilities */
     lariat_result *results;     /* [sessions]: of the pass that was collected last */
     int32_t n_sessions;
     double trace_zero; /* the host's clock when tracing started */

@@ -322,7 +322,7 @@ static lariat_status check_rows(const model *m, const engine_plan *e)
 
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out)
 {
-    *out = (engine_plan){.sessions = o->sessions ? o->sessions : 1};
+    *out = (engine_plan){.sessions = o->sessions ? o->sessions : 1, .vocab = m->config.vocab};
     lariat_plan *p = &out->shown;
     int64_t context = o->context ? o->context : m->config.trained_context;
 

@@ -193,7 +193,12 @@ static lariat_result conclude(pass_entry *x, const pending_pass *p)
         s->token = token;
         s->is_new = token >= 0;
     }
-    return (lariat_result){.session = s, .user = x->user, .status = x->status, .reason = x->reason, .token = token};
+    lariat_result result = {.session = s, .user = x->user, .status = x->status, .reason = x->reason, .token = token};
+    if (token >= 0 && p->logprobs[x->output].n_top) {
+        result.logprob = p->logprobs[x->output].logprob;
+        result.top = p->logprobs[x->output].top;
+    }
+    return result;
 }
 
 lariat_status passes_carry_out(lariat_engine *e, uint32_t number)

@@ -51,6 +51,16 @@ static lariat_status check_outputs(const lariat_engine *e, const lariat_work *w,
         return fail(LARIAT_BAD_ARGUMENT, "work: item %d has a sampler for a vocabulary of %d, open one for %d", index,
                     sampler_vocab(w->sampler), e->model->config.vocab);
     }
+    if (w->n_top < 0 || w->n_top > LARIAT_TOP_MAX || w->n_top > e->model->config.vocab) {
+        return fail(LARIAT_BAD_ARGUMENT, "work: item %d wants the %d most probable tokens, ask for 0 to %d", index, w->n_top,
+                    e->model->config.vocab < LARIAT_TOP_MAX ? e->model->config.vocab : LARIAT_TOP_MAX);
+    }
+    if (w->n_top && !w->sampler) {
+        return fail(LARIAT_BAD_ARGUMENT,
+                    "work: item %d wants the %d most probable tokens, which come with a chosen one, and has no sampler: name "
+                    "one",
+                    index, w->n_top);
+    }
     *choose = *choose || w->sampler;
     *logits = *logits || w->n_logits;
     if (*choose && *logits) {
@@ -153,6 +163,7 @@ static void add_outputs(const lariat_engine *e, pending_pass *p, const lariat_wo
         p->outputs[n] = (pass_output){.rank = at.rank, .row = at.row + k};
         if (w->sampler) {
             p->settings[n] = sampler_next(w->sampler);
+            p->logprobs[n].n_top = w->n_top;
             p->entries[part].output = (int32_t)n;
         } else {
             p->outputs[n].logits = w->logits ? w->logits + (from + k - first) * e->model->config.vocab : NULL;
@@ -236,6 +247,10 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
         if (work[i].sampler) {
             p->input.settings = p->settings;
             p->input.chosen = p->chosen;
+        }
+        if (work[i].n_top) {
+            p->input.logprobs = p->logprobs;
+            p->input.row = e->row;
         }
     }
     return LARIAT_OK;

@@ -51,6 +51,26 @@ static lariat_status output_rows(transformer *t, const pass_output out[], int64_
     return comm_all_gather(t->comm, &(comm_gather){.rows = 1, .stride = begin[ranks], .begin = begin});
 }
 
+/* Log-probabilities of n outputs from `at` on, whose tokens were chosen from these logits [n, vocab]: the host has both, row by
+   row, before it computes. */
+static lariat_status list_logprobs(transformer *t, const pass_input *in, int64_t at, int64_t n, const float *logits)
+{
+    const device_ops *ops = t->dev->ops;
+    int64_t vocab = t->config->vocab;
+
+    ops->download(t->dev, in->chosen + at, t->chosen + at, (size_t)n * sizeof *in->chosen);
+    for (int64_t i = 0; i < n; i++) {
+        if (in->logprobs[at + i].n_top) {
+            ops->download(t->dev, in->row, logits + i * vocab, (size_t)vocab * sizeof *logits);
+            TRY(ops->finish(t->dev));
+            if (in->chosen[at + i] >= 0) { /* otherwise a logit is not finite */
+                logprob_row(in->row, vocab, in->chosen[at + i], &in->logprobs[at + i]);
+            }
+        }
+    }
+    return LARIAT_OK;
+}
+
 lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
 {
     const model_config *c = t->config;
@@ -69,6 +89,7 @@ lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
     TRY(gathers ? linear_gather(&t->linear, DTYPE_F32, n, c->vocab) : LARIAT_OK);
     if (in->settings) {
         ops->sample(t->dev, t->chosen + at, logits, c->vocab, n, c->vocab, t->settings + at);
+        TRY(in->logprobs && comm_rank(t->comm) == 0 ? list_logprobs(t, in, at, n, logits) : LARIAT_OK);
     } else if (gathers && comm_rank(t->comm) == 0) { /* where head_deliver finds them after a replay as well */
         ops->copy(t->dev, DTYPE_F32, t->logits, c->vocab, logits, c->vocab, n, c->vocab, false);
     }

@@ -165,8 +165,9 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
 {
     const device_ops *ops = t->dev->ops;
     bool by_slices = in->plan->layout == PASS_BY_SLICES, launched;
-    /* The same on all ranks; the key is each one's own. Not where head_deliver gathers, behind the recording. */
-    bool replays = by_slices && comm_replays(t->comm) &&
+    /* The same on all ranks; the key is each one's own. Not where head_deliver gathers, behind the recording, nor where rank 0
+       waits for logits. */
+    bool replays = by_slices && comm_replays(t->comm) && !in->logprobs &&
                    (in->settings || in->n_outputs <= HEAD_GATHERED || comm_size(t->comm) == 1);
     int64_t span = trace_pass(t->trace, in->plan->number), rows = list_rows(t, in);
 

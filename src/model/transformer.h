@@ -5,6 +5,7 @@
 
 #include "trace/spans.h"
 #include "model/linear.h"
+#include "model/logprob.h"
 #include "model/weights.h"
 #include "ring/attention.h"
 
@@ -39,6 +40,10 @@ typedef struct pass_input {
        written by rank 0. There are no more of them than sequences. */
     const sample_setting *settings; /* [n_outputs] */
     int32_t *chosen;                /* [n_outputs] */
+    /* Where log-probabilities are wanted of some of them, otherwise NULL: what is wanted, filled by rank 0 before its pass
+       ends; and host memory for a row of logits. Such a pass is not replayed. */
+    pass_logprob *logprobs; /* [n_outputs] */
+    float *row;             /* [vocab] */
     /* Ranks are in several processes: they wait for one another first. So a pass that ends cancelled ends nothing of the one
        before, in which another process may have been longer. */
     bool meets;

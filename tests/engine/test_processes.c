@@ -128,6 +128,18 @@ static void generate_two(lariat_engine *e, lariat_session *a, lariat_session *b,
     lariat_sampler_close(samplers[1]);
 }
 
+/* A result's log-probability, and the most probable tokens with theirs. */
+static void take_result(results *out, const lariat_result *r, int32_t n_top)
+{
+    assert_int_equal(r->status, LARIAT_OK);
+    out->ids[out->n_ids++] = r->token;
+    *room_for(out, 1, 1) = r->logprob;
+    for (int32_t i = 0; i < n_top; i++) {
+        out->ids[out->n_ids++] = r->top[i].token;
+        *room_for(out, 1, 1) = r->top[i].logprob;
+    }
+}
+
 /* Passes that go on from one another, two under way; the last is taken back. */
 static void chain(lariat_engine *e, lariat_session *s, results *out)
 {
@@ -137,13 +149,13 @@ static void chain(lariat_engine *e, lariat_session *s, results *out)
     int32_t n;
 
     assert_int_equal(lariat_sampler_open(&settings[1], lariat_engine_model(e)->vocab, &sampler), LARIAT_OK);
-    lariat_work w = {.session = s, .tokens = &first, .count = 1, .sampler = sampler};
+    lariat_work w = {.session = s, .tokens = &first, .count = 1, .sampler = sampler, .n_top = 5};
     assert_int_equal(lariat_submit(e, &w, 1), LARIAT_OK);
     w.tokens = NULL;
     for (int i = 0; i < 6; i++) {
         assert_int_equal(lariat_submit(e, &w, 1), LARIAT_OK);
         assert_int_equal(lariat_collect(e, &result, 1, &n), LARIAT_OK);
-        out->ids[out->n_ids++] = result.token;
+        take_result(out, &result, w.n_top);
     }
     assert_int_equal(lariat_session_rewind(s, lariat_session_length(s) - 1), LARIAT_OK);
     assert_int_equal(lariat_collect(e, &result, 1, &n), LARIAT_OK);

@@ -51,8 +51,9 @@ typedef struct world {
     pass_output outputs[MAX_SLICES];
     int64_t n_outputs;
     sample_setting settings[SEQUENCES];
+    pass_logprob logprobs[SEQUENCES];
     float logits[VOCAB];
-    bool chooses;
+    bool chooses, waits; /* rank 0, for logits, while tokens are chosen */
     known known[RANKS_MOST * PASSES];
     int n_known, met_again;
 } world;
@@ -179,7 +180,8 @@ static bool never(const void *unused)
 static void carry_out(world *w, int rank)
 {
     const pass_input in = {.plan = &w->pass, .tokens = w->tokens, .outputs = w->outputs, .n_outputs = w->n_outputs,
-                           .settings = w->chooses ? w->settings : NULL, .chosen = w->made, .cancelled = never};
+                           .settings = w->chooses ? w->settings : NULL, .chosen = w->made,
+                           .logprobs = w->waits ? w->logprobs : NULL, .row = w->logits, .cancelled = never};
 
     issued_forget(&w->ranks[rank]);
     assert_int_equal(transformer_pass(&w->t[rank], &in), LARIAT_OK);
@@ -248,11 +250,13 @@ static void random_pass(world *w)
     pass_plan(&w->pass, slices ? PASS_BY_SLICES : PASS_BY_TOKENS, requests, n, MAX_ROWS);
     w->pass.side = rand() % 2 ? PASS_Q : PASS_KV;
     w->chooses = rand() % 2;
+    w->waits = w->chooses && rand() % 4 == 0;
+    w->logprobs[0].n_top = rand() % 3;
     choose_outputs(w, w->chooses || rand() % 2);
     if (!slices) {
         w->n_outputs = 0;
     }
-    bool replays = slices && (w->chooses || w->n == 1 || w->n_outputs <= HEAD_GATHERED);
+    bool replays = slices && !w->waits && (w->chooses || w->n == 1 || w->n_outputs <= HEAD_GATHERED);
     for (int r = 0; r < w->n; r++) {
         carry_out(w, r);
         assert_int_equal(w->ranks[r].begun, replays);
@@ -290,6 +294,7 @@ static void decode(world *w, int among, bool chooses)
     }
     pass_plan(&w->pass, PASS_BY_SLICES, requests, among, MAX_ROWS);
     w->chooses = chooses;
+    w->waits = false;
     choose_outputs(w, true);
     for (int r = 0; r < w->n; r++) {
         carry_out(w, r);

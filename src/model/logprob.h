@@ -1,0 +1,17 @@
+/* Log-probabilities: of the token that was chosen from a row of logits, and of the most probable ones.
+   Rests on the C library. head.c brings the rows to the host; api/ hands the result on. */
+#pragma once
+
+#include "lariat/sample.h"
+
+#include <stdint.h>
+
+/* What is wanted of one output whose token is chosen. */
+typedef struct pass_logprob {
+    int32_t n_top; /* most probable tokens wanted; 0: no log-probability either */
+    float logprob; /* of the token that was chosen */
+    lariat_top top[LARIAT_TOP_MAX];
+} pass_logprob;
+
+/* Fills what out->n_top asks for from a row of logits [vocab]; `token` was chosen from it. */
+void logprob_row(const float *logits, int64_t vocab, int32_t token, pass_logprob *out);
