@@ -1,4 +1,4 @@
-/* What one hop of the ring takes: ranks with the devices and the transport of a run, and nothing but hops between them.
+/* What one hop of the ring takes: ranks with the devices and the transport of an engine, and nothing but hops between them.
    Rests on engine/ranks.h and comm/comm.h, and on device/cpu/cpu_ceilings.h for reading. See lariat/measure.h for what is
    counted.
 
@@ -23,15 +23,15 @@ enum {
     SHIFTS = 256
 };
 
-typedef struct hops_run hops_run;
+typedef struct hops_trial hops_trial;
 
 typedef struct hops_rank {
-    hops_run *run;
+    hops_trial *trial;
     int32_t rank;
     device *dev;
     comm *c;
-    void *block;         /* [run->block] in the device's memory: what others get */
-    void *row;           /* GATHER: [ranks, run->block], what came of all */
+    void *block;         /* [trial->block] in the device's memory: what others get */
+    void *row;           /* GATHER: [ranks, trial->block], what came of all */
     size_t *begin;       /* [ranks + 1] of a comm_gather */
     unsigned char *got;  /* [PIECE] on the host */
     double *seconds;     /* [reps], of a hop */
@@ -39,7 +39,7 @@ typedef struct hops_rank {
     uint32_t round;      /* so often has the block been written */
 } hops_rank;
 
-struct hops_run {
+struct hops_trial {
     local_ranks ranks;
     lariat_hop *out;
     placement placement;
@@ -55,9 +55,9 @@ struct hops_run {
 /* --- what is sent --- */
 
 /* Bytes that no mistake brings by chance: each piece of each rank in each round begins elsewhere in one fixed sequence. */
-static const unsigned char *piece_of(const hops_run *run, int32_t rank, uint32_t round, size_t piece)
+static const unsigned char *piece_of(const hops_trial *trial, int32_t rank, uint32_t round, size_t piece)
 {
-    return run->pattern + ((size_t)rank * 31 + (size_t)round * 17 + piece * 7) % SHIFTS;
+    return trial->pattern + ((size_t)rank * 31 + (size_t)round * 17 + piece * 7) % SHIFTS;
 }
 
 static void make_pattern(unsigned char *pattern)
@@ -77,11 +77,11 @@ static size_t smaller(size_t a, size_t b)
 
 static void write_block(hops_rank *r)
 {
-    size_t bytes = r->run->block;
+    size_t bytes = r->trial->block;
 
     r->round++;
     for (size_t at = 0; at < bytes; at += PIECE) {
-        r->dev->ops->upload(r->dev, (unsigned char *)r->block + at, piece_of(r->run, r->rank, r->round, at / PIECE),
+        r->dev->ops->upload(r->dev, (unsigned char *)r->block + at, piece_of(r->trial, r->rank, r->round, at / PIECE),
                             smaller(PIECE, bytes - at));
     }
 }
@@ -89,13 +89,13 @@ static void write_block(hops_rank *r)
 /* Is it what `owner` wrote last? All ranks have written equally often. */
 static lariat_status check_block(hops_rank *r, const void *block, int32_t owner)
 {
-    size_t bytes = r->run->block;
+    size_t bytes = r->trial->block;
 
     for (size_t at = 0; at < bytes; at += PIECE) {
         size_t part = smaller(PIECE, bytes - at);
         r->dev->ops->download(r->dev, r->got, (const unsigned char *)block + at, part);
         TRY(r->dev->ops->finish(r->dev));
-        if (memcmp(r->got, piece_of(r->run, owner, r->round, at / PIECE), part) != 0) {
+        if (memcmp(r->got, piece_of(r->trial, owner, r->round, at / PIECE), part) != 0) {
             return fail(LARIAT_FAILED, "other bytes came than rank %d sent, please report this", owner);
         }
     }
@@ -125,17 +125,17 @@ static lariat_status renew(hops_rank *r)
 /* One hop, as the ring's: offered, asked for, taken, released. What is read in place has not come before it was read. */
 static lariat_status take_keys(hops_rank *r, bool check)
 {
-    const hops_run *run = r->run;
-    comm_piece piece = {.bytes = run->block, .stride = run->block, .rows = 1};
+    const hops_trial *trial = r->trial;
+    comm_piece piece = {.bytes = trial->block, .stride = trial->block, .rows = 1};
     comm_view view;
-    int32_t n = run->out->ranks, owner = (r->rank + 1) % n, reader = (r->rank + n - 1) % n;
+    int32_t n = trial->out->ranks, owner = (r->rank + 1) % n, reader = (r->rank + n - 1) % n;
     comm_hop hop = {.owner = owner, .offer = {COMM_KV, ++r->step, &piece, 1}, .views = &view};
 
     comm_offer(r->c, reader, &hop.offer);
     TRY(comm_ask(r->c, &hop));
     TRY(comm_take(r->c, &hop));
     if (r->dev->shares_host) {
-        (void)cpu_read(r->dev, view.at, (int64_t)run->block);
+        (void)cpu_read(r->dev, view.at, (int64_t)trial->block);
     }
     lariat_status status = check ? check_block(r, view.at, hop.owner) : LARIAT_OK;
     comm_release(r->c, &hop);
@@ -145,7 +145,7 @@ static lariat_status take_keys(hops_rank *r, bool check)
 /* Seconds of all hops of a repetition. Copies do not care who touched the bytes last; reading in place does. */
 static lariat_status repeat_keys(hops_rank *r, double *seconds)
 {
-    int64_t rounds = r->dev->shares_host ? r->run->out->hops : 1, hops = r->run->out->hops / rounds;
+    int64_t rounds = r->dev->shares_host ? r->trial->out->hops : 1, hops = r->trial->out->hops / rounds;
 
     *seconds = 0;
     for (int64_t round = 0; round < rounds; round++) {
@@ -172,9 +172,9 @@ static lariat_status check_keys(hops_rank *r)
 
 static lariat_status gather(hops_rank *r)
 {
-    const hops_run *run = r->run;
-    int32_t n = run->out->ranks;
-    int64_t width = (int64_t)(run->block / sizeof(float));
+    const hops_trial *trial = r->trial;
+    int32_t n = trial->out->ranks;
+    int64_t width = (int64_t)(trial->block / sizeof(float));
     float *rows = comm_rows(r->c);
 
     r->dev->ops->copy(r->dev, DTYPE_F32, rows + r->rank * width, width, r->block, width, 1, width, false);
@@ -197,7 +197,7 @@ static lariat_status repeat_gathers(hops_rank *r, double *seconds)
         if (replays && r->dev->ops->replay_begin(r->dev, 1)) { /* all repetitions are alike */
             break;
         }
-        for (int64_t i = 0; i < r->run->out->hops; i++) {
+        for (int64_t i = 0; i < r->trial->out->hops; i++) {
             TRY(gather(r));
         }
     } while (replays && r->dev->ops->replay_end(r->dev));
@@ -210,8 +210,8 @@ static lariat_status repeat_gathers(hops_rank *r, double *seconds)
 /* What the last repetition brought. */
 static lariat_status check_gathered(hops_rank *r)
 {
-    for (int32_t i = 0; i < r->run->out->ranks; i++) {
-        TRY(check_block(r, (const unsigned char *)r->row + (size_t)i * r->run->block, i));
+    for (int32_t i = 0; i < r->trial->out->ranks; i++) {
+        TRY(check_block(r, (const unsigned char *)r->row + (size_t)i * r->trial->block, i));
     }
     return LARIAT_OK;
 }
@@ -220,33 +220,33 @@ static lariat_status check_gathered(hops_rank *r)
 
 static lariat_status open_rank(hops_rank *r)
 {
-    const lariat_hop *h = r->run->out;
+    const lariat_hop *h = r->trial->out;
 
-    TRY(r->dev->ops->reserve(r->dev, r->run->block, "hops", &r->block));
+    TRY(r->dev->ops->reserve(r->dev, r->trial->block, "hops", &r->block));
     if (h->kind == LARIAT_HOP_GATHER) {
         return r->dev->ops->reserve(r->dev, (size_t)h->bytes, "hops", &r->row);
     }
-    comm_expose(r->c, COMM_KV, r->block, r->run->block);
+    comm_expose(r->c, COMM_KV, r->block, r->trial->block);
     return LARIAT_OK;
 }
 
-static lariat_status close_rank(local_rank *on, void *run)
+static lariat_status close_rank(local_rank *on, void *trial)
 {
-    hops_rank *r = &((hops_run *)run)->list[on->number];
+    hops_rank *r = &((hops_trial *)trial)->list[on->number];
 
     if (r->block) {
-        r->dev->ops->release(r->dev, r->block, r->run->block);
+        r->dev->ops->release(r->dev, r->block, r->trial->block);
     }
     if (r->row) {
-        r->dev->ops->release(r->dev, r->row, (size_t)r->run->out->bytes);
+        r->dev->ops->release(r->dev, r->row, (size_t)r->trial->out->bytes);
     }
     return LARIAT_OK;
 }
 
-static lariat_status measure(local_rank *on, void *run)
+static lariat_status measure(local_rank *on, void *trial)
 {
-    hops_rank *r = &((hops_run *)run)->list[on->number];
-    const lariat_hop *h = r->run->out;
+    hops_rank *r = &((hops_trial *)trial)->list[on->number];
+    const lariat_hop *h = r->trial->out;
     bool keys = h->kind == LARIAT_HOP_KEYS;
     double seconds;
 
@@ -273,15 +273,15 @@ static int by_value(const void *a, const void *b)
 }
 
 /* The slowest rank of each repetition, and of these the middle, the least and the most; rates by the middle. */
-static void sum_up(hops_run *run)
+static void sum_up(hops_trial *trial)
 {
-    lariat_hop *h = run->out;
-    double *slowest = run->list[0].seconds, bytes = (double)h->bytes;
+    lariat_hop *h = trial->out;
+    double *slowest = trial->list[0].seconds, bytes = (double)h->bytes;
     int32_t n = h->reps;
 
     for (int32_t r = 1; r < h->ranks; r++) {
         for (int32_t i = 0; i < n; i++) {
-            double one = run->list[r].seconds[i];
+            double one = trial->list[r].seconds[i];
             slowest[i] = one > slowest[i] ? one : slowest[i];
         }
     }
@@ -295,22 +295,22 @@ static void sum_up(hops_run *run)
 
 /* --- what it takes --- */
 
-/* Takes the lists from run->lists, which may be one that counts. */
-static void take_lists(hops_run *run)
+/* Takes the lists from trial->lists, which may be one that counts. */
+static void take_lists(hops_trial *trial)
 {
-    const lariat_hop *h = run->out;
-    arena *a = &run->lists;
+    const lariat_hop *h = trial->out;
+    arena *a = &trial->lists;
 
-    run->pattern = arena_take(a, PIECE + SHIFTS);
-    run->list = arena_take(a, bytes_of(h->ranks, 1, sizeof *run->list));
+    trial->pattern = arena_take(a, PIECE + SHIFTS);
+    trial->list = arena_take(a, bytes_of(h->ranks, 1, sizeof *trial->list));
     for (int32_t i = 0; i < h->ranks; i++) {
-        hops_rank r = {.run = run,
+        hops_rank r = {.trial = trial,
                        .rank = i,
                        .begin = arena_take(a, bytes_of(h->ranks + 1, 1, sizeof *r.begin)),
                        .got = arena_take(a, PIECE),
                        .seconds = arena_take(a, bytes_of(h->reps, 1, sizeof *r.seconds))};
-        if (run->list) {
-            run->list[i] = r;
+        if (trial->list) {
+            trial->list[i] = r;
         }
     }
 }
@@ -318,7 +318,7 @@ static void take_lists(hops_run *run)
 static size_t list_bytes(const lariat_hop *h)
 {
     lariat_hop asked = *h;
-    hops_run counting = {.out = &asked};
+    hops_trial counting = {.out = &asked};
 
     arena_count(&counting.lists);
     take_lists(&counting);
@@ -326,36 +326,36 @@ static size_t list_bytes(const lariat_hop *h)
 }
 
 /* Bytes of memory that holds `ranks` ranks, without what they share on the host. SIZE_MAX on overflow. */
-static size_t place_bytes(const hops_run *run, int32_t ranks)
+static size_t place_bytes(const hops_trial *trial, int32_t ranks)
 {
-    const lariat_hop *h = run->out;
-    const size_t pieces[] = {run->block, h->kind == LARIAT_HOP_GATHER ? (size_t)h->bytes : 0,
-                             placement_endpoint_bytes(&run->placement, &run->transport),
-                             placement_device_bytes(&run->placement, (h->threads + h->ranks - 1) / h->ranks)};
+    const lariat_hop *h = trial->out;
+    const size_t pieces[] = {trial->block, h->kind == LARIAT_HOP_GATHER ? (size_t)h->bytes : 0,
+                             placement_endpoint_bytes(&trial->placement, &trial->transport),
+                             placement_device_bytes(&trial->placement, (h->threads + h->ranks - 1) / h->ranks)};
 
     return bytes_of(ranks, 1, arena_sum(pieces, sizeof pieces / sizeof *pieces));
 }
 
-static lariat_status check_fits(const hops_run *run, size_t need, int64_t have, const char *where)
+static lariat_status check_fits(const hops_trial *trial, size_t need, int64_t have, const char *where)
 {
     if (have >= 0 && need <= (size_t)have) {
         return LARIAT_OK;
     }
     return fail(LARIAT_NO_MEMORY, "hops: %lld bytes on a ring of %d need %.2f GB, %s has %.2f GB free; measure smaller ones",
-                (long long)run->out->bytes, run->out->ranks, (double)need / 1e9, where, (double)have / 1e9);
+                (long long)trial->out->bytes, trial->out->ranks, (double)need / 1e9, where, (double)have / 1e9);
 }
 
-static lariat_status check_memory(const hops_run *run)
+static lariat_status check_memory(const hops_trial *trial)
 {
-    const placement *m = &run->placement;
-    int32_t ranks = run->out->ranks;
-    const size_t shared[] = {placement_shared_bytes(m, &run->transport), list_bytes(run->out),
-                             bytes_of(run->out->ranks, 1, sizeof(local_rank)),
-                             m->n_cards ? 0 : place_bytes(run, ranks)};
+    const placement *m = &trial->placement;
+    int32_t ranks = trial->out->ranks;
+    const size_t shared[] = {placement_shared_bytes(m, &trial->transport), list_bytes(trial->out),
+                             bytes_of(trial->out->ranks, 1, sizeof(local_rank)),
+                             m->n_cards ? 0 : place_bytes(trial, ranks)};
 
-    TRY(check_fits(run, arena_sum(shared, sizeof shared / sizeof *shared), memory_available(), "this machine"));
+    TRY(check_fits(trial, arena_sum(shared, sizeof shared / sizeof *shared), memory_available(), "this machine"));
     for (int32_t i = 0; i < m->n_cards; i++) {
-        TRY(check_fits(run, place_bytes(run, (ranks + m->n_cards - 1) / m->n_cards), m->card_free[i], "a GPU"));
+        TRY(check_fits(trial, place_bytes(trial, (ranks + m->n_cards - 1) / m->n_cards), m->card_free[i], "a GPU"));
     }
     return LARIAT_OK;
 }
@@ -380,11 +380,11 @@ static lariat_status check_arguments(const lariat_options *o, lariat_hop_kind ki
     return LARIAT_OK;
 }
 
-/* Ranks and threads as a run would have them, and the sizes of one hop. */
-static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run *run)
+/* Ranks and threads as an engine would have them, and the sizes of one hop. */
+static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_trial *trial)
 {
-    lariat_hop *h = run->out;
-    const placement *m = &run->placement;
+    lariat_hop *h = trial->out;
+    const placement *m = &trial->placement;
     bool keys = h->kind == LARIAT_HOP_KEYS;
 
     cpus c;
@@ -403,9 +403,9 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
         h->threads = threads < h->ranks ? h->ranks : threads;
         lariat_cpu_name(h->machine, sizeof h->machine);
     }
-    run->threads = (rank_threads){.threads = h->threads, .bind = !o->no_bind, .sharing = h->ranks, .of_all = h->threads};
-    run->block = keys ? (size_t)bytes : (size_t)(bytes / h->ranks) / sizeof(float) * sizeof(float);
-    h->bytes = keys ? bytes : h->ranks * (int64_t)run->block;
+    trial->threads = (rank_threads){.threads = h->threads, .bind = !o->no_bind, .sharing = h->ranks, .of_all = h->threads};
+    trial->block = keys ? (size_t)bytes : (size_t)(bytes / h->ranks) / sizeof(float) * sizeof(float);
+    h->bytes = keys ? bytes : h->ranks * (int64_t)trial->block;
     if (h->bytes == 0) {
         return fail(LARIAT_BAD_ARGUMENT,
                     "hops: a gather of %lld bytes among %d ranks, which give whole floats: ask for %zu or more",
@@ -413,45 +413,45 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_run 
     }
     int64_t hops = REPETITION_BYTES / h->bytes;
     h->hops = hops < HOPS_LEAST ? HOPS_LEAST : hops > HOPS_MOST ? HOPS_MOST : hops;
-    run->transport = (comm_setup){.n_ranks = h->ranks, .n_local = h->ranks, .message_bytes = keys ? 0 : (size_t)h->bytes,
-                                  .hop_bytes = {[COMM_KV] = keys ? run->block : 0}};
-    return check_memory(run);
+    trial->transport = (comm_setup){.n_ranks = h->ranks, .n_local = h->ranks, .message_bytes = keys ? 0 : (size_t)h->bytes,
+                                  .hop_bytes = {[COMM_KV] = keys ? trial->block : 0}};
+    return check_memory(trial);
 }
 
-static lariat_status run_ranks(hops_run *run)
+static lariat_status run_ranks(hops_trial *trial)
 {
-    const lariat_hop *h = run->out;
+    const lariat_hop *h = trial->out;
 
-    TRY(arena_open(&run->lists, list_bytes(h), "hops"));
-    take_lists(run);
-    make_pattern(run->pattern);
+    TRY(arena_open(&trial->lists, list_bytes(h), "hops"));
+    take_lists(trial);
+    make_pattern(trial->pattern);
     for (int32_t i = 0; i < h->ranks; i++) {
         for (size_t k = 0; k <= (size_t)h->ranks; k++) {
-            run->list[i].begin[k] = k * run->block;
+            trial->list[i].begin[k] = k * trial->block;
         }
     }
-    TRY(placement_open_transport(&run->placement, &run->transport, &run->comm));
-    TRY(ranks_open(&run->ranks, &run->placement, run->comm, h->ranks, &run->threads));
-    lariat_status status = ranks_run(&run->ranks, measure, run);
-    (void)ranks_run(&run->ranks, close_rank, run);
+    TRY(placement_open_transport(&trial->placement, &trial->transport, &trial->comm));
+    TRY(ranks_open(&trial->ranks, &trial->placement, trial->comm, h->ranks, &trial->threads));
+    lariat_status status = ranks_run(&trial->ranks, measure, trial);
+    (void)ranks_run(&trial->ranks, close_rank, trial);
     return status;
 }
 
 lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind kind, int64_t bytes, int32_t reps,
                                  lariat_hop *out)
 {
-    hops_run run = {.out = out};
+    hops_trial trial = {.out = out};
 
     *out = (lariat_hop){.kind = kind, .reps = reps};
     TRY(check_arguments(options, kind, bytes, reps));
-    TRY(placement_choose(options, DTYPE_BF16, &run.placement)); /* hops are of bytes: any type of weights will do */
-    TRY(plan_hops(options, bytes, &run));
-    lariat_status status = run_ranks(&run);
+    TRY(placement_choose(options, DTYPE_BF16, &trial.placement)); /* hops are of bytes: any type of weights will do */
+    TRY(plan_hops(options, bytes, &trial));
+    lariat_status status = run_ranks(&trial);
     if (status == LARIAT_OK) {
-        sum_up(&run);
+        sum_up(&trial);
     }
-    ranks_close(&run.ranks);
-    placement_close_transport(&run.placement, run.comm);
-    arena_close(&run.lists);
+    ranks_close(&trial.ranks);
+    placement_close_transport(&trial.placement, trial.comm);
+    arena_close(&trial.lists);
     return status;
 }

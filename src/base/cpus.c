@@ -289,7 +289,7 @@ static int32_t node_of_core(const cpus *c, int64_t core)
     return node;
 }
 
-void cpus_place(const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[])
+void cpus_assign_nodes(const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[])
 {
     int32_t room[CPU_NODES_MAX] = {0}; /* threads of a node: one a core, or with more threads than cores its share */
 
@@ -329,7 +329,7 @@ int32_t pci_node(const char *root, const char *device)
     return told && sscanf(line, "%d", &node) == 1 ? node : -1;
 }
 
-bool cpus_of_place(const cpus *c, int32_t node, int32_t threads, cpu_set *out)
+bool cpus_of_node(const cpus *c, int32_t node, int32_t threads, cpu_set *out)
 {
     bool fast = threads <= c->fast_cores && c->fast_cores < c->cores;
     int32_t n = 0;

@@ -55,16 +55,16 @@ static inline int32_t threads_of_rank(int32_t threads, int32_t n_ranks, int32_t 
 
 /* The node of each rank, [n_ranks]: ranks are assigned to the nodes in order, by the nodes' cores. CPU_NODE_ANY: no node has
    room for all threads of the rank, or there is one node only. */
-void cpus_place(const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[]);
+void cpus_assign_nodes(const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[]);
 
 /* cpus_node: the index of the node with the system's number; CPU_NODE_ANY: it has no permitted CPU, or there is one node
    only. pci_node: the system's number of a PCI device's node ("0000:1b:00.0"), -1: unknown. */
 int32_t cpus_node(const cpus *c, int32_t number);
 int32_t pci_node(const char *root, const char *device);
 
-/* The CPUs of a rank on that node, in a run of `threads` in all: fast cores only, where these are enough. False: do not
+/* The CPUs of a rank on that node, of `threads` in all: fast cores only, where these are enough. False: do not
    bind, since the set would be all permitted CPUs or empty. */
-bool cpus_of_place(const cpus *c, int32_t node, int32_t threads, cpu_set *out);
+bool cpus_of_node(const cpus *c, int32_t node, int32_t threads, cpu_set *out);
 
 /* Binds the calling thread and those that it starts from now on; *before: the previous set. False: the system refused,
    nothing has changed. */

@@ -11,7 +11,7 @@ static double layer_bytes(const layer_weights *l, dtype act)
     double bytes = 0;
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        bytes += (double)dtype_row_bytes(placed_type(all[i]->type, act), all[i]->cols) * (double)all[i]->rows;
+        bytes += (double)dtype_row_bytes(device_weights_type(all[i]->type, act), all[i]->cols) * (double)all[i]->rows;
     }
     return bytes;
 }
@@ -22,7 +22,7 @@ void account_open(lariat_engine *e)
     const model_weights *w = &e->model->weights;
     bool cards = e->plan.shown.cards > 0;
     dtype act = e->plan.placement.act;
-    dtype head = cards ? placed_type(w->head.type, act) : w->head.type;
+    dtype head = cards ? device_weights_type(w->head.type, act) : w->head.type;
     double embedding_bytes = c->tied_head ? 0 : (double)dtype_row_bytes(w->embedding.type, c->d_model) * c->vocab;
 
     e->head_bytes = (double)dtype_row_bytes(head, c->d_model) * c->vocab;

@@ -1,6 +1,6 @@
 /* Opening a model on a ring, and closing it.
-   Rests on ranks.h (the threads), model/place.h and model/transformer.h (what a rank has). See engine.h; sessions are in
-   api/session.c. */
+   Rests on ranks.h (the threads), model/device_weights.h and model/transformer.h (what a rank has). See engine.h; sessions are
+   in api/session.c. */
 #include "engine/engine.h"
 
 #include "engine/model_info.h"
@@ -32,14 +32,14 @@ static lariat_status open_weights(local_rank *r, void *engine)
     const lariat_engine *e = engine;
     engine_rank *own = local_of(r, e);
 
-    return weights_holder(r, e) == own ? placed_open(&own->placed, e->model, r->dev) : LARIAT_OK;
+    return weights_holder(r, e) == own ? device_weights_open(&own->held, e->model, r->dev) : LARIAT_OK;
 }
 
 static lariat_status open_transformer(local_rank *r, void *engine)
 {
     const lariat_engine *e = engine;
 
-    return transformer_open(&local_of(r, e)->transformer, &e->model->config, &weights_holder(r, e)->placed.weights, r->dev,
+    return transformer_open(&local_of(r, e)->transformer, &e->model->config, &weights_holder(r, e)->held.weights, r->dev,
                             r->comm, &e->plan.setup);
 }
 
@@ -49,7 +49,7 @@ static lariat_status close_rank(local_rank *r, void *engine)
 
     transformer_close(&own->transformer);
     trace_close(&own->trace);
-    placed_close(&own->placed);
+    device_weights_close(&own->held);
     return LARIAT_OK;
 }
 

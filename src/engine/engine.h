@@ -23,7 +23,7 @@
 #include "engine/command_bytes.h"
 #include "engine/ranks.h"
 #include "lariat/lariat.h"
-#include "model/place.h"
+#include "model/device_weights.h"
 #include "model/transformer.h"
 
 /* The processes of a run. */
@@ -66,7 +66,7 @@ size_t engine_lists_bytes(const engine_plan *plan);
 
 /* What a local rank has besides its device. */
 typedef struct engine_rank {
-    placed_weights placed; /* of this rank's card, if it is the first one there */
+    device_weights held; /* of this rank's card, if it is the first one there */
     transformer transformer;
     trace trace; /* see lariat_trace_start */
 } engine_rank;

@@ -262,7 +262,7 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
     for (int32_t i = 1; i < on->n_cards; i++) {
         p->available_bytes = on->card_free[i] < p->available_bytes ? on->card_free[i] : p->available_bytes;
     }
-    size_t weights = on->n_cards ? placed_bytes(m, on->act) : (size_t)m->weight_bytes;
+    size_t weights = on->n_cards ? device_weights_bytes(m, on->act) : (size_t)m->weight_bytes;
     if (weights > INT64_MAX / 8) {
         return fail(LARIAT_NO_MEMORY, "%s: its weights are more than memory can address: use a smaller model or type", m->path);
     }

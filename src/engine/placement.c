@@ -165,7 +165,7 @@ int32_t placement_card(const placement *m, int32_t n_ranks, int32_t rank)
 void placement_nodes(const placement *m, const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[])
 {
     if (m->kind != LARIAT_DEVICE_CUDA) {
-        cpus_place(c, n_ranks, threads, node);
+        cpus_assign_nodes(c, n_ranks, threads, node);
         return;
     }
     for (int32_t r = 0; r < n_ranks; r++) {

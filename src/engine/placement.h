@@ -46,7 +46,8 @@ typedef struct rank_threads {
 /* The card of a rank, as an index into cards: ranks are dealt out in order. */
 int32_t placement_card(const placement *m, int32_t n_ranks, int32_t rank);
 
-/* The NUMA node of each rank, [n_ranks], as an index into the CPUs' nodes: on GPUs the card's own, on CPUs see cpus_place. */
+/* The NUMA node of each rank, [n_ranks], as an index into the CPUs' nodes: on GPUs the card's own, on CPUs see
+   cpus_assign_nodes. */
 void placement_nodes(const placement *m, const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[]);
 
 /* For predictions, which must be the same on every run: what one rank reads and computes a second. Only their ratios matter. */

@@ -155,7 +155,7 @@ lariat_status ranks_open(local_ranks *all, const placement *on, comm_group *grou
         r->all = all;
         r->number = all->first + all->n;
         r->threads = threads_of_rank(how->threads, n, all->n);
-        r->bound = how->bind && cpus_of_place(&c, node[how->first + all->n], how->of_all, &r->cpus);
+        r->bound = how->bind && cpus_of_node(&c, node[how->first + all->n], how->of_all, &r->cpus);
         r->comm = comm_endpoint(group, r->number);
         int error = is_callers(r) ? 0 : thread_start(&r->thread, rank_main, r);
         if (error) {

@@ -123,10 +123,10 @@ static void check_hybrid(void)
     assert_int_equal(c.cores, 16);
     assert_int_equal(c.fast_cores, 8);
     assert_int_equal(cpus_default_threads(&c), 16);
-    assert_false(cpus_of_place(&c, CPU_NODE_ANY, 16, &set)); /* all are needed */
-    assert_false(cpus_of_place(&c, CPU_NODE_ANY, 9, &set));
+    assert_false(cpus_of_node(&c, CPU_NODE_ANY, 16, &set)); /* all are needed */
+    assert_false(cpus_of_node(&c, CPU_NODE_ANY, 9, &set));
     for (int32_t threads = 1; threads <= 8; threads++) {
-        assert_true(cpus_of_place(&c, CPU_NODE_ANY, threads, &set));
+        assert_true(cpus_of_node(&c, CPU_NODE_ANY, threads, &set));
         assert_int_equal(count(&set), 16);
         assert_true(has(&set, 0) && has(&set, 6) && has(&set, 15) && !has(&set, 16));
     }
@@ -148,7 +148,7 @@ static void cores_that_differ_a_little_are_of_one_kind(void **state)
     (void)state;
     fake_hybrid("favoured", "cpufreq/cpuinfo_max_freq", "5500000\n", "5750000\n", "5300000\n");
     assert_int_equal(c.fast_cores, c.cores);
-    assert_false(cpus_of_place(&c, CPU_NODE_ANY, 4, &set));
+    assert_false(cpus_of_node(&c, CPU_NODE_ANY, 4, &set));
 }
 
 static void a_quota_on_a_hybrid_processor_is_spent_on_fast_cores(void **state)
@@ -162,7 +162,7 @@ static void a_quota_on_a_hybrid_processor_is_spent_on_fast_cores(void **state)
     fake_file("400000 100000\n", "sys/fs/cgroup/box/cpu.max");
     cpus_read(fake_root(), &c);
     assert_int_equal(cpus_default_threads(&c), 4);
-    assert_true(cpus_of_place(&c, CPU_NODE_ANY, cpus_default_threads(&c), &set));
+    assert_true(cpus_of_node(&c, CPU_NODE_ANY, cpus_default_threads(&c), &set));
     assert_false(has(&set, 16));
 }
 
@@ -252,7 +252,7 @@ static const char *places(int32_t n_ranks, int32_t threads)
     static char text[RANKS_MOST + 1];
     int32_t node[RANKS_MOST];
 
-    cpus_place(&c, n_ranks, threads, node);
+    cpus_assign_nodes(&c, n_ranks, threads, node);
     for (int32_t r = 0; r < n_ranks; r++) {
         text[r] = node[r] == CPU_NODE_ANY ? '-' : (char)('0' + node[r]);
     }
@@ -296,7 +296,7 @@ static void no_node_gets_more_threads_than_its_share(void **state)
         for (int32_t n = 1; n <= RANKS_MOST; n++) {
             for (int32_t threads = n; threads <= 2 * RANKS_MOST; threads += 7) {
                 int32_t on[8] = {0}, share = (threads + nodes - 1) / nodes, bound = 0;
-                cpus_place(&c, n, threads, node);
+                cpus_assign_nodes(&c, n, threads, node);
                 for (int32_t r = 0; r < n; r++) {
                     assert_true(node[r] == CPU_NODE_ANY || (node[r] >= 0 && node[r] < nodes));
                     on[node[r] == CPU_NODE_ANY ? 0 : node[r]] += node[r] == CPU_NODE_ANY ? 0 : threads_of_rank(threads, n, r);
@@ -323,7 +323,7 @@ static void a_place_has_the_cpus_of_its_node(void **state)
     assert_int_equal(c.nodes, 3);
     assert_int_equal(c.node_cores[0] + c.node_cores[1] + c.node_cores[2], c.cores);
     for (int32_t k = 0; k < 3; k++) {
-        assert_true(cpus_of_place(&c, k, 3, &set));
+        assert_true(cpus_of_node(&c, k, 3, &set));
         for (int32_t i = 0; i < CPUS_MAX; i++) {
             bool permitted = i <= 9 || i == 12 || i == 13;
             assert_int_equal(has(&set, i), permitted && i % 12 / 4 == k);
@@ -331,7 +331,7 @@ static void a_place_has_the_cpus_of_its_node(void **state)
         }
     }
     assert_int_equal(count(&all), c.n);
-    assert_false(cpus_of_place(&c, CPU_NODE_ANY, 3, &set));
+    assert_false(cpus_of_node(&c, CPU_NODE_ANY, 3, &set));
     permit("4-7,16-19"); /* one node only */
     cpus_read(fake_root(), &c);
     assert_int_equal(c.nodes, 1);

@@ -1,6 +1,6 @@
 /* Binding of weights: every tensor of the reference models in its place; what is missing, left over, of a wrong shape or type,
    or not a number is refused by the tensor's name; and what a path may name. Rests on model/weights.h. */
-#include "model/place.h"
+#include "model/device_weights.h"
 #include "model/weights.h"
 #include "lariat/lariat.h"
 #include "support/gguf_image.h"
@@ -561,22 +561,22 @@ static void a_copy_for_a_device_has_every_bias_of_a_gguf_file(void **state)
 {
     char *path = write_gguf(0, "blk.0.attn_q.bias");
     device dev = {.ops = &copying, .act = DTYPE_F32};
-    placed_weights placed;
+    device_weights w;
     model *m;
 
     (void)state;
     assert_accepted(model_describe(path, &m));
-    size_t planned = placed_bytes(m, DTYPE_F32);
+    size_t planned = device_weights_bytes(m, DTYPE_F32);
     assert_accepted(model_load(m, false, 1));
-    assert_accepted(placed_open(&placed, m, &dev));
-    const layer_weights *l = &placed.weights.layers[0];
+    assert_accepted(device_weights_open(&w, m, &dev));
+    const layer_weights *l = &w.weights.layers[0];
     assert_non_null(l->bias_q);
     assert_memory_equal(l->bias_q, m->weights.layers[0].bias_q, 256 * sizeof(float));
     assert_null(l->bias_k);
     is_copied(&l->down, &m->weights.layers[0].down);
-    is_copied(&placed.weights.head, &m->weights.head);
-    assert_true(placed.memory.used <= planned && placed.memory.size == planned);
-    placed_close(&placed);
+    is_copied(&w.weights.head, &m->weights.head);
+    assert_true(w.memory.used <= planned && w.memory.size == planned);
+    device_weights_close(&w);
     model_close(m);
     free(path);
 }
@@ -586,16 +586,16 @@ static void a_copy_for_a_device_leaves_blocks_what_they_are(void **state)
 {
     model *m = load_reference("reference/gguf/Q4_K_S.gguf");
     device dev = {.ops = &copying, .act = DTYPE_BF16};
-    placed_weights placed;
+    device_weights w;
 
     (void)state;
-    assert_accepted(placed_open(&placed, m, &dev));
-    is_copied(&placed.weights.layers[1].q, &m->weights.layers[1].q);
-    is_copied(&placed.weights.layers[0].down, &m->weights.layers[0].down);
-    is_copied(&placed.weights.embedding, &m->weights.embedding);
-    assert_int_equal(placed.weights.layers[1].q.type, DTYPE_Q4_K);
-    assert_true(placed_bytes(m, DTYPE_BF16) < (size_t)m->weight_bytes * 3 / 2);
-    placed_close(&placed);
+    assert_accepted(device_weights_open(&w, m, &dev));
+    is_copied(&w.weights.layers[1].q, &m->weights.layers[1].q);
+    is_copied(&w.weights.layers[0].down, &m->weights.layers[0].down);
+    is_copied(&w.weights.embedding, &m->weights.embedding);
+    assert_int_equal(w.weights.layers[1].q.type, DTYPE_Q4_K);
+    assert_true(device_weights_bytes(m, DTYPE_BF16) < (size_t)m->weight_bytes * 3 / 2);
+    device_weights_close(&w);
     model_close(m);
 }
 

@@ -45,7 +45,8 @@ void mpi_hops_reset(mpi_endpoint *c)
     c->gathers = 0;
 }
 
-static int place_of(const mpi_group *g, int rank)
+/* Of a rank among those of its process. */
+static int index_of(const mpi_group *g, int rank)
 {
     return rank - g->p->list[g->process_of[rank]].first_rank;
 }
@@ -86,7 +87,7 @@ void mpi_expose(comm *base, comm_region region, const void *at, size_t bytes)
 static void send_offer(mpi_endpoint *c, int to, const comm_pieces *p)
 {
     mpi_group *g = c->group;
-    int tag = mpi_tag(g, (int)p->region, place_of(g, c->base.rank), place_of(g, to), p->step);
+    int tag = mpi_tag(g, (int)p->region, index_of(g, c->base.rank), index_of(g, to), p->step);
     int sent = mpi_send_pieces(g, g->process_of[to], tag, c->region[p->region].base, p->list, p->n, &c->left);
 
     atomic_fetch_add(&c->unsent, sent);
@@ -148,7 +149,7 @@ lariat_status mpi_ask(comm *base, const comm_hop *hop)
                     hop->owner, mpi_packed(p->list, p->n), g->setup.hop_bytes[p->region]);
     }
     if (h->travels) {
-        int tag = mpi_tag(g, (int)p->region, place_of(g, hop->owner), place_of(g, base->rank), p->step);
+        int tag = mpi_tag(g, (int)p->region, index_of(g, hop->owner), index_of(g, base->rank), p->step);
         wire_lock(g->p);
         int messages = mpi_receive_pieces(g, g->process_of[hop->owner], tag, h->staging, p->list, p->n, &h->note);
         atomic_fetch_add(&h->missing, messages);

@@ -447,7 +447,7 @@ static bool still_reads(const comm_group *base)
 }
 
 /* The ranks of the ring are those of the processes, and tags can tell them apart. */
-static lariat_status check_setup(const mpi_processes *p, const comm_setup *s, int *places, int64_t *steps)
+static lariat_status check_setup(const mpi_processes *p, const comm_setup *s, int *most_ranks, int64_t *steps)
 {
     const process_info *own = &p->list[p->base.number], *last = &p->list[p->base.count - 1];
 
@@ -459,14 +459,14 @@ static lariat_status check_setup(const mpi_processes *p, const comm_setup *s, in
     if (p->group) {
         return fail(LARIAT_UNSUPPORTED, "transport between processes: there is one already; close it first");
     }
-    *places = 1;
+    *most_ranks = 1;
     for (int i = 0; i < p->base.count; i++) {
-        *places = p->list[i].n_ranks > *places ? p->list[i].n_ranks : *places;
+        *most_ranks = p->list[i].n_ranks > *most_ranks ? p->list[i].n_ranks : *most_ranks;
     }
-    *steps = ((int64_t)p->world.tag_max + 1) / ((int64_t)*places * *places * MPI_KINDS);
+    *steps = ((int64_t)p->world.tag_max + 1) / ((int64_t)*most_ranks * *most_ranks * MPI_KINDS);
     if (*steps < 1) {
         return fail(LARIAT_UNSUPPORTED, "transport between processes: %s has no tags for %d ranks a process; use fewer",
-                    p->world.library, *places);
+                    p->world.library, *most_ranks);
     }
     *steps = *steps < STEPS_MAX ? *steps : STEPS_MAX;
     return LARIAT_OK;
@@ -478,9 +478,9 @@ static lariat_status open_group(mpi_processes *p, const comm_setup *s, mpi_group
     comm_group *local = NULL;
     arena counting, memory;
     int64_t steps = 0;
-    int places = 0;
+    int most_ranks = 0;
 
-    TRY(check_setup(p, s, &places, &steps));
+    TRY(check_setup(p, s, &most_ranks, &steps));
     arena_count(&counting);
     (void)take_group(&counting, p, s);
     TRY(comm_local_open(s, &local));
@@ -495,7 +495,7 @@ static lariat_status open_group(mpi_processes *p, const comm_setup *s, mpi_group
     g->setup = *s;
     g->memory = memory;
     g->local = local;
-    g->places = places;
+    g->most_ranks = most_ranks;
     g->steps = (int)steps;
     for (int i = 0; i < p->base.count; i++) {
         for (int r = 0; r < p->list[i].n_ranks; r++) {

@@ -73,7 +73,7 @@ struct mpi_group {
     int32_t *process_of;      /* [n_ranks] */
     uint64_t *sent, *arrived; /* [processes]: messages of this generation */
     mpi_gathers gathers;
-    int places, steps;        /* that tags tell apart: ranks of a process, steps */
+    int most_ranks, steps;    /* that tags tell apart: ranks of a process, steps */
     _Atomic int receives;     /* posted */
     _Atomic bool cancelled;
 };
@@ -81,10 +81,10 @@ struct mpi_group {
 /* Kinds of messages: the regions, and this. */
 enum { MPI_KIND_GATHER = COMM_REGIONS, MPI_KINDS };
 
-/* The places are those of the ranks in their processes. */
-static inline int mpi_tag(const mpi_group *g, int kind, int from_place, int to_place, uint32_t step)
+/* `from` and `to`: indices of the ranks in their processes. */
+static inline int mpi_tag(const mpi_group *g, int kind, int from, int to, uint32_t step)
 {
-    return ((from_place * g->places + to_place) * MPI_KINDS + kind) * g->steps + (int)(step % (uint32_t)g->steps);
+    return ((from * g->most_ranks + to) * MPI_KINDS + kind) * g->steps + (int)(step % (uint32_t)g->steps);
 }
 
 /* Pieces, message after message: large rows by themselves, so that they need no packing, small ones together. */

@@ -71,7 +71,7 @@ static void attend_row(const attention_block *b, int32_t row, int32_t n)
     b->l[(int64_t)row * LANES_MAX] += total;
 }
 
-void attend_keys_scalar(const attention_block *b, const key_run *t)
+void attend_keys_scalar(const attention_block *b, const key_range *t)
 {
     for (int32_t first = 0; first < t->count; first += KEY_TILE) {
         int32_t n = t->count - first < KEY_TILE ? t->count - first : KEY_TILE;

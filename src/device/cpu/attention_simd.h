@@ -130,7 +130,7 @@ static void prefetch(dtype type, const void *p, int64_t from, int64_t to)
     }
 }
 
-INLINE void expand_values(dtype type, const attention_block *b, const key_run *t)
+INLINE void expand_values(dtype type, const attention_block *b, const key_range *t)
 {
     int32_t d = b->head_dim, whole = d - d % VW;
 
@@ -163,7 +163,7 @@ INLINE void transpose_square(dtype type, const attention_block *b, const void *k
 }
 
 /* The same with n elements, at the end of the head or of the tile; keys beyond the tile's count become zeros. */
-INLINE void transpose_rest(dtype type, const attention_block *b, const key_run *t, int32_t key, int32_t i, int n)
+INLINE void transpose_rest(dtype type, const attention_block *b, const key_range *t, int32_t key, int32_t i, int n)
 {
     float all[VW][VW];
 
@@ -178,7 +178,7 @@ INLINE void transpose_rest(dtype type, const attention_block *b, const key_run *
     }
 }
 
-INLINE void expand_keys(dtype type, const attention_block *b, const key_run *t)
+INLINE void expand_keys(dtype type, const attention_block *b, const key_range *t)
 {
     int32_t d = b->head_dim;
 
@@ -193,7 +193,7 @@ INLINE void expand_keys(dtype type, const attention_block *b, const key_run *t)
     }
 }
 
-static void expand(const attention_block *b, const key_run *t)
+static void expand(const attention_block *b, const key_range *t)
 {
     switch (b->kv_type) {
     case DTYPE_F16:
@@ -280,7 +280,7 @@ INLINE void gather(const attention_block *b, int32_t row, int32_t rows, const fl
 }
 
 /* Up to ROW_GRAIN rows over a converted tile. */
-static void attend_rows(const attention_block *b, const key_run *t, int32_t row, int32_t rows)
+static void attend_rows(const attention_block *b, const key_range *t, int32_t row, int32_t rows)
 {
     const float *q = b->q + (int64_t)row * b->ld;
     int32_t most = keys_seen(b, t, row + rows - 1), least = keys_seen(b, t, row);
@@ -311,7 +311,7 @@ static void attend_rows(const attention_block *b, const key_run *t, int32_t row,
 /* --- few rows: unconverted keys and values, each read once --- */
 
 /* Scores of R rows with VW keys from `key` on. Keys beyond the tile's count repeat the last one. */
-INLINE void score_few(dtype type, int R, const attention_block *b, const key_run *t, const float *q, int32_t key, float *p)
+INLINE void score_few(dtype type, int R, const attention_block *b, const key_range *t, const float *q, int32_t key, float *p)
 {
     vec part[FEW_ROWS][VW / 4];
 
@@ -349,12 +349,12 @@ INLINE void score_few(dtype type, int R, const attention_block *b, const key_run
     }
     UNROLL
     for (int r = 0; r < R; r++) {
-        v_store(p + r * KEY_RUN, v_join_quads(part[r]));
+        v_store(p + r * KEY_RANGE, v_join_quads(part[r]));
     }
 }
 
 /* C vectors of o of R rows += weights of keys [first, end) times their values. */
-INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const key_run *t, float *o, int32_t i,
+INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const key_range *t, float *o, int32_t i,
                        const float *p, int32_t first, int32_t end)
 {
     vec sum[FEW_ROWS][PANEL_MAX];
@@ -377,7 +377,7 @@ INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const
         }
         UNROLL
         for (int r = 0; r < R; r++) {
-            vec weight = v_all(p[r * KEY_RUN + key]);
+            vec weight = v_all(p[r * KEY_RANGE + key]);
             UNROLL
             for (int c = 0; c < C; c++) {
                 sum[r][c] = v_fma(weight, v[c], sum[r][c]);
@@ -400,7 +400,7 @@ INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const
         break;
 
 /* The whole o of R rows, tile by tile of keys, so that a tile's values stay cached for all panels. */
-INLINE void gather_all_few(dtype type, int R, const attention_block *b, const key_run *t, int32_t row, const float *p,
+INLINE void gather_all_few(dtype type, int R, const attention_block *b, const key_range *t, int32_t row, const float *p,
                            int32_t n)
 {
     float *o = b->o + (int64_t)row * b->ld;
@@ -419,7 +419,7 @@ INLINE void gather_all_few(dtype type, int R, const attention_block *b, const ke
 }
 
 /* R rows over a tile. */
-INLINE void attend_few(dtype type, int R, const attention_block *b, const key_run *t, int32_t row)
+INLINE void attend_few(dtype type, int R, const attention_block *b, const key_range *t, int32_t row)
 {
     int32_t most = keys_seen(b, t, row + R - 1), least = keys_seen(b, t, row);
 
@@ -428,15 +428,15 @@ INLINE void attend_few(dtype type, int R, const attention_block *b, const key_ru
         score_few(type, R, b, t, b->q + (int64_t)row * b->ld, key, b->p + key);
     }
     if (least == most) {
-        weigh(b, row, R, b->p, KEY_RUN, most);
+        weigh(b, row, R, b->p, KEY_RANGE, most);
         gather_all_few(type, R, b, t, row, b->p, most);
         return;
     }
     for (int r = 0; r < R; r++) {
         int32_t seen = keys_seen(b, t, row + r);
         if (seen) {
-            weigh(b, row + r, 1, b->p + r * KEY_RUN, KEY_RUN, seen);
-            gather_all_few(type, 1, b, t, row + r, b->p + r * KEY_RUN, seen);
+            weigh(b, row + r, 1, b->p + r * KEY_RANGE, KEY_RANGE, seen);
+            gather_all_few(type, 1, b, t, row + r, b->p + r * KEY_RANGE, seen);
         }
     }
 }
@@ -458,7 +458,7 @@ INLINE void attend_few(dtype type, int R, const attention_block *b, const key_ru
     }                                         \
     break;
 
-static void attend_few_rows(const attention_block *b, const key_run *t, int32_t row, int32_t rows)
+static void attend_few_rows(const attention_block *b, const key_range *t, int32_t row, int32_t rows)
 {
     switch (b->kv_type) {
     case DTYPE_F16:
@@ -471,7 +471,7 @@ static void attend_few_rows(const attention_block *b, const key_run *t, int32_t 
 }
 
 /* All rows over a tile, which is converted first. */
-static void attend_tile(const attention_block *b, const key_run *t)
+static void attend_tile(const attention_block *b, const key_range *t)
 {
     int64_t elements = (int64_t)KEY_TILE * b->head_dim; /* of the next tile, prefetched during this one */
 
@@ -487,7 +487,7 @@ static void attend_tile(const attention_block *b, const key_run *t)
     }
 }
 
-void SIMD_NAME(attend_keys)(const attention_block *b, const key_run *t)
+void SIMD_NAME(attend_keys)(const attention_block *b, const key_range *t)
 {
     if (b->rows <= FEW_MOST && b->head_dim % VW == 0) {
         int32_t times = (b->rows + FEW_ROWS - 1) / FEW_ROWS;
@@ -500,7 +500,7 @@ void SIMD_NAME(attend_keys)(const attention_block *b, const key_run *t)
     size_t tile_bytes = dtype_row_bytes(b->kv_type, (int64_t)KEY_TILE * b->head_dim);
     for (int32_t from = 0; from < t->count; from += KEY_TILE) {
         size_t offset = tile_bytes * (size_t)(from / KEY_TILE);
-        key_run tile = {
+        key_range tile = {
             .k = (const char *)t->k + offset,
             .v = (const char *)t->v + offset,
             .count = t->count - from < KEY_TILE ? t->count - from : KEY_TILE,

@@ -9,7 +9,7 @@
    added one by one, 7,000 such keys are an error of 2e-5 of a result. The ring starts with a rank's own keys, mostly those
    of largest weight.
 
-   The tasks depend on the item alone: its queries, heads and runs of its segments. So do the bits of its result. */
+   The tasks depend on the item alone: its queries, heads and ranges of its segments. So do the bits of its result. */
 #include "device/cpu/cpu_attention.h"
 
 #include "device/cpu/elementwise.h"
@@ -23,7 +23,7 @@ enum {
     FEW_TASKS = 16,
     /* ...in pieces of 256 slots: 64 KB of a head's K and V, some microseconds; larger pieces for larger partial results, so
        that storing and merging them stays a hundredth of the work. */
-    SPLIT_RUNS = 256 / KEY_RUN,
+    SPLIT_RANGES = 256 / KEY_RANGE,
     SPLIT_ROWS = 24,
     /* Otherwise a task has up to this many elements of keys a row, about a millisecond: a bound on waiting for a preempted
        thread. */
@@ -38,7 +38,7 @@ struct attention_task {
     const attention_item *item;
     int32_t kv_head;
     int32_t first_row, rows; /* of the stack */
-    int64_t from, to;        /* runs of the item's list */
+    int64_t from, to;        /* ranges of the item's list */
     float *partial; /* for the result: o [rows, ld], m [rows], l [rows]; NULL: merged into the carry */
 };
 
@@ -145,21 +145,21 @@ static int64_t visible_to_any(const attention_item *item, const kv_segment *s)
     return n < 0 ? 0 : n < s->count ? n : s->count;
 }
 
-static int64_t item_runs(const attention_item *item)
+static int64_t item_ranges(const attention_item *item)
 {
     int64_t n = 0;
 
     for (int32_t i = 0; i < item->n_segments; i++) {
-        n += divide_up(visible_to_any(item, &item->segments[i]), KEY_RUN);
+        n += divide_up(visible_to_any(item, &item->segments[i]), KEY_RANGE);
     }
     return n;
 }
 
-/* Run `run` of a segment, clipped to the keys that the block's last row sees; false: none. */
-static bool run_of(const attention_call *a, const attention_task *t, const kv_segment *s, int64_t run, key_run *out)
+/* Range `index` of a segment, clipped to the keys that the block's last row sees; false: none. */
+static bool range_of(const attention_call *a, const attention_task *t, const kv_segment *s, int64_t index, key_range *out)
 {
     size_t row_bytes = dtype_row_bytes(a->shape->kv_type, a->shape->head_dim);
-    int64_t slot = run * KEY_RUN;
+    int64_t slot = index * KEY_RANGE;
     int64_t last = (t->first_row + t->rows - 1) / a->group;
     int64_t seen = visible_to(t->item, s, last), count = (seen < s->count ? seen : s->count) - slot;
 
@@ -167,10 +167,10 @@ static bool run_of(const attention_call *a, const attention_task *t, const kv_se
         return false;
     }
     size_t offset = (size_t)(t->kv_head * s->head_stride + slot) * row_bytes;
-    *out = (key_run){
+    *out = (key_range){
         .k = (const unsigned char *)s->k + offset,
         .v = (const unsigned char *)s->v + offset,
-        .count = count < KEY_RUN ? (int32_t)count : KEY_RUN,
+        .count = count < KEY_RANGE ? (int32_t)count : KEY_RANGE,
         .visible = visible_to(t->item, s, 0) - slot,
     };
     return true;
@@ -203,15 +203,15 @@ static void run_task(void *arg, int64_t piece, int thread)
     block_lay_out(&b, (float *)(void *)(a->cpu->scratch + (size_t)thread * a->cpu->scratch_stride));
     for (int32_t i = 0; i < t->item->n_segments && base < t->to; i++) {
         const kv_segment *s = &t->item->segments[i];
-        int64_t n = divide_up(visible_to_any(t->item, s), KEY_RUN);
+        int64_t n = divide_up(visible_to_any(t->item, s), KEY_RANGE);
         int64_t from = t->from > base ? t->from - base : 0, to = t->to - base < n ? t->to - base : n;
-        key_run run;
-        for (int64_t j = from; j < to && run_of(a, t, s, j, &run); j++) {
+        key_range range;
+        for (int64_t j = from; j < to && range_of(a, t, s, j, &range); j++) {
             if (!loaded) {
                 block_load(a, t, &b);
                 loaded = true;
             }
-            a->cpu->attend_keys(&b, &run);
+            a->cpu->attend_keys(&b, &range);
         }
         base += n;
     }
@@ -275,7 +275,7 @@ static void add_task(attention_call *a, attention_task t, bool split)
     t.partial = split ? a->cpu->partials + a->partials_used : NULL;
     a->cpu->tasks[a->n_tasks++] = t;
     a->partials_used += floats;
-    a->work += t.rows * (t.to - t.from) * KEY_RUN * 2 * a->ld;
+    a->work += t.rows * (t.to - t.from) * KEY_RANGE * 2 * a->ld;
 }
 
 /* Rows of an item's tasks: equal up to a grain. */
@@ -286,7 +286,7 @@ static int32_t task_rows(const attention_call *a, const attention_item *item)
     return (int32_t)divide_up(divide_up(stack, divide_up(stack, ROWS_MAX)), ROW_GRAIN) * ROW_GRAIN;
 }
 
-/* Tasks of all rows of an item over runs [from, to), the last rows first: under a causal mask they are the longest. */
+/* Tasks of all rows of an item over ranges [from, to), the last rows first: under a causal mask they are the longest. */
 static void add_tasks(attention_call *a, const attention_item *item, int64_t from, int64_t to, bool split)
 {
     int32_t stack = item->count * a->group, step = task_rows(a, item);
@@ -308,13 +308,13 @@ static bool item_is_split(const attention_call *a, const attention_item *item)
     return item->count <= FEW_QUERIES || divide_up(stack, ROWS_MAX) * a->shape->n_kv_heads < FEW_TASKS;
 }
 
-static void add_split_item(attention_call *a, const attention_item *item, int64_t runs)
+static void add_split_item(attention_call *a, const attention_item *item, int64_t ranges)
 {
     int32_t rows = task_rows(a, item);
-    int64_t step = rows < SPLIT_ROWS ? SPLIT_RUNS : SPLIT_RUNS * rows / SPLIT_ROWS;
+    int64_t step = rows < SPLIT_ROWS ? SPLIT_RANGES : SPLIT_RANGES * rows / SPLIT_ROWS;
 
-    for (int64_t at = 0; at < runs; at += step) {
-        add_tasks(a, item, at, at + step < runs ? at + step : runs, runs > step);
+    for (int64_t at = 0; at < ranges; at += step) {
+        add_tasks(a, item, at, at + step < ranges ? at + step : ranges, ranges > step);
     }
 }
 
@@ -331,23 +331,23 @@ static void attend_items(device *dev, const attention_shape *s, const void *q, i
         .group = s->n_heads / s->n_kv_heads,
         .ld = (int32_t)divide_up(s->head_dim, ALIGN_ROW) * ALIGN_ROW,
     };
-    int64_t span = SPAN_ELEMENTS / a.ld / KEY_RUN, longest = 0;
+    int64_t span = SPAN_ELEMENTS / a.ld / KEY_RANGE, longest = 0;
 
     for (int i = 0; i < n_items; i++) {
-        int64_t runs = items[i].count > 0 ? item_runs(&items[i]) : 0;
-        if (runs && item_is_split(&a, &items[i])) {
-            add_split_item(&a, &items[i], runs);
-        } else if (runs > longest) {
-            longest = runs;
+        int64_t ranges = items[i].count > 0 ? item_ranges(&items[i]) : 0;
+        if (ranges && item_is_split(&a, &items[i])) {
+            add_split_item(&a, &items[i], ranges);
+        } else if (ranges > longest) {
+            longest = ranges;
         }
     }
     flush(&a);
     /* The others go span by span into their carries, all items together. */
     for (int64_t at = 0; at < longest; at += span) {
         for (int i = 0; i < n_items; i++) {
-            int64_t runs = items[i].count > 0 && !item_is_split(&a, &items[i]) ? item_runs(&items[i]) : 0;
-            if (at < runs) {
-                add_tasks(&a, &items[i], at, at + span < runs ? at + span : runs, false);
+            int64_t ranges = items[i].count > 0 && !item_is_split(&a, &items[i]) ? item_ranges(&items[i]) : 0;
+            if (at < ranges) {
+                add_tasks(&a, &items[i], at, at + span < ranges ? at + span : ranges, false);
             }
         }
         flush(&a);

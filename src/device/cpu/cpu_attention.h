@@ -9,14 +9,14 @@
 #include "device/cpu/cpu_device.h"
 
 enum {
-    KEY_RUN = 256,        /* keys of a kernel call: few rows stream all its K first, then all its V */
+    KEY_RANGE = 256,      /* keys of a kernel call: few rows stream all its K first, then all its V */
     KEY_TILE = 64, /* keys converted at once: at head_dim 64 K and V take 32 KB, which fit the second-level cache */
     ROWS_MAX = 192,       /* rows of a task: converting a tile is then 3 % of its work; a multiple of the kernels' 6 rows */
     ROW_GRAIN = 6,
     HEAD_DIM_MAX = 512,   /* of configurations and ring_attention.h */
     LANES_MAX = 16,       /* floats of the widest vector */
     FEW_ROWS = 4,         /* rows whose sums fit into registers beside an unconverted key */
-    SCORES_MAX = FEW_ROWS * KEY_RUN, /* more than ROW_GRAIN * KEY_TILE */
+    SCORES_MAX = FEW_ROWS * KEY_RANGE, /* more than ROW_GRAIN * KEY_TILE */
     ALIGN_ROW = 16        /* rows of scratch are padded to a multiple of so many floats */
 };
 
@@ -36,20 +36,20 @@ struct attention_block {
     float *p;           /* [SCORES_MAX]: scores, then their exponentials */
 };
 
-/* Up to KEY_RUN keys of one segment. Causal bound: query i of the item sees keys [0, visible + i), clipped to [0, count). */
-struct key_run {
+/* Up to KEY_RANGE keys of one segment. Causal bound: query i of the item sees keys [0, visible + i), clipped to [0, count). */
+struct key_range {
     const void *k, *v; /* row of the first key */
     int32_t count;     /* keys that the block's last row sees; no others are read */
     int64_t visible;
 };
 
-/* Accumulate a run of keys into the block's o, m and l. */
-void attend_keys_scalar(const attention_block *b, const key_run *t);
-void attend_keys_avx2(const attention_block *b, const key_run *t);
-void attend_keys_avx512(const attention_block *b, const key_run *t);
+/* Accumulate a range of keys into the block's o, m and l. */
+void attend_keys_scalar(const attention_block *b, const key_range *t);
+void attend_keys_avx2(const attention_block *b, const key_range *t);
+void attend_keys_avx512(const attention_block *b, const key_range *t);
 
-/* Keys of the run that a row of the block sees. */
-static inline int32_t keys_seen(const attention_block *b, const key_run *t, int32_t row)
+/* Keys of the range that a row of the block sees. */
+static inline int32_t keys_seen(const attention_block *b, const key_range *t, int32_t row)
 {
     int64_t seen = t->visible + (b->first_row + row) / b->group;
 

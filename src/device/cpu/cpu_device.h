@@ -11,9 +11,9 @@
 /* Kernels of one family for rows of numbers (elementwise.h) and for runs of keys (cpu_attention.h); a task of attention. */
 typedef struct row_kernels row_kernels;
 typedef struct attention_block attention_block;
-typedef struct key_run key_run;
+typedef struct key_range key_range;
 typedef struct attention_task attention_task;
-typedef void (*attend_keys_fn)(const attention_block *b, const key_run *t);
+typedef void (*attend_keys_fn)(const attention_block *b, const key_range *t);
 
 /* State of a thread between the pieces of a call, one cache line each. */
 typedef struct thread_note {

@@ -12,15 +12,15 @@ enum { NUMBERS_ALONE = 16384, NUMBERS_PIECE = 16384 };
 
 typedef void (*rows_fn)(const void *op, int64_t from, int64_t to);
 
-typedef struct row_run {
+typedef struct row_call {
     rows_fn fn;
     const void *op;
     int64_t rows, step;
-} row_run;
+} row_call;
 
 static void run_piece(void *arg, int64_t piece, int thread)
 {
-    const row_run *r = arg;
+    const row_call *r = arg;
     int64_t from = piece * r->step, to = from + r->step < r->rows ? from + r->step : r->rows;
 
     (void)thread;
@@ -34,7 +34,7 @@ static void for_rows(device *dev, int64_t rows, int64_t numbers, rows_fn fn, con
         fn(op, 0, rows);
         return;
     }
-    row_run r = {.fn = fn, .op = op, .rows = rows, .step = numbers < NUMBERS_PIECE ? NUMBERS_PIECE / numbers : 1};
+    row_call r = {.fn = fn, .op = op, .rows = rows, .step = numbers < NUMBERS_PIECE ? NUMBERS_PIECE / numbers : 1};
     pool_run(((cpu_device *)dev)->pool, (rows + r.step - 1) / r.step, run_piece, &r);
 }
 

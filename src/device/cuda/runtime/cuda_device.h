@@ -24,7 +24,7 @@ typedef struct attention_memo attention_memo; /* the last call of attention: att
 struct cuda_ceilings; /* module.h */
 
 /* One card as one rank sees it. All work goes to `stream`, in order; ops do not allocate, and wait only
-   where a transfer finds none of its slots free. */
+   where a transfer finds none of its buffers free. */
 typedef struct cuda_device {
     device base; /* first, so that a device * is a cuda_device * */
     int ordinal;

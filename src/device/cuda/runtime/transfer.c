@@ -1,7 +1,7 @@
 /* Between the host's memory and the card's: pinned staging, the host's downloads until they land, and loading of weights.
    Rests on base/threads.h for copying, on convert.cu and block_order.cu. cuda_device.c calls it.
 
-   Uploads pass through a few pinned slots in turn: while the card takes one, the next is filled, and a slot is filled again
+   Uploads pass through a few pinned buffers in turn: while the card takes one, the next is filled, and a buffer is filled again
    when the card is done with it (an event behind its last copy). Downloads lie in a landing zone until somebody waits for them:
    one zone for those before a mark, the other for those behind it. What is asked for has been read when the call returns. Large
    pieces are copied by a few threads. Reached by an H200 from pages in memory: 24 GB/s with four of them, 46 with eight. */
@@ -14,12 +14,12 @@
 #include <string.h>
 
 enum {
-    SLOTS = 4,
+    BUFFERS = 4,
     COPIERS = 8,
     ZONES = 2,    /* downloads before a mark, and those behind it */
     PENDING = 64, /* of a zone: so many without a wait */
 };
-static const size_t SLOT_BYTES = (size_t)4 << 20, ZONE_BYTES = (size_t)4 << 20;
+static const size_t BUFFER_BYTES = (size_t)4 << 20, ZONE_BYTES = (size_t)4 << 20;
 static const size_t SHARED_COPY = (size_t)1 << 20, COPY_PIECE = (size_t)256 << 10, ALIGN = 64;
 
 /* A download: it lies in a landing zone, and goes to the host's memory when the stream has done it. */
@@ -38,9 +38,9 @@ typedef struct landing_zone {
 } landing_zone;
 
 struct cuda_staging {
-    unsigned char *slots;     /* [SLOTS] of SLOT_BYTES, pinned */
-    cudaEvent_t taken[SLOTS]; /* behind the last copy out of a slot */
-    int slot;                 /* the one being filled, */
+    unsigned char *buffers;     /* [BUFFERS] of BUFFER_BYTES, pinned */
+    cudaEvent_t taken[BUFFERS]; /* behind the last copy out of a buffer */
+    int buffer;                 /* the one being filled, */
     size_t used;              /* so far */
     landing_zone zones[ZONES];
     int zone; /* that takes downloads now: the others are older */
@@ -49,7 +49,7 @@ struct cuda_staging {
 
 size_t cuda_staging_pinned(void)
 {
-    return SLOTS * SLOT_BYTES + ZONES * ZONE_BYTES;
+    return BUFFERS * BUFFER_BYTES + ZONES * ZONE_BYTES;
 }
 
 lariat_status cuda_staging_open(cuda_device *dev)
@@ -59,14 +59,14 @@ lariat_status cuda_staging_open(cuda_device *dev)
 
     TRY_MEMORY(s, "CUDA: card %d (%s): no memory for its staging" FREE_MEMORY, dev->ordinal, dev->name);
     dev->staging = s;
-    cudaError_t status = cudaMallocHost((void **)&s->slots, SLOTS * SLOT_BYTES);
+    cudaError_t status = cudaMallocHost((void **)&s->buffers, BUFFERS * BUFFER_BYTES);
     for (int i = 0; i < ZONES && status == cudaSuccess; i++) {
         status = cudaMallocHost((void **)&s->zones[i].base, ZONE_BYTES);
         if (status == cudaSuccess) {
             status = cudaEventCreateWithFlags(&s->zones[i].reached, cudaEventDisableTiming);
         }
     }
-    for (int i = 0; i < SLOTS && status == cudaSuccess; i++) {
+    for (int i = 0; i < BUFFERS && status == cudaSuccess; i++) {
         status = cudaEventCreateWithFlags(&s->taken[i], cudaEventDisableTiming);
     }
     if (status != cudaSuccess) {
@@ -82,7 +82,7 @@ void cuda_staging_close(cuda_device *dev)
     if (!s) {
         return;
     }
-    for (int i = 0; i < SLOTS; i++) {
+    for (int i = 0; i < BUFFERS; i++) {
         if (s->taken[i]) {
             (void)cudaEventDestroy(s->taken[i]);
         }
@@ -96,25 +96,25 @@ void cuda_staging_close(cuda_device *dev)
     if (s->copiers) {
         pool_close(s->copiers);
     }
-    (void)cudaFreeHost(s->slots);
+    (void)cudaFreeHost(s->buffers);
     free(s);
     dev->staging = NULL;
 }
 
 /* --- up --- */
 
-/* The next `bytes` of pinned memory, at most SLOT_BYTES: free of what was copied through it before. */
+/* The next `bytes` of pinned memory, at most BUFFER_BYTES: free of what was copied through it before. */
 static unsigned char *stage(cuda_device *dev, size_t bytes)
 {
     cuda_staging *s = dev->staging;
 
-    if (s->used + bytes > SLOT_BYTES) {
-        cuda_note(dev, cudaEventRecord(s->taken[s->slot], dev->stream), "upload");
-        s->slot = (s->slot + 1) % SLOTS;
+    if (s->used + bytes > BUFFER_BYTES) {
+        cuda_note(dev, cudaEventRecord(s->taken[s->buffer], dev->stream), "upload");
+        s->buffer = (s->buffer + 1) % BUFFERS;
         s->used = 0;
-        cuda_note(dev, cudaEventSynchronize(s->taken[s->slot]), "upload");
+        cuda_note(dev, cudaEventSynchronize(s->taken[s->buffer]), "upload");
     }
-    unsigned char *p = s->slots + (size_t)s->slot * SLOT_BYTES + s->used;
+    unsigned char *p = s->buffers + (size_t)s->buffer * BUFFER_BYTES + s->used;
     s->used += (bytes + ALIGN - 1) / ALIGN * ALIGN;
     return p;
 }
@@ -160,7 +160,7 @@ static void pack(cuda_device *dev, unsigned char *to, const unsigned char *from,
 void cuda_upload(cuda_device *dev, void *to, const void *from, size_t bytes)
 {
     for (size_t at = 0; at < bytes;) {
-        size_t part = bytes - at < SLOT_BYTES ? bytes - at : SLOT_BYTES;
+        size_t part = bytes - at < BUFFER_BYTES ? bytes - at : BUFFER_BYTES;
         unsigned char *p = stage(dev, part);
         pack(dev, p, (const unsigned char *)from + at, part, part, 1);
         cuda_note(dev, cudaMemcpyAsync((unsigned char *)to + at, p, part, cudaMemcpyHostToDevice, dev->stream), "upload");
@@ -266,9 +266,9 @@ lariat_status cuda_load_matrix(device *dev, const matrix *to, const matrix *from
     size_t bytes = dtype_row_bytes(from->type, from->cols);
 
     int64_t together = is_blocks(to) ? CUDA_BLOCK_TILE : 1; /* rows that are put in place at once */
-    if (bytes > SLOT_BYTES / (size_t)together) {
+    if (bytes > BUFFER_BYTES / (size_t)together) {
         return fail(LARIAT_UNSUPPORTED, "CUDA: a matrix of %lld columns of %s: rows beyond %zu bytes cannot be loaded",
-                    (long long)from->cols, dtype_name(from->type), SLOT_BYTES / (size_t)together);
+                    (long long)from->cols, dtype_name(from->type), BUFFER_BYTES / (size_t)together);
     }
     if (from->type != to->type && (is_blocks(from) || is_blocks(to))) {
         return fail(LARIAT_UNSUPPORTED, "CUDA: weights of %s cannot be loaded as %s: blocks stay what they are",
@@ -278,7 +278,7 @@ lariat_status cuda_load_matrix(device *dev, const matrix *to, const matrix *from
         return LARIAT_OK;
     }
     cuda_enter(d);
-    int64_t each = (int64_t)(SLOT_BYTES / bytes) / together * together;
+    int64_t each = (int64_t)(BUFFER_BYTES / bytes) / together * together;
     for (int64_t row = 0; row < from->rows; row += each) {
         load_rows(d, to, from, row, from->rows - row < each ? from->rows - row : each);
     }

@@ -1,8 +1,8 @@
 /* Copies a model's weights into a device's memory, matrix by matrix in model order.
-   Rests on device/device.h: load converts plain types and leaves blocks what they are, make_random makes. See place.h.
+   Rests on device/device.h: load converts plain types and leaves blocks what they are, make_random makes. See device_weights.h.
 
    The same walk is done twice: with an arena that counts, for the size, and with the device's memory, for the copy. */
-#include "model/place.h"
+#include "model/device_weights.h"
 
 #include <stdlib.h>
 
@@ -13,14 +13,14 @@ typedef struct walk {
     lariat_status status;
 } walk;
 
-dtype placed_type(dtype stored, dtype type)
+dtype device_weights_type(dtype stored, dtype type)
 {
     return dtype_block_elements(stored) > 1 ? stored : type;
 }
 
-static matrix place_matrix(walk *w, const matrix *from)
+static matrix copy_matrix(walk *w, const matrix *from)
 {
-    dtype type = placed_type(from->type, w->type);
+    dtype type = device_weights_type(from->type, w->type);
     size_t row_bytes = dtype_row_bytes(type, from->cols);
     matrix to = {.type = type, .rows = from->rows, .cols = from->cols, .row_bytes = row_bytes};
 
@@ -33,7 +33,7 @@ static matrix place_matrix(walk *w, const matrix *from)
 }
 
 /* A norm, or an optional bias. Counting comes before the values are loaded: each bias that is possible counts. */
-static const float *place_vector(walk *w, const float *from, int64_t size, bool possible)
+static const float *copy_vector(walk *w, const float *from, int64_t size, bool possible)
 {
     size_t bytes = (size_t)size * sizeof *from;
     float *to = possible && (from || !w->dev) ? arena_take(w->memory, bytes) : NULL;
@@ -44,7 +44,7 @@ static const float *place_vector(walk *w, const float *from, int64_t size, bool 
     return to;
 }
 
-static layer_weights place_layer(walk *w, const model *m, const layer_weights *l)
+static layer_weights copy_layer(walk *w, const model *m, const layer_weights *l)
 {
     const model_config *c = &m->config;
     int64_t heads = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
@@ -52,74 +52,74 @@ static layer_weights place_layer(walk *w, const model *m, const layer_weights *l
     bool attention = c->attention_bias || m->file, mlp = c->mlp_bias || m->file;
 
     return (layer_weights){
-        .attn_norm = place_vector(w, l->attn_norm, c->d_model, true),
-        .ffn_norm = place_vector(w, l->ffn_norm, c->d_model, true),
-        .q = place_matrix(w, &l->q),
-        .k = place_matrix(w, &l->k),
-        .v = place_matrix(w, &l->v),
-        .o = place_matrix(w, &l->o),
-        .gate = place_matrix(w, &l->gate),
-        .up = place_matrix(w, &l->up),
-        .down = place_matrix(w, &l->down),
-        .bias_q = place_vector(w, l->bias_q, heads, attention),
-        .bias_k = place_vector(w, l->bias_k, kv, attention),
-        .bias_v = place_vector(w, l->bias_v, kv, attention),
-        .bias_o = place_vector(w, l->bias_o, c->d_model, attention),
-        .bias_gate = place_vector(w, l->bias_gate, c->d_ff, mlp),
-        .bias_up = place_vector(w, l->bias_up, c->d_ff, mlp),
-        .bias_down = place_vector(w, l->bias_down, c->d_model, mlp),
+        .attn_norm = copy_vector(w, l->attn_norm, c->d_model, true),
+        .ffn_norm = copy_vector(w, l->ffn_norm, c->d_model, true),
+        .q = copy_matrix(w, &l->q),
+        .k = copy_matrix(w, &l->k),
+        .v = copy_matrix(w, &l->v),
+        .o = copy_matrix(w, &l->o),
+        .gate = copy_matrix(w, &l->gate),
+        .up = copy_matrix(w, &l->up),
+        .down = copy_matrix(w, &l->down),
+        .bias_q = copy_vector(w, l->bias_q, heads, attention),
+        .bias_k = copy_vector(w, l->bias_k, kv, attention),
+        .bias_v = copy_vector(w, l->bias_v, kv, attention),
+        .bias_o = copy_vector(w, l->bias_o, c->d_model, attention),
+        .bias_gate = copy_vector(w, l->bias_gate, c->d_ff, mlp),
+        .bias_up = copy_vector(w, l->bias_up, c->d_ff, mlp),
+        .bias_down = copy_vector(w, l->bias_down, c->d_model, mlp),
     };
 }
 
-static void place_all(walk *w, const model *m, model_weights *out, layer_weights *layers)
+static void copy_all(walk *w, const model *m, model_weights *out, layer_weights *layers)
 {
     const model_config *c = &m->config;
 
-    *out = (model_weights){.layers = layers, .embedding = place_matrix(w, &m->weights.embedding)};
-    out->head = c->tied_head ? out->embedding : place_matrix(w, &m->weights.head);
-    out->final_norm = place_vector(w, m->weights.final_norm, c->d_model, true);
+    *out = (model_weights){.layers = layers, .embedding = copy_matrix(w, &m->weights.embedding)};
+    out->head = c->tied_head ? out->embedding : copy_matrix(w, &m->weights.head);
+    out->final_norm = copy_vector(w, m->weights.final_norm, c->d_model, true);
     for (int32_t l = 0; l < c->n_layers; l++) {
-        layer_weights placed = place_layer(w, m, &m->weights.layers[l]);
+        layer_weights copied = copy_layer(w, m, &m->weights.layers[l]);
         if (layers) {
-            layers[l] = placed;
+            layers[l] = copied;
         }
     }
 }
 
-size_t placed_bytes(const model *m, dtype type)
+size_t device_weights_bytes(const model *m, dtype type)
 {
     arena counting;
     walk w = {.memory = &counting, .type = type};
     model_weights unused;
 
     arena_count(&counting);
-    place_all(&w, m, &unused, NULL);
+    copy_all(&w, m, &unused, NULL);
     return counting.used;
 }
 
-lariat_status placed_open(placed_weights *p, const model *m, device *dev)
+lariat_status device_weights_open(device_weights *p, const model *m, device *dev)
 {
-    *p = (placed_weights){.dev = dev};
+    *p = (device_weights){.dev = dev};
     if (dev->shares_host) {
         p->weights = m->weights;
         return LARIAT_OK;
     }
     walk w = {.dev = dev, .memory = &p->memory, .type = dev->act};
-    TRY(device_arena_open(dev, &p->memory, placed_bytes(m, dev->act), "weights"));
+    TRY(device_arena_open(dev, &p->memory, device_weights_bytes(m, dev->act), "weights"));
     p->layers = calloc((size_t)m->config.n_layers, sizeof *p->layers);
     if (!p->layers) {
         return fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %d layers" FREE_MEMORY, m->path, m->config.n_layers);
     }
-    place_all(&w, m, &p->weights, p->layers);
+    copy_all(&w, m, &p->weights, p->layers);
     TRY(w.status);
     return dev->ops->finish(dev);
 }
 
-void placed_close(placed_weights *p)
+void device_weights_close(device_weights *p)
 {
     if (p->dev) {
         device_arena_close(p->dev, &p->memory);
     }
     free(p->layers);
-    *p = (placed_weights){0};
+    *p = (device_weights){0};
 }

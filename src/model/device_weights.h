@@ -5,19 +5,19 @@
 #include "device/device.h"
 #include "model/weights.h"
 
-typedef struct placed_weights {
+typedef struct device_weights {
     model_weights weights;
     device *dev;
     arena memory;          /* the device's; empty where it shares the host's memory */
     layer_weights *layers; /* of the copy */
-} placed_weights;
+} device_weights;
 
 /* Bytes of a device's own copy: blocks as they are stored, plain matrices in its type, norms and the biases that there may be
    in F32. SIZE_MAX on overflow. */
-size_t placed_bytes(const model *m, dtype type);
+size_t device_weights_bytes(const model *m, dtype type);
 /* The type that a device of `type` has a matrix in. */
-dtype placed_type(dtype stored, dtype type);
+dtype device_weights_type(dtype stored, dtype type);
 
-/* The model and the device stay the caller's and must live as long. placed_close is safe on a zeroed one. */
-lariat_status placed_open(placed_weights *p, const model *m, device *dev);
-void placed_close(placed_weights *p);
+/* The model and the device stay the caller's and must live as long. device_weights_close is safe on a zeroed one. */
+lariat_status device_weights_open(device_weights *p, const model *m, device *dev);
+void device_weights_close(device_weights *p);
