@@ -40,7 +40,7 @@ typedef struct lariat_processes lariat_processes; /* see launch.h */
 
 /* --- options and the plan --- */
 
-/* AUTO: F16 on CPUs; on GPUs the type of the run, the only one that they take. */
+/* AUTO: F16 on CPUs; on GPUs the type of activations, the only one that they take. */
 typedef enum lariat_kv { LARIAT_KV_AUTO, LARIAT_KV_F16, LARIAT_KV_BF16, LARIAT_KV_F32 } lariat_kv;
 
 /* What the ranks compute with. AUTO: GPUs if there are any that can be used. */
@@ -303,7 +303,7 @@ typedef struct lariat_stats {
     double weight_bytes_read;             /* bytes of weights that decode (passes by slices) read, all ranks */
 } lariat_stats;
 
-/* Counters since the engine was opened; not while a step runs. */
+/* Counters since the engine was opened; not while a pass is computed. */
 LARIAT_API void lariat_engine_stats(const lariat_engine *engine, lariat_stats *out);
 
 /* --- looking at a model without opening it --- */

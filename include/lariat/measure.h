@@ -35,10 +35,10 @@ LARIAT_API lariat_status lariat_measure_ceilings(int32_t threads, lariat_ceiling
    weights of that size. */
 LARIAT_API lariat_status lariat_measure_read(int32_t threads, int64_t bytes, double *bytes_per_s);
 
-/* The ceilings of one GPU for runs of one type. */
+/* The ceilings of one GPU for one type of activations. */
 typedef struct lariat_card_ceilings {
     char card[96];            /* "NVIDIA H200" */
-    const char *dtype;        /* of the run, as lariat_plan names it: "bf16", "f16" or "f32" */
+    const char *dtype;        /* of activations, as lariat_plan names it: "bf16", "f16" or "f32" */
     double fma_flops;         /* operations a second, two a multiply-add with fp32 sums: in 16 bits of a large dense product on
                                  tensor cores, in f32 in registers */
     double read_memory;       /* bytes a second, over `bytes` of its memory, far more than its caches hold */
@@ -48,8 +48,8 @@ typedef struct lariat_card_ceilings {
 /* The name of GPU number `card`. LARIAT_BAD_ARGUMENT: no such GPU; LARIAT_UNSUPPORTED: no GPU can be used. */
 LARIAT_API lariat_status lariat_card_name(int32_t card, char *out, size_t size);
 
-/* Measures a GPU for runs of a type, in one to three seconds. Allocates up to 2 GiB of its memory beside a run's own and
-   frees it. LARIAT_NO_MEMORY: no free buffer is far larger than its caches. */
+/* Measures a GPU for a type of activations, in one to three seconds. Allocates up to 2 GiB of its memory,
+   beside an engine's, and frees it. LARIAT_NO_MEMORY: no free buffer is far larger than its caches. */
 LARIAT_API lariat_status lariat_measure_card(int32_t card, const char *type, lariat_card_ceilings *out);
 
 /* The two kinds of communication. KEYS: each rank reads `bytes` from the next rank on the ring, all at once, as prefill does

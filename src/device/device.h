@@ -2,7 +2,7 @@
    Rests on base/. cpu/ has the scalar version of each op, which is its definition, and SIMD versions beside it; a test holds
    every version against the scalar one.
 
-   Activations are rows of elements of the device's activation type, `act` (F32 on the CPU; the type of the run on a GPU),
+   Activations are rows of elements of the device's activation type, `act` (F32 on the CPU; that of lariat_dtype on a GPU),
    row t at x + t * ld elements; the residual and the logits are F32 everywhere. Every buffer of an op is in the device's
    memory; its lists (jobs, items, segments) are in the host's and are read before the call returns. On a device with
    streams calls return when the work is queued, in order; on the CPU when it is done. Queued work reports its failure in

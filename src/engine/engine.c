@@ -133,7 +133,7 @@ static lariat_status connect(lariat_engine *e)
     return open_ranks(e);
 }
 
-/* Where the ring has other processes, each step ends in all of them alike. */
+/* Where the ring has other processes, each phase ends in all of them alike. */
 static lariat_status open_all(lariat_engine *e, const char *path, const lariat_options *options)
 {
     telling_phase(e, "reading the model's description");

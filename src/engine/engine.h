@@ -148,8 +148,8 @@ struct lariat_session {
     bool is_new;        /* `token` was chosen since */
 };
 
-/* lariat_engine_open in this process, in two steps; the others of the ring open theirs meanwhile. After a failure of the second
-   `e` is gone. */
+/* lariat_engine_open in this process, in two phases; the others of the ring open theirs meanwhile. After a failure of the
+   second `e` is gone. */
 lariat_status engine_new(const lariat_options *options, lariat_engine **out);
 lariat_status engine_open(lariat_engine *e, const char *path, const lariat_options *options);
 
@@ -200,7 +200,7 @@ lariat_status processes_adopt(processes *others, const char *agreed, lariat_proc
 /* The processes compare what they are, and learn how they share their hosts. `agreed`: lines "name value" that must be the
    same in all of them. */
 lariat_status opening_greet(lariat_processes *p, const char *agreed);
-/* A step of opening an engine ends in this process with `mine`. Returns the same in all processes: LARIAT_OK, or the failure
+/* A phase of opening an engine ends in this process with `mine`. Returns the same in all processes: LARIAT_OK, or the failure
    of one of them, or what they do not have alike. */
 lariat_status opening_agree(lariat_engine *e, lariat_status mine);
 

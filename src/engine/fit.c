@@ -67,7 +67,7 @@ static void way_out(const model *m, const engine_plan *plan, const lariat_option
     }
 }
 
-/* Would a KV cache of 16 bits do? On GPUs it is of the type of the run. */
+/* Would a KV cache of 16 bits do? On GPUs it is of the type of activations. */
 static bool smaller_kv_fits(const model *m, const engine_plan *plan, const lariat_options *options)
 {
     lariat_options other = *options;

@@ -1,4 +1,4 @@
-/* The start of several processes: what they are, and the steps in which they open an engine together.
+/* The start of several processes: what they are, and the phases in which they open an engine together.
    Rests on comm/processes.h: everybody reports to process 0, which tells its verdict. See engine.h.
 
    A failure of one process is a failure of all, before anybody waits for its ranks. Each report has what must be the same

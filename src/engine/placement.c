@@ -25,7 +25,7 @@ static lariat_status choose_cpu(const lariat_options *o, placement *out)
 
 /* --- GPUs --- */
 
-static dtype type_of_run(const lariat_options *o, dtype weight_type)
+static dtype activation_type(const lariat_options *o, dtype weight_type)
 {
     switch (o->dtype) {
     case LARIAT_DTYPE_BF16:
@@ -134,7 +134,7 @@ static lariat_status choose_gpus(void *arg)
     int n;
 
     *out = (placement){
-        .kind = LARIAT_DEVICE_CUDA, .act = type_of_run(o, c->weight_type), .through_host = o->hops == LARIAT_HOPS_HOST};
+        .kind = LARIAT_DEVICE_CUDA, .act = activation_type(o, c->weight_type), .through_host = o->hops == LARIAT_HOPS_HOST};
     TRY(gpu_module(&out->cuda));
     TRY(comm_gpu_find(&out->transport));
     TRY(out->cuda->count(&n));

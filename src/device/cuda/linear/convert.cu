@@ -1,4 +1,4 @@
-// Stored weights of plain types as elements of the run's type. Blocks stay blocks: block_order.cu.
+// Stored weights of plain types as elements of the activation type. Blocks stay blocks: block_order.cu.
 // Rests on element.cuh.
 //
 // Budget: read at the rate at which weights come over PCIe. Nothing is clever here: a thread forms eight elements, each by

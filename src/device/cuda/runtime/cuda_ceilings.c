@@ -21,7 +21,7 @@ typedef struct measurement {
     cudaEvent_t begin, end;
     char *data; /* [bytes] of random numbers; the matrices lie in it as well */
     size_t bytes;
-    cuda_square *square; /* NULL in F32 runs */
+    cuda_square *square; /* NULL where activations are F32 */
     int choice;          /* of its algorithms */
 } measurement;
 

@@ -15,7 +15,7 @@ extern "C" {
 #include "device/device.h"
 
 typedef struct cuda_staging cuda_staging; /* pinned memory between host and card: transfer.c */
-typedef struct cuda_gemm cuda_gemm;       /* cublasLt and the algorithms chosen so far: gemm.c; NULL in F32 runs */
+typedef struct cuda_gemm cuda_gemm;       /* cublasLt and the algorithms chosen so far: gemm.c; NULL in F32 */
 typedef struct cuda_square cuda_square;   /* one product by several algorithms: gemm.c */
 typedef struct cuda_replay cuda_replay;   /* recordings of passes: replay.c */
 typedef struct cuda_stamps cuda_stamps;   /* timestamps of its streams: stamps.c */
@@ -50,8 +50,8 @@ typedef struct cuda_device {
    fills a card, and so few that most are still in its second-level cache. */
 enum { CUDA_BLOCK_ROW_BYTES = 64 << 20 };
 
-/* What fresh memory is filled with: NaN in every type of a run, so that what is read before it was written shows in every test
-   and is never taken for a result. */
+/* What fresh memory is filled with: NaN in every activation type, so that what is read before it was written shows in every
+   test and is never taken for a result. */
 enum { CUDA_UNWRITTEN = 0xFF };
 
 /* Keeps the first failure; `op` is a literal. What every launch, copy or call of the runtime returns goes through this. */

@@ -67,7 +67,7 @@ bool cuda_blocks_can(dtype act, const void *x, int64_t ldx, int64_t n);
 cudaError_t cuda_blocks(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t ldx, int64_t n,
                         const linear_job jobs[], int n_jobs);
 cudaError_t cuda_block_rows_load(void);
-/* Rows [row0, row0 + rows) of a matrix of blocks as plain rows of the run's type, dense. */
+/* Rows [row0, row0 + rows) of a matrix of blocks as plain rows of the activation type, dense. */
 cudaError_t cuda_block_rows(cudaStream_t stream, dtype act, const matrix *w, int64_t row0, int64_t rows, void *to);
 /* The op embed for a table of blocks. */
 cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen,

@@ -42,5 +42,5 @@ template <> struct matrix_unit<__half> {
     }
 };
 
-// Of the type of a run in 16 bits.
+// Of an activation type of 16 bits.
 template <bool BF16> using matrix_unit_of = matrix_unit<std::conditional_t<BF16, __nv_bfloat16, __half>>;
