@@ -1,6 +1,8 @@
-/* The calls of comm.h, each handed to the transport of its group.
+/* The calls of comm.h, each handed to the transport of its group; and the order of hops, which all transports have alike.
    Rests on the table at the end of comm.h. Transports: in_process.c, comm/cuda. */
 #include "comm/comm.h"
+
+#include <string.h>
 
 void comm_group_close(comm_group *g)
 {
@@ -68,6 +70,10 @@ void comm_cancel(comm_group *g)
 void comm_reset(comm_group *g)
 {
     g->ops->reset(g);
+    for (int r = g->first; r < g->first + g->n_local; r++) {
+        comm *c = comm_endpoint(g, r);
+        memset(c->hops, 0, sizeof c->hops);
+    }
 }
 
 comm_counters comm_counted(comm *c)
@@ -121,15 +127,32 @@ void comm_offer(comm *c, int to, const comm_pieces *p)
 
 lariat_status comm_ask(comm *c, const comm_hop *hop)
 {
-    return c->ops->ask(c, hop);
+    comm_hops *h = &c->hops[hop->offer.region];
+
+    if (h->asked - h->released == COMM_OPEN_HOPS) {
+        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this", c->rank,
+                    hop->owner);
+    }
+    TRY(c->ops->ask(c, hop));
+    h->open[h->asked++ % COMM_OPEN_HOPS] = hop;
+    return LARIAT_OK;
 }
 
 lariat_status comm_take(comm *c, comm_hop *hop)
 {
-    return c->ops->take(c, hop);
+    comm_hops *h = &c->hops[hop->offer.region];
+
+    if (h->asked == h->taken || h->open[h->taken % COMM_OPEN_HOPS] != hop) {
+        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", c->rank,
+                    hop->owner);
+    }
+    TRY(c->ops->take(c, hop));
+    h->taken++;
+    return LARIAT_OK;
 }
 
 void comm_release(comm *c, const comm_hop *hop)
 {
     c->ops->release(c, hop);
+    c->hops[hop->offer.region].released++;
 }

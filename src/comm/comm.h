@@ -195,6 +195,13 @@ typedef struct comm_ops {
     void (*count)(comm *c); /* brings `counted` up to date; NULL: it always is */
 } comm_ops;
 
+/* The hops of one region, by turns: number i has turn i % COMM_OPEN_HOPS. comm_ask and comm_take refuse any other order before
+   they call the transport, and count when it has succeeded. */
+typedef struct comm_hops {
+    uint64_t asked, taken, released; /* so far; from 0 again after a reset */
+    const comm_hop *open[COMM_OPEN_HOPS];
+} comm_hops;
+
 /* What every group and every endpoint begins with. */
 struct comm_group {
     const comm_ops *ops;
@@ -206,6 +213,7 @@ struct comm {
     int rank, n;
     bool replays;  /* all-gathers can be recorded; set by attach */
     uint32_t pass; /* that began last */
+    comm_hops hops[COMM_REGIONS];
     comm_counters counted;
     trace *trace; /* NULL: off */
 };

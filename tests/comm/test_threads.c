@@ -278,6 +278,7 @@ static void calls_out_of_order_or_out_of_range_are_refused(void **state)
     assert_int_equal(comm_ask(c, &hop), LARIAT_FAILED); /* a third */
     other.offer.region = COMM_PARTIALS;
     assert_int_equal(comm_ask(c, &other), LARIAT_OK); /* of another region */
+    assert_int_equal(comm_take(c, &(comm_hop){.offer = hop.offer, .views = &view}), LARIAT_FAILED); /* not that one */
     assert_int_equal(comm_take(c, &hop), LARIAT_OK);
     assert_ptr_equal(view.at, region);
     assert_int_equal(view.stride, 24);

@@ -28,20 +28,19 @@ typedef CUresult (*stream_value_fn)(CUstream, CUdeviceptr, cuuint32_t, unsigned 
 typedef struct card_group card_group;
 
 /* Memory for one hop. */
-typedef struct hop_slot {
+typedef struct hop_staging {
     unsigned char *staging; /* [hop_bytes] on this rank's card */
     unsigned char *pinned;  /* the same on the host, where pieces go through it */
     cudaEvent_t brought;    /* the pieces are in staging */
     cudaEvent_t freed;      /* they have been read */
     int64_t left, there;    /* timestamps of its hop: the copy begins, has ended (device.h) */
-} hop_slot;
+} hop_staging;
 
-/* The hops of one region: number i is in slots[i % COMM_OPEN_HOPS]. */
+/* The open hops of one region, by turns. */
 typedef struct hop_queue {
-    hop_slot slots[COMM_OPEN_HOPS];
+    hop_staging list[COMM_OPEN_HOPS];
     /* asked for, but the owner's host had not queued the offer: its copies are not queued either */
     bool pending[COMM_OPEN_HOPS];
-    uint64_t asked, taken, released; /* so far */
 } hop_queue;
 
 /* Timestamps of a hop until it is counted: its copy begins, has ended, the rank's stream reaches the wait for it. */

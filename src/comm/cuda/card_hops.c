@@ -2,7 +2,7 @@
    Rests on card_order.c for the order. See comm.h.
 
    A hop starts when it is asked for, if its owner's host has queued the offer by then, otherwise when it is taken: only taking
-   waits for a host. The copies of a slot wait for the event that says its last pieces have been read. */
+   waits for a host. Copies to staging memory wait for the event that says its last pieces have been read. */
 #include "comm/cuda/card_comm.h"
 
 #include <math.h>
@@ -116,7 +116,7 @@ static lariat_status wait_offer(card_comm *c, cudaStream_t stream, card_comm *ow
 }
 
 /* From card to card. */
-static lariat_status pull(card_comm *c, card_comm *owner, const comm_hop *hop, hop_slot *s)
+static lariat_status pull(card_comm *c, card_comm *owner, const comm_hop *hop, hop_staging *s)
 {
     size_t packed;
 
@@ -127,18 +127,18 @@ static lariat_status pull(card_comm *c, card_comm *owner, const comm_hop *hop, h
 }
 
 /* The first half of the way through the host: on a stream of the owner's card, which is the thread's meanwhile. */
-static lariat_status fetch_pieces(card_comm *c, card_comm *owner, const comm_hop *hop, hop_slot *s, size_t *packed)
+static lariat_status fetch_pieces(card_comm *c, card_comm *owner, const comm_hop *hop, hop_staging *s, size_t *packed)
 {
     cudaStream_t stream = c->fetch[hop->owner];
 
-    /* the slot's last pieces have left pinned memory */
+    /* the last pieces have left pinned memory */
     TRY(card_checked(cudaStreamWaitEvent(stream, s->brought, 0), c->base.rank, "a hop"));
     TRY(wait_offer(c, stream, owner, &hop->offer));
     TRY(copy_pieces(c, owner, hop, s->pinned, stream, packed));
     return card_checked(cudaEventRecord(c->landed[hop->owner], stream), c->base.rank, "a hop");
 }
 
-static lariat_status pull_through_host(card_comm *c, card_comm *owner, const comm_hop *hop, hop_slot *s)
+static lariat_status pull_through_host(card_comm *c, card_comm *owner, const comm_hop *hop, hop_staging *s)
 {
     size_t packed = 0;
 
@@ -155,7 +155,7 @@ static lariat_status pull_through_host(card_comm *c, card_comm *owner, const com
 }
 
 /* Queues all copies of a hop; waits for the owner's host to queue the offer, if it has not. */
-static lariat_status start(card_comm *c, const comm_hop *hop, hop_slot *s)
+static lariat_status start(card_comm *c, const comm_hop *hop, hop_staging *s)
 {
     card_comm *owner = &c->group->ranks[hop->owner];
 
@@ -176,22 +176,17 @@ lariat_status card_ask(comm *base, const comm_hop *hop)
 {
     card_comm *c = (card_comm *)base, *owner = &c->group->ranks[hop->owner];
     hop_queue *q = &c->hops[hop->offer.region];
-    int at = (int)(q->asked % COMM_OPEN_HOPS);
+    int at = (int)(base->hops[hop->offer.region].asked % COMM_OPEN_HOPS);
 
-    if (q->asked - q->released == COMM_OPEN_HOPS) {
-        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this",
-                    base->rank, hop->owner);
-    }
     TRY(card_check(c));
-    q->asked++;
     bool queued = owner != c && card_word_queued(&owner->offered[hop->offer.region], comm_step_number(base, hop->offer.step));
     q->pending[at] = owner != c && !queued; /* one's own pieces lie where they are */
-    return queued ? start(c, hop, &q->slots[at]) : LARIAT_OK;
+    return queued ? start(c, hop, &q->list[at]) : LARIAT_OK;
 }
 
 /* Keeps the timestamps of a hop until they can be read. Where there is no room, the oldest are counted; if these have not
    ended, this one is left out. */
-static void time_hop(card_comm *c, const hop_slot *s, int64_t wanted)
+static void time_hop(card_comm *c, const hop_staging *s, int64_t wanted)
 {
     if (c->n_timed - c->n_counted == TIMED) {
         card_count(&c->base);
@@ -202,7 +197,7 @@ static void time_hop(card_comm *c, const hop_slot *s, int64_t wanted)
 }
 
 /* The rank's stream waits until a hop's pieces are there. */
-static lariat_status take_pieces(card_comm *c, const comm_hop *hop, const hop_slot *s, size_t bytes)
+static lariat_status take_pieces(card_comm *c, const comm_hop *hop, const hop_staging *s, size_t bytes)
 {
     trace *t = trace_looks(c->base.trace) ? c->base.trace : NULL;
     int64_t wanted = c->dev->ops->stamp(c->dev, NULL);
@@ -225,19 +220,14 @@ lariat_status card_take(comm *base, comm_hop *hop)
 {
     card_comm *c = (card_comm *)base;
     hop_queue *q = &c->hops[hop->offer.region];
-    int at = (int)(q->taken % COMM_OPEN_HOPS);
-    hop_slot *s = &q->slots[at];
+    int at = (int)(base->hops[hop->offer.region].taken % COMM_OPEN_HOPS);
+    hop_staging *s = &q->list[at];
     bool own = hop->owner == base->rank;
     size_t packed = 0;
 
-    if (q->asked == q->taken) {
-        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", base->rank,
-                    hop->owner);
-    }
     TRY(card_check(c));
     TRY(q->pending[at] ? start(c, hop, s) : LARIAT_OK);
     q->pending[at] = false;
-    q->taken++;
     for (int i = 0; i < hop->offer.n; i++) {
         const comm_piece *p = &hop->offer.list[i];
         hop->views[i] = own ? (comm_view){c->region[hop->offer.region] + p->offset, p->stride}
@@ -250,8 +240,8 @@ lariat_status card_take(comm *base, comm_hop *hop)
 void card_release(comm *base, const comm_hop *hop)
 {
     card_comm *c = (card_comm *)base;
-    hop_queue *q = &c->hops[hop->offer.region];
-    const hop_slot *s = &q->slots[q->released++ % COMM_OPEN_HOPS];
+    comm_region k = hop->offer.region;
+    const hop_staging *s = &c->hops[k].list[base->hops[k].released % COMM_OPEN_HOPS];
 
     if (hop->owner != base->rank && cudaEventRecord(s->freed, c->stream) != cudaSuccess) {
         (void)cudaGetLastError();

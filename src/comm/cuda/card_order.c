@@ -47,9 +47,6 @@ void card_reset(comm_group *base)
     for (int r = 0; r < base->n; r++) {
         card_comm *c = &g->ranks[r];
         card_count(&c->base); /* all that ended, now that no card is at work */
-        for (int i = 0; i < COMM_REGIONS; i++) {
-            c->hops[i].asked = c->hops[i].taken = c->hops[i].released = 0;
-        }
         c->n_timed = c->n_counted = 0;
         c->copied = 0;
         c->lost = false;

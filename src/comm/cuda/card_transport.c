@@ -177,7 +177,7 @@ static void close_stream(cudaStream_t stream)
     }
 }
 
-static void close_slot(const hop_slot *s)
+static void close_staging(const hop_staging *s)
 {
     free_bytes(s->staging, false);
     free_bytes(s->pinned, true);
@@ -189,7 +189,7 @@ static void close_rank(card_group *g, card_comm *c)
 {
     (void)cudaSetDevice(g->ordinals[c->base.rank]);
     for (int i = 0; i < COMM_REGIONS * COMM_OPEN_HOPS; i++) {
-        close_slot(&c->hops[i / COMM_OPEN_HOPS].slots[i % COMM_OPEN_HOPS]);
+        close_staging(&c->hops[i / COMM_OPEN_HOPS].list[i % COMM_OPEN_HOPS]);
     }
     for (int r = 0; c->fetch && c->landed && r < g->base.n; r++) {
         close_stream(c->fetch[r]);
@@ -313,7 +313,7 @@ static lariat_status open_rows(card_comm *c)
 }
 
 /* A region that is never offered has no memory. */
-static lariat_status open_slot(card_comm *c, hop_slot *s, size_t bytes)
+static lariat_status open_staging(card_comm *c, hop_staging *s, size_t bytes)
 {
     if (bytes == 0) {
         return LARIAT_OK;
@@ -337,7 +337,8 @@ static lariat_status cuda_attach(comm *base, device *dev)
         TRY(card_checked(cuda_gather_load(), base->rank, "the kernels of all-gathers"));
         TRY(new_stream(c, &c->copies));
         for (int i = 0; i < COMM_REGIONS * COMM_OPEN_HOPS; i++) {
-            TRY(open_slot(c, &c->hops[i / COMM_OPEN_HOPS].slots[i % COMM_OPEN_HOPS], g->setup.hop_bytes[i / COMM_OPEN_HOPS]));
+            int k = i / COMM_OPEN_HOPS;
+            TRY(open_staging(c, &c->hops[k].list[i % COMM_OPEN_HOPS], g->setup.hop_bytes[k]));
         }
         TRY(g->through_host ? open_fetching(c) : reach_peers(c));
         TRY(g->pushes ? open_pushing(c) : LARIAT_OK);

@@ -29,7 +29,7 @@ void mpi_hops_open(mpi_endpoint *c)
 {
     c->left.done = offer_left;
     for (int k = 0; k < COMM_REGIONS; k++) {
-        for (mpi_hop *h = c->hops[k].open; h < c->hops[k].open + COMM_OPEN_HOPS; h++) {
+        for (mpi_hop *h = c->open[k]; h < c->open[k] + COMM_OPEN_HOPS; h++) {
             h->note.done = pieces_came;
             h->of = c;
         }
@@ -38,9 +38,6 @@ void mpi_hops_open(mpi_endpoint *c)
 
 void mpi_hops_reset(mpi_endpoint *c)
 {
-    for (int k = 0; k < COMM_REGIONS; k++) {
-        c->hops[k].asked = c->hops[k].taken = c->hops[k].released = 0;
-    }
     c->has_failed = false;
     c->gathers = 0;
 }
@@ -127,15 +124,10 @@ lariat_status mpi_ask(comm *base, const comm_hop *hop)
     mpi_endpoint *c = (mpi_endpoint *)base;
     mpi_group *g = c->group;
     const comm_pieces *p = &hop->offer;
-    mpi_hops *q = &c->hops[p->region];
-    mpi_hop *h = &q->open[q->asked % COMM_OPEN_HOPS];
+    mpi_hop *h = &c->open[p->region][base->hops[p->region].asked % COMM_OPEN_HOPS];
 
     if (c->has_failed) {
         return wrong_offer(c);
-    }
-    if (q->asked - q->released == COMM_OPEN_HOPS) {
-        return fail(LARIAT_FAILED, "rank %d: asks rank %d for a third hop before it released one, please report this",
-                    base->rank, hop->owner);
     }
     if (atomic_load_explicit(&g->cancelled, memory_order_relaxed)) {
         return mpi_stopped(c);
@@ -155,11 +147,9 @@ lariat_status mpi_ask(comm *base, const comm_hop *hop)
         atomic_fetch_add(&h->missing, messages);
         wire_progress(g->p);
         wire_unlock(g->p);
-    } else {
-        TRY(comm_ask(mpi_local(c), hop));
+        return LARIAT_OK;
     }
-    q->asked++;
-    return LARIAT_OK;
+    return comm_ask(mpi_local(c), hop);
 }
 
 static bool is_there(const void *arg)
@@ -186,25 +176,18 @@ lariat_status mpi_take(comm *base, comm_hop *hop)
 {
     mpi_endpoint *c = (mpi_endpoint *)base;
     const comm_pieces *p = &hop->offer;
-    mpi_hops *q = &c->hops[p->region];
-    mpi_hop *h = &q->open[q->taken % COMM_OPEN_HOPS];
+    mpi_hop *h = &c->open[p->region][base->hops[p->region].taken % COMM_OPEN_HOPS];
     lariat_span wait = {.owner = hop->owner};
     size_t at = 0;
 
     if (c->has_failed) {
         return wrong_offer(c);
     }
-    if (q->asked == q->taken || h->hop != hop) {
-        return fail(LARIAT_FAILED, "rank %d: takes a hop of rank %d that it did not ask for, please report this", base->rank,
-                    hop->owner);
-    }
     if (atomic_load_explicit(&c->group->cancelled, memory_order_relaxed)) {
         return mpi_stopped(c);
     }
     if (!h->travels) {
-        TRY(comm_take(mpi_local(c), hop));
-        q->taken++;
-        return LARIAT_OK;
+        return comm_take(mpi_local(c), hop);
     }
     TRY(mpi_wait_for(c, is_there, h, &wait));
     for (int i = 0; i < p->n; i++) {
@@ -212,16 +195,15 @@ lariat_status mpi_take(comm *base, comm_hop *hop)
         at += mpi_packed(&p->list[i], 1);
     }
     count_hop(c, h, &wait);
-    q->taken++;
     return LARIAT_OK;
 }
 
 void mpi_release(comm *base, const comm_hop *hop)
 {
     mpi_endpoint *c = (mpi_endpoint *)base;
-    mpi_hops *q = &c->hops[hop->offer.region];
+    comm_region k = hop->offer.region;
 
-    if (!q->open[q->released++ % COMM_OPEN_HOPS].travels) {
+    if (!c->open[k][base->hops[k].released % COMM_OPEN_HOPS].travels) {
         comm_release(c->local, hop);
     }
 }

@@ -238,7 +238,7 @@ static void cancel_receives(mpi_group *g)
     for (int i = 0; i < g->base.n_local; i++) {
         for (int k = 0; k < COMM_REGIONS; k++) {
             for (int h = 0; h < COMM_OPEN_HOPS; h++) {
-                (void)mpi->cancel(g->p->wire, &g->ranks[i].hops[k].open[h].note);
+                (void)mpi->cancel(g->p->wire, &g->ranks[i].open[k][h].note);
             }
         }
     }
@@ -384,7 +384,7 @@ static mpi_group *take_group(arena *memory, const mpi_processes *p, const comm_s
             for (int h = 0; h < COMM_OPEN_HOPS; h++) {
                 unsigned char *staging = arena_take(memory, s->hop_bytes[k]);
                 if (ranks) {
-                    ranks[i].hops[k].open[h].staging = staging;
+                    ranks[i].open[k][h].staging = staging;
                 }
             }
         }

@@ -28,11 +28,6 @@ typedef struct mpi_hop {
     double asked_at, there;
 } mpi_hop;
 
-typedef struct mpi_hops {
-    uint64_t asked, taken, released;
-    mpi_hop open[COMM_OPEN_HOPS]; /* by turns */
-} mpi_hops;
-
 struct mpi_endpoint {
     comm base;
     mpi_group *group;
@@ -41,7 +36,7 @@ struct mpi_endpoint {
         const unsigned char *base;
         size_t bytes;
     } region[COMM_REGIONS];
-    mpi_hops hops[COMM_REGIONS];
+    mpi_hop open[COMM_REGIONS][COMM_OPEN_HOPS]; /* by turns */
     mpi_note left;       /* of its offers */
     _Atomic int unsent;  /* messages of offers */
     bool has_failed;     /* an offer was wrong: the next call says so */
