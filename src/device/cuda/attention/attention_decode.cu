@@ -5,6 +5,7 @@
 // At 4.2 TB/s and 132 multiprocessors a tile comes every 1,000 ns; its arithmetic takes a third of that. So only bytes in
 // flight count: each warp has its own keys and its own ring of stages, and waits for no other warp until the end.
 #include "device/cuda/attention/attention_tile.cuh"
+#include "device/cuda/attention/head_dims.cuh"
 #include "device/cuda/runtime/overlap.cuh"
 
 namespace
@@ -305,44 +306,22 @@ cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const 
 
 template <typename T> cudaError_t load_type(int shared_most)
 {
-    cudaError_t status = load_kernel<T, 64>(shared_most);
-
-    status = status ? status : load_kernel<T, 96>(shared_most);
-    status = status ? status : load_kernel<T, 128>(shared_most);
-    return status ? status : load_kernel<T, 256>(shared_most);
+    return for_head_dims([=](auto d) { return load_kernel<T, decltype(d)::value>(shared_most); });
 }
 
 template <typename T>
 cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks)
 {
-    switch (a.head_dim) {
-    case 64:
-        return launch_kernel<T, 64>(stream, a, lists, blocks);
-    case 96:
-        return launch_kernel<T, 96>(stream, a, lists, blocks);
-    case 128:
-        return launch_kernel<T, 128>(stream, a, lists, blocks);
-    default:
-        return launch_kernel<T, 256>(stream, a, lists, blocks);
-    }
+    return with_head_dim(a.head_dim, [&](auto d) { return launch_kernel<T, decltype(d)::value>(stream, a, lists, blocks); });
 }
 
 } // namespace
 
 int attention_decode_blocks(int32_t head_dim, int shared_most)
 {
-    switch (head_dim) {
-    case 64:
-        return decode<64>::SHARED <= shared_most ? decode<64>::BLOCKS : 0;
-    case 96:
-        return decode<96>::SHARED <= shared_most ? decode<96>::BLOCKS : 0;
-    case 128:
-        return decode<128>::SHARED <= shared_most ? decode<128>::BLOCKS : 0;
-    case 256:
-        return decode<256>::SHARED <= shared_most ? decode<256>::BLOCKS : 0;
-    default:
-        return 0;
-    }
+    return !is_head_dim(head_dim) ? 0 : with_head_dim(head_dim, [=](auto d) {
+        return decode<decltype(d)::value>::SHARED <= shared_most ? decode<decltype(d)::value>::BLOCKS : 0;
+    });
 }
 
 cudaError_t attention_decode_load(int shared_most)

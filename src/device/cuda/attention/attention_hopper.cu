@@ -7,6 +7,7 @@
 // while the other multiplies (turns), and those of a tile while the tile before is multiplied with its values. Figures:
 // docs/dev/kernels.md.
 #include "device/cuda/attention/attention_tile.cuh"
+#include "device/cuda/attention/head_dims.cuh"
 #include "device/cuda/attention/hopper.cuh"
 
 namespace
@@ -653,11 +654,7 @@ template <typename T, int D> cudaError_t load_kernel(int shared_most)
 
 template <typename T> cudaError_t load_type(int shared_most)
 {
-    cudaError_t status = load_kernel<T, 64>(shared_most);
-
-    status = status ? status : load_kernel<T, 96>(shared_most);
-    status = status ? status : load_kernel<T, 128>(shared_most);
-    return status ? status : load_kernel<T, 256>(shared_most);
+    return for_head_dims([=](auto d) { return load_kernel<T, decltype(d)::value>(shared_most); });
 }
 
 template <typename T, int D>
@@ -675,16 +672,9 @@ template <typename T>
 cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_lists &lists,
                         const attention_maps &maps, int n_sms, unsigned *counters)
 {
-    switch (a.head_dim) {
-    case 64:
-        return launch_kernel<T, 64>(stream, a, lists, maps, n_sms, counters);
-    case 96:
-        return launch_kernel<T, 96>(stream, a, lists, maps, n_sms, counters);
-    case 128:
-        return launch_kernel<T, 128>(stream, a, lists, maps, n_sms, counters);
-    default:
-        return launch_kernel<T, 256>(stream, a, lists, maps, n_sms, counters);
-    }
+    return with_head_dim(a.head_dim, [&](auto d) {
+        return launch_kernel<T, decltype(d)::value>(stream, a, lists, maps, n_sms, counters);
+    });
 }
 
 template <int D> hopper_form form()
@@ -697,18 +687,7 @@ template <int D> hopper_form form()
 
 hopper_form attention_hopper_form(int32_t head_dim)
 {
-    switch (head_dim) {
-    case 64:
-        return form<64>();
-    case 96:
-        return form<96>();
-    case 128:
-        return form<128>();
-    case 256:
-        return form<256>();
-    default:
-        return {0, 0, 0, 0};
-    }
+    return !is_head_dim(head_dim) ? hopper_form{} : with_head_dim(head_dim, [](auto d) { return form<decltype(d)::value>(); });
 }
 
 cudaError_t attention_hopper_load(int shared_most, bool *built)

@@ -5,6 +5,7 @@
 // exponentials, 40 KB read from shared memory by each of 4 warps, 32 KB from the second-level cache. Two blocks share a
 // multiprocessor: while one forms exponentials the other multiplies.
 #include "device/cuda/attention/attention_tile.cuh"
+#include "device/cuda/attention/head_dims.cuh"
 
 namespace
 {
@@ -367,43 +368,21 @@ cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const 
 
 template <typename T> cudaError_t load_type(int shared_most)
 {
-    cudaError_t status = load_kernel<T, 64>(shared_most);
-
-    status = status ? status : load_kernel<T, 96>(shared_most);
-    status = status ? status : load_kernel<T, 128>(shared_most);
-    return status ? status : load_kernel<T, 256>(shared_most);
+    return for_head_dims([=](auto d) { return load_kernel<T, decltype(d)::value>(shared_most); });
 }
 
 template <typename T> cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_lists &lists)
 {
-    switch (a.head_dim) {
-    case 64:
-        return launch_kernel<T, 64>(stream, a, lists);
-    case 96:
-        return launch_kernel<T, 96>(stream, a, lists);
-    case 128:
-        return launch_kernel<T, 128>(stream, a, lists);
-    default:
-        return launch_kernel<T, 256>(stream, a, lists);
-    }
+    return with_head_dim(a.head_dim, [&](auto d) { return launch_kernel<T, decltype(d)::value>(stream, a, lists); });
 }
 
 } // namespace
 
 int attention_prefill_blocks(int32_t head_dim, int shared_most)
 {
-    switch (head_dim) {
-    case 64:
-        return prefill<64>::SHARED <= shared_most ? prefill<64>::BLOCKS : 0;
-    case 96:
-        return prefill<96>::SHARED <= shared_most ? prefill<96>::BLOCKS : 0;
-    case 128:
-        return prefill<128>::SHARED <= shared_most ? prefill<128>::BLOCKS : 0;
-    case 256:
-        return prefill<256>::SHARED <= shared_most ? prefill<256>::BLOCKS : 0;
-    default:
-        return 0;
-    }
+    return !is_head_dim(head_dim) ? 0 : with_head_dim(head_dim, [=](auto d) {
+        return prefill<decltype(d)::value>::SHARED <= shared_most ? prefill<decltype(d)::value>::BLOCKS : 0;
+    });
 }
 
 cudaError_t attention_prefill_load(int shared_most)
