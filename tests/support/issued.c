@@ -37,35 +37,15 @@ static uint64_t bits(float x)
 /* What an operation reads there may differ from pass to pass. */
 static void assert_in_memory(const issued *r, const void *at, size_t bytes)
 {
-    bool inside = false;
-
-    for (int i = 0; i < r->n_blocks; i++) {
-        uintptr_t base = (uintptr_t)r->blocks[i].at;
-        inside = inside || ((uintptr_t)at >= base && (uintptr_t)at + bytes <= base + r->blocks[i].bytes);
-    }
-    assert_true(inside);
+    assert_true(device_memory_holds(&r->memory, at, bytes));
 }
 
 /* --- memory --- */
 
 static lariat_status op_reserve(device *dev, size_t bytes, const char *what, void **out)
 {
-    issued *r = of_device(dev);
-
     (void)what;
-    assert_true(r->n_blocks < ISSUED_BLOCKS);
-    *out = calloc(1, bytes);
-    assert_non_null(*out);
-    r->blocks[r->n_blocks].at = *out;
-    r->blocks[r->n_blocks++].bytes = bytes;
-    return LARIAT_OK;
-}
-
-static void op_release(device *dev, void *block, size_t bytes)
-{
-    (void)dev;
-    (void)bytes;
-    free(block);
+    return device_memory_reserve(&of_device(dev)->memory, bytes, out);
 }
 
 static void op_upload(device *dev, void *to, const void *from, size_t bytes)
@@ -278,7 +258,7 @@ static void op_sample(device *dev, int32_t *tokens, const float *logits, int64_t
 static const device_ops issued_ops = {
     .name = "issued",
     .reserve = op_reserve,
-    .release = op_release,
+    .release = device_memory_release,
     .upload = op_upload,
     .download = op_download,
     .finish = op_done,

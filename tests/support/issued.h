@@ -10,11 +10,11 @@
 
 #include "comm/comm.h"
 #include "device/device.h"
+#include "support/device_memory.h"
 
 enum {
     ISSUED_WORDS = 1 << 16,
     ISSUED_LIST = 256, /* items or segments of a call */
-    ISSUED_BLOCKS = 4,
     ISSUED_SETS = 3 /* buffers of rows, as between cards: the first of a pass, then two in turn */
 };
 
@@ -34,11 +34,7 @@ typedef struct issued_comm {
 typedef struct issued {
     issued_device dev;
     issued_comm comm;
-    struct {
-        unsigned char *at;
-        size_t bytes;
-    } blocks[ISSUED_BLOCKS]; /* of the device's memory */
-    int n_blocks;
+    device_memory memory;
     unsigned char *rows, *staging;
     size_t message_bytes;
     uint32_t gathers; /* of the pass */

@@ -19,13 +19,6 @@ static event *note(recorder *m, deed what)
     return e;
 }
 
-bool memory_holds(const memory *block, const void *at, size_t bytes)
-{
-    uintptr_t first = (uintptr_t)at, base = (uintptr_t)block->at;
-
-    return block->at && first >= base && first + bytes <= base + block->bytes;
-}
-
 /* The rows of this rank's next all-gather. */
 static memory rows_of(const recorder *m)
 {
@@ -41,11 +34,7 @@ static void assert_own(recorder *m, const void *at, size_t bytes)
     if (own) {
         m->written = (memory){(unsigned char *)(uintptr_t)at, bytes};
     }
-
-    for (int i = 0; i < m->n_blocks; i++) {
-        own = own || memory_holds(&m->blocks[i], at, bytes);
-    }
-    assert_true(own);
+    assert_true(own || device_memory_holds(&m->memory, at, bytes));
 }
 
 /* --- the device --- */
@@ -57,20 +46,8 @@ static recorder *of_device(device *dev)
 
 static lariat_status device_reserve(device *dev, size_t bytes, const char *what, void **out)
 {
-    recorder *m = of_device(dev);
-
     (void)what;
-    *out = calloc(1, bytes);
-    assert_non_null(*out);
-    m->blocks[m->n_blocks++] = (memory){*out, bytes};
-    return LARIAT_OK;
-}
-
-static void device_release(device *dev, void *block, size_t bytes)
-{
-    (void)dev;
-    (void)bytes;
-    free(block);
+    return device_memory_reserve(&of_device(dev)->memory, bytes, out);
 }
 
 static void device_upload(device *dev, void *to, const void *from, size_t bytes)
@@ -185,7 +162,7 @@ static void device_carry_merge(device *dev, const carry *into, const carry *from
 static const device_ops recording_ops = {
     .name = "recording",
     .reserve = device_reserve,
-    .release = device_release,
+    .release = device_memory_release,
     .upload = device_upload,
     .kv_store = device_kv_store,
     .carry_clear = device_carry_clear,

@@ -11,11 +11,11 @@
 
 #include "comm/comm.h"
 #include "device/device.h"
+#include "support/device_memory.h"
 
 enum {
     EVENTS_MOST = 512,
-    LIST_MOST = 8192, /* items, segments or pieces of one record */
-    BLOCKS_MOST = 4
+    LIST_MOST = 8192 /* items, segments or pieces of one record */
 };
 
 /* WRITE is the test's own: new rows of activations, of the next layer. */
@@ -39,11 +39,6 @@ typedef struct event {
     int asker, holder; /* ATTEND: whose queries, whose keys: for the replay to set; -1 before */
 } event;
 
-typedef struct memory {
-    unsigned char *at;
-    size_t bytes;
-} memory;
-
 struct recorder;
 
 typedef struct recording_device {
@@ -63,8 +58,7 @@ typedef struct recorder {
     recording_device dev;
     recording_comm comm;
     int layer;
-    memory blocks[BLOCKS_MOST]; /* of the device */
-    int n_blocks;
+    device_memory memory;
     memory region[COMM_REGIONS], staging[COMM_REGIONS][COMM_OPEN_HOPS];
     unsigned char *gathered; /* [2, message_bytes]: rows of all ranks */
     memory written;          /* of the rows of the next all-gather */
@@ -87,7 +81,6 @@ void recorder_forget(recorder *r);
 /* Says that rows of `layer` lie in the activations from now on. */
 void recorder_write(recorder *r, int layer);
 
-bool memory_holds(const memory *block, const void *at, size_t bytes);
 size_t hop_bytes(const event *hop);
 /* Does an OFFER or a hop have the region, the step and the pieces of p? */
 bool same_pieces(const event *e, const comm_pieces *p);
