@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 text=/usr/share/common-licenses/GPL-3
 [ -r "$text" ] || die "$text is not here: it comes with the package base-files of Debian and Ubuntu"
 
-need_packages gcc=gcc libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev libedit-dev
+need_packages gcc=gcc libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev \
+    libutf8proc-dev libedit-dev
 need_room . 200 "another folder for the checkout"
 
 say "Building ..."

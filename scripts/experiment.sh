@@ -13,8 +13,8 @@ case $out in
 -*) die "$out: no such option, give a folder for the results or nothing" ;;
 esac
 
-need_packages gcc=gcc libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev libedit-dev \
-    gnuplot=gnuplot-nox
+need_packages gcc=gcc libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev \
+    libutf8proc-dev libedit-dev gnuplot=gnuplot-nox
 need_room . 300 "another folder for the checkout"
 
 say "Building ..."

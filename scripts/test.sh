@@ -20,7 +20,7 @@ for argument in "$@"; do
 done
 
 need_packages gcc=gcc g++=g++ libc6-dev cmake=cmake ninja=ninja-build pkg-config=pkg-config libjansson-dev libpcre2-dev \
-    libedit-dev libcmocka-dev clang=clang clang-tidy=clang-tidy llvm-symbolizer=llvm cppcheck=cppcheck shellcheck=shellcheck \
+    libutf8proc-dev libedit-dev libcmocka-dev clang=clang clang-tidy=clang-tidy llvm-symbolizer=llvm cppcheck=cppcheck shellcheck=shellcheck \
     mandoc=mandoc gnuplot=gnuplot-nox aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3=python3 jq=jq \
     mpirun.openmpi=openmpi-bin libopenmpi-dev mpirun.mpich=mpich libmpich-dev
 if [ $all = true ]; then # hosts and a Slurm of this machine: tests/clusters

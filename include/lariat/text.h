@@ -24,7 +24,9 @@ LARIAT_API void lariat_tokenizer_close(lariat_tokenizer *t);
 
 /* Number of ids, from 0; the model's vocabulary may be larger. */
 LARIAT_API int32_t lariat_tokenizer_size(const lariat_tokenizer *t);
-/* The id that begins a text (BOS), or -1; and whether the tokenizer's files ask for it. */
+/* The i-th warning of opening it, from 0, one line without its end; NULL behind the last: faults in its files that were put right. */
+LARIAT_API const char *lariat_tokenizer_warning(const lariat_tokenizer *t, int32_t i);
+/* The id that begins a text (BOS), or -1; and whether the tokenizer's files ask for it, or for other ids around a text. */
 LARIAT_API int32_t lariat_tokenizer_bos(const lariat_tokenizer *t);
 LARIAT_API bool lariat_tokenizer_adds_bos(const lariat_tokenizer *t);
 /* Does the id end a reply (end of text, end of turn, as tokenizer, generation configuration or GGUF name them)? */
@@ -32,7 +34,7 @@ LARIAT_API bool lariat_tokenizer_is_end(const lariat_tokenizer *t, int32_t id);
 
 enum {
     LARIAT_ENCODE_SPECIAL = 1, /* special tokens written in the text become their ids; otherwise they are text */
-    LARIAT_ENCODE_BOS = 2      /* the BOS id first */
+    LARIAT_ENCODE_BOS = 2      /* the BOS id first; where the tokenizer has a template, all ids that it puts around a text */
 };
 
 /* Ids of a text of `size` bytes: *ids is allocated (lariat_free), *n its length. In invalid UTF-8 each maximal invalid part

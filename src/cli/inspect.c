@@ -149,6 +149,8 @@ static int tell(findings *f)
         if (status != LARIAT_UNSUPPORTED) {
             warn("%s", lariat_error()); /* the rest is still described */
         }
+    } else {
+        warn_of_tokenizer(f->tokenizer);
     }
     int rc = o->json ? print_json(f) : print_text(f);
     lariat_tokenizer_close(f->tokenizer);

@@ -16,6 +16,7 @@ int invocation_open_tokenizer(invocation *inv, const options *o, bool needed)
     *inv = (invocation){.options = o};
     lariat_status status = lariat_tokenizer_open(o->model, &inv->tokenizer);
     if (status == LARIAT_OK) {
+        warn_of_tokenizer(inv->tokenizer);
         return 0;
     }
     inv->tokenizer = NULL;

@@ -1,5 +1,5 @@
 /* One line on standard error.
-   Rests on status.h, and on signals.h for the name of this process among several. */
+   Rests on text.h, and on signals.h for the name of this process among several. */
 #include "cli/message.h"
 #include "cli/options.h"
 #include "cli/signals.h"
@@ -65,4 +65,12 @@ int complain_memory(const char *what)
 void warn(const char *format, ...)
 {
     SAY("warning: ", "\033[1;33m");
+}
+
+void warn_of_tokenizer(const lariat_tokenizer *t)
+{
+    const char *warning;
+    for (int32_t i = 0; (warning = lariat_tokenizer_warning(t, i)) != NULL; i++) {
+        warn("%s", warning);
+    }
 }

@@ -1,8 +1,8 @@
 /* Messages on standard error: one line "lariat: what: why, and what to do".
-   Rests on status.h. All errors of the program go through here. */
+   Rests on text.h. All errors of the program go through here. */
 #pragma once
 
-#include "lariat/status.h"
+#include "lariat/text.h"
 
 #include <stdlib.h>
 
@@ -36,5 +36,7 @@ int checked(lariat_status status);
         }                                \
     } while (0)
 
+/* Warns of the faults in a tokenizer's files that were put right. */
+void warn_of_tokenizer(const lariat_tokenizer *t);
 /* A warning; the run continues. */
 void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));

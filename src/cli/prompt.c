@@ -10,7 +10,7 @@ int prompt_tokens(const invocation *inv, const char *data, size_t size, token_li
     int flags = inv->options->special ? LARIAT_ENCODE_SPECIAL : 0;
     TRY(checked(lariat_encode(inv->tokenizer, data, size, flags, &out->ids, &out->n)));
     /* A prompt that contains BOS itself (--special) gets no second one. */
-    if (bos < 0 || !lariat_tokenizer_adds_bos(inv->tokenizer) || (inv->options->special && out->n > 0 && out->ids[0] == bos)) {
+    if (!lariat_tokenizer_adds_bos(inv->tokenizer) || (inv->options->special && out->n > 0 && out->ids[0] == bos)) {
         return 0;
     }
     lariat_free(out->ids);

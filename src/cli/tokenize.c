@@ -113,7 +113,7 @@ static int encode_lines(const lariat_tokenizer *t, const options *o)
 
 static int tokenize(const lariat_tokenizer *t, const options *o)
 {
-    if (o->bos && lariat_tokenizer_bos(t) < 0) {
+    if (o->bos && lariat_tokenizer_bos(t) < 0 && !lariat_tokenizer_adds_bos(t)) {
         return complain("--bos: this tokenizer has no token that begins a text, leave it out");
     }
     if (o->jsonl) {
@@ -133,6 +133,7 @@ int command_tokenize(const options *o)
 {
     lariat_tokenizer *t;
     TRY(checked(lariat_tokenizer_open(o->model, &t)));
+    warn_of_tokenizer(t);
     if (o->verbose) {
         fprintf(stderr, "vocabulary %d, begins with %d%s\n", lariat_tokenizer_size(t), lariat_tokenizer_bos(t),
                 lariat_tokenizer_adds_bos(t) ? ", put there by itself" : "");

@@ -4,7 +4,7 @@
 
 #include "text/utf8.h"
 
-typedef lariat_status (*part_fn)(encoder *e, const char *text, size_t size, bool first);
+typedef lariat_status (*part_fn)(encoder *e, const char *text, size_t size, size_t origin);
 
 static size_t spaces_before(const char *text, size_t from, size_t at)
 {
@@ -32,9 +32,39 @@ static size_t spaces_after(const char *text, size_t size, size_t at)
     return at;
 }
 
-/* Appends the ids of added tokens in text and calls `part` for the text between them. A special token that stays text hides
-   tokens that begin within it, as in Hugging Face's tokenizers. */
-static lariat_status cut_added(encoder *e, const prefix_set *set, const char *text, size_t size, bool first, part_fn part)
+/* Is the character [at, end) one of a word? */
+static lariat_status is_of_word(encoder *e, const char *text, size_t at, size_t end, bool *out)
+{
+    size_t start, stop;
+
+    return search_next(e->word, text + at, end - at, 0, out, &start, &stop);
+}
+
+/* Is there no character of a word on either side of [start, end)? */
+static lariat_status is_single_word(encoder *e, const char *text, size_t size, size_t start, size_t end, bool *out)
+{
+    bool before = false, after = false;
+    size_t at = start;
+
+    while (at > 0 && (at == start || ((unsigned char)text[at] & 0xC0) == 0x80)) {
+        at--;
+    }
+    TRY(start > 0 ? is_of_word(e, text, at, start, &before) : LARIAT_OK);
+    TRY(end < size ? is_of_word(e, text, end, end + (size_t)utf8_length(text + end), &after) : LARIAT_OK);
+    *out = !before && !after;
+    return LARIAT_OK;
+}
+
+/* Is an added token that stands at [start, end) taken for its id? */
+static lariat_status is_taken(encoder *e, const added_token *a, const char *text, size_t size, size_t start, bool *out)
+{
+    *out = !a->special || (e->flags & LARIAT_ENCODE_SPECIAL);
+    return *out && a->single_word ? is_single_word(e, text, size, start, start + a->size, out) : LARIAT_OK;
+}
+
+/* Appends the ids of added tokens in text and calls `part` for the text between them. A token that stays text hides tokens that
+   begin within it, as in Hugging Face's tokenizers. */
+static lariat_status cut_added(encoder *e, const prefix_set *set, const char *text, size_t size, size_t origin, part_fn part)
 {
     const vocabulary *v = &e->splitter.t->v;
     size_t done = 0, at = 0;
@@ -43,50 +73,56 @@ static lariat_status cut_added(encoder *e, const prefix_set *set, const char *te
         const prefix *found = prefix_set_longest(set, text + at, size - at);
         const added_token *a = found ? &v->added[found->value] : NULL;
         size_t start = at, end = found ? at + found->size : at + 1;
-        if (a && (!a->special || (e->flags & LARIAT_ENCODE_SPECIAL))) {
-            start = a->lstrip ? spaces_before(text, done, start) : start;
-            end = a->rstrip ? spaces_after(text, size, end) : end;
-            if (start > done) {
-                TRY(part(e, text + done, start - done, first && done == 0));
-            }
-            TRY(id_list_append(&e->splitter.ids, a->id));
-            done = end;
-        }
+        bool taken = false;
         at = end;
+        TRY(a ? is_taken(e, a, text, size, start, &taken) : LARIAT_OK);
+        if (!taken) {
+            continue;
+        }
+        start = a->lstrip ? spaces_before(text, done, start) : start;
+        end = a->rstrip ? spaces_after(text, size, end) : end;
+        if (start > done) {
+            TRY(part(e, text + done, start - done, origin > done ? origin - done : 0));
+        }
+        TRY(id_list_append(&e->splitter.ids, a->id));
+        done = end;
     }
-    return done < size ? part(e, text + done, size - done, first && done == 0) : LARIAT_OK;
+    return done < size ? part(e, text + done, size - done, origin > done ? origin - done : 0) : LARIAT_OK;
 }
 
-static lariat_status encode_words(encoder *e, const char *text, size_t size, bool first)
+static lariat_status encode_words(encoder *e, const char *text, size_t size, size_t origin)
 {
-    return split_text(&e->splitter, text, size, first);
+    return split_text(&e->splitter, text, size, origin);
 }
 
-static lariat_status encode_part(encoder *e, const char *text, size_t size, bool first)
+static lariat_status encode_part(encoder *e, const char *text, size_t size, size_t origin)
 {
     const lariat_tokenizer *t = e->splitter.t;
 
     if (normalizes(&t->v)) {
-        TRY(normalize(t, text, size, &e->normalized, &e->other));
-        text = e->normalized.data;
-        size = e->normalized.size;
+        TRY(normalize(&e->normalizer, text, size, origin));
+        text = e->normalizer.text.data;
+        size = e->normalizer.text.size;
+        origin = e->normalizer.origin;
     }
-    return cut_added(e, &t->added_normalized, text, size, first, encode_words);
+    return cut_added(e, &t->added_normalized, text, size, origin, encode_words);
 }
 
 lariat_status encoder_open(encoder *e, const lariat_tokenizer *t, int flags)
 {
     *e = (encoder){ .flags = flags };
-    return splitter_open(&e->splitter, t);
+    TRY(splitter_open(&e->splitter, t));
+    TRY(normalizer_open(&e->normalizer, t));
+    return t->word ? search_open(t->word, &e->word) : LARIAT_OK;
 }
 
 void encoder_close(encoder *e)
 {
     splitter_close(&e->splitter);
+    normalizer_close(&e->normalizer);
+    search_close(e->word);
     id_list_free(&e->splitter.ids);
     buffer_free(&e->lossy);
-    buffer_free(&e->normalized);
-    buffer_free(&e->other);
 }
 
 lariat_status encoder_text(encoder *e, const char *text, size_t size)
@@ -97,7 +133,7 @@ lariat_status encoder_text(encoder *e, const char *text, size_t size)
         text = e->lossy.data;
         size = e->lossy.size;
     }
-    return cut_added(e, &e->splitter.t->added, text, size, true, encode_part);
+    return cut_added(e, &e->splitter.t->added, text, size, size ? (size_t)utf8_length(text) : 0, encode_part);
 }
 
 lariat_status encoder_id(encoder *e, int32_t id)
@@ -116,17 +152,31 @@ lariat_status encoder_take(encoder *e, int32_t **ids, int64_t *n)
     return LARIAT_OK;
 }
 
+/* The ids that the tokenizer puts before a text: those of its template, or BOS alone. */
+static lariat_status encode_before(encoder *e, const vocabulary *v)
+{
+    if (v->before.n == 0 && v->after.n == 0) {
+        return v->bos >= 0
+                   ? encoder_id(e, v->bos)
+                   : fail(LARIAT_BAD_ARGUMENT, "tokenizer: the model names no token that begins a text: encode without it");
+    }
+    for (int64_t i = 0; i < v->before.n; i++) {
+        TRY(encoder_id(e, v->before.data[i]));
+    }
+    return LARIAT_OK;
+}
+
 lariat_status lariat_encode(const lariat_tokenizer *t, const char *text, size_t size, int flags, int32_t **ids, int64_t *n)
 {
     encoder e;
+    bool around = flags & LARIAT_ENCODE_BOS;
     lariat_status status = encoder_open(&e, t, flags);
 
-    if (status == LARIAT_OK && (flags & LARIAT_ENCODE_BOS)) {
-        status = t->v.bos >= 0
-                     ? encoder_id(&e, t->v.bos)
-                     : fail(LARIAT_BAD_ARGUMENT, "tokenizer: the model names no token that begins a text: encode without it");
-    }
+    NEXT(status, around ? encode_before(&e, &t->v) : LARIAT_OK);
     NEXT(status, encoder_text(&e, text, size));
+    for (int64_t i = 0; around && i < t->v.after.n; i++) {
+        NEXT(status, encoder_id(&e, t->v.after.data[i]));
+    }
     NEXT(status, encoder_take(&e, ids, n));
     encoder_close(&e);
     return status;

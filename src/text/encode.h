@@ -7,8 +7,10 @@
 
 typedef struct encoder {
     splitter splitter; /* collects the ids */
+    normalizer normalizer;
+    search *word; /* a character beside an added token that must be a single word */
     int flags;
-    buffer lossy, normalized, other;
+    buffer lossy;
 } encoder;
 
 /* Close it also after a failure. */

@@ -39,6 +39,17 @@ struct search {
 static const char white_space[] =
     "\\t-\\r\\x20\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
 
+/* The characters of the script Han in Unicode 16. PCRE2's \p{Han} has other ones, those with the script as an extension. */
+static const char han[] =
+    "\\x{2E80}-\\x{2E99}\\x{2E9B}-\\x{2EF3}\\x{2F00}-\\x{2FD5}\\x{3005}\\x{3007}\\x{3021}-\\x{3029}\\x{3038}-\\x{303B}"
+    "\\x{3400}-\\x{4DBF}\\x{4E00}-\\x{9FFF}\\x{F900}-\\x{FA6D}\\x{FA70}-\\x{FAD9}\\x{16FE2}-\\x{16FE3}\\x{16FF0}-\\x{16FF1}"
+    "\\x{20000}-\\x{2A6DF}\\x{2A700}-\\x{2B739}\\x{2B740}-\\x{2B81D}\\x{2B820}-\\x{2CEA1}\\x{2CEB0}-\\x{2EBE0}"
+    "\\x{2EBF0}-\\x{2EE5D}\\x{2F800}-\\x{2FA1D}\\x{30000}-\\x{3134A}\\x{31350}-\\x{323AF}";
+
+/* Oniguruma's characters of words besides L, M, Nd, Nl and Pc: other alphabetic ones, and superscripts and fractions of Latin-1. */
+static const char other_word[] = "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}"
+                                 "\\x{1F170}-\\x{1F189}";
+
 /* --- translation --- */
 
 typedef struct translator {
@@ -96,7 +107,7 @@ static lariat_status put_category(translator *t, const char *name, bool negated)
     return t->in_class ? LARIAT_OK : put(t, "]");
 }
 
-/* \p{...}, \P{...}, \p{^...}: general categories, from PCRE2 and unicode_newer.c. */
+/* \p{...}, \P{...}, \p{^...}: general categories, from PCRE2 and unicode_newer.c, and the script Han. */
 static lariat_status translate_property(translator *t)
 {
     static const char known[] = " L Lu Ll Lt Lm Lo M N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp ";
@@ -112,11 +123,14 @@ static lariat_status translate_property(translator *t)
         name++;
     }
     snprintf(item, sizeof item, " %.*s ", (int)(end - name), name);
-    if (!strstr(known, item)) {
+    if (strcmp(item, " Han ") == 0 && !(negated && t->in_class)) {
+        TRY(put_set(t, han, negated));
+    } else if (strstr(known, item)) {
+        item[end - name + 1] = '\0';
+        TRY(put_category(t, item + 1, negated));
+    } else {
         return refuse(t, "this property is not supported");
     }
-    item[end - name + 1] = '\0';
-    TRY(put_category(t, item + 1, negated));
     t->at = end + 1;
     return LARIAT_OK;
 }
@@ -141,11 +155,58 @@ static lariat_status translate_code(translator *t)
     return LARIAT_OK;
 }
 
+/* \w and \W */
+static lariat_status put_word(translator *t, bool negated)
+{
+    static const char *const categories[] = { "L", "M", "Nd", "Nl", "Pc" };
+    bool within = t->in_class;
+
+    if (negated && within) {
+        return refuse(t, "\\W within a class is not supported");
+    }
+    TRY(put(t, within ? "" : negated ? "[^" : "["));
+    t->in_class = true;
+    for (size_t i = 0; i < sizeof categories / sizeof *categories; i++) {
+        TRY(put_category(t, categories[i], false));
+    }
+    TRY(put(t, other_word));
+    t->in_class = within;
+    return within ? LARIAT_OK : put(t, "]");
+}
+
+/* \b: between a character of a word and another one, or the text's end; \B: anywhere else. */
+static lariat_status put_boundary(translator *t, bool negated)
+{
+    if (t->in_class) {
+        return refuse(t, "this escape is not supported");
+    }
+    TRY(put(t, negated ? "(?:(?<=" : "(?:(?<!"));
+    TRY(put_word(t, false));
+    TRY(put(t, ")(?="));
+    TRY(put_word(t, false));
+    TRY(put(t, negated ? ")|(?<!" : ")|(?<="));
+    TRY(put_word(t, false));
+    TRY(put(t, ")(?!"));
+    TRY(put_word(t, false));
+    return put(t, "))");
+}
+
 static lariat_status translate_escape(translator *t)
 {
     char c = t->at[1];
 
+    if (t->caseless_depth && c && strchr("wWbB", c)) {
+        return refuse(t, "this escape within (?i: is not supported");
+    }
     switch (c) {
+    case 'w':
+    case 'W':
+        TRY(put_word(t, c == 'W'));
+        break;
+    case 'b':
+    case 'B':
+        TRY(put_boundary(t, c == 'B'));
+        break;
     case 's':
         TRY(put_set(t, white_space, false));
         break;
@@ -154,7 +215,8 @@ static lariat_status translate_escape(translator *t)
         TRY(t->in_class ? put(t, "\\S\\x{180E}") : put_set(t, white_space, true));
         break;
     case 'd':
-        TRY(put_category(t, "Nd", false));
+    case 'D':
+        TRY(put_category(t, "Nd", c == 'D'));
         break;
     case 'p':
     case 'P':
@@ -257,15 +319,17 @@ static lariat_status translate_outside(translator *t)
         return LARIAT_OK;
     case '{': {
         size_t n = strspn(at + 1, "0123456789,");
-        if (n == 0 || at[1] == ',' || at[n + 1] != '}' || at[n + 2] == '+') {
+        bool exact = !memchr(at + 1, ',', n); /* {n}? is an optional repetition in Ruby, a lazy one in PCRE2 */
+        if (n == 0 || at[1] == ',' || at[n + 1] != '}' || at[n + 2] == '+' || (exact && at[n + 2] == '?')) {
             return refuse(t, "this repetition is not supported");
         }
         t->at += n + 2;
         return buffer_append(t->out, at, n + 2);
     }
     case '^':
-    case '$':
-        return refuse(t, "an anchor is not supported");
+    case '$': /* beginning and end of a line, as in Ruby */
+        t->at++;
+        return put(t, *at == '^' ? "(?m:^)" : "(?m:$)");
     default:
         break;
     }

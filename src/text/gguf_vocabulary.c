@@ -1,11 +1,13 @@
-/* Reading tokenizer.ggml.*: "gpt2" (byte-level, with merges, expressions known by name) and "llama" (SentencePiece, by score).
+/* Reading tokenizer.ggml.*: "gpt2" (byte-level, with merges, split as gguf_pre.c says) and "llama" (SentencePiece, by score).
    Rests on format/gguf.h.
    Read on in text/vocabulary.h. */
 #include "text/gguf_vocabulary.h"
 
 #include "base/strings.h"
+#include "text/gguf_pre.h"
 #include "text/tables.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
@@ -16,28 +18,30 @@ typedef struct reader {
     const gguf_array *tokens, *types, *scores;
 } reader;
 
-/* The split steps of a byte-level vocabulary by its kind. */
-static lariat_status set_pre(reader *r, const char *pre, size_t size)
+/* The split steps of a byte-level vocabulary by tokenizer.ggml.pre. */
+static lariat_status set_pre(reader *r)
 {
+    const char *name = "default";
+    size_t size = strlen(name);
+    const gguf_pre *pre;
     vocabulary *v = r->v;
-    split_step digits = { .kind = SPLIT_EXPRESSION, .expression = expression_digit };
-    split_step llama3 = { .kind = SPLIT_EXPRESSION, .expression = expression_llama3 };
-    split_step bytes = { .kind = SPLIT_BYTE_LEVEL, .prepend = PREPEND_NEVER };
 
+    if (!gguf_string(r->g, "tokenizer.ggml.pre", &name, &size)) {
+        TRY(vocabulary_warn(v, "%s: tokenizer.ggml.pre is missing, words are cut by its default and ids may not be the model's: "
+                               "fetch a newer conversion", gguf_path(r->g)));
+    }
+    pre = gguf_pre_find(name, size);
+    if (!pre) {
+        return fail(LARIAT_UNSUPPORTED, "%s: pre-tokenizer \"%.*s\" is not supported, only byte-level ones by their names in "
+                    "llama.cpp", gguf_path(r->g), size < 64 ? (int)size : 64, name);
+    }
     v->byte_level = true;
-    if (text_is(pre, size, "smollm")) {
-        bytes.expression = expression_gpt2;
-        TRY(vocabulary_step(v, &digits));
-        return vocabulary_step(v, &bytes);
+    v->ignore_merges = pre->ignore_merges;
+    v->adds_bos = pre->adds_bos; /* unless the file says otherwise */
+    for (int i = 0; i < MAX_PRE_STEPS && pre->expressions[i]; i++) {
+        TRY(vocabulary_step(v, &(split_step){ .kind = SPLIT_EXPRESSION, .expression = pre->expressions[i] }));
     }
-    if (text_is(pre, size, "llama-bpe")) {
-        v->ignore_merges = true;
-        v->adds_bos = true; /* unless the file says otherwise */
-        TRY(vocabulary_step(v, &llama3));
-        return vocabulary_step(v, &bytes);
-    }
-    return fail(LARIAT_UNSUPPORTED, "%s: pre-tokenizer \"%.*s\" is not supported, only smollm and llama-bpe", gguf_path(r->g),
-                size < 64 ? (int)size : 64, pre);
+    return vocabulary_step(v, &(split_step){ .kind = SPLIT_BYTE_LEVEL, .prepend = PREPEND_NEVER });
 }
 
 /* SentencePiece's normalization, with the file's settings. */
@@ -207,58 +211,131 @@ static lariat_status read_merges(reader *r)
     return status;
 }
 
+/* The id of a special token; where its key is missing, or names no token, the default (-1: none). */
+static lariat_status special_id(reader *r, const char *key, int64_t otherwise, int32_t *out)
+{
+    int64_t id = -1;
+    bool given = gguf_int(r->g, key, &id) && vocabulary_has(r->v, id);
+
+    otherwise = vocabulary_has(r->v, otherwise) ? otherwise : -1;
+    *out = (int32_t)(given ? id : otherwise);
+    if (given || !gguf_has(r->g, key)) {
+        return LARIAT_OK;
+    }
+    return otherwise < 0 ? vocabulary_warn(r->v, "%s: %s is %lld, which no token has: going on without", gguf_path(r->g), key,
+                                           (long long)id)
+                         : vocabulary_warn(r->v, "%s: %s is %lld, which no token has: going on with the default, %lld",
+                                           gguf_path(r->g), key, (long long)id, (long long)otherwise);
+}
+
+/* SentencePiece's first ids are unknown, beginning and end; byte-level vocabularies have no common ones. */
 static lariat_status read_ends(reader *r)
 {
-    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                       "tokenizer.ggml.eom_token_id"};
+    static const char *const turns[] = { "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id" };
+    vocabulary *v = r->v;
     const char *text;
+    bool adds_eos = false;
     size_t size;
-    int64_t id;
 
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        if (gguf_int(r->g, ends[i], &id) && vocabulary_has(r->v, id)) {
-            r->v->eos = i == 0 ? (int32_t)id : r->v->eos;
-            TRY(vocabulary_end(r->v, (int32_t)id));
+    TRY(special_id(r, "tokenizer.ggml.bos_token_id", v->by_score ? 1 : -1, &v->bos));
+    TRY(special_id(r, "tokenizer.ggml.eos_token_id", v->by_score ? 2 : -1, &v->eos));
+    if (v->eos >= 0) {
+        TRY(vocabulary_end(v, v->eos));
+    }
+    for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
+        int32_t id;
+        TRY(special_id(r, turns[i], -1, &id));
+        if (id >= 0) {
+            TRY(vocabulary_end(v, id));
         }
     }
-    if (gguf_int(r->g, "tokenizer.ggml.bos_token_id", &id) && vocabulary_has(r->v, id)) {
-        r->v->bos = (int32_t)id;
+    gguf_bool(r->g, "tokenizer.ggml.add_bos_token", &v->adds_bos);
+    gguf_bool(r->g, "tokenizer.ggml.add_eos_token", &adds_eos);
+    if (adds_eos && v->eos >= 0) {
+        TRY(v->adds_bos && v->bos >= 0 ? id_list_append(&v->before, v->bos) : LARIAT_OK);
+        TRY(id_list_append(&v->after, v->eos));
     }
-    gguf_bool(r->g, "tokenizer.ggml.add_bos_token", &r->v->adds_bos);
     if (gguf_string(r->g, "tokenizer.chat_template", &text, &size)) {
-        return vocabulary_text(r->v, text, size, &r->v->chat_template);
+        return vocabulary_text(v, text, size, &v->chat_template);
     }
     return LARIAT_OK;
 }
 
 /* Sets the unknown token, also in files without scores, types or byte tokens. */
-static void set_unknown(reader *r)
+static lariat_status set_unknown(reader *r)
 {
     vocabulary *v = r->v;
-    int64_t id;
 
-    if (gguf_int(r->g, "tokenizer.ggml.unknown_token_id", &id) && vocabulary_has(v, id) && v->by_score) {
-        v->unknown = (int32_t)id;
-    }
     v->byte_fallback = v->by_score;
     for (int i = 0; i < 256; i++) {
         v->byte_fallback = v->byte_fallback && v->byte_ids[i] >= 0;
     }
+    return v->by_score ? special_id(r, "tokenizer.ggml.unknown_token_id", 0, &v->unknown) : LARIAT_OK;
+}
+
+/* --- markers that the file does not mark --- */
+
+static bool is_between(const char *text, size_t size, const char *open, const char *close)
+{
+    size_t first = strlen(open), last = strlen(close);
+
+    return size > first + last && memcmp(text, open, first) == 0 && memcmp(text + size - last, close, last) == 0;
+}
+
+/* Is it written like a marker of a template? */
+static bool is_marker_text(const char *text, size_t size)
+{
+    static const char *const known[] = { "<s>", "</s>", "<start_of_turn>", "<end_of_turn>", "<end_of_utterance>", "<EOT>", "_<EOT>",
+                                         "[EOT]", "[INST]", "[/INST]" };
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (text_is(text, size, known[i])) {
+            return true;
+        }
+    }
+    return is_between(text, size, "<|", "|>") || is_between(text, size, "<\xEF\xBD\x9C", "\xEF\xBD\x9C>");
+}
+
+/* A normal token that is written like a marker, or is named as a special one, and that no merge makes, is a control token. */
+static lariat_status find_markers(reader *r)
+{
+    vocabulary *v = r->v;
+    bool *merged = calloc((size_t)v->n_tokens, sizeof *merged);
+    lariat_status status = LARIAT_OK;
+
+    TRY_MEMORY(merged || v->n_tokens == 0, "%s: no memory for %lld tokens" FREE_MEMORY, gguf_path(r->g), (long long)v->n_tokens);
+    for (int64_t i = 0; i < v->n_merges; i++) {
+        merged[v->merges[i].left] = merged[v->merges[i].right] = merged[v->merges[i].result] = true;
+    }
+    for (int64_t id = 0; id < v->n_tokens && status == LARIAT_OK; id++) {
+        const char *text;
+        size_t size;
+        int64_t type = TYPE_NORMAL;
+        if (merged[id] || !gguf_array_string(r->tokens, id, &text, &size) || size < 3 ||
+            (r->types && gguf_array_int(r->types, id, &type) && type != TYPE_NORMAL)) {
+            continue;
+        }
+        if (is_marker_text(text, size) || id == v->bos || id == v->eos) {
+            v->tokens[id].kind = TOKEN_CONTROL;
+            status = add_whole(r, id, text, size, true);
+        }
+    }
+    free(merged);
+    return status;
 }
 
 lariat_status gguf_vocabulary(const gguf *g, vocabulary *v)
 {
     reader r = { .g = g, .v = v, .tokens = gguf_find_array(g, "tokenizer.ggml.tokens") };
-    const char *model = "", *pre = "";
-    size_t model_size = 0, pre_size = 0;
+    const char *model = "";
+    size_t model_size = 0;
 
     if (!gguf_string(g, "tokenizer.ggml.model", &model, &model_size) || !r.tokens) {
         return fail(LARIAT_UNSUPPORTED, "%s: has no tokenizer", gguf_path(g));
     }
     r.types = gguf_find_array(g, "tokenizer.ggml.token_type");
     if (text_is(model, model_size, "gpt2")) {
-        gguf_string(g, "tokenizer.ggml.pre", &pre, &pre_size);
-        TRY(set_pre(&r, pre, pre_size));
+        TRY(set_pre(&r));
         TRY(read_tokens(&r));
         TRY(read_merges(&r));
     } else if (text_is(model, model_size, "llama")) {
@@ -272,6 +349,7 @@ lariat_status gguf_vocabulary(const gguf *g, vocabulary *v)
         return fail(LARIAT_UNSUPPORTED, "%s: tokenizer \"%.*s\" is not supported, only gpt2 and llama", gguf_path(g),
                     model_size < 64 ? (int)model_size : 64, model);
     }
-    set_unknown(&r);
-    return read_ends(&r);
+    TRY(set_unknown(&r));
+    TRY(read_ends(&r));
+    return find_markers(&r);
 }

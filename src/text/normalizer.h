@@ -4,11 +4,23 @@
 
 #include "text/tokenizer.h"
 
+/* The state of one lariat_encode. */
+typedef struct normalizer {
+    const lariat_tokenizer *t;
+    search *searches[MAX_RULES]; /* of rules with an expression */
+    buffer text, other;          /* the normalized text, and scratch */
+    size_t origin;               /* of its bytes, those that stand for the first character of the text */
+} normalizer;
+
 /* Does the vocabulary normalize? */
 bool normalizes(const vocabulary *v);
 
-/* Writes the normalized text to `out`; `other` is scratch. */
-lariat_status normalize(const lariat_tokenizer *t, const char *text, size_t size, buffer *out, buffer *other);
+/* Close it also after a failure. */
+lariat_status normalizer_open(normalizer *n, const lariat_tokenizer *t);
+void normalizer_close(normalizer *n);
+/* Writes the normalized text to n->text. `origin`: of the text's bytes those of its first character, or 0. */
+lariat_status normalize(normalizer *n, const char *text, size_t size, size_t origin);
 
-/* Appends text with every `pattern` replaced by `content`. */
-lariat_status append_replaced(buffer *out, const char *text, size_t size, const char *pattern, const char *content);
+/* Appends text with every `pattern` replaced by `content`. *origin (NULL: not asked for) follows. */
+lariat_status append_replaced(buffer *out, const char *text, size_t size, const char *pattern, const char *content,
+                              size_t *origin);

@@ -8,7 +8,8 @@
 typedef struct splitter {
     const lariat_tokenizer *t;
     search *searches[MAX_SPLIT_STEPS];
-    buffer scratch; /* text of the last step, which may modify it */
+    buffer scratch[MAX_SPLIT_STEPS]; /* text of a step that rewrites it */
+    buffer bytes;                    /* of a word in the alphabet of bytes */
     merger merger;
     id_list ids;
 } splitter;
@@ -17,5 +18,6 @@ lariat_status splitter_open(splitter *s, const lariat_tokenizer *t);
 /* Keeps the ids. */
 void splitter_close(splitter *s);
 
-/* Appends the ids of a piece of normalized text. `first`: it begins the whole text. */
-lariat_status split_text(splitter *s, const char *text, size_t size, bool first);
+/* Appends the ids of a piece of normalized text. `origin`: of its bytes, those that stand for the first character of the whole
+   text, which is what Metaspace's "first" asks for. */
+lariat_status split_text(splitter *s, const char *text, size_t size, size_t origin);

@@ -45,18 +45,6 @@ static lariat_status check_ids(const vocabulary *v)
     return LARIAT_OK;
 }
 
-/* Refuses steps after one that rewrites text: not published anywhere. */
-static lariat_status check_steps(const vocabulary *v)
-{
-    for (int i = 0; i < v->n_steps; i++) {
-        if (v->steps[i].kind != SPLIT_EXPRESSION && i + 1 < v->n_steps) {
-            return fail(LARIAT_UNSUPPORTED, "pre_tokenizer: a step behind %s is not supported",
-                        v->steps[i].kind == SPLIT_BYTE_LEVEL ? "ByteLevel" : "Metaspace");
-        }
-    }
-    return LARIAT_OK;
-}
-
 /* Has no token a space mark after another character, and is the mark itself a token, which ends a run of unknown characters? */
 static bool words_end_at_space(const lariat_tokenizer *t)
 {
@@ -116,8 +104,8 @@ static lariat_status rank_scores(lariat_tokenizer *t)
 static lariat_status build_added(lariat_tokenizer *t)
 {
     vocabulary *v = &t->v;
-    buffer text = { 0 }, other = { 0 };
-    lariat_status status = LARIAT_OK;
+    normalizer n;
+    lariat_status status = normalizer_open(&n, t);
 
     for (int64_t i = 0; i < v->n_added && status == LARIAT_OK; i++) {
         added_token *a = &v->added[i];
@@ -127,18 +115,17 @@ static lariat_status build_added(lariat_tokenizer *t)
             continue;
         }
         /* A token of normalized text is normalized itself, and decodes to that. */
-        status = normalize(t, a->text, a->size, &text, &other);
-        if (status == LARIAT_OK && (text.size != a->size || memcmp(text.data, a->text, a->size) != 0)) {
-            status = vocabulary_text(v, text.data, text.size, &a->text);
-            a->size = k->size = (uint32_t)text.size;
+        status = normalize(&n, a->text, a->size, 0);
+        if (status == LARIAT_OK && (n.text.size != a->size || memcmp(n.text.data, a->text, a->size) != 0)) {
+            status = vocabulary_text(v, n.text.data, n.text.size, &a->text);
+            a->size = k->size = (uint32_t)n.text.size;
             k->text = a->text;
         }
         if (status == LARIAT_OK) {
             status = prefix_set_add(&t->added_normalized, a->text, a->size, (int32_t)i);
         }
     }
-    buffer_free(&text);
-    buffer_free(&other);
+    normalizer_close(&n);
     TRY(status);
     TRY(prefix_set_finish(&t->added));
     return prefix_set_finish(&t->added_normalized);
@@ -162,7 +149,8 @@ static lariat_status build_shown(vocabulary *v)
         for (int64_t i = 0; i < v->n_shown && status == LARIAT_OK; i++) {
             buffer swap = text;
             other.size = 0;
-            status = append_replaced(&other, text.data, text.size, v->shown[i].pattern, v->shown[i].content);
+            status = append_replaced(&other, text.data, text.size, v->shown[i].pattern, v->shown[i].content,
+                                     NULL);
             text = other;
             other = swap;
         }
@@ -193,12 +181,34 @@ static lariat_status add_turn_ends(lariat_tokenizer *t)
     return LARIAT_OK;
 }
 
+static lariat_status build_expressions(lariat_tokenizer *t)
+{
+    const vocabulary *v = &t->v;
+
+    for (int i = 0; i < v->n_steps; i++) {
+        if (v->steps[i].expression) {
+            TRY(expression_compile(v->steps[i].expression, v->steps[i].literal, &t->expressions[i]));
+        }
+        t->words_in_alphabet = t->words_in_alphabet || v->steps[i].kind == SPLIT_SPELL;
+    }
+    for (int64_t i = 0; i < v->n_rules; i++) {
+        if (v->rules[i].kind == RULE_EXPRESSION) {
+            TRY(expression_compile(v->rules[i].pattern, false, &t->rule_expressions[i]));
+        }
+    }
+    for (int64_t i = 0; i < v->n_added && !t->word; i++) {
+        if (v->added[i].single_word) {
+            TRY(expression_compile(expression_word, false, &t->word));
+        }
+    }
+    return LARIAT_OK;
+}
+
 static lariat_status build_tables(lariat_tokenizer *t)
 {
     vocabulary *v = &t->v;
 
     TRY(check_ids(v));
-    TRY(check_steps(v));
     TRY(word_table_make(v, &t->words));
     TRY(pair_table_make(v, &t->pairs));
     t->n_ranks = (uint32_t)v->n_merges;
@@ -215,11 +225,7 @@ static lariat_status build_tables(lariat_tokenizer *t)
         }
     }
     TRY(prefix_set_finish(&t->users));
-    for (int i = 0; i < v->n_steps; i++) {
-        if (v->steps[i].expression) {
-            TRY(expression_compile(v->steps[i].expression, v->steps[i].literal, &t->expressions[i]));
-        }
-    }
+    TRY(build_expressions(t));
     TRY(build_added(t));
     TRY(build_shown(v));
     t->words_end_at_space = words_end_at_space(t);
@@ -254,6 +260,10 @@ void lariat_tokenizer_close(lariat_tokenizer *t)
     for (int i = 0; i < MAX_SPLIT_STEPS; i++) {
         expression_free(t->expressions[i]);
     }
+    for (int i = 0; i < MAX_RULES; i++) {
+        expression_free(t->rule_expressions[i]);
+    }
+    expression_free(t->word);
     word_table_free(&t->words);
     pair_table_free(&t->pairs);
     prefix_set_free(&t->added);
@@ -276,7 +286,12 @@ int32_t lariat_tokenizer_bos(const lariat_tokenizer *t)
 
 bool lariat_tokenizer_adds_bos(const lariat_tokenizer *t)
 {
-    return t->v.adds_bos && t->v.bos >= 0;
+    return t->v.adds_bos && (t->v.bos >= 0 || t->v.before.n || t->v.after.n);
+}
+
+const char *lariat_tokenizer_warning(const lariat_tokenizer *t, int32_t i)
+{
+    return i >= 0 && i < t->v.n_warnings ? t->v.warnings[i] : NULL;
 }
 
 bool lariat_tokenizer_is_end(const lariat_tokenizer *t, int32_t id)

@@ -16,9 +16,12 @@ struct lariat_tokenizer {
     prefix_set added_normalized;              /* added tokens of normalized text */
     prefix_set users;                         /* by score: user-defined symbols; values are ids */
     expression *expressions[MAX_SPLIT_STEPS]; /* NULL: the step has none */
+    expression *rule_expressions[MAX_RULES];  /* NULL: the rule has none */
+    expression *word;                         /* a character of a word; NULL: no added token asks for it */
     uint32_t *ranks; /* by score: rank of a token's score, 0 is the best; equal scores share it */
     uint32_t n_ranks;                         /* ranks are in [0, n_ranks), by score and by merges */
     bool words_end_at_space; /* no token has SPACE_MARK after another character: words are independent */
+    bool words_in_alphabet;                   /* a word is spelt in the alphabet of bytes */
     chat_style chat;
 };
 

@@ -49,7 +49,7 @@ static lariat_status read_named(const json_t *root, vocabulary *v)
 /* Adds a token of a configuration file, or merges its second description. */
 static lariat_status add_token(vocabulary *v, const char *path, int64_t id, const char *content, const json_t *o)
 {
-    bool known = vocabulary_has(v, id), single_word = false;
+    bool known = vocabulary_has(v, id);
     added_token a = { .id = (int32_t)id, .size = (uint32_t)strlen(content) };
 
     if (vocabulary_added(v, content) == id || a.size == 0) {
@@ -63,10 +63,7 @@ static lariat_status add_token(vocabulary *v, const char *path, int64_t id, cons
     TRY(json_flag(o, path, "normalized", false, &a.normalized));
     TRY(json_flag(o, path, "lstrip", false, &a.lstrip));
     TRY(json_flag(o, path, "rstrip", false, &a.rstrip));
-    TRY(json_flag(o, path, "single_word", false, &single_word));
-    if (single_word) {
-        return fail(LARIAT_UNSUPPORTED, "%s: token \"%.64s\": single_word is not supported", path, content);
-    }
+    TRY(json_flag(o, path, "single_word", false, &a.single_word));
     a.normalized = a.normalized && !v->by_score; /* SentencePiece has its own normalization */
     if (!known) {
         lariat_status status = vocabulary_set(v, id, content, a.size, TOKEN_CONTROL);

@@ -20,6 +20,7 @@ typedef struct reader {
     json_member added;       /* added_tokens */
     const json_t *vocab;   /* of the model */
     int64_t next;          /* id of the next added token that is not in the model's vocabulary */
+    bool has_template;     /* post_processor: TemplateProcessing */
     bool decodes_bytes;    /* decoder: ByteFallback */
     bool fused;            /* decoder: Fuse */
 } reader;
@@ -77,30 +78,93 @@ static lariat_status plain_pattern(const reader *r, const json_t *o, const char 
     return LARIAT_OK;
 }
 
+/* Replace: of a plain string or an expression. */
+static lariat_status read_replace(reader *r, const json_t *o)
+{
+    const char *expression = json_string_value(json_object_get(json_object_get(o, "pattern"), "Regex"));
+    const char *pattern = expression, *content = NULL;
+
+    TRY(json_text(o, r->path, "content", true, &content));
+    if (!expression) {
+        TRY(plain_pattern(r, o, "normalizer", &pattern));
+    }
+    return vocabulary_rule(r->v, expression ? RULE_EXPRESSION : RULE_REPLACE, pattern, content);
+}
+
+static lariat_status read_strip_rule(reader *r, const json_t *o)
+{
+    bool left = false, right = false;
+
+    TRY(json_flag(o, r->path, "strip_left", true, &left));
+    TRY(json_flag(o, r->path, "strip_right", true, &right));
+    TRY(left ? vocabulary_rule(r->v, RULE_STRIP_LEFT, NULL, NULL) : LARIAT_OK);
+    return right ? vocabulary_rule(r->v, RULE_STRIP_RIGHT, NULL, NULL) : LARIAT_OK;
+}
+
 static lariat_status one_normalizer(reader *r, const json_t *o)
 {
-    const char *pattern, *content = NULL;
+    static const struct {
+        const char *type;
+        rule_kind kind;
+    } plain[] = { { "NFC", RULE_NFC }, { "NFD", RULE_NFD }, { "NFKC", RULE_NFKC }, { "NFKD", RULE_NFKD },
+                  { "Lowercase", RULE_LOWERCASE } };
+    const char *content = NULL;
 
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        if (strcmp(type_of(o), plain[i].type) == 0) {
+            return vocabulary_rule(r->v, plain[i].kind, NULL, NULL);
+        }
+    }
     if (strcmp(type_of(o), "Prepend") == 0) {
         TRY(json_text(o, r->path, "prepend", true, &content));
         return vocabulary_rule(r->v, RULE_PREPEND, NULL, content);
     }
     if (strcmp(type_of(o), "Replace") == 0) {
-        TRY(plain_pattern(r, o, "normalizer", &pattern));
-        TRY(json_text(o, r->path, "content", true, &content));
-        return vocabulary_rule(r->v, RULE_REPLACE, pattern, content);
+        return read_replace(r, o);
+    }
+    if (strcmp(type_of(o), "Strip") == 0) {
+        return read_strip_rule(r, o);
     }
     return refuse_type(r, "normalizer", o);
 }
 
 /* --- pre_tokenizer --- */
 
+/* Adds a step. Behind ByteLevel it sees the alphabet of bytes. */
+static lariat_status add_step(reader *r, const split_step *step)
+{
+    const vocabulary *v = r->v;
+
+    if (v->n_steps && v->steps[v->n_steps - 1].kind == SPLIT_BYTE_LEVEL) {
+        TRY(vocabulary_step(r->v, &(split_step){ .kind = SPLIT_SPELL }));
+    }
+    return vocabulary_step(r->v, step);
+}
+
+static lariat_status read_behavior(const reader *r, const json_t *o, bool wanted, split_behavior *out)
+{
+    static const char *const names[] = {[BEHAVIOR_ISOLATED] = "Isolated",
+                                        [BEHAVIOR_REMOVED] = "Removed",
+                                        [BEHAVIOR_CONTIGUOUS] = "Contiguous",
+                                        [BEHAVIOR_MERGED_PREVIOUS] = "MergedWithPrevious",
+                                        [BEHAVIOR_MERGED_NEXT] = "MergedWithNext"};
+    const char *name = names[BEHAVIOR_ISOLATED];
+
+    TRY(json_text(o, r->path, "behavior", wanted, &name));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *out = (split_behavior)i;
+            return LARIAT_OK;
+        }
+    }
+    return fail(LARIAT_UNSUPPORTED, "%s: pre_tokenizer %.64s with behavior \"%.64s\" is not supported", r->path, type_of(o), name);
+}
+
 static lariat_status read_split(reader *r, const json_t *o)
 {
     const json_t *pattern = json_object_get(o, "pattern");
-    const char *text = json_string_value(json_object_get(pattern, "Regex")), *behavior = NULL;
+    const char *text = json_string_value(json_object_get(pattern, "Regex"));
     split_step step = { .kind = SPLIT_EXPRESSION, .expression = text };
-    bool invert = false;
 
     if (!text) {
         step.expression = json_string_value(json_object_get(pattern, "String"));
@@ -109,15 +173,9 @@ static lariat_status read_split(reader *r, const json_t *o)
     if (!step.expression || !*step.expression) {
         return fail(LARIAT_BAD_MODEL, "%s: pre_tokenizer Split has no pattern" FETCH_AGAIN, r->path);
     }
-    TRY(json_text(o, r->path, "behavior", true, &behavior));
-    TRY(json_flag(o, r->path, "invert", false, &invert));
-    if (strcmp(behavior, "Removed") == 0) {
-        step.drop_gaps = invert;
-        step.drop_matches = !invert;
-    } else if (strcmp(behavior, "Isolated") != 0) {
-        return fail(LARIAT_UNSUPPORTED, "%s: pre_tokenizer Split with behavior \"%.64s\" is not supported", r->path, behavior);
-    }
-    return vocabulary_step(r->v, &step);
+    TRY(read_behavior(r, o, true, &step.behavior));
+    TRY(json_flag(o, r->path, "invert", false, &step.invert));
+    return add_step(r, &step);
 }
 
 static lariat_status read_byte_level(reader *r, const json_t *o)
@@ -126,8 +184,11 @@ static lariat_status read_byte_level(reader *r, const json_t *o)
 
     TRY(json_flag(o, r->path, "use_regex", false, &use_regex));
     TRY(json_flag(o, r->path, "add_prefix_space", false, &add_prefix_space));
+    if (r->v->byte_level) {
+        return fail(LARIAT_UNSUPPORTED, "%s: pre_tokenizer ByteLevel behind another one is not supported", r->path);
+    }
     r->v->byte_level = true;
-    return vocabulary_step(r->v, &(split_step){ .kind = SPLIT_BYTE_LEVEL,
+    return add_step(r, &(split_step){ .kind = SPLIT_BYTE_LEVEL,
                                                 .expression = use_regex ? expression_gpt2 : NULL,
                                                 .prepend = add_prefix_space ? PREPEND_ALWAYS : PREPEND_NEVER });
 }
@@ -160,14 +221,18 @@ static lariat_status read_metaspace(reader *r, const json_t *o)
 {
     split_step step = { .kind = SPLIT_METASPACE, .cut_at_space = true };
 
+    if (r->v->byte_level) {
+        return fail(LARIAT_UNSUPPORTED, "%s: pre_tokenizer Metaspace behind ByteLevel is not supported", r->path);
+    }
     TRY(read_prepend(r, o, &step.prepend));
     TRY(json_flag(o, r->path, "split", false, &step.cut_at_space));
-    return vocabulary_step(r->v, &step);
+    return add_step(r, &step);
 }
 
 static lariat_status one_pre_tokenizer(reader *r, const json_t *o)
 {
     const char *type = type_of(o);
+    split_step step = { .kind = SPLIT_EXPRESSION };
     bool individual = false;
 
     if (strcmp(type, "Split") == 0) {
@@ -181,53 +246,85 @@ static lariat_status one_pre_tokenizer(reader *r, const json_t *o)
     }
     if (strcmp(type, "Digits") == 0) {
         TRY(json_flag(o, r->path, "individual_digits", false, &individual));
-        return vocabulary_step(r->v, &(split_step){ .kind = SPLIT_EXPRESSION,
-                                                    .expression = individual ? expression_digit : expression_digits });
+        step.expression = individual ? expression_digit : expression_digits;
+    } else if (strcmp(type, "Punctuation") == 0) {
+        TRY(read_behavior(r, o, false, &step.behavior));
+        step.expression = expression_punctuation;
+    } else if (strcmp(type, "Whitespace") == 0) {
+        step.expression = expression_words;
+        step.behavior = BEHAVIOR_REMOVED;
+        step.invert = true;
+    } else if (strcmp(type, "WhitespaceSplit") == 0) {
+        step.expression = expression_white_space;
+        step.behavior = BEHAVIOR_REMOVED;
+    } else {
+        return refuse_type(r, "pre_tokenizer", o);
     }
-    return refuse_type(r, "pre_tokenizer", o);
+    return add_step(r, &step);
 }
 
 /* --- post_processor --- */
 
-/* The only id of a special token that a template names. */
-static lariat_status template_id(const reader *r, const json_t *o, const json_t *piece, int32_t *out)
+/* Appends the ids of a special token that a template names. */
+static lariat_status template_ids(const reader *r, const json_t *o, const json_t *piece, id_list *out)
 {
     const char *name = json_string_value(json_object_get(json_object_get(piece, "SpecialToken"), "id"));
-    const json_t *ids = name ? json_object_get(json_object_get(json_object_get(o, "special_tokens"), name), "ids") : NULL;
-    const json_t *id = json_array_get(ids, 0);
+    const json_t *ids = name ? json_object_get(json_object_get(json_object_get(o, "special_tokens"), name), "ids") : NULL, *id;
+    size_t i;
 
-    if (json_array_size(ids) != 1 || !json_is_integer(id) || !vocabulary_has(r->v, json_integer_value(id))) {
-        return fail(LARIAT_UNSUPPORTED, "%s: post_processor: a piece of the template is neither the text nor one token",
-                    r->path);
+    if (json_array_size(ids) == 0) {
+        return fail(LARIAT_BAD_MODEL, "%s: post_processor: a piece of the template is neither the text nor a token that has ids"
+                    FETCH_AGAIN, r->path);
     }
-    *out = (int32_t)json_integer_value(id);
+    json_array_foreach(ids, i, id) {
+        if (!json_is_integer(id) || !vocabulary_has(r->v, json_integer_value(id))) {
+            return fail(LARIAT_BAD_MODEL, "%s: post_processor: the ids of \"%.64s\" are not all ids of tokens" FETCH_AGAIN, r->path,
+                        name);
+        }
+        TRY(id_list_append(out, (int32_t)json_integer_value(id)));
+    }
+    return LARIAT_OK;
+}
+
+/* The template of a single text. */
+static lariat_status read_around(reader *r, const json_t *o)
+{
+    const json_t *single = json_object_get(o, "single"), *piece;
+    bool text_seen = false;
+    vocabulary *v = r->v;
+    size_t i;
+
+    json_array_foreach(single, i, piece) {
+        if (!json_object_get(piece, "Sequence")) {
+            TRY(template_ids(r, o, piece, text_seen ? &v->after : &v->before));
+            continue;
+        }
+        if (text_seen) {
+            return fail(LARIAT_UNSUPPORTED, "%s: post_processor: a template with the text twice is not supported", r->path);
+        }
+        text_seen = true;
+    }
+    if (!text_seen) {
+        return fail(LARIAT_UNSUPPORTED, "%s: post_processor: a template without the text is not supported", r->path);
+    }
+    v->bos = v->before.n ? v->before.data[0] : -1;
+    v->adds_bos = v->before.n || v->after.n;
     return LARIAT_OK;
 }
 
 static lariat_status one_post_processor(reader *r, const json_t *o)
 {
-    const json_t *single = json_object_get(o, "single"), *piece;
-    bool text_seen = false;
-    size_t i;
-
     if (strcmp(type_of(o), "ByteLevel") == 0) {
         return LARIAT_OK; /* changes offsets only */
     }
     if (strcmp(type_of(o), "TemplateProcessing") != 0) {
         return refuse_type(r, "post_processor", o);
     }
-    json_array_foreach(single, i, piece) {
-        if (json_object_get(piece, "Sequence")) {
-            text_seen = true;
-            continue;
-        }
-        if (text_seen || r->v->bos >= 0) {
-            return fail(LARIAT_UNSUPPORTED, "%s: post_processor adds more than one token before the text", r->path);
-        }
-        TRY(template_id(r, o, piece, &r->v->bos));
-        r->v->adds_bos = true;
+    if (r->has_template) {
+        return fail(LARIAT_UNSUPPORTED, "%s: post_processor: a TemplateProcessing behind another one is not supported", r->path);
     }
-    return LARIAT_OK;
+    r->has_template = true;
+    return read_around(r, o);
 }
 
 /* --- decoder --- */
@@ -463,16 +560,45 @@ static lariat_status read_model(reader *r, const json_t *model)
 
 /* --- added_tokens --- */
 
+/* Adds a token that is not in the model's vocabulary. Hugging Face numbers these in order and ignores the file's ids. */
+static lariat_status number_added(reader *r, const char *content, int64_t id, int64_t *out)
+{
+    buffer bytes = { 0 };
+    bool all = false;
+    lariat_status status = r->v->byte_level ? append_alphabet_bytes(&bytes, content, strlen(content), &all) : LARIAT_OK;
+
+    *out = r->next++;
+    NEXT(status, set_token(r, *out, all ? bytes.data : content, all ? bytes.size : strlen(content), TOKEN_CONTROL));
+    buffer_free(&bytes);
+    if (status == LARIAT_OK && id != *out) {
+        status = vocabulary_warn(r->v, "%s: added token \"%.64s\" has id %lld, its place in the list gives it %lld, which counts",
+                                 r->path, content, (long long)id, (long long)*out);
+    }
+    return status;
+}
+
+/* A token that is listed twice is as its last entry says, and special if one of them is. */
+static void add_again(vocabulary *v, const char *content, const added_token *a)
+{
+    int64_t i = v->n_added - 1;
+
+    while (i > 0 && strcmp(v->added[i].text, content) != 0) {
+        i--;
+    }
+    v->added[i].special = v->added[i].special || a->special;
+    v->added[i].normalized = a->normalized;
+    v->added[i].lstrip = a->lstrip;
+    v->added[i].rstrip = a->rstrip;
+    v->added[i].single_word = a->single_word;
+    v->tokens[v->added[i].id].special = v->added[i].special;
+}
+
 static lariat_status read_added(void *user, const char *key, const json_t *o)
 {
     reader *r = user;
     added_token a = { .normalized = false };
     const char *content = NULL;
-    bool single_word = false;
-    int64_t id = 0;
-    buffer bytes = { 0 };
-    bool all = false;
-    lariat_status status;
+    int64_t id = 0, known;
 
     (void)key; /* a list has none */
     TRY(json_text(o, r->path, "content", true, &content));
@@ -481,30 +607,24 @@ static lariat_status read_added(void *user, const char *key, const json_t *o)
     TRY(json_flag(o, r->path, "normalized", false, &a.normalized));
     TRY(json_flag(o, r->path, "lstrip", false, &a.lstrip));
     TRY(json_flag(o, r->path, "rstrip", false, &a.rstrip));
-    TRY(json_flag(o, r->path, "single_word", false, &single_word));
+    TRY(json_flag(o, r->path, "single_word", false, &a.single_word));
     if (!*content) {
         return LARIAT_OK;
     }
-    if (single_word) {
-        return fail(LARIAT_UNSUPPORTED, "%s: added token \"%.64s\": single_word is not supported", r->path, content);
+    if (vocabulary_added(r->v, content) >= 0) {
+        add_again(r->v, content, &a);
+        return LARIAT_OK;
     }
-    if (id_of(r->vocab, content) < 0) {
-        /* Hugging Face numbers added tokens outside the model's vocabulary in order, ignoring the file's ids. */
-        if (id != r->next++) {
-            return fail(LARIAT_BAD_MODEL, "%s: added token \"%.64s\" has id %lld, its place gives it %lld" FETCH_AGAIN, r->path,
-                        content, (long long)id, (long long)r->next - 1);
-        }
-        status = r->v->byte_level ? append_alphabet_bytes(&bytes, content, strlen(content), &all) : LARIAT_OK;
-        NEXT(status, set_token(r, id, all ? bytes.data : content, all ? bytes.size : strlen(content), TOKEN_CONTROL));
-        buffer_free(&bytes);
-        TRY(status);
-    } else if (id_of(r->vocab, content) != id) {
-        return fail(LARIAT_BAD_MODEL, "%s: added token \"%.64s\" has id %lld, in the vocabulary it is %d" FETCH_AGAIN, r->path,
-                    content, (long long)id, id_of(r->vocab, content));
+    known = id_of(r->vocab, content);
+    if (known < 0) {
+        TRY(number_added(r, content, id, &known));
+    } else if (known != id) {
+        TRY(vocabulary_warn(r->v, "%s: added token \"%.64s\" has id %lld, in the vocabulary it is %lld, which counts", r->path,
+                            content, (long long)id, (long long)known));
     }
-    a.id = (int32_t)id;
+    a.id = (int32_t)known;
     a.size = (uint32_t)strlen(content);
-    r->v->tokens[id].special = a.special;
+    r->v->tokens[known].special = a.special;
     TRY(vocabulary_text(r->v, content, a.size, &a.text));
     return vocabulary_add(r->v, &a);
 }

@@ -6,6 +6,8 @@
 #include "text/hash.h"
 #include "text/utf8.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +17,17 @@ const char expression_llama3[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p
 /* Hugging Face's Digits uses Rust's tables, which include Unicode 17. */
 #define NUMBER "[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]"
 const char expression_digit[] = NUMBER, expression_digits[] = NUMBER "+";
+/* Hugging Face's Punctuation uses tables of Unicode 8: what was no punctuation then, or no longer is. ASCII's symbols count. */
+#define LATER_PUNCTUATION                                                                                                      \
+    "\\x{61D}\\x{9FD}\\x{A76}\\x{C77}\\x{C84}\\x{1B4E}\\x{1B4F}\\x{1B7D}-\\x{1B7F}\\x{2E43}-\\x{2E7F}\\x{10D6E}\\x{10EAD}"             \
+    "\\x{10ED0}-\\x{10ED8}\\x{10F55}-\\x{10F59}\\x{10F86}-\\x{10F89}\\x{113D4}-\\x{113D8}\\x{1144B}-\\x{1145D}"                 \
+    "\\x{11660}-\\x{1166C}\\x{116B9}\\x{1183B}-\\x{12000}\\x{12FF1}\\x{12FF2}\\x{16D6D}-\\x{16D6F}\\x{16E97}-\\x{16E9A}"        \
+    "\\x{16FE2}\\x{1E5FF}\\x{1E95E}\\x{1E95F}"
+const char expression_punctuation[] = "(?:(?![" LATER_PUNCTUATION "])[\\p{P}$+<=>^`|~\\x{166D}\\x{111C9}])";
+#define WORD                                                                                                                   \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}"              \
+    "\\x{1F170}-\\x{1F189}"
+const char expression_word[] = "[" WORD "]", expression_words[] = "[" WORD "]+|[^" WORD "\\s]+", expression_white_space[] = "\\s";
 
 /* Strings in a chain of blocks. */
 typedef struct text_block {
@@ -47,6 +60,8 @@ void vocabulary_free(vocabulary *v)
     free(v->added_index.entries);
     free(v->rules);
     free(v->shown);
+    id_list_free(&v->before);
+    id_list_free(&v->after);
     id_list_free(&v->ends);
     vocabulary_init(v);
 }
@@ -195,13 +210,18 @@ static lariat_status add_rule(vocabulary *v, text_rule **list, int64_t *n, int64
     if (rule.pattern) {
         TRY(vocabulary_text(v, rule.pattern, strlen(rule.pattern), &rule.pattern));
     }
-    TRY(vocabulary_text(v, rule.content, strlen(rule.content), &rule.content));
+    if (rule.content) {
+        TRY(vocabulary_text(v, rule.content, strlen(rule.content), &rule.content));
+    }
     (*list)[(*n)++] = rule;
     return LARIAT_OK;
 }
 
 lariat_status vocabulary_rule(vocabulary *v, rule_kind kind, const char *pattern, const char *content)
 {
+    if (v->n_rules == MAX_RULES) {
+        return fail(LARIAT_UNSUPPORTED, "normalizer: more than %d rules", MAX_RULES);
+    }
     return add_rule(v, &v->rules, &v->n_rules, &v->rule_capacity,
                     (text_rule){ .kind = kind, .pattern = pattern, .content = content });
 }
@@ -225,6 +245,20 @@ lariat_status vocabulary_step(vocabulary *v, const split_step *step)
         TRY(vocabulary_text(v, step->expression, strlen(step->expression), &s->expression));
     }
     return LARIAT_OK;
+}
+
+lariat_status vocabulary_warn(vocabulary *v, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+
+    if (v->n_warnings == MAX_WARNINGS) {
+        return LARIAT_OK;
+    }
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return vocabulary_text(v, text, strlen(text), &v->warnings[v->n_warnings++]);
 }
 
 lariat_status vocabulary_end(vocabulary *v, int32_t id)
@@ -290,6 +324,22 @@ static int alphabet_byte(int32_t code)
         }
     }
     return -1;
+}
+
+lariat_status append_alphabet(buffer *out, unsigned char byte)
+{
+    int code = byte;
+    char text[2];
+
+    if (!alphabet_is_plain(byte)) {
+        code = 0x100;
+        for (int before = 0; before < byte; before++) {
+            code += !alphabet_is_plain(before);
+        }
+    }
+    text[0] = (char)(0xC0 | code >> 6);
+    text[1] = (char)(0x80 | (code & 0x3F));
+    return code < 0x80 ? buffer_append(out, (const char *)&byte, 1) : buffer_append(out, text, 2);
 }
 
 lariat_status append_alphabet_bytes(buffer *out, const char *text, size_t size, bool *all)

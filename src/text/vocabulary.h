@@ -17,7 +17,9 @@ enum {
     MAX_TOKENS = 1 << 22,       /* of a vocabulary; the largest published one has 2^18 */
     MAX_TOKEN_BYTES = 1 << 16,  /* of one token's text */
     MAX_ADDED_BYTES = 512,      /* of an added token, searched for at every position of a text */
-    MAX_SPLIT_STEPS = 8
+    MAX_SPLIT_STEPS = 16,
+    MAX_RULES = 64,             /* of normalization */
+    MAX_WARNINGS = 16           /* further ones are dropped */
 };
 
 typedef enum token_kind {
@@ -52,26 +54,48 @@ typedef struct added_token {
     bool special;     /* found only with LARIAT_ENCODE_SPECIAL */
     bool normalized;  /* searched for in normalized text; its own text is normalized too */
     bool lstrip, rstrip; /* includes white space on that side */
+    bool single_word; /* found only where no character of a word is beside it */
 } added_token;
 
-typedef enum rule_kind { RULE_PREPEND, RULE_REPLACE } rule_kind;
+typedef enum rule_kind {
+    RULE_PREPEND,
+    RULE_REPLACE,     /* a plain string */
+    RULE_EXPRESSION,  /* the same for matches of an expression */
+    RULE_LOWERCASE,
+    RULE_STRIP_LEFT,  /* white space */
+    RULE_STRIP_RIGHT,
+    RULE_NFC,         /* Unicode's normal forms */
+    RULE_NFD,
+    RULE_NFKC,
+    RULE_NFKD
+} rule_kind;
 
 /* A rule of normalization. */
 typedef struct text_rule {
     rule_kind kind;
-    const char *pattern, *content; /* terminated; PREPEND has no pattern */
+    const char *pattern, *content; /* terminated; pattern: REPLACE, EXPRESSION; content: these and PREPEND */
 } text_rule;
 
-typedef enum split_kind { SPLIT_EXPRESSION, SPLIT_BYTE_LEVEL, SPLIT_METASPACE } split_kind;
+/* SPELL is the second half of a ByteLevel with steps behind it: bytes become characters of its alphabet. */
+typedef enum split_kind { SPLIT_EXPRESSION, SPLIT_BYTE_LEVEL, SPLIT_METASPACE, SPLIT_SPELL } split_kind;
 typedef enum prepend_scheme { PREPEND_NEVER, PREPEND_FIRST, PREPEND_ALWAYS } prepend_scheme;
+
+/* Of matches and the text between them, which words are made. */
+typedef enum split_behavior {
+    BEHAVIOR_ISOLATED,        /* each is one */
+    BEHAVIOR_REMOVED,         /* the text between matches */
+    BEHAVIOR_CONTIGUOUS,      /* each run of matches, and each run without */
+    BEHAVIOR_MERGED_PREVIOUS, /* a match ends the word before it */
+    BEHAVIOR_MERGED_NEXT      /* a match begins the word behind it */
+} split_behavior;
 
 /* A step of splitting text into words. */
 typedef struct split_step {
     split_kind kind;
     const char *expression; /* EXPRESSION, BYTE_LEVEL (NULL: does not split); as in the file, terminated */
     bool literal;           /* the expression is a plain string */
-    bool drop_gaps;         /* text between matches is dropped; otherwise it is a word too */
-    bool drop_matches;      /* matches are dropped */
+    split_behavior behavior; /* EXPRESSION */
+    bool invert;            /* matches count as the text between them, and that as matches */
     bool cut_at_space;      /* METASPACE: every space begins a word */
     prepend_scheme prepend; /* METASPACE: a space before the text; BYTE_LEVEL: ALWAYS or NEVER */
 } split_step;
@@ -129,7 +153,10 @@ typedef struct vocabulary {
 
     int32_t bos, eos;   /* or -1; eos is one of `ends` */
     bool adds_bos;
+    id_list before, after; /* ids around a text that asks for BOS; both empty: bos alone */
     id_list ends;
+    const char *warnings[MAX_WARNINGS]; /* of faults in the file that were put right */
+    int n_warnings;
     const char *chat_template; /* terminated, or NULL */
 
     struct text_block *texts; /* owns all strings above */
@@ -150,6 +177,8 @@ lariat_status vocabulary_rule(vocabulary *v, rule_kind kind, const char *pattern
 /* A replacement in decoded tokens. */
 lariat_status vocabulary_shown(vocabulary *v, const char *pattern, const char *content);
 lariat_status vocabulary_step(vocabulary *v, const split_step *step);
+/* Notes a fault in the file that has been put right. */
+lariat_status vocabulary_warn(vocabulary *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Adds an id that ends a reply; duplicates count once. */
 lariat_status vocabulary_end(vocabulary *v, int32_t id);
 
@@ -165,6 +194,11 @@ int byte_of_text(const char *text, size_t size);
 /* Decodes GPT-2's alphabet of byte-level vocabularies, in which every byte is a printable character: appends the bytes of a
    token. *all is false, and nothing appended, where a character is not of the alphabet. */
 lariat_status append_alphabet_bytes(buffer *out, const char *text, size_t size, bool *all);
+/* The other direction, for one byte. */
+lariat_status append_alphabet(buffer *out, unsigned char byte);
 
-/* Expressions of byte-level vocabularies that files refer to by name. */
-extern const char expression_gpt2[], expression_llama3[], expression_digit[], expression_digits[];
+/* Expressions that files refer to by name, in the syntax of tokenizer.json. */
+extern const char expression_gpt2[], expression_llama3[], expression_digit[], expression_digits[], expression_punctuation[],
+    expression_words[], expression_white_space[];
+/* A character of a word, as Rust's expressions have it. */
+extern const char expression_word[];

@@ -108,13 +108,15 @@ def check_refusals(program, folder, t):
     home = folder / "refused"
     home.mkdir(parents=True, exist_ok=True)
     cyclic = dict(base["model"], vocab=dict(base["model"]["vocab"], **{"": 4000}), merges=[["", "a"]] + base["model"]["merges"])
+    template = json.loads(processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)]).__getstate__())
     for part, value, said in [
-        ("normalizer", {"type": "NFC"}, "NFC"), ("normalizer", {"type": "Lowercase"}, "Lowercase"),
-        ("normalizer", {"type": "Replace", "pattern": {"Regex": "a+"}, "content": "b"}, "Replace"),
+        ("normalizer", {"type": "StripAccents"}, "StripAccents"), ("normalizer", {"type": "Nmt"}, "Nmt"),
+        ("normalizer", {"type": "Replace", "pattern": {"Regex": r"\h+"}, "content": "b"}, "this escape"),
         ("pre_tokenizer", {"type": "BertPreTokenizer"}, "BertPreTokenizer"),
-        ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": r"\w+"}, "behavior": "Isolated", "invert": False}, "this escape"),
-        ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": r"\p{Han}+"}, "behavior": "Isolated", "invert": False}, "property"),
-        ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Contiguous", "invert": False}, "Contiguous"),
+        ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": r"\h+"}, "behavior": "Isolated", "invert": False}, "this escape"),
+        ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": r"\p{Greek}+"}, "behavior": "Isolated", "invert": False}, "property"),
+        ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Apart", "invert": False}, "Apart"),
+        ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [dict(type="ByteLevel", add_prefix_space=True, trim_offsets=True)] * 2}, "ByteLevel"),
         ("decoder", {"type": "WordPiece", "prefix": "##", "cleanup": True}, "WordPiece"),
         ("model", dict(base["model"], type="Unigram"), "Unigram"), ("model", dict(base["model"], dropout=0.1), "dropout"),
         ("model", dict(base["model"], end_of_word_suffix="</w>"), "end_of_word_suffix"),
@@ -123,6 +125,9 @@ def check_refusals(program, folder, t):
         ("model", dict(base["model"], vocab={"a": 3000000000}, merges=[]), "cannot have"),
         ("post_processor", {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0], "trim_offsets": True, "add_prefix_space": True},
          "RobertaProcessing"),
+        ("post_processor", {"type": "Sequence", "processors": [template, template]}, "behind another"),
+        ("post_processor", dict(template, single=[{"Sequence": {"id": "A", "type_id": 0}}] * 2), "twice"),
+        ("post_processor", dict(template, special_tokens={}), "neither the text nor"),
     ]:
         decoder = None if part == "pre_tokenizer" else base["decoder"]
         (home / "tokenizer.json").write_text(json.dumps(dict(base, **{"decoder": decoder, part: value})), encoding="utf-8")

@@ -92,12 +92,12 @@ def refusal(program, model):
     return done.stderr.decode()
 
 
-def compare(name, lines, wanted, got):
-    """Fails at the first text whose ids differ."""
+def compare(name, lines, wanted, got, more=lambda: ""):
+    """Fails at the first text whose ids differ; `more` is then printed too."""
     if len(wanted) != len(got):
         sys.exit(f"{name}: {len(got)} answers for {len(wanted)} texts")
     for line, a, b in zip(lines, wanted, got):
         if list(a) != b:
             at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
-            sys.exit(f"{name}: {line[:200]!r}: from id {at} on wanted {list(a)[at:at + 6]}, got {b[at:at + 6]}")
+            sys.exit(f"{name}: {line[:200]!r}: from id {at} on wanted {list(a)[at:at + 6]}, got {b[at:at + 6]} {more()}")
     print(f"{name}: {len(lines)} texts agree")
