@@ -1,6 +1,7 @@
 /* Opening a model: recognises the kind of path.
    Rests on format/, config.c, config_gguf.c, random.c and weights.c. See weights.h. */
 #include "base/file.h"
+#include "base/model_folder.h"
 #include "base/memory.h"
 #include "base/strings.h"
 #include "model/random.h"
@@ -100,11 +101,11 @@ static lariat_status open_folder(const char *folder, model *m)
 {
     char *single = path_join(folder, "model.safetensors");
     char *index = path_join(folder, INDEX);
-    lariat_status status = LARIAT_OK;
+    lariat_status status = model_folder_check(folder);
 
     if (!single || !index) {
         status = no_memory(folder);
-    } else if (!path_is_file(single) && !path_is_file(index)) {
+    } else if (status == LARIAT_OK && !path_is_file(single) && !path_is_file(index)) {
         status = refuse_folder(folder);
     }
     NEXT(status, read_configuration(folder, &m->config));

@@ -64,6 +64,35 @@ static void shape_text(const tensor *x, char *text, size_t size)
     snprintf(text + at, size - at, "]");
 }
 
+/* Of the types that GGUF files of one model are published in, the supported one nearest to an unsupported type. */
+static const char *nearest_type(const char *type)
+{
+    static const struct {
+        const char *begins, *nearest;
+    } table[] = { { "IQ1", "Q2_K" },   { "IQ2", "Q2_K" },     { "IQ3", "Q3_K_M" }, { "IQ4", "Q4_K_M or IQ4_NL" },
+                  { "TQ", "Q2_K" },    { "MXFP4", "Q4_K_M" }, { "Q8", "Q8_0" } };
+
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (strncmp(type, table[i].begins, strlen(table[i].begins)) == 0) {
+            return table[i].nearest;
+        }
+    }
+    return "F16";
+}
+
+/* Refuses a type that matrices, or norms and biases, cannot have. */
+static lariat_status refuse_type(const binder *b, const tensor *x, bool in_matrix)
+{
+    if (b->m->file && in_matrix) {
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: tensor %s has the type %s, which Lariat does not compute with: fetch the same model as %s", b->path,
+                    x->name, x->type_name, nearest_type(x->type_name));
+    }
+    return fail(LARIAT_UNSUPPORTED,
+                "%s: tensor %s has the type %s, which Lariat does not compute with%s: convert it to F32, F16 or BF16", b->path,
+                x->name, x->type_name, in_matrix ? "" : " in a norm or a bias");
+}
+
 /* The tensor of that name, of shape [rows, cols] or, if rows is 0, [cols]. */
 static lariat_status find(binder *b, const char *name, int64_t rows, int64_t cols, const tensor **out)
 {
@@ -71,6 +100,12 @@ static lariat_status find(binder *b, const char *name, int64_t rows, int64_t col
     char shape[TENSOR_MAX_DIMS * 24];
     char wanted[64];
 
+    if (!x && strcmp(name, b->names->head) == 0 && !b->m->file) {
+        return fail(LARIAT_BAD_MODEL,
+                    "%s: tensor %s is missing and the configuration does not tie it to the embedding: if this model has no head of "
+                    "its own, say \"tie_word_embeddings\": true in config.json, otherwise fetch the checkpoint again",
+                    b->path, name);
+    }
     if (!x) {
         return fail(LARIAT_BAD_MODEL,
                     "%s: tensor %s is missing: the checkpoint is not whole, or not of this configuration, fetch it again",
@@ -91,9 +126,7 @@ static lariat_status find(binder *b, const char *name, int64_t rows, int64_t col
     }
     bool plain = x->type == DTYPE_F32 || x->type == DTYPE_F16 || x->type == DTYPE_BF16;
     if (rows ? x->type > DTYPE_IQ4_NL : !plain) {
-        return fail(LARIAT_UNSUPPORTED,
-                    "%s: tensor %s has the type %s, which Lariat does not compute with%s: convert it to F32, F16 or BF16",
-                    b->path, name, x->type_name, rows ? "" : " in a norm or a bias");
+        return refuse_type(b, x, rows);
     }
     if (b->used && !b->used[x - b->m->table->list]) {
         b->used[x - b->m->table->list] = true;

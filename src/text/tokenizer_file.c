@@ -1,6 +1,7 @@
 /* Opening the tokenizer of a model, from any kind of file.
    Rests on text/ and on gguf_vocabulary.c. Read on in text/tokenizer.c (tokenizer_build). */
 #include "base/file.h"
+#include "base/model_folder.h"
 #include "base/strings.h"
 #include "text/gguf_vocabulary.h"
 #include "text/sentencepiece.h"
@@ -37,6 +38,7 @@ static lariat_status read_file(const char *path, vocabulary *v)
 static lariat_status read_folder(const char *folder, vocabulary *v)
 {
     static const char *const names[] = { "tokenizer.json", "tokenizer.model" };
+    lariat_status model;
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *path = path_join(folder, names[i]);
@@ -49,6 +51,10 @@ static lariat_status read_folder(const char *folder, vocabulary *v)
         if (found || status != LARIAT_OK) {
             return status;
         }
+    }
+    model = model_folder_check(folder);
+    if (model != LARIAT_OK) {
+        return model;
     }
     return fail(LARIAT_UNSUPPORTED, "%s: has neither tokenizer.json nor tokenizer.model", folder);
 }

@@ -4,14 +4,16 @@
 #   tokenizer_seeds.py REPOSITORY OUT      (OUT: tests/data/fuzz)
 import json
 import pathlib
-import struct
 import sys
 import tempfile
 
 import sentencepiece
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 root, out = map(pathlib.Path, sys.argv[1:])
+sys.path.insert(0, str(root / "tests/text"))
+import gguf_file  # noqa: E402
+
 lines = [line for line in (root / "include/lariat/text.h").read_text(encoding="utf-8").splitlines() if line.strip()]
 SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
@@ -46,41 +48,21 @@ def spaced():
     return plain, json.loads(t.to_str())
 
 
-def text(s):
-    data = s if isinstance(s, bytes) else s.encode()
-    return struct.pack("<Q", len(data)) + data
-
-
-def gguf(pairs):
-    """A GGUF file of metadata alone: (key, type, value); an array is (key, 9, (type, list))."""
-    def value(kind, v):
-        if kind == 8:
-            return text(v)
-        if kind == 9:
-            return struct.pack("<IQ", v[0], len(v[1])) + b"".join(value(v[0], e) for e in v[1])
-        return struct.pack({4: "<I", 5: "<i", 6: "<f", 7: "<?"}[kind], v)
-    body = b"".join(text(key) + struct.pack("<I", kind) + value(kind, v) for key, kind, v in pairs)
-    data = b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + body
-    return data + bytes(-len(data) % 32)
-
-
 def gguf_byte_level(saved, pre):
-    vocab = sorted(saved["model"]["vocab"].items(), key=lambda item: item[1])
-    merges = [" ".join(m) for m in saved["model"]["merges"]]
-    key = "tokenizer.ggml."
-    return gguf([(key + "model", 8, "gpt2"), (key + "pre", 8, pre), (key + "tokens", 9, (8, [t for t, _ in vocab])),
-                 (key + "token_type", 9, (5, [3 if t in SPECIAL else 1 for t, _ in vocab])), (key + "merges", 9, (8, merges)),
-                 (key + "bos_token_id", 4, 0), (key + "eos_token_id", 4, 1), (key + "add_bos_token", 7, True), ("tokenizer.chat_template", 8, CHATML)])
+    key = gguf_file.KEY
+    return gguf_file.byte_level(saved, dict.fromkeys(SPECIAL, gguf_file.CONTROL), (key + "pre", gguf_file.STRING, pre),
+                                (key + "bos_token_id", gguf_file.UINT32, 0), (key + "eos_token_id", gguf_file.UINT32, 1),
+                                (key + "add_bos_token", gguf_file.BOOL, True), ("tokenizer.chat_template", gguf_file.STRING, CHATML))
 
 
 def gguf_spaced(model):
     p = sentencepiece.SentencePieceProcessor(model_proto=model)
-    ids = range(p.get_piece_size())
-    kinds = [2 if p.is_unknown(i) else 3 if p.is_control(i) else 6 if p.is_byte(i) else 4 if p.id_to_piece(i) == "<sym>" else 1 for i in ids]
-    key = "tokenizer.ggml."
-    return gguf([(key + "model", 8, "llama"), (key + "tokens", 9, (8, [p.id_to_piece(i) for i in ids])),
-                 (key + "scores", 9, (6, [p.get_score(i) for i in ids])), (key + "token_type", 9, (5, kinds)), (key + "unknown_token_id", 4, 0),
-                 (key + "bos_token_id", 4, 1), (key + "eos_token_id", 4, 2), (key + "add_space_prefix", 7, False)])
+    tokens = [(p.id_to_piece(i), p.get_score(i), gguf_file.UNKNOWN if p.is_unknown(i) else gguf_file.CONTROL if p.is_control(i) else
+               gguf_file.BYTE if p.is_byte(i) else gguf_file.USER if p.id_to_piece(i) == "<sym>" else gguf_file.NORMAL)
+              for i in range(p.get_piece_size())]
+    key = gguf_file.KEY
+    return gguf_file.spaced(tokens, (key + "unknown_token_id", gguf_file.UINT32, 0), (key + "bos_token_id", gguf_file.UINT32, 1),
+                            (key + "eos_token_id", gguf_file.UINT32, 2), (key + "add_space_prefix", gguf_file.BOOL, False))
 
 
 def train(name, **options):
@@ -98,6 +80,15 @@ with_llama3 = byte_level([pre_tokenizers.Split("e", "removed"), pre_tokenizers.B
 metaspace, llama2 = spaced()
 for seed, saved in ("gpt2", gpt2), ("split", with_llama3), ("metaspace", metaspace), ("llama2", llama2):
     put("tokenizer_json", seed, json.dumps(saved, ensure_ascii=False, separators=(",", ":")).encode())
+steps = [pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.ByteLevel(add_prefix_space=False),
+         pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.Split("e", "merged_with_next")]
+many = byte_level(steps, 300)
+many["normalizer"] = json.loads(normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), normalizers.Strip(), normalizers.NFD(),
+                                                      normalizers.Replace(Regex(r"\w\b|\p{Han}"), "x")]).__getstate__())
+many["post_processor"]["single"].append({"SpecialToken": {"id": "<s>", "type_id": 0}})
+many["added_tokens"][-1]["single_word"] = True
+put("tokenizer_json", "many_steps", json.dumps(many, ensure_ascii=False, separators=(",", ":")).encode())
+put("gguf_tokenizer", "deepseek-llm", gguf_byte_level(gpt2, "deepseek-llm"))
 put("gguf_tokenizer", "smollm", gguf_byte_level(gpt2, "smollm"))
 put("gguf_tokenizer", "llama-bpe", gguf_byte_level(with_llama3, "llama-bpe"))
 put("gguf_tokenizer", "llama", gguf_spaced(train("bytes", vocab_size=420, byte_fallback=True, user_defined_symbols=["<sym>", "ab"])))

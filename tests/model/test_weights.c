@@ -289,6 +289,7 @@ static void each_missing_tensor_is_named(void **state)
         snprintf(part, sizeof part, "tensor %s is missing", entries[i].name);
         refuses((fault){.name = entries[i].name, .missing = true}, LARIAT_BAD_MODEL, part);
     }
+    refuses((fault){.name = "lm_head.weight", .missing = true}, LARIAT_BAD_MODEL, "say \"tie_word_embeddings\": true");
     refuses((fault){.config = ",\"attention_bias\":true"}, LARIAT_BAD_MODEL,
             "tensor model.layers.0.self_attn.q_proj.bias is missing");
     refuses((fault){.config = ",\"mlp_bias\":true"}, LARIAT_BAD_MODEL, "tensor model.layers.0.mlp.gate_proj.bias is missing");
@@ -431,6 +432,20 @@ static void a_folder_without_a_model_says_what_it_lacks(void **state)
     assert_refused(model_describe("", &m), LARIAT_IO, "cannot be opened");
 }
 
+static void what_is_around_a_model_or_belongs_to_one_says_what_to_name(void **state)
+{
+    (void)state;
+    scratch_write_text("models--org--name/refs/main", "abc");
+    refuses_path("models--org--name", LARIAT_BAD_MODEL, "has neither");
+    scratch_write_text("models--org--name/snapshots/abc/config.json", "{}");
+    refuses_path("models--org--name", LARIAT_BAD_ARGUMENT, "models--org--name/snapshots/abc");
+    scratch_write_text("lora/adapter_config.json", "{\"base_model_name_or_path\":\"org/base\"}");
+    scratch_write_text("lora/adapter_model.safetensors", "x");
+    refuses_path("lora", LARIAT_UNSUPPORTED, "merge it into org/base");
+    scratch_write_text("lora/adapter_config.json", "{");
+    refuses_path("lora", LARIAT_UNSUPPORTED, "merge it into its base model");
+}
+
 static void a_single_file_beside_its_configuration_is_a_model(void **state)
 {
     char *folder = write_checkpoint("single", &(fault){0});
@@ -490,8 +505,17 @@ static char *write_gguf(uint32_t attn_q_type, const char *extra)
 static void a_gguf_file_with_an_unknown_type_or_tensor_is_refused_by_name(void **state)
 {
     (void)state;
-    free(write_gguf(23, NULL));
-    refuses_path("made.gguf", LARIAT_UNSUPPORTED, "tensor blk.0.attn_q.weight has the type IQ4_XS");
+    static const struct {
+        uint32_t type;
+        const char *part;
+    } others[] = {{16, "type IQ2_XXS, which Lariat does not compute with: fetch the same model as Q2_K"},
+                  {21, "type IQ3_S, which Lariat does not compute with: fetch the same model as Q3_K_M"},
+                  {23, "tensor blk.0.attn_q.weight has the type IQ4_XS, which Lariat does not compute with: fetch the same model as Q4_K_M"},
+                  {39, "type MXFP4, which Lariat does not compute with: fetch the same model as Q4_K_M"}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        free(write_gguf(others[i].type, NULL));
+        refuses_path("made.gguf", LARIAT_UNSUPPORTED, others[i].part);
+    }
     free(write_gguf(0, "blk.0.attn_q_norm.weight"));
     refuses_path("made.gguf", LARIAT_UNSUPPORTED, "tensor blk.0.attn_q_norm.weight has no place");
 }
@@ -617,6 +641,7 @@ int main(void)
         cmocka_unit_test(tensors_at_odd_addresses_keep_their_values),
         cmocka_unit_test(pickles_are_refused_with_the_way_out),
         cmocka_unit_test(a_folder_without_a_model_says_what_it_lacks),
+        cmocka_unit_test(what_is_around_a_model_or_belongs_to_one_says_what_to_name),
         cmocka_unit_test(a_single_file_beside_its_configuration_is_a_model),
         cmocka_unit_test(a_gguf_file_with_an_unknown_type_or_tensor_is_refused_by_name),
         cmocka_unit_test(a_bias_in_a_gguf_file_is_announced_by_being_there),

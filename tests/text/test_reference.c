@@ -129,6 +129,82 @@ static void the_demos_gguf_gives_the_references_ids_and_text(void **state)
     check(demo_model_path(), "reference/smollm2/tokenizer.json");
 }
 
+/* --- llama.cpp's vocabularies, each with texts and the ids that the models' own tokenizers give them --- */
+
+/* The ids of a line: numbers with spaces between them. */
+static void line_is(const int32_t *ids, int64_t n, const char *line, size_t size, const char *text)
+{
+    char *copy = strndup(line, size), *at = copy, *end;
+    int64_t seen = 0;
+    bool same = true;
+
+    assert_non_null(copy);
+    for (long id = strtol(at, &end, 10); end != at; id = strtol(at, &end, 10)) {
+        same = same && seen < n && ids[seen] == id;
+        seen++;
+        at = end;
+    }
+    free(copy);
+    if (!same || seen != n) {
+        fail_msg("other ids for \"%.100s\"", text);
+    }
+}
+
+static void check_vocabulary(const char *name)
+{
+    static const char mark[] = "\n__ggml_vocab_test__\n";
+    char path[128];
+    unsigned char *files[2];
+    size_t sizes[2];
+    lariat_tokenizer *t;
+    int lines = 0;
+
+    snprintf(path, sizeof path, "reference/vocab/ggml-vocab-%s.gguf", name);
+    char *model = reference_path(path);
+    assert_accepted(lariat_tokenizer_open(model, &t));
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "reference/vocab/ggml-vocab-%s.gguf.%s", name, i ? "out" : "inp");
+        char *file = reference_path(path);
+        files[i] = scratch_read(file, &sizes[i]);
+        free(file);
+    }
+    const char *text = (const char *)files[0], *stop = text + sizes[0], *line = (const char *)files[1];
+    for (const char *last = line + sizes[1]; line < last; lines++) {
+        const char *next = memmem(text, (size_t)(stop - text), mark, strlen(mark)), *end = memchr(line, '\n', (size_t)(last - line));
+        int32_t *ids;
+        int64_t n;
+        assert_non_null(next);
+        end = end ? end : last;
+        assert_accepted(lariat_encode(t, text, (size_t)(next - text), 0, &ids, &n));
+        line_is(ids, n, line, (size_t)(end - line), text);
+        lariat_free(ids);
+        text = next + strlen(mark);
+        line = end + 1;
+    }
+    assert_true(lines > 40);
+    lariat_tokenizer_close(t);
+    free(files[0]);
+    free(files[1]);
+    free(model);
+}
+
+static void llama_cpps_vocabularies_give_the_references_ids(void **state)
+{
+    static const char *const names[] = {"deepseek-llm", "gpt-2", "phi-3", "qwen2", "starcoder"};
+    char *folder = reference_path("reference/vocab");
+
+    (void)state;
+    if (!folder) {
+        print_message("skipped: reference/vocab is not on this machine\n");
+        skip();
+        return;
+    }
+    free(folder);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        check_vocabulary(names[i]);
+    }
+}
+
 static void llama3_chats_are_the_references(void **state)
 {
     lariat_tokenizer *t;
@@ -173,6 +249,7 @@ int main(void)
         cmocka_unit_test(llama2_gives_the_references_ids_and_text),
         cmocka_unit_test(llama3_gives_the_references_ids_and_text),
         cmocka_unit_test(the_demos_gguf_gives_the_references_ids_and_text),
+        cmocka_unit_test(llama_cpps_vocabularies_give_the_references_ids),
         cmocka_unit_test(llama3_chats_are_the_references),
     };
 

@@ -15,8 +15,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 VARIANTS, TEXTS = 400, 40
 MARK = "\u2581"
 BEHAVIORS = ["Isolated", "Removed", "Contiguous", "MergedWithPrevious", "MergedWithNext"]
-EXPRESSIONS = [r"\s+", r"\d", r"[0-9]{1,3}", r"\w+", r"\W", r"\p{L}+", r"[\r\n]", r"\s?\p{P}+", r"x*", r"\b", r"\B", r"\D+", r"^\s*", r"\s+$",
-               r"\p{Han}+", r"(?=(\d{3})+(?!\d))", r"(?i:the|a)", r"[^\s]+", r" ?\p{Lu}\p{Ll}*|\p{N}", r"(?<=a)b|e+?", r"\P{L}"]
+EMPTY = [r"x*", r"\b", r"\B", r"^\s*", r"(?=(\d{3})+(?!\d))"]  # these match between characters
+EXPRESSIONS = [r"\s+", r"\d", r"[0-9]{1,3}", r"\w+", r"\W", r"\p{L}+", r"[\r\n]", r"\s?\p{P}+", r"\D+", r"\s+$",
+               r"\p{Han}+", r"^a", r"(?i:the|a)", r"[^\s]+", r" ?\p{Lu}\p{Ll}*|\p{N}", r"(?<=a)b|e+?", r"\P{L}"]
 WORDS = ["the", " world", "don't", "a1b22c333", "1234567", "\u00bd\u00b2", "x\u0301y", "e\u0301\u0323", "\uac00\u1100\u1161", "\ufb01n", "\u212bngstr\u00f6m",
          "\u0130I\u1e9e\u03a3\u03c2", "  ", "\t", "\n\n", "\u3000", "\u65e5\u672c", "!?", "...", "$=`", "\u00bf\u00bb", "_", "x", "xx", MARK, MARK + "a", "\u200d",
          "\u24b6\u2160", "\u08d3\u0323\u0301", "\U00011938\u0301", "\u1abf\u0323", "\U00010d50\U00016ea0\ua7dc", "\u166d\u2e4f", "\uff21\uff11\u2460",
@@ -30,23 +31,24 @@ def texts(rnd):
     return out
 
 
-def pattern(rnd):
-    return {"Regex": rnd.choice(EXPRESSIONS)} if rnd.random() < 0.7 else {"String": rnd.choice([" ", "e", "1", "xx", MARK, "th"])}
+def pattern(rnd, expressions):
+    return {"Regex": rnd.choice(expressions)} if rnd.random() < 0.7 else {"String": rnd.choice([" ", "e", "1", "xx", MARK, "th"])}
 
 
 def one_normalizer(rnd):
+    """No Replace of empty matches: of text that stands for nothing of the original, the package's ByteLevel makes characters twice."""
     kind = rnd.choice(["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "Replace", "Prepend"])
     if kind == "Strip":
         return {"type": kind, "strip_left": rnd.random() < 0.7, "strip_right": rnd.random() < 0.7}
     if kind == "Replace":
-        return {"type": kind, "pattern": pattern(rnd), "content": rnd.choice(["", " ", MARK, "ab", "\u00e9"])}
+        return {"type": kind, "pattern": pattern(rnd, EXPRESSIONS), "content": rnd.choice(["", " ", MARK, "ab", "\u00e9"])}
     return {"type": kind, "prepend": rnd.choice([MARK, "ab", " "])} if kind == "Prepend" else {"type": kind}
 
 
 def one_pre_tokenizer(rnd):
     kind = rnd.choice(["Split", "Split", "Split", "Digits", "Punctuation", "Whitespace", "WhitespaceSplit"])
     if kind == "Split":
-        return {"type": kind, "pattern": pattern(rnd), "behavior": rnd.choice(BEHAVIORS), "invert": rnd.random() < 0.3}
+        return {"type": kind, "pattern": pattern(rnd, EXPRESSIONS + EMPTY), "behavior": rnd.choice(BEHAVIORS), "invert": rnd.random() < 0.3}
     if kind == "Digits":
         return {"type": kind, "individual_digits": rnd.random() < 0.5}
     return {"type": kind, "behavior": rnd.choice(BEHAVIORS)} if kind == "Punctuation" else {"type": kind}
@@ -121,21 +123,29 @@ def variant(rnd, bases):
     return saved
 
 
-def check(program, home, name, saved, tried):
-    (home / "tokenizer.json").write_text(json.dumps(saved), encoding="utf-8")
+def encode(saved, tried, special):
+    """The package's ids, and whether it puts any around a text. None where it fails: added tokens that normalization leaves nothing
+    of or makes equal, and panics in its alignment of offsets."""
     try:
         t = Tokenizer.from_str(json.dumps(saved))
-    except Exception as error:  # an added token of which normalization leaves nothing
-        if "pattern.len()" not in str(error):
-            raise
-        return
-    for special in False, True:
         t.encode_special_tokens = not special
-        wanted = [e.ids for e in t.encode_batch(tried, add_special_tokens=special)]
-        around = special and t.encode("", add_special_tokens=True).ids
-        options = ["--special"] * special + ["--bos"] * bool(around)
-        peers.compare(f"{name}, {'all special tokens' if special else 'text alone'}", tried, wanted, peers.lariat_ids(program, home, tried, *options),
+        return [e.ids for e in t.encode_batch(tried, add_special_tokens=special)], bool(t.encode("", add_special_tokens=special).ids)
+    except BaseException as error:
+        if "Pattern" in str(error) or "pattern" in str(error) or type(error).__name__ == "PanicException":
+            return None
+        raise
+
+
+def check(program, home, name, saved, tried):
+    (home / "tokenizer.json").write_text(json.dumps(saved), encoding="utf-8")
+    for special in False, True:
+        peer = encode(saved, tried, special)
+        if not peer:
+            return 0
+        options = ["--special"] * special + ["--bos"] * peer[1]
+        peers.compare(f"{name}, {'all special tokens' if special else 'text alone'}", tried, peer[0], peers.lariat_ids(program, home, tried, *options),
                       lambda: json.dumps({key: saved[key] for key in ("normalizer", "pre_tokenizer", "post_processor", "added_tokens")}))
+    return 1
 
 
 def main():
@@ -143,8 +153,9 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     rnd = random.Random(15)
     bases = [base(peers.corpus(root)[:1500], bytes_too) for bytes_too in (False, True)]
-    for i in range(VARIANTS):
-        check(program, folder, f"variant {i}", variant(rnd, bases), texts(rnd))
+    checked = sum(check(program, folder, f"variant {i}", variant(rnd, bases), texts(rnd)) for i in range(VARIANTS))
+    if checked < VARIANTS * 9 // 10:
+        sys.exit(f"the package took only {checked} of {VARIANTS} variants")
 
 
 main()
