@@ -1,7 +1,8 @@
 /* Byte pair encoding: of all mergeable neighbours those of the lowest rank, and of these the leftmost, are merged first. By
    score, neighbours merge whose text is a token, ranked by score (SentencePiece); otherwise the list of merges gives pairs
    and ranks (Hugging Face). Three algorithms with the same result: a scan of few symbols; a heap of candidates over a linked
-   list; for very long words a queue for each rank, processed in order, with the heap for late candidates.
+   list; for very long words a queue for each rank, processed in order, with the heap for late candidates
+   (bench/results/tokenizers.md has the time of each).
    Rests on tables.c. Read on in pretokenizer.c, which cuts text into words. */
 #include "text/merge.h"
 

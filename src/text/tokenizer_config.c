@@ -143,23 +143,33 @@ static lariat_status read_special_map(config_file *f)
     return read_named(f->root, f->v);
 }
 
+/* Is this value the id of a token? A number that is none is warned of. */
+static lariat_status is_token_id(const config_file *f, const char *field, const json_t *id, bool *out)
+{
+    *out = json_is_integer(id) && vocabulary_has(f->v, json_integer_value(id));
+    return *out || !json_is_integer(id) ? LARIAT_OK
+                                        : vocabulary_warn(f->v, "%s: \"%s\" is %lld, which no token has: going on without", f->path,
+                                                          field, (long long)json_integer_value(id));
+}
+
 /* eos_token_id (one or a list) and bos_token_id of generation_config.json and config.json. */
 static lariat_status read_model_config(config_file *f)
 {
     const json_t *eos = json_object_get(f->root, "eos_token_id"), *bos = json_object_get(f->root, "bos_token_id");
     vocabulary *v = f->v;
     size_t n = json_is_array(eos) ? json_array_size(eos) : 1;
+    bool valid;
 
     for (size_t i = 0; eos && i < n; i++) {
         const json_t *id = json_is_array(eos) ? json_array_get(eos, i) : eos;
         if (!json_is_integer(id) && !json_is_null(id)) {
             return fail(LARIAT_BAD_MODEL, "%s: \"eos_token_id\" is neither an id nor a list of ids" FETCH_AGAIN, f->path);
         }
-        if (json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < MAX_TOKENS) {
-            TRY(set_eos(v, (int32_t)json_integer_value(id)));
-        }
+        TRY(is_token_id(f, "eos_token_id", id, &valid));
+        TRY(valid ? set_eos(v, (int32_t)json_integer_value(id)) : LARIAT_OK);
     }
-    if (v->bos < 0 && json_is_integer(bos) && vocabulary_has(v, json_integer_value(bos))) {
+    TRY(is_token_id(f, "bos_token_id", bos, &valid));
+    if (v->bos < 0 && valid) {
         v->bos = (int32_t)json_integer_value(bos);
     }
     return LARIAT_OK;

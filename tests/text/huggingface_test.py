@@ -4,6 +4,7 @@ tokens, for every form of tokenizer.json that lariat reads; other forms are refu
 Usage: huggingface_test.py PROGRAM REPOSITORY FOLDER"""
 import json
 import pathlib
+import subprocess
 import sys
 
 import peers
@@ -137,6 +138,19 @@ def check_refusals(program, folder, t):
     print("refused by name: all")
 
 
+def check_special_ids(program, folder, t):
+    """Ids of config.json that no token has are warned of; the others count."""
+    home = folder / "special_ids"
+    home.mkdir(parents=True, exist_ok=True)
+    t.save(str(home / "tokenizer.json"))
+    for bos, eos, warnings in (0, 1, 0), (-1, [1, 99999], 2), (0, -1, 1), (2000000, None, 1):
+        (home / "config.json").write_text(json.dumps({"bos_token_id": bos, "eos_token_id": eos}), encoding="utf-8")
+        done = subprocess.run([program, "tokenize", "-m", str(home), "-p", "a"], capture_output=True, check=False)
+        if done.returncode != 0 or done.stderr.count(b"warning") != warnings or done.stderr.count(b"\n") != warnings:
+            sys.exit(f"bos {bos}, eos {eos}: wanted {warnings} warnings, got {done.stderr.decode()}")
+    print("special ids that no token has: warned of")
+
+
 def main():
     program, root, folder = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
     lines = peers.corpus(root)
@@ -146,6 +160,7 @@ def main():
         check(program, lines, folder, name, add_tokens(t))
     for name, parts in spaced():
         check(program, lines, folder, name, add_tokens(train_spaced(lines, *parts)))
+    check_special_ids(program, folder, train_byte_level(lines, byte_level(True), False))
     check_refusals(program, folder, train_byte_level(lines, byte_level(True), False))
 
 
