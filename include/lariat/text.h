@@ -24,7 +24,7 @@ LARIAT_API void lariat_tokenizer_close(lariat_tokenizer *t);
 
 /* Number of ids, from 0; the model's vocabulary may be larger. */
 LARIAT_API int32_t lariat_tokenizer_size(const lariat_tokenizer *t);
-/* The i-th warning of opening it, from 0, one line without its end; NULL behind the last: faults in its files that were put right. */
+/* The i-th warning of opening it, from 0, NULL behind the last: a fault in its files that was put right, as one line. */
 LARIAT_API const char *lariat_tokenizer_warning(const lariat_tokenizer *t, int32_t i);
 /* The id that begins a text (BOS), or -1; and whether the tokenizer's files ask for it, or for other ids around a text. */
 LARIAT_API int32_t lariat_tokenizer_bos(const lariat_tokenizer *t);

@@ -49,7 +49,7 @@ static lariat_status refuse_cache(const char *folder, const char *snapshots)
     first_name(snapshots, name);
     return *name ? fail(LARIAT_BAD_ARGUMENT, "%s: is a folder of Hugging Face's cache around a model: name the snapshot, %s/%s",
                         folder, snapshots, name)
-                 : fail(LARIAT_BAD_ARGUMENT, "%s: is a folder of Hugging Face's cache without a snapshot: fetch the model again",
+                 : fail(LARIAT_BAD_ARGUMENT, "%s: is a folder of Hugging Face's cache without a snapshot: fetch it again",
                         folder);
 }
 

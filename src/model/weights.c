@@ -102,8 +102,8 @@ static lariat_status find(binder *b, const char *name, int64_t rows, int64_t col
 
     if (!x && strcmp(name, b->names->head) == 0 && !b->m->file) {
         return fail(LARIAT_BAD_MODEL,
-                    "%s: tensor %s is missing and the configuration does not tie it to the embedding: if this model has no head of "
-                    "its own, say \"tie_word_embeddings\": true in config.json, otherwise fetch the checkpoint again",
+                    "%s: tensor %s is missing and the configuration does not tie it to the embedding: if the model has no "
+                    "head of its own, say \"tie_word_embeddings\": true in config.json, otherwise fetch the checkpoint again",
                     b->path, name);
     }
     if (!x) {

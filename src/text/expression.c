@@ -46,9 +46,9 @@ static const char han[] =
     "\\x{20000}-\\x{2A6DF}\\x{2A700}-\\x{2B739}\\x{2B740}-\\x{2B81D}\\x{2B820}-\\x{2CEA1}\\x{2CEB0}-\\x{2EBE0}"
     "\\x{2EBF0}-\\x{2EE5D}\\x{2F800}-\\x{2FA1D}\\x{30000}-\\x{3134A}\\x{31350}-\\x{323AF}";
 
-/* Oniguruma's characters of words besides L, M, Nd, Nl and Pc: other alphabetic ones, and superscripts and fractions of Latin-1. */
-static const char other_word[] = "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}"
-                                 "\\x{1F170}-\\x{1F189}";
+/* Oniguruma's characters of words besides L, M, Nd, Nl and Pc: other alphabetic ones, superscripts and fractions of Latin-1. */
+static const char other_word[] = "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"
+                                 "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
 
 /* --- translation --- */
 

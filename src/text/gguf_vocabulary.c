@@ -27,8 +27,8 @@ static lariat_status set_pre(reader *r)
     vocabulary *v = r->v;
 
     if (!gguf_string(r->g, "tokenizer.ggml.pre", &name, &size)) {
-        TRY(vocabulary_warn(v, "%s: tokenizer.ggml.pre is missing, words are cut by its default and ids may not be the model's: "
-                               "fetch a newer conversion", gguf_path(r->g)));
+        TRY(vocabulary_warn(v, "%s: tokenizer.ggml.pre is missing, words are cut by its default and ids may not be the "
+                               "model's: fetch a newer conversion", gguf_path(r->g)));
     }
     pre = gguf_pre_find(name, size);
     if (!pre) {
@@ -285,8 +285,8 @@ static bool is_between(const char *text, size_t size, const char *open, const ch
 /* Is it written like a marker of a template? */
 static bool is_marker_text(const char *text, size_t size)
 {
-    static const char *const known[] = { "<s>", "</s>", "<start_of_turn>", "<end_of_turn>", "<end_of_utterance>", "<EOT>", "_<EOT>",
-                                         "[EOT]", "[INST]", "[/INST]" };
+    static const char *const known[] = { "<s>",    "</s>",  "<start_of_turn>", "<end_of_turn>", "<end_of_utterance>", "<EOT>",
+                                         "_<EOT>", "[EOT]", "[INST]",          "[/INST]" };
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (text_is(text, size, known[i])) {
@@ -303,7 +303,8 @@ static lariat_status find_markers(reader *r)
     bool *merged = calloc((size_t)v->n_tokens, sizeof *merged);
     lariat_status status = LARIAT_OK;
 
-    TRY_MEMORY(merged || v->n_tokens == 0, "%s: no memory for %lld tokens" FREE_MEMORY, gguf_path(r->g), (long long)v->n_tokens);
+    TRY_MEMORY(merged || v->n_tokens == 0, "%s: no memory for %lld tokens" FREE_MEMORY, gguf_path(r->g),
+               (long long)v->n_tokens);
     for (int64_t i = 0; i < v->n_merges; i++) {
         merged[v->merges[i].left] = merged[v->merges[i].right] = merged[v->merges[i].result] = true;
     }

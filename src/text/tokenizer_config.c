@@ -147,9 +147,11 @@ static lariat_status read_special_map(config_file *f)
 static lariat_status is_token_id(const config_file *f, const char *field, const json_t *id, bool *out)
 {
     *out = json_is_integer(id) && vocabulary_has(f->v, json_integer_value(id));
-    return *out || !json_is_integer(id) ? LARIAT_OK
-                                        : vocabulary_warn(f->v, "%s: \"%s\" is %lld, which no token has: going on without", f->path,
-                                                          field, (long long)json_integer_value(id));
+    if (*out || !json_is_integer(id)) {
+        return LARIAT_OK;
+    }
+    return vocabulary_warn(f->v, "%s: \"%s\" is %lld, which no token has: going on without", f->path, field,
+                           (long long)json_integer_value(id));
 }
 
 /* eos_token_id (one or a list) and bos_token_id of generation_config.json and config.json. */

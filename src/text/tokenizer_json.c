@@ -157,7 +157,8 @@ static lariat_status read_behavior(const reader *r, const json_t *o, bool wanted
             return LARIAT_OK;
         }
     }
-    return fail(LARIAT_UNSUPPORTED, "%s: pre_tokenizer %.64s with behavior \"%.64s\" is not supported", r->path, type_of(o), name);
+    return fail(LARIAT_UNSUPPORTED, "%s: pre_tokenizer %.64s with behavior \"%.64s\" is not supported", r->path, type_of(o),
+                name);
 }
 
 static lariat_status read_split(reader *r, const json_t *o)
@@ -278,8 +279,8 @@ static lariat_status template_ids(const reader *r, const json_t *o, const json_t
     }
     json_array_foreach(ids, i, id) {
         if (!json_is_integer(id) || !vocabulary_has(r->v, json_integer_value(id))) {
-            return fail(LARIAT_BAD_MODEL, "%s: post_processor: the ids of \"%.64s\" are not all ids of tokens" FETCH_AGAIN, r->path,
-                        name);
+            return fail(LARIAT_BAD_MODEL, "%s: post_processor: the ids of \"%.64s\" are not all ids of tokens" FETCH_AGAIN,
+                        r->path, name);
         }
         TRY(id_list_append(out, (int32_t)json_integer_value(id)));
     }
@@ -321,7 +322,8 @@ static lariat_status one_post_processor(reader *r, const json_t *o)
         return refuse_type(r, "post_processor", o);
     }
     if (r->has_template) {
-        return fail(LARIAT_UNSUPPORTED, "%s: post_processor: a TemplateProcessing behind another one is not supported", r->path);
+        return fail(LARIAT_UNSUPPORTED, "%s: post_processor: a TemplateProcessing behind another one is not supported",
+                    r->path);
     }
     r->has_template = true;
     return read_around(r, o);
@@ -571,8 +573,8 @@ static lariat_status number_added(reader *r, const char *content, int64_t id, in
     NEXT(status, set_token(r, *out, all ? bytes.data : content, all ? bytes.size : strlen(content), TOKEN_CONTROL));
     buffer_free(&bytes);
     if (status == LARIAT_OK && id != *out) {
-        status = vocabulary_warn(r->v, "%s: added token \"%.64s\" has id %lld, its place in the list gives it %lld, which counts",
-                                 r->path, content, (long long)id, (long long)*out);
+        status = vocabulary_warn(r->v, "%s: added token \"%.64s\" has id %lld, its place gives it %lld, which counts", r->path,
+                                 content, (long long)id, (long long)*out);
     }
     return status;
 }

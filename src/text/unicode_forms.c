@@ -1,5 +1,5 @@
-/* Normal forms and lower case: utf8proc's tables, with the differences in age to those of Hugging Face's tokenizers, whose normal
-   forms are of Unicode 9 and whose case is of Unicode 17.
+/* Normal forms and lower case: utf8proc's tables, with the differences in age to those of Hugging Face's tokenizers, whose
+   normal forms are of Unicode 9 and whose case is of Unicode 17.
    Rests on utf8proc (Unicode 15 or newer). Read on in normalizer.c. */
 #include "text/unicode_forms.h"
 
@@ -13,8 +13,8 @@ typedef struct code_range {
     int32_t first, last;
 } code_range;
 
-/* Characters newer than Unicode 9 that its later versions compose, decompose or reorder, with neighbours that they leave alone. In
-   Unicode 9 they are unassigned: nothing crosses them. */
+/* Characters newer than Unicode 9 that its later versions compose, decompose or reorder, with neighbours that they leave
+   alone. In Unicode 9 they are unassigned: nothing crosses them. */
 static const code_range newer[] = {
     { 0x7FD, 0x7FD },     { 0x897, 0x89F },     { 0x8CA, 0x8D3 },     { 0x9FE, 0x9FE },     { 0xC3C, 0xC3C },
     { 0xD3B, 0xD3C },     { 0xEBA, 0xEBA },     { 0x1715, 0x1715 },   { 0x1ABF, 0x1AFF },   { 0x1DF6, 0x1DFA },
@@ -32,8 +32,9 @@ static const code_range newer[] = {
 static const struct {
     int32_t first, last, step, distance;
 } newer_capitals[] = {
-    { 0x1C89, 0x1C89, 1, 1 },      { 0xA7CB, 0xA7CB, 1, 0x264 - 0xA7CB }, { 0xA7CC, 0xA7CE, 2, 1 },   { 0xA7D2, 0xA7D4, 2, 1 },
-    { 0xA7DA, 0xA7DA, 1, 1 },      { 0xA7DC, 0xA7DC, 1, 0x19B - 0xA7DC }, { 0x10D50, 0x10D65, 1, 32 }, { 0x16EA0, 0x16EB8, 1, 27 },
+    { 0x1C89, 0x1C89, 1, 1 },   { 0xA7CB, 0xA7CB, 1, 0x264 - 0xA7CB }, { 0xA7CC, 0xA7CE, 2, 1 },    { 0xA7D2, 0xA7D4, 2, 1 },
+    { 0xA7DA, 0xA7DA, 1, 1 },   { 0xA7DC, 0xA7DC, 1, 0x19B - 0xA7DC }, { 0x10D50, 0x10D65, 1, 32 },
+    { 0x16EA0, 0x16EB8, 1, 27 },
 };
 
 static bool is_newer(int32_t code)

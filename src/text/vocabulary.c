@@ -18,16 +18,17 @@ const char expression_llama3[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p
 #define NUMBER "[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]"
 const char expression_digit[] = NUMBER, expression_digits[] = NUMBER "+";
 /* Hugging Face's Punctuation uses tables of Unicode 8: what was no punctuation then, or no longer is. ASCII's symbols count. */
-#define LATER_PUNCTUATION                                                                                                      \
-    "\\x{61D}\\x{9FD}\\x{A76}\\x{C77}\\x{C84}\\x{1B4E}\\x{1B4F}\\x{1B7D}-\\x{1B7F}\\x{2E43}-\\x{2E7F}\\x{10D6E}\\x{10EAD}"             \
-    "\\x{10ED0}-\\x{10ED8}\\x{10F55}-\\x{10F59}\\x{10F86}-\\x{10F89}\\x{113D4}-\\x{113D8}\\x{1144B}-\\x{1145D}"                 \
-    "\\x{11660}-\\x{1166C}\\x{116B9}\\x{1183B}-\\x{12000}\\x{12FF1}\\x{12FF2}\\x{16D6D}-\\x{16D6F}\\x{16E97}-\\x{16E9A}"        \
-    "\\x{16FE2}\\x{1E5FF}\\x{1E95E}\\x{1E95F}"
+#define LATER_PUNCTUATION                                                                                                     \
+    "\\x{61D}\\x{9FD}\\x{A76}\\x{C77}\\x{C84}\\x{1B4E}\\x{1B4F}\\x{1B7D}-\\x{1B7F}\\x{2E43}-\\x{2E7F}\\x{10D6E}"              \
+    "\\x{10EAD}\\x{10ED0}-\\x{10ED8}\\x{10F55}-\\x{10F59}\\x{10F86}-\\x{10F89}\\x{113D4}-\\x{113D8}"                          \
+    "\\x{1144B}-\\x{1145D}\\x{11660}-\\x{1166C}\\x{116B9}\\x{1183B}-\\x{12000}\\x{12FF1}\\x{12FF2}"                           \
+    "\\x{16D6D}-\\x{16D6F}\\x{16E97}-\\x{16E9A}\\x{16FE2}\\x{1E5FF}\\x{1E95E}\\x{1E95F}"
 const char expression_punctuation[] = "(?:(?![" LATER_PUNCTUATION "])[\\p{P}$+<=>^`|~\\x{166D}\\x{111C9}])";
-#define WORD                                                                                                                   \
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}"              \
-    "\\x{1F170}-\\x{1F189}"
-const char expression_word[] = "[" WORD "]", expression_words[] = "[" WORD "]+|[^" WORD "\\s]+", expression_white_space[] = "\\s";
+#define WORD                                                                                                                  \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"                             \
+    "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
+const char expression_word[] = "[" WORD "]", expression_words[] = "[" WORD "]+|[^" WORD "\\s]+";
+const char expression_white_space[] = "\\s";
 
 /* Strings in a chain of blocks. */
 typedef struct text_block {

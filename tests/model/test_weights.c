@@ -510,7 +510,8 @@ static void a_gguf_file_with_an_unknown_type_or_tensor_is_refused_by_name(void *
         const char *part;
     } others[] = {{16, "type IQ2_XXS, which Lariat does not compute with: fetch the same model as Q2_K"},
                   {21, "type IQ3_S, which Lariat does not compute with: fetch the same model as Q3_K_M"},
-                  {23, "tensor blk.0.attn_q.weight has the type IQ4_XS, which Lariat does not compute with: fetch the same model as Q4_K_M"},
+                  {23, "tensor blk.0.attn_q.weight has the type IQ4_XS, which Lariat does not compute with: fetch the "
+                       "same model as Q4_K_M"},
                   {39, "type MXFP4, which Lariat does not compute with: fetch the same model as Q4_K_M"}};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         free(write_gguf(others[i].type, NULL));

@@ -170,7 +170,8 @@ static void check_vocabulary(const char *name)
     }
     const char *text = (const char *)files[0], *stop = text + sizes[0], *line = (const char *)files[1];
     for (const char *last = line + sizes[1]; line < last; lines++) {
-        const char *next = memmem(text, (size_t)(stop - text), mark, strlen(mark)), *end = memchr(line, '\n', (size_t)(last - line));
+        const char *next = memmem(text, (size_t)(stop - text), mark, strlen(mark));
+        const char *end = memchr(line, '\n', (size_t)(last - line));
         int32_t *ids;
         int64_t n;
         assert_non_null(next);
