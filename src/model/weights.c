@@ -80,19 +80,6 @@ static const char *nearest_type(const char *type)
     return "F16";
 }
 
-/* Refuses a type that matrices, or norms and biases, cannot have. */
-static lariat_status refuse_type(const binder *b, const tensor *x, bool in_matrix)
-{
-    if (b->m->file && in_matrix) {
-        return fail(LARIAT_UNSUPPORTED,
-                    "%s: tensor %s has the type %s, which Lariat does not compute with: fetch the same model as %s", b->path,
-                    x->name, x->type_name, nearest_type(x->type_name));
-    }
-    return fail(LARIAT_UNSUPPORTED,
-                "%s: tensor %s has the type %s, which Lariat does not compute with%s: convert it to F32, F16 or BF16", b->path,
-                x->name, x->type_name, in_matrix ? "" : " in a norm or a bias");
-}
-
 /* The tensor of that name, of shape [rows, cols] or, if rows is 0, [cols]. */
 static lariat_status find(binder *b, const char *name, int64_t rows, int64_t cols, const tensor **out)
 {
@@ -126,7 +113,10 @@ static lariat_status find(binder *b, const char *name, int64_t rows, int64_t col
     }
     bool plain = x->type == DTYPE_F32 || x->type == DTYPE_F16 || x->type == DTYPE_BF16;
     if (rows ? x->type > DTYPE_IQ4_NL : !plain) {
-        return refuse_type(b, x, rows);
+        bool other = b->m->file && rows; /* GGUF files of one model are published in many types */
+        return fail(LARIAT_UNSUPPORTED, "%s: tensor %s has the type %s, which Lariat does not compute with%s: %s %s", b->path,
+                    name, x->type_name, rows ? "" : " in a norm or a bias", other ? "fetch the same model as" : "convert it to",
+                    other ? nearest_type(x->type_name) : "F32, F16 or BF16");
     }
     if (b->used && !b->used[x - b->m->table->list]) {
         b->used[x - b->m->table->list] = true;

@@ -25,7 +25,7 @@
 #define WORDS3 ASCII_SYMBOL "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+"
 #define KANJI "\\x{4E00}-\\x{9FA5}"
 #define KANA "\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}"
-#define CJK "[" KANJI "\\x{800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+"
+#define CJK "[\\x{4E00}-\\x{9FA5}\\x{800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+"
 
 /* Letters with case. */
 #define LATIN "A-Za-z\\x{B5}\\x{C0}-\\x{D6}\\x{D8}-\\x{F6}\\x{F8}-\\x{1BA}\\x{1BC}-\\x{1BF}\\x{1C4}-\\x{293}\\x{295}-\\x{2AF}"
