@@ -28,7 +28,8 @@ enum {
 const option option_table[] = {
     {'m', "model", "MODEL", MODELS, OPTION_PATH, FIELD(model), 0, 0, NULL, "LARIAT_MODEL",
      "the model: a Hugging Face directory, a .safetensors file in one, a .gguf file, or random:NAME[:TYPE], a named shape with "
-     "weights from a seed (7b, 13b, 70b, 3-8b, 3-70b, 3.2-1b, 3.2-3b, smollm2-135m)"},
+     "weights from a seed (7b, 13b, 70b, 3-8b, 3-70b, 3.2-1b, 3.2-3b, smollm2-135m, "
+     "qwen3-8b, qwen3-0.6b, phi4-mini, granite-8b)"},
 
     {0, "model-dir", "FOLDER", MODELS, OPTION_PATH, FIELD(model_dir), 0, 0, NULL, "LARIAT_MODEL_DIR",
      "the folder that has the model on this host: of -m, unless it is a random model, only the last part of the path counts "

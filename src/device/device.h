@@ -36,13 +36,18 @@ typedef struct linear_job {
 /* The layout of rotary pairs in a head: (i, i + head_dim/2), as Hugging Face stores q and k, or (2i, 2i+1), as GGUF does. */
 typedef enum rope_style { ROPE_HALVES, ROPE_PAIRS } rope_style;
 
-/* Heads to rotate: the first `heads` of rows of [heads + others, head_dim], row t at x + t * ld; angles [n, head_dim / 2]. */
+/* Heads to rotate: the first `heads` of rows of [heads + others, head_dim], row t at x + t * ld; angles [n, dims / 2]. The last
+   kv_heads of them are keys. Before that they may be normalised: each head by itself, or all queries and all keys together. */
 typedef struct rotation {
     void *x;
     int64_t ld;
-    int32_t heads;
-    const float *cos, *sin;
+    int32_t heads, kv_heads;
+    int32_t dims;                /* of a head so many first dimensions are rotated, as a head of that size; even */
+    const float *cos, *sin;      /* NULL: nothing is rotated */
     rope_style style;
+    const float *q_norm, *k_norm; /* [head_dim] or, with `whole`, [heads of the side * head_dim]; NULL: no norm */
+    float eps;
+    bool whole;
 } rotation;
 
 typedef struct attention_shape {
@@ -99,6 +104,10 @@ typedef struct sample_setting {
     float top_p, min_p;
     double uniform; /* in [0, 1): drawn by the caller, one a token */
 } sample_setting;
+
+/* GELU by tanh: sqrt(2 / pi), and the factor of the cube. */
+#define GELU_ROOT 0.797884561f
+#define GELU_CUBE 0.044715f
 
 enum { DEVICE_STAMPS = 16384 }; /* of two traced passes of 126 layers on a ring of 8, where queries travel */
 
@@ -168,13 +177,20 @@ typedef struct device_ops {
 
     /* --- operations --- */
 
-    /* x[t, :] = table[id, :] for t in [0, n); x is [n, table->cols], dense. The id is tokens[t], or, where that is negative,
+    /* x[t, :] = scale * table[id, :] for t in [0, n); x is [n, table->cols], dense. The id is tokens[t], or, where that is negative,
        chosen[-1 - tokens[t]]: one that `sample` chose and the host has not read yet. -1 there (none could be chosen) is read
        as id 0: the result is discarded. Both lists are in the device's memory. */
-    void (*embed)(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n);
+    void (*embed)(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n,
+                  float scale);
 
     /* out[t, i] = x[t, i] / sqrt(mean_i(x[t, i]^2) + eps) * weight[i]; [n, d], dense. out is of the activation type. */
     void (*rms_norm)(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t d);
+
+    /* x += the norm of y, as above; y [n, d], dense, is of the activation type. */
+    void (*rms_norm_add)(device *dev, float *x, const void *y, const float *weight, float eps, int64_t n, int64_t d);
+
+    /* out[i] = x[i], rounded to the activation type; [count]. NULL: activations are F32, x serves itself. */
+    void (*narrow)(device *dev, void *out, const float *x, int64_t count);
 
     /* All jobs on the same x, row t at x + t * ldx, [n, cols]. n_jobs may be 0: a rank without a slice. */
     void (*linear)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
@@ -185,13 +201,13 @@ typedef struct device_ops {
     void (*linear_gated)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *gate, const linear_job *up);
 
     /* cos[t, i], sin[t, i] = factor * cos, sin of (float)positions[t] * inv_freq[i] (a float32 product, as in Hugging Face's
-       code); [n, half]; positions [n] in the device's memory. */
+       code); [n, half]; positions [n] in the device's memory. A negative position is -1 - position, and has the frequencies
+       behind the first: inv_freq[half + i]. */
     void (*rope_angles)(device *dev, float *cos, float *sin, const int64_t *positions, int64_t n, const float *inv_freq,
                         int64_t half, float factor);
 
-    /* Rotates the heads of rows of x in place: [n, heads, head_dim], row t at x + t * ldx; angles [n, head_dim / 2]. */
-    void (*rope)(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos,
-                 const float *sin, rope_style style);
+    /* Normalises and rotates n rows of heads in place. */
+    void (*rope)(device *dev, const rotation *rows, int64_t n, int32_t head_dim);
 
     /* Stores rows of keys (or values) [n, heads, head_dim], row t at x + t * ldx, as slot slots[t] of a shard's layer: KV
        head g, slot s at cache + (g * head_stride + s) * head_dim elements of `type`. A row with a negative slot belongs to
@@ -200,9 +216,10 @@ typedef struct device_ops {
                      int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
 
     /* rope() of rows of queries (or none), keys and values side by side, and kv_store() of their keys and values, at k and v:
-       the same bits as these two ops, but that keys need not be rotated in place. NULL: the device has only the two. */
+       the same bits as these two ops, but that keys need not be rotated in place. Only for whole heads without norms. NULL: the
+       device has only the two. */
     void (*rope_store)(device *dev, const rotation *rows, void *k, void *v, dtype type, int64_t head_stride,
-                       const int64_t *slots, int64_t n, int32_t kv_heads, int32_t head_dim);
+                       const int64_t *slots, int64_t n, int32_t head_dim);
 
     /* Sets rows [0, rows) to "no key seen". */
     void (*carry_clear)(device *dev, const carry *c, const attention_shape *s, int64_t rows);
@@ -220,8 +237,10 @@ typedef struct device_ops {
     /* out[t, h, :] = O / l, row t at out + t * ldo; a query that saw no key gives 0. */
     void (*carry_finish)(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo);
 
-    /* g[t, i] = silu(g[t, i]) * u[t, i]; [n, d], rows at g + t * ldg and u + t * ldu. */
+    /* g[t, i] = silu(g[t, i]) * u[t, i]; [n, d], rows at g + t * ldg and u + t * ldu. gelu_mul: with GELU by tanh,
+       g / (1 + exp(-2 z)) for z = sqrt(2 / pi) (g + 0.044715 g^3). */
     void (*silu_mul)(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d);
+    void (*gelu_mul)(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d);
 
     /* y[t, i] = x[t, i], or += with `add` (F32 only); [n, width] of `type`, rows at y + t * ldy and x + t * ldx, which do not
        overlap. */

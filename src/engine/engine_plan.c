@@ -327,6 +327,11 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
     int64_t context = o->context ? o->context : m->config.trained_context;
 
     TRY(engine_check_options(o));
+    if (m->config.window && context > m->config.window) {
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: attends to the last %lld positions only, and Lariat to all: use a context (-c) of at most that",
+                    m->path, (long long)m->config.window);
+    }
     TRY(plan_machine(m, o, out));
     dtype kv = kv_type_of(o->kv, &out->placement);
     out->costs = costs_of(m, &out->placement, p, kv);

@@ -7,7 +7,7 @@ void model_info_fill(const model *m, lariat_model_info *out)
     const model_config *c = &m->config;
 
     *out = (lariat_model_info){
-        .architecture = c->architecture,
+        .architecture = c->family->name,
         .path = m->path,
         .n_layers = c->n_layers,
         .d_model = c->d_model,

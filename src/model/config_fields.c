@@ -90,27 +90,36 @@ static const struct {
     {"is_encoder_decoder", NAN},
 };
 
-/* Fields that choose a function by name, with the implemented names. Hugging Face's llama and mistral read only hidden_act;
-   the others belong to custom code of checkpoints. */
+/* Fields that choose a function by name, with the implemented names. Hugging Face's classes read only hidden_act; the others
+   belong to custom code of checkpoints. The first ACTIVATIONS choose the activation: its names are the member's. */
 static const struct {
-    const char *field, *computed[5];
+    const char *field, *computed[5]; /* NAMES */
 } named[] = {
-    {"hidden_act", {"silu", "swish"}},
-    {"hidden_activation", {"silu", "swish"}},
-    {"activation_function", {"silu", "swish"}},
+    {"hidden_act", {NULL}},
+    {"hidden_activation", {NULL}},
+    {"activation_function", {NULL}},
     {"position_embedding_type", {"rope", "rotary", "ROPE"}},
     {"norm_type", {"rms_norm", "rmsnorm", "RMSNorm", "rms"}},
     {"normalization", {"rms_norm", "rmsnorm", "RMSNorm", "rms"}},
 };
 
-static lariat_status refuse_names(const char *path, const json_t *o)
+enum { ACTIVATIONS = 3, NAMES = 5 };
+
+/* "gelu" was written for the same function in the first gemma checkpoints. */
+static const char *const activations[][NAMES] = {
+    [ACTIVATION_SILU] = {"silu", "swish"},
+    [ACTIVATION_GELU_TANH] = {"gelu_pytorch_tanh", "gelu"},
+};
+
+static lariat_status refuse_names(const char *path, const json_t *o, const family *f)
 {
     for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
         const json_t *v = json_object_get(o, named[i].field);
         const char *name = json_string_value(v);
+        const char *const *names = i < ACTIVATIONS ? activations[f->activation] : named[i].computed;
         bool computed = !v || json_is_null(v);
-        for (size_t k = 0; name && k < sizeof named[i].computed / sizeof *named[i].computed && named[i].computed[k]; k++) {
-            computed = computed || strcmp(name, named[i].computed[k]) == 0;
+        for (size_t k = 0; name && k < NAMES && names[k]; k++) {
+            computed = computed || strcmp(name, names[k]) == 0;
         }
         if (!computed) {
             return config_refuse_field(path, named[i].field, v);
@@ -119,6 +128,7 @@ static lariat_status refuse_names(const char *path, const json_t *o)
     return LARIAT_OK;
 }
 
+/* Windows have a length, which is looked at elsewhere. */
 static bool is_full_attention(const json_t *kinds)
 {
     if (!kinds || json_is_null(kinds)) {
@@ -126,20 +136,22 @@ static bool is_full_attention(const json_t *kinds)
     }
     for (size_t i = 0; i < json_array_size(kinds); i++) {
         const char *kind = json_string_value(json_array_get(kinds, i));
-        if (!kind || strcmp(kind, "full_attention") != 0) {
+        if (!kind || (strcmp(kind, "full_attention") != 0 && strcmp(kind, "sliding_attention") != 0)) {
             return false;
         }
     }
     return json_is_array(kinds);
 }
 
-static lariat_status refuse_known(const char *path, const json_t *o)
+static lariat_status refuse_known(const char *path, const json_t *o, const family *f)
 {
     const json_t *kinds = json_object_get(o, "layer_types"), *causal = json_object_get(o, "is_causal");
 
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         const json_t *v = json_object_get(o, refused[i].field);
-        if (!config_field_is_neutral(v, refused[i].neutral)) {
+        bool is_read = family_reads(f, refused[i].field) ||
+                       (f->window == WINDOW_SWITCHED && strcmp(refused[i].field, "use_sliding_window") == 0);
+        if (!config_field_is_neutral(v, refused[i].neutral) && !is_read) {
             return config_refuse_field(path, refused[i].field, v);
         }
     }
@@ -149,25 +161,7 @@ static lariat_status refuse_known(const char *path, const json_t *o)
     if (causal && !json_is_null(causal) && !json_is_true(causal)) {
         return config_refuse_field(path, "is_causal", causal);
     }
-    return refuse_names(path, o);
-}
-
-/* A window of any length is refused: it changes the result of longer texts. */
-static lariat_status refuse_window(const char *path, const json_t *o, bool mistral)
-{
-    const json_t *window = json_object_get(o, "sliding_window");
-
-    if (mistral && !window) {
-        return fail(LARIAT_UNSUPPORTED,
-                    "%s: has no \"sliding_window\", which means a window of 4096 in a mistral model; Lariat computes full "
-                    "attention: say \"sliding_window\": null if that is right",
-                    path);
-    }
-    if (json_is_null(window) || !window || json_is_false(window) ||
-        (!mistral && json_is_false(json_object_get(o, "use_sliding_window")))) {
-        return LARIAT_OK;
-    }
-    return config_refuse_field(path, "sliding_window", window);
+    return refuse_names(path, o, f);
 }
 
 /* --- unknown fields --- */
@@ -241,9 +235,8 @@ static lariat_status refuse_unknown(const char *path, const json_t *o)
     return LARIAT_OK;
 }
 
-lariat_status config_check_fields(const char *path, const json_t *config, bool mistral)
+lariat_status config_check_fields(const char *path, const json_t *config, const family *f)
 {
-    TRY(refuse_known(path, config));
-    TRY(refuse_window(path, config, mistral));
+    TRY(refuse_known(path, config, f));
     return refuse_unknown(path, config);
 }

@@ -4,12 +4,13 @@
 
 #include "base/json.h"
 #include "base/fail.h"
+#include "model/family.h"
 
 #include <stdbool.h>
 
-/* Refuses an object with a field that changes the result or may: an unknown field that is not neutral. `mistral`: a missing
-   sliding_window is not neutral there. */
-lariat_status config_check_fields(const char *path, const json_t *config, bool mistral);
+/* Refuses an object with a field that changes the result or may: one that this member does not read, or an unknown one, that is
+   not neutral. Windows are not looked at. */
+lariat_status config_check_fields(const char *path, const json_t *config, const family *f);
 
 /* Is the value NULL, null, false, empty or the number `neutral` (NAN: no number is neutral)? */
 bool config_field_is_neutral(const json_t *value, double neutral);

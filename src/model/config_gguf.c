@@ -1,6 +1,6 @@
-/* The configuration from a GGUF file's metadata, architecture llama.
-   Rests on format/gguf.h and model/rope.h. Keys are the specification's; a key that would change the result and is not
-   implemented is refused by name. */
+/* The configuration from a GGUF file's metadata.
+   Rests on format/gguf.h and model/rope.h. Keys are the specification's, behind the architecture's name; a key that would
+   change the result and is not implemented is refused by name. */
 #include "model/config.h"
 
 #include "base/strings.h"
@@ -9,6 +9,17 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { KEY_SIZE = 96 }; /* longer than any key here */
+
+/* A key of the member: "llama.block_count". */
+static const char *key_of(const family *f, const char *name, char key[KEY_SIZE])
+{
+    snprintf(key, KEY_SIZE, "%s.%s", f->gguf, name);
+    return key;
+}
+
+#define KEY(f, name) key_of(f, name, (char[KEY_SIZE]){""})
 
 /* A required integer key. */
 static lariat_status need_int(const gguf *g, const char *key, int64_t high, int32_t *out)
@@ -50,7 +61,7 @@ static lariat_status need_per_layer_int(const gguf *g, const char *key, int32_t 
     return LARIAT_OK;
 }
 
-static lariat_status check_architecture(const gguf *g)
+static lariat_status read_architecture(const gguf *g, const family **out)
 {
     const char *text;
     size_t size;
@@ -58,54 +69,52 @@ static lariat_status check_architecture(const gguf *g)
     if (!gguf_string(g, "general.architecture", &text, &size)) {
         return fail(LARIAT_BAD_MODEL, "%s: has no key general.architecture" FETCH_AGAIN, gguf_path(g));
     }
-    if (!text_is(text, size, "llama")) {
-        return fail(LARIAT_UNSUPPORTED,
-                    "%s: is of the architecture \"%.*s\"; of GGUF files Lariat computes llama: use such a model", gguf_path(g),
-                    size < 64 ? (int)size : 64, text);
-    }
-    return LARIAT_OK;
+    *out = family_by_gguf(text, size);
+    return *out ? LARIAT_OK : family_refuse(gguf_path(g), text, size);
 }
 
-/* Refuses keys that change the result; each with its neutral number. */
-static lariat_status refuse_oddities(const gguf *g)
+/* Refuses keys that change the result; each with its neutral number, and the field of config.json with which a member reads
+   it. */
+static lariat_status refuse_oddities(const gguf *g, const family *f)
 {
     static const struct {
-        const char *key;
+        const char *name;
         double neutral;
+        const char *field;
     } refused[] = {
-        {"llama.expert_count", 0},
-        {"llama.expert_used_count", 0},
-        {"llama.attention.sliding_window", 0},
-        {"llama.attention.scale", 0},
-        {"llama.attention.clamp_kqv", 0},
-        {"llama.attention.max_alibi_bias", 0},
-        {"llama.attention.causal", 1},
-        {"llama.attn_logit_softcapping", 0},
-        {"llama.final_logit_softcapping", 0},
-        {"llama.logit_scale", 1},
-        {"llama.embedding_scale", 1},
-        {"llama.residual_scale", 1},
-        {"llama.use_parallel_residual", 0},
-        {"llama.rope.scaling.alpha", 0},
-        {"llama.rope.scaling.yarn_ext_factor", 1},
-        {"llama.rope.scaling.yarn_attn_factor", 1},
+        {"expert_count", 0, NULL},
+        {"expert_used_count", 0, NULL},
+        {"attention.scale", 0, "attention_multiplier"},
+        {"attention.clamp_kqv", 0, NULL},
+        {"attention.max_alibi_bias", 0, NULL},
+        {"attention.causal", 1, NULL},
+        {"attn_logit_softcapping", 0, NULL},
+        {"final_logit_softcapping", 0, NULL},
+        {"logit_scale", 1, "logits_scaling"},
+        {"embedding_scale", 1, "embedding_multiplier"},
+        {"residual_scale", 1, "residual_multiplier"},
+        {"use_parallel_residual", 0, NULL},
+        {"rope.scaling.alpha", 0, NULL},
+        {"rope.scaling.yarn_ext_factor", 1, NULL},
+        {"rope.scaling.yarn_attn_factor", 1, NULL},
     };
 
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         double value = 0;
         bool flag;
-        if (!gguf_has(g, refused[i].key)) {
+        const char *key = KEY(f, refused[i].name);
+        if (!gguf_has(g, key) || (refused[i].field && family_reads(f, refused[i].field))) {
             continue;
         }
-        bool readable = gguf_float(g, refused[i].key, &value);
-        if (!readable && gguf_bool(g, refused[i].key, &flag)) {
+        bool readable = gguf_float(g, key, &value);
+        if (!readable && gguf_bool(g, key, &flag)) {
             value = flag ? 1 : 0;
             readable = true;
         }
         if (!readable || value != refused[i].neutral) {
             return fail(LARIAT_UNSUPPORTED,
                         "%s: key %s changes the result in a way that Lariat does not compute: use a model without it",
-                        gguf_path(g), refused[i].key);
+                        gguf_path(g), key);
         }
     }
     return LARIAT_OK;
@@ -119,8 +128,8 @@ static lariat_status read_vocab(const gguf *g, model_config *c)
     if (!embedding || embedding->n_dims != 2) {
         return fail(LARIAT_BAD_MODEL, "%s: has no matrix token_embd.weight" FETCH_AGAIN, gguf_path(g));
     }
-    if (gguf_has(g, "llama.vocab_size")) {
-        TRY(need_int(g, "llama.vocab_size", CONFIG_MAX_VOCAB, &c->vocab));
+    if (gguf_has(g, KEY(c->family, "vocab_size"))) {
+        TRY(need_int(g, KEY(c->family, "vocab_size"), CONFIG_MAX_VOCAB, &c->vocab));
     } else {
         int64_t rows = embedding->dims[0];
         if (rows < 1 || rows > CONFIG_MAX_VOCAB) {
@@ -136,54 +145,66 @@ static lariat_status read_vocab(const gguf *g, model_config *c)
     return LARIAT_OK;
 }
 
-static lariat_status read_sizes(const gguf *g, model_config *c)
+/* The sizes of heads: those of keys and values are equal; of a head a part may be rotated. */
+static lariat_status read_head_sizes(const gguf *g, model_config *c)
 {
-    int64_t context;
-    double eps;
+    const family *f = c->family;
+    const char *values = KEY(f, "attention.value_length"), *rotated = KEY(f, "rope.dimension_count");
     int32_t size;
 
-    TRY(need_int(g, "llama.block_count", CONFIG_MAX_LAYERS, &c->n_layers));
-    TRY(need_int(g, "llama.embedding_length", CONFIG_MAX_WIDTH, &c->d_model));
-    TRY(need_per_layer_int(g, "llama.feed_forward_length", c->n_layers, CONFIG_MAX_WIDTH, &c->d_ff));
-    TRY(need_per_layer_int(g, "llama.attention.head_count", c->n_layers, CONFIG_MAX_HEADS, &c->n_heads));
-    c->n_kv_heads = c->n_heads;
-    if (gguf_has(g, "llama.attention.head_count_kv")) {
-        TRY(need_per_layer_int(g, "llama.attention.head_count_kv", c->n_layers, CONFIG_MAX_HEADS, &c->n_kv_heads));
-    }
-    if (!gguf_has(g, "llama.attention.key_length") && c->d_model % c->n_heads != 0) {
-        return fail(LARIAT_BAD_MODEL, "%s: llama.embedding_length %d is no multiple of %d heads" FETCH_AGAIN, gguf_path(g),
-                    c->d_model, c->n_heads);
+    if (!gguf_has(g, KEY(f, "attention.key_length")) && c->d_model % c->n_heads != 0) {
+        return fail(LARIAT_BAD_MODEL, "%s: %s %d is no multiple of %d heads" FETCH_AGAIN, gguf_path(g),
+                    KEY(f, "embedding_length"), c->d_model, c->n_heads);
     }
     c->head_dim = c->d_model / c->n_heads;
-    if (gguf_has(g, "llama.attention.key_length")) {
-        TRY(need_int(g, "llama.attention.key_length", CONFIG_MAX_HEAD_DIM, &c->head_dim));
+    if (gguf_has(g, KEY(f, "attention.key_length"))) {
+        TRY(need_int(g, KEY(f, "attention.key_length"), CONFIG_MAX_HEAD_DIM, &c->head_dim));
     }
-    static const char *const same[] = {"llama.attention.value_length", "llama.rope.dimension_count"};
+    const char *const same[] = {values, rotated};
     for (int i = 0; i < 2; i++) {
         size = c->head_dim;
         if (gguf_has(g, same[i])) {
             TRY(need_int(g, same[i], CONFIG_MAX_HEAD_DIM, &size));
         }
-        if (size != c->head_dim) {
+        if (i == 1 && family_reads(f, "partial_rotary_factor") && size < c->head_dim) {
+            c->rotary_dims = size;
+        } else if (size != c->head_dim) {
             return fail(LARIAT_UNSUPPORTED,
                         "%s: key %s is %d and the size of a head is %d: Lariat wants them equal, use a model where they are",
                         gguf_path(g), same[i], size, c->head_dim);
         }
     }
-    if (!gguf_int(g, "llama.context_length", &context) || context < 1 || context > CONFIG_MAX_CONTEXT) {
-        return fail(LARIAT_BAD_MODEL, "%s: key llama.context_length is missing or no integer from 1 to %lld" FETCH_AGAIN,
-                    gguf_path(g), (long long)CONFIG_MAX_CONTEXT);
+    return LARIAT_OK;
+}
+
+static lariat_status read_sizes(const gguf *g, model_config *c)
+{
+    const family *f = c->family;
+    const char *length = KEY(f, "context_length"), *epsilon = KEY(f, "attention.layer_norm_rms_epsilon");
+    const char *kv_heads = KEY(f, "attention.head_count_kv");
+    int64_t context;
+    double eps;
+
+    TRY(need_int(g, KEY(f, "block_count"), CONFIG_MAX_LAYERS, &c->n_layers));
+    TRY(need_int(g, KEY(f, "embedding_length"), CONFIG_MAX_WIDTH, &c->d_model));
+    TRY(need_per_layer_int(g, KEY(f, "feed_forward_length"), c->n_layers, CONFIG_MAX_WIDTH, &c->d_ff));
+    TRY(need_per_layer_int(g, KEY(f, "attention.head_count"), c->n_layers, CONFIG_MAX_HEADS, &c->n_heads));
+    c->n_kv_heads = c->n_heads;
+    if (gguf_has(g, kv_heads)) {
+        TRY(need_per_layer_int(g, kv_heads, c->n_layers, CONFIG_MAX_HEADS, &c->n_kv_heads));
+    }
+    TRY(read_head_sizes(g, c));
+    if (!gguf_int(g, length, &context) || context < 1 || context > CONFIG_MAX_CONTEXT) {
+        return fail(LARIAT_BAD_MODEL, "%s: key %s is missing or no integer from 1 to %lld" FETCH_AGAIN, gguf_path(g), length,
+                    (long long)CONFIG_MAX_CONTEXT);
     }
     c->trained_context = context;
-    if (!gguf_float(g, "llama.attention.layer_norm_rms_epsilon", &eps)) {
-        return fail(LARIAT_BAD_MODEL, "%s: has no number in key llama.attention.layer_norm_rms_epsilon" FETCH_AGAIN,
-                    gguf_path(g));
+    if (!gguf_float(g, epsilon, &eps)) {
+        return fail(LARIAT_BAD_MODEL, "%s: has no number in key %s" FETCH_AGAIN, gguf_path(g), epsilon);
     }
     c->rms_eps = (float)eps;
     return read_vocab(g, c);
 }
-
-/* --- rotary positions --- */
 
 /* A number, if the key is there. */
 static lariat_status take_float(const gguf *g, const char *key, double *out)
@@ -194,19 +215,55 @@ static lariat_status take_float(const gguf *g, const char *key, double *out)
     return LARIAT_OK;
 }
 
-static lariat_status read_scaling(const gguf *g, rope_parameters *p, double *attention)
+/* Multipliers, where the member has them; a window; layers without RoPE, which have no key. */
+static lariat_status read_traits(const gguf *g, model_config *c)
 {
+    const family *f = c->family;
+    const char *key = KEY(f, "attention.sliding_window");
+    double attention = f->attention_scale;
+    int64_t window = 0;
+
+    if (family_reads(f, "attention_multiplier")) {
+        TRY(take_float(g, KEY(f, "embedding_scale"), &c->embedding_multiplier));
+        TRY(take_float(g, KEY(f, "residual_scale"), &c->residual_multiplier));
+        TRY(take_float(g, KEY(f, "logit_scale"), &c->logits_divisor));
+        TRY(take_float(g, KEY(f, "attention.scale"), &attention));
+        c->attention_scale = (float)attention; /* 0: the default, as in llama.cpp */
+    }
+    for (int32_t l = 0; l < c->n_layers && f->no_rope_interval; l++) {
+        c->no_rope[l] = (l + 1) % f->no_rope_interval == 0;
+    }
+    if (gguf_has(g, key) && (!gguf_int(g, key, &window) || window < 0)) {
+        return fail(LARIAT_BAD_MODEL, "%s: key %s is no number of positions" FETCH_AGAIN, gguf_path(g), key);
+    }
+    return config_take_window(gguf_path(g), key, window, c);
+}
+
+/* --- rotary positions --- */
+
+static lariat_status read_scaling(const gguf *g, const family *f, rope_parameters *p, double *attention)
+{
+    const char *type = KEY(f, "rope.scaling.type"), *original = KEY(f, "rope.scaling.original_context_length");
     const char *text = "linear"; /* the type of a scale without a type */
     size_t size = 6;
     double factor = 0;
     double log_multiplier = 0;
 
-    if (gguf_has(g, "llama.rope.scaling.type") && !gguf_string(g, "llama.rope.scaling.type", &text, &size)) {
-        return fail(LARIAT_BAD_MODEL, "%s: key llama.rope.scaling.type is no string" FETCH_AGAIN, gguf_path(g));
+    if (gguf_has(g, type) && !gguf_string(g, type, &text, &size)) {
+        return fail(LARIAT_BAD_MODEL, "%s: key %s is no string" FETCH_AGAIN, gguf_path(g), type);
     }
-    TRY(take_float(g, "llama.rope.scale_linear", &factor)); /* the old name */
-    TRY(take_float(g, "llama.rope.scaling.factor", &factor));
-    TRY(take_float(g, "llama.rope.scaling.attn_factor", attention));
+    TRY(take_float(g, KEY(f, "rope.scale_linear"), &factor)); /* the old name */
+    TRY(take_float(g, KEY(f, "rope.scaling.factor"), &factor));
+    TRY(take_float(g, KEY(f, "rope.scaling.attn_factor"), attention));
+    if (gguf_has(g, original) && !gguf_int(g, original, &p->original_context)) {
+        return fail(LARIAT_BAD_MODEL, "%s: key %s is no integer" FETCH_AGAIN, gguf_path(g), original);
+    }
+    if (p->n_long) { /* its tensors are there */
+        p->type = "longrope";
+        p->attention_factor = *attention;
+        *attention = 1;
+        return LARIAT_OK;
+    }
     if (text_is(text, size, "none") || (text_is(text, size, "linear") && factor == 0)) {
         return LARIAT_OK;
     }
@@ -223,52 +280,68 @@ static lariat_status read_scaling(const gguf *g, rope_parameters *p, double *att
     }
     p->type = "yarn";
     p->factor = factor != 0 ? factor : 1;
-    if (gguf_has(g, "llama.rope.scaling.original_context_length") &&
-        !gguf_int(g, "llama.rope.scaling.original_context_length", &p->original_context)) {
-        return fail(LARIAT_BAD_MODEL, "%s: key llama.rope.scaling.original_context_length is no integer" FETCH_AGAIN,
-                    gguf_path(g));
-    }
-    TRY(take_float(g, "llama.rope.scaling.yarn_beta_fast", &p->beta_fast));
-    TRY(take_float(g, "llama.rope.scaling.yarn_beta_slow", &p->beta_slow));
-    TRY(take_float(g, "llama.rope.scaling.yarn_log_multiplier", &log_multiplier));
+    TRY(take_float(g, KEY(f, "rope.scaling.yarn_beta_fast"), &p->beta_fast));
+    TRY(take_float(g, KEY(f, "rope.scaling.yarn_beta_slow"), &p->beta_slow));
+    TRY(take_float(g, KEY(f, "rope.scaling.yarn_log_multiplier"), &log_multiplier));
     p->mscale = log_multiplier != 0 ? 1 : 0;
     p->mscale_all_dim = log_multiplier;
+    return LARIAT_OK;
+}
+
+/* The factors of a tensor, one a frequency. Missing: *n is 0. */
+static lariat_status read_factors(const gguf *g, const model_config *c, const char *name, float out[], int32_t *n)
+{
+    const tensor *factors = tensors_find(gguf_tensors(g), name);
+    int32_t half = c->rotary_dims / 2;
+
+    *n = 0;
+    if (!factors) {
+        return LARIAT_OK;
+    }
+    if (factors->type != DTYPE_F32 || factors->n_dims != 1 || factors->dims[0] != half) {
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s is not F32 [%d]" FETCH_AGAIN, gguf_path(g), name, half);
+    }
+    memcpy(out, factors->data, (size_t)half * sizeof *out);
+    for (int32_t i = 0; i < half; i++) {
+        if (!isfinite(out[i]) || out[i] <= 0) {
+            return fail(LARIAT_BAD_MODEL, "%s: tensor %s holds %g, wanted positive numbers" FETCH_AGAIN, gguf_path(g), name,
+                        (double)out[i]);
+        }
+    }
+    *n = half;
     return LARIAT_OK;
 }
 
 /* Divides frequencies by the factors of rope_freqs.weight, GGUF's form of llama3 scaling. */
 static lariat_status apply_factors(const gguf *g, model_config *c)
 {
-    const tensor *factors = tensors_find(gguf_tensors(g), "rope_freqs.weight");
+    float factors[ROPE_MAX_FACTORS];
+    int32_t n;
 
-    if (!factors) {
-        return LARIAT_OK;
-    }
-    if (factors->type != DTYPE_F32 || factors->n_dims != 1 || factors->dims[0] != c->head_dim / 2) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor rope_freqs.weight is not F32 [%d]" FETCH_AGAIN, gguf_path(g),
-                    c->head_dim / 2);
-    }
-    for (int32_t i = 0; i < c->head_dim / 2; i++) {
-        float factor;
-        memcpy(&factor, (const char *)factors->data + (size_t)i * sizeof factor, sizeof factor);
-        if (!isfinite(factor) || factor <= 0 || !isfinite(c->inv_freq[i] / factor)) {
-            return fail(LARIAT_BAD_MODEL, "%s: tensor rope_freqs.weight holds %g, wanted positive numbers" FETCH_AGAIN,
-                        gguf_path(g), (double)factor);
+    TRY(read_factors(g, c, "rope_freqs.weight", factors, &n));
+    for (int32_t i = 0; i < n; i++) {
+        if (!isfinite(c->inv_freq[i] / factors[i])) {
+            return fail(LARIAT_BAD_MODEL, "%s: tensor rope_freqs.weight holds %g, which is too small" FETCH_AGAIN, gguf_path(g),
+                        (double)factors[i]);
         }
-        c->inv_freq[i] /= factor;
+        c->inv_freq[i] /= factors[i];
     }
-    snprintf(c->rope_type, sizeof c->rope_type, "factors");
+    if (n) {
+        snprintf(c->rope_type, sizeof c->rope_type, "factors");
+    }
     return LARIAT_OK;
 }
 
 static lariat_status read_rope(const gguf *g, model_config *c)
 {
-    rope_parameters p = rope_parameters_default(10000);
+    rope_parameters p = rope_parameters_default(c->family->theta);
     double attention = 1;
 
     p.original_context = c->trained_context;
-    TRY(take_float(g, "llama.rope.freq_base", &p.theta));
-    TRY(read_scaling(g, &p, &attention));
+    TRY(take_float(g, KEY(c->family, "rope.freq_base"), &p.theta));
+    TRY(read_factors(g, c, "rope_factors_short.weight", p.short_factor, &p.n_short));
+    TRY(read_factors(g, c, "rope_factors_long.weight", p.long_factor, &p.n_long));
+    TRY(read_scaling(g, c->family, &p, &attention));
     if (p.original_context < 1 || p.original_context > CONFIG_MAX_CONTEXT || !isfinite(attention) || attention <= 0) {
         return fail(LARIAT_BAD_MODEL,
                     "%s: its rotary scaling has an original context or an attention factor out of range" FETCH_AGAIN,
@@ -276,7 +349,7 @@ static lariat_status read_rope(const gguf *g, model_config *c)
     }
     TRY(rope_frequencies(gguf_path(g), &p, c));
     c->rope_factor *= (float)attention;
-    c->rope = ROPE_PAIRS;
+    c->rope = c->family->gguf_rope;
     return apply_factors(g, c);
 }
 
@@ -315,11 +388,13 @@ static lariat_status read_ids(const gguf *g, model_config *c)
 
 lariat_status config_from_gguf(const gguf *g, model_config *out)
 {
-    model_config c = {.architecture = "llama", .bos_id = -1};
+    const family *f = NULL;
 
-    TRY(check_architecture(g));
-    TRY(refuse_oddities(g));
+    TRY(read_architecture(g, &f));
+    model_config c = config_of(f);
+    TRY(refuse_oddities(g, f));
     TRY(read_sizes(g, &c));
+    TRY(read_traits(g, &c));
     TRY(config_check(gguf_path(g), &c));
     TRY(read_rope(g, &c));
     TRY(read_ids(g, &c));

@@ -44,16 +44,27 @@ static const float *copy_vector(walk *w, const float *from, int64_t size, bool p
     return to;
 }
 
+static const float *copy_norm(walk *w, const model_config *c, role r, const float *from)
+{
+    int64_t size = layer_norm_size(c, r);
+
+    return copy_vector(w, from, size, size > 0);
+}
+
 static layer_weights copy_layer(walk *w, const model *m, const layer_weights *l)
 {
     const model_config *c = &m->config;
     int64_t heads = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
     /* A GGUF file may have any bias: its configuration announces none. */
-    bool attention = c->attention_bias || m->file, mlp = c->mlp_bias || m->file;
+    bool qkv = c->qkv_bias || m->file, o = c->o_bias || m->file, mlp = c->mlp_bias || m->file;
 
     return (layer_weights){
-        .attn_norm = copy_vector(w, l->attn_norm, c->d_model, true),
-        .ffn_norm = copy_vector(w, l->ffn_norm, c->d_model, true),
+        .attn_norm = copy_norm(w, c, ATTN_NORM, l->attn_norm),
+        .ffn_norm = copy_norm(w, c, FFN_NORM, l->ffn_norm),
+        .attn_post_norm = copy_norm(w, c, ATTN_POST_NORM, l->attn_post_norm),
+        .ffn_post_norm = copy_norm(w, c, FFN_POST_NORM, l->ffn_post_norm),
+        .q_norm = copy_norm(w, c, Q_NORM, l->q_norm),
+        .k_norm = copy_norm(w, c, K_NORM, l->k_norm),
         .q = copy_matrix(w, &l->q),
         .k = copy_matrix(w, &l->k),
         .v = copy_matrix(w, &l->v),
@@ -61,10 +72,10 @@ static layer_weights copy_layer(walk *w, const model *m, const layer_weights *l)
         .gate = copy_matrix(w, &l->gate),
         .up = copy_matrix(w, &l->up),
         .down = copy_matrix(w, &l->down),
-        .bias_q = copy_vector(w, l->bias_q, heads, attention),
-        .bias_k = copy_vector(w, l->bias_k, kv, attention),
-        .bias_v = copy_vector(w, l->bias_v, kv, attention),
-        .bias_o = copy_vector(w, l->bias_o, c->d_model, attention),
+        .bias_q = copy_vector(w, l->bias_q, heads, qkv),
+        .bias_k = copy_vector(w, l->bias_k, kv, qkv),
+        .bias_v = copy_vector(w, l->bias_v, kv, qkv),
+        .bias_o = copy_vector(w, l->bias_o, c->d_model, o),
         .bias_gate = copy_vector(w, l->bias_gate, c->d_ff, mlp),
         .bias_up = copy_vector(w, l->bias_up, c->d_ff, mlp),
         .bias_down = copy_vector(w, l->bias_down, c->d_model, mlp),

@@ -59,8 +59,11 @@ uint64_t model_fingerprint(const model *m)
 {
     const model_config *c = &m->config;
     const int64_t numbers[] = {c->n_layers, c->d_model,         c->n_heads, c->n_kv_heads, c->head_dim, c->d_ff,
-                               c->vocab,    c->trained_context, c->rope,    c->tied_head,  c->bos_id,   c->n_end_ids};
-    uint64_t h = hash_text(UINT64_C(0xcbf29ce484222325), c->architecture);
+                               c->vocab,    c->trained_context, c->rope,    c->tied_head,  c->bos_id,   c->n_end_ids,
+                               c->rotary_dims, c->window, c->long_from};
+    const float floats[] = {c->rms_eps, c->rope_factor, c->attention_scale, c->embedding_scale, c->residual_eps,
+                            (float)c->logits_divisor};
+    uint64_t h = hash_text(UINT64_C(0xcbf29ce484222325), c->family->name);
 
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         h = hash_int(h, numbers[i]);
@@ -68,9 +71,14 @@ uint64_t model_fingerprint(const model *m)
     for (int32_t i = 0; i < c->n_end_ids; i++) {
         h = hash_int(h, c->end_ids[i]);
     }
-    h = hash_float(hash_float(h, c->rms_eps), c->rope_factor);
-    for (int32_t i = 0; i < c->head_dim / 2; i++) {
-        h = hash_float(h, c->inv_freq[i]);
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
+        h = hash_float(h, floats[i]);
+    }
+    for (int32_t i = 0; i < c->rotary_dims; i++) {
+        h = hash_float(h, c->inv_freq[i]); /* zeros behind one half of them, or those of long sequences */
+    }
+    for (int32_t l = 0; l < c->n_layers; l++) {
+        h = hash_int(h, c->no_rope[l]);
     }
     for (int64_t i = 0; i < m->table->n; i++) {
         const tensor *x = &m->table->list[i];

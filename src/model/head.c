@@ -20,7 +20,7 @@ static void normalise(transformer *t, const pass_output out[], int64_t from, int
             count++;
         }
         t->dev->ops->rms_norm(t->dev, act_at(t->dev, to, (i - from) * c->d_model), t->x + out[i].row * c->d_model,
-                              t->weights->final_norm, c->rms_eps, count, c->d_model);
+                              t->weights->final_norm, c->residual_eps, count, c->d_model);
     }
 }
 

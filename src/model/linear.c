@@ -107,9 +107,10 @@ lariat_status linear_add(const linear_context *c, float *x, const void *h, int64
     return project(c, &(linear_target){.type = DTYPE_F32, .y = x, .ld = p.w->rows, .add = true}, h, n, &p, 1);
 }
 
-lariat_status linear_gated(const linear_context *c, void *g, void *u, const void *x, int64_t n, projection gate, projection up,
-                           const void **out)
+lariat_status linear_gated(const linear_context *c, activation by, void *g, void *u, const void *x, int64_t n, projection gate,
+                           projection up, const void **out)
 {
+    const device_ops *ops = c->dev->ops;
     linear_job jobs[2];
     int64_t rows = gate.w->rows, cols = gate.w->cols, begin = 0, end = rows;
     linear_target to_g = {.type = c->dev->act, .y = c->by_slices ? comm_rows(c->comm) : g, .ld = rows};
@@ -120,11 +121,12 @@ lariat_status linear_gated(const linear_context *c, void *g, void *u, const void
     }
     int n_jobs = stacked_jobs(jobs, &gate, 1, begin, end, &to_g);
     n_jobs += stacked_jobs(jobs + n_jobs, &up, 1, begin, end, &to_u);
-    if (c->dev->ops->linear_gated && n_jobs == 2) {
-        c->dev->ops->linear_gated(c->dev, x, cols, n, &jobs[0], &jobs[1]);
+    if (ops->linear_gated && n_jobs == 2 && by == ACTIVATION_SILU) {
+        ops->linear_gated(c->dev, x, cols, n, &jobs[0], &jobs[1]);
     } else {
-        c->dev->ops->linear(c->dev, x, cols, n, jobs, n_jobs);
-        c->dev->ops->silu_mul(c->dev, act_at(c->dev, to_g.y, begin), rows, act_at(c->dev, u, begin), rows, n, end - begin);
+        ops->linear(c->dev, x, cols, n, jobs, n_jobs);
+        (by == ACTIVATION_SILU ? ops->silu_mul : ops->gelu_mul)(c->dev, act_at(c->dev, to_g.y, begin), rows,
+                                                                act_at(c->dev, u, begin), rows, n, end - begin);
     }
     *out = to_g.y;
     return c->by_slices ? linear_gather(c, c->dev->act, n, rows) : LARIAT_OK;

@@ -9,6 +9,7 @@
 
 #include "comm/comm.h"
 #include "device/device.h"
+#include "model/family.h"
 
 typedef struct linear_context {
     device *dev;
@@ -46,7 +47,7 @@ lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *
 /* x[t] += the projection of h: x, the residual, [n, rows] in F32, dense; h [n, cols], dense. */
 lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection p);
 
-/* silu(gate x) * (up x): *out [n, d_ff], dense, which is g or, by slices, rows that stay until the next all-gather; u is
-   working memory of the size of g. */
-lariat_status linear_gated(const linear_context *c, void *g, void *u, const void *x, int64_t n, projection gate, projection up,
-                           const void **out);
+/* silu(gate x) * (up x), or with GELU: *out [n, d_ff], dense, which is g or, by slices, rows that stay until the next
+   all-gather; u is working memory of the size of g. */
+lariat_status linear_gated(const linear_context *c, activation by, void *g, void *u, const void *x, int64_t n, projection gate,
+                           projection up, const void **out);

@@ -7,6 +7,7 @@
 #include "base/cpus.h"
 #include "base/threads.h"
 #include "model/rope.h"
+#include "model/weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,22 +15,32 @@
 
 typedef struct shape {
     const char *name;
+    const char *member; /* "model_type" */
     int32_t n_layers, d_model, n_heads, n_kv_heads, head_dim, d_ff, vocab;
     int32_t context;
     bool tied;
     double theta;
     double llama3_factor; /* 0: no scaling */
+    int32_t rotary_dims;  /* 0: all of a head */
+    float eps, attention_scale; /* 0: 1e-5; the default */
+    double embedding, residual, logits; /* multipliers of the first two, divisor; 0: 1 */
 } shape;
 
 static const shape shapes[] = {
-    {"7b", 32, 4096, 32, 32, 128, 11008, 32000, 4096, false, 1e4, 0},
-    {"13b", 40, 5120, 40, 40, 128, 13824, 32000, 4096, false, 1e4, 0},
-    {"70b", 80, 8192, 64, 8, 128, 28672, 32000, 4096, false, 1e4, 0},
-    {"3-8b", 32, 4096, 32, 8, 128, 14336, 128256, 8192, false, 5e5, 0},
-    {"3-70b", 80, 8192, 64, 8, 128, 28672, 128256, 8192, false, 5e5, 0},
-    {"3.2-1b", 16, 2048, 32, 8, 64, 8192, 128256, 131072, true, 5e5, 32},
-    {"3.2-3b", 28, 3072, 24, 8, 128, 8192, 128256, 131072, true, 5e5, 32},
-    {"smollm2-135m", 30, 576, 9, 3, 64, 1536, 49152, 8192, true, 1e5, 0},
+    {"7b", "llama", 32, 4096, 32, 32, 128, 11008, 32000, 4096, false, .theta = 1e4},
+    {"13b", "llama", 40, 5120, 40, 40, 128, 13824, 32000, 4096, false, .theta = 1e4},
+    {"70b", "llama", 80, 8192, 64, 8, 128, 28672, 32000, 4096, false, .theta = 1e4},
+    {"3-8b", "llama", 32, 4096, 32, 8, 128, 14336, 128256, 8192, false, .theta = 5e5},
+    {"3-70b", "llama", 80, 8192, 64, 8, 128, 28672, 128256, 8192, false, .theta = 5e5},
+    {"3.2-1b", "llama", 16, 2048, 32, 8, 64, 8192, 128256, 131072, true, .theta = 5e5, .llama3_factor = 32},
+    {"3.2-3b", "llama", 28, 3072, 24, 8, 128, 8192, 128256, 131072, true, .theta = 5e5, .llama3_factor = 32},
+    {"smollm2-135m", "llama", 30, 576, 9, 3, 64, 1536, 49152, 8192, true, .theta = 1e5},
+    {"qwen3-8b", "qwen3", 36, 4096, 32, 8, 128, 12288, 151936, 40960, false, .theta = 1e6, .eps = 1e-6f},
+    {"qwen3-0.6b", "qwen3", 28, 1024, 16, 8, 128, 3072, 151936, 40960, true, .theta = 1e6, .eps = 1e-6f},
+    /* without the factors of its longrope, which change values only */
+    {"phi4-mini", "phi3", 32, 3072, 24, 8, 128, 8192, 200064, 131072, true, .theta = 1e4, .rotary_dims = 96},
+    {"granite-8b", "granite", 40, 4096, 32, 8, 128, 12800, 49155, 131072, true, .theta = 1e7, .attention_scale = 0.0078125f,
+     .embedding = 12, .residual = 0.22, .logits = 16},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -65,7 +76,8 @@ static lariat_status parse_name(const char *path, const shape **out, dtype *type
         }
     }
     return fail(LARIAT_BAD_ARGUMENT,
-                "%s: there is no shape \"%.*s\", choose from 7b, 13b, 70b, 3-8b, 3-70b, 3.2-1b, 3.2-3b and smollm2-135m", path,
+                "%s: there is no shape \"%.*s\", choose from 7b, 13b, 70b, 3-8b, 3-70b, 3.2-1b, 3.2-3b, smollm2-135m, "
+                "qwen3-8b, qwen3-0.6b, phi4-mini and granite-8b", path,
                 (int)(length < 64 ? length : 64), name);
 }
 
@@ -73,21 +85,23 @@ static lariat_status fill_config(const char *path, const shape *s, model_config 
 {
     rope_parameters rope = rope_parameters_default(s->theta);
 
-    *c = (model_config){
-        .architecture = "llama",
-        .n_layers = s->n_layers,
-        .d_model = s->d_model,
-        .n_heads = s->n_heads,
-        .n_kv_heads = s->n_kv_heads,
-        .head_dim = s->head_dim,
-        .d_ff = s->d_ff,
-        .vocab = s->vocab,
-        .trained_context = s->context,
-        .rms_eps = 1e-5f,
-        .rope = ROPE_HALVES,
-        .tied_head = s->tied,
-        .bos_id = -1,
-    };
+    *c = config_of(family_by_type(s->member, NULL));
+    c->n_layers = s->n_layers;
+    c->d_model = s->d_model;
+    c->n_heads = s->n_heads;
+    c->n_kv_heads = s->n_kv_heads;
+    c->head_dim = s->head_dim;
+    c->rotary_dims = s->rotary_dims;
+    c->d_ff = s->d_ff;
+    c->vocab = s->vocab;
+    c->trained_context = s->context;
+    c->rms_eps = s->eps != 0 ? s->eps : 1e-5f;
+    c->attention_scale = s->attention_scale;
+    c->embedding_multiplier = s->embedding != 0 ? s->embedding : 1;
+    c->residual_multiplier = s->residual != 0 ? s->residual : 1;
+    c->logits_divisor = s->logits != 0 ? s->logits : 1;
+    c->rope = ROPE_HALVES;
+    c->tied_head = s->tied;
     if (s->llama3_factor != 0) {
         rope.type = "llama3";
         rope.factor = s->llama3_factor;
@@ -135,25 +149,22 @@ static lariat_status add_norm(tensors *table, const char *path, const char *name
 
 static lariat_status add_layer(tensors *t, const char *path, const model_config *c, dtype type, int32_t l)
 {
-    int64_t d = c->d_model;
-    int64_t heads = (int64_t)c->n_heads * c->head_dim;
-    int64_t kv = (int64_t)c->n_kv_heads * c->head_dim;
+    const tensor_names *names = c->family->names;
+    int64_t d = c->d_model, heads = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
     const struct {
-        const char *name;
         int64_t rows, cols;
-    } parts[] = {
-        {"self_attn.q_proj", heads, d}, {"self_attn.k_proj", kv, d},   {"self_attn.v_proj", kv, d},
-        {"self_attn.o_proj", d, heads}, {"mlp.gate_proj", c->d_ff, d}, {"mlp.up_proj", c->d_ff, d},
-        {"mlp.down_proj", d, c->d_ff},  {"input_layernorm", 0, d},     {"post_attention_layernorm", 0, d},
-    };
+    } sizes[ROLES] = {[Q] = {heads, d},      [K] = {kv, d},          [V] = {kv, d},
+                      [O] = {d, heads},      [GATE] = {c->d_ff, d},  [UP] = {c->d_ff, d},
+                      [DOWN] = {d, c->d_ff}, [QKV] = {heads + 2 * kv, d}, [GATE_UP] = {2 * (int64_t)c->d_ff, d}};
     char name[96];
 
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        snprintf(name, sizeof name, "model.layers.%d.%s.weight", l, parts[i].name);
-        if (parts[i].rows) {
-            TRY(add_matrix(t, path, name, type, parts[i].rows, parts[i].cols));
-        } else {
-            TRY(add_norm(t, path, name, parts[i].cols));
+    for (role r = 0; r < ROLES; r++) {
+        int64_t norm = layer_norm_size(c, r);
+        snprintf(name, sizeof name, "%s.%d.%s.weight", names->layer, l, names->role[r] ? names->role[r] : "");
+        if (norm) {
+            TRY(add_norm(t, path, name, norm));
+        } else if (names->role[r] && sizes[r].rows) {
+            TRY(add_matrix(t, path, name, type, sizes[r].rows, sizes[r].cols));
         }
     }
     return LARIAT_OK;
@@ -161,11 +172,13 @@ static lariat_status add_layer(tensors *t, const char *path, const model_config 
 
 static lariat_status list_tensors(const char *path, const model_config *c, dtype type, tensors *t)
 {
-    TRY(add_matrix(t, path, "model.embed_tokens.weight", type, c->vocab, c->d_model));
+    const tensor_names *names = c->family->names;
+
+    TRY(add_matrix(t, path, names->embedding, type, c->vocab, c->d_model));
     if (!c->tied_head) {
-        TRY(add_matrix(t, path, "lm_head.weight", type, c->vocab, c->d_model));
+        TRY(add_matrix(t, path, names->head, type, c->vocab, c->d_model));
     }
-    TRY(add_norm(t, path, "model.norm.weight", c->d_model));
+    TRY(add_norm(t, path, names->final_norm, c->d_model));
     for (int32_t l = 0; l < c->n_layers; l++) {
         TRY(add_layer(t, path, c, type, l));
     }

@@ -10,6 +10,16 @@ void transformer_trace(transformer *t, trace *where)
     comm_trace(t->comm, where);
 }
 
+/* Lists a row: its token, and its position as the op rope_angles wants it. Keys are cached after RoPE, so the frequencies are
+   those of all that the sequence may become. */
+static void list_row(transformer *t, const pass_input *in, int64_t row, const pass_part *part, int64_t position)
+{
+    bool is_long = t->config->long_from && part->capacity > t->config->long_from;
+
+    t->host_tokens[row] = in->tokens[part->token + position - part->first];
+    t->host_positions[row] = is_long ? -1 - position : position;
+}
+
 /* Lists this rank's rows: their tokens and positions. Returns how many. */
 static int64_t list_rows(transformer *t, const pass_input *in)
 {
@@ -20,18 +30,15 @@ static int64_t list_rows(transformer *t, const pass_input *in)
     if (p->layout == PASS_BY_SLICES) {
         for (int32_t i = 0; i < p->n_parts; i++) {
             for (int64_t k = 0; k < p->parts[i].count; k++) {
-                t->host_tokens[rows] = in->tokens[p->parts[i].token + k];
-                t->host_positions[rows++] = p->parts[i].first + k;
+                list_row(t, in, rows++, &p->parts[i], p->parts[i].first + k);
             }
         }
         return rows;
     }
     for (int32_t i = p->run_begin[rank]; i < p->run_begin[rank + 1]; i++) {
         const pass_run *run = &p->runs[i];
-        const pass_part *part = &p->parts[run->part];
         for (int64_t k = 0; k < run->count; k++) {
-            t->host_tokens[rows] = in->tokens[part->token + run->first - part->first + k];
-            t->host_positions[rows++] = run->first + k;
+            list_row(t, in, rows++, &p->parts[run->part], run->first + k);
         }
     }
     return rows;
@@ -52,6 +59,35 @@ static lariat_status check_cancel(const pass_input *in)
     return in->cancelled(in->engine) ? fail(LARIAT_CANCELLED, "session: cancelled") : LARIAT_OK;
 }
 
+/* What a projection of the residual reads: its norm, or where the member has none before, the residual itself. */
+static const void *projected(transformer *t, const float *x, const float *norm, int64_t rows)
+{
+    const model_config *c = t->config;
+    const device_ops *ops = t->dev->ops;
+
+    if (norm) {
+        ops->rms_norm(t->dev, t->h, x, norm, c->residual_eps, rows, c->d_model);
+    } else if (ops->narrow) {
+        ops->narrow(t->dev, t->h, x, rows * c->d_model);
+    } else {
+        return x;
+    }
+    return t->h;
+}
+
+/* x += the projection of h, or its norm, where the member has one behind. */
+static lariat_status add_projection(transformer *t, float *x, const void *h, int64_t rows, projection p, const float *norm)
+{
+    const model_config *c = t->config;
+
+    if (!norm) {
+        return linear_add(&t->linear, x, h, rows, p);
+    }
+    TRY(linear(&t->linear, t->h, c->d_model, h, rows, &p, 1));
+    t->dev->ops->rms_norm_add(t->dev, x, t->h, norm, c->rms_eps, rows, c->d_model);
+    return LARIAT_OK;
+}
+
 /* Keys and values of rows of x, into the shard; and their queries, if anything is asked. */
 static lariat_status project(transformer *t, int32_t l, int64_t rows, bool queries)
 {
@@ -63,10 +99,13 @@ static lariat_status project(transformer *t, int32_t l, int64_t rows, bool queri
     const projection qkv[] = {{&w->q, w->bias_q}, {&w->k, w->bias_k}, {&w->v, w->bias_v}};
     int64_t span = trace_begin(t->trace, LARIAT_SPAN_PROJECTIONS);
 
-    t->dev->ops->rms_norm(t->dev, t->h, t->x, w->attn_norm, c->rms_eps, rows, c->d_model);
-    TRY(queries ? linear(&t->linear, q, ld, t->h, rows, qkv, 3) : linear(&t->linear, k, ld, t->h, rows, qkv + 1, 2));
-    const rotation rotate = {queries ? q : k, ld, (queries ? c->n_heads : 0) + c->n_kv_heads, t->cos, t->sin, c->rope};
-    ring_append(&t->ring, l, &rotate, k, v, ld, l == c->n_layers - 1 ? t->goes_on : NULL);
+    const void *h = projected(t, t->x, w->attn_norm, rows);
+    TRY(queries ? linear(&t->linear, q, ld, h, rows, qkv, 3) : linear(&t->linear, k, ld, h, rows, qkv + 1, 2));
+    const rotation rotate = {.x = queries ? q : k, .ld = ld, .heads = (queries ? c->n_heads : 0) + c->n_kv_heads,
+                             .kv_heads = c->n_kv_heads, .dims = c->rotary_dims, .cos = c->no_rope[l] ? NULL : t->cos,
+                             .sin = t->sin, .style = c->rope, .q_norm = w->q_norm, .k_norm = w->k_norm, .eps = c->rms_eps,
+                             .whole = c->family->qk_norms == QK_NORM_WHOLE};
+    ring_append(&t->ring, l, rotate.cos || rotate.k_norm ? &rotate : NULL, k, v, ld, l == c->n_layers - 1 ? t->goes_on : NULL);
     trace_end(t->trace, span);
     return LARIAT_OK;
 }
@@ -81,7 +120,7 @@ static lariat_status attention_block(transformer *t, int32_t l, int64_t rows)
     TRY(project(t, l, rows, true));
     TRY(ring_attend(&t->ring, l, t->qkv, transformer_qkv(c), t->o, (int64_t)c->n_heads * c->head_dim));
     int64_t span = trace_begin(t->trace, LARIAT_SPAN_PROJECTIONS);
-    TRY(linear_add(&t->linear, t->x, t->o, rows, o));
+    TRY(add_projection(t, t->x, t->o, rows, o, w->attn_post_norm));
     trace_end(t->trace, span);
     return LARIAT_OK;
 }
@@ -97,11 +136,10 @@ static lariat_status feed_forward(transformer *t, int32_t l, int64_t rows)
     for (int64_t b = 0; b < blocks; b++) {
         int64_t begin = rows * b / blocks, n = rows * (b + 1) / blocks - begin;
         float *x = t->x + begin * c->d_model;
-        const void *g;
+        const void *g, *h = projected(t, x, w->ffn_norm, n);
 
-        t->dev->ops->rms_norm(t->dev, t->h, x, w->ffn_norm, c->rms_eps, n, c->d_model);
-        TRY(linear_gated(&t->linear, t->g, t->u, t->h, n, gate, up, &g)); /* g [n, d_ff] */
-        TRY(linear_add(&t->linear, x, g, n, down));
+        TRY(linear_gated(&t->linear, c->family->activation, t->g, t->u, h, n, gate, up, &g)); /* g [n, d_ff] */
+        TRY(add_projection(t, x, g, n, down, w->ffn_post_norm));
     }
     trace_end(t->trace, span);
     return LARIAT_OK;
@@ -114,8 +152,8 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
     const device_ops *ops = t->dev->ops;
 
     int64_t span = trace_begin(t->trace, LARIAT_SPAN_EMBEDDING);
-    ops->embed(t->dev, t->x, &t->weights->embedding, t->tokens, t->chosen, rows); /* x [rows, d] */
-    ops->rope_angles(t->dev, t->cos, t->sin, t->positions, rows, t->inv_freq, c->head_dim / 2, c->rope_factor);
+    ops->embed(t->dev, t->x, &t->weights->embedding, t->tokens, t->chosen, rows, c->embedding_scale); /* x [rows, d] */
+    ops->rope_angles(t->dev, t->cos, t->sin, t->positions, rows, t->inv_freq, c->rotary_dims / 2, c->rope_factor);
     trace_end(t->trace, span);
     for (int32_t l = 0; l < c->n_layers; l++) {
         TRY(check_cancel(in));

@@ -67,17 +67,17 @@ typedef struct transformer {
     arena memory, lists; /* the device's; the host's */
     /* On the device: the residual, angles and logits in F32, activations in its own type. */
     float *x;            /* [rows, d_model]: the residual */
-    void *h;             /* [rows, at least HEAD_ROWS, d_model]: what is normalised of it */
+    void *h;             /* [rows, at least HEAD_ROWS, d_model]: what is normalised of it, or will be */
     void *qkv;           /* [rows, (n_heads + 2 * n_kv_heads) * head_dim] */
     void *o;             /* [rows, n_heads * head_dim] */
     void *g, *u;         /* [rows of a block, d_ff] */
-    float *inv_freq;     /* [head_dim / 2] */
-    float *cos, *sin;    /* [rows, head_dim / 2] */
+    float *inv_freq;     /* [rotary_dims]: see model_config */
+    float *cos, *sin;    /* [rows, rotary_dims / 2] */
     float *logits;       /* [HEAD_ROWS, this rank's slice of the vocabulary], or [HEAD_GATHERED, vocab] */
     int32_t *chosen;     /* [parts]: the tokens that were chosen last */
     sample_setting *settings; /* [parts] */
     int32_t *tokens;     /* [rows] */
-    int64_t *positions;  /* [rows] */
+    int64_t *positions;  /* [rows], of a long sequence -1 - position: see the op rope_angles */
     int32_t *host_tokens; /* [rows]: on the host, to be uploaded */
     int64_t *host_positions;
     bool *goes_on; /* [n_ranks]: pass_goes_on of the pass */

@@ -59,7 +59,7 @@ void transformer_hops(const model_config *c, const transformer_setup *s, size_t 
 static void take_buffers(transformer *t, const model_config *c, const transformer_setup *s)
 {
     arena *a = &t->memory, *lists = &t->lists;
-    int64_t rows = most(s->max_rows, s->max_slices), width = (int64_t)c->n_heads * c->head_dim, half = c->head_dim / 2;
+    int64_t rows = most(s->max_rows, s->max_slices), width = (int64_t)c->n_heads * c->head_dim, half = c->rotary_dims / 2;
     size_t act = dtype_block_bytes(s->act), ffn = bytes_of(least(rows, s->ffn_rows), c->d_ff, act);
 
     t->x = arena_take(a, bytes_of(rows, c->d_model, sizeof *t->x));
@@ -68,7 +68,7 @@ static void take_buffers(transformer *t, const model_config *c, const transforme
     t->o = arena_take(a, bytes_of(rows, width, act));
     t->g = arena_take(a, ffn);
     t->u = arena_take(a, ffn);
-    t->inv_freq = arena_take(a, bytes_of(1, half, sizeof *t->inv_freq));
+    t->inv_freq = arena_take(a, bytes_of(2, half, sizeof *t->inv_freq));
     t->cos = arena_take(a, bytes_of(rows, half, sizeof *t->cos));
     t->sin = arena_take(a, bytes_of(rows, half, sizeof *t->sin));
     t->logits = arena_take(a, larger(bytes_of(HEAD_ROWS, linear_slice_width(c->vocab, s->n_ranks), sizeof *t->logits),
@@ -114,7 +114,7 @@ lariat_status transformer_open(transformer *t, const model_config *config, const
     TRY(device_arena_open(dev, &t->memory, counted.memory.used, "activations"));
     TRY(arena_open(&t->lists, counted.lists.used, "lists of a pass"));
     take_buffers(t, config, s);
-    dev->ops->upload(dev, t->inv_freq, config->inv_freq, (size_t)(config->head_dim / 2) * sizeof *t->inv_freq);
+    dev->ops->upload(dev, t->inv_freq, config->inv_freq, (size_t)config->rotary_dims * sizeof *t->inv_freq);
     if (s->pass_q) {
         ring_expose_queries(&t->ring, t->qkv, s->max_rows, transformer_qkv(config));
     }

@@ -12,34 +12,9 @@
 
 /* --- names --- */
 
-enum role { ATTN_NORM, FFN_NORM, Q, K, V, O, GATE, UP, DOWN, ROLES };
-
-typedef struct naming {
-    const char *embedding, *head, *final_norm;
-    const char *layer; /* prefix of a layer's tensors */
-    const char *role[ROLES];
-} naming;
-
-static const naming hugging_face = {
-    "model.embed_tokens.weight",
-    "lm_head.weight",
-    "model.norm.weight",
-    "model.layers",
-    {"input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-     "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"},
-};
-
-static const naming ggml = {
-    "token_embd.weight",
-    "output.weight",
-    "output_norm.weight",
-    "blk",
-    {"attn_norm", "ffn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"},
-};
-
 typedef struct binder {
     model *m;
-    const naming *names;
+    const tensor_names *names;
     const char *path;
     bool values; /* convert norms and biases */
     bool *used;  /* [table->n]; NULL: not counted */
@@ -48,9 +23,9 @@ typedef struct binder {
 
 enum { NAME_SIZE = 96 }; /* longer than any tensor name here */
 
-static void name_of(const binder *b, int32_t layer, enum role role, const char *kind, char name[NAME_SIZE])
+static void name_of(const binder *b, int32_t layer, role r, const char *kind, char name[NAME_SIZE])
 {
-    snprintf(name, NAME_SIZE, "%s.%d.%s.%s", b->names->layer, layer, b->names->role[role], kind);
+    snprintf(name, NAME_SIZE, "%s.%d.%s.%s", b->names->layer, layer, b->names->role[r], kind);
 }
 
 /* --- one tensor --- */
@@ -154,7 +129,8 @@ static float element(const tensor *x, int64_t i)
     return x->type == DTYPE_F16 ? f16_to_f32(half) : bf16_to_f32(half);
 }
 
-static lariat_status bind_vector(binder *b, const char *name, int64_t size, const float **out)
+/* Every value v becomes (v + plus) / divisor. */
+static lariat_status bind_values(binder *b, const char *name, int64_t size, float plus, double divisor, const float **out)
 {
     const tensor *x = NULL;
 
@@ -170,25 +146,129 @@ static lariat_status bind_vector(binder *b, const char *name, int64_t size, cons
             return fail(LARIAT_BAD_MODEL, "%s: tensor %s holds %g at %lld: the checkpoint is damaged, fetch it again", b->path,
                         name, (double)values[i], (long long)i);
         }
+        values[i] = (float)((double)(values[i] + (x->data ? plus : 0)) / divisor);
     }
     *out = values;
     return LARIAT_OK;
 }
 
+static lariat_status bind_vector(binder *b, const char *name, int64_t size, const float **out)
+{
+    return bind_values(b, name, size, 0, 1, out);
+}
+
+/* What Hugging Face's form leaves out of a norm's weights. */
+static float norm_plus(const binder *b)
+{
+    return b->m->config.family->norm_plus_one && !b->m->file ? 1 : 0;
+}
+
 /* --- a layer --- */
 
 /* A matrix with its bias, if the configuration (Hugging Face) or the file (GGUF) has one. */
-static lariat_status bind_linear(binder *b, int32_t layer, enum role role, int64_t rows, int64_t cols, bool announced,
+static lariat_status bind_linear(binder *b, int32_t layer, role r, int64_t rows, int64_t cols, bool announced,
                                  matrix *w, const float **bias)
 {
     char name[NAME_SIZE];
 
-    name_of(b, layer, role, "weight", name);
+    name_of(b, layer, r, "weight", name);
     TRY(bind_matrix(b, name, rows, cols, w));
-    name_of(b, layer, role, "bias", name);
+    name_of(b, layer, r, "bias", name);
     *bias = NULL;
     if (announced || (b->m->file && tensors_find(b->m->table, name))) {
         TRY(bind_vector(b, name, rows, bias));
+    }
+    return LARIAT_OK;
+}
+
+/* Rows [row, row + rows) of a matrix, where they lie. */
+static matrix rows_of(const matrix *all, int64_t row, int64_t rows)
+{
+    size_t bytes = (size_t)row * all->row_bytes;
+    matrix part = *all;
+
+    part.rows = rows;
+    part.data = all->data ? (const char *)all->data + bytes : NULL;
+    part.seed = all->seed + bytes / 8; /* counts words: random.h */
+    return part;
+}
+
+/* One of several matrices that a file may store one above the other. */
+typedef struct stacked {
+    role role;
+    int64_t rows;
+    matrix *w;
+    const float **bias;
+} stacked;
+
+/* The matrices by themselves or, where the file has a tensor of the role that fuses them, as parts of it. */
+static lariat_status bind_stacked(binder *b, int32_t layer, role fused, const stacked list[], int n, bool announced)
+{
+    int64_t cols = b->m->config.d_model, rows = 0, at = 0;
+    char name[NAME_SIZE] = "";
+    const tensor *whole = NULL;
+    matrix all;
+    const float *bias;
+
+    for (int i = 0; i < n; i++) {
+        rows += list[i].rows;
+    }
+    if (b->names->role[fused]) {
+        name_of(b, layer, fused, "weight", name);
+        whole = tensors_find(b->m->table, name);
+    }
+    /* "ffn_up" names both a matrix and a pair of them */
+    bool is_fused = b->names->role[fused] && (!b->names->role[list[0].role] || (whole && whole->dims[0] == rows));
+    for (int i = 0; i < n && !is_fused; i++) {
+        TRY(bind_linear(b, layer, list[i].role, list[i].rows, cols, announced, list[i].w, list[i].bias));
+    }
+    if (!is_fused) {
+        return LARIAT_OK;
+    }
+    TRY(bind_linear(b, layer, fused, rows, cols, announced, &all, &bias));
+    for (int i = 0; i < n; at += list[i++].rows) {
+        *list[i].w = rows_of(&all, at, list[i].rows);
+        *list[i].bias = bias ? bias + at : NULL;
+    }
+    return LARIAT_OK;
+}
+
+int64_t layer_norm_size(const model_config *c, role r)
+{
+    const family *f = c->family;
+    bool whole = f->qk_norms == QK_NORM_WHOLE;
+
+    switch (r) {
+    case ATTN_NORM:
+    case FFN_NORM:
+        return f->norms == NORM_BEHIND ? 0 : c->d_model;
+    case ATTN_POST_NORM:
+    case FFN_POST_NORM:
+        return f->norms == NORM_BEFORE ? 0 : c->d_model;
+    case Q_NORM:
+    case K_NORM:
+        return f->qk_norms == QK_NORM_NONE ? 0
+               : whole                     ? (int64_t)(r == Q_NORM ? c->n_heads : c->n_kv_heads) * c->head_dim
+                                           : c->head_dim;
+    default:
+        return 0;
+    }
+}
+
+static lariat_status bind_norms(binder *b, int32_t l)
+{
+    layer_weights *w = &b->m->weights.layers[l];
+    const float **const norms[] = {[ATTN_NORM] = &w->attn_norm, [ATTN_POST_NORM] = &w->attn_post_norm,
+                                   [FFN_NORM] = &w->ffn_norm,   [FFN_POST_NORM] = &w->ffn_post_norm,
+                                   [Q_NORM] = &w->q_norm,       [K_NORM] = &w->k_norm};
+    char name[NAME_SIZE];
+
+    for (role r = ATTN_NORM; r <= K_NORM; r++) {
+        int64_t size = layer_norm_size(&b->m->config, r);
+        if (size) {
+            name_of(b, l, r, "weight", name);
+            TRY(bind_values(b, name, size, norm_plus(b), 1, norms[r]));
+        }
     }
     return LARIAT_OK;
 }
@@ -199,18 +279,13 @@ static lariat_status bind_layer(binder *b, int32_t l)
     layer_weights *w = &b->m->weights.layers[l];
     int64_t heads = (int64_t)c->n_heads * c->head_dim;
     int64_t kv = (int64_t)c->n_kv_heads * c->head_dim;
-    char name[NAME_SIZE];
+    const stacked qkv[] = {{Q, heads, &w->q, &w->bias_q}, {K, kv, &w->k, &w->bias_k}, {V, kv, &w->v, &w->bias_v}};
+    const stacked gate_up[] = {{GATE, c->d_ff, &w->gate, &w->bias_gate}, {UP, c->d_ff, &w->up, &w->bias_up}};
 
-    name_of(b, l, ATTN_NORM, "weight", name);
-    TRY(bind_vector(b, name, c->d_model, &w->attn_norm));
-    name_of(b, l, FFN_NORM, "weight", name);
-    TRY(bind_vector(b, name, c->d_model, &w->ffn_norm));
-    TRY(bind_linear(b, l, Q, heads, c->d_model, c->attention_bias, &w->q, &w->bias_q));
-    TRY(bind_linear(b, l, K, kv, c->d_model, c->attention_bias, &w->k, &w->bias_k));
-    TRY(bind_linear(b, l, V, kv, c->d_model, c->attention_bias, &w->v, &w->bias_v));
-    TRY(bind_linear(b, l, O, c->d_model, heads, c->attention_bias, &w->o, &w->bias_o));
-    TRY(bind_linear(b, l, GATE, c->d_ff, c->d_model, c->mlp_bias, &w->gate, &w->bias_gate));
-    TRY(bind_linear(b, l, UP, c->d_ff, c->d_model, c->mlp_bias, &w->up, &w->bias_up));
+    TRY(bind_norms(b, l));
+    TRY(bind_stacked(b, l, QKV, qkv, 3, c->qkv_bias));
+    TRY(bind_linear(b, l, O, c->d_model, heads, c->o_bias, &w->o, &w->bias_o));
+    TRY(bind_stacked(b, l, GATE_UP, gate_up, 2, c->mlp_bias));
     return bind_linear(b, l, DOWN, c->d_model, c->d_ff, c->mlp_bias, &w->down, &w->bias_down);
 }
 
@@ -233,7 +308,8 @@ static lariat_status check_left_over(const binder *b, const tensor *x)
 {
     const tensor *embedding = tensors_find(b->m->table, b->names->embedding);
 
-    if (ends_with(x->name, "rotary_emb.inv_freq") || strcmp(x->name, "rope_freqs.weight") == 0) {
+    bool factors = b->m->config.long_from && strncmp(x->name, "rope_factors_", 13) == 0;
+    if (ends_with(x->name, "rotary_emb.inv_freq") || strcmp(x->name, "rope_freqs.weight") == 0 || factors) {
         return LARIAT_OK;
     }
     if (b->m->config.tied_head && strcmp(x->name, b->names->head) == 0) {
@@ -251,7 +327,7 @@ static lariat_status check_left_over(const binder *b, const tensor *x)
     return fail(LARIAT_UNSUPPORTED,
                 "%s: tensor %s has no place in a %s model of this configuration, and leaving it out could change the result: "
                 "use a checkpoint without it",
-                b->path, x->name, b->m->config.architecture);
+                b->path, x->name, b->m->config.family->name);
 }
 
 /* --- the whole --- */
@@ -261,8 +337,12 @@ size_t weights_float_bytes(const model_config *c)
     size_t norm = arena_need((size_t)c->d_model * sizeof(float));
     size_t heads = arena_need((size_t)c->n_heads * (size_t)c->head_dim * sizeof(float));
     size_t ff = arena_need((size_t)c->d_ff * sizeof(float));
-    return norm +
-           (size_t)c->n_layers * (4 * norm + 3 * heads + 2 * ff); /* two norms; biases of o and down; of q, k, v; of gate, up */
+    size_t layer = 2 * norm + 3 * heads + 2 * ff; /* biases of o and down; of q, k, v; of gate, up */
+
+    for (role r = ATTN_NORM; r <= K_NORM; r++) {
+        layer += arena_need((size_t)layer_norm_size(c, r) * sizeof(float));
+    }
+    return norm + (size_t)c->n_layers * layer;
 }
 
 static lariat_status bind_all(binder *b)
@@ -275,7 +355,7 @@ static lariat_status bind_all(binder *b)
     if (!c->tied_head) {
         TRY(bind_matrix(b, b->names->head, c->vocab, c->d_model, &w->head));
     }
-    TRY(bind_vector(b, b->names->final_norm, c->d_model, &w->final_norm));
+    TRY(bind_values(b, b->names->final_norm, c->d_model, norm_plus(b), c->logits_divisor, &w->final_norm));
     for (int32_t l = 0; l < c->n_layers; l++) {
         TRY(bind_layer(b, l));
     }
@@ -295,7 +375,7 @@ static lariat_status bind_and_check(binder *b)
 
 static binder binder_of(model *m)
 {
-    return (binder){.m = m, .names = m->file ? &ggml : &hugging_face, .path = m->path};
+    return (binder){.m = m, .names = m->file ? &gguf_names : m->config.family->names, .path = m->path};
 }
 
 lariat_status weights_bind(model *m)

@@ -8,8 +8,11 @@
 #include "format/tensors.h"
 #include "model/config.h"
 
+/* Norms that the member does not have are NULL. */
 typedef struct layer_weights {
-    const float *attn_norm, *ffn_norm; /* [d_model] */
+    const float *attn_norm, *ffn_norm;           /* [d_model]: of the input */
+    const float *attn_post_norm, *ffn_post_norm; /* [d_model]: of the output, before it is added to the residual */
+    const float *q_norm, *k_norm;                /* [head_dim], or [heads of the side * head_dim] */
     matrix q, k, v,
         o; /* q [n_heads * head_dim, d_model], k and v [n_kv_heads * head_dim, d_model], o [d_model, n_heads * head_dim] */
     matrix gate, up, down;                          /* [d_ff, d_model] twice, [d_model, d_ff] */
@@ -19,7 +22,7 @@ typedef struct layer_weights {
 
 typedef struct model_weights {
     matrix embedding, head;  /* [vocab, d_model]; the same matrix where the head is tied */
-    const float *final_norm; /* [d_model] */
+    const float *final_norm; /* [d_model], divided by the logits' divisor */
     layer_weights *layers;   /* [n_layers] */
 } model_weights;
 
@@ -52,6 +55,9 @@ lariat_status model_load(model *m, bool device_makes, int32_t processes);
 
 /* NULL is allowed. */
 void model_close(model *m);
+
+/* Elements of a layer's norm; 0: the member has no norm of that role. */
+int64_t layer_norm_size(const model_config *c, role r);
 
 /* Bytes of a model's norms and biases in float32. */
 size_t weights_float_bytes(const model_config *c);

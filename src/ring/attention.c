@@ -245,12 +245,12 @@ void ring_append(ring_rank *r, int32_t layer, const rotation *rotate, const void
                              r->shard.base + shard_offset(&r->shard, layer, 1, 0)};
     int64_t rows = r->pass->rows[r->rank];
 
-    if (rotate && ops->rope_store) {
-        ops->rope_store(r->dev, rotate, side[0], side[1], s->kv_type, r->shard.slots, r->slots, rows, s->n_kv_heads,
-                        s->head_dim);
+    bool plain = rotate && rotate->cos && rotate->dims == s->head_dim && !rotate->k_norm;
+    if (plain && ops->rope_store) {
+        ops->rope_store(r->dev, rotate, side[0], side[1], s->kv_type, r->shard.slots, r->slots, rows, s->head_dim);
     } else {
         if (rotate) {
-            ops->rope(r->dev, rotate->x, rotate->ld, rows, rotate->heads, s->head_dim, rotate->cos, rotate->sin, rotate->style);
+            ops->rope(r->dev, rotate, rows, s->head_dim);
         }
         ops->kv_store(r->dev, side[0], s->kv_type, r->shard.slots, r->slots, k, ld, rows, s->n_kv_heads, s->head_dim);
         ops->kv_store(r->dev, side[1], s->kv_type, r->shard.slots, r->slots, v, ld, rows, s->n_kv_heads, s->head_dim);

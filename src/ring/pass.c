@@ -194,7 +194,7 @@ void pass_plan(pass *p, pass_layout layout, pass_request requests[], int32_t n, 
         note_spans(p, i, seq);
         int runs = layout == PASS_BY_TOKENS ? divide_by_tokens(p, seq, placed, max_rows, &placed)
                                             : divide_by_slices(p, seq, placed);
-        p->parts[i] = (pass_part){.first = seq->length, .count = placed, .token = p->n_tokens};
+        p->parts[i] = (pass_part){.first = seq->length, .count = placed, .token = p->n_tokens, .capacity = seq->capacity};
         for (int k = 0; k < runs; k++) {
             fill_slots(p, i, seq, &w->division[k]);
         }

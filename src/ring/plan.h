@@ -33,6 +33,7 @@ typedef struct pass_run {
 typedef struct pass_part {
     int64_t first, count; /* positions */
     int64_t token;        /* index of the first in the pass's flat list */
+    int64_t capacity;     /* positions that the sequence may come to have */
 } pass_part;
 
 typedef enum pass_layout { PASS_BY_TOKENS, PASS_BY_SLICES } pass_layout;

@@ -302,7 +302,7 @@ static void check_embedded(device *dev, dtype type)
             unpacked_row(&t.host, r, x.host + r * cols);
         }
         void *ids = sent(dev, tokens, sizeof tokens), *chosen = sent(dev, made, sizeof made);
-        dev->ops->embed(dev, x.data, &t.card, ids, chosen, rows);
+        dev->ops->embed(dev, x.data, &t.card, ids, chosen, rows, 1);
         float *got = buffer_get(&x);
         for (int64_t e = 0; e < rows * cols; e++) {
             if (memcmp(&got[e], &x.host[e], sizeof *got) != 0) {

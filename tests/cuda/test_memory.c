@@ -224,7 +224,7 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
     void *far_slots = sent(dev, slots, sizeof slots);
     dev->ops->kv_store(dev, block, DTYPE_BF16, FAR_ROWS, far_slots, near.data, FAR_COLS, 64, 1, FAR_COLS);
     memcpy(x.host, near.host + 63 * FAR_COLS, FAR_COLS * sizeof(float));
-    dev->ops->embed(dev, x.data, &w, last, NULL, 1);
+    dev->ops->embed(dev, x.data, &w, last, NULL, 1, 1);
     assert_buffer(&x, 0, NULL, "embed, far away");
     for (int64_t n = 8; n <= 40; n += 32) {
         linear_job far_job = {.w = &w, .row0 = FAR_ROWS - 64, .rows = 64, .type = DTYPE_F32, .y = a.data, .ldy = 64};
@@ -239,7 +239,7 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
     /* and by rows copied so far apart. */
     dev->ops->copy(dev, DTYPE_BF16, block, (int64_t)(FAR_ROWS - 1) * FAR_COLS, near.data, FAR_COLS, 2, FAR_COLS, false);
     memcpy(x.host, near.host + FAR_COLS, FAR_COLS * sizeof(float));
-    dev->ops->embed(dev, x.data, &w, last, NULL, 1);
+    dev->ops->embed(dev, x.data, &w, last, NULL, 1, 1);
     assert_buffer(&x, 0, NULL, "copy, far away");
     dev->ops->release(dev, block, (size_t)FAR_ROWS * w.row_bytes);
     dev->ops->release(dev, last, sizeof(int32_t));

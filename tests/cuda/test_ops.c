@@ -29,7 +29,7 @@ static void check_embed(device *dev)
             memcpy(x.host + t * d, table.host + id * d, (size_t)d * sizeof(float));
         }
         void *ids = sent(dev, tokens, (size_t)n * sizeof *tokens), *made = sent(dev, chosen, sizeof chosen);
-        dev->ops->embed(dev, x.data, &w, ids, made, n);
+        dev->ops->embed(dev, x.data, &w, ids, made, n, 1);
         free(tokens); /* read by now */
         assert_buffer(&x, 0, NULL, "embed");
         dev->ops->release(dev, ids, (size_t)n * sizeof *tokens);
@@ -345,8 +345,13 @@ static void check_rope(device *dev)
         for (int64_t k = 0; k < n * ldx; k++) {
             sizes.host[k] = 4;
         }
-        cpu->ops->rope(cpu, x.host, ldx, n, heads, head_dim, c.host, s.host, style);
-        dev->ops->rope(dev, x.data, ldx, n, heads, head_dim, c.data, s.data, style);
+        rotation rows = {.x = x.host, .ld = ldx, .heads = heads, .dims = head_dim, .cos = c.host, .sin = s.host,
+                         .style = style};
+        cpu->ops->rope(cpu, &rows, n, head_dim);
+        rows.x = x.data;
+        rows.cos = c.data;
+        rows.sin = s.data;
+        dev->ops->rope(dev, &rows, n, head_dim);
         assert_buffer(&x, LAST_PLACES, sizes.host, "rope");
         buffer_free(&x);
         buffer_free(&sizes);
@@ -421,13 +426,15 @@ static void check_rope_store(device *dev)
             random_state = 99;
             x[j] = random_buffer(dev, dev->act, n * ld, 2);
         }
-        rotation rows = {x[1].data, ld, q_heads + kv, c.data, s.data, i % 2 ? ROPE_PAIRS : ROPE_HALVES};
-        dev->ops->rope(dev, x[0].data, ld, n, rows.heads, d, rows.cos, rows.sin, rows.style);
+        rotation rows = {.x = x[0].data, .ld = ld, .heads = q_heads + kv, .kv_heads = kv, .dims = d, .cos = c.data,
+                         .sin = s.data, .style = i % 2 ? ROPE_PAIRS : ROPE_HALVES};
+        dev->ops->rope(dev, &rows, n, d);
+        rows.x = x[1].data;
         for (int j = 0; j < 2; j++) {
             dev->ops->kv_store(dev, side[j].data, type, stride, places, act_at(dev, x[0].data, (q_heads + j * kv) * d), ld, n,
                                kv, d);
         }
-        dev->ops->rope_store(dev, &rows, side[2].data, side[3].data, type, stride, places, n, kv, d);
+        dev->ops->rope_store(dev, &rows, side[2].data, side[3].data, type, stride, places, n, d);
         for (int j = 0; j < 3; j++) {
             float *want = buffer_get(j < 2 ? &side[j] : &x[0]), *got = buffer_get(j < 2 ? &side[2 + j] : &x[1]);
             for (int64_t k = 0; k < (j < 2 ? side[j].n : n * ld); k++) {
@@ -604,14 +611,14 @@ static void check_nothing(device *dev)
     int32_t token = 0;
     int64_t position = 0;
 
-    dev->ops->embed(dev, x.data, &w, &token, NULL, 0);
+    dev->ops->embed(dev, x.data, &w, &token, NULL, 0, 1);
     dev->ops->rms_norm(dev, x.data, x.data, x.data, 1, 0, 8);
     dev->ops->linear(dev, x.data, 8, 4, &job, 1);
     dev->ops->linear(dev, x.data, 8, 40, &job, 1);
     dev->ops->linear(dev, x.data, 8, 0, &job, 1);
     dev->ops->linear(dev, x.data, 8, 1, NULL, 0);
     dev->ops->rope_angles(dev, x.data, x.data, &position, 0, x.data, 4, 1);
-    dev->ops->rope(dev, x.data, 8, 0, 1, 8, x.data, x.data, ROPE_HALVES);
+    dev->ops->rope(dev, &(rotation){.x = x.data, .ld = 8, .heads = 1, .dims = 8, .cos = x.data, .sin = x.data}, 0, 8);
     dev->ops->kv_store(dev, x.data, dev->act, 1, x.data, x.data, 8, 0, 1, 8);
     dev->ops->carry_clear(dev, &c, &s, 0);
     dev->ops->carry_merge(dev, &c, &c, &s, 0);

@@ -122,7 +122,7 @@ static void compute(decoder *l, int64_t length)
     linear_job job = {.w = &l->w, .rows = width, .type = dev->act, .y = l->qkv.data, .ldy = width};
     void *k = act_at(dev, l->qkv.data, HEADS * l->head_dim), *v = act_at(dev, k, KV_HEADS * l->head_dim);
 
-    ops->embed(dev, l->x.data, &l->embedding, l->tokens, NULL, l->rows);
+    ops->embed(dev, l->x.data, &l->embedding, l->tokens, NULL, l->rows, 1);
     ops->rope_angles(dev, l->cos.data, l->sin.data, l->positions, l->rows, l->inv_freq.data, l->head_dim / 2, 1);
     for (int i = 0; i < LAYERS; i++) {
         int64_t layer = (int64_t)i * KV_HEADS * SLOTS * l->head_dim;
@@ -130,7 +130,9 @@ static void compute(decoder *l, int64_t length)
         list_attention(l, length, i, &a);
         ops->rms_norm(dev, l->h.data, l->x.data, l->norm.data, 1e-5f, l->rows, D);
         ops->linear(dev, l->h.data, D, l->rows, &job, 1);
-        ops->rope(dev, l->qkv.data, width, l->rows, HEADS + KV_HEADS, l->head_dim, l->cos.data, l->sin.data, ROPE_HALVES);
+        const rotation rotate = {.x = l->qkv.data, .ld = width, .heads = HEADS + KV_HEADS, .kv_heads = KV_HEADS,
+                                 .dims = l->head_dim, .cos = l->cos.data, .sin = l->sin.data};
+        ops->rope(dev, &rotate, l->rows, l->head_dim);
         ops->kv_store(dev, act_at(dev, l->k.data, layer), dev->act, SLOTS, l->slots, k, width, l->rows, KV_HEADS, l->head_dim);
         ops->kv_store(dev, act_at(dev, l->v.data, layer), dev->act, SLOTS, l->slots, v, width, l->rows, KV_HEADS, l->head_dim);
         ops->attention(dev, &a.shape, l->qkv.data, width, a.items, (int)l->rows, &a.c, &a.ends);

@@ -186,7 +186,8 @@ static void check_rope(device *dev)
         int64_t n = heights[k / 2 / DIMS], half = dim / 2, ldx = (int64_t)heads * dim + 3;
         float *x = random_floats(n * ldx, 4), *old = copy_of(x, n * ldx);
         float *c = random_floats(n * half, 1), *s = random_floats(n * half, 1);
-        dev->ops->rope(dev, x, ldx, n, heads, dim, c, s, style);
+        const rotation rows = {.x = x, .ld = ldx, .heads = heads, .dims = dim, .cos = c, .sin = s, .style = style};
+        dev->ops->rope(dev, &rows, n, dim);
         for (int64_t t = 0; t < n; t++) {
             for (int32_t h = 0; h < heads; h++) {
                 int64_t at = t * ldx + (int64_t)h * dim;
@@ -205,6 +206,101 @@ static void rope_rotates_pairs_in_both_styles(void **state)
 {
     (void)state;
     for_every_family(check_rope);
+}
+
+/* --- norms with their neighbours --- */
+
+static void check_rms_norm_add(device *dev)
+{
+    for (int k = 0; k < WIDTHS * HEIGHTS; k++) {
+        int64_t d = widths[k / HEIGHTS], n = heights[k % HEIGHTS];
+        float *x = random_floats(n * d, 3), *old = copy_of(x, n * d), *y = random_floats(n * d, 2);
+        float *weight = random_floats(d, 1), *norm = random_floats(n * d, 1);
+        dev->ops->rms_norm(dev, norm, y, weight, 1e-5f, n, d);
+        dev->ops->rms_norm_add(dev, x, y, weight, 1e-5f, n, d);
+        for (int64_t i = 0; i < n * d; i++) {
+            double want = (double)old[i] + (double)norm[i];
+            assert_close(x[i], want, UNIT * (fabs((double)old[i]) + 2 * fabs((double)norm[i])));
+        }
+        free(x);
+        free(old);
+        free(y);
+        free(weight);
+        free(norm);
+    }
+}
+
+static void a_norm_that_is_added_is_the_norm_and_the_sum(void **state)
+{
+    (void)state;
+    for_every_family(check_rms_norm_add);
+}
+
+/* Against rms_norm of dense copies and a rotation of heads that are no longer than what is rotated. */
+static void check_norm_and_rope(device *dev)
+{
+    enum { N = 5, QUERIES = 3, KEYS = 2, HEADS = QUERIES + KEYS, D = 24, LD = HEADS * D + 3 };
+
+    for (int k = 0; k < 16; k++) {
+        int dims = k % 2 ? D : 18, half = dims / 2;
+        bool whole = k & 2, norm = k & 4, rotated = k & 8;
+        float *x = random_floats(N * LD, 3), *want = copy_of(x, N * LD);
+        float *weight = random_floats(HEADS * D, 1), *c = random_floats(N * half, 1), *s = random_floats(N * half, 1);
+        const float *k_norm = weight + (whole ? QUERIES * D : D);
+        rotation rows = {.x = x, .ld = LD, .heads = HEADS, .kv_heads = KEYS, .dims = dims, .cos = rotated ? c : NULL, .sin = s,
+                         .style = k % 3 ? ROPE_HALVES : ROPE_PAIRS, .q_norm = norm ? weight : NULL,
+                         .k_norm = norm ? k_norm : NULL, .eps = 1e-5f, .whole = norm && whole};
+        dev->ops->rope(dev, &rows, N, D);
+        for (int t = 0; t < N; t++) {
+            float *row = want + t * LD;
+            for (int h = 0; h < HEADS && norm; h += whole ? (h < QUERIES ? QUERIES : KEYS) : 1) {
+                int64_t width = !whole ? D : h < QUERIES ? QUERIES * D : KEYS * D;
+                dev->ops->rms_norm(dev, row + h * D, row + h * D, h < QUERIES ? weight : k_norm, 1e-5f, 1, width);
+            }
+            for (int h = 0; h < HEADS && rotated; h++) {
+                rotation head = {.x = row + h * D, .ld = LD, .heads = 1, .dims = dims, .cos = c + t * half, .sin = s + t * half,
+                                 .style = rows.style};
+                dev->ops->rope(dev, &head, 1, dims);
+            }
+        }
+        assert_memory_equal(x, want, N * LD * sizeof *x);
+        free(x);
+        free(want);
+        free(weight);
+        free(c);
+        free(s);
+    }
+}
+
+static void normalised_and_partly_rotated_heads_are_norms_and_rotations(void **state)
+{
+    (void)state;
+    for_every_family(check_norm_and_rope);
+}
+
+static void check_second_frequencies(device *dev)
+{
+    enum { N = 4, HALF = 5 };
+    const int64_t positions[N] = {3, -1 - 3, 0, -1 - 70000}, plain[N] = {3, 3, 0, 70000};
+    float *inv_freq = random_floats(2 * HALF, 1), *c = random_floats(6 * N * HALF, 1);
+
+    dev->ops->rope_angles(dev, c, c + N * HALF, positions, N, inv_freq, HALF, 0.75f);
+    for (int second = 0; second < 2; second++) {
+        float *want = c + (2 + 2 * second) * N * HALF;
+        dev->ops->rope_angles(dev, want, want + N * HALF, plain, N, inv_freq + second * HALF, HALF, 0.75f);
+        for (int t = second; t < N; t += 2) {
+            assert_memory_equal(c + t * HALF, want + t * HALF, HALF * sizeof *c);
+            assert_memory_equal(c + (N + t) * HALF, want + (N + t) * HALF, HALF * sizeof *c);
+        }
+    }
+    free(inv_freq);
+    free(c);
+}
+
+static void negative_positions_have_the_second_frequencies(void **state)
+{
+    (void)state;
+    for_every_family(check_second_frequencies);
 }
 
 /* --- kv_store --- */
@@ -300,7 +396,7 @@ static void a_stored_nan_stays_nan(void **state)
     for_every_family(check_stored_nan);
 }
 
-/* --- silu_mul --- */
+/* --- silu_mul, gelu_mul --- */
 
 static void check_silu_mul(device *dev)
 {
@@ -320,6 +416,34 @@ static void check_silu_mul(device *dev)
         free(u);
         free(old);
     }
+}
+
+static void check_gelu_mul(device *dev)
+{
+    for (int k = 0; k < WIDTHS * HEIGHTS; k++) {
+        int64_t d = widths[k / HEIGHTS], n = heights[k % HEIGHTS], ldg = d + 2, ldu = d + 1;
+        float *g = random_floats(n * ldg, k % 2 ? 30.0f : 4.0f), *u = random_floats(n * ldu, 2), *old = copy_of(g, n * ldg);
+        dev->ops->gelu_mul(dev, g, ldg, u, ldu, n, d);
+        for (int64_t t = 0; t < n; t++) {
+            for (int64_t i = 0; i < d; i++) {
+                double x = (double)old[t * ldg + i], z = sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x);
+                double want = x * (0.5 + 0.5 * tanh(z)) * (double)u[t * ldu + i];
+                /* An exponent in float32 is off by its own rounding; below 0, 1 + tanh cancels in the formula above. */
+                double bound = (8 + 8 * fabs(z)) * UNIT * fabs(want) + 4e-16 * fabs(x * (double)u[t * ldu + i]) + 1e-36;
+                assert_close(g[t * ldg + i], want, bound);
+            }
+            assert_memory_equal(g + t * ldg + d, old + t * ldg + d, 2 * sizeof(float));
+        }
+        free(g);
+        free(u);
+        free(old);
+    }
+}
+
+static void gelu_mul_agrees_with_double_precision(void **state)
+{
+    (void)state;
+    for_every_family(check_gelu_mul);
 }
 
 static void silu_mul_agrees_with_double_precision(void **state)
@@ -394,7 +518,7 @@ static void bits_do_not_depend_on_the_number_of_threads(void **state)
         float *y = random_floats(N * D, 1);
         dev->ops->rms_norm(dev, y, x, weight, 1e-5f, N, D);
         dev->ops->silu_mul(dev, y, D, x, D, N, D);
-        dev->ops->rope(dev, y, D, N, 3, 110, x, x + 1, ROPE_HALVES);
+        dev->ops->rope(dev, &(rotation){.x = y, .ld = D, .heads = 3, .dims = 110, .cos = x, .sin = x + 1}, N, 110);
         if (first) {
             assert_memory_equal(y, first, N * D * sizeof(float));
             free(y);
@@ -435,6 +559,10 @@ int main(void)
         cmocka_unit_test(stored_keys_are_rounded_to_nearest_even_and_lie_by_head),
         cmocka_unit_test(a_stored_nan_stays_nan),
         cmocka_unit_test(silu_mul_agrees_with_double_precision),
+        cmocka_unit_test(gelu_mul_agrees_with_double_precision),
+        cmocka_unit_test(a_norm_that_is_added_is_the_norm_and_the_sum),
+        cmocka_unit_test(normalised_and_partly_rotated_heads_are_norms_and_rotations),
+        cmocka_unit_test(negative_positions_have_the_second_frequencies),
         cmocka_unit_test(silu_of_large_numbers_is_the_number_or_nothing),
         cmocka_unit_test(rows_are_copied_or_added_and_nothing_beside_them),
         cmocka_unit_test(bits_do_not_depend_on_the_number_of_threads),

@@ -234,12 +234,17 @@ static void embeddings_are_the_rows_of_the_table_bit_for_bit(void **state)
         for (int type = 0; type < WEIGHT_TYPES; type++) {
             matrix table = random_matrix((dtype)type, 17, columns((dtype)type, 18));
             float *x = guarded_floats(5 * table.cols), *row = guarded_floats(table.cols);
-            dev->ops->embed(dev, x, &table, tokens, made, 5);
+            dev->ops->embed(dev, x, &table, tokens, made, 5, 1);
             for (int t = 0; t < 5; t++) {
                 row_values(&table, ids[t], row);
                 for (int64_t c = 0; c < table.cols; c++) {
                     assert_true(x[t * table.cols + c] == row[c]);
                 }
+            }
+            dev->ops->embed(dev, x, &table, tokens, made, 1, 0.75f);
+            row_values(&table, ids[0], row);
+            for (int64_t c = 0; c < table.cols; c++) {
+                assert_true(x[c] == 0.75f * row[c]);
             }
             free_floats(x, 5 * table.cols);
             free_floats(row, table.cols);

@@ -64,7 +64,7 @@ static void defaults_are_those_of_hugging_face(void **state)
 
     (void)state;
     assert_accepted(read_config("{}", NULL, &c));
-    assert_string_equal(c.architecture, "llama");
+    assert_string_equal(c.family->name, "llama");
     assert_int_equal(c.head_dim, 16);
     assert_int_equal(c.trained_context, 2048);
     assert_true(c.rms_eps == 1e-6f);
@@ -72,7 +72,7 @@ static void defaults_are_those_of_hugging_face(void **state)
     assert_string_equal(c.rope_type, "default");
     assert_true(c.rope_factor == 1);
     assert_int_equal(c.rope, ROPE_HALVES);
-    assert_false(c.tied_head || c.attention_bias || c.mlp_bias);
+    assert_false(c.tied_head || c.qkv_bias || c.o_bias || c.mlp_bias);
     assert_int_equal(c.bos_id, 1);
     assert_int_equal(c.n_end_ids, 1);
     assert_int_equal(c.end_ids[0], 2);
@@ -111,7 +111,7 @@ static void mistral_without_a_window_is_the_same_graph(void **state)
 
     (void)state;
     assert_accepted(read_config(mistral, NULL, &c));
-    assert_string_equal(c.architecture, "mistral");
+    assert_string_equal(c.family->name, "mistral");
     assert_int_equal(c.trained_context, 131072);
     refuses("{\"model_type\":\"mistral\",\"architectures\":null,\"sliding_window\":4096}", LARIAT_UNSUPPORTED,
             "\"sliding_window\": 4096 changes");
@@ -123,10 +123,143 @@ static void mistral_without_a_window_is_the_same_graph(void **state)
             LARIAT_UNSUPPORTED, "\"attention_bias\": true");
 }
 
+/* A member's own fields; the same that another refuses. */
+static void members_have_the_traits_of_their_rows(void **state)
+{
+    static const struct {
+        const char *changes;
+        norm_place norms;
+        qk_norm qk_norms;
+        bool qkv_bias, o_bias, mlp_bias;
+        int32_t n_kv_heads, head_dim;
+        int64_t context;
+    } members[] = {
+        {"\"model_type\":\"qwen2\"", NORM_BEFORE, QK_NORM_NONE, true, false, false, 2, 16, 32768},
+        {"\"model_type\":\"qwen3\",\"attention_bias\":true", NORM_BEFORE, QK_NORM_HEADS, true, true, false, 2, 128, 32768},
+        {"\"model_type\":\"granite\",\"mlp_bias\":true", NORM_BEFORE, QK_NORM_NONE, false, false, true, 4, 16, 2048},
+        {"\"model_type\":\"phi3\"", NORM_BEFORE, QK_NORM_NONE, false, false, false, 4, 16, 4096},
+        {"\"model_type\":\"smollm3\"", NORM_BEFORE, QK_NORM_NONE, false, false, false, 4, 16, 32768},
+        {"\"model_type\":\"olmo2\"", NORM_BEHIND, QK_NORM_WHOLE, false, false, false, 4, 16, 2048},
+        {"\"model_type\":\"gemma\",\"num_key_value_heads\":1", NORM_BEFORE, QK_NORM_NONE, false, false, false, 1, 256, 8192},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        char text[256];
+        model_config c;
+        bool by_default = members[i].n_kv_heads == 4; /* otherwise the class's default is no divisor of four heads */
+        snprintf(text, sizeof text, "{\"architectures\":null,%s%s}", members[i].changes,
+                 by_default ? ",\"-num_key_value_heads\":0" : "");
+        assert_accepted(read_config(text, NULL, &c));
+        assert_int_equal(c.family->norms, members[i].norms);
+        assert_int_equal(c.family->qk_norms, members[i].qk_norms);
+        assert_true(c.qkv_bias == members[i].qkv_bias && c.o_bias == members[i].o_bias && c.mlp_bias == members[i].mlp_bias);
+        assert_int_equal(c.n_kv_heads, members[i].n_kv_heads);
+        assert_int_equal(c.head_dim, members[i].head_dim);
+        assert_int_equal(c.trained_context, members[i].context);
+    }
+    refuses("{\"architectures\":null,\"model_type\":\"qwen2\",\"num_key_value_heads\":2,\"attention_bias\":true}",
+            LARIAT_UNSUPPORTED, "\"attention_bias\": true");
+    refuses("{\"architectures\":null,\"model_type\":\"gemma\",\"num_key_value_heads\":1,\"hidden_act\":\"silu\"}",
+            LARIAT_UNSUPPORTED, "\"hidden_act\": \"silu\"");
+}
+
+static void multipliers_go_into_the_embedding_and_the_epsilon(void **state)
+{
+    model_config c;
+
+    (void)state;
+    assert_accepted(read_config("{\"architectures\":null,\"model_type\":\"granite\",\"embedding_multiplier\":12,"
+                                "\"residual_multiplier\":0.25,\"attention_multiplier\":0.5,\"logits_scaling\":8}", NULL, &c));
+    assert_true(c.embedding_scale == 48 && c.residual_eps == 16 * c.rms_eps && c.attention_scale == 0.5f);
+    assert_true(c.logits_divisor == 8);
+    static const char *const wrong[] = {"\"residual_multiplier\":0", "\"embedding_multiplier\":-1", "\"logits_scaling\":0",
+                                        "\"residual_multiplier\":1e-300"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[160];
+        snprintf(text, sizeof text, "{\"architectures\":null,\"model_type\":\"granite\",%s}", wrong[i]);
+        refuses(text, LARIAT_BAD_MODEL, "its multipliers of embedding");
+    }
+}
+
+static void layers_without_rope_are_listed_or_counted(void **state)
+{
+    static const char smollm3[] = "{\"architectures\":null,\"model_type\":\"smollm3\",\"num_hidden_layers\":5%s}";
+    static const struct {
+        const char *fields;
+        int without[5];
+    } cases[] = {{"", {0, 0, 0, 1, 0}},
+                 {",\"no_rope_layer_interval\":2", {0, 1, 0, 1, 0}},
+                 {",\"no_rope_layers\":[0,1,1,1,0,0]", {1, 0, 0, 0, 1}},
+                 {",\"no_rope_layers\":null", {0, 0, 0, 1, 0}}};
+    char text[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        model_config c;
+        snprintf(text, sizeof text, smollm3, cases[i].fields);
+        assert_accepted(read_config(text, NULL, &c));
+        for (int l = 0; l < 5; l++) {
+            assert_int_equal(c.no_rope[l], cases[i].without[l]);
+        }
+    }
+    snprintf(text, sizeof text, smollm3, ",\"no_rope_layers\":[1,1]");
+    refuses(text, LARIAT_BAD_MODEL, "\"no_rope_layers\" is no list of a number for each of 5 layers");
+    snprintf(text, sizeof text, smollm3, ",\"no_rope_layers\":[1,1,1,2,1]");
+    refuses(text, LARIAT_BAD_MODEL, "something else than 0 and 1");
+}
+
+static void a_window_of_the_whole_context_is_accepted(void **state)
+{
+#define QWEN2 "{\"architectures\":null,\"model_type\":\"qwen2\",\"num_key_value_heads\":2"
+    model_config c;
+
+    (void)state;
+    assert_accepted(read_config("{\"sliding_window\":2048}", NULL, &c));
+    assert_int_equal(c.window, 2048);
+    refuses("{\"sliding_window\":2047}", LARIAT_UNSUPPORTED, "\"sliding_window\": 2047 changes");
+    assert_accepted(read_config(QWEN2 ",\"sliding_window\":4096}", NULL, &c));
+    assert_int_equal(c.window, 0);
+    refuses(QWEN2 ",\"sliding_window\":4096,\"use_sliding_window\":true}", LARIAT_UNSUPPORTED, "\"sliding_window\": 4096");
+    refuses(QWEN2 ",\"use_sliding_window\":true}", LARIAT_UNSUPPORTED, "which means a window of 4096 in a qwen2 model");
+    assert_accepted(read_config(QWEN2 ",\"sliding_window\":32768,\"use_sliding_window\":true,\"layer_types\":"
+                                      "[\"sliding_attention\",\"full_attention\"]}", NULL, &c));
+    assert_int_equal(c.window, 32768);
+}
+
+static void part_of_a_head_is_rotated_where_the_class_reads_it(void **state)
+{
+#define PHI3 "{\"architectures\":null,\"model_type\":\"phi3\","
+    model_config c;
+
+    (void)state;
+    assert_accepted(read_config(PHI3 "\"partial_rotary_factor\":0.75}", NULL, &c));
+    assert_int_equal(c.rotary_dims, 12);
+    assert_accepted(read_config(PHI3 "\"rope_parameters\":{\"partial_rotary_factor\":0.5},\"partial_rotary_factor\":1}", NULL,
+                                &c));
+    assert_int_equal(c.rotary_dims, 8);
+    refuses(PHI3 "\"partial_rotary_factor\":0.3125}", LARIAT_BAD_MODEL,
+            "0.3125 of a head of 16 is no even number");
+    refuses(PHI3 "\"rope_scaling\":{\"type\":\"su\",\"short_factor\":[1,1],\"long_factor\":[2,2]}}", LARIAT_BAD_MODEL,
+            "rotary type longrope wants short_factor and long_factor, 8 positive numbers each");
+    assert_accepted(read_config(PHI3 "\"max_position_embeddings\":8192,\"rope_scaling\":{\"type\":\"su\","
+                                     "\"short_factor\":[1,1,1,1,1,1,1,1],\"long_factor\":[2,2,2,2,2,2,2,2]}}", NULL, &c));
+    assert_string_equal(c.rope_type, "longrope");
+    assert_int_equal(c.long_from, 4096);
+    assert_true(c.inv_freq[8] == c.inv_freq[0] / 2 && c.inv_freq[15] == c.inv_freq[7] / 2);
+}
+
 static void other_architectures_are_refused_by_name(void **state)
 {
     (void)state;
-    refuses("{\"model_type\":\"qwen2\"}", LARIAT_UNSUPPORTED, "the architecture \"qwen2\"");
+    refuses("{\"model_type\":\"qwen3_moe\"}", LARIAT_UNSUPPORTED, "needs a mixture of experts: Lariat does not compute that, "
+                                                                "the nearest that works is qwen3");
+    refuses("{\"model_type\":\"qwen3_next\"}", LARIAT_UNSUPPORTED, "needs gated delta nets and experts");
+    refuses("{\"model_type\":\"gemma3n\"}", LARIAT_UNSUPPORTED, "needs keys and values shared between layers");
+    refuses("{\"model_type\":\"qwen2_5_vl\"}", LARIAT_UNSUPPORTED, "needs images");
+    refuses("{\"model_type\":\"gemma2\"}", LARIAT_UNSUPPORTED, "needs sliding windows and soft caps");
+    refuses("{\"model_type\":\"falcon\"}", LARIAT_UNSUPPORTED,
+            "the architecture \"falcon\"; Lariat computes llama, mistral, qwen2,");
     refuses("{\"model_type\":\"mixtral\"}", LARIAT_UNSUPPORTED, "the architecture \"mixtral\"");
     refuses("{\"model_type\":7}", LARIAT_BAD_MODEL, "\"model_type\" is not a string");
     refuses("{\"-model_type\":0,\"architectures\":null}", LARIAT_UNSUPPORTED, "(none is named)");
@@ -492,7 +625,7 @@ static void gguf_metadata_that_change_the_result_are_refused_by_key(void **state
 
     (void)state;
     refuses_gguf(with_u32("", "llama.expert_count", 8), LARIAT_UNSUPPORTED, "llama.expert_count");
-    refuses_gguf(with_u32("", "llama.attention.sliding_window", 4096), LARIAT_UNSUPPORTED, "llama.attention.sliding_window");
+    refuses_gguf(with_u32("", "llama.attention.sliding_window", 4095), LARIAT_UNSUPPORTED, "llama.attention.sliding_window");
     refuses_gguf(with_f32("llama.attention.scale", 0.5f), LARIAT_UNSUPPORTED, "llama.attention.scale");
     refuses_gguf(with_f32("llama.logit_scale", 0.5f), LARIAT_UNSUPPORTED, "llama.logit_scale");
     refuses_gguf(with_f32("llama.rope.scaling.alpha", 1000), LARIAT_UNSUPPORTED, "llama.rope.scaling.alpha");
@@ -514,6 +647,11 @@ int main(void)
         cmocka_unit_test(defaults_are_those_of_hugging_face),
         cmocka_unit_test(end_ids_are_those_of_both_files),
         cmocka_unit_test(mistral_without_a_window_is_the_same_graph),
+        cmocka_unit_test(members_have_the_traits_of_their_rows),
+        cmocka_unit_test(multipliers_go_into_the_embedding_and_the_epsilon),
+        cmocka_unit_test(layers_without_rope_are_listed_or_counted),
+        cmocka_unit_test(a_window_of_the_whole_context_is_accepted),
+        cmocka_unit_test(part_of_a_head_is_rotated_where_the_class_reads_it),
         cmocka_unit_test(other_architectures_are_refused_by_name),
         cmocka_unit_test(what_would_change_the_result_is_refused_by_name),
         cmocka_unit_test(unknown_fields_are_refused_unless_they_are_off_or_a_note),

@@ -17,7 +17,9 @@ static void shapes_have_the_published_numbers_of_parameters(void **state)
         const char *name;
         int64_t parameters;
     } published[] = {{"7b", 6738415616},     {"13b", 13015864320},   {"70b", 68976648192},   {"3-8b", 8030261248},
-                     {"3-70b", 70553706496}, {"3.2-1b", 1235814400}, {"3.2-3b", 3212749824}, {"smollm2-135m", 134515008}};
+                     {"3-70b", 70553706496}, {"3.2-1b", 1235814400}, {"3.2-3b", 3212749824}, {"smollm2-135m", 134515008},
+                     {"qwen3-8b", 8190735360}, {"qwen3-0.6b", 596049920},     {"phi4-mini", 3836021760},
+                     {"granite-8b", 8170848256}};
 
     (void)state;
     for (size_t i = 0; i < sizeof published / sizeof *published; i++) {

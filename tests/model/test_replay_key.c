@@ -72,15 +72,19 @@ static void make_model(world *w)
     static const float norm[1];
     model_config *c = &w->config;
 
-    *c = (model_config){.n_layers = LAYERS,
+    *c = (model_config){.family = family_by_type("llama", NULL),
+                        .n_layers = LAYERS,
                         .d_model = 64,
                         .n_heads = 4,
                         .n_kv_heads = 2,
                         .head_dim = 16,
+                        .rotary_dims = 16,
                         .d_ff = 96,
                         .vocab = VOCAB,
                         .rms_eps = 1e-5f,
                         .attention_scale = 0.25f,
+                        .embedding_scale = 1,
+                        .residual_eps = 1e-5f,
                         .rope_factor = 1};
     w->weights = (model_weights){
         .embedding = matrix_of(VOCAB, 64), .head = matrix_of(VOCAB, 64), .final_norm = norm, .layers = w->layers};

@@ -74,8 +74,8 @@ static void unknown_types_and_senseless_parameters_are_refused_by_name(void **st
 {
     (void)state;
     refuses("{\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}", LARIAT_UNSUPPORTED, "the rotary type \"dynamic\"");
-    refuses("{\"rope_scaling\":{\"rope_type\":\"longrope\",\"short_factor\":[1]}}", LARIAT_UNSUPPORTED,
-            "the rotary type \"longrope\"");
+    refuses("{\"rope_scaling\":{\"rope_type\":\"longrope\",\"short_factor\":[1]}}", LARIAT_BAD_MODEL,
+            "rotary type longrope wants short_factor and long_factor");
     refuses("{\"rope_parameters\":{\"rope_type\":\"default\",\"mrope_section\":[1]}}", LARIAT_UNSUPPORTED,
             "rope_parameters: mrope_section");
     refuses("{\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"default\"}}}", LARIAT_UNSUPPORTED,

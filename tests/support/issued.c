@@ -146,13 +146,14 @@ static uint64_t distance(const issued *r, const attention_item items[], int n_it
 
 /* --- operations --- */
 
-static void op_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *made, int64_t n)
+static void op_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *made, int64_t n,
+                     float scale)
 {
     issued *r = of_device(dev);
 
     assert_in_memory(r, tokens, (size_t)n * sizeof *tokens);
     assert_in_memory(r, made, sizeof *made);
-    WORDS(r, AT("embed"), AT(x), AT(table->data), AT(tokens), AT(made), (uint64_t)n);
+    WORDS(r, AT("embed"), AT(x), AT(table->data), AT(tokens), AT(made), (uint64_t)n, bits(scale));
 }
 
 static void op_rms_norm(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t d)
@@ -181,11 +182,11 @@ static void op_rope_angles(device *dev, float *cos, float *sin, const int64_t *p
     WORDS(r, AT("rope_angles"), AT(cos), AT(sin), AT(positions), (uint64_t)n, AT(inv_freq), (uint64_t)half, bits(factor));
 }
 
-static void op_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos,
-                    const float *sin, rope_style style)
+static void op_rope(device *dev, const rotation *r, int64_t n, int32_t head_dim)
 {
-    WORDS(of_device(dev), AT("rope"), AT(x), (uint64_t)ldx, (uint64_t)n, (uint64_t)heads, (uint64_t)head_dim, AT(cos), AT(sin),
-          style);
+    WORDS(of_device(dev), AT("rope"), AT(r->x), (uint64_t)r->ld, (uint64_t)n, (uint64_t)r->heads, (uint64_t)r->kv_heads,
+          (uint64_t)head_dim, (uint64_t)r->dims, AT(r->cos), AT(r->sin), r->style, AT(r->q_norm), AT(r->k_norm), bits(r->eps),
+          r->whole);
 }
 
 static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x,

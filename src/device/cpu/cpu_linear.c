@@ -13,6 +13,7 @@
 #include "device/cpu/cpu_linear.h"
 
 #include "device/cpu/cpu_device.h"
+#include "device/cpu/elementwise.h"
 #include "device/cpu/linear_kernels.h"
 
 #include <string.h>
@@ -317,7 +318,8 @@ void cpu_linear(device *dev, const void *x, int64_t ldx, int64_t n, const linear
 
 /* --- the embedding table --- */
 
-void cpu_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n)
+void cpu_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n,
+               float scale)
 {
     const cpu_device *cpu = (const cpu_device *)(const void *)dev;
     unpack_fn *unpack = linear_kernels_of(cpu->isa)->unpack[table->type];
@@ -327,6 +329,9 @@ void cpu_embed(device *dev, float *x, const matrix *table, const int32_t *tokens
         const unsigned char *row = matrix_row(table, id < 0 ? 0 : id);
         for (int64_t c = 0; c < table->cols; c += SPAN) {
             unpack(row + dtype_row_bytes(table->type, c), min_of(SPAN, table->cols - c), x + t * table->cols + c);
+        }
+        if (scale != 1) {
+            cpu->rows->scale(x + t * table->cols, x + t * table->cols, scale, table->cols);
         }
     }
 }

@@ -69,6 +69,30 @@ void cpu_rms_norm(device *dev, void *out, const float *x, const float *weight, f
     for_rows(dev, n, d, rms_norm_rows, &op);
 }
 
+typedef struct rms_norm_add_op {
+    const row_kernels *rows;
+    float *x;
+    const float *y, *weight;
+    float eps;
+    int64_t d;
+} rms_norm_add_op;
+
+static void rms_norm_add_rows(const void *op, int64_t from, int64_t to)
+{
+    const rms_norm_add_op *o = op;
+
+    for (int64_t t = from; t < to; t++) {
+        o->rows->rms_norm_add(o->x + t * o->d, o->y + t * o->d, o->weight, o->eps, o->d);
+    }
+}
+
+void cpu_rms_norm_add(device *dev, float *x, const void *y, const float *weight, float eps, int64_t n, int64_t d)
+{
+    rms_norm_add_op op = {.rows = kernels(dev), .x = x, .y = y, .weight = weight, .eps = eps, .d = d};
+
+    for_rows(dev, n, 2 * d, rms_norm_add_rows, &op);
+}
+
 /* --- rope --- */
 
 typedef struct rope_angles_op {
@@ -84,8 +108,10 @@ static void rope_angles_rows(const void *op, int64_t from, int64_t to)
     const rope_angles_op *o = op;
 
     for (int64_t t = from; t < to; t++) {
+        int64_t given = o->positions[t], position = given < 0 ? -1 - given : given;
+        const float *inv_freq = o->inv_freq + (given < 0 ? o->half : 0);
         for (int64_t i = 0; i < o->half; i++) {
-            float angle = (float)o->positions[t] * o->inv_freq[i];
+            float angle = (float)position * inv_freq[i];
             double s, c;
             /* In double: the float is practically rounded once, on every machine. */
             sincos((double)angle, &s, &c);
@@ -106,31 +132,43 @@ void cpu_rope_angles(device *dev, float *cos, float *sin, const int64_t *positio
 
 typedef struct rope_op {
     const row_kernels *rows;
-    float *x;
-    int64_t ldx, half;
-    int32_t heads;
-    const float *cos, *sin;
-    rope_style style;
+    const rotation *r;
+    int32_t head_dim;
 } rope_op;
 
+/* Norm and rotation of a head follow one another while it is in the cache. A norm of a whole side comes before its heads. */
 static void rope_rows(const void *op, int64_t from, int64_t to)
 {
     const rope_op *o = op;
+    const rotation *r = o->r;
+    int64_t d = o->head_dim, half = r->dims / 2, queries = r->heads - r->kv_heads;
 
     for (int64_t t = from; t < to; t++) {
-        for (int32_t h = 0; h < o->heads; h++) {
-            o->rows->rope(o->x + t * o->ldx + h * 2 * o->half, o->cos + t * o->half, o->sin + t * o->half, o->half, o->style);
+        float *row = (float *)r->x + t * r->ld;
+        if (r->whole && queries > 0) {
+            o->rows->rms_norm(row, row, r->q_norm, r->eps, queries * d);
+        }
+        if (r->whole) {
+            o->rows->rms_norm(row + queries * d, row + queries * d, r->k_norm, r->eps, r->kv_heads * d);
+        }
+        for (int64_t h = 0; h < r->heads; h++) {
+            float *head = row + h * d;
+            const float *norm = h < queries ? r->q_norm : r->k_norm;
+            if (norm && !r->whole) {
+                o->rows->rms_norm(head, head, norm, r->eps, d);
+            }
+            if (r->cos) {
+                o->rows->rope(head, r->cos + t * half, r->sin + t * half, half, r->style);
+            }
         }
     }
 }
 
-void cpu_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos, const float *sin,
-              rope_style style)
+void cpu_rope(device *dev, const rotation *rows, int64_t n, int32_t head_dim)
 {
-    rope_op op = {
-        .rows = kernels(dev), .x = x, .ldx = ldx, .half = head_dim / 2, .heads = heads, .cos = cos, .sin = sin, .style = style};
+    rope_op op = {.rows = kernels(dev), .r = rows, .head_dim = head_dim};
 
-    for_rows(dev, n, (int64_t)heads * head_dim, rope_rows, &op);
+    for_rows(dev, n, (int64_t)rows->heads * head_dim, rope_rows, &op);
 }
 
 /* --- kv_store --- */
@@ -200,29 +238,36 @@ void cpu_copy(device *dev, dtype type, void *y, int64_t ldy, const void *x, int6
     }
 }
 
-/* --- silu_mul --- */
+/* --- silu_mul, gelu_mul --- */
 
-typedef struct silu_mul_op {
-    const row_kernels *rows;
+typedef struct gate_op {
+    void (*fn)(float *g, const float *u, int64_t n);
     float *g;
     const float *u;
     int64_t ldg, ldu, d;
-} silu_mul_op;
+} gate_op;
 
-static void silu_mul_rows(const void *op, int64_t from, int64_t to)
+static void gate_rows(const void *op, int64_t from, int64_t to)
 {
-    const silu_mul_op *o = op;
+    const gate_op *o = op;
 
     for (int64_t t = from; t < to; t++) {
-        o->rows->silu_mul(o->g + t * o->ldg, o->u + t * o->ldu, o->d);
+        o->fn(o->g + t * o->ldg, o->u + t * o->ldu, o->d);
     }
 }
 
 void cpu_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d)
 {
-    silu_mul_op op = {.rows = kernels(dev), .g = g, .u = u, .ldg = ldg, .ldu = ldu, .d = d};
+    gate_op op = {.fn = kernels(dev)->silu_mul, .g = g, .u = u, .ldg = ldg, .ldu = ldu, .d = d};
 
-    for_rows(dev, n, 2 * d, silu_mul_rows, &op);
+    for_rows(dev, n, 2 * d, gate_rows, &op);
+}
+
+void cpu_gelu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d)
+{
+    gate_op op = {.fn = kernels(dev)->gelu_mul, .g = g, .u = u, .ldg = ldg, .ldu = ldu, .d = d};
+
+    for_rows(dev, n, 2 * d, gate_rows, &op);
 }
 
 /* --- carries: rows of heads --- */

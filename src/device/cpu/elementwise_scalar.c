@@ -5,16 +5,32 @@
 #include <math.h>
 #include <string.h>
 
-static void rms_norm_row(float *out, const float *x, const float *weight, float eps, int64_t n)
+/* One over the root of the mean square. */
+static float normaliser(const float *x, float eps, int64_t n)
 {
     double sum = 0;
 
     for (int64_t i = 0; i < n; i++) {
         sum += (double)x[i] * (double)x[i];
     }
-    float by = (float)(1 / sqrt(sum / (double)n + (double)eps));
+    return (float)(1 / sqrt(sum / (double)n + (double)eps));
+}
+
+static void rms_norm_row(float *out, const float *x, const float *weight, float eps, int64_t n)
+{
+    float by = normaliser(x, eps, n);
+
     for (int64_t i = 0; i < n; i++) {
         out[i] = x[i] * by * weight[i];
+    }
+}
+
+static void rms_norm_add_row(float *x, const float *y, const float *weight, float eps, int64_t n)
+{
+    float by = normaliser(y, eps, n);
+
+    for (int64_t i = 0; i < n; i++) {
+        x[i] += y[i] * by * weight[i];
     }
 }
 
@@ -45,6 +61,14 @@ static void silu_mul_row(float *g, const float *u, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         g[i] = g[i] / (1 + expf(-g[i])) * u[i];
+    }
+}
+
+static void gelu_mul_row(float *g, const float *u, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float z = GELU_ROOT * (g[i] + GELU_CUBE * g[i] * g[i] * g[i]);
+        g[i] = g[i] / (1 + expf(-2 * z)) * u[i];
     }
 }
 
@@ -85,9 +109,11 @@ static void merge_row(float *o, float *m, float *l, const float *from_o, float f
 
 const row_kernels row_kernels_scalar = {
     .rms_norm = rms_norm_row,
+    .rms_norm_add = rms_norm_add_row,
     .rope = rope_row,
     .store = store_row,
     .silu_mul = silu_mul_row,
+    .gelu_mul = gelu_mul_row,
     .scale = scale_row,
     .divide = divide_row,
     .merge = merge_row,

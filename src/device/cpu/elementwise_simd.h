@@ -25,7 +25,8 @@ INLINE void store_few(float *p, vec x, int64_t n)
     memcpy(p, all, (size_t)n * sizeof(float));
 }
 
-static void rms_norm_row(float *out, const float *x, const float *weight, float eps, int64_t n)
+/* One over the root of the mean square; `rest` are the last numbers, fewer than a vector. */
+INLINE vec normaliser(const float *x, vec rest, float eps, int64_t n)
 {
     vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
     int64_t i = 0, whole = n - n % VW;
@@ -40,15 +41,35 @@ static void rms_norm_row(float *out, const float *x, const float *weight, float 
     for (; i < whole; i += VW) {
         sum[0] = v_fma(v_load(x + i), v_load(x + i), sum[0]);
     }
-    vec rest = load_few(x + whole, n - whole);
     sum[1] = v_fma(rest, rest, sum[1]);
     double total = (double)v_sum(v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
-    vec by = v_all((float)(1 / sqrt(total / (double)n + (double)eps)));
-    for (i = 0; i < whole; i += VW) {
+    return v_all((float)(1 / sqrt(total / (double)n + (double)eps)));
+}
+
+static void rms_norm_row(float *out, const float *x, const float *weight, float eps, int64_t n)
+{
+    int64_t whole = n - n % VW;
+    vec rest = load_few(x + whole, n - whole), by = normaliser(x, rest, eps, n);
+
+    for (int64_t i = 0; i < whole; i += VW) {
         v_store(out + i, v_mul(v_mul(v_load(x + i), by), v_load(weight + i)));
     }
     if (whole < n) {
         store_few(out + whole, v_mul(v_mul(rest, by), load_few(weight + whole, n - whole)), n - whole);
+    }
+}
+
+static void rms_norm_add_row(float *x, const float *y, const float *weight, float eps, int64_t n)
+{
+    int64_t whole = n - n % VW;
+    vec rest = load_few(y + whole, n - whole), by = normaliser(y, rest, eps, n);
+
+    for (int64_t i = 0; i < whole; i += VW) {
+        v_store(x + i, v_fma(v_mul(v_load(y + i), by), v_load(weight + i), v_load(x + i)));
+    }
+    if (whole < n) {
+        vec old = load_few(x + whole, n - whole);
+        store_few(x + whole, v_fma(v_mul(rest, by), load_few(weight + whole, n - whole), old), n - whole);
     }
 }
 
@@ -153,6 +174,26 @@ static void silu_mul_row(float *g, const float *u, int64_t n)
     }
 }
 
+INLINE vec gelu_mul(vec g, vec u)
+{
+    vec cube = v_mul(v_mul(g, g), v_mul(g, v_all(GELU_CUBE)));
+    vec e = v_exp(v_min(v_all(100.0f), v_mul(v_all(-2 * GELU_ROOT), v_add(g, cube)))); /* as above */
+
+    return v_mul(v_div(g, v_add(v_all(1.0f), e)), u);
+}
+
+static void gelu_mul_row(float *g, const float *u, int64_t n)
+{
+    int64_t i = 0;
+
+    for (; i + VW <= n; i += VW) {
+        v_store(g + i, gelu_mul(v_load(g + i), v_load(u + i)));
+    }
+    if (i < n) {
+        store_few(g + i, gelu_mul(load_few(g + i, n - i), load_few(u + i, n - i)), n - i);
+    }
+}
+
 static void scale_row(float *to, const float *x, float by, int64_t n)
 {
     int64_t i = 0;
@@ -213,9 +254,11 @@ static void merge_row(float *o, float *m, float *l, const float *from_o, float f
 
 const row_kernels SIMD_NAME(row_kernels) = {
     .rms_norm = rms_norm_row,
+    .rms_norm_add = rms_norm_add_row,
     .rope = rope_row,
     .store = store_row,
     .silu_mul = silu_mul_row,
+    .gelu_mul = gelu_mul_row,
     .scale = scale_row,
     .divide = divide_row,
     .merge = merge_row,

@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(THREADS) rows_of_blocks(char *to, dtype act, c
 // A thread takes a quarter of a unit of the row of one token.
 template <typename F>
 __global__ void __launch_bounds__(THREADS) embed_blocks(float *x, const void *table, int64_t row_bytes, int64_t all_rows,
-                                                        int64_t cols, int64_t n, const int32_t *tokens, const int32_t *chosen)
+                                                        int64_t cols, int64_t n, const int32_t *tokens, const int32_t *chosen,
+                                                        float scale)
 {
     int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     int unit = (int)(at / 4), q = (int)(at % 4);
@@ -81,6 +82,10 @@ __global__ void __launch_bounds__(THREADS) embed_blocks(float *x, const void *ta
             int64_t k = (int64_t)unit * UNIT + 32 * j;
             float values[8];
             elements_of(values, r, share_of(r, s), j);
+#pragma unroll
+            for (int e = 0; e < 8; e++) {
+                values[e] *= scale;
+            }
             if (!F::TAILS || k < cols) {
                 store_eight<F>(DTYPE_F32, x + t * cols, k, q, values);
             }
@@ -116,14 +121,14 @@ cudaError_t cuda_block_rows(cudaStream_t stream, dtype act, const matrix *w, int
 }
 
 cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen,
-                             int64_t n)
+                             int64_t n, float scale)
 {
     constexpr int64_t GRID_ROWS = 65535; // what a grid's second dimension holds
     dim3 grid((unsigned)ceil_div(ceil_div(table->cols, UNIT) * 4, THREADS), (unsigned)(n < GRID_ROWS ? n : GRID_ROWS));
 
     with_format(table->type, [&](auto format) {
         overlap_launch(stream, grid, THREADS, 0, embed_blocks<decltype(format)>, x, table->data, (int64_t)table->row_bytes,
-                       table->rows, table->cols, n, tokens, chosen);
+                       table->rows, table->cols, n, tokens, chosen, scale);
     });
     return cudaGetLastError();
 }

@@ -163,14 +163,15 @@ static bool op_stamped(device *dev, int64_t number, double *seconds)
 
 /* --- operations --- */
 
-static void op_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n)
+static void op_embed(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n,
+                     float scale)
 {
     static const char op[] = "embed";
     cuda_device *d = enter(dev, op);
 
     cuda_note(d,
-              dtype_block_elements(table->type) > 1 ? cuda_block_embed(d->stream, x, table, tokens, chosen, n)
-                                                    : cuda_embed(d->stream, x, table, tokens, chosen, n),
+              dtype_block_elements(table->type) > 1 ? cuda_block_embed(d->stream, x, table, tokens, chosen, n, scale)
+                                                    : cuda_embed(d->stream, x, table, tokens, chosen, n, scale),
               op);
     leave();
 }
@@ -181,6 +182,24 @@ static void op_rms_norm(device *dev, void *out, const float *x, const float *wei
     cuda_device *d = enter(dev, op);
 
     cuda_note(d, cuda_rms_norm(d->stream, dev->act, out, x, weight, eps, n, width), op);
+    leave();
+}
+
+static void op_rms_norm_add(device *dev, float *x, const void *y, const float *weight, float eps, int64_t n, int64_t width)
+{
+    static const char op[] = "rms_norm_add";
+    cuda_device *d = enter(dev, op);
+
+    cuda_note(d, cuda_rms_norm_add(d->stream, dev->act, x, y, weight, eps, n, width), op);
+    leave();
+}
+
+static void op_narrow(device *dev, void *out, const float *x, int64_t count)
+{
+    static const char op[] = "narrow";
+    cuda_device *d = enter(dev, op);
+
+    cuda_note(d, cuda_narrow(d->stream, dev->act, out, x, count), op);
     leave();
 }
 
@@ -284,13 +303,12 @@ static void op_rope_angles(device *dev, float *cos, float *sin, const int64_t *p
     leave();
 }
 
-static void op_rope(device *dev, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim, const float *cos,
-                    const float *sin, rope_style style)
+static void op_rope(device *dev, const rotation *rows, int64_t n, int32_t head_dim)
 {
     static const char op[] = "rope";
     cuda_device *d = enter(dev, op);
 
-    cuda_note(d, cuda_rope(d->stream, dev->act, x, ldx, n, heads, head_dim, cos, sin, style), op);
+    cuda_note(d, cuda_rope(d->stream, dev->act, rows, n, head_dim), op);
     leave();
 }
 
@@ -305,12 +323,12 @@ static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_strid
 }
 
 static void op_rope_store(device *dev, const rotation *rows, void *k, void *v, dtype type, int64_t head_stride,
-                          const int64_t *slots, int64_t n, int32_t kv_heads, int32_t head_dim)
+                          const int64_t *slots, int64_t n, int32_t head_dim)
 {
     static const char op[] = "rope_store";
     cuda_device *d = enter(dev, op);
 
-    cuda_note(d, cuda_rope_store(d->stream, dev->act, rows, k, v, type, head_stride, slots, n, kv_heads, head_dim), op);
+    cuda_note(d, cuda_rope_store(d->stream, dev->act, rows, k, v, type, head_stride, slots, n, head_dim), op);
     leave();
 }
 
@@ -354,6 +372,15 @@ static void op_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_
     cuda_device *d = enter(dev, op);
 
     cuda_note(d, cuda_silu_mul(d->stream, dev->act, g, ldg, u, ldu, n, width), op);
+    leave();
+}
+
+static void op_gelu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t width)
+{
+    static const char op[] = "gelu_mul";
+    cuda_device *d = enter(dev, op);
+
+    cuda_note(d, cuda_gelu_mul(d->stream, dev->act, g, ldg, u, ldu, n, width), op);
     leave();
 }
 
@@ -416,6 +443,8 @@ static const device_ops cuda_ops = {
     .stamped = op_stamped,
     .embed = op_embed,
     .rms_norm = op_rms_norm,
+    .rms_norm_add = op_rms_norm_add,
+    .narrow = op_narrow,
     .linear = op_linear,
     .linear_gated = op_linear_gated,
     .rope_angles = op_rope_angles,
@@ -427,6 +456,7 @@ static const device_ops cuda_ops = {
     .carry_merge = op_carry_merge,
     .carry_finish = op_carry_finish,
     .silu_mul = op_silu_mul,
+    .gelu_mul = op_gelu_mul,
     .copy = op_copy,
     .sample = op_sample,
     .close = op_close,

@@ -46,6 +46,14 @@ __device__ inline float silu_times(float a, float b)
     return a / (1 + expf(-a)) * b;
 }
 
+// By tanh: device.h's gelu_mul.
+__device__ inline float gelu_times(float a, float b)
+{
+    float z = GELU_ROOT * (a + GELU_CUBE * a * a * a);
+
+    return a / (1 + expf(-2 * z)) * b;
+}
+
 __device__ inline uint32_t pack_f16(float a, float b)
 {
     return (uint32_t)__half_as_ushort(__float2half_rn(a)) | (uint32_t)__half_as_ushort(__float2half_rn(b)) << 16;

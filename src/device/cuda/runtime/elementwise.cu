@@ -22,7 +22,7 @@ dim3 grid_of(int64_t items, int64_t rows)
 
 template <int V>
 __global__ void embed_rows(float *x, dtype type, const char *table, size_t row_bytes, int64_t cols, int64_t n,
-                           const int32_t *tokens, const int32_t *made)
+                           const int32_t *tokens, const int32_t *made, float scale)
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
 
@@ -30,6 +30,10 @@ __global__ void embed_rows(float *x, dtype type, const char *table, size_t row_b
     for (int64_t t = blockIdx.y; i < cols && t < n; t += gridDim.y) {
         int32_t token = tokens[t], id = max(token < 0 ? made[-1 - token] : token, 0);
         numbers<V> f = load_numbers<V>(type, table + (size_t)id * row_bytes, i);
+#pragma unroll
+        for (int j = 0; j < V; j++) {
+            f.v[j] *= scale;
+        }
         store_numbers<V>(DTYPE_F32, x + t * cols, i, f);
     }
 }
@@ -94,26 +98,98 @@ __global__ void rope_angle_rows(float *cos_out, float *sin_out, const float *inv
 
     overlap_begin_and_wait();
     for (int64_t t = blockIdx.y; i < half && t < n; t += gridDim.y) {
-        float angle = __fmul_rn((float)positions[t], inv_freq[i]);
+        int64_t given = positions[t], position = given < 0 ? -1 - given : given;
+        float angle = __fmul_rn((float)position, inv_freq[given < 0 ? half + i : i]);
         cos_out[t * half + i] = factor * cosf(angle);
         sin_out[t * half + i] = factor * sinf(angle);
     }
 }
 
+// A block takes a row.
+__global__ void __launch_bounds__(NORM_THREADS)
+    rms_norm_add_rows(dtype act, float *x, const void *y, const float *weight, float eps, int64_t d)
+{
+    int64_t row = (int64_t)blockIdx.x * d;
+    float sum = 0;
+
+    overlap_begin_and_wait();
+    for (int64_t i = threadIdx.x; i < d; i += blockDim.x) {
+        float f = element_load(act, y, row + i);
+        sum += f * f;
+    }
+    float by = 1 / sqrtf(block_sum(sum) / (float)d + eps);
+    for (int64_t i = threadIdx.x; i < d; i += blockDim.x) {
+        x[row + i] += element_load(act, y, row + i) * by * weight[i];
+    }
+}
+
+__global__ void narrow_numbers(dtype act, void *out, const float *x, int64_t count)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+
+    overlap_begin_and_wait();
+    if (i < count) {
+        element_store(act, out, i, x[i]);
+    }
+}
+
+// A warp takes a head of a row, in place.
+__global__ void norm_heads(dtype act, rotation rows, int64_t n, int32_t head_dim)
+{
+    int head = (int)(blockIdx.x * (THREADS / 32) + threadIdx.x / 32), lane = (int)threadIdx.x % 32;
+    const float *weight = head < rows.heads - rows.kv_heads ? rows.q_norm : rows.k_norm;
+
+    overlap_begin_and_wait();
+    for (int64_t t = blockIdx.y; head < rows.heads && t < n; t += gridDim.y) {
+        int64_t at = t * rows.ld + (int64_t)head * head_dim;
+        float sum = 0;
+        for (int e = lane; e < head_dim; e += 32) {
+            float f = element_load(act, rows.x, at + e);
+            sum += f * f;
+        }
+        for (int step = 16; step > 0; step /= 2) {
+            sum += __shfl_xor_sync(0xffffffffu, sum, step);
+        }
+        float by = 1 / sqrtf(sum / (float)head_dim + rows.eps);
+        for (int e = lane; e < head_dim; e += 32) {
+            element_store(act, rows.x, at + e, element_load(act, rows.x, at + e) * by * weight[e]);
+        }
+    }
+}
+
+// A block takes all queries, or all keys, of a row, in place.
+__global__ void __launch_bounds__(NORM_THREADS) norm_sides(dtype act, rotation rows, int32_t head_dim)
+{
+    bool keys = blockIdx.y == 1;
+    int64_t queries = (int64_t)(rows.heads - rows.kv_heads) * head_dim, width = keys ? rows.kv_heads * head_dim : queries;
+    int64_t at = (int64_t)blockIdx.x * rows.ld + (keys ? queries : 0);
+    const float *weight = keys ? rows.k_norm : rows.q_norm;
+    float sum = 0;
+
+    overlap_begin_and_wait();
+    for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
+        float f = element_load(act, rows.x, at + i);
+        sum += f * f;
+    }
+    float by = 1 / sqrtf(block_sum(sum) / (float)width + rows.eps); // of a side without heads nothing is stored
+    for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
+        element_store(act, rows.x, at + i, element_load(act, rows.x, at + i) * by * weight[i]);
+    }
+}
+
 // One pair a thread.
-__global__ void rope_rows(dtype act, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t half, const float *cos_in,
-                          const float *sin_in, int32_t step, int32_t across)
+__global__ void rope_rows(dtype act, rotation rows, int64_t n, int32_t head_dim, int32_t half, int32_t step, int32_t across)
 {
     int64_t pair = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     int64_t head = pair / half, i = pair % half;
 
     overlap_begin_and_wait();
-    for (int64_t t = blockIdx.y; head < heads && t < n; t += gridDim.y) {
-        int64_t at = t * ldx + head * 2 * half + i * step;
-        float a = element_load(act, x, at), b = element_load(act, x, at + across);
-        float c = cos_in[t * half + i], s = sin_in[t * half + i];
-        element_store(act, x, at, a * c - b * s);
-        element_store(act, x, at + across, b * c + a * s);
+    for (int64_t t = blockIdx.y; head < rows.heads && t < n; t += gridDim.y) {
+        int64_t at = t * rows.ld + head * head_dim + i * step;
+        float a = element_load(act, rows.x, at), b = element_load(act, rows.x, at + across);
+        float c = rows.cos[t * half + i], s = rows.sin[t * half + i];
+        element_store(act, rows.x, at, a * c - b * s);
+        element_store(act, rows.x, at + across, b * c + a * s);
     }
 }
 
@@ -172,8 +248,8 @@ __global__ void rope_store_rows(dtype act, rotation rows, int64_t n, int32_t hal
     }
 }
 
-template <int V>
-__global__ void silu_mul_rows(dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d)
+template <int V, bool GELU>
+__global__ void gate_rows(dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d)
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
 
@@ -182,7 +258,7 @@ __global__ void silu_mul_rows(dtype act, void *g, int64_t ldg, const void *u, in
         numbers<V> a = load_numbers<V>(act, g, t * ldg + i), b = load_numbers<V>(act, u, t * ldu + i);
 #pragma unroll
         for (int j = 0; j < V; j++) {
-            a.v[j] = silu_times(a.v[j], b.v[j]);
+            a.v[j] = GELU ? gelu_times(a.v[j], b.v[j]) : silu_times(a.v[j], b.v[j]);
         }
         store_numbers<V>(act, g, t * ldg + i, a);
     }
@@ -309,8 +385,10 @@ cudaError_t cuda_elementwise_load(void)
     const void *const kernels[] = {
         (const void *)embed_rows<1>,     (const void *)embed_rows<4>,      (const void *)rms_norm_rows<1>,
         (const void *)rms_norm_rows<4>,  (const void *)rope_angle_rows,    (const void *)rope_rows,
-        (const void *)kv_store_rows<1>,  (const void *)kv_store_rows<4>,   (const void *)silu_mul_rows<1>,
-        (const void *)silu_mul_rows<4>,  (const void *)copy_rows<1>,       (const void *)copy_rows<4>,
+        (const void *)kv_store_rows<1>,  (const void *)kv_store_rows<4>,   (const void *)gate_rows<1, false>,
+        (const void *)gate_rows<4, false>, (const void *)gate_rows<1, true>, (const void *)gate_rows<4, true>,
+        (const void *)rms_norm_add_rows, (const void *)narrow_numbers,     (const void *)norm_heads,
+        (const void *)norm_sides,        (const void *)copy_rows<1>,       (const void *)copy_rows<4>,
         (const void *)add_bias_rows<1>,  (const void *)add_bias_rows<4>,   (const void *)carry_clear_heads,
         (const void *)carry_merge_heads, (const void *)carry_finish_heads, (const void *)rope_store_rows};
 
@@ -318,7 +396,7 @@ cudaError_t cuda_elementwise_load(void)
 }
 
 cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *made,
-                       int64_t n)
+                       int64_t n, float scale)
 {
     const char *data = static_cast<const char *>(table->data);
     int64_t cols = table->cols, ld = (int64_t)(table->row_bytes / (table->type == DTYPE_F32 ? 4 : 2));
@@ -329,10 +407,10 @@ cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const
     }
     if (four) {
         overlap_launch(stream, grid_of(cols / 4, n), THREADS, 0, embed_rows<4>, x, table->type, data, table->row_bytes, cols, n,
-                       tokens, made);
+                       tokens, made, scale);
     } else {
         overlap_launch(stream, grid_of(cols, n), THREADS, 0, embed_rows<1>, x, table->type, data, table->row_bytes, cols, n,
-                       tokens, made);
+                       tokens, made, scale);
     }
     return cudaGetLastError();
 }
@@ -365,16 +443,52 @@ cudaError_t cuda_rope_angles(cudaStream_t stream, float *cos, float *sin, const 
     return cudaGetLastError();
 }
 
-cudaError_t cuda_rope(cudaStream_t stream, dtype act, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim,
-                      const float *cos, const float *sin, rope_style style)
+cudaError_t cuda_rms_norm_add(cudaStream_t stream, dtype act, float *x, const void *y, const float *weight, float eps,
+                              int64_t n, int64_t d)
 {
-    int32_t half = head_dim / 2;
+    int64_t items = ceil_div(d, 32) * 32;
 
-    if (n == 0 || heads == 0) {
+    if (n == 0) {
         return cudaSuccess;
     }
-    overlap_launch(stream, grid_of((int64_t)heads * half, n), THREADS, 0, rope_rows, act, x, ldx, n, heads, half, cos, sin,
-                   style == ROPE_HALVES ? 1 : 2, style == ROPE_HALVES ? half : 1);
+    overlap_launch(stream, (unsigned)n, (unsigned)(items < NORM_THREADS ? items : NORM_THREADS), 0, rms_norm_add_rows, act, x,
+                   y, weight, eps, d);
+    return cudaGetLastError();
+}
+
+cudaError_t cuda_narrow(cudaStream_t stream, dtype act, void *out, const float *x, int64_t count)
+{
+    if (count == 0) {
+        return cudaSuccess;
+    }
+    overlap_launch(stream, (unsigned)ceil_div(count, THREADS), THREADS, 0, narrow_numbers, act, out, x, count);
+    return cudaGetLastError();
+}
+
+static void normalise(cudaStream_t stream, dtype act, const rotation *rows, int64_t n, int32_t head_dim)
+{
+    if (rows->whole) {
+        overlap_launch(stream, dim3((unsigned)n, 2), NORM_THREADS, 0, norm_sides, act, *rows, head_dim);
+    } else {
+        overlap_launch(stream, grid_of((int64_t)rows->heads * 32, n), THREADS, 0, norm_heads, act, *rows, n, head_dim);
+    }
+}
+
+cudaError_t cuda_rope(cudaStream_t stream, dtype act, const rotation *rows, int64_t n, int32_t head_dim)
+{
+    int32_t half = rows->dims / 2;
+    bool halves = rows->style == ROPE_HALVES;
+
+    if (n == 0 || rows->heads == 0) {
+        return cudaSuccess;
+    }
+    if (rows->k_norm) {
+        normalise(stream, act, rows, n, head_dim);
+    }
+    if (rows->cos) {
+        overlap_launch(stream, grid_of((int64_t)rows->heads * half, n), THREADS, 0, rope_rows, act, *rows, n, head_dim, half,
+                       halves ? 1 : 2, halves ? half : 1);
+    }
     return cudaGetLastError();
 }
 
@@ -397,9 +511,9 @@ cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype typ
 }
 
 cudaError_t cuda_rope_store(cudaStream_t stream, dtype act, const rotation *rows, void *k, void *v, dtype type,
-                            int64_t head_stride, const int64_t *slots, int64_t n, int32_t kv_heads, int32_t head_dim)
+                            int64_t head_stride, const int64_t *slots, int64_t n, int32_t head_dim)
 {
-    int32_t half = head_dim / 2;
+    int32_t half = head_dim / 2, kv_heads = rows->kv_heads;
     bool halves = rows->style == ROPE_HALVES;
 
     if (n == 0 || rows->heads == 0) {
@@ -410,18 +524,30 @@ cudaError_t cuda_rope_store(cudaStream_t stream, dtype act, const rotation *rows
     return cudaGetLastError();
 }
 
-cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
-                          int64_t d)
+template <bool GELU>
+static cudaError_t gate(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d)
 {
     if (n == 0 || d == 0) {
         return cudaSuccess;
     }
     if (aligned_4(act, g, ldg | d) && aligned_4(act, u, ldu)) {
-        overlap_launch(stream, grid_of(d / 4, n), THREADS, 0, silu_mul_rows<4>, act, g, ldg, u, ldu, n, d);
+        overlap_launch(stream, grid_of(d / 4, n), THREADS, 0, gate_rows<4, GELU>, act, g, ldg, u, ldu, n, d);
     } else {
-        overlap_launch(stream, grid_of(d, n), THREADS, 0, silu_mul_rows<1>, act, g, ldg, u, ldu, n, d);
+        overlap_launch(stream, grid_of(d, n), THREADS, 0, gate_rows<1, GELU>, act, g, ldg, u, ldu, n, d);
     }
     return cudaGetLastError();
+}
+
+cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
+                          int64_t d)
+{
+    return gate<false>(stream, act, g, ldg, u, ldu, n, d);
+}
+
+cudaError_t cuda_gelu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
+                          int64_t d)
+{
+    return gate<true>(stream, act, g, ldg, u, ldu, n, d);
 }
 
 cudaError_t cuda_copy(cudaStream_t stream, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n,

@@ -16,18 +16,22 @@ extern "C" {
 
 cudaError_t cuda_elementwise_load(void);
 cudaError_t cuda_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen,
-                       int64_t n);
+                       int64_t n, float scale);
 cudaError_t cuda_rms_norm(cudaStream_t stream, dtype act, void *out, const float *x, const float *weight, float eps, int64_t n,
                           int64_t d);
+cudaError_t cuda_rms_norm_add(cudaStream_t stream, dtype act, float *x, const void *y, const float *weight, float eps,
+                              int64_t n, int64_t d);
+cudaError_t cuda_narrow(cudaStream_t stream, dtype act, void *out, const float *x, int64_t count);
 cudaError_t cuda_rope_angles(cudaStream_t stream, float *cos, float *sin, const int64_t *positions, int64_t n,
                              const float *inv_freq, int64_t half, float factor);
-cudaError_t cuda_rope(cudaStream_t stream, dtype act, void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim,
-                      const float *cos, const float *sin, rope_style style);
+cudaError_t cuda_rope(cudaStream_t stream, dtype act, const rotation *rows, int64_t n, int32_t head_dim);
 cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype type, int64_t head_stride,
                           const int64_t *slots, const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
 cudaError_t cuda_rope_store(cudaStream_t stream, dtype act, const rotation *rows, void *k, void *v, dtype type,
-                            int64_t head_stride, const int64_t *slots, int64_t n, int32_t kv_heads, int32_t head_dim);
+                            int64_t head_stride, const int64_t *slots, int64_t n, int32_t head_dim);
 cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
+                          int64_t d);
+cudaError_t cuda_gelu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
                           int64_t d);
 cudaError_t cuda_copy(cudaStream_t stream, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n,
                       int64_t width, bool add);
@@ -71,7 +75,7 @@ cudaError_t cuda_block_rows_load(void);
 cudaError_t cuda_block_rows(cudaStream_t stream, dtype act, const matrix *w, int64_t row0, int64_t rows, void *to);
 /* The op embed for a table of blocks. */
 cudaError_t cuda_block_embed(cudaStream_t stream, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen,
-                             int64_t n);
+                             int64_t n, float scale);
 cudaError_t cuda_block_order_load(void);
 /* Puts stored rows [row0, row0 + rows), already on the card, in the order of the planes; row0 is a multiple of CUDA_BLOCK_TILE,
    rows as well unless they are the matrix's last. */

@@ -6,7 +6,7 @@
 
 /* A module of another build is refused: the number grows with every change of what stands here or in device.h, and where that
    was forgotten the size of the table may tell. comm/gpu_transport.h has the like for the transport. */
-enum { CUDA_MODULE_ABI = 6 << 16 | (int)sizeof(device_ops) };
+enum { CUDA_MODULE_ABI = 7 << 16 | (int)sizeof(device_ops) };
 
 enum {
     CUDA_CARDS_MAX = 32,
