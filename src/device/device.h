@@ -177,7 +177,7 @@ typedef struct device_ops {
 
     /* --- operations --- */
 
-    /* x[t, :] = scale * table[id, :] for t in [0, n); x is [n, table->cols], dense. The id is tokens[t], or, where that is negative,
+    /* x[t, :] = scale * table[id, :] for t in [0, n); x is [n, table->cols], dense. The id is tokens[t], or, if negative,
        chosen[-1 - tokens[t]]: one that `sample` chose and the host has not read yet. -1 there (none could be chosen) is read
        as id 0: the result is discarded. Both lists are in the device's memory. */
     void (*embed)(device *dev, float *x, const matrix *table, const int32_t *tokens, const int32_t *chosen, int64_t n,

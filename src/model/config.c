@@ -465,7 +465,7 @@ static void default_ids(const json_t *o, model_config *c)
 lariat_status config_from_json(const char *path, const json_t *config, const char *generation_path, const json_t *generation,
                                model_config *out)
 {
-    const family *f = NULL;
+    const family *f = family_by_type("llama", NULL);
 
     TRY(read_architecture(path, config, &f));
     model_config c = config_of(f);

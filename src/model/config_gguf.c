@@ -1,6 +1,6 @@
 /* The configuration from a GGUF file's metadata.
-   Rests on format/gguf.h and model/rope.h. Keys are the specification's, behind the architecture's name; a key that would
-   change the result and is not implemented is refused by name. */
+   Rests on format/gguf.h and model/rope.h. Keys are the specification's, behind the architecture's name; a key that
+   is unsupported and changes the result is refused by name. */
 #include "model/config.h"
 
 #include "base/strings.h"

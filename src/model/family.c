@@ -114,8 +114,8 @@ bool family_reads(const family *f, const char *field)
 
 /* --- others --- */
 
-/* Published architectures that need what is not implemented, by a part of their names ("model_type", class or GGUF's), in small
-   letters without marks. The first row that matches says why. */
+/* Published architectures that need what Lariat does not compute, by a part of their names ("model_type", class or GGUF's), in
+   small letters without marks. The first row that matches says why. */
 static const struct {
     const char *part, *needs, *nearest;
 } others[] = {
