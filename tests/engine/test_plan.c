@@ -17,7 +17,8 @@ static model with_heads(int32_t heads)
     return (model){.path = path,
                    .config = {.n_layers = 1, .d_model = 64, .n_heads = heads, .n_kv_heads = 1, .head_dim = 2, .d_ff = 64,
                               .vocab = 100, .trained_context = 64, .family = family_by_type("llama", NULL),
-                              .rotary_dims = 2, .embedding_scale = 1, .residual_eps = 1e-5f, .rms_eps = 1e-5f, .rope_factor = 1},
+                              .rotary_dims = 2, .embedding_scale = 1, .residual_eps = 1e-5f,
+                              .rms_eps = 1e-5f, .rope_factor = 1},
                    .weight_bytes = 1 << 20,
                    .weight_type = DTYPE_F32};
 }
