@@ -360,6 +360,77 @@ static void check_rope(device *dev)
     }
 }
 
+/* A norm of heads or whole sides, or a rotation of a part of each head. */
+static void check_heads(device *dev)
+{
+    enum { QUERIES = 5, KEYS = 2, HEADS = QUERIES + KEYS, D = 48, N = 9, LD = HEADS * D + 4 };
+
+    for (int i = 0; i < 4; i++) {
+        int32_t dims = i % 2 ? 18 : 36;
+        bool norm = i < 2, whole = i == 1;
+        buffer x = random_buffer(dev, dev->act, N * LD, 2), sizes = random_buffer(dev, DTYPE_F32, N * LD, 1);
+        buffer c = random_buffer(dev, DTYPE_F32, N * dims / 2, 1), s = random_buffer(dev, DTYPE_F32, N * dims / 2, 1);
+        buffer w = random_buffer(dev, DTYPE_F32, HEADS * D, 1);
+        rotation host = {.x = x.host, .ld = LD, .heads = HEADS, .kv_heads = KEYS, .dims = dims, .cos = norm ? NULL : c.host,
+                         .sin = s.host, .style = i % 2 ? ROPE_PAIRS : ROPE_HALVES, .q_norm = norm ? w.host : NULL,
+                         .k_norm = norm ? w.host + QUERIES * D : NULL, .eps = 1e-5f, .whole = whole};
+        rotation card = host;
+        card.x = x.data;
+        card.cos = norm ? NULL : c.data;
+        card.sin = s.data;
+        card.q_norm = norm ? w.data : NULL;
+        card.k_norm = norm ? (const float *)w.data + QUERIES * D : NULL;
+        for (int64_t k = 0; k < N * LD; k++) {
+            sizes.host[k] = 4;
+        }
+        cpu->ops->rope(cpu, &host, N, D);
+        dev->ops->rope(dev, &card, N, D);
+        assert_buffer(&x, LAST_PLACES, sizes.host, "rope of heads");
+        buffer_free(&x);
+        buffer_free(&sizes);
+        buffer_free(&c);
+        buffer_free(&s);
+        buffer_free(&w);
+    }
+}
+
+static void norms_of_heads_and_partial_rotations_agree(void **state)
+{
+    (void)state;
+    for_every_type(check_heads);
+}
+
+static void check_norm_add(device *dev)
+{
+    for (int i = 0; i < WIDTHS * HEIGHTS; i++) {
+        int64_t d = widths[i % WIDTHS], n = heights[i / WIDTHS];
+        buffer x = random_buffer(dev, DTYPE_F32, n * d, 2), y = random_buffer(dev, dev->act, n * d, 2);
+        buffer w = random_buffer(dev, DTYPE_F32, d, 1), out = random_buffer(dev, dev->act, n * d, 1);
+        buffer sizes = random_buffer(dev, DTYPE_F32, n * d, 1);
+
+        for (int64_t k = 0; k < n * d; k++) {
+            sizes.host[k] = 8;
+            out.host[k] = rounded(dev->act, x.host[k]);
+        }
+        dev->ops->narrow(dev, out.data, x.data, n * d);
+        cpu->ops->rms_norm_add(cpu, x.host, y.host, w.host, 1e-5f, n, d);
+        dev->ops->rms_norm_add(dev, x.data, y.data, w.data, 1e-5f, n, d);
+        assert_buffer(&x, LAST_PLACES, sizes.host, "rms_norm_add");
+        assert_buffer(&out, LAST_PLACES, NULL, "narrow");
+        buffer_free(&x);
+        buffer_free(&y);
+        buffer_free(&w);
+        buffer_free(&out);
+        buffer_free(&sizes);
+    }
+}
+
+static void norms_that_are_added_agree(void **state)
+{
+    (void)state;
+    for_every_type(check_norm_add);
+}
+
 static void rotations_agree(void **state)
 {
     (void)state;
@@ -571,6 +642,26 @@ static void check_silu(device *dev)
     }
 }
 
+static void check_gelu(device *dev)
+{
+    for (int i = 0; i < WIDTHS * HEIGHTS; i++) {
+        int64_t d = widths[i % WIDTHS], n = heights[i / WIDTHS], ldg = d + i % 3 * 4, ldu = d + i % 2 * 8;
+        buffer g = random_buffer(dev, dev->act, n * ldg, 2), u = random_buffer(dev, dev->act, n * ldu, 3);
+
+        cpu->ops->gelu_mul(cpu, g.host, ldg, u.host, ldu, n, d);
+        dev->ops->gelu_mul(dev, g.data, ldg, u.data, ldu, n, d);
+        assert_buffer(&g, LAST_PLACES, NULL, "gelu_mul");
+        buffer_free(&g);
+        buffer_free(&u);
+    }
+}
+
+static void gelu_gates_agree(void **state)
+{
+    (void)state;
+    for_every_type(check_gelu);
+}
+
 static void gates_agree(void **state)
 {
     (void)state;
@@ -650,10 +741,13 @@ int main(int argc, char **argv)
         cmocka_unit_test(gated_products_have_the_bits_of_their_two_ops),
         cmocka_unit_test(angles_agree),
         cmocka_unit_test(rotations_agree),
+        cmocka_unit_test(norms_of_heads_and_partial_rotations_agree),
+        cmocka_unit_test(norms_that_are_added_agree),
         cmocka_unit_test(slots_hold_what_was_stored),
         cmocka_unit_test(rows_are_rotated_and_stored_at_once),
         cmocka_unit_test(carries_agree),
         cmocka_unit_test(gates_agree),
+        cmocka_unit_test(gelu_gates_agree),
         cmocka_unit_test(rows_are_copied_or_added),
         cmocka_unit_test(nothing_to_do_is_no_failure),
     };

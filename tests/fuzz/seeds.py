@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # Makes the seeds of the fuzz targets for model files from the reference data: what the files say, with all tensors cut to
 # a block or a row of one element, so that a mutation hits the description and not megabytes of weights.
-#   seeds.py REFERENCE OUT      (OUT: tests/data/fuzz)
+#   seeds.py REFERENCE FAMILY OUT      (FAMILY: family.tar.xz, unpacked; OUT: tests/data/fuzz)
 import json
 import pathlib
 import struct
 import sys
 
-reference, out = map(pathlib.Path, sys.argv[1:])
+reference, family, out = map(pathlib.Path, sys.argv[1:])
 
 
 def put(target, name, data):
@@ -114,6 +114,9 @@ for path in sorted((reference / "models").iterdir()):
     shard = sorted(path.glob("model*.safetensors"))[0]
     put("safetensors", path.name, shrink_safetensors(shard.read_bytes()))
 put("config", "without-generation", config)
+for path in sorted(family.iterdir()):
+    put("config", path.name, (path / "config.json").read_bytes())
+    put("gguf", path.name, Gguf((path / "model.gguf").read_bytes()).shrunk())
 for path in sorted((reference / "gguf").glob("*.gguf")):
     put("gguf", path.stem, Gguf(path.read_bytes()).shrunk())
 put("index", "two-shards", b'{"metadata":{"total_size":8},"weight_map":{"a":"a.safetensors","b":"b.safetensors"}}')
