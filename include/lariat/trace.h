@@ -41,21 +41,22 @@ typedef struct lariat_span {
     lariat_span_kind kind;
 } lariat_span;
 
-/* Starts recording on every rank and drops earlier spans. Each rank gets a buffer of `spans` spans; 0: room for 4,096
-   passes, at most 2^22 spans (160 MiB), of which only used pages take memory. When the buffer is full, further spans are
-   counted and dropped. LARIAT_BAD_ARGUMENT: fewer than 0; LARIAT_NO_MEMORY: nothing has changed on any rank. */
+/* Starts recording on every rank, of all processes, and drops earlier spans. Each rank gets a buffer of `spans` spans; 0: room
+   for 4,096 passes, at most 2^22 spans (160 MiB), of which only used pages take memory. When the buffer is full, further spans
+   are counted and dropped. LARIAT_BAD_ARGUMENT: fewer than 0; LARIAT_NO_MEMORY: nothing has changed on any rank. Where another
+   process has no memory for its buffers, the run ends. */
 LARIAT_API lariat_status lariat_trace_start(lariat_engine *engine, int64_t spans);
 
 /* Stops recording and keeps the spans; on GPUs their times are converted to the host's clock here. */
 LARIAT_API void lariat_trace_stop(lariat_engine *engine);
 
-/* The spans of `rank`, of whole passes: *n spans by begin, the outer one first; hops among them in their own order. On a GPU
-   there are none until lariat_trace_stop. Owned by the engine; valid until tracing starts again or the engine is closed, and
-   while no pass runs. NULL and 0: nothing was recorded, or no such rank. */
+/* The spans of `rank`, of whole passes: *n spans by begin, the outer one first; hops among them in their own order. Those of
+   a GPU and of another process are there after lariat_trace_stop. Owned by the engine; valid until tracing starts again or the
+   engine is closed, and while no pass runs. NULL and 0: nothing was recorded, or no such rank. */
 LARIAT_API const lariat_span *lariat_trace_spans(const lariat_engine *engine, int32_t rank, int64_t *n);
 
 /* Spans of `rank` that were dropped: the buffer was full, or on a GPU their timestamps were overwritten before they were
-   read. */
+   read, or process 0 had no memory for those of another process. */
 LARIAT_API int64_t lariat_trace_lost(const lariat_engine *engine, int32_t rank);
 
 /* "attention", "feed-forward". A constant; NULL for an invalid kind. */

@@ -1,5 +1,5 @@
 /* Tracing of an engine: a buffer a rank, handed to all that write into it.
-   Rests on trace/spans.h. See include/lariat/trace.h. */
+   Rests on trace/spans.h. See include/lariat/trace.h; ranks of other processes are traced in tracing_far.c. */
 #include "engine/engine.h"
 
 #include <math.h>
@@ -128,22 +128,25 @@ static lariat_status renew_buffers(lariat_engine *e, int64_t room)
     return status;
 }
 
-lariat_status lariat_trace_start(lariat_engine *e, int64_t spans)
+lariat_status tracing_start_local(lariat_engine *e, int64_t spans)
 {
-    if (spans < 0) {
-        return fail(LARIAT_BAD_ARGUMENT, "trace: room for %lld spans makes no sense, ask for 0 (automatic) or more",
-                    (long long)spans);
-    }
-    if (e->processes) {
-        return fail(LARIAT_UNSUPPORTED, "trace: a ring over several processes is not traced yet, leave the launcher out");
-    }
     TRY(renew_buffers(e, spans ? spans : default_room(e)));
     (void)ranks_run(&e->ranks, begin_rank, e); /* which cannot fail */
     hand_out(e, true);
     return LARIAT_OK;
 }
 
-void lariat_trace_stop(lariat_engine *e)
+lariat_status lariat_trace_start(lariat_engine *e, int64_t spans)
+{
+    if (spans < 0) {
+        return fail(LARIAT_BAD_ARGUMENT, "trace: room for %lld spans makes no sense, ask for 0 (automatic) or more",
+                    (long long)spans);
+    }
+    TRY(tracing_start_local(e, spans));
+    return is_told(e) ? tracing_tell_start(e, spans) : LARIAT_OK;
+}
+
+void tracing_stop_local(lariat_engine *e)
 {
     bool aligned = true;
 
@@ -156,7 +159,13 @@ void lariat_trace_stop(lariat_engine *e)
     }
 }
 
-static const trace *trace_of(const lariat_engine *e, int32_t rank)
+void lariat_trace_stop(lariat_engine *e)
+{
+    tracing_stop_local(e);
+    tracing_gather(e);
+}
+
+const trace *tracing_of(const lariat_engine *e, int32_t rank)
 {
     int32_t i = rank - e->ranks.first;
 
@@ -165,17 +174,19 @@ static const trace *trace_of(const lariat_engine *e, int32_t rank)
 
 const lariat_span *lariat_trace_spans(const lariat_engine *e, int32_t rank, int64_t *n)
 {
-    const trace *t = trace_of(e, rank);
+    const trace *t = tracing_of(e, rank);
+    bool is_far = !t && e->far && rank >= 0 && rank < e->plan.shown.ranks;
 
-    *n = !t ? 0 : t->clock.of ? t->aligned : t->whole.n;
-    return *n ? t->spans : NULL;
+    *n = is_far ? e->far[rank].n : !t ? 0 : t->clock.of ? t->aligned : t->whole.n;
+    return *n == 0 ? NULL : is_far ? e->far[rank].spans : t->spans;
 }
 
 int64_t lariat_trace_lost(const lariat_engine *e, int32_t rank)
 {
-    const trace *t = trace_of(e, rank);
+    const trace *t = tracing_of(e, rank);
+    bool is_far = !t && e->far && rank >= 0 && rank < e->plan.shown.ranks;
 
-    return t ? t->whole.lost : 0;
+    return t ? t->whole.lost : is_far ? e->far[rank].lost : 0;
 }
 
 const char *lariat_span_name(lariat_span_kind kind)

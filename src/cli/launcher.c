@@ -129,10 +129,6 @@ static int check_options(const options *o)
     if (o->command == COMMAND_BENCH && o->hops) {
         return complain_usage("--hops: hops are measured in one process, leave the launcher out");
     }
-    if (o->trace || o->timeline) {
-        return complain_usage("--%s: a ring over several processes is not traced, leave it out",
-                              o->trace ? "trace" : "timeline");
-    }
     if (o->command == COMMAND_BENCH && o->compare) {
         return complain_usage("--compare: compares rings of one process, leave the launcher out");
     }

@@ -114,6 +114,10 @@ static void move_fields(command_bytes *b, command *c)
     case TOLD_SESSION_CLOSE:
         FIELD(c->session);
         return;
+    case TOLD_TRACE:
+    case TOLD_SPANS:
+        FIELD(c->length);
+        return;
     case TOLD_SUBMIT:
         FIELD(c->pass);
         FIELD(c->layout);
@@ -129,6 +133,8 @@ static void move_fields(command_bytes *b, command *c)
     case TOLD_RESET:
     case TOLD_CONCLUDE:
     case TOLD_COUNT:
+    case TOLD_TRACE_STOP:
+    case TOLD_CLOCK:
     case TOLD_CLOSE:
     case TOLD_STOP:
         return;

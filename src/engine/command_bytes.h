@@ -26,6 +26,10 @@ typedef enum command_kind {
     TOLD_RESET,     /* the pass was cancelled: make the transport usable again */
     TOLD_CONCLUDE,  /* the oldest pass has ended */
     TOLD_COUNT,     /* report your lariat_stats */
+    TOLD_TRACE,     /* start tracing */
+    TOLD_TRACE_STOP,
+    TOLD_CLOCK,     /* report your clock */
+    TOLD_SPANS,     /* report the spans of one of your ranks */
     TOLD_CLOSE,     /* the engine */
     TOLD_STOP
 } command_kind;
@@ -42,7 +46,7 @@ typedef struct told_item {
 typedef struct command {
     command_kind kind;
     int32_t session, other; /* numbers of sessions: FORK makes `other` of `session` */
-    int64_t length;         /* SESSION_OPEN: its capacity; otherwise positions */
+    int64_t length;         /* SESSION_OPEN: its capacity; TRACE: spans; SPANS: the rank, from 0; otherwise positions */
     lariat_options options; /* OPEN: those that all processes have alike */
     int32_t status;         /* VERDICT: a lariat_status, and its reason */
     char text[COMMAND_TEXT_MOST + 1];

@@ -154,6 +154,7 @@ static void close_all(lariat_engine *e)
         }
     }
     ranks_close(&e->ranks);
+    tracing_forget(e);
     free(e->local);
     arena_close(&e->lists);
     pass_close(&e->passes[0].plan);

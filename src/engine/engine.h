@@ -71,6 +71,12 @@ typedef struct engine_rank {
     trace trace; /* see lariat_trace_start */
 } engine_rank;
 
+/* The spans of a rank of another process: see tracing_gather. */
+typedef struct far_trace {
+    lariat_span *spans; /* on this process's clock */
+    int64_t n, lost;
+} far_trace;
+
 /* A session's part of a pending pass. */
 typedef struct pass_entry {
     lariat_session *session; /* NULL: it was closed */
@@ -128,6 +134,8 @@ struct lariat_engine {
     command_bytes told;        /* process 0: what the others have not been told yet */
     told_item *told_items;     /* [parts], in the others what they were told */
     int32_t *told_tokens;      /* [chunk] */
+    far_trace *far;            /* process 0: [ranks] of the other processes' traces; NULL: none were gathered */
+    trace_anchor *clocks;      /* process 0: [processes] of their clocks when tracing started; NULL: they do not trace */
     double layers_bytes, head_bytes; /* of the weights that a pass by slices reads, all ranks: see account_open */
     lariat_stats stats;
 };
@@ -234,6 +242,25 @@ void telling_phase(const lariat_engine *e, const char *text);
 
 /* lariat_session_fork, without its checks: passes under way were carried out. */
 lariat_status session_copy(lariat_session *s, int64_t length, lariat_session **out);
+
+/* --- api/tracing.c --- */
+
+/* lariat_trace_start and lariat_trace_stop of the ranks of this process. `spans` 0: automatic. */
+lariat_status tracing_start_local(lariat_engine *e, int64_t spans);
+void tracing_stop_local(lariat_engine *e);
+/* The buffer of a rank; NULL: it is another process's. */
+const trace *tracing_of(const lariat_engine *e, int32_t rank);
+
+/* --- api/tracing_far.c --- */
+
+/* Process 0 tells the others to trace; then, in stop, brings their spans here, on its own clock. What cannot be had is counted
+   as lost. Forget frees them. */
+lariat_status tracing_tell_start(lariat_engine *e, int64_t spans);
+void tracing_gather(lariat_engine *e);
+void tracing_forget(lariat_engine *e);
+/* The others: what they report for it. */
+lariat_status tracing_report_clock(const lariat_engine *e);
+lariat_status tracing_report_spans(const lariat_engine *e, int64_t local);
 
 /* --- accounting.c --- */
 

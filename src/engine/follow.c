@@ -225,6 +225,15 @@ static lariat_status obey_engine(follower *f, const command *c)
         return conclude(e);
     case TOLD_COUNT:
         return count(e);
+    case TOLD_TRACE:
+        return c->length < 0 ? refuse("room for fewer than no spans") : tracing_start_local(e, c->length);
+    case TOLD_TRACE_STOP:
+        tracing_stop_local(e);
+        return LARIAT_OK;
+    case TOLD_CLOCK:
+        return tracing_report_clock(e);
+    case TOLD_SPANS:
+        return tracing_report_spans(e, c->length);
     case TOLD_CLOSE:
         return close_engine(f);
     case TOLD_SESSION_OPEN:

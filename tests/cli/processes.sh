@@ -25,7 +25,6 @@ show $status
 # What several processes cannot do, before MPI starts.
 OMPI_COMM_WORLD_RANK=0 run bench --hops
 OMPI_COMM_WORLD_RANK=0 run bench -m mha-bf16 --ranks 1,2
-OMPI_COMM_WORLD_RANK=0 run generate -m mha-bf16 --tokens ids --trace t.json
 unset OMPI_COMM_WORLD_SIZE OMPI_COMM_WORLD_RANK
 # Tasks of an srun that do not know of one another; a batch script, which is none of them, runs alone.
 SLURM_STEP_ID=0 SLURM_PROCID=1 SLURM_NTASKS=4 run generate -q -m mha-bf16 --tokens ids -n 4
@@ -78,6 +77,13 @@ refused() {
     fi
 }
 
+# traced FILE RANKS PASSES: each rank has a track in the trace and each pass; all have begun a pass before one ends it
+traced() {
+    jq -e --argjson ranks "$2" --argjson passes "$3" '
+        [.traceEvents[] | select(.ph == "X" and .name == "pass")] | group_by(.args.pass) | (length == $passes) and
+        all(.[]; (map(.tid) | unique | length) == $ranks and (map(.ts) | max) < (map(.ts + .dur) | min))' "$1"
+}
+
 # mine: the processes of the program that generate without end, by number
 mine() {
     local one
@@ -121,6 +127,11 @@ for mpi in openmpi mpich; do
         printf 'hello\n/help\nbye\n' >lines
         input=lines must "chat, lines from a pipe" like_one 2 2 chat -q -m letters -n 8 -c 256
         must "bench" of 2 bench -q -m mha-bf16 -p 40 -n 4 -r 1 -o csv
+        must "generate, traced" of 3 generate -q -m mha-bf16 --tokens ids -n 5 --trace t.json
+        must "a trace of all ranks on one clock" traced t.json 3 5
+        must "bench, traced" of 2 bench -q -m mha-bf16 -p 40 -n 4 -r 1 --trace b.json --timeline b.svg
+        must "its trace" jq -e '[.traceEvents[] | select(.name == "layer") | .tid] | unique | length == 2' b.json
+        must "its picture" grep -q 'rank 1' b.svg
         must "the plan" of 2 generate -m mha-bf16 --plan -c 64
         must "another MPI is named" refused '(process 1 \([^)]*\): )?MPI: the launcher started 2 processes' 2 \
             generate -q -m mha-bf16 --tokens ids -n 4 --mpi "$([ $mpi = mpich ] && echo openmpi || echo mpich)"

@@ -120,9 +120,11 @@ def plain(command, limit=300):
 
 
 class Hosts:
-    """Hosts as network namespaces on one bridge: an address, a name, /dev/shm and IPC of each its own. A context."""
+    """Hosts as network namespaces on one bridge: an address, a name, /dev/shm and IPC of each its own. A context.
+    clock_s: the clock of each is so many seconds ahead of the one's before it."""
 
-    def __init__(self, n):
+    def __init__(self, n, clock_s=0):
+        self.clock_s = clock_s
         self.name = "lt" + uuid.uuid4().hex[:4]
         self.names = [f"{self.name}h{i}" for i in range(n)]
         self.addresses = [f"{NETWORK}.{i + 1}" for i in range(n)]
@@ -143,6 +145,7 @@ class Hosts:
             call(f"ip -n {name} link set eth up")
             call(f"ip -n {name} link set lo up")
         os.environ["LARIAT_TEST_HOSTS"] = self.name
+        os.environ["LARIAT_TEST_CLOCK"] = str(self.clock_s)
         return self
 
     def __exit__(self, *_):
@@ -152,7 +155,7 @@ class Hosts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def inside(self, i):
-        return host_command(self.names[i])
+        return host_command(self.names[i], i * self.clock_s)
 
     def rate(self, rate):
         """Limits what each host sends, such as "100mbit"; None: no limit."""
@@ -173,9 +176,10 @@ def call(words):
     subprocess.run(words.split(), check=True)
 
 
-def host_command(name):
-    """What runs the words behind it on that host."""
-    return ["ip", "netns", "exec", name, "unshare", "-u", "-i", "-m", "sh", "-c",
+def host_command(name, clock_s=0):
+    """What runs the words behind it on that host, whose clock is so many seconds ahead."""
+    clock = ["-T", "--monotonic", str(clock_s)] if clock_s else []
+    return ["ip", "netns", "exec", name, "unshare", "-u", "-i", "-m", *clock, "sh", "-c",
             f'hostname {name}; mount -t tmpfs none /dev/shm; exec "$0" "$@"']
 
 
@@ -198,5 +202,6 @@ if __name__ == "__main__" and sys.argv[1:2] == ["agent"]:
     rest = sys.argv[2:]
     while rest and rest[0].startswith("-"):
         rest = rest[1:]
-    host = os.environ["LARIAT_TEST_HOSTS"] + "h" + str(int(rest[0].rsplit(".", 1)[1]) - 1)
-    os.execvp("ip", host_command(host) + ["sh", "-c", " ".join(rest[1:])])
+    number = int(rest[0].rsplit(".", 1)[1]) - 1
+    command = host_command(f"{os.environ['LARIAT_TEST_HOSTS']}h{number}", number * int(os.environ["LARIAT_TEST_CLOCK"]))
+    os.execvp("ip", command + ["sh", "-c", " ".join(rest[1:])])

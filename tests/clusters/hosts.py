@@ -7,10 +7,12 @@ OPTIONs go to lariat generate. Exit status 77 where there can be no hosts."""
 import argparse
 import fcntl
 import heapq
+import json
 import os
 import select
 import struct
 import sys
+import tempfile
 import threading
 import time
 
@@ -86,6 +88,32 @@ def one(args, what, hosts):
     return same
 
 
+def passes_of(path):
+    """{pass: [(begin, end) of each rank]} of a trace, in microseconds."""
+    found = {}
+    with open(path) as file:
+        for span in json.load(file)["traceEvents"]:
+            if span["ph"] == "X" and span["name"] == "pass":
+                found.setdefault(span["args"]["pass"], []).append((span["ts"], span["ts"] + span["dur"]))
+    return found
+
+
+def traced(args):
+    """Hosts whose clocks differ by an hour. In a pass each rank needs what all others compute in it: all have begun before one
+    ends, which shows on one clock only. True: so it is."""
+    with cluster.Hosts(2, clock_s=3600) as hosts, tempfile.NamedTemporaryFile(suffix=".json") as file:
+        run = cluster.Run(args.mpi, 2, words(args, "-q", "-t", "1", "--trace", file.name), hosts)
+        took = run.wait_end(100)
+        run.kill()
+        passes = passes_of(file.name) if took is not None and os.path.getsize(file.name) else {}
+    good = len(passes) == args.n and all(
+        len(ranks) == 2 and max(begin for begin, _ in ranks) < min(end for _, end in ranks) for ranks in passes.values())
+    print(f"2 hosts, clocks apart: the trace is {'' if good else 'NOT '}on one clock", flush=True)
+    if not good:
+        print(run.text("err"), passes, sep="\n")
+    return good
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--lariat", required=True)
@@ -107,6 +135,10 @@ def main():
             for rate in args.rates.split(","):
                 hosts.rate(None if rate == "none" else rate)
                 good = one(args, "a link without a limit" if rate == "none" else f"links of {rate}", hosts) and good
+    if os.path.exists("/proc/self/ns/time"):
+        good = traced(args) and good
+    else:
+        print("skipped: this kernel gives hosts no clocks of their own")
     if args.delay_ms and not os.path.exists("/dev/net/tun"):
         print("skipped: no /dev/net/tun here, so packets cannot be delayed")
     elif args.delay_ms:

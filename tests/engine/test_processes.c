@@ -5,6 +5,7 @@
 #include "comm/comm.h"
 #include "engine/engine.h"
 #include "lariat/launch.h"
+#include "lariat/trace.h"
 #include "model/transformer.h"
 #include "support/played_processes.h"
 #include "support/reference.h"
@@ -419,6 +420,64 @@ static void hops_of_all_processes_are_counted(void **unused)
     free_trial(t);
 }
 
+/* In a pass each rank needs what all others have computed in it: so all have begun before one has ended. */
+static void trace_passes(lariat_engine *e, const processes *others, results *out)
+{
+    enum { RANKS = 3, PASSES = 2 };
+    double latest[PASSES + 1] = {0}, earliest[PASSES + 1] = {0};
+    lariat_session *s;
+    int64_t n;
+
+    (void)others;
+    assert_int_equal(lariat_session_open(e, CAPACITY, &s), LARIAT_OK);
+    assert_int_equal(lariat_trace_start(e, 0), LARIAT_OK);
+    read_prompt(e, s, 1, 48, 1, out);
+    read_prompt(e, s, 2, 3, 1, out);
+    lariat_trace_stop(e);
+    for (int32_t r = 0; r < RANKS; r++) {
+        const lariat_span *spans = lariat_trace_spans(e, r, &n);
+        int passes = 0;
+        assert_int_equal(lariat_trace_lost(e, r), 0);
+        for (int64_t i = 0; i < n; i++) {
+            if (spans[i].kind != LARIAT_SPAN_PASS) {
+                continue;
+            }
+            uint32_t p = spans[i].pass;
+            passes++;
+            assert_in_range(p, 1, PASSES);
+            latest[p] = r == 0 || spans[i].begin > latest[p] ? spans[i].begin : latest[p];
+            earliest[p] = r == 0 || spans[i].end < earliest[p] ? spans[i].end : earliest[p];
+        }
+        assert_int_equal(passes, PASSES);
+    }
+    for (int p = 1; p <= PASSES; p++) {
+        assert_true(latest[p] < earliest[p]);
+    }
+    assert_int_equal(lariat_trace_start(e, 1), LARIAT_OK);
+    read_prompt(e, s, 3, 3, 1, out);
+    lariat_trace_stop(e);
+    for (int32_t r = 0; r < RANKS; r++) {
+        (void)lariat_trace_spans(e, r, &n);
+        assert_int_equal(n, 1);
+        assert_true(lariat_trace_lost(e, r) > 1);
+    }
+    lariat_session_close(s);
+}
+
+static void spans_of_all_processes_come_to_process_0_on_one_clock(void **unused)
+{
+    (void)unused;
+    for (int i = 3; i <= 4; i++) { /* mixes with three ranks */
+        trial *t = new_trial(trace_passes);
+        run_trial(t, &mixes[i]);
+        assert_int_equal(t->opened, LARIAT_OK);
+        for (int32_t p = 1; p < mixes[i].count; p++) {
+            assert_int_equal(t->followed[p], LARIAT_OK);
+        }
+        free_trial(t);
+    }
+}
+
 /* --- failures --- */
 
 static void fail_in_a_pass(lariat_engine *e, const processes *others, results *out)
@@ -571,6 +630,7 @@ int main(void)
         cmocka_unit_test(processes_give_the_bits_of_the_same_ring_in_one),
         cmocka_unit_test(a_decoded_token_is_one_message),
         cmocka_unit_test(hops_of_all_processes_are_counted),
+        cmocka_unit_test(spans_of_all_processes_come_to_process_0_on_one_clock),
         cmocka_unit_test(a_rank_that_fails_ends_the_run_in_all_processes),
         cmocka_unit_test(another_model_is_refused_by_its_fingerprint),
         cmocka_unit_test(what_a_process_cannot_open_is_told_with_its_rank),
