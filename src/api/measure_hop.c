@@ -42,6 +42,8 @@ typedef struct hops_rank {
 struct hops_trial {
     local_ranks ranks;
     lariat_hop *out;
+    lariat_processes *processes; /* NULL: the ring is this process's */
+    bool in_place;               /* some rank reads another's memory */
     placement placement;
     rank_threads threads;
     comm_setup transport;
@@ -49,7 +51,8 @@ struct hops_trial {
     size_t block; /* bytes that a rank has for others */
     arena lists;
     unsigned char *pattern; /* [PIECE + SHIFTS] */
-    hops_rank *list;        /* [out->ranks] */
+    hops_rank *list;        /* [out->ranks], those of this process are used */
+    double *slowest, *merged; /* [3 * reps] */
 };
 
 /* --- what is sent --- */
@@ -122,6 +125,11 @@ static lariat_status renew(hops_rank *r)
 
 /* --- keys --- */
 
+static bool is_local(const hops_trial *trial, int32_t rank)
+{
+    return rank >= trial->transport.first && rank < trial->transport.first + trial->transport.n_local;
+}
+
 /* One hop, as the ring's: offered, asked for, taken, released. What is read in place has not come before it was read. */
 static lariat_status take_keys(hops_rank *r, bool check)
 {
@@ -134,7 +142,7 @@ static lariat_status take_keys(hops_rank *r, bool check)
     comm_offer(r->c, reader, &hop.offer);
     TRY(comm_ask(r->c, &hop));
     TRY(comm_take(r->c, &hop));
-    if (r->dev->shares_host) {
+    if (r->dev->shares_host && is_local(trial, owner)) {
         (void)cpu_read(r->dev, view.at, (int64_t)trial->block);
     }
     lariat_status status = check ? check_block(r, view.at, hop.owner) : LARIAT_OK;
@@ -145,7 +153,7 @@ static lariat_status take_keys(hops_rank *r, bool check)
 /* Seconds of all hops of a repetition. Copies do not care who touched the bytes last; reading in place does. */
 static lariat_status repeat_keys(hops_rank *r, double *seconds)
 {
-    int64_t rounds = r->dev->shares_host ? r->trial->out->hops : 1, hops = r->trial->out->hops / rounds;
+    int64_t rounds = r->trial->in_place ? r->trial->out->hops : 1, hops = r->trial->out->hops / rounds;
 
     *seconds = 0;
     for (int64_t round = 0; round < rounds; round++) {
@@ -263,6 +271,79 @@ static lariat_status measure(local_rank *on, void *trial)
     return r->dev->ops->finish(r->dev);
 }
 
+/* --- the MPI alone --- */
+
+/* Two neighbours, on two hosts where there are several. */
+static int32_t first_of_pair(const processes *others)
+{
+    int32_t count = processes_count(others), i = 0;
+
+    while (i + 2 < count && strcmp(processes_of(others, i)->host, processes_of(others, i + 1)->host) == 0) {
+        i++;
+    }
+    return i + 2 < count || strcmp(processes_of(others, i)->host, processes_of(others, i + 1)->host) != 0 ? i : 0;
+}
+
+/* Plain messages of the same size between two processes, there and back: the time of one. */
+static lariat_status ping(const hops_trial *trial, int32_t other, bool begins, unsigned char *out, unsigned char *in,
+                          double *seconds)
+{
+    processes *others = trial->processes->others;
+    int64_t n = trial->out->hops;
+    double from = clock_now();
+
+    for (int64_t i = 0; i < n; i++) {
+        for (int way = 0; way < 2; way++) {
+            bool sends = (way == 0) == begins;
+            TRY(processes_swap(others, sends ? other : -1, out, sends ? -1 : other, in, trial->block));
+        }
+    }
+    *seconds = (clock_now() - from) / (double)(2 * n);
+    return LARIAT_OK;
+}
+
+/* As the hops: every process sends to the one before it and receives from the one behind it, all at once. */
+static lariat_status exchange(const hops_trial *trial, unsigned char *out, unsigned char *in, double *seconds)
+{
+    processes *others = trial->processes->others;
+    int32_t count = processes_count(others), me = processes_number(others);
+    int64_t n = trial->out->hops;
+    double from = clock_now();
+
+    for (int64_t i = 0; i < n; i++) {
+        TRY(processes_swap(others, (me + count - 1) % count, out, (me + 1) % count, in, trial->block));
+    }
+    *seconds = (clock_now() - from) / (double)n;
+    return LARIAT_OK;
+}
+
+/* seconds: [reps] of exchanges, and behind them [reps] of pings, zeros in all processes but the one that begins. */
+static lariat_status measure_mpi(hops_trial *trial, double seconds[])
+{
+    const processes *others = trial->processes->others;
+    int32_t me = processes_number(others), first = first_of_pair(others), n = trial->out->reps;
+    bool begins = me == first, pings = begins || me == first + 1;
+    lariat_status status = LARIAT_OK;
+
+    memset(seconds, 0, 2 * (size_t)n * sizeof *seconds);
+    unsigned char *memory = calloc(2, trial->block);
+    TRY_MEMORY(memory, "hops: no memory" FREE_MEMORY);
+    memset(memory, 1, 2 * trial->block);
+    for (int32_t i = -WARM_UPS; i < n && status == LARIAT_OK; i++) {
+        double swapped = 0, one = 0;
+        status = exchange(trial, memory, memory + trial->block, &swapped);
+        if (status == LARIAT_OK && pings) {
+            status = ping(trial, begins ? first + 1 : first, begins, memory, memory + trial->block, &one);
+        }
+        if (i >= 0) {
+            seconds[i] = swapped;
+            seconds[n + i] = begins ? one : 0;
+        }
+    }
+    free(memory);
+    return status;
+}
+
 /* --- the ring --- */
 
 static int by_value(const void *a, const void *b)
@@ -272,25 +353,60 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The slowest rank of each repetition, and of these the middle, the least and the most; rates by the middle. */
-static void sum_up(hops_trial *trial)
+static double middle(double list[], int32_t n)
+{
+    qsort(list, (size_t)n, sizeof *list, by_value);
+    return n % 2 ? list[n / 2] : (list[n / 2 - 1] + list[n / 2]) / 2;
+}
+
+static void take_larger(double list[], const double other[], int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        list[i] = other[i] > list[i] ? other[i] : list[i];
+    }
+}
+
+/* The slowest rank of each repetition, of all processes: seconds[0, reps), and behind them what the MPI alone took. */
+static lariat_status merge(hops_trial *trial, double seconds[])
+{
+    int32_t n = trial->out->reps;
+    processes *others = trial->processes->others;
+    process_bytes *given = trial->processes->given;
+
+    TRY(processes_collect(others, (process_bytes){seconds, 3 * (size_t)n * sizeof *seconds}, given));
+    for (int32_t i = 1; i < processes_count(others) && processes_number(others) == 0; i++) {
+        if (given[i].n != 3 * (size_t)n * sizeof *seconds) {
+            return fail(LARIAT_FAILED, "hops: process %d has measured something else, please report this", i);
+        }
+        memcpy(trial->merged, given[i].at, given[i].n);
+        take_larger(seconds, trial->merged, 3 * n);
+    }
+    return LARIAT_OK;
+}
+
+/* Of the repetitions the middle, the least and the most; rates by the middle. */
+static lariat_status sum_up(hops_trial *trial)
 {
     lariat_hop *h = trial->out;
-    double *slowest = trial->list[0].seconds, bytes = (double)h->bytes;
-    int32_t n = h->reps;
+    double *slowest = trial->slowest, bytes = (double)h->bytes;
+    int32_t n = h->reps, first = trial->transport.first;
 
-    for (int32_t r = 1; r < h->ranks; r++) {
-        for (int32_t i = 0; i < n; i++) {
-            double one = trial->list[r].seconds[i];
-            slowest[i] = one > slowest[i] ? one : slowest[i];
-        }
+    memcpy(slowest, trial->list[first].seconds, (size_t)n * sizeof *slowest);
+    for (int32_t r = 1; r < trial->transport.n_local; r++) {
+        take_larger(slowest, trial->list[first + r].seconds, n);
     }
-    qsort(slowest, (size_t)n, sizeof *slowest, by_value);
-    h->seconds = n % 2 ? slowest[n / 2] : (slowest[n / 2 - 1] + slowest[n / 2]) / 2;
+    if (trial->processes) {
+        TRY(measure_mpi(trial, slowest + n));
+        TRY(merge(trial, slowest));
+        h->mpi_s = middle(slowest + n, n);
+        h->ping_s = middle(slowest + 2 * n, n);
+    }
+    h->seconds = middle(slowest, n);
     h->min_s = slowest[0];
     h->max_s = slowest[n - 1];
     h->algbw = bytes / h->seconds;
     h->busbw = h->kind == LARIAT_HOP_KEYS ? h->algbw : h->algbw * (h->ranks - 1) / h->ranks;
+    return LARIAT_OK;
 }
 
 /* --- what it takes --- */
@@ -303,6 +419,8 @@ static void take_lists(hops_trial *trial)
 
     trial->pattern = arena_take(a, PIECE + SHIFTS);
     trial->list = arena_take(a, bytes_of(h->ranks, 1, sizeof *trial->list));
+    trial->slowest = arena_take(a, bytes_of(h->reps, 3, sizeof *trial->slowest));
+    trial->merged = arena_take(a, bytes_of(h->reps, 3, sizeof *trial->merged));
     for (int32_t i = 0; i < h->ranks; i++) {
         hops_rank r = {.trial = trial,
                        .rank = i,
@@ -348,9 +466,9 @@ static lariat_status check_fits(const hops_trial *trial, size_t need, int64_t ha
 static lariat_status check_memory(const hops_trial *trial)
 {
     const placement *m = &trial->placement;
-    int32_t ranks = trial->out->ranks;
+    int32_t ranks = trial->transport.n_local;
     const size_t shared[] = {placement_shared_bytes(m, &trial->transport), list_bytes(trial->out),
-                             bytes_of(trial->out->ranks, 1, sizeof(local_rank)),
+                             bytes_of(ranks, 1, sizeof(local_rank)),
                              m->n_cards ? 0 : place_bytes(trial, ranks)};
 
     TRY(check_fits(trial, arena_sum(shared, sizeof shared / sizeof *shared), memory_available(), "this machine"));
@@ -365,9 +483,6 @@ static lariat_status check_memory(const hops_trial *trial)
 static lariat_status check_arguments(const lariat_options *o, lariat_hop_kind kind, int64_t bytes, int32_t reps)
 {
     TRY(engine_check_options(o));
-    if (o->processes && processes_count(o->processes->others) > 1) {
-        return fail(LARIAT_UNSUPPORTED, "hops: they are measured in one process, leave the launcher out");
-    }
     if (kind != LARIAT_HOP_KEYS && kind != LARIAT_HOP_GATHER) {
         return fail(LARIAT_BAD_ARGUMENT, "hops: %d is no kind, use one of those that measure.h names", (int)kind);
     }
@@ -380,30 +495,42 @@ static lariat_status check_arguments(const lariat_options *o, lariat_hop_kind ki
     return LARIAT_OK;
 }
 
-/* Ranks and threads as an engine would have them, and the sizes of one hop. */
-static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_trial *trial)
+/* Ranks and threads as an engine would have them. */
+static lariat_status plan_ranks(const lariat_options *o, hops_trial *trial)
 {
     lariat_hop *h = trial->out;
-    const placement *m = &trial->placement;
-    bool keys = h->kind == LARIAT_HOP_KEYS;
+    engine_plan plan = {.placement = trial->placement};
 
-    cpus c;
-
-    cpus_read("", &c);
-    h->ranks = o->ranks ? o->ranks : m->n_cards ? m->n_cards : 1;
+    TRY(engine_plan_ranks(o, &plan));
+    trial->placement = plan.placement;
+    trial->processes = plan.placement.others ? o->processes : NULL;
+    trial->threads = plan.threads;
+    h->ranks = plan.shown.ranks;
+    h->processes = trial->processes ? processes_count(trial->processes->others) : 1;
+    trial->in_place = !plan.placement.n_cards && h->processes < h->ranks;
+    trial->transport = (comm_setup){.n_ranks = h->ranks, .first = plan.first, .n_local = plan.n_local};
     if (h->ranks < 2) {
         return fail(LARIAT_BAD_ARGUMENT, "hops: a ring of one has none, use 2 ranks or more");
     }
-    h->cards = m->n_cards;
-    h->through_host = m->through_host;
-    if (m->n_cards) {
-        snprintf(h->machine, sizeof h->machine, "%s", m->name);
+    h->cards = plan.placement.n_cards;
+    h->through_host = plan.placement.through_host;
+    if (h->cards) {
+        trial->threads = (rank_threads){.bind = !o->no_bind, .sharing = h->ranks};
+        snprintf(h->machine, sizeof h->machine, "%s", plan.placement.name);
     } else {
-        int32_t threads = o->threads ? o->threads : cpus_default_threads(&c);
-        h->threads = threads < h->ranks ? h->ranks : threads;
+        h->threads = plan.shown.threads;
         lariat_cpu_name(h->machine, sizeof h->machine);
     }
-    trial->threads = (rank_threads){.threads = h->threads, .bind = !o->no_bind, .sharing = h->ranks, .of_all = h->threads};
+    return LARIAT_OK;
+}
+
+/* The sizes of one hop. */
+static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_trial *trial)
+{
+    lariat_hop *h = trial->out;
+    bool keys = h->kind == LARIAT_HOP_KEYS;
+
+    TRY(plan_ranks(o, trial));
     trial->block = keys ? (size_t)bytes : (size_t)(bytes / h->ranks) / sizeof(float) * sizeof(float);
     h->bytes = keys ? bytes : h->ranks * (int64_t)trial->block;
     if (h->bytes == 0) {
@@ -411,17 +538,24 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_tria
                     "hops: a gather of %lld bytes among %d ranks, which give whole floats: ask for %zu or more",
                     (long long)bytes, h->ranks, (size_t)h->ranks * sizeof(float));
     }
+    if (trial->processes && trial->block > PROCESSES_SWAP_MAX) {
+        return fail(LARIAT_BAD_ARGUMENT, "hops: %lld bytes are more than one message of the MPI, measure smaller ones",
+                    (long long)bytes);
+    }
     int64_t hops = REPETITION_BYTES / h->bytes;
     h->hops = hops < HOPS_LEAST ? HOPS_LEAST : hops > HOPS_MOST ? HOPS_MOST : hops;
-    trial->transport = (comm_setup){.n_ranks = h->ranks, .n_local = h->ranks, .message_bytes = keys ? 0 : (size_t)h->bytes,
-                                  .hop_bytes = {[COMM_KV] = keys ? trial->block : 0}};
+    trial->transport.message_bytes = keys ? 0 : (size_t)h->bytes;
+    trial->transport.hop_bytes[COMM_KV] = keys ? trial->block : 0;
     return check_memory(trial);
 }
 
-static lariat_status run_ranks(hops_trial *trial)
+/* What needs no other process. */
+static lariat_status prepare(const lariat_options *o, int64_t bytes, hops_trial *trial)
 {
     const lariat_hop *h = trial->out;
 
+    TRY(placement_choose(o, DTYPE_BF16, &trial->placement)); /* hops are of bytes: any type of weights will do */
+    TRY(plan_hops(o, bytes, trial));
     TRY(arena_open(&trial->lists, list_bytes(h), "hops"));
     take_lists(trial);
     make_pattern(trial->pattern);
@@ -430,10 +564,55 @@ static lariat_status run_ranks(hops_trial *trial)
             trial->list[i].begin[k] = k * trial->block;
         }
     }
+    return LARIAT_OK;
+}
+
+static lariat_status open_ranks(hops_trial *trial)
+{
     TRY(placement_open_transport(&trial->placement, &trial->transport, &trial->comm));
-    TRY(ranks_open(&trial->ranks, &trial->placement, trial->comm, h->ranks, &trial->threads));
+    return ranks_open(&trial->ranks, &trial->placement, trial->comm, trial->out->ranks, &trial->threads);
+}
+
+static lariat_status run_ranks(hops_trial *trial)
+{
     lariat_status status = ranks_run(&trial->ranks, measure, trial);
-    (void)ranks_run(&trial->ranks, close_rank, trial);
+
+    if (status == LARIAT_OK || !trial->processes) {
+        (void)ranks_run(&trial->ranks, close_rank, trial);
+    }
+    return status;
+}
+
+/* A failure that the others do not know ends the run: they wait for this process. */
+static lariat_status tell_failure(const hops_trial *trial, lariat_status status)
+{
+    processes *others = trial->processes->others;
+    const local_rank *failed = ranks_failed(&trial->ranks);
+    bool of_rank = failed && failed->status != LARIAT_OK && failed->status != LARIAT_CANCELLED;
+    char reason[COMMAND_TEXT_MOST];
+
+    snprintf(reason, sizeof reason, "%s", of_rank ? failed->reason : lariat_error());
+    TRY(processes_check(others, 0));
+    processes_fail(others, of_rank ? failed->number : -1, reason);
+    return fail(status, "%s", reason);
+}
+
+/* In this process; all processes of the ring do it together. *alike: a failure is that of all. */
+static lariat_status measure_here(const lariat_options *o, int64_t bytes, hops_trial *trial, bool *alike)
+{
+    lariat_processes *p = o->processes && processes_count(o->processes->others) > 1 ? o->processes : NULL;
+    lariat_status status = opening_agree_alone(p, prepare(o, bytes, trial));
+
+    NEXT(status, opening_agree_alone(p, open_ranks(trial)));
+    *alike = status != LARIAT_OK;
+    NEXT(status, run_ranks(trial));
+    NEXT(status, sum_up(trial));
+    if (status != LARIAT_OK && !*alike && p) {
+        status = tell_failure(trial, status);
+    }
+    ranks_close(&trial->ranks);
+    placement_close_transport(&trial->placement, trial->comm);
+    arena_close(&trial->lists);
     return status;
 }
 
@@ -441,17 +620,26 @@ lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind 
                                  lariat_hop *out)
 {
     hops_trial trial = {.out = out};
+    bool alike;
 
     *out = (lariat_hop){.kind = kind, .reps = reps};
     TRY(check_arguments(options, kind, bytes, reps));
-    TRY(placement_choose(options, DTYPE_BF16, &trial.placement)); /* hops are of bytes: any type of weights will do */
-    TRY(plan_hops(options, bytes, &trial));
-    lariat_status status = run_ranks(&trial);
-    if (status == LARIAT_OK) {
-        sum_up(&trial);
+    if (options->processes && processes_count(options->processes->others) > 1) {
+        processes_phase(options->processes->others, "measuring hops");
+        TRY(tell_alone(options->processes->others, &(command){.kind = TOLD_HOP, .options = *options, .status = (int32_t)kind,
+                                                              .length = bytes, .number = (uint32_t)reps}));
     }
-    ranks_close(&trial.ranks);
-    placement_close_transport(&trial.placement, trial.comm);
-    arena_close(&trial.lists);
-    return status;
+    return measure_here(options, bytes, &trial, &alike);
+}
+
+lariat_status hop_follow(const lariat_options *o, const command *c)
+{
+    lariat_hop out = {.kind = (lariat_hop_kind)c->status, .reps = (int32_t)c->number};
+    hops_trial trial = {.out = &out};
+    bool alike;
+
+    TRY(check_arguments(o, out.kind, c->length, out.reps));
+    processes_phase(o->processes->others, "measuring hops");
+    lariat_status status = measure_here(o, c->length, &trial, &alike);
+    return status != LARIAT_OK && alike ? processes_check(o->processes->others, 0) : status;
 }

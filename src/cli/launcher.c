@@ -126,16 +126,20 @@ static int refuse_count(int32_t tasks, const lariat_processes *p)
 /* Options that several processes have no use for, or not yet. */
 static int check_options(const options *o)
 {
-    if (o->command == COMMAND_BENCH && o->hops) {
-        return complain_usage("--hops: hops are measured in one process, leave the launcher out");
-    }
-    if (o->command == COMMAND_BENCH && o->compare) {
-        return complain_usage("--compare: compares rings of one process, leave the launcher out");
-    }
     if (o->command == COMMAND_BENCH && o->ring_sizes.n > 1) {
         return complain_usage("--ranks: several processes have one ring, name one number of ranks for each process");
     }
     return 0;
+}
+
+/* Without --ranks each process has one, also where a ring of one process needs more. */
+static void own_ranks(options *o)
+{
+    for (int i = 0; i < option_count; i++) {
+        if (o->command == COMMAND_BENCH && strcmp(option_table[i].name, "ranks") == 0 && !o->given[i]) {
+            o->ring_sizes = (count_list){.n = 1, .values = {1}};
+        }
+    }
 }
 
 /* --- the start --- */
@@ -345,11 +349,10 @@ int launcher_run(const launcher *l, options *o, int (*run)(const options *))
     if (!l->name && l->tasks > 1) {
         return refuse_singletons(l->tasks);
     }
-    int rc = check_options(o);
+    TRY(check_options(o));
+    own_ranks(o);
+    int rc;
     lariat_processes *p;
-    if (rc) {
-        return rc;
-    }
     limit starting, ending;
     limit_begin(&starting, o->timeout_s, "started");
     lariat_status status = start(l, o, &p);

@@ -44,6 +44,11 @@ lariat_status processes_collect(processes *p, process_bytes mine, process_bytes 
     return p->ops->collect(p, mine, out);
 }
 
+lariat_status processes_swap(processes *p, int32_t to, const void *out, int32_t from, void *in, size_t bytes)
+{
+    return p->ops->swap(p, to, out, from, in, bytes);
+}
+
 void processes_phase(processes *p, const char *text)
 {
     p->ops->phase(p, text);

@@ -14,7 +14,7 @@
    calls return LARIAT_CANCELLED then, as after any failure of another rank (comm.h), and processes_check has the line;
    comm_reset and comm_group_close wait for nobody then. So nothing waits for a process that is gone.
 
-   One thread at a time calls tell, hear, collect and transport; all other calls are safe from any thread. */
+   One thread at a time calls tell, hear, collect, swap and transport; all other calls are safe from any thread. */
 #pragma once
 
 #include "comm/comm.h"
@@ -55,6 +55,11 @@ lariat_status processes_hear(processes *p, process_bytes *out);
    `out` is not used, NULL is allowed. In the order of calls; tells and collects may alternate. */
 lariat_status processes_collect(processes *p, process_bytes mine, process_bytes out[]);
 
+/* Sends `bytes` to one process and receives as many from one, -1: none, by the plainest calls of the MPI: for measuring these.
+   The others call it accordingly; PROCESSES_SWAP_MAX bytes at most. */
+enum { PROCESSES_SWAP_MAX = 64 << 20 };
+lariat_status processes_swap(processes *p, int32_t to, const void *out, int32_t from, void *in, size_t bytes);
+
 /* What this process is doing from now on, for the others to say if it stops answering: "loading the model". Text that stays. */
 void processes_phase(processes *p, const char *text);
 /* Tells all others that this process fails and why (one line, without rank and host), so that they end too. rank -1: the
@@ -85,6 +90,7 @@ typedef struct processes_ops {
     lariat_status (*tell)(processes *p, const void *bytes, size_t n);
     lariat_status (*hear)(processes *p, process_bytes *out);
     lariat_status (*collect)(processes *p, process_bytes mine, process_bytes out[]);
+    lariat_status (*swap)(processes *p, int32_t to, const void *out, int32_t from, void *in, size_t bytes);
     void (*phase)(processes *p, const char *text);
     void (*announce)(processes *p, int32_t rank, const char *reason);
     lariat_status (*check)(processes *p, double wait_s);

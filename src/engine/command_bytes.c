@@ -93,6 +93,12 @@ static void move_fields(command_bytes *b, command *c)
     case TOLD_OPEN:
         move_options(b, &c->options);
         return;
+    case TOLD_HOP:
+        move_options(b, &c->options);
+        FIELD(c->status);
+        FIELD(c->length);
+        FIELD(c->number);
+        return;
     case TOLD_VERDICT:
         FIELD(c->status);
         move_text(b, c->text);

@@ -30,6 +30,7 @@ typedef enum command_kind {
     TOLD_TRACE_STOP,
     TOLD_CLOCK,     /* report your clock */
     TOLD_SPANS,     /* report the spans of one of your ranks */
+    TOLD_HOP,       /* measure hops, without an engine */
     TOLD_CLOSE,     /* the engine */
     TOLD_STOP
 } command_kind;
@@ -46,11 +47,13 @@ typedef struct told_item {
 typedef struct command {
     command_kind kind;
     int32_t session, other; /* numbers of sessions: FORK makes `other` of `session` */
-    int64_t length;         /* SESSION_OPEN: its capacity; TRACE: spans; SPANS: the rank, from 0; otherwise positions */
-    lariat_options options; /* OPEN: those that all processes have alike */
-    int32_t status;         /* VERDICT: a lariat_status, and its reason */
+    /* SESSION_OPEN: its capacity; TRACE: spans; SPANS: the rank, from 0; HOP: bytes; otherwise positions */
+    int64_t length;
+    lariat_options options; /* OPEN, HOP: those that all processes have alike */
+    int32_t status;         /* VERDICT: a lariat_status, and its reason; HOP: its kind */
     char text[COMMAND_TEXT_MOST + 1];
-    uint32_t pass, number; /* SUBMIT, RUN: counted from the engine's opening; RUN: its number on the transport */
+    /* SUBMIT, RUN: counted from the engine's opening; RUN: its number on the transport; HOP: repetitions */
+    uint32_t pass, number;
     int32_t layout, side;  /* SUBMIT: as process 0 has planned it */
     int64_t n_items, n_tokens;
     const void *items;  /* SUBMIT: told_item. SHARES: host_share */

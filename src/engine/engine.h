@@ -54,6 +54,9 @@ lariat_status engine_check_options(const lariat_options *o);
 /* From a description to a plan; the model needs no values. Refuses options that make no sense. */
 lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_plan *out);
 
+/* The ring, this process's ranks and their threads, on a placement that was chosen. */
+lariat_status engine_plan_ranks(const lariat_options *o, engine_plan *out);
+
 /* --- fit.c --- */
 
 /* Refuses a plan that memory does not hold, and says what would fit. */
@@ -208,6 +211,8 @@ lariat_status processes_adopt(processes *others, const char *agreed, lariat_proc
 /* The processes compare what they are, and learn how they share their hosts. `agreed`: lines "name value" that must be the
    same in all of them. */
 lariat_status opening_greet(lariat_processes *p, const char *agreed);
+/* A phase ends in this process with `mine`: as below, without an engine. */
+lariat_status opening_agree_alone(lariat_processes *p, lariat_status mine);
 /* A phase of opening an engine ends in this process with `mine`. Returns the same in all processes: LARIAT_OK, or the failure
    of one of them, or what they do not have alike. */
 lariat_status opening_agree(lariat_engine *e, lariat_status mine);
@@ -261,6 +266,11 @@ void tracing_forget(lariat_engine *e);
 /* The others: what they report for it. */
 lariat_status tracing_report_clock(const lariat_engine *e);
 lariat_status tracing_report_spans(const lariat_engine *e, int64_t local);
+
+/* --- api/measure_hop.c --- */
+
+/* Another process measures hops together with process 0, which tells what. */
+lariat_status hop_follow(const lariat_options *o, const command *c);
 
 /* --- accounting.c --- */
 

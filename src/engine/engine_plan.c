@@ -232,6 +232,13 @@ static lariat_status plan_ring(const lariat_options *o, engine_plan *out)
     return LARIAT_OK;
 }
 
+lariat_status engine_plan_ranks(const lariat_options *o, engine_plan *out)
+{
+    TRY(plan_ring(o, out));
+    plan_threads(o, out);
+    return LARIAT_OK;
+}
+
 /* Weights in files are in the page cache of a host once; all else each of its processes has for itself. */
 static int64_t memory_of_process(const lariat_options *o, int64_t weights, int64_t available)
 {
@@ -255,8 +262,7 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
     p->through_host = on->through_host;
     p->dtype = type_text(on->act);
     p->kv = type_text(kv_type_of(o->kv, on));
-    TRY(plan_ring(o, out));
-    plan_threads(o, out);
+    TRY(engine_plan_ranks(o, out));
     p->chunk = o->chunk ? o->chunk : (on->n_cards ? GPU_ROWS : CHUNK_ROWS) * p->ranks;
     p->available_bytes = on->n_cards ? on->card_free[0] : out->host_free;
     for (int32_t i = 1; i < on->n_cards; i++) {

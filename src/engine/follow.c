@@ -63,6 +63,20 @@ static lariat_status count(const lariat_engine *e)
     return processes_collect(e->processes->others, (process_bytes){&stats, sizeof stats}, NULL);
 }
 
+/* What fails alike in all processes is process 0's to tell. */
+static lariat_status measure_hops(const follower *f, const command *c)
+{
+    lariat_options o = c->options;
+
+    if (f->engine) {
+        return refuse("hops beside an engine");
+    }
+    o.processes = f->processes;
+    o.threads = f->options->threads;
+    o.no_bind = f->options->no_bind;
+    return hop_follow(&o, c);
+}
+
 /* --- sessions --- */
 
 /* NULL: there is none of that number. */
@@ -255,6 +269,9 @@ static lariat_status obey(follower *f, const command *c)
     }
     if (c->kind == TOLD_OPEN) {
         return open_engine(f, c);
+    }
+    if (c->kind == TOLD_HOP) {
+        return measure_hops(f, c);
     }
     return f->engine ? obey_engine(f, c) : refuse("an engine that is not open");
 }

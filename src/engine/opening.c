@@ -311,20 +311,17 @@ static lariat_status judge_reports(const lariat_processes *p, lariat_status mine
     return LARIAT_OK;
 }
 
-lariat_status opening_agree(lariat_engine *e, lariat_status mine)
+/* `e` NULL: nothing but the status. */
+static lariat_status agree(lariat_processes *p, const lariat_engine *e, lariat_status mine)
 {
-    lariat_processes *p = e->processes;
     opening_report report;
 
-    if (!p) {
-        return mine;
-    }
     memset(&report, 0, sizeof report);
     report.status = (int32_t)mine;
-    if (mine == LARIAT_OK) {
-        list_facts(e, &report);
-    } else {
+    if (mine != LARIAT_OK) {
         snprintf(report.reason, sizeof report.reason, "%s", lariat_error());
+    } else if (e) {
+        list_facts(e, &report);
     }
     TRY(carried(p->others, processes_collect(p->others, (process_bytes){&report, sizeof report}, p->given)));
     if (processes_number(p->others) != 0) {
@@ -334,4 +331,14 @@ lariat_status opening_agree(lariat_engine *e, lariat_status mine)
         return tell_verdict(p->others, fail(mine, "%s", report.reason));
     }
     return tell_verdict(p->others, judge_reports(p, mine));
+}
+
+lariat_status opening_agree_alone(lariat_processes *p, lariat_status mine)
+{
+    return p ? agree(p, NULL, mine) : mine;
+}
+
+lariat_status opening_agree(lariat_engine *e, lariat_status mine)
+{
+    return e->processes ? agree(e->processes, e, mine) : mine;
 }

@@ -17,7 +17,7 @@ export LARIAT_RANKS=1
 run bench --hops
 LARIAT_RANKS=2
 
-keys='["version","machine","via","cards","threads","reps","kind","ranks","bytes","time_us","min_us","max_us","algbw_gbs","busbw_gbs","share"]'
+keys='["version","machine","via","cards","threads","reps","kind","ranks","bytes","time_us","min_us","max_us","algbw_gbs","busbw_gbs","share","processes","mpi_us","ping_us","of_mpi"]'
 "$lariat" bench --hops -t 2 -r 1 -m nowhere -o jsonl --ranks '2,3' >rows &&
     jq -c 'select(.bytes < 5000 or .bytes > 6e7) | [.via,.threads,.reps,.kind,.ranks,.bytes]' rows >>"$transcript"
 must "the keys, in their order" test "$(jq -c keys_unsorted rows | sort -u)" = "$keys"

@@ -23,7 +23,6 @@ sed -i "s/($(hostname -s))/(HOST)/" "$work.seen/err"
 say '$ lariat generate --no-such, as process 1'
 show $status
 # What several processes cannot do, before MPI starts.
-OMPI_COMM_WORLD_RANK=0 run bench --hops
 OMPI_COMM_WORLD_RANK=0 run bench -m mha-bf16 --ranks 1,2
 unset OMPI_COMM_WORLD_SIZE OMPI_COMM_WORLD_RANK
 # Tasks of an srun that do not know of one another; a batch script, which is none of them, runs alone.
@@ -46,6 +45,13 @@ of() {
     local n=$1
     shift
     timeout 120 "mpiexec.$mpi" -n "$n" "$lariat" "$@"
+}
+
+# into FILE COMMAND...: what it prints
+into() {
+    local file=$1
+    shift
+    "$@" >"$file"
 }
 
 # like_one N RANKS ARGS...: N processes print what one with a ring of RANKS does
@@ -82,6 +88,13 @@ traced() {
     jq -e --argjson ranks "$2" --argjson passes "$3" '
         [.traceEvents[] | select(.ph == "X" and .name == "pass")] | group_by(.args.pass) | (length == $passes) and
         all(.[]; (map(.tid) | unique | length) == $ranks and (map(.ts) | max) < (map(.ts + .dur) | min))' "$1"
+}
+
+# hops_are FILE: every size of both kinds, with figures of the MPI alone
+hops_are() {
+    jq -e '(map(.kind) | sort | group_by(.) | map([.[0], length])) == [["gather", 9], ["keys", 8]] and
+        all(.via == "mpi" and .processes == 2 and .ranks == 2 and .mpi_us > 0 and .ping_us > 0 and .share == null) and
+        all(.kind == "gather" or (.of_mpi * .time_us / .mpi_us - 1 | fabs) < 0.01)' "$1"
 }
 
 # mine: the processes of the program that generate without end, by number
@@ -132,6 +145,10 @@ for mpi in openmpi mpich; do
         must "bench, traced" of 2 bench -q -m mha-bf16 -p 40 -n 4 -r 1 --trace b.json --timeline b.svg
         must "its trace" jq -e '[.traceEvents[] | select(.name == "layer") | .tid] | unique | length == 2' b.json
         must "its picture" grep -q 'rank 1' b.svg
+        must "hops" into hops of 2 bench --hops -r 1 -o json
+        must "their sizes, against plain messages" hops_are hops
+        must "bench beside a ring of one" into beside of 2 bench -q -m mha-bf16 -p 40 -n 4 -r 1 --compare -o json
+        must "the same tokens" jq -e 'map([.ranks, .threads > 0]) == [[1, true], [2, true]] and .[1].same_tokens' beside
         must "the plan" of 2 generate -m mha-bf16 --plan -c 64
         must "another MPI is named" refused '(process 1 \([^)]*\): )?MPI: the launcher started 2 processes' 2 \
             generate -q -m mha-bf16 --tokens ids -n 4 --mpi "$([ $mpi = mpich ] && echo openmpi || echo mpich)"

@@ -189,6 +189,15 @@ static lariat_status played_check(processes *p, double wait_s)
     return status;
 }
 
+/* They take no time, and nobody looks at what they bring. */
+static lariat_status played_swap(processes *p, int32_t to, const void *out, int32_t from, void *in, size_t bytes)
+{
+    (void)to;
+    (void)from;
+    memcpy(in, out, bytes);
+    return played_check(p, 0);
+}
+
 static void played_watch(processes *p, void (*fn)(void *arg, const char *reason), void *arg)
 {
     (void)p;
@@ -274,6 +283,7 @@ static const processes_ops played_ops = {
     .tell = played_tell,
     .hear = played_hear,
     .collect = played_collect,
+    .swap = played_swap,
     .phase = played_phase,
     .announce = played_announce,
     .check = played_check,

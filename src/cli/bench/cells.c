@@ -2,6 +2,7 @@
    Rests on options.h. See cells.h. */
 #include "cli/bench/cells.h"
 #include "cli/message.h"
+#include "lariat/launch.h"
 
 #include <stdlib.h>
 
@@ -148,6 +149,10 @@ options cell_options(const options *o, const cell *c)
     one.ranks = c->ranks;
     one.threads = c->threads;
     one.chunk = c->chunk;
+    if (o->processes && c->ranks == 1) { /* of --compare: process 0 alone, with the threads of all */
+        one.processes = NULL;
+        one.threads *= lariat_processes_count(o->processes);
+    }
     return one;
 }
 

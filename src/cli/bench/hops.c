@@ -16,17 +16,18 @@ enum { KEYS_LEAST = 4 << 10, GATHER_LEAST = 1 << 10, BYTES_MOST = 64 << 20, STEP
 
 static const char *const kind_names[] = {[LARIAT_HOP_KEYS] = "keys", [LARIAT_HOP_GATHER] = "gather"};
 
-/* The path of the bytes: shared memory, the link between cards, or the host's memory. */
+/* The path of the bytes: shared memory, messages, the link between cards, or the host's memory. */
 static const char *way_of(const lariat_hop *h)
 {
-    return h->cards == 0 ? "memory" : h->through_host ? "host" : "cards";
+    return h->processes > 1 ? "mpi" : h->cards == 0 ? "memory" : h->through_host ? "host" : "cards";
 }
 
 /* The share of the rate at which one rank's threads alone read a buffer of the same size; NAN: unknown. */
 static double share_of(const lariat_hop *h)
 {
     double rate;
-    if (h->cards > 0 || lariat_measure_read(h->threads / h->ranks, h->bytes, &rate) != LARIAT_OK || rate <= 0) {
+    if (h->cards > 0 || h->processes > 1 ||
+        lariat_measure_read(h->threads / h->ranks, h->bytes, &rate) != LARIAT_OK || rate <= 0) {
         return NAN;
     }
     return h->busbw / rate;
@@ -36,25 +37,35 @@ static const table_column columns[] = {
     {"version", 0}, {"machine", 0}, {"via", 0},       {"cards", 0},     {"threads", 0},
     {"reps", 0},    {"kind", 0},    {"ranks", 0},     {"bytes", 0},     {"time_us", 2},
     {"min_us", 2},  {"max_us", 2},  {"algbw_gbs", 3}, {"busbw_gbs", 3}, {"share", 3},
+    {"processes", 0}, {"mpi_us", 2},  {"ping_us", 2}, {"of_mpi", 3},
 };
+
+/* A figure that only a ring of several processes has. */
+static json_t *of_processes(const lariat_hop *h, double value)
+{
+    return h->processes > 1 ? json_real(value) : json_null();
+}
 
 static int print_hop(table *t, const lariat_hop *h)
 {
     double share = share_of(h);
     json_t *row =
-        json_pack("{s:s, s:o?, s:s, s:i, s:i, s:i, s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "version", lariat_version(),
-                  "machine", json_from_text(h->machine), "via", way_of(h), "cards", h->cards, "threads", h->threads, "reps",
-                  h->reps, "kind", kind_names[h->kind], "ranks", h->ranks, "bytes", (json_int_t)h->bytes, "time_us",
-                  h->seconds * 1e6, "min_us", h->min_s * 1e6, "max_us", h->max_s * 1e6, "algbw_gbs", h->algbw / 1e9,
-                  "busbw_gbs", h->busbw / 1e9, "share", isnan(share) ? json_null() : json_real(share));
+        json_pack("{s:s, s:o?, s:s, s:i, s:i, s:i, s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:o, s:i, s:o, s:o, s:o}",
+                  "version", lariat_version(), "machine", json_from_text(h->machine), "via", way_of(h), "cards", h->cards,
+                  "threads", h->threads, "reps", h->reps, "kind", kind_names[h->kind], "ranks", h->ranks, "bytes",
+                  (json_int_t)h->bytes, "time_us", h->seconds * 1e6, "min_us", h->min_s * 1e6, "max_us", h->max_s * 1e6,
+                  "algbw_gbs", h->algbw / 1e9, "busbw_gbs", h->busbw / 1e9, "share",
+                  isnan(share) ? json_null() : json_real(share), "processes", h->processes, "mpi_us",
+                  of_processes(h, h->mpi_s * 1e6), "ping_us", of_processes(h, h->ping_s * 1e6), "of_mpi",
+                  h->kind == LARIAT_HOP_KEYS ? of_processes(h, h->mpi_s / h->seconds) : json_null());
     return table_row(t, row, columns, (int)(sizeof columns / sizeof columns[0]));
 }
 
 /* All sizes of one kind on one ring; stops at the first size that does not fit. */
-static int measure_sizes(const options *o, const lariat_options *ring, lariat_hop_kind kind, table *t)
+static int measure_sizes(const options *o, const lariat_options *ring, int64_t ranks, lariat_hop_kind kind, table *t)
 {
     int64_t least = kind == LARIAT_HOP_KEYS ? KEYS_LEAST : GATHER_LEAST;
-    while (kind == LARIAT_HOP_GATHER && least < ring->ranks * (int64_t)sizeof(float)) {
+    while (kind == LARIAT_HOP_GATHER && least < ranks * (int64_t)sizeof(float)) {
         least *= STEP; /* at least a float a rank */
     }
     for (int64_t bytes = least; bytes <= BYTES_MOST; bytes *= STEP) {
@@ -83,10 +94,10 @@ static int measure_rings(const options *o, table *t)
     }
     int rc = 0;
     for (int i = 0; rc == 0 && i < o->ring_sizes.n; i++) {
+        one.ranks = o->ring_sizes.values[i];
         lariat_options ring = plan_options(&one, 0, 1);
-        ring.ranks = (int32_t)o->ring_sizes.values[i];
-        rc = measure_sizes(o, &ring, LARIAT_HOP_KEYS, t);
-        rc = rc ? rc : measure_sizes(o, &ring, LARIAT_HOP_GATHER, t);
+        rc = measure_sizes(o, &ring, one.ranks, LARIAT_HOP_KEYS, t);
+        rc = rc ? rc : measure_sizes(o, &ring, one.ranks, LARIAT_HOP_GATHER, t);
     }
     return rc;
 }

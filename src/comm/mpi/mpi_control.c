@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -240,6 +241,35 @@ lariat_status control_collect(processes *base, process_bytes mine, process_bytes
         TRY(take_message(c, &c->collected[from], from, TAG_COLLECT, &out[from]));
     }
     return LARIAT_OK;
+}
+
+/* --- plain messages --- */
+
+/* The lock is left between two looks, for the thread of beats. */
+lariat_status control_swap(processes *base, int32_t to, const void *out, int32_t from, void *in, size_t bytes)
+{
+    enum { LOOKS = 1 << 12 }; /* before it yields */
+    mpi_processes *p = (mpi_processes *)base;
+    bool done = false;
+
+    if (bytes > PROCESSES_SWAP_MAX) {
+        return fail(LARIAT_BAD_ARGUMENT, "processes: %zu bytes are more than one message holds", bytes);
+    }
+    if (atomic_load(&p->failed)) {
+        return beats_failure(p);
+    }
+    wire_lock(p);
+    wire_swap(p, to, out, from, in, bytes);
+    wire_unlock(p);
+    for (int look = 0; !done; look++) {
+        wire_lock(p);
+        done = wire_swapped(p);
+        wire_unlock(p);
+        if (look > LOOKS) {
+            sched_yield();
+        }
+    }
+    return atomic_load(&p->failed) ? beats_failure(p) : LARIAT_OK;
 }
 
 /* --- numbers --- */

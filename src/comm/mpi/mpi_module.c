@@ -21,6 +21,7 @@ struct mpi_wire {
     int *which;            /* [room], of requests that MPI_Testsome found */
     MPI_Status *statuses;  /* [room], likewise */
     mpi_done *done;        /* [room] */
+    MPI_Request swap[2];   /* of swap: sent, received */
 };
 
 /* --- start and stop --- */
@@ -283,6 +284,28 @@ static int probe(mpi_wire *w, mpi_lane lane, int peer, bool *there, int *tag, si
     return error;
 }
 
+static int swap(mpi_wire *w, int to, const void *out, int from, void *in, size_t bytes)
+{
+    enum { TAG = 0x5a };
+    MPI_Comm lane = w->lanes[MPI_LANE_CONTROL];
+    int error = MPI_SUCCESS;
+
+    w->swap[0] = w->swap[1] = MPI_REQUEST_NULL;
+    if (from >= 0) {
+        error = MPI_Irecv(in, (int)bytes, MPI_BYTE, from, TAG, lane, &w->swap[1]);
+    }
+    return error == MPI_SUCCESS && to >= 0 ? MPI_Isend(out, (int)bytes, MPI_BYTE, to, TAG, lane, &w->swap[0]) : error;
+}
+
+static int swapped(mpi_wire *w, bool *done)
+{
+    MPI_Status unused[2];
+    int all = 0, error = MPI_Testall(2, w->swap, &all, unused);
+
+    *done = all;
+    return error;
+}
+
 static void explain(int error, char *text, size_t size)
 {
     char words[MPI_MAX_ERROR_STRING] = "";
@@ -309,6 +332,8 @@ static const mpi_module module = {
     .cancel = cancel,
     .probe = probe,
     .explain = explain,
+    .swap = swap,
+    .swapped = swapped,
 };
 
 __attribute__((visibility("default"))) const mpi_module *lariat_mpi_module(int abi);

@@ -109,6 +109,9 @@ void wire_unlock(mpi_processes *p);
 void wire_send(mpi_processes *p, const mpi_message *m);
 void wire_receive(mpi_processes *p, const mpi_message *m);
 void wire_progress(mpi_processes *p);
+/* See mpi_module.h. True: they have been, or the run has failed. */
+void wire_swap(mpi_processes *p, int to, const void *out, int from, void *in, size_t bytes);
+bool wire_swapped(mpi_processes *p);
 
 /* Outside the lock: waits until holds(arg), which reads atomics, making progress. After a while it sleeps between two looks, up
    to `sleep_s`. False: *stop was set first; of wire_wait, a failure came first. */
@@ -166,6 +169,7 @@ void control_close(mpi_processes *p);
 lariat_status control_tell(processes *base, const void *bytes, size_t n);
 lariat_status control_hear(processes *base, process_bytes *out);
 lariat_status control_collect(processes *base, process_bytes mine, process_bytes out[]);
+lariat_status control_swap(processes *base, int32_t to, const void *out, int32_t from, void *in, size_t bytes);
 /* Each process gives each other a number; returns when all have come. theirs: [count]. */
 lariat_status control_exchange(mpi_processes *p, const uint64_t mine[], uint64_t theirs[]);
 /* Returns when all tells and collects of this process have left. */

@@ -250,6 +250,7 @@ static const processes_ops mpi_ops = {
     .tell = control_tell,
     .hear = control_hear,
     .collect = control_collect,
+    .swap = control_swap,
     .phase = set_phase,
     .announce = beats_announce,
     .check = beats_check,

@@ -83,6 +83,26 @@ void wire_progress(mpi_processes *p)
     }
 }
 
+void wire_swap(mpi_processes *p, int to, const void *out, int from, void *in, size_t bytes)
+{
+    int error = p->mpi->swap(p->wire, to, out, from, in, bytes);
+
+    if (error) {
+        wire_error(p, error, "a message cannot be sent");
+    }
+}
+
+bool wire_swapped(mpi_processes *p)
+{
+    bool done = false;
+    int error = p->mpi->swapped(p->wire, &done);
+
+    if (error) {
+        wire_error(p, error, "a message was lost");
+    }
+    return done || atomic_load(&p->failed);
+}
+
 void wire_look(mpi_processes *p, int look, double begin, double sleep_s)
 {
     if (wire_try_lock(p)) {
