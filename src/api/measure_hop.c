@@ -273,15 +273,15 @@ static lariat_status measure(local_rank *on, void *trial)
 
 /* --- the MPI alone --- */
 
-/* Two neighbours, on two hosts where there are several. */
+/* The first of two neighbours, on two hosts where there are several. */
 static int32_t first_of_pair(const processes *others)
 {
-    int32_t count = processes_count(others), i = 0;
-
-    while (i + 2 < count && strcmp(processes_of(others, i)->host, processes_of(others, i + 1)->host) == 0) {
-        i++;
+    for (int32_t i = 0; i + 1 < processes_count(others); i++) {
+        if (!processes_share_host(others, i, i + 1)) {
+            return i;
+        }
     }
-    return i + 2 < count || strcmp(processes_of(others, i)->host, processes_of(others, i + 1)->host) != 0 ? i : 0;
+    return 0;
 }
 
 /* Plain messages of the same size between two processes, there and back: the time of one. */
@@ -589,12 +589,13 @@ static lariat_status tell_failure(const hops_trial *trial, lariat_status status)
     processes *others = trial->processes->others;
     const local_rank *failed = ranks_failed(&trial->ranks);
     bool of_rank = failed && failed->status != LARIAT_OK && failed->status != LARIAT_CANCELLED;
+    int32_t me = processes_number(others), rank = of_rank ? failed->number : processes_of(others, me)->first_rank;
     char reason[COMMAND_TEXT_MOST];
 
     snprintf(reason, sizeof reason, "%s", of_rank ? failed->reason : lariat_error());
     TRY(processes_check(others, 0));
-    processes_fail(others, of_rank ? failed->number : -1, reason);
-    return fail(status, "%s", reason);
+    processes_fail(others, rank, reason);
+    return fail(status, "rank %d (%s): %s", rank, processes_of(others, me)->host, reason);
 }
 
 /* In this process; all processes of the ring do it together. *alike: a failure is that of all. */

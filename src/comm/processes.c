@@ -24,6 +24,11 @@ const process_info *processes_of(const processes *p, int32_t number)
     return &p->list[number];
 }
 
+bool processes_share_host(const processes *p, int32_t a, int32_t b)
+{
+    return a == b || (p->list[a].host_id && p->list[a].host_id == p->list[b].host_id);
+}
+
 const char *processes_library(const processes *p)
 {
     return p->library;

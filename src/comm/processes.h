@@ -22,7 +22,8 @@
 typedef struct processes processes; /* from start until end, usually as long as the program runs */
 
 typedef struct process_info {
-    char host[64]; /* its name, without a domain */
+    char host[64];    /* its name, without a domain */
+    uint64_t host_id; /* 0: not known, nobody shares it */
     int32_t pid, first_rank, n_ranks;
 } process_info;
 
@@ -43,6 +44,9 @@ void processes_end(processes *p, bool failed);
 int32_t processes_number(const processes *p); /* of this process */
 int32_t processes_count(const processes *p);
 const process_info *processes_of(const processes *p, int32_t number);
+/* Are both on one host: the same running system, process numbers and host name? Then they share CPUs, memory and the page
+   cache, and can see each other end. A container with a name of its own is a host, as for MPI. */
+bool processes_share_host(const processes *p, int32_t a, int32_t b);
 const char *processes_library(const processes *p); /* name and version of the MPI that is used, for people */
 
 enum { PROCESSES_MESSAGE_MAX = 1 << 30 }; /* bytes of one message of tell or collect */

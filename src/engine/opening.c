@@ -157,14 +157,13 @@ static bool share_cpus(const cpu_set *a, const cpu_set *b)
 /* Who else is on the host of a process, and may use its CPUs. */
 static host_share share_of(const lariat_processes *p, int32_t number)
 {
-    const process_info *info = processes_of(p->others, number);
     host_share share = {0};
     hello own, his;
 
     (void)read_hello(p->given[number], &own);
     for (int32_t i = 0; i < processes_count(p->others); i++) {
         const process_info *other = processes_of(p->others, i);
-        if (strcmp(other->host, info->host) != 0) {
+        if (!processes_share_host(p->others, i, number)) {
             continue;
         }
         share.processes++;

@@ -167,7 +167,7 @@ lariat_status tell_outcome(lariat_engine *e, lariat_status status)
     }
     if (status != LARIAT_CANCELLED) {
         processes_fail(others, failed->number, failed->reason);
-        return fail(status, "rank %d: %s", failed->number, failed->reason);
+        return fail(status, "rank %d (%s): %s", failed->number, processes_of(others, 0)->host, failed->reason);
     }
     tell(e, &(command){.kind = TOLD_RESET});
     TRY(tell_now(e));

@@ -152,6 +152,8 @@ for mpi in openmpi mpich; do
         must "the plan" of 2 generate -m mha-bf16 --plan -c 64
         must "another MPI is named" refused '(process 1 \([^)]*\): )?MPI: the launcher started 2 processes' 2 \
             generate -q -m mha-bf16 --tokens ids -n 4 --mpi "$([ $mpi = mpich ] && echo openmpi || echo mpich)"
+        must "processes of a host that cannot find one another" says 'MPI: the launcher started 3 processes (MPI_LOCALNRANKS)' \
+            env MPI_LOCALNRANKS=3 "$lariat" generate -q -m mha-bf16 --tokens ids -n 4 --mpi $mpi
         must "an option that differs is named" says "--kv: rank 0 (.*) has f16, rank 1 (.*) has f32" \
             timeout 120 "mpiexec.$mpi" -n 1 "$lariat" generate -q -m mha-bf16 --tokens ids -n 9 --kv f16 : \
             -n 1 "$lariat" generate -q -m mha-bf16 --tokens ids -n 9 --kv f32

@@ -309,7 +309,7 @@ static void open_world(world *w, int32_t count, const int32_t ranks[])
     pthread_cond_init(&w->changed, NULL);
     w->count = count;
     for (int32_t i = 0; i < count; i++) {
-        w->list[i] = (process_info){.pid = i + 1, .first_rank = first, .n_ranks = ranks[i]};
+        w->list[i] = (process_info){.host_id = 1, .pid = i + 1, .first_rank = first, .n_ranks = ranks[i]};
         snprintf(w->list[i].host, sizeof w->list[i].host, "played");
         first += ranks[i];
         w->each[i] = (played){.base = {.ops = &played_ops, .number = i, .count = count, .list = w->list, .library = "none"},

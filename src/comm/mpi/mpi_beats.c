@@ -346,27 +346,13 @@ lariat_status beats_start(mpi_processes *p)
     return LARIAT_OK;
 }
 
-void beats_machine(char text[MPI_MACHINE_TEXT])
+lariat_status beats_watch(mpi_processes *p)
 {
-    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
-    size_t n = f ? fread(text, 1, MPI_MACHINE_TEXT / 2, f) : 0;
-
-    if (f) {
-        fclose(f);
-    }
-    ssize_t more = readlink("/proc/self/ns/pid", text + n, MPI_MACHINE_TEXT - 1 - n);
-    n = n && more > 0 ? n + (size_t)more : 0; /* unknown: nobody shares it */
-    memset(text + n, 0, MPI_MACHINE_TEXT - n);
-}
-
-lariat_status beats_watch(mpi_processes *p, const char machines[][MPI_MACHINE_TEXT])
-{
-    const char *own = machines[p->base.number];
     mpi_other *others = calloc((size_t)p->base.count, sizeof *others);
 
     TRY_MEMORY(others, "processes: no memory" FREE_MEMORY);
     for (int i = 0; i < p->base.count; i++) {
-        bool is_near = i != p->base.number && *own && strncmp(machines[i], own, MPI_MACHINE_TEXT) == 0;
+        bool is_near = i != p->base.number && processes_share_host(&p->base, i, p->base.number);
         others[i].alive = is_near ? (int)syscall(SYS_pidfd_open, p->list[i].pid, 0) : -1;
         if (is_near && others[i].alive < 0 && errno == ESRCH) {
             others[i].gone_at = clock_now();

@@ -53,7 +53,7 @@ typedef struct mpi_beat {
 
 /* What is known of another process. */
 typedef struct mpi_other {
-    int alive;      /* a pidfd, readable when the process has ended; -1: it is on another machine, or has ended */
+    int alive;      /* a pidfd, readable when the process has ended; -1: it is on another host, or has ended */
     bool leaves;    /* it said so */
     double gone_at; /* when it was found to have ended or to be out of reach, or said that it leaves; 0: neither */
 } mpi_other;
@@ -131,10 +131,8 @@ static inline comm_piece wire_block(size_t bytes)
 /* --- mpi_beats.c --- */
 
 lariat_status beats_start(mpi_processes *p);
-/* The list of processes is there: those of this machine are watched. machines: [count, MPI_MACHINE_TEXT] */
-enum { MPI_MACHINE_TEXT = 128 };
-void beats_machine(char text[MPI_MACHINE_TEXT]); /* of this process: the same where process numbers mean the same */
-lariat_status beats_watch(mpi_processes *p, const char machines[][MPI_MACHINE_TEXT]);
+/* The list of processes is there: those of this host are watched. */
+lariat_status beats_watch(mpi_processes *p);
 void beats_stop(mpi_processes *p);
 
 /* The failure, as a status. */

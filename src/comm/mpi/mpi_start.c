@@ -13,12 +13,6 @@
 
 static const processes_ops mpi_ops;
 
-/* What each process says of itself. */
-typedef struct introduction {
-    process_info info;
-    char machine[MPI_MACHINE_TEXT];
-} introduction;
-
 /* --- the module --- */
 
 /* Open MPI's launcher and srun --mpi=pmix start the one, MPICH's launcher and srun --mpi=pmi2 the other. */
@@ -69,7 +63,7 @@ static lariat_status open_module(const char *which, const mpi_module **out)
 /* A launcher of another MPI starts processes that do not know one another. */
 static lariat_status check_count(const mpi_world *w)
 {
-    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
+    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *text = getenv(names[i]);
@@ -104,16 +98,41 @@ static lariat_status start_library(mpi_processes *p, const char *which)
     return check_count(&p->world);
 }
 
-static void introduce(introduction *out, int32_t local_ranks)
+/* FNV-1a. */
+static uint64_t hash_text(uint64_t h, const char *text)
 {
-    *out = (introduction){.info = {.pid = (int32_t)getpid(), .n_ranks = local_ranks}};
-    (void)gethostname(out->info.host, sizeof out->info.host - 1);
-    out->info.host[strcspn(out->info.host, ".")] = 0;
-    beats_machine(out->machine);
+    while (*text) {
+        h = (h ^ (unsigned char)*text++) * UINT64_C(0x100000001b3);
+    }
+    return h;
+}
+
+/* Of the running system, the process numbers and the host's name; 0 where the system does not tell. */
+static uint64_t host_id(const char *host)
+{
+    char boot[64] = "", numbers[64] = "";
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+    bool known = f && fgets(boot, sizeof boot, f) && readlink("/proc/self/ns/pid", numbers, sizeof numbers - 1) > 0;
+
+    if (f) {
+        fclose(f);
+    }
+    return known ? hash_text(hash_text(hash_text(UINT64_C(0xcbf29ce484222325), boot), numbers), host) : 0;
+}
+
+/* What each process says of itself. */
+static void introduce(process_info *out, int32_t local_ranks)
+{
+    memset(out, 0, sizeof *out); /* what lies between its fields is sent too */
+    out->pid = (int32_t)getpid();
+    out->n_ranks = local_ranks;
+    (void)gethostname(out->host, sizeof out->host - 1);
+    out->host[strcspn(out->host, ".")] = 0;
+    out->host_id = host_id(out->host);
 }
 
 /* Process 0 collects what all say of themselves, and tells all. */
-static lariat_status gather_introductions(mpi_processes *p, const introduction *mine, introduction all[], process_bytes given[])
+static lariat_status gather_introductions(mpi_processes *p, const process_info *mine, process_info all[], process_bytes given[])
 {
     size_t count = (size_t)p->base.count;
     process_bytes told;
@@ -136,51 +155,43 @@ static lariat_status gather_introductions(mpi_processes *p, const introduction *
     return control_tell(&p->base, all, count * sizeof *all);
 }
 
-/* The list, and who is to be watched. */
-static lariat_status take_introductions(mpi_processes *p, introduction all[])
+/* The list, which is kept, and who is to be watched. */
+static lariat_status take_introductions(mpi_processes *p, process_info list[])
 {
-    size_t count = (size_t)p->base.count;
-    process_info *list = calloc(count, sizeof *list);
-    char (*machines)[MPI_MACHINE_TEXT] = calloc(count, sizeof *machines);
-    lariat_status status = list && machines ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "processes: no memory" FREE_MEMORY);
     int64_t first = 0;
 
-    for (size_t i = 0; status == LARIAT_OK && i < count; i++) {
-        list[i] = all[i].info;
+    for (int i = 0; i < p->base.count; i++) {
         list[i].host[sizeof list[i].host - 1] = 0;
         list[i].first_rank = (int32_t)first;
         first += list[i].n_ranks;
-        memcpy(machines[i], all[i].machine, sizeof machines[i]);
         if (list[i].n_ranks < 1 || first > INT32_MAX) {
-            status = fail(LARIAT_BAD_ARGUMENT, "processes: %d ranks in process %zu", list[i].n_ranks, i);
+            int32_t ranks = list[i].n_ranks;
+            free(list);
+            return fail(LARIAT_BAD_ARGUMENT, "processes: %d ranks in process %d", ranks, i);
         }
     }
-    if (status == LARIAT_OK) {
-        wire_lock(p);
-        p->list = list;
-        p->base.list = list;
-        wire_unlock(p);
-        status = beats_watch(p, (const char(*)[MPI_MACHINE_TEXT])machines);
-        list = NULL;
-    }
-    free(list);
-    free(machines);
-    return status;
+    wire_lock(p);
+    p->list = list;
+    p->base.list = list;
+    wire_unlock(p);
+    return beats_watch(p);
 }
 
 static lariat_status meet(mpi_processes *p, int32_t local_ranks)
 {
     size_t count = (size_t)p->base.count;
-    introduction mine, *all = calloc(count, sizeof *all);
+    process_info mine, *all = calloc(count, sizeof *all);
     process_bytes *given = calloc(count, sizeof *given);
     lariat_status status = all && given ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "processes: no memory" FREE_MEMORY);
 
     introduce(&mine, local_ranks);
     NEXT(status, gather_introductions(p, &mine, all, given));
-    NEXT(status, take_introductions(p, all));
-    free(all);
     free(given);
-    return status;
+    if (status != LARIAT_OK) {
+        free(all);
+        return status;
+    }
+    return take_introductions(p, all);
 }
 
 /* After a failure the memory stays: messages under way may still be put there. */

@@ -408,7 +408,7 @@ size_t transport_memory(processes *base, const comm_setup *s)
 comm_speed transport_speed(const processes *base)
 {
     for (int i = 1; i < base->count; i++) {
-        if (strcmp(base->list[i].host, base->list[0].host) != 0) {
+        if (!processes_share_host(base, i, 0)) {
             return (comm_speed){.bytes_per_s = 1e9, .latency_s = 3e-5}; /* of Ethernet with 10 Gbit/s, by TCP */
         }
     }
