@@ -69,6 +69,16 @@ static command example(command_kind kind)
     case TOLD_SESSION_CLOSE:
         c.session = 1;
         return c;
+    case TOLD_TRACE:
+    case TOLD_SPANS:
+        c.length = 3;
+        return c;
+    case TOLD_HOP:
+        c.options = example(TOLD_OPEN).options;
+        c.status = 1;
+        c.length = 4096;
+        c.number = 20;
+        return c;
     default:
         return c;
     }
