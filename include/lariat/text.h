@@ -31,6 +31,8 @@ LARIAT_API int32_t lariat_tokenizer_bos(const lariat_tokenizer *t);
 LARIAT_API bool lariat_tokenizer_adds_bos(const lariat_tokenizer *t);
 /* Does the id end a reply (end of text, end of turn, as tokenizer, generation configuration or GGUF name them)? */
 LARIAT_API bool lariat_tokenizer_is_end(const lariat_tokenizer *t, int32_t id);
+/* Is its text that of a marker that ends a turn (<|im_end|>, <|eot_id|>, <end_of_turn>, ...), which files often do not name? */
+LARIAT_API bool lariat_tokenizer_ends_turn(const lariat_tokenizer *t, int32_t id);
 
 enum {
     LARIAT_ENCODE_SPECIAL = 1, /* special tokens written in the text become their ids; otherwise they are text */
@@ -58,28 +60,30 @@ LARIAT_API lariat_status lariat_stream_flush(lariat_stream *s, const char **text
 
 /* --- chat --- */
 
-typedef enum lariat_template {
-    LARIAT_TEMPLATE_AUTO,
-    LARIAT_TEMPLATE_LLAMA2,
-    LARIAT_TEMPLATE_LLAMA3,
-    LARIAT_TEMPLATE_CHATML
-} lariat_template;
+/* A conversation, rendered by a chat template: a Jinja2 program, which is run as Hugging Face's apply_chat_template runs it
+   (docs/templates.md). */
+typedef struct lariat_conversation {
+    const char *chat_template; /* the program's text; NULL: the model's own */
+    /* A JSON list of messages: {"role": ..., "content": text or a list of parts, "tool_calls": [...], ...}. A message that
+       was generated here may have "ids": the ids stand for its content where the template leaves that as it is. */
+    const char *messages;
+    const char *variables; /* a JSON object, or NULL: tools, enable_thinking, ...; add_generation_prompt is true unless given */
+    const char *now;       /* the time that templates see, "2026-11-27T12:34:56"; NULL: local time */
+} lariat_conversation;
 
-typedef struct lariat_message {
-    const char *role;    /* "system", "user", "assistant" */
-    const char *content; /* UTF-8, terminated; special tokens in it stay text */
-} lariat_message;
+/* The model's own template, or NULL; and one of llama2, llama3, chatml, or NULL: there is none of that name. */
+LARIAT_API const char *lariat_chat_template(const lariat_tokenizer *t);
+LARIAT_API const char *lariat_template_by_name(const char *name);
 
-/* The family of the model's own template. LARIAT_UNSUPPORTED: it has none, or one that is not recognised. */
-LARIAT_API lariat_status lariat_chat_template(const lariat_tokenizer *t, lariat_template *out);
-
-/* Ids of a conversation as the template renders it: markers as control ids, contents as text. `reply`: the ids end where the
-   assistant's turn begins. AUTO: the model's own template. Allocated (lariat_free). */
-LARIAT_API lariat_status lariat_chat_encode(const lariat_tokenizer *t, lariat_template which, const lariat_message messages[],
-                                            int32_t n, bool reply, int32_t **ids, int64_t *n_ids);
-/* The same as text, for inspection. Allocated, terminated. */
-LARIAT_API lariat_status lariat_chat_render(const lariat_tokenizer *t, lariat_template which, const lariat_message messages[],
-                                            int32_t n, bool reply, char **text, size_t *size);
+/* Ids of a conversation. Control tokens, added tokens that the template's text has, and ends of turns become ids only where
+   the template wrote them: a marker in a message is text. Allocated (lariat_free). LARIAT_BAD_ARGUMENT: the template, or what
+   it calls for, is refused, with the line. */
+LARIAT_API lariat_status lariat_chat_encode(const lariat_tokenizer *t, const lariat_conversation *c, int32_t **ids, int64_t *n);
+/* The text. Without a tokenizer, NULL, the conversation has its template, and variables bos_token and eos_token. Allocated,
+   terminated. */
+LARIAT_API lariat_status lariat_chat_render(const lariat_tokenizer *t, const lariat_conversation *c, char **text, size_t *size);
+/* The marker that a template, NULL: the model's own, writes behind a reply, which ends one; or -1. */
+LARIAT_API int32_t lariat_chat_end(const lariat_tokenizer *t, const char *chat_template);
 
 /* Frees what these functions allocated. NULL is allowed. */
 LARIAT_API void lariat_free(void *p);

@@ -28,7 +28,8 @@ static int check_model(options *values)
             return complain_usage("lariat inspect: an empty name, give one: MODEL");
         }
     }
-    bool wants_model = c != COMMAND_HELP && !(c == COMMAND_BENCH && (values->ceilings || values->hops));
+    bool wants_model = c != COMMAND_HELP && !(c == COMMAND_BENCH && (values->ceilings || values->hops)) &&
+                       !(c == COMMAND_TEMPLATE && values->chat_template);
     if (wants_model && !values->model) {
         return complain_usage("-m: no model named, give a Hugging Face directory, a .gguf file or random:NAME");
     }
@@ -55,6 +56,9 @@ static int check_inputs(const options *v)
     }
     if (v->command == COMMAND_PERPLEXITY && !v->file && !v->tokens && !v->plan) {
         return complain_usage("-f: no text named, give a file");
+    }
+    if (v->command == COMMAND_TEMPLATE && !v->messages) {
+        return complain_usage("--messages: no conversation named, give a JSON file");
     }
     if (v->jsonl && v->decode) {
         return complain_usage("--jsonl: goes with text only, leave out --decode");

@@ -9,6 +9,7 @@ int command_chat(const options *o);
 int command_logits(const options *o);
 int command_perplexity(const options *o);
 int command_tokenize(const options *o);
+int command_template(const options *o);
 int command_inspect(const options *o);
 int command_bench(const options *o);
 int command_help(const options *o);

@@ -7,6 +7,8 @@
 #include "cli/json_text.h"
 #include "lariat/text.h"
 
+#include <string.h>
+
 #include <stdlib.h>
 
 enum { SHAPE_MOST = 96 };
@@ -19,14 +21,6 @@ typedef struct findings {
     lariat_plan plan;
     const options *options;
 } findings;
-
-static const char *template_name(const lariat_tokenizer *t)
-{
-    static const char *const names[] = {
-        [LARIAT_TEMPLATE_LLAMA2] = "llama2", [LARIAT_TEMPLATE_LLAMA3] = "llama3", [LARIAT_TEMPLATE_CHATML] = "chatml"};
-    lariat_template which;
-    return lariat_chat_template(t, &which) == LARIAT_OK && which != LARIAT_TEMPLATE_AUTO ? names[which] : NULL;
-}
 
 /* --- as text --- */
 
@@ -57,13 +51,14 @@ static int print_tokenizer(const lariat_tokenizer *t)
     if (!t) {
         return output_format("tokenizer    none\n");
     }
-    const char *name = template_name(t);
+    const char *source = lariat_chat_template(t);
     TRY(output_format("tokenizer    vocabulary %d", lariat_tokenizer_size(t)));
     if (lariat_tokenizer_bos(t) >= 0) {
         TRY(output_format(", texts begin with %d%s", lariat_tokenizer_bos(t),
                           lariat_tokenizer_adds_bos(t) ? "" : " where asked to"));
     }
-    return output_format("\ntemplate     %s\n", name ? name : "none that is known");
+    return source ? output_format("\ntemplate     %zu bytes of Jinja\n", strlen(source))
+                  : output_format("\ntemplate     none\n");
 }
 
 static int print_text(const findings *f)
@@ -115,7 +110,7 @@ static json_t *tokenizer_json(const lariat_tokenizer *t)
     int32_t bos = lariat_tokenizer_bos(t);
     return json_pack("{s:i, s:o, s:b, s:o}", "vocab", lariat_tokenizer_size(t), "bos",
                      bos >= 0 ? json_integer(bos) : json_null(), "adds_bos", (int)lariat_tokenizer_adds_bos(t), "template",
-                     json_from_text(template_name(t)));
+                     json_from_text(lariat_chat_template(t)));
 }
 
 static int print_json(const findings *f)

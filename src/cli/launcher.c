@@ -102,6 +102,7 @@ static bool opens_ring(const options *o)
     case COMMAND_BENCH:
         return o->model != NULL || o->hops;
     case COMMAND_TOKENIZE:
+    case COMMAND_TEMPLATE:
     case COMMAND_INSPECT:
     case COMMAND_HELP:
     case COMMAND_COUNT:

@@ -35,7 +35,7 @@ int main(int argc, char **argv)
     static int (*const commands[COMMAND_COUNT])(const options *) = {
         [COMMAND_GENERATE] = command_generate,     [COMMAND_CHAT] = command_chat,         [COMMAND_LOGITS] = command_logits,
         [COMMAND_PERPLEXITY] = command_perplexity, [COMMAND_TOKENIZE] = command_tokenize, [COMMAND_INSPECT] = command_inspect,
-        [COMMAND_BENCH] = command_bench,           [COMMAND_HELP] = command_help,
+        [COMMAND_TEMPLATE] = command_template,     [COMMAND_BENCH] = command_bench,       [COMMAND_HELP] = command_help,
     };
     choose_characters();
     signals_install();

@@ -11,6 +11,7 @@ enum {
     LOGITS = BIT(LOGITS),
     PERPLEXITY = BIT(PERPLEXITY),
     TOKENIZE = BIT(TOKENIZE),
+    TEMPLATE = BIT(TEMPLATE),
     INSPECT = BIT(INSPECT),
     BENCH = BIT(BENCH),
     HELP = BIT(HELP),
@@ -18,7 +19,7 @@ enum {
     RUNS = GENERATE | CHAT | LOGITS | PERPLEXITY, /* open one ring and end with its figures */
     RINGS = RUNS | BENCH,
     PLANS = RINGS | INSPECT,
-    MODELS = PLANS | TOKENIZE,
+    MODELS = PLANS | TOKENIZE | TEMPLATE,
     ALL = MODELS | HELP
 };
 
@@ -83,8 +84,20 @@ const option option_table[] = {
 
     {0, "system", "TEXT", CHAT, OPTION_TEXT, FIELD(system), 0, 0, NULL, NULL,
      "the system message (default: what the template has, or none)"},
-    {0, "template", "auto|llama2|llama3|chatml", CHAT, OPTION_CHOICE, FIELD(chat_template), 0, 0, "auto", NULL,
-     "how a conversation is written for the model; auto recognises the model's own template"},
+    {0, "template", "NAME|FILE", CHAT, OPTION_PATH, FIELD(chat_template), 0, 0, NULL, NULL,
+     "the chat template: llama2, llama3, chatml, or a file with a Jinja template (default: the model's own)"},
+    {'f', "file", "FILE.jinja", TEMPLATE, OPTION_PATH, FIELD(chat_template), 0, 0, NULL, NULL,
+     "the chat template: a file, or llama2, llama3, chatml (default: the model's own)"},
+    {0, "messages", "FILE.json", TEMPLATE, OPTION_PATH, FIELD(messages), 0, 0, NULL, NULL,
+     "the conversation, a JSON list of messages {\"role\", \"content\", ...}; - is standard input"},
+    {0, "var", "NAME=JSON", CHAT | TEMPLATE, OPTION_TEXTS, FIELD(variables), 0, 0, NULL, NULL,
+     "a variable of the template, such as tools, enable_thinking=false or add_generation_prompt (true unless given); may be "
+     "repeated"},
+    {0, "now", "TIME", TEMPLATE, OPTION_TEXT, FIELD(now), 0, 0, NULL, NULL,
+     "the time that the template sees, such as 2026-11-27T12:34:56 (default: the clock)"},
+    {0, "no-stop-markers", NULL, REPLIES, OPTION_FLAG, FIELD(no_stop_markers), 0, 0, NULL, NULL,
+     "a reply ends only at ids that the model's files name as ends, not at tokens whose text ends a turn (<|im_end|>, "
+     "<|eot_id|>, <end_of_turn>, ...)"},
 
     {0, "out", "FILE", LOGITS, OPTION_PATH, FIELD(out), 0, 0, NULL, NULL,
      "the safetensors file to write: \"logits\" F32 [rows, vocabulary] and \"nll\" F64 [1], the mean next-token loss over all "
@@ -200,7 +213,8 @@ const command_text command_texts[COMMAND_COUNT] = {
          "continue a text, or a batch of texts",
          "Without -p, -f, --tokens or --prompts the text is read from standard input. Standard output gets the continuation "
          "only, as it is made; a model without a tokenizer takes --tokens and prints ids. A reply ends at an "
-         "end-of-sequence id of the model, after -n tokens, or when the context is full, which is said."},
+         "end-of-sequence id of the model, at a token that ends a turn by its text, after -n tokens, or when the context is "
+         "full, which is said."},
     [COMMAND_CHAT] = {"chat", "-m MODEL [-f DOCUMENT] [-p TEXT] [options]",
                       "talk with a model, about a long document if you like",
                       "What was read stays in the KV cache between turns, so that a turn only has to read what is new. Ctrl-C "
@@ -218,6 +232,11 @@ const command_text command_texts[COMMAND_COUNT] = {
          "Without -p or -f the text is read from standard input. MODEL may be a directory that holds only a tokenizer. "
          "Invalid UTF-8 is read as U+FFFD; a byte-order mark at the beginning of a file or of standard input is left out, in "
          "the text of -p it is kept."},
+    [COMMAND_TEMPLATE] =
+        {"template", "[-m MODEL] [-f FILE.jinja] --messages FILE.json [--var NAME=JSON]... [--now TIME]",
+         "print the prompt that a chat template makes of a conversation",
+         "The template is run as transformers' apply_chat_template runs it; docs/templates.md has what is known of Jinja. "
+         "bos_token and eos_token are the model's; without a model they are variables like any other."},
     [COMMAND_INSPECT] = {"inspect", "MODEL [options]", "say what a model is, its tensors, and the memory that it needs", NULL},
     [COMMAND_BENCH] =
         {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T] [--device D] | --hops [options]",

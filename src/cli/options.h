@@ -15,6 +15,7 @@ typedef enum command {
     COMMAND_LOGITS,
     COMMAND_PERPLEXITY,
     COMMAND_TOKENIZE,
+    COMMAND_TEMPLATE,
     COMMAND_INSPECT,
     COMMAND_BENCH,
     COMMAND_HELP,
@@ -37,6 +38,11 @@ typedef struct count_list {
     int64_t values[LIST_MOST];
 } count_list;
 
+typedef struct text_list {
+    int n;
+    const char *values[LIST_MOST];
+} text_list;
+
 typedef enum table_format { FORMAT_MD, FORMAT_CSV, FORMAT_JSON, FORMAT_JSONL } table_format;
 
 /* The values of all options, from the command line, the environment and the defaults. Text points into argv or the
@@ -53,8 +59,9 @@ typedef struct options {
     uint64_t seed;
     bool special;
 
-    const char *system;
-    int chat_template; /* lariat_template */
+    const char *system, *chat_template, *messages, *now;
+    text_list variables; /* NAME=JSON */
+    bool no_stop_markers;
 
     const char *out;
     int64_t last; /* 0: all */
@@ -100,7 +107,8 @@ typedef enum option_kind {
     OPTION_REAL,   /* double */
     OPTION_CHOICE, /* int: which of the names in `value` */
     OPTION_LIST,   /* count_list: numbers and ranges of them, separated by commas */
-    OPTION_CHOICES /* count_list: which of the names in `value`, separated by commas */
+    OPTION_CHOICES, /* count_list: which of the names in `value`, separated by commas */
+    OPTION_TEXTS    /* text_list: one each time that it is given */
 } option_kind;
 
 typedef struct option {

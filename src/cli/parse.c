@@ -214,7 +214,7 @@ static int read_option(int argc, char **argv, int *at, options *values)
     if (!equals && *at + 1 >= argc) {
         return complain_usage("%.*s: no value, give one: %s", shown, typed, o->value);
     }
-    if (twice) {
+    if (twice && o->kind != OPTION_TEXTS) {
         return complain_usage("%.*s: given twice, leave one out", shown, typed);
     }
     const char *text = equals ? equals + 1 : argv[++*at];

@@ -12,7 +12,7 @@ enum { FIRST_IDS = 256 };
 int reply_open(reply *r, invocation *inv, lariat_session *session, int64_t capacity, bool shown)
 {
     const options *o = inv->options;
-    *r = (reply){.inv = inv, .session = session, .capacity = capacity, .most = o->n, .shown = shown};
+    *r = (reply){.inv = inv, .session = session, .capacity = capacity, .most = o->n, .shown = shown, .turn_end = -1};
     lariat_sampling settings = {.temperature = (float)o->temperature,
                                 .top_k = (int32_t)o->top_k,
                                 .top_p = (float)o->top_p,
@@ -82,6 +82,15 @@ static int keep(reply *r, int32_t id)
     return 0;
 }
 
+static bool ends_reply(const reply *r, int32_t id)
+{
+    const lariat_tokenizer *t = r->inv->tokenizer;
+    if (lariat_engine_is_end(r->inv->engine, id) || (t && lariat_tokenizer_is_end(t, id))) {
+        return true;
+    }
+    return !r->inv->options->no_stop_markers && (id == r->turn_end || (t && lariat_tokenizer_ends_turn(t, id)));
+}
+
 /* Takes a token that was made. */
 static int take(reply *r, int32_t id)
 {
@@ -89,7 +98,7 @@ static int take(reply *r, int32_t id)
     if (r->n == 0 && f->first_s == 0) {
         f->first_s = now_s() - r->began_s;
     }
-    if (lariat_engine_is_end(r->inv->engine, id) || (r->inv->tokenizer && lariat_tokenizer_is_end(r->inv->tokenizer, id))) {
+    if (ends_reply(r, id)) {
         r->stop = STOP_END;
         return 0;
     }

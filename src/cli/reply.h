@@ -29,6 +29,7 @@ typedef struct reply {
     int64_t n, room;
     double began_s;
     stop_reason stop;
+    int32_t turn_end; /* the marker that the chat template writes behind a reply, or -1 */
 } reply;
 
 /* A reply on an open session of `capacity` positions, from the sampling options of the run. */

@@ -2,39 +2,35 @@
    rest: usually the end of turn and the user's message.
    Rests on lariat_chat_encode and lariat_session_rewind. */
 #include "cli/talk.h"
+#include "cli/json_text.h"
 #include "cli/message.h"
+#include "cli/prompt_template.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds a message; owns `content`. */
-static int add_message(talk *t, const char *role, char *content)
+/* Adds a message. */
+static int add_message(talk *t, const char *role, json_t *content)
 {
-    if (content && t->n == t->room) {
-        int32_t room = t->room ? t->room * 2 : 16;
-        lariat_message *more = realloc(t->messages, (size_t)room * sizeof *more);
-        if (!more) {
-            free(content);
-            content = NULL;
-        } else {
-            t->messages = more;
-            t->room = room;
-        }
-    }
-    TRY_MEMORY(content, "conversation");
-    t->messages[t->n++] = (lariat_message){role, content};
+    json_t *message = content ? json_pack("{s:s, s:o}", "role", role, "content", content) : NULL;
+    TRY_MEMORY(message && json_array_append_new(t->messages, message) == 0, "conversation");
     return 0;
+}
+
+static size_t message_count(const talk *t)
+{
+    return json_array_size(t->messages);
 }
 
 static void drop_message(talk *t)
 {
-    free((char *)t->messages[--t->n].content);
+    json_array_remove(t->messages, message_count(t) - 1);
 }
 
 void talk_reset(talk *t)
 {
-    int32_t kept = t->inv->options->system ? 1 : 0;
-    while (t->n > kept) {
+    size_t kept = t->inv->options->system ? 1 : 0;
+    while (message_count(t) > kept) {
         drop_message(t);
     }
 }
@@ -42,20 +38,24 @@ void talk_reset(talk *t)
 int talk_open(talk *t, invocation *inv, int64_t capacity, const char *document)
 {
     const options *o = inv->options;
-    *t = (talk){.inv = inv, .capacity = capacity, .chat_template = (lariat_template)o->chat_template};
-    if (t->chat_template == LARIAT_TEMPLATE_AUTO && lariat_chat_template(inv->tokenizer, &t->chat_template) != LARIAT_OK) {
-        return complain_library();
+    *t = (talk){.inv = inv, .capacity = capacity, .messages = json_array()};
+    TRY(template_text(o->chat_template, &t->chat_template));
+    TRY(template_variables(o, &t->variables));
+    if (!t->chat_template && !lariat_chat_template(inv->tokenizer)) {
+        return complain("chat: the model has no chat template: choose one with --template");
     }
     t->held = malloc((size_t)capacity * sizeof *t->held);
     t->document = document ? strdup(document) : NULL;
-    if (!t->held || (document && !t->document)) {
+    if (!t->messages || !t->held || (document && !t->document)) {
         return complain_memory("conversation");
     }
     if (o->system) {
-        TRY(add_message(t, "system", strdup(o->system)));
+        TRY(add_message(t, "system", json_from_text(o->system)));
     }
     TRY(checked(lariat_session_open(inv->engine, capacity, &t->session)));
-    return reply_open(&t->answer, inv, t->session, capacity, true);
+    int rc = reply_open(&t->answer, inv, t->session, capacity, true);
+    t->answer.turn_end = lariat_chat_end(inv->tokenizer, t->chat_template);
+    return rc;
 }
 
 void talk_close(talk *t)
@@ -65,10 +65,9 @@ void talk_close(talk *t)
         lariat_session_close(t->session);
     }
     reply_close(&t->answer);
-    while (t->n > 0) {
-        drop_message(t);
-    }
-    free(t->messages);
+    json_decref(t->messages);
+    free(t->chat_template);
+    json_decref(t->variables);
     free(t->document);
     free(t->held);
     *t = (talk){0};
@@ -77,17 +76,29 @@ void talk_close(talk *t)
 /* Adds the user's message, after the document if it is the first. */
 static int add_user(talk *t, const char *line)
 {
-    bool first = t->n == 0 || (t->n == 1 && t->inv->options->system);
+    bool first = message_count(t) == (t->inv->options->system ? 1 : 0);
     char *content = NULL;
     int n = first && t->document ? asprintf(&content, "%s\n\n%s", t->document, line) : asprintf(&content, "%s", line);
     TRY_MEMORY(n >= 0, "conversation");
-    return add_message(t, "user", content);
+    int rc = add_message(t, "user", json_from_text(content));
+    free(content);
+    return rc;
 }
 
 /* Encodes the conversation and rewinds the session to the *common first ids. At least one id is left. */
 static int encode(talk *t, bool for_answer, int32_t **ids, int64_t *n, int64_t *common)
 {
-    int rc = checked(lariat_chat_encode(t->inv->tokenizer, t->chat_template, t->messages, t->n, for_answer, ids, n));
+    json_t *asked = json_copy(t->variables);
+    if (!for_answer) {
+        json_object_set_new(asked, "add_generation_prompt", json_false());
+    }
+    char *messages = json_dumps(t->messages, 0), *variables = json_dumps(asked, 0);
+    lariat_conversation c = {.chat_template = t->chat_template, .messages = messages, .variables = variables};
+    int rc = messages && variables ? checked(lariat_chat_encode(t->inv->tokenizer, &c, ids, n))
+                                   : complain_memory("conversation");
+    free(messages);
+    free(variables);
+    json_decref(asked);
     if (rc) {
         *ids = NULL;
         return rc;
@@ -142,14 +153,24 @@ int talk_read_document(talk *t, const char *name)
     return rc ? rc : cancelled ? EXIT_INTERRUPTED : 0;
 }
 
+/* The answer keeps its ids: its text as other ids would have to be read again. */
 static int add_answer(talk *t)
 {
     char *content;
     size_t size;
+    json_t *ids = json_array();
     TRY(checked(lariat_decode(t->inv->tokenizer, t->answer.ids, t->answer.n, false, &content, &size)));
-    char *copy = strdup(content);
+    json_t *said = json_from_bytes(content, size);
     lariat_free(content);
-    return add_message(t, "assistant", copy);
+    for (int64_t i = 0; i < t->answer.n; i++) {
+        json_array_append_new(ids, json_integer(t->answer.ids[i]));
+    }
+    int rc = add_message(t, "assistant", said);
+    if (rc == 0) {
+        json_object_set(json_array_get(t->messages, message_count(t) - 1), "ids", ids);
+    }
+    json_decref(ids);
+    return rc;
 }
 
 static int answer(talk *t, const int32_t *ids, int64_t n, int64_t common)

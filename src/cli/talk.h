@@ -4,14 +4,16 @@
 
 #include "cli/reply.h"
 
+#include <jansson.h>
+
 typedef struct talk {
     invocation *inv;
     lariat_session *session;
     int64_t capacity;
-    lariat_template chat_template;
+    char *chat_template; /* NULL: the model's own */
+    json_t *variables;   /* an object */
     char *document;           /* precedes the user's first message; NULL: none */
-    lariat_message *messages; /* [room], contents owned */
-    int32_t n, room;
+    json_t *messages;
     int32_t *held; /* [capacity] the ids that the session holds */
     int64_t n_held;
     reply answer;

@@ -173,6 +173,15 @@ static int set_list(const option *o, const char *where, const char *text, count_
     return 0;
 }
 
+static int add_text(const char *where, const char *text, text_list *list)
+{
+    if (list->n == LIST_MOST) {
+        return complain_usage("%s: more than %d of them, give fewer", where, LIST_MOST);
+    }
+    list->values[list->n++] = text;
+    return 0;
+}
+
 int value_set(options *values, const option *o, const char *where, const char *text)
 {
     void *field = (char *)values + o->field;
@@ -197,6 +206,8 @@ int value_set(options *values, const option *o, const char *where, const char *t
     case OPTION_LIST:
     case OPTION_CHOICES:
         return set_list(o, where, text, field);
+    case OPTION_TEXTS:
+        return add_text(where, text, field);
     }
     return 0;
 }

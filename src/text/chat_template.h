@@ -1,19 +1,20 @@
-/* Recognising a model's chat template (a Jinja program) by its text, and rendering the families' turns.
-   Rests on vocabulary.h. chat_template.c has the public functions of include/lariat/text.h too. */
+/* Chat templates: a conversation in JSON becomes text by the interpreter of jinja/, and the text ids by the origin of its
+   bytes.
+   Rests on text/jinja/jinja.h. chat_template.c has public functions of include/lariat/text.h, chat_ids.c makes the ids. */
 #pragma once
 
 #include "lariat/text.h"
-#include "text/vocabulary.h"
+#include "text/jinja/jinja.h"
 
-/* The differences between templates of one family. */
-typedef struct chat_style {
-    lariat_template family;     /* AUTO: not recognised */
-    bool begins;                /* the BOS token first (LLAMA2: before every question, always) */
-    bool trims;                 /* trims white space around contents */
-    const char *default_system; /* CHATML: the default system message; terminated, or NULL */
-    const char *date;           /* LLAMA3: the second of two date lines in a system message that is always there, */
-    bool today;                 /* or the day of the call. NULL and false: no such lines */
-} chat_style;
+/* The templates that the library has, by name; ends with NULL. */
+typedef struct named_template {
+    const char *name, *source;
+} named_template;
 
-/* Recognises v->chat_template; AUTO: an unknown template. */
-lariat_status chat_recognize(vocabulary *v, chat_style *out);
+extern const named_template named_templates[];
+
+/* The ids of a rendering. `source`: the template; `replies`: messages of which those with "ids" are kept. */
+lariat_status chat_ids(const lariat_tokenizer *t, const char *source, const jinja_output *rendered, const json_t *messages,
+                       int32_t **ids, int64_t *n);
+/* The marker that the template writes behind the text of a reply, or -1. */
+int32_t chat_end_of_reply(const lariat_tokenizer *t, const char *source, const jinja_output *rendered);

@@ -6,7 +6,7 @@
 
 typedef lariat_status (*part_fn)(encoder *e, const char *text, size_t size, size_t origin);
 
-static size_t spaces_before(const char *text, size_t from, size_t at)
+size_t spaces_before(const char *text, size_t from, size_t at)
 {
     while (at > from) {
         size_t back = at - 1;
@@ -22,7 +22,7 @@ static size_t spaces_before(const char *text, size_t from, size_t at)
     return at;
 }
 
-static size_t spaces_after(const char *text, size_t size, size_t at)
+size_t spaces_after(const char *text, size_t size, size_t at)
 {
     int length;
 
@@ -75,7 +75,8 @@ static lariat_status cut_added(encoder *e, const prefix_set *set, const char *te
         size_t start = at, end = found ? at + found->size : at + 1;
         bool taken = false;
         at = end;
-        TRY(a ? is_taken(e, a, text, size, start, &taken) : LARIAT_OK);
+        bool hidden = a && e->hidden && e->hidden[found->value];
+        TRY(a && !hidden ? is_taken(e, a, text, size, start, &taken) : LARIAT_OK);
         if (!taken) {
             continue;
         }
@@ -133,7 +134,12 @@ lariat_status encoder_text(encoder *e, const char *text, size_t size)
         text = e->lossy.data;
         size = e->lossy.size;
     }
-    return cut_added(e, &e->splitter.t->added, text, size, size ? (size_t)utf8_length(text) : 0, encode_part);
+    return encoder_part(e, text, size, true);
+}
+
+lariat_status encoder_part(encoder *e, const char *text, size_t size, bool first)
+{
+    return cut_added(e, &e->splitter.t->added, text, size, first && size ? (size_t)utf8_length(text) : 0, encode_part);
 }
 
 lariat_status encoder_id(encoder *e, int32_t id)

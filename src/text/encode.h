@@ -10,6 +10,7 @@ typedef struct encoder {
     normalizer normalizer;
     search *word; /* a character beside an added token that must be a single word */
     int flags;
+    const bool *hidden; /* [n_added] added tokens that stay text; NULL: none */
     buffer lossy;
 } encoder;
 
@@ -18,6 +19,12 @@ lariat_status encoder_open(encoder *e, const lariat_tokenizer *t, int flags);
 void encoder_close(encoder *e);
 
 lariat_status encoder_text(encoder *e, const char *text, size_t size);
+/* The same for well-formed text that is part of a longer one; `first`: its beginning. */
+lariat_status encoder_part(encoder *e, const char *text, size_t size, bool first);
 lariat_status encoder_id(encoder *e, int32_t id);
 /* Moves the ids to the caller, who frees them with lariat_free. */
 lariat_status encoder_take(encoder *e, int32_t **ids, int64_t *n);
+
+/* Where the white space begins that ends at `at`, not before `from`; and where that ends which begins at `at`. */
+size_t spaces_before(const char *text, size_t from, size_t at);
+size_t spaces_after(const char *text, size_t size, size_t at);

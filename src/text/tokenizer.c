@@ -1,5 +1,5 @@
 /* Building a tokenizer from a vocabulary: checks, tables, the chat template.
-   Rests on vocabulary.h, tables.h and chat_template.h. Read on in encode.c. */
+   Rests on vocabulary.h, tables.h. Read on in encode.c. */
 #include "text/tokenizer.h"
 
 #include "text/normalizer.h"
@@ -164,21 +164,49 @@ static lariat_status build_shown(vocabulary *v)
     return status;
 }
 
-/* Adds the end-of-turn tokens of the templates, if the vocabulary has them. */
-static lariat_status add_turn_ends(lariat_tokenizer *t)
+/* Does the vocabulary have both tokens with which a channel of several messages ends? Then <|end|> ends one of them only. */
+static bool has_channels(const vocabulary *v)
 {
-    static const char *const llama3[] = { "<|eot_id|>", "<|eom_id|>", NULL }, *const chatml[] = { "<|im_end|>", NULL };
-    const char *const *ends = t->chat.family == LARIAT_TEMPLATE_LLAMA3   ? llama3
-                              : t->chat.family == LARIAT_TEMPLATE_CHATML ? chatml
-                                                                         : NULL;
+    return vocabulary_find(v, "<|return|>") >= 0 && vocabulary_find(v, "<|call|>") >= 0;
+}
 
-    for (; ends && *ends; ends++) {
-        int32_t id = vocabulary_added(&t->v, *ends);
-        if (id >= 0) {
-            TRY(vocabulary_end(&t->v, id));
+static lariat_status add_turn_marker(lariat_tokenizer *t, int32_t id)
+{
+    const token *k = &t->v.tokens[id];
+
+    for (int64_t i = 0; i < t->v.n_added; i++) {
+        if (t->v.added[i].id == id) {
+            return LARIAT_OK;
         }
     }
-    return LARIAT_OK;
+    return k->size && k->size <= MAX_ADDED_BYTES ? prefix_set_add(&t->turn_markers, k->text, k->size, id) : LARIAT_OK;
+}
+
+/* Finds the tokens that end a turn by their text: many files name only </s>. */
+static lariat_status find_turn_ends(lariat_tokenizer *t)
+{
+    static const char *const texts[] = {
+        "<|im_end|>", "<|eot_id|>",      "<|eom_id|>",           "<end_of_turn>",       "<|end|>", "<|endoftext|>",
+        "<|return|>", "<|call|>",        "<|eot|>",              "<|end_of_text|>",     "<turn|>", "<|endofturn|>",
+        "<EOT>",      "<|end_of_turn|>", "<|END_OF_TURN_TOKEN|>", "<end_of_utterance>",
+        ("<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"),
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        int32_t id = vocabulary_find(&t->v, texts[i]);
+        if (id < 0 || (strcmp(texts[i], "<|end|>") == 0 && has_channels(&t->v))) {
+            continue;
+        }
+        TRY(id_list_append(&t->turn_ends, id));
+        TRY(add_turn_marker(t, id));
+    }
+    for (int64_t i = 0; i < t->v.ends.n; i++) {
+        TRY(tokenizer_ends_turn(t, t->v.ends.data[i]) ? LARIAT_OK : add_turn_marker(t, t->v.ends.data[i]));
+    }
+    if (t->v.bos >= 0 && !lariat_tokenizer_is_end(t, t->v.bos) && !tokenizer_ends_turn(t, t->v.bos)) {
+        TRY(add_turn_marker(t, t->v.bos));
+    }
+    return prefix_set_finish(&t->turn_markers);
 }
 
 static lariat_status build_expressions(lariat_tokenizer *t)
@@ -229,8 +257,7 @@ static lariat_status build_tables(lariat_tokenizer *t)
     TRY(build_added(t));
     TRY(build_shown(v));
     t->words_end_at_space = words_end_at_space(t);
-    TRY(chat_recognize(v, &t->chat));
-    return add_turn_ends(t);
+    return find_turn_ends(t);
 }
 
 lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out)
@@ -269,6 +296,8 @@ void lariat_tokenizer_close(lariat_tokenizer *t)
     prefix_set_free(&t->added);
     prefix_set_free(&t->added_normalized);
     prefix_set_free(&t->users);
+    prefix_set_free(&t->turn_markers);
+    id_list_free(&t->turn_ends);
     vocabulary_free(&t->v);
     free(t->ranks);
     free(t);
@@ -302,6 +331,21 @@ bool lariat_tokenizer_is_end(const lariat_tokenizer *t, int32_t id)
         }
     }
     return false;
+}
+
+bool tokenizer_ends_turn(const lariat_tokenizer *t, int32_t id)
+{
+    for (int64_t i = 0; i < t->turn_ends.n; i++) {
+        if (t->turn_ends.data[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool lariat_tokenizer_ends_turn(const lariat_tokenizer *t, int32_t id)
+{
+    return tokenizer_ends_turn(t, id);
 }
 
 void lariat_free(void *p)

@@ -4,7 +4,6 @@
 #pragma once
 
 #include "lariat/text.h"
-#include "text/chat_template.h"
 #include "text/expression.h"
 #include "text/tables.h"
 
@@ -22,8 +21,11 @@ struct lariat_tokenizer {
     uint32_t n_ranks;                         /* ranks are in [0, n_ranks), by score and by merges */
     bool words_end_at_space; /* no token has SPACE_MARK after another character: words are independent */
     bool words_in_alphabet;                   /* a word is spelt in the alphabet of bytes */
-    chat_style chat;
+    id_list turn_ends;       /* tokens that end a turn, by their text */
+    prefix_set turn_markers; /* those that no added token is, and other tokens that the files name as ends; values are ids */
 };
 
 /* Checks the vocabulary and builds the tables. Takes ownership of the vocabulary also on failure; v is empty afterwards. */
 lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out);
+
+bool tokenizer_ends_turn(const lariat_tokenizer *t, int32_t id);

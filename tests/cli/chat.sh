@@ -55,8 +55,17 @@ show $?
 # What is refused.
 run chat -m mha-bf16 -p x
 run chat -m letters -p x --template alpaca
-sed 's/im_start/turn/g' letters/tokenizer_config.json >changed && mv changed letters/tokenizer_config.json
-run chat -m letters -p x
+printf '{{ messages[0].content|nosuch }}' >broken.jinja
+run chat -m letters -p x --template broken.jinja
+run chat -q -m letters -p hello -n 1 --template chatml --var add_generation_prompt=no
+# A conversation as its template writes it.
+printf '[{"role": "user", "content": "hello"}]' >messages.json
+run template -m letters --messages messages.json
+run template -m letters --messages messages.json --var add_generation_prompt=false
+printf '{{ strftime_now("%%d %%b %%Y") }} {{ bos_token }} {{ tools }} {{ x }}\n\n' >own.jinja
+run template -f own.jinja --messages messages.json --now 2026-11-27T12:34:56 --var 'bos_token="<s>"' --var 'x=[1, "a"]'
+run template -f llama3 --messages messages.json --now soon
+run template -m letters
 printf 'a\0b' >document && cp "$here/letters/tokenizer_config.json" letters && run chat -m letters -f document -p x
 say '$ lariat chat <a zero'
 printf 'hi\0there\n' | "$lariat" chat -q -m letters -c 128 >"$work.seen/out" 2>"$work.seen/err"

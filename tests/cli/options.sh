@@ -112,7 +112,7 @@ must "many more threads than CPUs are remarked on" grep -q '^lariat: warning: -t
 must "a few are not" test ! -s warned
 
 # Everything that describes the program comes from its table.
-"$lariat" help --man >lariat.1 && must "the manual names every subcommand" test "$(grep -c '^.SS lariat ' lariat.1)" = 8
+"$lariat" help --man >lariat.1 && must "the manual names every subcommand" test "$(grep -c '^.SS lariat ' lariat.1)" = 9
 must "the manual names every variable once" test -z "$(grep -A 1 '^.TP' lariat.1 | grep '^.B LARIAT_' | sort | uniq -d)"
 if command -v man >/dev/null; then
     must "the manual page has no faults" test "$(man --warnings -l lariat.1 2>&1 >/dev/null | wc -l)" = 0

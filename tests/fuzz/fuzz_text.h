@@ -50,8 +50,10 @@ static inline void use_tokenizer(const lariat_tokenizer *t)
 {
     static const char text[] =
         "Hello  world, don't \n\n 1234 <s></s><|im_end|> \xE2\x96\x81 \xC3\xA9\xF0\x9F\x98\x80 \xFF\xE0\x80 x";
-    static const lariat_message chat[] = {
-        {"system", " be <|im_end|> brief"}, {"user", "a \n"}, {"assistant", ""}, {"user", "b"}};
+    static const lariat_conversation chat = {
+        .messages = "[{\"role\": \"system\", \"content\": \" be <|im_end|> brief\"},"
+                    " {\"role\": \"user\", \"content\": \"a \\n\"},"
+                    " {\"role\": \"assistant\", \"content\": \"\"}, {\"role\": \"user\", \"content\": \"b\"}]" };
     char many[400];
     int32_t *ids;
     int64_t n;
@@ -61,7 +63,7 @@ static inline void use_tokenizer(const lariat_tokenizer *t)
     }
     check_encoding(t, text, sizeof text - 1);
     check_encoding(t, many, sizeof many);
-    if (was_read(lariat_chat_encode(t, LARIAT_TEMPLATE_AUTO, chat, 4, true, &ids, &n))) {
+    if (was_read(lariat_chat_encode(t, &chat, &ids, &n))) {
         lariat_free(ids);
     }
     n = lariat_tokenizer_size(t);

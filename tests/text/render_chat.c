@@ -1,5 +1,5 @@
-/* Renders a conversation, for chat_test.py: the command line has no way to see the text of one.
-     render_chat MODEL REPLY < MESSAGES     REPLY: 0 or 1. MESSAGES: [[role, content], ...]. Prints [text, [ids...]].
+/* Renders and encodes conversations, for chat_test.py: the command line prints the text only.
+     render_chat MODEL < LINES     Each line: {"messages": [...], "variables": {...}}. Prints [text, [ids...]], a line each.
    Rests on the public API and jansson. */
 #include "lariat/text.h"
 
@@ -7,29 +7,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MOST_MESSAGES = 32 };
-
 static int complain(void)
 {
     fprintf(stderr, "%s\n", lariat_error());
     return 1;
 }
 
-static int render(const lariat_tokenizer *t, const json_t *list, bool reply)
+static int render(const lariat_tokenizer *t, const json_t *line)
 {
-    lariat_message messages[MOST_MESSAGES];
-    int32_t n = (int32_t)json_array_size(list), *ids;
+    char *messages = json_dumps(json_object_get(line, "messages"), 0),
+         *variables = json_dumps(json_object_get(line, "variables"), 0);
+    lariat_conversation c = {.messages = messages, .variables = variables};
     json_t *numbers = json_array(), *out;
+    int32_t *ids = NULL;
     int64_t n_ids;
     size_t size;
-    char *text;
+    char *text = NULL;
 
-    for (int32_t i = 0; i < n && i < MOST_MESSAGES; i++) {
-        const json_t *m = json_array_get(list, (size_t)i);
-        messages[i] = (lariat_message){ json_string_value(json_array_get(m, 0)), json_string_value(json_array_get(m, 1)) };
-    }
-    if (lariat_chat_render(t, LARIAT_TEMPLATE_AUTO, messages, n, reply, &text, &size) != LARIAT_OK ||
-        lariat_chat_encode(t, LARIAT_TEMPLATE_AUTO, messages, n, reply, &ids, &n_ids) != LARIAT_OK) {
+    if (lariat_chat_render(t, &c, &text, &size) != LARIAT_OK || lariat_chat_encode(t, &c, &ids, &n_ids) != LARIAT_OK) {
         return complain();
     }
     for (int64_t i = 0; i < n_ids; i++) {
@@ -37,27 +32,32 @@ static int render(const lariat_tokenizer *t, const json_t *list, bool reply)
     }
     out = json_pack("[s#,o]", text, (int)size, numbers);
     json_dumpf(out, stdout, 0);
+    puts("");
     json_decref(out);
     lariat_free(text);
     lariat_free(ids);
+    free(messages);
+    free(variables);
     return 0;
 }
 
 int main(int argc, char **argv)
 {
-    json_t *list = json_loadf(stdin, 0, NULL);
     lariat_tokenizer *t;
-    int rc;
+    json_t *line;
+    int rc = 0;
 
-    if (argc != 3 || !list || json_array_size(list) > MOST_MESSAGES) {
-        fprintf(stderr, "usage: render_chat MODEL REPLY < MESSAGES\n");
+    if (argc != 2) {
+        fprintf(stderr, "usage: render_chat MODEL < LINES\n");
         return 2;
     }
     if (lariat_tokenizer_open(argv[1], &t) != LARIAT_OK) {
         return complain();
     }
-    rc = render(t, list, atoi(argv[2]) != 0);
+    while (rc == 0 && (line = json_loadf(stdin, JSON_DISABLE_EOF_CHECK, NULL)) != NULL) {
+        rc = render(t, line);
+        json_decref(line);
+    }
     lariat_tokenizer_close(t);
-    json_decref(list);
     return rc;
 }

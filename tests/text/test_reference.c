@@ -218,23 +218,21 @@ static void llama3_chats_are_the_references(void **state)
         return;
     }
     json_array_foreach(cases, i, one) {
-        const json_t *list = json_object_get(one, "messages");
-        lariat_message messages[8];
-        int32_t n = (int32_t)json_array_size(list), *ids;
         bool reply = json_is_true(json_object_get(one, "add_generation_prompt"));
+        lariat_conversation c = {
+            .messages = json_dumps(json_object_get(one, "messages"), 0),
+            .variables = reply ? NULL : "{\"add_generation_prompt\": false}",
+        };
+        int32_t *ids;
         int64_t n_ids;
         size_t size;
         char *text;
-        assert_in_range(n, 1, 8);
-        for (int32_t k = 0; k < n; k++) {
-            const json_t *m = json_array_get(list, (size_t)k);
-            messages[k] = (lariat_message){json_string_value(json_object_get(m, "role")),
-                                           json_string_value(json_object_get(m, "content"))};
-        }
-        assert_accepted(lariat_chat_render(t, LARIAT_TEMPLATE_AUTO, messages, n, reply, &text, &size));
+        assert_non_null(c.messages);
+        assert_accepted(lariat_chat_render(t, &c, &text, &size));
         assert_string_equal(text, json_string_value(json_object_get(one, "text")));
-        assert_accepted(lariat_chat_encode(t, LARIAT_TEMPLATE_AUTO, messages, n, reply, &ids, &n_ids));
+        assert_accepted(lariat_chat_encode(t, &c, &ids, &n_ids));
         ids_are(ids, n_ids, json_object_get(one, "ids"), text);
+        free((char *)c.messages);
         lariat_free(text);
         lariat_free(ids);
     }

@@ -1,0 +1,233 @@
+/* The ids of a rendered conversation. Markers become ids only where the template wrote all of their bytes; between two of them
+   there is text, in which other added tokens are found as usual. Replies keep the ids with which they were made.
+   Rests on encode.h. Read on in encode.c. */
+#include "text/chat_template.h"
+#include "text/encode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct composer {
+    const lariat_tokenizer *t;
+    const char *text;
+    const uint8_t *marks;
+    size_t size, done; /* what stands before `done` has its ids */
+    const json_t *messages;
+    size_t next_reply; /* the first message that may be the next reply */
+    bool *is_marker;   /* [n_added]; those are not found by the encoder */
+    encoder e;
+} composer;
+
+/* Control tokens, the beginning and the end of texts, ends of turns, and what the template's text has are markers. */
+static lariat_status find_markers(composer *c, const char *source)
+{
+    const vocabulary *v = &c->t->v;
+
+    c->is_marker = calloc((size_t)v->n_added + 1, sizeof *c->is_marker);
+    TRY_MEMORY(c->is_marker, "chat: no memory" FREE_MEMORY);
+    for (int64_t i = 0; i < v->n_added; i++) {
+        const added_token *a = &v->added[i];
+        c->is_marker[i] = a->special || a->id == v->bos || lariat_tokenizer_is_end(c->t, a->id) ||
+                          tokenizer_ends_turn(c->t, a->id) || memmem(source, strlen(source), a->text, a->size);
+    }
+    c->e.hidden = c->is_marker;
+    return LARIAT_OK;
+}
+
+static bool is_own(const composer *c, size_t at, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (c->marks[at + i] != MARK_TEMPLATE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A marker at a position. */
+typedef struct found_marker {
+    int32_t id;
+    size_t size;            /* 0: none */
+    const added_token *how; /* NULL: not an added token */
+} found_marker;
+
+/* The longest marker of `set` at `at` of which all bytes are the template's. Shorter ones count where a longer one is made
+   partly of a content. */
+static void longest_own(const composer *c, const prefix_set *set, bool added, size_t at, found_marker *best)
+{
+    size_t room = c->size - at;
+
+    while (room > best->size) {
+        const prefix *p = prefix_set_longest(set, c->text + at, room);
+        if (!p || p->size <= best->size) {
+            return;
+        }
+        const added_token *a = added ? &c->t->v.added[p->value] : NULL;
+        if (a && !c->is_marker[p->value]) {
+            return; /* an ordinary added token, which the encoder finds */
+        }
+        if (is_own(c, at, p->size)) {
+            *best = (found_marker){a ? a->id : p->value, p->size, a};
+            return;
+        }
+        room = p->size - 1;
+    }
+}
+
+static found_marker marker_at(const composer *c, size_t at)
+{
+    found_marker best = {-1, 0, NULL};
+
+    longest_own(c, &c->t->added, true, at, &best);
+    longest_own(c, &c->t->added_normalized, true, at, &best);
+    longest_own(c, &c->t->turn_markers, false, at, &best);
+    return best;
+}
+
+static lariat_status flush(composer *c, size_t to)
+{
+    size_t from = c->done;
+
+    c->done = to;
+    return to > from ? encoder_part(&c->e, c->text + from, to - from, from == 0) : LARIAT_OK;
+}
+
+/* --- replies --- */
+
+static size_t reply_length(const composer *c, size_t at)
+{
+    size_t n = 1;
+
+    while (at + n < c->size && c->marks[at + n] == MARK_REPLY) {
+        n++;
+    }
+    return n;
+}
+
+/* The message with ids whose content is the text, from the next one on; NULL: none. */
+static const json_t *find_reply(composer *c, const char *text, size_t size)
+{
+    for (size_t i = c->next_reply; i < json_array_size(c->messages); i++) {
+        const json_t *m = json_array_get(c->messages, i), *content = json_object_get(m, "content");
+        if (json_array_size(json_object_get(m, "ids")) && json_is_string(content) && json_string_length(content) == size &&
+            memcmp(json_string_value(content), text, size) == 0) {
+            c->next_reply = i + 1;
+            return json_object_get(m, "ids");
+        }
+    }
+    return NULL;
+}
+
+static lariat_status check_id(const composer *c, const json_t *id)
+{
+    return json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < c->t->v.n_tokens
+               ? LARIAT_OK
+               : fail(LARIAT_BAD_ARGUMENT, "chat: \"ids\" of a message holds what is no id of the vocabulary");
+}
+
+/* The bytes of ids where they stand within a text: nothing is removed at their beginning. */
+static lariat_status bytes_of_ids(const composer *c, const json_t *ids, buffer *out)
+{
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        TRY(check_id(c, json_array_get(ids, i)));
+        const token *k = &c->t->v.tokens[json_integer_value(json_array_get(ids, i))];
+        char byte = (char)k->byte;
+        if (!k->special) {
+            TRY(k->byte >= 0 ? buffer_append(out, &byte, 1) : buffer_append(out, k->shown, k->shown_size));
+        }
+    }
+    return LARIAT_OK;
+}
+
+/* The ids of a reply at `at` stand for its text, and for the blank before it that decoding removed. *length is 0 where they
+   cannot: the template changed the text. */
+static lariat_status put_reply(composer *c, size_t at, size_t *length)
+{
+    size_t n = reply_length(c, at);
+    const json_t *ids = find_reply(c, c->text + at, n);
+    buffer bytes = {0};
+    lariat_status status = ids ? bytes_of_ids(c, ids, &bytes) : LARIAT_OK;
+    size_t more = bytes.size > n ? bytes.size - n : 0;
+
+    *length = 0;
+    if (status == LARIAT_OK && ids && bytes.size >= n && more <= at - c->done &&
+        memcmp(bytes.data, c->text + at - more, bytes.size) == 0) {
+        status = flush(c, at - more);
+        for (size_t i = 0; i < json_array_size(ids); i++) {
+            NEXT(status, encoder_id(&c->e, (int32_t)json_integer_value(json_array_get(ids, i))));
+        }
+        c->done = at + n;
+        *length = n;
+    }
+    buffer_free(&bytes);
+    return status;
+}
+
+/* --- the whole --- */
+
+static lariat_status put_marker(composer *c, size_t at, const found_marker *m, size_t *next)
+{
+    size_t start = at, end = at + m->size;
+
+    if (m->how) {
+        start = m->how->lstrip ? spaces_before(c->text, c->done, start) : start;
+        end = m->how->rstrip ? spaces_after(c->text, c->size, end) : end;
+    }
+    TRY(flush(c, start));
+    c->done = *next = end;
+    return encoder_id(&c->e, m->id);
+}
+
+static lariat_status compose(composer *c)
+{
+    size_t at = 0;
+
+    while (at < c->size) {
+        size_t length = 0;
+        if (c->marks[at] == MARK_REPLY_BEGINS) {
+            TRY(put_reply(c, at, &length));
+            at += length;
+        }
+        if (length == 0) {
+            found_marker m = c->marks[at] == MARK_TEMPLATE ? marker_at(c, at) : (found_marker){-1, 0, NULL};
+            size_t next = at + 1;
+            TRY(m.size ? put_marker(c, at, &m, &next) : LARIAT_OK);
+            at = next;
+        }
+    }
+    return flush(c, c->size);
+}
+
+lariat_status chat_ids(const lariat_tokenizer *t, const char *source, const jinja_output *rendered, const json_t *messages,
+                       int32_t **ids, int64_t *n)
+{
+    composer c = {.t = t,
+                  .text = rendered->text.data,
+                  .marks = (const uint8_t *)rendered->marks.data,
+                  .size = rendered->text.size,
+                  .messages = messages};
+    lariat_status status = encoder_open(&c.e, t, 0);
+
+    NEXT(status, find_markers(&c, source));
+    NEXT(status, compose(&c));
+    NEXT(status, encoder_take(&c.e, ids, n));
+    encoder_close(&c.e);
+    free(c.is_marker);
+    return status;
+}
+
+int32_t chat_end_of_reply(const lariat_tokenizer *t, const char *source, const jinja_output *rendered)
+{
+    composer c = {
+        .t = t, .text = rendered->text.data, .marks = (const uint8_t *)rendered->marks.data, .size = rendered->text.size};
+    const char *reply = memchr(rendered->marks.data, MARK_REPLY_BEGINS, rendered->marks.size);
+    int32_t end = -1;
+
+    if (reply && find_markers(&c, source) == LARIAT_OK) {
+        size_t at = spaces_after(c.text, c.size, (size_t)(reply - rendered->marks.data) + 1);
+        found_marker m = at < c.size ? marker_at(&c, at) : (found_marker){-1, 0, NULL};
+        end = m.size ? m.id : -1;
+    }
+    free(c.is_marker);
+    return end;
+}

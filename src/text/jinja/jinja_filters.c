@@ -1,0 +1,406 @@
+/* Filters of texts and single values. A filter of jinja2 that is not here is refused by name.
+   Rests on jinja_methods.c and jinja_json.c. Read on in jinja_sequences.c. */
+#include "text/jinja/jinja_run.h"
+
+#include "text/utf8.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef lariat_status (*filter_fn)(run *r, const value *v, const call_arguments *given, value *out);
+
+static lariat_status as_text(run *r, const value *v, value *out)
+{
+    marked text;
+
+    TRY(value_str(r, v, &text));
+    *out = value_text(text);
+    out->safe = v->kind == VALUE_TEXT && v->safe;
+    return LARIAT_OK;
+}
+
+/* A method of the value's text. */
+static lariat_status by_method(run *r, const char *name, const value *v, const call_arguments *given, value *out)
+{
+    method m = {.name = name};
+
+    TRY(as_text(r, v, &m.self));
+    return call_method(r, &m, given, out);
+}
+
+static lariat_status filter_trim(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value set;
+
+    TRY(arguments_bind(given, "trim", "chars", &set));
+    return by_method(r, "strip", v, &(call_arguments){.places = &set, .n = argument_is_given(&set)}, out);
+}
+
+static lariat_status filter_upper(run *r, const value *v, const call_arguments *given, value *out)
+{
+    return by_method(r, "upper", v, given, out);
+}
+
+static lariat_status filter_lower(run *r, const value *v, const call_arguments *given, value *out)
+{
+    return by_method(r, "lower", v, given, out);
+}
+
+static lariat_status filter_capitalize(run *r, const value *v, const call_arguments *given, value *out)
+{
+    return by_method(r, "capitalize", v, given, out);
+}
+
+/* Words begin behind white space, -, and opening brackets. */
+static lariat_status filter_title(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value text;
+    bool begins = true;
+    maker m;
+    int length;
+
+    TRY(arguments_bind(given, "title", "", NULL));
+    TRY(as_text(r, v, &text));
+    maker_open(&m, r);
+    for (size_t i = 0; i < text.as.text.size; i += (size_t)length) {
+        int32_t code = utf8_decode(text.as.text.text + i, text.as.text.size - i, &length);
+        marked changed;
+        TRY(marked_change_case(r, marked_part(text.as.text, i, i + (size_t)length), begins, &changed));
+        TRY(maker_add(&m, changed));
+        begins = is_python_space(code) || (code < 0x80 && code && strchr("-({[<", code));
+    }
+    *out = value_text(maker_take(&m));
+    return LARIAT_OK;
+}
+
+static lariat_status filter_string(run *r, const value *v, const call_arguments *given, value *out)
+{
+    TRY(arguments_bind(given, "string", "", NULL));
+    return as_text(r, v, out);
+}
+
+static lariat_status filter_safe(run *r, const value *v, const call_arguments *given, value *out)
+{
+    TRY(filter_string(r, v, given, out));
+    out->safe = true;
+    return LARIAT_OK;
+}
+
+static lariat_status filter_escape(run *r, const value *v, const call_arguments *given, value *out)
+{
+    TRY(filter_string(r, v, given, out));
+    if (!out->safe) {
+        TRY(escape_text(r, out->as.text, &out->as.text));
+    }
+    out->safe = true;
+    return LARIAT_OK;
+}
+
+static lariat_status filter_replace(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value text, a[3], old, fresh;
+
+    TRY(arguments_bind(given, "replace", "old new count", a));
+    TRY(as_text(r, v, &text));
+    TRY(as_text(r, &a[0], &old));
+    TRY(as_text(r, &a[1], &fresh));
+    *out = text;
+    out->safe = false;
+    return replace_text(r, text.as.text, old.as.text, fresh.as.text, a[2].kind == VALUE_INT ? a[2].as.integer : -1,
+                        &out->as.text);
+}
+
+static lariat_status filter_default(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value a[2];
+
+    TRY(arguments_bind(given, "default", "default_value boolean", a));
+    *out = *v;
+    if (v->kind == VALUE_UNDEFINED || (value_truth(&a[1]) && !value_truth(v))) {
+        *out = a[0];
+        if (!argument_is_given(&a[0])) {
+            marked none;
+            TRY(marked_from(r, "", 0, MARK_TEMPLATE, &none));
+            *out = value_text(none);
+        }
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status filter_length(run *r, const value *v, const call_arguments *given, value *out)
+{
+    size_t n;
+
+    TRY(arguments_bind(given, "length", "", NULL));
+    if (v->kind == VALUE_TEXT) {
+        n = characters(v->as.text);
+    } else if (v->kind == VALUE_DICT) {
+        n = v->as.dict->n;
+    } else if (value_is_sequence(v) && v->kind != VALUE_GENERATOR) {
+        n = v->as.list->n;
+    } else if (v->kind == VALUE_UNDEFINED) {
+        n = 0;
+    } else {
+        return jinja_fail("object of type '%s' has no len()", value_type(v));
+    }
+    *out = value_int((int64_t)n, true);
+    return run_work(r, v->kind == VALUE_TEXT ? n / 64 : 0);
+}
+
+static lariat_status to_number(run *r, const value *v, bool real, const value *otherwise, int base, value *out)
+{
+    char text[64], *end;
+
+    TRY(value_refuse_undefined(v));
+    *out = *otherwise;
+    if (value_is_number(v)) {
+        double d = value_real(v);
+        if (real) {
+            *out = value_float(d, v->own);
+        } else if (v->kind != VALUE_FLOAT || (d > -9e18 && d < 9e18)) {
+            *out = value_int(v->kind == VALUE_FLOAT ? (int64_t)d : value_integer(v), v->own);
+        }
+        return LARIAT_OK;
+    }
+    marked stripped = v->kind == VALUE_TEXT ? marked_strip(v->as.text, NULL, true, true) : (marked){0};
+    if (stripped.size == 0 || stripped.size >= sizeof text ||
+        strspn(stripped.text, "+-0123456789abcdefABCDEF.xoXOEe") < stripped.size) {
+        return LARIAT_OK;
+    }
+    memcpy(text, stripped.text, stripped.size);
+    text[stripped.size] = '\0';
+    errno = 0;
+    long long integer = strtoll(text, &end, base);
+    if (!real && !*end && errno == 0) {
+        *out = value_int(integer, false);
+        return LARIAT_OK;
+    }
+    double d = strtod(text, &end);
+    if (!*end && !strpbrk(text, "xX") && (real || (d > -9e18 && d < 9e18))) {
+        *out = real ? value_float(d, false) : value_int((int64_t)d, false);
+    }
+    return run_work(r, 1);
+}
+
+static lariat_status filter_int(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value a[2];
+
+    TRY(arguments_bind(given, "int", "default base", a));
+    value zero = argument_is_given(&a[0]) ? a[0] : value_int(0, true);
+    return to_number(r, v, false, &zero, a[1].kind == VALUE_INT && a[1].as.integer == 16 ? 16 : 10, out);
+}
+
+static lariat_status filter_float(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value a;
+
+    TRY(arguments_bind(given, "float", "default", &a));
+    value zero = argument_is_given(&a) ? a : value_float(0, true);
+    return to_number(r, v, true, &zero, 10, out);
+}
+
+static lariat_status filter_abs(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value zero = value_int(0, true);
+
+    TRY(arguments_bind(given, "abs", "", NULL));
+    TRY(value_refuse_undefined(v));
+    if (!value_is_number(v)) {
+        return jinja_fail("abs: a number is wanted, not %s", value_type(v));
+    }
+    if (v->kind == VALUE_FLOAT) {
+        *out = value_float(fabs(v->as.real), v->own);
+        return LARIAT_OK;
+    }
+    *out = value_int(value_integer(v), v->own);
+    return value_integer(v) < 0 ? binary(r, "-", &zero, v, out) : LARIAT_OK;
+}
+
+static lariat_status filter_round(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value a[2];
+    double scale;
+
+    TRY(arguments_bind(given, "round", "precision method", a));
+    TRY(value_refuse_undefined(v));
+    if (!value_is_number(v) || (argument_is_given(&a[0]) && a[0].kind != VALUE_INT)) {
+        return jinja_fail("round: numbers are wanted");
+    }
+    if (v->kind != VALUE_FLOAT && !argument_is_given(&a[1])) {
+        *out = *v;
+        return LARIAT_OK;
+    }
+    scale = pow(10, argument_is_given(&a[0]) ? (double)a[0].as.integer : 0);
+    double d = value_real(v) * scale;
+    bool up = a[1].kind == VALUE_TEXT && marked_is(a[1].as.text, "ceil");
+    bool down = a[1].kind == VALUE_TEXT && marked_is(a[1].as.text, "floor");
+    *out = value_float((up ? ceil(d) : down ? floor(d) : rint(d)) / scale, v->own);
+    return run_work(r, 1);
+}
+
+static lariat_status filter_indent(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value text, a[3];
+    marked by;
+    maker m;
+    size_t done = 0;
+
+    TRY(arguments_bind(given, "indent", "width first blank", a));
+    TRY(as_text(r, v, &text));
+    int64_t width = a[0].kind == VALUE_INT ? a[0].as.integer : 4;
+    if (width < 0 || width > 64) {
+        return jinja_fail("indent: a width in 0 to 64 is wanted");
+    }
+    TRY(marked_from(r, "                                                                ", (size_t)width, MARK_TEMPLATE, &by));
+    by = a[0].kind == VALUE_TEXT ? a[0].as.text : by;
+    maker_open(&m, r);
+    marked t = text.as.text;
+    for (size_t line = 0; done <= t.size; line++) {
+        const char *end = memchr(t.text + done, '\n', t.size - done);
+        size_t to = end ? (size_t)(end - t.text) : t.size;
+        bool wanted = line == 0 ? value_truth(&a[1]) : to > done || value_truth(&a[2]);
+        TRY(wanted ? maker_add(&m, by) : LARIAT_OK);
+        TRY(maker_add(&m, marked_part(t, done, to + (end != NULL))));
+        done = to + 1;
+    }
+    *out = value_text(maker_take(&m));
+    return LARIAT_OK;
+}
+
+static lariat_status filter_format(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value text, values;
+    value_list *l;
+
+    TRY(as_text(r, v, &text));
+    if (given->n_named) {
+        return jinja_fail("format with names is not supported");
+    }
+    TRY(list_make(r, &l));
+    for (size_t i = 0; i < given->n; i++) {
+        TRY(list_add(r, l, given->places[i]));
+    }
+    values = value_sequence(VALUE_TUPLE, l);
+    return format_percent(r, text.as.text, &values, out);
+}
+
+static lariat_status filter_wordcount(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value text, none = value_none(), words;
+
+    TRY(arguments_bind(given, "wordcount", "", NULL));
+    TRY(as_text(r, v, &text));
+    TRY(split_text_value(r, text.as.text, &none, -1, false, &words));
+    *out = value_int((int64_t)words.as.list->n, true);
+    return LARIAT_OK;
+}
+
+/* --- tojson --- */
+
+static lariat_status terminated(run *r, const value *v, const char **out)
+{
+    char *copy;
+
+    TAKE(r, copy, v->as.text.size + 1);
+    memcpy(copy, v->as.text.text, v->as.text.size);
+    *out = copy;
+    return LARIAT_OK;
+}
+
+static lariat_status json_form_of(run *r, const value a[4], json_form *form)
+{
+    *form = (json_form){.item = ", ", .pair = ": ", .ascii = value_truth(&a[0]), .sorted = value_truth(&a[3])};
+    if (a[1].kind == VALUE_INT) {
+        static const char spaces[] = "                                                                ";
+        if (a[1].as.integer > 64) {
+            return jinja_fail("tojson: an indent in 0 to 64 is wanted");
+        }
+        form->indent = a[1].as.integer < 0 ? "" : spaces + sizeof spaces - 1 - a[1].as.integer;
+    } else if (a[1].kind == VALUE_TEXT) {
+        TRY(terminated(r, &a[1], &form->indent));
+    }
+    form->item = form->indent ? "," : form->item;
+    if (value_is_sequence(&a[2])) {
+        const value_list *l = a[2].as.list;
+        if (l->n != 2 || l->items[0].kind != VALUE_TEXT || l->items[1].kind != VALUE_TEXT) {
+            return jinja_fail("tojson: separators are two texts");
+        }
+        TRY(terminated(r, &l->items[0], &form->item));
+        TRY(terminated(r, &l->items[1], &form->pair));
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status filter_tojson(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value a[4];
+    json_form form;
+    maker m;
+
+    TRY(arguments_bind(given, "tojson", "ensure_ascii indent separators sort_keys", a));
+    TRY(json_form_of(r, a, &form));
+    maker_open(&m, r);
+    TRY(value_to_json(&m, v, &form, 0));
+    *out = value_text(maker_take(&m));
+    return LARIAT_OK;
+}
+
+/* --- by name --- */
+
+static const struct {
+    const char *name;
+    filter_fn apply;
+} filters[] = {
+    {"trim", filter_trim},
+    {"upper", filter_upper},
+    {"lower", filter_lower},
+    {"title", filter_title},
+    {"capitalize", filter_capitalize},
+    {"string", filter_string},
+    {"safe", filter_safe},
+    {"escape", filter_escape},
+    {"e", filter_escape},
+    {"replace", filter_replace},
+    {"default", filter_default},
+    {"d", filter_default},
+    {"length", filter_length},
+    {"count", filter_length},
+    {"int", filter_int},
+    {"float", filter_float},
+    {"abs", filter_abs},
+    {"round", filter_round},
+    {"indent", filter_indent},
+    {"format", filter_format},
+    {"wordcount", filter_wordcount},
+    {"tojson", filter_tojson},
+};
+
+static filter_fn find_filter(const char *name)
+{
+    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
+        if (strcmp(name, filters[i].name) == 0) {
+            return filters[i].apply;
+        }
+    }
+    return NULL;
+}
+
+bool filter_is_known(const char *name)
+{
+    return find_filter(name) || sequence_filter_is_known(name);
+}
+
+lariat_status apply_filter(run *r, const char *name, const value *v, const call_arguments *given, value *out)
+{
+    filter_fn apply = find_filter(name);
+    bool known;
+
+    if (apply) {
+        return apply(r, v, given, out);
+    }
+    TRY(apply_sequence_filter(r, name, v, given, &known, out));
+    return known ? LARIAT_OK : jinja_fail("there is no filter '%s'", name);
+}

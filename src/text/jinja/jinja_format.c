@@ -1,0 +1,337 @@
+/* Texts from texts: replacing, splitting, joining, escaping, str.format and %.
+   Rests on jinja_text.c. Read on in jinja_methods.c. */
+#include "text/jinja/jinja_run.h"
+
+#include "text/utf8.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+lariat_status replace_text(run *r, marked text, marked old, marked fresh, int64_t most, marked *out)
+{
+    size_t done = 0, at = 0;
+    maker m;
+
+    maker_open(&m, r);
+    while (most != 0) {
+        int64_t found = marked_find(text, old, at);
+        if (found < 0) {
+            break;
+        }
+        TRY(run_work(r, 1));
+        TRY(maker_add(&m, marked_part(text, done, (size_t)found)));
+        TRY(maker_add(&m, fresh));
+        done = (size_t)found + old.size;
+        at = done;
+        if (old.size == 0) { /* before every character, and at the end */
+            if (at == text.size) {
+                break;
+            }
+            at += (size_t)utf8_length(text.text + at);
+        }
+        most -= most > 0;
+    }
+    TRY(maker_add(&m, marked_part(text, done, text.size)));
+    *out = maker_take(&m);
+    return run_work(r, text.size / 64);
+}
+
+static void reverse_list(value_list *l)
+{
+    for (size_t i = 0; i < l->n / 2; i++) {
+        value v = l->items[i];
+        l->items[i] = l->items[l->n - 1 - i];
+        l->items[l->n - 1 - i] = v;
+    }
+}
+
+/* Words between white space. */
+static lariat_status split_words(run *r, marked text, int64_t most, bool from_right, value_list *l)
+{
+    for (;; most -= most > 0) {
+        size_t end = 0, length;
+        text = marked_strip(text, NULL, true, from_right);
+        if (text.size == 0) {
+            break;
+        }
+        if (most == 0) {
+            text = from_right ? text : marked_strip(text, NULL, true, false);
+            return list_add(r, l, value_text(text));
+        }
+        if (from_right) {
+            size_t begin = text.size;
+            while (begin > 0) {
+                size_t back = begin - 1;
+                while (back && ((unsigned char)text.text[back] & 0xC0) == 0x80) {
+                    back--;
+                }
+                int n;
+                if (is_python_space(utf8_decode(text.text + back, text.size - back, &n))) {
+                    break;
+                }
+                begin = back;
+            }
+            TRY(list_add(r, l, value_text(marked_part(text, begin, text.size))));
+            text.size = begin;
+            continue;
+        }
+        for (; end < text.size; end += length) {
+            int n;
+            int32_t code = utf8_decode(text.text + end, text.size - end, &n);
+            length = (size_t)n;
+            if (is_python_space(code)) {
+                break;
+            }
+        }
+        TRY(list_add(r, l, value_text(marked_part(text, 0, end))));
+        text = marked_part(text, end, text.size);
+    }
+    return LARIAT_OK;
+}
+
+static int64_t find_last(marked text, marked part)
+{
+    for (size_t at = text.size + 1; at-- > 0;) {
+        if (text.size - at >= part.size && memcmp(text.text + at, part.text, part.size) == 0) {
+            return (int64_t)at;
+        }
+    }
+    return -1;
+}
+
+lariat_status split_text_value(run *r, marked text, const value *separator, int64_t most, bool from_right, value *out)
+{
+    value_list *l;
+
+    TRY(list_make(r, &l));
+    *out = value_sequence(VALUE_LIST, l);
+    TRY(run_work(r, text.size / 64));
+    if (!argument_is_given(separator) || separator->kind == VALUE_NONE) {
+        TRY(split_words(r, text, most, from_right, l));
+        if (from_right) {
+            reverse_list(l);
+        }
+        return LARIAT_OK;
+    }
+    TRY(value_refuse_undefined(separator));
+    if (separator->kind != VALUE_TEXT || separator->as.text.size == 0) {
+        return jinja_fail("split: the separator must be a text, and not empty");
+    }
+    marked part = separator->as.text;
+    for (; most != 0; most -= most > 0) {
+        int64_t found = from_right ? find_last(text, part) : marked_find(text, part, 0);
+        if (found < 0) {
+            break;
+        }
+        marked left = marked_part(text, 0, (size_t)found), right = marked_part(text, (size_t)found + part.size, text.size);
+        TRY(list_add(r, l, value_text(from_right ? right : left)));
+        text = from_right ? left : right;
+    }
+    TRY(list_add(r, l, value_text(text)));
+    if (from_right) {
+        reverse_list(l);
+    }
+    return LARIAT_OK;
+}
+
+/* strict: str.join, which takes texts only. */
+lariat_status join_texts(run *r, marked separator, const value_list *l, bool strict, marked *out)
+{
+    marked text;
+    maker m;
+
+    maker_open(&m, r);
+    for (size_t i = 0; i < l->n; i++) {
+        if (strict && l->items[i].kind != VALUE_TEXT) {
+            return jinja_fail("join: item %zu is no text but %s", i, value_type(&l->items[i]));
+        }
+        TRY(i ? maker_add(&m, separator) : LARIAT_OK);
+        TRY(value_str(r, &l->items[i], &text));
+        TRY(maker_add(&m, text));
+    }
+    *out = maker_take(&m);
+    return LARIAT_OK;
+}
+
+lariat_status escape_text(run *r, marked text, marked *out)
+{
+    static const char from[] = "&<>\"'", *const to[] = {"&amp;", "&lt;", "&gt;", "&#34;", "&#39;"};
+    maker m;
+
+    maker_open(&m, r);
+    for (size_t i = 0; i < text.size; i++) {
+        const char *found = text.text[i] ? strchr(from, text.text[i]) : NULL;
+        TRY(found ? maker_words(&m, to[found - from], text.marks[i]) : maker_add(&m, marked_part(text, i, i + 1)));
+    }
+    *out = maker_take(&m);
+    return LARIAT_OK;
+}
+
+/* --- str.format --- */
+
+static lariat_status field_value(marked name, const call_arguments *given, size_t *next, value *out)
+{
+    size_t end = 0;
+
+    while (end < name.size && name.text[end] != '.' && name.text[end] != '[') {
+        end++;
+    }
+    bool number = end > 0 && strspn(name.text, "0123456789") >= end;
+    if (end == 0 || number) {
+        size_t index = end == 0 ? (*next)++ : (size_t)strtoul(name.text, NULL, 10);
+        if (index >= given->n) {
+            return jinja_fail("format: there is no argument %zu", index);
+        }
+        *out = given->places[index];
+    } else {
+        size_t i = 0;
+        while (i < given->n_named && !marked_is(marked_part(name, 0, end), given->names[i])) {
+            i++;
+        }
+        if (i == given->n_named) {
+            return jinja_fail("format: there is no argument '%.*s'", (int)(end < 64 ? end : 64), name.text);
+        }
+        *out = given->named[i];
+    }
+    return end == name.size ? LARIAT_OK : jinja_fail("format: attributes within braces are not supported");
+}
+
+lariat_status format_braces(run *r, marked form, const call_arguments *given, value *out)
+{
+    size_t next = 0, done = 0;
+    maker m;
+
+    maker_open(&m, r);
+    for (size_t i = 0; i < form.size; i++) {
+        char c = form.text[i];
+        if (c != '{' && c != '}') {
+            continue;
+        }
+        TRY(maker_add(&m, marked_part(form, done, i)));
+        if (i + 1 < form.size && form.text[i + 1] == c) {
+            TRY(maker_add(&m, marked_part(form, i, i + 1)));
+            done = ++i + 1;
+            continue;
+        }
+        const char *end = c == '{' ? memchr(form.text + i, '}', form.size - i) : NULL;
+        if (!end) {
+            return jinja_fail("format: a single '%c'", c);
+        }
+        marked field = marked_part(form, i + 1, (size_t)(end - form.text)), text;
+        value v;
+        if (memchr(field.text, ':', field.size) || memchr(field.text, '!', field.size)) {
+            return jinja_fail("format: '{%.*s}' is not supported, only names and numbers",
+                              (int)(field.size < 64 ? field.size : 64), field.text);
+        }
+        TRY(field_value(field, given, &next, &v));
+        TRY(value_str(r, &v, &text));
+        TRY(maker_add(&m, text));
+        i = (size_t)(end - form.text);
+        done = i + 1;
+    }
+    TRY(maker_add(&m, marked_part(form, done, form.size)));
+    *out = value_text(maker_take(&m));
+    return LARIAT_OK;
+}
+
+/* --- % --- */
+
+/* One conversion, with its flags, width and precision. */
+static lariat_status convert(maker *m, const char *spec, char kind, const value *v)
+{
+    char text[128], form[32];
+    marked whole;
+
+    if (kind == 's' || kind == 'r') {
+        maker repr;
+        if (*spec) {
+            return jinja_fail("%%%s%c: a width of texts is not supported", spec, kind);
+        }
+        maker_open(&repr, m->r);
+        TRY(kind == 's' ? value_str(m->r, v, &whole) : value_repr(&repr, v, 0));
+        return maker_add(m, kind == 's' ? whole : maker_take(&repr));
+    }
+    TRY(value_refuse_undefined(v));
+    if (!value_is_number(v)) {
+        return jinja_fail("%%%c format: a number is required, not %s", kind, value_type(v));
+    }
+    if (strchr("fFeEgG", kind)) {
+        snprintf(form, sizeof form, "%%%s%c", spec, kind);
+        snprintf(text, sizeof text, form, value_real(v));
+    } else {
+        snprintf(form, sizeof form, "%%%sll%c", spec, kind == 'i' ? 'd' : kind);
+        snprintf(text, sizeof text, form, v->kind == VALUE_FLOAT ? (long long)v->as.real : (long long)value_integer(v));
+    }
+    return maker_words(m, text, v->own ? MARK_TEMPLATE : MARK_FOREIGN);
+}
+
+static lariat_status next_value(const value *given, marked name, bool named, size_t *next, value *out)
+{
+    if (named) {
+        for (size_t i = 0; given->kind == VALUE_DICT && i < given->as.dict->n; i++) {
+            const value *key = &given->as.dict->keys[i];
+            if (key->kind == VALUE_TEXT && key->as.text.size == name.size &&
+                memcmp(key->as.text.text, name.text, name.size) == 0) {
+                *out = given->as.dict->values[i];
+                return LARIAT_OK;
+            }
+        }
+        return jinja_fail("%% has no value for a name");
+    }
+    bool tuple = given->kind == VALUE_TUPLE;
+    if (*next >= (tuple ? given->as.list->n : 1)) {
+        return jinja_fail("not enough arguments for format string");
+    }
+    *out = tuple ? given->as.list->items[*next] : *given;
+    ++*next;
+    return LARIAT_OK;
+}
+
+lariat_status format_percent(run *r, marked form, const value *given, value *out)
+{
+    size_t next = 0;
+    maker m;
+
+    maker_open(&m, r);
+    for (size_t i = 0; i < form.size; i++) {
+        char spec[16] = "";
+        size_t n = 0;
+        marked name = {0};
+        bool named = false;
+        value v;
+        if (form.text[i] != '%') {
+            TRY(maker_add(&m, marked_part(form, i, i + 1)));
+            continue;
+        }
+        i++;
+        if (i < form.size && form.text[i] == '(') {
+            const char *end = memchr(form.text + i, ')', form.size - i);
+            if (!end) {
+                return jinja_fail("%%( without )");
+            }
+            name = marked_part(form, i + 1, (size_t)(end - form.text));
+            named = true;
+            i = (size_t)(end - form.text) + 1;
+        }
+        while (i < form.size && strchr("-+ #0123456789.", form.text[i]) && form.text[i] && n < 6) {
+            spec[n++] = form.text[i++];
+        }
+        char kind = i < form.size ? form.text[i] : 0;
+        if (kind == '%') {
+            TRY(maker_words(&m, "%", form.marks[i]));
+            continue;
+        }
+        if (!kind || !strchr("srdifFeEgGxXo", kind) || strtol(spec + strspn(spec, "-+ #0"), NULL, 10) > 64) {
+            return jinja_fail("unsupported format character behind %%");
+        }
+        TRY(next_value(given, name, named, &next, &v));
+        TRY(convert(&m, spec, kind, &v));
+    }
+    if (given->kind == VALUE_TUPLE ? next < given->as.list->n
+                                   : next == 0 && given->kind != VALUE_DICT && given->kind != VALUE_LIST) {
+        return jinja_fail("not all arguments converted during string formatting");
+    }
+    *out = value_text(maker_take(&m));
+    return LARIAT_OK;
+}

@@ -1,0 +1,117 @@
+/* Functions of the environment: range, dict, namespace, raise_exception, strftime_now.
+   Rests on jinja_run.h. Read on in jinja_filters.c. */
+#include "text/jinja/jinja_run.h"
+
+#include <string.h>
+
+enum { FUNCTION_RANGE, FUNCTION_DICT, FUNCTION_NAMESPACE, FUNCTION_RAISE, FUNCTION_NOW, FUNCTION_COUNT };
+enum { MAX_RANGE = 100000 }; /* of jinja2's sandbox */
+
+lariat_status set_functions(run *r)
+{
+    static const char *const names[FUNCTION_COUNT] = {"range", "dict", "namespace", "raise_exception", "strftime_now"};
+
+    for (int i = 0; i < FUNCTION_COUNT; i++) {
+        const char *name = run_name(r, names[i], strlen(names[i]));
+        value v = {.kind = VALUE_FUNCTION, .as.function = i};
+        TRY(name ? scope_set(r, r->globals, name, v) : LARIAT_NO_MEMORY);
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status make_range(run *r, const call_arguments *given, value *out)
+{
+    int64_t from = 0, to, step = 1;
+    value_list *l;
+
+    if (given->n < 1 || given->n > 3 || given->n_named) {
+        return jinja_fail("range takes 1 to 3 numbers");
+    }
+    for (size_t i = 0; i < given->n; i++) {
+        TRY(value_refuse_undefined(&given->places[i]));
+        if (given->places[i].kind != VALUE_INT && given->places[i].kind != VALUE_BOOL) {
+            return jinja_fail("range: '%s' is no integer", value_type(&given->places[i]));
+        }
+        if (value_integer(&given->places[i]) > INT32_MAX || value_integer(&given->places[i]) < -INT32_MAX) {
+            return jinja_fail("range: a number of more than 32 bits");
+        }
+    }
+    to = value_integer(&given->places[given->n > 1]);
+    from = given->n > 1 ? value_integer(&given->places[0]) : 0;
+    step = given->n > 2 ? value_integer(&given->places[2]) : 1;
+    if (step == 0) {
+        return jinja_fail("range: a step of 0");
+    }
+    if ((step > 0 ? to - from : from - to) / (step > 0 ? step : -step) > MAX_RANGE) {
+        return jinja_fail("range: more than %d numbers", MAX_RANGE);
+    }
+    TRY(list_make(r, &l));
+    for (int64_t i = from; step > 0 ? i < to : i > to; i += step) {
+        TRY(list_add(r, l, value_int(i, true)));
+    }
+    *out = value_sequence(VALUE_RANGE, l);
+    return LARIAT_OK;
+}
+
+/* dict() and namespace(): from a dictionary and keyword arguments. */
+static lariat_status make_dict(run *r, value_kind kind, const call_arguments *given, value *out)
+{
+    dict *d;
+
+    TRY(dict_make(r, &d));
+    if (given->n > 1 || (given->n == 1 && given->places[0].kind != VALUE_DICT)) {
+        return jinja_fail("%s takes a dictionary and keyword arguments", kind == VALUE_DICT ? "dict" : "namespace");
+    }
+    for (size_t i = 0; given->n && i < given->places[0].as.dict->n; i++) {
+        TRY(dict_set(r, d, given->places[0].as.dict->keys[i], given->places[0].as.dict->values[i]));
+    }
+    for (size_t i = 0; i < given->n_named; i++) {
+        marked name;
+        TRY(marked_from(r, given->names[i], strlen(given->names[i]), MARK_TEMPLATE, &name));
+        TRY(dict_set(r, d, value_text(name), given->named[i]));
+    }
+    *out = (value){.kind = kind, .as.dict = d};
+    return LARIAT_OK;
+}
+
+static lariat_status raise(run *r, const call_arguments *given)
+{
+    marked text;
+
+    TRY(given->n == 1 ? value_str(r, &given->places[0], &text) : jinja_fail("raise_exception takes one text"));
+    return jinja_fail("the template refuses: %.*s", text.size < 400 ? (int)text.size : 400, text.text);
+}
+
+/* In English whatever the locale. */
+static lariat_status now(run *r, const call_arguments *given, value *out)
+{
+    char form[256], text[1024];
+    maker m;
+
+    if (given->n != 1 || given->places[0].kind != VALUE_TEXT || given->places[0].as.text.size >= sizeof form) {
+        return jinja_fail("strftime_now takes one form of at most %zu bytes", sizeof form - 1);
+    }
+    memcpy(form, given->places[0].as.text.text, given->places[0].as.text.size);
+    form[given->places[0].as.text.size] = '\0';
+    size_t n = r->plain ? strftime_l(text, sizeof text, form, &r->now, r->plain) : strftime(text, sizeof text, form, &r->now);
+    maker_open(&m, r);
+    TRY(maker_fill(&m, text, n, MARK_TEMPLATE));
+    *out = value_text(maker_take(&m));
+    return LARIAT_OK;
+}
+
+lariat_status call_function(run *r, int function, const call_arguments *given, value *out)
+{
+    switch (function) {
+    case FUNCTION_RANGE:
+        return make_range(r, given, out);
+    case FUNCTION_DICT:
+        return make_dict(r, VALUE_DICT, given, out);
+    case FUNCTION_NAMESPACE:
+        return make_dict(r, VALUE_NAMESPACE, given, out);
+    case FUNCTION_RAISE:
+        return raise(r, given);
+    default:
+        return now(r, given, out);
+    }
+}

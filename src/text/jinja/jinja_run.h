@@ -1,0 +1,151 @@
+/* One rendering: its memory, bounds, scopes and output; and the parts of the interpreter.
+   Rests on jinja_tree.h. jinja_lexer.c makes tokens, jinja_parser.c the tree, jinja_statements.c and jinja_expressions.c
+   evaluate it, jinja_filters.c, jinja_tests.c, jinja_methods.c and jinja_functions.c have what templates call. */
+#pragma once
+
+#include "text/jinja/jinja_tree.h"
+
+#include <locale.h>
+
+enum {
+    MAX_JINJA_SOURCE = 4 << 20, /* bytes of a template; the largest published one has 20,000 */
+    MAX_JINJA_STEPS = 1 << 21,  /* nodes evaluated, items visited, and 64 bytes looked at, beside 64 for each byte of input */
+    MAX_JINJA_DEPTH = 400,      /* nodes within nodes while evaluating: a stack of 1 MB is enough */
+    MAX_JINJA_NESTING = 100,    /* of the source's brackets, operators and blocks */
+    MAX_JINJA_VALUES = 200,     /* values within values */
+    MAX_JINJA_OUTPUT = 64 << 20 /* bytes of the prompt; a million tokens have 4 << 20 */
+};
+/* Bytes of memory, beside 64 for each byte of template, messages and variables. */
+#define MAX_JINJA_MEMORY ((size_t)128 << 20)
+
+typedef struct pool_block pool_block;
+typedef struct name_table name_table;
+
+struct scope {
+    scope *outer;
+    const char **names; /* interned */
+    value *values;
+    size_t n, capacity;
+};
+
+struct run {
+    pool_block *blocks; /* the newest first */
+    size_t memory, memory_limit;
+    bool exhausted; /* the limit was reached: the template's fault, not the machine's */
+    name_table *names;
+    size_t steps, step_limit;
+    int depth, line;
+    struct tm now;
+    locale_t characters, plain;      /* C.UTF-8 and C */
+    uint8_t *uniform[MARK_COUNT];    /* marks of texts with one origin, */
+    size_t uniform_size[MARK_COUNT]; /* as many as the longest had */
+    scope *globals, *top;
+    maker *out;
+    const value *captured; /* the body of a block whose filters are applied */
+    node_kind jump;        /* BREAK or CONTINUE on its way to its loop, otherwise CONST */
+};
+
+/* Zeroed memory of the rendering; NULL after fail(). */
+void *run_take(run *r, size_t n, size_t element);
+lariat_status run_open(run *r, size_t input);
+void run_close(run *r);
+/* Counts work; fails when it is too much. */
+lariat_status run_work(run *r, size_t work);
+/* The one copy of a name, NULL after fail(). */
+const char *run_name(run *r, const char *text, size_t size);
+/* A text in the rendering's memory, for reasons of undefined values; NULL after fail(). */
+const char *run_format(run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#define TAKE(r, out, n)                                                                                                        \
+    do {                                                                                                                       \
+        (out) = run_take((r), (n), sizeof *(out));                                                                             \
+        if (!(out)) {                                                                                                          \
+            return LARIAT_NO_MEMORY;                                                                                           \
+        }                                                                                                                      \
+    } while (0)
+
+/* Makes room for one more element. */
+#define MAKE_ROOM(r, list, n, capacity)                                                                                        \
+    do {                                                                                                                       \
+        if ((n) == (capacity)) {                                                                                               \
+            size_t room_ = (capacity) ? 2 * (capacity) : 4;                                                                    \
+            void *more_ = run_take((r), room_, sizeof *(list));                                                                \
+            if (!more_) {                                                                                                      \
+                return LARIAT_NO_MEMORY;                                                                                       \
+            }                                                                                                                  \
+            if (n) {                                                                                                           \
+                memcpy(more_, (list), (n) * sizeof *(list));                                                                   \
+            }                                                                                                                  \
+            (list) = more_;                                                                                                    \
+            (capacity) = room_;                                                                                                \
+        }                                                                                                                      \
+    } while (0)
+
+/* A failure of the template or by it. The caller of jinja_render is given the line. */
+#define jinja_fail(...) fail(LARIAT_BAD_ARGUMENT, __VA_ARGS__)
+
+/* --- scopes --- */
+
+lariat_status scope_open(run *r, scope *outer, scope **out);
+lariat_status scope_set(run *r, scope *s, const char *name, value v);
+/* NULL: no such variable. */
+const value *scope_find(const scope *s, const char *name);
+
+/* --- calls --- */
+
+typedef struct call_arguments {
+    value *places;
+    size_t n;
+    const char **names; /* by name */
+    value *named;
+    size_t n_named;
+} call_arguments;
+
+/* Puts arguments in the order of `parameters` ("width first blank"); those behind '*' are by name only. Missing ones are
+   left as out[i].kind UNDEFINED with why NULL. Refuses others and too many. */
+lariat_status arguments_bind(const call_arguments *given, const char *what, const char *parameters, value out[]);
+bool argument_is_given(const value *v);
+
+lariat_status evaluate(run *r, scope *s, const node *n, value *out);
+lariat_status evaluate_arguments(run *r, scope *s, const argument_list *list, call_arguments *out);
+lariat_status call_value(run *r, const value *what, const call_arguments *given, value *out);
+lariat_status call_macro(run *r, const macro *m, const call_arguments *given, value *out);
+lariat_status get_attribute(run *r, const value *v, const char *name, size_t size, value *out);
+lariat_status get_item(run *r, const value *v, const value *key, value *out);
+lariat_status get_slice(run *r, const value *v, const value part[3], value *out);
+lariat_status binary(run *r, const char *operator, const value * a, const value *b, value *out);
+lariat_status compare(run *r, const char *operator, const value * a, const value *b, bool *out);
+lariat_status is_contained(run *r, const value *part, const value *whole, bool *out);
+
+lariat_status execute(run *r, scope *s, const node_list *body);
+/* Assigns to a target; `unpacks` by its shape. */
+lariat_status assign(run *r, scope *s, const node *target, const value *v);
+
+/* Does the name exist as a filter or test (also one that is known and refused)? */
+bool filter_is_known(const char *name);
+bool test_is_known(const char *name);
+lariat_status apply_filter(run *r, const char *name, const value *v, const call_arguments *given, value *out);
+lariat_status apply_test(run *r, const char *name, const value *v, const call_arguments *given, bool *out);
+/* Filters of lists: jinja_sequences.c. *known is false for other names. */
+lariat_status apply_sequence_filter(run *r, const char *name, const value *v, const call_arguments *given, bool *known,
+                                    value *out);
+bool sequence_filter_is_known(const char *name);
+/* The attribute "a.b.0" of a value, for filters. */
+lariat_status get_path(run *r, const value *v, const value *path, value *out);
+lariat_status sort_values(run *r, value *keys, value *values, size_t n, bool reverse);
+
+/* Does the type of v have this method? Methods that change their object are unsafe. */
+typedef enum method_rule { METHOD_NONE, METHOD_KNOWN, METHOD_UNSAFE, METHOD_REFUSED } method_rule;
+method_rule find_method(const value *v, const char *name);
+lariat_status call_method(run *r, const method *m, const call_arguments *given, value *out);
+lariat_status call_text_method(run *r, const method *m, const call_arguments *given, value *out);
+/* str.format and the % operator: jinja_format.c. */
+lariat_status format_braces(run *r, marked form, const call_arguments *given, value *out);
+lariat_status format_percent(run *r, marked form, const value *given, value *out);
+lariat_status replace_text(run *r, marked text, marked old, marked fresh, int64_t most, marked *out);
+lariat_status split_text_value(run *r, marked text, const value *separator, int64_t most, bool from_right, value *out);
+lariat_status join_texts(run *r, marked separator, const value_list *l, bool strict, marked *out);
+lariat_status escape_text(run *r, marked text, marked *out);
+
+lariat_status set_functions(run *r);
+lariat_status call_function(run *r, int function, const call_arguments *given, value *out);

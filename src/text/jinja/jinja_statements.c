@@ -1,0 +1,379 @@
+/* Statements: what a template writes, sets, repeats and defines.
+   Rests on jinja_run.h. Read on in jinja_expressions.c. */
+#include "text/jinja/jinja_run.h"
+
+#include <string.h>
+
+static lariat_status execute_one(run *r, scope *s, const node *n);
+
+lariat_status execute(run *r, scope *s, const node_list *body)
+{
+    if (++r->depth > MAX_JINJA_DEPTH) {
+        return jinja_fail("more than %d steps within steps: a macro that calls itself without end?", MAX_JINJA_DEPTH);
+    }
+    for (size_t i = 0; i < body->n && r->jump == NODE_CONST; i++) {
+        r->line = body->items[i]->line;
+        TRY(run_work(r, 1));
+        TRY(execute_one(r, s, body->items[i]));
+    }
+    r->depth--;
+    return LARIAT_OK;
+}
+
+/* Executes a body in a scope of its own, its output taken. */
+static lariat_status capture(run *r, scope *s, const node_list *body, value *out)
+{
+    maker *outer = r->out, text;
+    scope *inner;
+
+    TRY(scope_open(r, s, &inner));
+    maker_open(&text, r);
+    r->out = &text;
+    TRY(execute(r, inner, body));
+    r->out = outer;
+    *out = value_text(maker_take(&text));
+    return LARIAT_OK;
+}
+
+lariat_status assign(run *r, scope *s, const node *target, const value *v)
+{
+    value_list *parts;
+
+    if (target->kind == NODE_NAME) {
+        return scope_set(r, s, target->name, *v);
+    }
+    if (target->kind == NODE_TARGET_ATTRIBUTE) {
+        const value *space = scope_find(s, target->name);
+        marked name;
+        if (!space || space->kind != VALUE_NAMESPACE) {
+            return jinja_fail("cannot assign attribute %s: '%s' is no namespace", target->attribute, target->name);
+        }
+        TRY(marked_from(r, target->attribute, strlen(target->attribute), MARK_TEMPLATE, &name));
+        return dict_set(r, space->as.dict, value_text(name), *v);
+    }
+    TRY(value_iterate(r, v, &parts));
+    if (parts->n != target->items.n) {
+        return jinja_fail("%zu values for %zu names", parts->n, target->items.n);
+    }
+    for (size_t i = 0; i < parts->n; i++) {
+        TRY(assign(r, s, target->items.items[i], &parts->items[i]));
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status execute_output(run *r, scope *s, const node *n)
+{
+    marked text;
+    value v;
+
+    TRY(evaluate(r, s, n->a, &v));
+    TRY(value_str(r, &v, &text));
+    return maker_add(r->out, text);
+}
+
+/* The items for which the loop's condition holds. */
+static lariat_status filter_items(run *r, scope *s, const node *n, value_list **items)
+{
+    value_list *kept;
+
+    if (!n->c) {
+        return LARIAT_OK;
+    }
+    TRY(list_make(r, &kept));
+    for (size_t i = 0; i < (*items)->n; i++) {
+        scope *inner;
+        value keep;
+        TRY(scope_open(r, s, &inner));
+        TRY(assign(r, inner, n->a, &(*items)->items[i]));
+        TRY(evaluate(r, inner, n->c, &keep));
+        if (value_truth(&keep)) {
+            TRY(list_add(r, kept, (*items)->items[i]));
+        }
+    }
+    *items = kept;
+    return LARIAT_OK;
+}
+
+static size_t loop_depth(const scope *s, const char *name)
+{
+    const value *outer = scope_find(s, name);
+
+    return outer && outer->kind == VALUE_LOOP ? outer->as.loop->depth + 1 : 0;
+}
+
+static lariat_status execute_for(run *r, scope *s, const node *n)
+{
+    const char *name = run_name(r, "loop", 4);
+    value_list *items;
+    loop_state *loop;
+    value over;
+
+    TRY(evaluate(r, s, n->b, &over));
+    TRY(value_iterate(r, &over, &items));
+    TRY(name ? filter_items(r, s, n, &items) : LARIAT_NO_MEMORY);
+    TAKE(r, loop, 1);
+    loop->items = items;
+    loop->depth = loop_depth(s, name);
+    for (; loop->index < items->n; loop->index++) {
+        scope *inner;
+        TRY(run_work(r, 1));
+        TRY(scope_open(r, s, &inner));
+        TRY(scope_set(r, inner, name, (value){.kind = VALUE_LOOP, .as.loop = loop}));
+        TRY(assign(r, inner, n->a, &items->items[loop->index]));
+        TRY(execute(r, inner, &n->body));
+        node_kind jump = r->jump;
+        r->jump = NODE_CONST;
+        if (jump == NODE_BREAK) {
+            break;
+        }
+    }
+    return items->n == 0 ? execute(r, s, &n->otherwise) : LARIAT_OK;
+}
+
+static lariat_status execute_if(run *r, scope *s, const node *n)
+{
+    value condition;
+
+    TRY(evaluate(r, s, n->a, &condition));
+    return execute(r, s, value_truth(&condition) ? &n->body : &n->otherwise);
+}
+
+static lariat_status execute_set(run *r, scope *s, const node *n)
+{
+    value v;
+
+    TRY(evaluate(r, s, n->b, &v));
+    return assign(r, s, n->a, &v);
+}
+
+/* The body of a block of set or filter, with its filters applied. */
+static lariat_status filtered_body(run *r, scope *s, const node *n, value *out)
+{
+    const value *outer = r->captured;
+    value body;
+
+    TRY(capture(r, s, &n->body, &body));
+    *out = body;
+    if (n->b) {
+        r->captured = &body;
+        TRY(evaluate(r, s, n->b, out));
+        r->captured = outer;
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status execute_set_block(run *r, scope *s, const node *n)
+{
+    value v;
+
+    TRY(filtered_body(r, s, n, &v));
+    return assign(r, s, n->a, &v);
+}
+
+static lariat_status execute_filter_block(run *r, scope *s, const node *n)
+{
+    marked text;
+    value v;
+
+    TRY(filtered_body(r, s, n, &v));
+    TRY(value_str(r, &v, &text));
+    return maker_add(r->out, text);
+}
+
+static lariat_status make_macro(run *r, scope *s, const node *n, value *out)
+{
+    macro *m;
+
+    TAKE(r, m, 1);
+    *m = (macro){.definition = n, .outer = s};
+    *out = (value){.kind = VALUE_MACRO, .as.macro = m};
+    return LARIAT_OK;
+}
+
+static lariat_status execute_macro(run *r, scope *s, const node *n)
+{
+    value v;
+
+    TRY(make_macro(r, s, n, &v));
+    return scope_set(r, s, n->name, v);
+}
+
+/* A call with the block as its argument "caller". */
+static lariat_status execute_call_block(run *r, scope *s, const node *n)
+{
+    call_arguments given;
+    const char **names;
+    value *named, what, result;
+    marked text;
+
+    TRY(evaluate(r, s, n->a->a, &what));
+    TRY(evaluate_arguments(r, s, &n->a->arguments, &given));
+    TAKE(r, names, given.n_named + 1);
+    TAKE(r, named, given.n_named + 1);
+    for (size_t i = 0; i < given.n_named; i++) {
+        names[i] = given.names[i];
+        named[i] = given.named[i];
+    }
+    names[given.n_named] = n->name;
+    TRY(make_macro(r, s, n, &named[given.n_named]));
+    given.names = names;
+    given.named = named;
+    given.n_named++;
+    TRY(call_value(r, &what, &given, &result));
+    TRY(value_str(r, &result, &text));
+    return maker_add(r->out, text);
+}
+
+static lariat_status execute_with(run *r, scope *s, const node *n)
+{
+    scope *inner;
+    value v;
+
+    TRY(scope_open(r, s, &inner));
+    for (size_t i = 0; i < n->items.n; i += 2) {
+        TRY(evaluate(r, s, n->items.items[i + 1], &v)); /* values see the names outside only */
+        TRY(assign(r, inner, n->items.items[i], &v));
+    }
+    return execute(r, inner, &n->body);
+}
+
+/* Names that the block sets are its own, as in Hugging Face's library. */
+static lariat_status execute_generation(run *r, scope *s, const node *n)
+{
+    scope *inner;
+
+    TRY(scope_open(r, s, &inner));
+    return execute(r, inner, &n->body);
+}
+
+static lariat_status execute_one(run *r, scope *s, const node *n)
+{
+    switch (n->kind) {
+    case NODE_TEXT:
+        return maker_add(r->out, n->constant.as.text);
+    case NODE_OUTPUT:
+        return execute_output(r, s, n);
+    case NODE_FOR:
+        return execute_for(r, s, n);
+    case NODE_IF:
+        return execute_if(r, s, n);
+    case NODE_SET:
+        return execute_set(r, s, n);
+    case NODE_SET_BLOCK:
+        return execute_set_block(r, s, n);
+    case NODE_MACRO:
+        return execute_macro(r, s, n);
+    case NODE_CALL_BLOCK:
+        return execute_call_block(r, s, n);
+    case NODE_FILTER_BLOCK:
+        return execute_filter_block(r, s, n);
+    case NODE_WITH:
+        return execute_with(r, s, n);
+    case NODE_BREAK:
+    case NODE_CONTINUE:
+        r->jump = n->kind;
+        return LARIAT_OK;
+    default:
+        return execute_generation(r, s, n);
+    }
+}
+
+/* --- macros --- */
+
+static const value *named_argument(const call_arguments *given, const char *name)
+{
+    for (size_t i = 0; i < given->n_named; i++) {
+        if (strcmp(given->names[i], name) == 0) {
+            return &given->named[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_parameter(const node *d, const char *name)
+{
+    for (size_t i = 0; i < d->items.n; i++) {
+        if (strcmp(d->names[i], name) == 0) {
+            return true;
+        }
+    }
+    return d->uses_caller && strcmp(name, "caller") == 0;
+}
+
+/* varargs, kwargs and caller, where the macro uses them; arguments that have no place are refused otherwise. */
+static lariat_status bind_others(run *r, scope *s, const node *d, const call_arguments *given)
+{
+    value_list *rest;
+    dict *others;
+
+    if (given->n > d->items.n && !d->uses_rest) {
+        return jinja_fail("macro '%s' takes not more than %zu arguments", d->name, d->items.n);
+    }
+    TRY(list_make(r, &rest));
+    for (size_t i = d->items.n; i < given->n; i++) {
+        TRY(list_add(r, rest, given->places[i]));
+    }
+    TRY(dict_make(r, &others));
+    for (size_t i = 0; i < given->n_named; i++) {
+        marked name;
+        if (is_parameter(d, given->names[i])) {
+            continue;
+        }
+        if (!d->uses_others) {
+            return jinja_fail("macro '%s' takes no keyword argument '%s'", d->name, given->names[i]);
+        }
+        TRY(marked_from(r, given->names[i], strlen(given->names[i]), MARK_TEMPLATE, &name));
+        TRY(dict_set(r, others, value_text(name), given->named[i]));
+    }
+    if (d->uses_rest) {
+        TRY(scope_set(r, s, run_name(r, "varargs", 7), value_sequence(VALUE_TUPLE, rest)));
+    }
+    if (d->uses_others) {
+        TRY(scope_set(r, s, run_name(r, "kwargs", 6), value_dict(others)));
+    }
+    if (d->uses_caller) {
+        const value *caller = named_argument(given, "caller");
+        TRY(scope_set(r, s, run_name(r, "caller", 6), caller ? *caller : value_undefined("No caller defined")));
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status bind_parameters(run *r, scope *s, const node *d, const call_arguments *given)
+{
+    for (size_t i = 0; i < d->items.n; i++) {
+        const value *named = named_argument(given, d->names[i]);
+        const char *why;
+        value v;
+        if (i < given->n) {
+            if (named) {
+                return jinja_fail("macro '%s' got two values for '%s'", d->name, d->names[i]);
+            }
+            v = given->places[i];
+        } else if (named) {
+            v = *named;
+        } else if (d->items.items[i]) {
+            TRY(evaluate(r, s, d->items.items[i], &v));
+        } else {
+            why = run_format(r, "parameter '%.100s' was not provided", d->names[i]);
+            TRY(why ? LARIAT_OK : LARIAT_NO_MEMORY);
+            v = value_undefined(why);
+        }
+        TRY(scope_set(r, s, d->names[i], v));
+    }
+    return LARIAT_OK;
+}
+
+lariat_status call_macro(run *r, const macro *m, const call_arguments *given, value *out)
+{
+    node_kind jump = r->jump;
+    scope *s;
+    int line = r->line;
+
+    TRY(scope_open(r, m->outer, &s));
+    TRY(bind_others(r, s, m->definition, given));
+    TRY(bind_parameters(r, s, m->definition, given));
+    TRY(capture(r, s, &m->definition->body, out));
+    r->jump = jump;
+    r->line = line;
+    return LARIAT_OK;
+}

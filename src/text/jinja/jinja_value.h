@@ -1,0 +1,178 @@
+/* Values of a template: Python's, as far as templates see them. All memory is that of one rendering (run) and is freed with
+   it, so values are copied freely and texts are shared. No value changes once made, except namespaces and generators.
+   Rests on jinja.h. Read on in jinja_run.h. */
+#pragma once
+
+#include "text/jinja/jinja.h"
+
+#include <stdbool.h>
+
+typedef struct run run;
+typedef struct value value;
+typedef struct scope scope;
+typedef struct node node;
+
+/* A text with the origin of each byte. */
+typedef struct marked {
+    const char *text;
+    const uint8_t *marks;
+    size_t size;
+} marked;
+
+typedef enum value_kind {
+    VALUE_UNDEFINED,
+    VALUE_NONE,
+    VALUE_BOOL,
+    VALUE_INT,
+    VALUE_FLOAT,
+    VALUE_TEXT,
+    VALUE_LIST,
+    VALUE_TUPLE,
+    VALUE_GENERATOR, /* the result of map, select and their kind: iterated once */
+    VALUE_RANGE,
+    VALUE_VIEW, /* keys(), values(), items() of a dictionary */
+    VALUE_DICT,
+    VALUE_NAMESPACE,
+    VALUE_LOOP,
+    VALUE_MACRO,
+    VALUE_METHOD,  /* a method with its object */
+    VALUE_FUNCTION /* a function of the environment */
+} value_kind;
+
+typedef struct value_list {
+    value *items;
+    size_t n, capacity;
+} value_list;
+
+typedef struct dict {
+    value *keys, *values; /* in order of insertion */
+    size_t n, capacity;
+} dict;
+
+typedef struct loop_state loop_state;
+
+typedef struct macro {
+    const node *definition;
+    scope *outer; /* where it was defined */
+} macro;
+
+typedef struct method method;
+
+struct value {
+    value_kind kind;
+    bool own;  /* BOOL, INT, FLOAT, NONE: made by the template, not from messages */
+    bool safe; /* TEXT: Markup, whose + escapes the other text */
+    union {
+        bool truth;
+        int64_t integer;
+        double real;
+        marked text;
+        const char *why; /* UNDEFINED: the error of using it */
+        value_list *list;
+        dict *dict;
+        loop_state *loop;
+        macro *macro;
+        method *method;
+        int function;
+    } as;
+};
+
+/* The variable "loop". */
+struct loop_state {
+    const value_list *items;
+    size_t index, depth;
+    value changed; /* arguments of the last changed(), a tuple */
+};
+
+struct method {
+    value self;
+    const char *name;
+};
+
+/* A text while it is put together. */
+typedef struct maker {
+    run *r;
+    char *text;
+    uint8_t *marks;
+    size_t size, capacity;
+} maker;
+
+/* --- making --- */
+
+value value_undefined(const char *why);
+value value_none(void);
+value value_bool(bool truth);
+value value_int(int64_t integer, bool own);
+value value_float(double real, bool own);
+value value_text(marked text);
+/* A list, a tuple, a generator, a range or a view. */
+value value_sequence(value_kind kind, value_list *list);
+value value_dict(dict *d);
+
+/* A text with one origin. The bytes are not copied. */
+lariat_status marked_from(run *r, const char *text, size_t size, uint8_t mark, marked *out);
+marked marked_part(marked text, size_t from, size_t to);
+bool marked_is(marked text, const char *literal);
+
+void maker_open(maker *m, run *r);
+lariat_status maker_add(maker *m, marked text);
+lariat_status maker_fill(maker *m, const char *text, size_t size, uint8_t mark);
+lariat_status maker_words(maker *m, const char *text, uint8_t mark);
+marked maker_take(maker *m);
+
+lariat_status list_make(run *r, value_list **out);
+lariat_status list_add(run *r, value_list *l, value v);
+lariat_status dict_make(run *r, dict **out);
+/* NULL: no such key. */
+value *dict_find(run *r, const dict *d, const value *key);
+value *dict_find_words(const dict *d, const char *key);
+/* Refuses keys that Python cannot hash. */
+lariat_status dict_set(run *r, dict *d, value key, value v);
+
+/* --- asking --- */
+
+bool value_is_sequence(const value *v); /* has value_list */
+bool value_is_number(const value *v);   /* of Python's int (bool included) or float */
+bool value_truth(const value *v);
+int64_t value_integer(const value *v); /* of INT and BOOL */
+double value_real(const value *v);
+/* The name of its Python type. */
+const char *value_type(const value *v);
+lariat_status value_equal(run *r, const value *a, const value *b, bool *out);
+/* -1, 0, 1; fails for types without an order. */
+lariat_status value_compare(run *r, const value *a, const value *b, int *out);
+/* What iterating gives: items, keys, characters. */
+lariat_status value_iterate(run *r, const value *v, value_list **out);
+/* Python's str() and repr(). */
+lariat_status value_str(run *r, const value *v, marked *out);
+lariat_status value_repr(maker *m, const value *v, int depth);
+/* The text of a number, None, True and False; 32 bytes are enough. */
+void number_text(const value *v, char out[32]);
+void float_text(double real, char out[32]);
+/* Fails with the reason of an undefined value. */
+lariat_status value_refuse_undefined(const value *v);
+
+/* --- characters --- */
+
+size_t characters(marked text);
+/* The byte at which character `index` begins, at most the size. */
+size_t character_offset(marked text, size_t index);
+bool is_python_space(int32_t code);
+lariat_status marked_change_case(run *r, marked text, bool upper, marked *out);
+marked marked_strip(marked text, const marked *set, bool left, bool right);
+/* The first occurrence of `part` from byte `from` on, or -1. */
+int64_t marked_find(marked text, marked part, size_t from);
+
+/* --- JSON --- */
+
+/* Bytes of all texts, and some for each value. */
+size_t json_bytes(const json_t *json, int depth);
+lariat_status value_from_json(run *r, const json_t *json, value *out);
+lariat_status messages_from_json(run *r, const json_t *messages, value *out);
+
+typedef struct json_form {
+    const char *item, *pair; /* separators */
+    const char *indent;      /* of one level; NULL: on one line */
+    bool ascii, sorted;
+} json_form;
+lariat_status value_to_json(maker *m, const value *v, const json_form *form, int depth);

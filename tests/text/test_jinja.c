@@ -1,0 +1,175 @@
+/* Chat templates: published ones give the texts that jinja2 made of them (needs reference/templates, a skip without); bounds
+   hold, and what is not known is named with its line. Rests on support/reference.h. */
+#include "base/file.h"
+#include "support/reference.h"
+#include "support/scratch.h"
+#include "text/jinja/jinja.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static lariat_status render(const char *source, const char *messages, jinja_output *out)
+{
+    json_t *list = json_loads(messages, 0, NULL);
+    jinja_input in = {.source = source, .size = strlen(source), .messages = list, .bos = "<s>"};
+    lariat_status status;
+
+    assert_non_null(list);
+    status = jinja_render(&in, out);
+    json_decref(list);
+    return status;
+}
+
+static void is_refused(const char *source, const char *why)
+{
+    jinja_output out;
+
+    assert_refused(render(source, "[]", &out), LARIAT_BAD_ARGUMENT, why);
+    jinja_output_free(&out);
+}
+
+/* --- references --- */
+
+static void check_row(const char *folder, const json_t *row)
+{
+    static const struct tm now = {
+        .tm_year = 126, .tm_mon = 10, .tm_mday = 27, .tm_hour = 12, .tm_min = 34, .tm_sec = 56, .tm_wday = 5, .tm_yday = 330};
+    const char *name = json_string_value(json_object_get(row, "template")),
+               *one = json_string_value(json_object_get(row, "case"));
+    const json_t *wanted = json_object_get(row, "text");
+    char path[4096];
+    mapped_file f;
+    jinja_output out;
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    assert_accepted(map_file(path, &f));
+    jinja_input in = {.source = (const char *)f.data,
+                      .size = f.size,
+                      .messages = json_object_get(row, "messages"),
+                      .variables = json_object_get(row, "variables"),
+                      .now = &now};
+    lariat_status status = jinja_render(&in, &out);
+    bool same = wanted ? status == LARIAT_OK && out.text.size == json_string_length(wanted) &&
+                             memcmp(out.text.data, json_string_value(wanted), out.text.size) == 0
+                       : status != LARIAT_OK;
+    if (!same) {
+        fail_msg("%s, %s: %s", name, one, status == LARIAT_OK ? out.text.data : lariat_error());
+    }
+    jinja_output_free(&out);
+    unmap_file(&f);
+}
+
+static void published_templates_give_jinja2s_texts_and_errors(void **state)
+{
+    char *folder = reference_path("reference/templates"), *path = reference_path("reference/templates/expected.json");
+    json_t *rows, *row;
+    size_t i;
+
+    (void)state;
+    if (!folder || !path) {
+        print_message("skipped: reference/templates is not on this machine\n");
+        skip();
+    }
+    rows = json_load_file(path, JSON_ALLOW_NUL, NULL);
+    assert_true(json_array_size(rows) > 0);
+    json_array_foreach(rows, i, row)
+    {
+        check_row(folder, row);
+    }
+    json_decref(rows);
+    free(folder);
+    free(path);
+}
+
+/* --- origins --- */
+
+static void every_byte_keeps_its_origin_through_filters_and_methods(void **state)
+{
+    static const char source[] = "{{ ('<' + messages[0].content.strip() ~ '>')|replace('b', 'B')|upper }}{{ messages[0].role }}"
+                                 "{{ messages[0].content.split('b')|join('-') }}{{ bos_token }}{{ messages|length }}";
+    static const char text[] = "<ABC>usera-c<s>1", marks[] = "\1\0\1\0\1\1\1\1\1\0\1\0\1\1\1\1";
+    jinja_output out;
+
+    (void)state;
+    assert_accepted(render(source, "[{\"role\": \"user\", \"content\": \"abc \"}]", &out));
+    /* split keeps the blank behind c */
+    assert_int_equal(out.text.size, sizeof text);
+    assert_memory_equal(out.text.data, "<ABC>usera-c <s>1", sizeof text);
+    assert_memory_equal(out.marks.data, marks, 11);
+    assert_memory_equal(out.marks.data + 11, "\0\0\1\1\1\1", 6);
+    jinja_output_free(&out);
+}
+
+/* --- bounds and refusals --- */
+
+static void what_does_not_end_is_refused(void **state)
+{
+    (void)state;
+    is_refused("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "steps within steps");
+    is_refused("{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}", "more than");
+    is_refused("{% set ns = namespace(x='aaaaaaaa') %}{% for a in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}", "MiB");
+    is_refused("{{ 'a' * 9999999999 }}", "more than");
+    is_refused("{% set ns = namespace(x=[]) %}{% for a in range(999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
+               "nested");
+    is_refused("{{ range(1000000) }}", "range");
+}
+
+static void deep_sources_are_refused(void **state)
+{
+    char source[2048];
+
+    (void)state;
+    memset(source, '(', sizeof source - 1);
+    memcpy(source, "{{", 2);
+    source[sizeof source - 1] = '\0';
+    is_refused(source, "brackets within brackets");
+    for (size_t i = 2; i + 8 < sizeof source; i += 4) {
+        memcpy(source + i, "not ", 5);
+        memcpy(source + i + 4, "1}}", 4);
+    }
+    is_refused(source, "constructs within constructs");
+}
+
+static void an_unknown_construct_is_named_with_its_line(void **state)
+{
+    (void)state;
+    is_refused("a\nb{% include 'x' %}", "line 2: the tag 'include'");
+    is_refused("\n\n{{ 1|nosuch }}", "line 3: there is no filter 'nosuch'");
+    is_refused("\n{{ 1 is nosuch }}", "line 2: there is no test 'nosuch'");
+    is_refused("\n{% for a in [1] recursive %}{% endfor %}", "line 2: a recursive loop");
+    is_refused("{{ 'a'.encode() }}", "str.encode is not supported");
+    is_refused("\n\n\n{{ nosuch() }}", "line 4: 'nosuch' is undefined");
+    is_refused("{% if x %}\n", "endif");
+    is_refused("{{ 'a' }", "line 1");
+}
+
+/* jinja2 looks for filters of a branch when it is taken. */
+static void an_unknown_filter_in_a_branch_is_refused_when_it_is_reached(void **state)
+{
+    jinja_output out;
+
+    (void)state;
+    assert_accepted(render("{% if messages %}{{ 1|nosuch }}{% endif %}b", "[]", &out));
+    assert_string_equal(out.text.data, "b");
+    jinja_output_free(&out);
+    is_refused("{% if not messages %}\n{{ 1|nosuch }}{% endif %}", "line 2: there is no filter 'nosuch'");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(published_templates_give_jinja2s_texts_and_errors),
+        cmocka_unit_test(every_byte_keeps_its_origin_through_filters_and_methods),
+        cmocka_unit_test(what_does_not_end_is_refused),
+        cmocka_unit_test(deep_sources_are_refused),
+        cmocka_unit_test(an_unknown_construct_is_named_with_its_line),
+        cmocka_unit_test(an_unknown_filter_in_a_branch_is_refused_when_it_is_reached),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
