@@ -53,6 +53,15 @@ static lariat_status filter_capitalize(run *r, const value *v, const call_argume
     return by_method(r, "capitalize", v, given, out);
 }
 
+static lariat_status filter_center(run *r, const value *v, const call_arguments *given, value *out)
+{
+    value width;
+
+    TRY(arguments_bind(given, "center", "width", &width));
+    width = argument_is_given(&width) ? width : value_int(80, true);
+    return by_method(r, "center", v, &(call_arguments){.places = &width, .n = 1}, out);
+}
+
 /* Words begin behind white space, -, and opening brackets. */
 static lariat_status filter_title(run *r, const value *v, const call_arguments *given, value *out)
 {
@@ -371,6 +380,7 @@ static const struct {
     {"int", filter_int},
     {"float", filter_float},
     {"abs", filter_abs},
+    {"center", filter_center},
     {"round", filter_round},
     {"indent", filter_indent},
     {"format", filter_format},

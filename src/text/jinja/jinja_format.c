@@ -51,12 +51,11 @@ static lariat_status split_words(run *r, marked text, int64_t most, bool from_ri
 {
     for (;; most -= most > 0) {
         size_t end = 0, length;
-        text = marked_strip(text, NULL, true, from_right);
+        text = marked_strip(text, NULL, !from_right, from_right);
         if (text.size == 0) {
             break;
         }
         if (most == 0) {
-            text = from_right ? text : marked_strip(text, NULL, true, false);
             return list_add(r, l, value_text(text));
         }
         if (from_right) {
