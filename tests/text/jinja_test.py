@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Small templates, one a line and one of several: lariat's text is jinja2's, and both refuse the same.
+Usage: jinja_test.py LARIAT FOLDER"""
+import json
+import pathlib
+import subprocess
+import sys
+
+import peers
+
+sandbox = peers.package("jinja2.sandbox")
+
+SNIPPETS = r'''{{ "a-b-c".rsplit("-",1) }}|{{ " a  b ".split() }}|{{ " a  b c ".rsplit(None,1) }}|{{ "abc"[::-1] }}|{{ [1,2,3][-2:] }}
+{{ -2**2 }} {{ 7//-2 }} {{ -7%3 }} {{ 7/2 }} {{ 1e20 }} {{ 0.1+0.2 }} {{ 1.0 }} {{ 1e-5 }} {{ 2**-1 }}
+{{ "x"|center(5) }}
+{{ {"a":[1,(2,),none,true,"q'\"\n"]} }}
+{{ [1,"a",{"b":2.5}]|tojson(indent=2) }}{{ {"b":1,"a":2}|tojson(sort_keys=true) }}{{ []|tojson(indent=1) }}
+{% for a,b in {"x":1,"y":2}.items() %}{{ loop.index }}{{ a }}{{ b }}{{ loop.last }}{% else %}n{% endfor %}
+{% set x=1 %}{% for i in [1,2] %}{{ x }}{% set x=i+5 %}{{ x }}{% endfor %}{{ x }}
+{% macro m(a,b=a) %}[{{ a }}{{ b }}]{% endmacro %}{{ m(1) }}{{ m(1,b=2) }}{{ m.name }}
+{% macro c() %}<{{ caller(3) }}>{% endmacro %}{% call(q) c() %}q{{ q }}{% endcall %}
+  {% if true %}
+  x
+  {% endif %}
+ y {#- c -#} z
+a {%- if 1 -%} b {%- endif +%} 
+c
+{{ "%05.2f|%s|%d|%x" % (3.14159,"a",42,255) }}{{ "%(a)s" % {"a":1} }}
+{{ "{} {1} {x}".format(1,x=3) if false else "{0}{x}".format(1,x=2) }}
+{{ "a\nb\n\nc"|indent(2) }}|{{ "a\nb"|indent(2,true) }}
+{{ ["b","A","c"]|sort }}{{ ["b","A"]|sort(reverse=true,case_sensitive=true) }}{{ {"b":1,"A":2}|dictsort }}
+{{ [{"a":1},{"a":2}]|selectattr("a","gt",1)|list }}{{ [{"a":1}]|map(attribute="a")|join(",") }}{{ ["a"]|map("upper")|list }}
+{{ undefined_thing is defined }}{{ undefined_thing }}{{ undefined_thing|default("d") }}{{ ""|default("e",true) }}
+{{ 1 if false }}{{ "a" ~ none ~ 1.5 ~ true }}{{ none is none }}{{ 1 in [1] and 2 not in [1] }}
+{{ "Hello World"|title }}{{ "hELLO"|capitalize }}{{ "it's ok".title() }}{{ "<a>"|e }}{{ "<a>"|safe + "<b>" }}
+{{ "12"|int + 1 }}{{ "x"|int(7) }}{{ "1.5"|float }}{{ 3.7|int }}{{ 2.5|round }}{{ -3|abs }}{{ 2.567|round(1) }}
+{{ "a,b"|replace(",",";") }}{{ "aaa".replace("a","b",2) }}{{ "abc".find("c") }}{{ "éa"|length }}{{ "é"|upper }}
+{{ range(1,7,2)|list }}{{ [1,2]+[3] }}{{ [0]*2 }}{{ "ab"*2 }}{{ (1,2) }}{{ (1,) }}{{ () }}
+{{ 1 < 2 < 3 }}{{ 1 == 1.0 }}{{ "a" < "b" }}{{ [1,2] == [1,2] }}{{ true + 1 }}
+{{ "x".startswith(("a","x")) }}{{ "abc".partition("b") }}{{ "a b".split(" ")|first }}{{ [1,2]|last }}{{ [3,1]|min }}
+{% with a=1, b=2 %}{{ a+b }}{% endwith %}{% filter upper %}abc{% endfilter %}{% raw %}{{ x }}{% endraw %}
+{% set ns=namespace(a=1) %}{% for i in [1,2,3] if i!=2 %}{% set ns.a=ns.a+i %}{% if i==3 %}{% break %}{% endif %}{% endfor %}{{ ns.a }}
+{{ "a" in {"a":1} }}{{ {"a":1}.get("b","z") }}{{ {"a":1}["b"] is undefined }}{{ {"a":{"b":2}}.a.b }}{{ {"items":1}["items"] }}
+{{ "\u00e9\x41\t|" }}{{ 'a' 'b' }}{{ "a\\d" }}{{ 5 is odd }}{{ 4 is divisibleby 2 }}{{ "a" is string }}{{ {} is mapping }}
+{{ [1,2,3]|sum }}{{ [1,1,2]|unique|list }}{{ [1,2]|reverse|list }}{{ "abc"|reverse }}{{ "a b c"|wordcount }}{{ [[1,2],[3]]|map("length")|list }}
+{{ x.y }}
+{{ "a" + 1 }}
+{{ none.x }}
+{{ none|length }}
+{{ [].append(1) }}
+{{ "a".upper().lower().strip("a") }}{{ "abc"[5] }}{{ "abc"[1:2] }}{{ "abc"[-1] }}{{ [1,2,3][::2] }}
+{{ 10000000000000000.0 }} {{ 123456789.125 }} {{ 1e16 }} {{ 1e15 }} {{ 1.5e300 }} {{ 3 // 2.0 }} {{ 5 % 2.5 }}
+{{ "a\r\nb\x0bc".splitlines() }}{{ "é日"|tojson }}{{ "é😀"|tojson(ensure_ascii=true) }}{{ "\x7f\x01"|tojson }}
+{{ not true or false and 1 }}{{ 1 and "a" }}{{ 0 or [] }}{{ "x" if 0 else "y" if 0 else "z" }}
+{% for i in "ab" %}{{ loop.cycle("x","y") }}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.changed(i) }}{{ loop.revindex0 }}{% endfor %}
+{% set a %}b{{ 1 }}{% endset %}{{ a|upper }}{% set a, b = 1, 2 %}{{ a+b }}{% set c = 1, 2 %}{{ c }}
+{{ "abc"|list }}{{ {"a":1}|list }}{{ {"a":1}|items|list }}{{ dict(a=1) }}{{ "a"|string|tojson }}{{ "%s"|format("x") }}
+{{ "a" is in ["a"] }}{{ 1 is eq 1 }}{{ [] is iterable }}{{ [] is sequence }}{{ 1.5 is float }}{{ true is integer }}{{ true is number }}
+{{ " \u00a0x\u2003".strip() }}|{{ "xxabxx".lstrip("x") }}|{{ "a".ljust(3) }}|{{ "5".zfill(3) }}|{{ "ab".join(["1","2"]) }}
+{{ {"a":1,"b":2}.keys()|list }}{{ {"a":1}.values()|list }}{{ [1,[2,[3]]]|string }}{{ 1|string ~ 2 }}{{ "3"*3 }}
+{{ {"a":none}.a is none }}{{ {1:2}[1] }}{{ [1,2,3].index(2) }}{{ "aXbX".count("X") }}{{ "A".isupper() }}{{ "12".isdigit() }}'''
+BEGIN, LINES = "  {% if true %}", 5  # the one of several lines
+
+
+def snippets():
+    lines = SNIPPETS.split("\n")
+    at = lines.index(BEGIN)
+    return lines[:at] + ["\n".join(lines[at:at + LINES])] + lines[at + LINES:]
+
+
+def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def main():
+    program, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    env = sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    env.filters["tojson"] = tojson
+    folder.mkdir(parents=True, exist_ok=True)
+    messages = [{"role": "user", "content": "x"}]
+    (folder / "messages.json").write_text(json.dumps(messages), encoding="utf-8")
+    for snippet in snippets():
+        try:
+            wanted = env.from_string(snippet).render(messages=messages, tools=None)
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            wanted = None
+            print(f"jinja2 refuses {snippet!r}: {error}")
+        (folder / "snippet.jinja").write_text(snippet, encoding="utf-8")
+        done = subprocess.run([program, "template", "-f", str(folder / "snippet.jinja"), "--messages", str(folder / "messages.json")],
+                              capture_output=True, check=False)
+        got = done.stdout.decode() if done.returncode == 0 else None
+        if got != wanted:
+            sys.exit(f"{snippet!r}: wanted {wanted!r}, got {got!r} {done.stderr.decode()}")
+    print(f"{len(snippets())} templates agree")
+
+
+main()
