@@ -274,8 +274,7 @@ static lariat_status append_code(char *out, size_t *n, long code)
     }
     int shift = code < 0x800 ? 6 : code < 0x10000 ? 12 : 18;
     out[(*n)++] = (char)((shift == 6 ? 0xC0 : shift == 12 ? 0xE0 : 0xF0) | code >> shift);
-    while (shift > 0) {
-        shift -= 6;
+    for (shift -= 6; shift >= 0; shift -= 6) {
         out[(*n)++] = (char)(0x80 | (code >> shift & 0x3F));
     }
     return LARIAT_OK;

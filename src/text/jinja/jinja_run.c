@@ -239,17 +239,18 @@ static void set_now(run *r, const jinja_input *in)
 static lariat_status render(run *r, const jinja_input *in, jinja_output *out)
 {
     node_list body;
-    maker text;
+    maker *text;
 
     TRY(jinja_parse(r, in->source, in->size, &body));
     r->line = 0;
     TRY(set_functions(r));
     TRY(set_variables(r, in));
-    maker_open(&text, r);
-    r->out = &text;
+    TAKE(r, text, 1);
+    maker_open(text, r);
+    r->out = text;
     TRY(execute(r, r->top, &body));
-    TRY(buffer_append(&out->text, text.text, text.size));
-    TRY(buffer_append(&out->marks, (const char *)text.marks, text.size));
+    TRY(buffer_append(&out->text, text->text, text->size));
+    TRY(buffer_append(&out->marks, (const char *)text->marks, text->size));
     TRY(buffer_terminate(&out->marks));
     return buffer_terminate(&out->text);
 }

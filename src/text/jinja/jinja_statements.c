@@ -23,15 +23,16 @@ lariat_status execute(run *r, scope *s, const node_list *body)
 /* Executes a body in a scope of its own, its output taken. */
 static lariat_status capture(run *r, scope *s, const node_list *body, value *out)
 {
-    maker *outer = r->out, text;
+    maker *outer = r->out, *text;
     scope *inner;
 
     TRY(scope_open(r, s, &inner));
-    maker_open(&text, r);
-    r->out = &text;
+    TAKE(r, text, 1);
+    maker_open(text, r);
+    r->out = text;
     TRY(execute(r, inner, body));
     r->out = outer;
-    *out = value_text(maker_take(&text));
+    *out = value_text(maker_take(text));
     return LARIAT_OK;
 }
 
@@ -150,12 +151,13 @@ static lariat_status execute_set(run *r, scope *s, const node *n)
 static lariat_status filtered_body(run *r, scope *s, const node *n, value *out)
 {
     const value *outer = r->captured;
-    value body;
+    value *body;
 
-    TRY(capture(r, s, &n->body, &body));
-    *out = body;
+    TAKE(r, body, 1);
+    TRY(capture(r, s, &n->body, body));
+    *out = *body;
     if (n->b) {
-        r->captured = &body;
+        r->captured = body;
         TRY(evaluate(r, s, n->b, out));
         r->captured = outer;
     }

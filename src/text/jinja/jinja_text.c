@@ -190,8 +190,7 @@ static lariat_status add_character(maker *m, int32_t code, uint8_t mark)
     } else {
         int shift = code < 0x800 ? 6 : code < 0x10000 ? 12 : 18;
         text[n++] = (char)((shift == 6 ? 0xC0 : shift == 12 ? 0xE0 : 0xF0) | code >> shift);
-        while (shift > 0) {
-            shift -= 6;
+        for (shift -= 6; shift >= 0; shift -= 6) {
             text[n++] = (char)(0x80 | (code >> shift & 0x3F));
         }
     }
