@@ -151,7 +151,7 @@ static lariat_status put_reply(composer *c, size_t at, size_t *length)
 
     *length = 0;
     if (status == LARIAT_OK && ids && bytes.size >= n && more <= at - c->done &&
-        memcmp(bytes.data, c->text + at - more, bytes.size) == 0) {
+        (bytes.size == 0 || memcmp(bytes.data, c->text + at - more, bytes.size) == 0)) {
         status = flush(c, at - more);
         for (size_t i = 0; i < json_array_size(ids); i++) {
             NEXT(status, encoder_id(&c->e, (int32_t)json_integer_value(json_array_get(ids, i))));

@@ -279,9 +279,9 @@ static lariat_status write_list(maker *m, const value_list *l, const json_form *
 static void scalar_text(const value *v, char out[32])
 {
     if (v->kind == VALUE_FLOAT && (isnan(v->as.real) || isinf(v->as.real))) {
-        strcpy(out, isnan(v->as.real) ? "NaN" : v->as.real < 0 ? "-Infinity" : "Infinity");
+        snprintf(out, 32, "%s", isnan(v->as.real) ? "NaN" : v->as.real < 0 ? "-Infinity" : "Infinity");
     } else if (v->kind == VALUE_NONE || v->kind == VALUE_BOOL) {
-        strcpy(out, v->kind == VALUE_NONE ? "null" : v->as.truth ? "true" : "false");
+        snprintf(out, 32, "%s", v->kind == VALUE_NONE ? "null" : v->as.truth ? "true" : "false");
     } else {
         number_text(v, out);
     }

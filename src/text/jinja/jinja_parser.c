@@ -345,7 +345,7 @@ static lariat_status parse_statement(parser *p, node **out)
                       {"with", parse_with},       {"generation", parse_generation},
                       {"break", parse_jump},      {"continue", parse_jump},
                       {"print", parse_print}};
-    const char *name = NULL;
+    const char *name = "";
 
     TRY(parser_node(p, NODE_BLOCK, out));
     TRY(parser_name(p, &name));

@@ -339,7 +339,7 @@ void float_text(double real, char out[32])
     int precision = 1, exponent;
 
     if (isnan(real) || isinf(real)) {
-        strcpy(out, isnan(real) ? "nan" : real < 0 ? "-inf" : "inf");
+        snprintf(out, 32, "%s", isnan(real) ? "nan" : real < 0 ? "-inf" : "inf");
         return;
     }
     do {
@@ -359,7 +359,7 @@ void number_text(const value *v, char out[32])
 {
     switch (v->kind) {
     case VALUE_BOOL:
-        strcpy(out, v->as.truth ? "True" : "False");
+        snprintf(out, 32, "%s", v->as.truth ? "True" : "False");
         break;
     case VALUE_INT:
         snprintf(out, 32, "%lld", (long long)v->as.integer);
@@ -368,7 +368,7 @@ void number_text(const value *v, char out[32])
         float_text(v->as.real, out);
         break;
     default:
-        strcpy(out, "None");
+        snprintf(out, 32, "None");
     }
 }
 
