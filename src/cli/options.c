@@ -236,7 +236,7 @@ const command_text command_texts[COMMAND_COUNT] = {
         {"template", "[-m MODEL] [-f FILE.jinja] --messages FILE.json [--var NAME=JSON]... [--now TIME]",
          "print the prompt that a chat template makes of a conversation",
          "The template is run as transformers' apply_chat_template runs it; docs/templates.md has what is known of Jinja. "
-         "bos_token and eos_token are the model's; without a model they are variables like any other."},
+         "bos_token and eos_token are the model's unless --var gives them."},
     [COMMAND_INSPECT] = {"inspect", "MODEL [options]", "say what a model is, its tensors, and the memory that it needs", NULL},
     [COMMAND_BENCH] =
         {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T] [--device D] | --hops [options]",
