@@ -6,6 +6,7 @@
 #include "cli/message.h"
 #include "cli/output.h"
 
+#include <ctype.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -24,19 +25,25 @@ int template_text(const char *name, char **out)
     return 0;
 }
 
+#define NAME_BYTES "_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
 /* NAME=JSON into the object. */
 static int add_variable(json_t *all, const char *given)
 {
-    const char *sign = strchr(given, '=');
+    size_t name_size = strspn(given, NAME_BYTES);
+    const char *sign = given + name_size;
     json_error_t error;
-    if (!sign || sign == given) {
+    if (*sign != '=' || name_size == 0 || isdigit((unsigned char)*given)) {
         return complain_usage("--var: '%s' is no variable, give NAME=JSON", given);
+    }
+    if (name_size == strlen("messages") && strncmp(given, "messages", name_size) == 0) {
+        return complain_usage("--var: the messages are no variable, they come from --messages or the conversation");
     }
     json_t *value = json_loads(sign + 1, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
     if (!value) {
         return complain_usage("--var: '%s' is not JSON (%s), quote a text: NAME='\"text\"'", sign + 1, error.text);
     }
-    char *name = strndup(given, (size_t)(sign - given));
+    char *name = strndup(given, name_size);
     int failed = name ? json_object_set_new(all, name, value) : -1;
     free(name);
     return failed ? complain("--var: '%s' is not UTF-8, or memory is short", given) : 0;

@@ -58,6 +58,8 @@ run chat -m letters -p x --template alpaca
 printf '{{ messages[0].content|nosuch }}' >broken.jinja
 run chat -m letters -p x --template broken.jinja
 run chat -q -m letters -p hello -n 1 --template chatml --var add_generation_prompt=no
+run template -m letters --messages messages.json --var 'a b=1'
+run template -m letters --messages messages.json --var 'messages=[]'
 # A conversation as its template writes it.
 printf '[{"role": "user", "content": "hello"}]' >messages.json
 run template -m letters --messages messages.json
