@@ -63,7 +63,9 @@ static void *copy_of(const void *bytes, size_t n)
         perror("played processes");
         abort();
     }
-    memcpy(copy, bytes, n);
+    if (n) {
+        memcpy(copy, bytes, n);
+    }
     return copy;
 }
 
