@@ -120,6 +120,43 @@ static void what_does_not_end_is_refused(void **state)
     is_refused("{{ range(1000000) }}", "range");
 }
 
+static void work_without_output_is_counted(void **state)
+{
+    (void)state;
+    is_refused("{{ 'a'|map(*('map,'*100000).split(','))|list }}", "filters within filters");
+    is_refused("{% set a = 'a'*4000000 %}{% for i in range(99999) %}{% if a.strip(a) %}{% endif %}{% endfor %}", "steps");
+    is_refused("{% set a = 'a'*4000000 %}{{ a.rfind('b' ~ 'a'*2000000) }}", "steps");
+    is_refused("{{ ('a'*4000000).rsplit('b' ~ 'a'*2000000) }}", "steps");
+    is_refused("{% set a = '1'*4000000 %}{% for i in range(99999) %}{% if a.isdigit() %}{% endif %}{% endfor %}", "steps");
+    is_refused("{% set a = 'a'*4000000 %}{% for i in range(99999) %}{% if a.splitlines() %}{% endif %}{% endfor %}", "steps");
+    is_refused("{% set a = 'a'*4000000 %}{% for i in range(99999) %}{% if a.endswith(a) %}{% endif %}{% endfor %}", "steps");
+    is_refused("{% set a = ' '*4000000 %}{% for i in range(99999) %}{% if a|int %}{% endif %}{% endfor %}", "steps");
+    is_refused("{{ [{}]|map(attribute='.'*4000000)|list }}", "steps");
+    is_refused("{% set a = range(99999)|list %}{% for i in range(99999) %}{% if -1 in a %}{% endif %}{% endfor %}", "steps");
+    is_refused("{% set a = range(99999)|list %}{% for i in range(99999) %}{% if a|reject %}{% endif %}{% endfor %}", "steps");
+}
+
+/* As many names as a template may have: each look-up passes them all. */
+static void names_looked_at_are_counted(void **state)
+{
+    enum { NAMES = 20000 };
+    buffer source = {0};
+    jinja_output out;
+    char set[32];
+
+    (void)state;
+    for (int i = 0; i < NAMES; i++) {
+        snprintf(set, sizeof set, "{%% set a%d=1 %%}", i);
+        assert_accepted(buffer_append(&source, set, strlen(set)));
+    }
+    static const char loop[] = "{% for i in range(90000) %}{{ no }}{{ no }}{{ no }}{% endfor %}";
+    assert_accepted(buffer_append(&source, loop, sizeof loop - 1));
+    assert_accepted(buffer_terminate(&source));
+    assert_refused(render(source.data, "[]", &out), LARIAT_BAD_ARGUMENT, "steps");
+    jinja_output_free(&out);
+    buffer_free(&source);
+}
+
 static void deep_sources_are_refused(void **state)
 {
     char source[2048];
@@ -167,6 +204,8 @@ int main(void)
         cmocka_unit_test(published_templates_give_jinja2s_texts_and_errors),
         cmocka_unit_test(every_byte_keeps_its_origin_through_filters_and_methods),
         cmocka_unit_test(what_does_not_end_is_refused),
+        cmocka_unit_test(work_without_output_is_counted),
+        cmocka_unit_test(names_looked_at_are_counted),
         cmocka_unit_test(deep_sources_are_refused),
         cmocka_unit_test(an_unknown_construct_is_named_with_its_line),
         cmocka_unit_test(an_unknown_filter_in_a_branch_is_refused_when_it_is_reached),

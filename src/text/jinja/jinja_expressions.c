@@ -6,8 +6,9 @@
 
 static lariat_status evaluate_name(run *r, const scope *s, const node *n, value *out)
 {
-    const value *found = scope_find(s, n->name);
+    const value *found;
 
+    TRY(scope_find(r, s, n->name, &found));
     if (found) {
         *out = *found;
         return LARIAT_OK;
@@ -71,8 +72,8 @@ static lariat_status loop_attribute(run *r, const value *v, marked name, value *
                    {"revindex", (int64_t)(l->items->n - l->index)},
                    {"revindex0", (int64_t)(l->items->n - l->index) - 1},
                    {"length", (int64_t)l->items->n},
-                   {"depth", (int64_t)l->depth + 1},
-                   {"depth0", (int64_t)l->depth}};
+                   {"depth", 1}, /* of recursive loops, which are refused */
+                   {"depth0", 0}};
 
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (marked_is(name, numbers[i].name)) {
@@ -144,10 +145,13 @@ static lariat_status text_attribute(run *r, const value *v, marked name, value *
     if (v->kind == VALUE_MACRO) {
         return macro_attribute(r, v, name, out);
     }
-    found = v->kind == VALUE_DICT || v->kind == VALUE_NAMESPACE ? dict_find_words(v->as.dict, own) : NULL;
-    if (found) {
-        *out = *found;
-        return run_work(r, v->as.dict->n / 16);
+    if (v->kind == VALUE_DICT || v->kind == VALUE_NAMESPACE) {
+        TRY(run_work(r, v->as.dict->n / 8));
+        found = dict_find_words(v->as.dict, own);
+        if (found) {
+            *out = *found;
+            return LARIAT_OK;
+        }
     }
     return missing(r, v, "attribute", name, out);
 }
@@ -191,7 +195,8 @@ lariat_status get_item(run *r, const value *v, const value *key, value *out)
 
     TRY(value_refuse_undefined(v));
     if (v->kind == VALUE_DICT) {
-        const value *found = dict_find(r, v->as.dict, key);
+        value *found;
+        TRY(dict_find(r, v->as.dict, key, &found));
         if (found) {
             *out = *found;
             return LARIAT_OK;

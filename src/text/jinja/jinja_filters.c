@@ -163,6 +163,7 @@ static lariat_status to_number(run *r, const value *v, bool real, const value *o
     char text[64], *end;
 
     TRY(value_refuse_undefined(v));
+    TRY(run_work(r, v->kind == VALUE_TEXT ? v->as.text.size / 64 + 1 : 1));
     *out = *otherwise;
     if (value_is_number(v)) {
         double d = value_real(v);
@@ -174,12 +175,14 @@ static lariat_status to_number(run *r, const value *v, bool real, const value *o
         return LARIAT_OK;
     }
     marked stripped = v->kind == VALUE_TEXT ? marked_strip(v->as.text, NULL, true, true) : (marked){0};
-    if (stripped.size == 0 || stripped.size >= sizeof text ||
-        strspn(stripped.text, "+-0123456789abcdefABCDEF.xoXOEe") < stripped.size) {
+    if (stripped.size == 0 || stripped.size >= sizeof text) {
         return LARIAT_OK;
     }
     memcpy(text, stripped.text, stripped.size);
     text[stripped.size] = '\0';
+    if (strspn(text, "+-0123456789abcdefABCDEF.xoXOEe") < stripped.size) {
+        return LARIAT_OK;
+    }
     errno = 0;
     long long integer = strtoll(text, &end, base);
     if (!real && !*end && errno == 0) {
@@ -190,7 +193,7 @@ static lariat_status to_number(run *r, const value *v, bool real, const value *o
     if (!*end && !strpbrk(text, "xX") && (real || (d > -9e18 && d < 9e18))) {
         *out = real ? value_float(d, false) : value_int((int64_t)d, false);
     }
-    return run_work(r, 1);
+    return LARIAT_OK;
 }
 
 static lariat_status filter_int(run *r, const value *v, const call_arguments *given, value *out)
@@ -406,11 +409,13 @@ bool filter_is_known(const char *name)
 lariat_status apply_filter(run *r, const char *name, const value *v, const call_arguments *given, value *out)
 {
     filter_fn apply = find_filter(name);
-    bool known;
+    bool known = true;
 
-    if (apply) {
-        return apply(r, v, given, out);
+    TRY(run_work(r, 1));
+    if (++r->depth > MAX_JINJA_DEPTH) { /* map applies a filter, which may be map */
+        return jinja_fail("more than %d filters within filters", MAX_JINJA_DEPTH);
     }
-    TRY(apply_sequence_filter(r, name, v, given, &known, out));
+    TRY(apply ? apply(r, v, given, out) : apply_sequence_filter(r, name, v, given, &known, out));
+    r->depth--;
     return known ? LARIAT_OK : jinja_fail("there is no filter '%s'", name);
 }

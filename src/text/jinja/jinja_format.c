@@ -89,14 +89,19 @@ static lariat_status split_words(run *r, marked text, int64_t most, bool from_ri
     return LARIAT_OK;
 }
 
-static int64_t find_last(marked text, marked part)
+lariat_status find_last(run *r, marked text, marked part, int64_t *out)
 {
-    for (size_t at = text.size + 1; at-- > 0;) {
-        if (text.size - at >= part.size && memcmp(text.text + at, part.text, part.size) == 0) {
-            return (int64_t)at;
-        }
+    size_t end = text.size >= part.size ? text.size - part.size + 1 : 0; /* behind the last place where it may begin */
+    const char *found = part.size ? NULL : text.text + text.size;
+
+    while (!found && part.size && end > 0) {
+        const char *at = memrchr(text.text, *part.text, end);
+        TRY(run_work(r, (end - (at ? (size_t)(at - text.text) : 0)) / 64 + part.size / 64 + 1));
+        found = at && memcmp(at, part.text, part.size) == 0 ? at : NULL;
+        end = at ? (size_t)(at - text.text) : 0;
     }
-    return -1;
+    *out = found ? found - text.text : -1;
+    return LARIAT_OK;
 }
 
 lariat_status split_text_value(run *r, marked text, const value *separator, int64_t most, bool from_right, value *out)
@@ -118,8 +123,13 @@ lariat_status split_text_value(run *r, marked text, const value *separator, int6
         return jinja_fail("split: the separator must be a text, and not empty");
     }
     marked part = separator->as.text;
+    int64_t found;
     for (; most != 0; most -= most > 0) {
-        int64_t found = from_right ? find_last(text, part) : marked_find(text, part, 0);
+        if (from_right) {
+            TRY(find_last(r, text, part, &found));
+        } else {
+            found = marked_find(text, part, 0);
+        }
         if (found < 0) {
             break;
         }
@@ -145,6 +155,7 @@ lariat_status join_texts(run *r, marked separator, const value_list *l, bool str
         if (strict && l->items[i].kind != VALUE_TEXT) {
             return jinja_fail("join: item %zu is no text but %s", i, value_type(&l->items[i]));
         }
+        TRY(run_work(r, 1));
         TRY(i ? maker_add(&m, separator) : LARIAT_OK);
         TRY(value_str(r, &l->items[i], &text));
         TRY(maker_add(&m, text));
@@ -223,6 +234,7 @@ lariat_status format_braces(run *r, marked form, const call_arguments *given, va
             return jinja_fail("format: '{%.*s}' is not supported, only names and numbers",
                               (int)(field.size < 64 ? field.size : 64), field.text);
         }
+        TRY(run_work(r, given->n_named / 8 + 1));
         TRY(field_value(field, given, &next, &v));
         TRY(value_str(r, &v, &text));
         TRY(maker_add(&m, text));
@@ -324,6 +336,7 @@ lariat_status format_percent(run *r, marked form, const value *given, value *out
         if (!kind || !strchr("srdifFeEgGxXo", kind) || strtol(spec + strspn(spec, "-+ #0"), NULL, 10) > 64) {
             return jinja_fail("unsupported format character behind %%");
         }
+        TRY(run_work(r, named && given->kind == VALUE_DICT ? given->as.dict->n / 8 + 1 : 1));
         TRY(next_value(given, name, named, &next, &v));
         TRY(convert(&m, spec, kind, &v));
     }

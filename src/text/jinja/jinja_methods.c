@@ -72,8 +72,9 @@ static lariat_status strip(run *r, const method *m, const value *set, value *out
     if (given) {
         TRY(need_text(m->name, set));
     }
+    TRY(run_work(r, (m->self.as.text.size / 64 + 1) * (given ? set->as.text.size : 1)));
     *out = value_text(marked_strip(m->self.as.text, given ? &set->as.text : NULL, *m->name != 'r', *m->name != 'l'));
-    return run_work(r, 1);
+    return LARIAT_OK;
 }
 
 static bool has_end(marked text, marked end, bool prefix)
@@ -90,18 +91,20 @@ static lariat_status has_any_end(run *r, const method *m, const value *ends, val
     for (size_t i = 0; i < n && !holds; i++) {
         const value *end = ends->kind == VALUE_TUPLE ? &ends->as.list->items[i] : ends;
         TRY(need_text(m->name, end));
+        TRY(run_work(r, end->as.text.size / 64));
         holds = has_end(m->self.as.text, end->as.text, prefix);
     }
     *out = value_bool(holds);
     return LARIAT_OK;
 }
 
-static lariat_status remove_end(const method *m, const value *end, value *out)
+static lariat_status remove_end(run *r, const method *m, const value *end, value *out)
 {
     marked text = m->self.as.text;
     bool prefix = strcmp(m->name, "removeprefix") == 0;
 
     TRY(need_text(m->name, end));
+    TRY(run_work(r, end->as.text.size / 64 + 1));
     if (has_end(text, end->as.text, prefix)) {
         text = prefix ? marked_part(text, end->as.text.size, text.size) : marked_part(text, 0, text.size - end->as.text.size);
     }
@@ -113,10 +116,10 @@ static lariat_status remove_end(const method *m, const value *end, value *out)
 static lariat_status find_in_text(run *r, const method *m, const value *part, value *out)
 {
     marked text = m->self.as.text;
-    int64_t found, at = -1, n = 0;
+    int64_t found, n = 0;
 
     TRY(need_text(m->name, part));
-    TRY(run_work(r, text.size / 16));
+    TRY(run_work(r, text.size / 16 + 1));
     if (strcmp(m->name, "count") == 0) {
         if (part->as.text.size == 0) {
             n = (int64_t)characters(text) + 1;
@@ -127,15 +130,15 @@ static lariat_status find_in_text(run *r, const method *m, const value *part, va
         *out = value_int(n, true);
         return LARIAT_OK;
     }
-    found = marked_find(text, part->as.text, 0);
-    while (found >= 0) {
-        at = found;
-        found = *m->name == 'r' ? marked_find(text, part->as.text, (size_t)at + 1) : -1;
+    if (*m->name == 'r') {
+        TRY(find_last(r, text, part->as.text, &found));
+    } else {
+        found = marked_find(text, part->as.text, 0);
     }
-    if (at < 0 && *m->name == 'i') {
+    if (found < 0 && *m->name == 'i') {
         return jinja_fail("substring not found");
     }
-    *out = value_int(at < 0 ? -1 : (int64_t)characters(marked_part(text, 0, (size_t)at)), true);
+    *out = value_int(found < 0 ? -1 : (int64_t)characters(marked_part(text, 0, (size_t)found)), true);
     return LARIAT_OK;
 }
 
@@ -145,6 +148,7 @@ static lariat_status split_lines(run *r, marked text, bool keep, value *out)
     size_t done = 0;
     int length;
 
+    TRY(run_work(r, text.size / 64 + 1));
     TRY(list_make(r, &l));
     for (size_t i = 0; i < text.size; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
@@ -192,6 +196,7 @@ static lariat_status is_of_kind(run *r, const method *m, value *out)
     bool all = text.size > 0, cased = false;
     int length;
 
+    TRY(run_work(r, text.size / 16 + 1));
     for (size_t i = 0; i < text.size && all; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
         wint_t c = (wint_t)code;
@@ -309,7 +314,7 @@ static lariat_status one_text(run *r, const method *m, const call_arguments *giv
         return has_any_end(r, m, &a[0], out);
     }
     if (is_word("removeprefix removesuffix", m->name)) {
-        return remove_end(m, &a[0], out);
+        return remove_end(r, m, &a[0], out);
     }
     return is_word("partition rpartition", m->name) ? partition(r, m, &a[0], out) : find_in_text(r, m, &a[0], out);
 }
@@ -386,9 +391,10 @@ static lariat_status call_dict_method(run *r, const method *m, const call_argume
     if (a[0].kind == VALUE_LIST || a[0].kind == VALUE_DICT) {
         return jinja_fail("unhashable type: '%s'", value_type(&a[0]));
     }
-    const value *found = dict_find(r, d, &a[0]);
+    value *found;
+    TRY(dict_find(r, d, &a[0], &found));
     *out = found ? *found : argument_is_given(&a[1]) ? a[1] : value_none();
-    return run_work(r, d->n / 8);
+    return LARIAT_OK;
 }
 
 static lariat_status call_list_method(run *r, const method *m, const call_arguments *given, value *out)
@@ -404,6 +410,7 @@ static lariat_status call_list_method(run *r, const method *m, const call_argume
     }
     for (size_t i = 0; i < l->n; i++) {
         bool same;
+        TRY(run_work(r, 1));
         TRY(value_equal(r, &l->items[i], &a, &same));
         if (same && *m->name == 'i') {
             *out = value_int((int64_t)i, true);

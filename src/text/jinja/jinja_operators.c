@@ -183,14 +183,17 @@ lariat_status is_contained(run *r, const value *part, const value *whole, bool *
         if (part->kind == VALUE_LIST || part->kind == VALUE_DICT) {
             return jinja_fail("unhashable type: '%s'", value_type(part));
         }
-        *out = dict_find(r, whole->as.dict, part) != NULL;
-        return run_work(r, whole->as.dict->n / 8);
+        value *found;
+        TRY(dict_find(r, whole->as.dict, part, &found));
+        *out = found != NULL;
+        return LARIAT_OK;
     }
     if (whole->kind == VALUE_NONE || value_is_number(whole) || whole->kind > VALUE_DICT) {
         return jinja_fail("argument of type '%s' is not iterable", value_type(whole));
     }
     TRY(value_iterate(r, whole, &l));
     for (size_t i = 0; i < l->n && !*out; i++) {
+        TRY(run_work(r, 1));
         TRY(value_equal(r, &l->items[i], part, out));
     }
     return LARIAT_OK;

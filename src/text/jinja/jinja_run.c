@@ -158,6 +158,7 @@ lariat_status scope_open(run *r, scope *outer, scope **out)
 
 lariat_status scope_set(run *r, scope *s, const char *name, value v)
 {
+    TRY(run_work(r, s->n / 64));
     for (size_t i = 0; i < s->n; i++) {
         if (s->names[i] == name) {
             s->values[i] = v;
@@ -172,16 +173,17 @@ lariat_status scope_set(run *r, scope *s, const char *name, value v)
     return LARIAT_OK;
 }
 
-const value *scope_find(const scope *s, const char *name)
+lariat_status scope_find(run *r, const scope *s, const char *name, const value **out)
 {
-    for (; s; s = s->outer) {
-        for (size_t i = 0; i < s->n; i++) {
-            if (s->names[i] == name) {
-                return &s->values[i];
-            }
+    size_t passed = 0;
+
+    for (*out = NULL; s && !*out; s = s->outer) {
+        for (size_t i = 0; i < s->n && !*out; i++) {
+            *out = s->names[i] == name ? &s->values[i] : NULL;
         }
+        passed += s->n + 1;
     }
-    return NULL;
+    return run_work(r, passed / 64);
 }
 
 /* --- rendering --- */

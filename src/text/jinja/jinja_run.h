@@ -88,8 +88,8 @@ const char *run_format(run *r, const char *format, ...) __attribute__((format(pr
 
 lariat_status scope_open(run *r, scope *outer, scope **out);
 lariat_status scope_set(run *r, scope *s, const char *name, value v);
-/* NULL: no such variable. */
-const value *scope_find(const scope *s, const char *name);
+/* *out is NULL where there is no such variable. Counts the names looked at. */
+lariat_status scope_find(run *r, const scope *s, const char *name, const value **out);
 
 /* --- calls --- */
 

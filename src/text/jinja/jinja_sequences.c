@@ -16,13 +16,15 @@ lariat_status get_path(run *r, const value *v, const value *path, value *out)
         const char *dot = memchr(path->as.text.text + from, '.', path->as.text.size - from);
         size_t to = dot ? (size_t)(dot - path->as.text.text) : path->as.text.size;
         value key = value_text(marked_part(path->as.text, from, to)), part = *out;
-        if (to > from && strspn(path->as.text.text + from, "0123456789") >= to - from) {
-            int64_t index = 0;
-            for (size_t i = from; i < to && index < INT32_MAX; i++) {
-                index = index * 10 + (path->as.text.text[i] - '0');
-            }
+        int64_t index = 0;
+        size_t i = from;
+        while (i < to && path->as.text.text[i] >= '0' && path->as.text.text[i] <= '9' && index < INT32_MAX) {
+            index = index * 10 + (path->as.text.text[i++] - '0');
+        }
+        if (to > from && (i == to || index >= INT32_MAX)) {
             key = value_int(index, true);
         }
+        TRY(run_work(r, (to - from) / 64 + 1));
         TRY(get_item(r, &part, &key, out));
         from = to + 1;
     }
@@ -332,6 +334,7 @@ static lariat_status keep_items(run *r, const value *v, const call_arguments *gi
     for (size_t i = 0; i < l->n; i++) {
         value tested = l->items[i];
         bool holds;
+        TRY(run_work(r, 1));
         if (by_attribute) {
             TRY(get_path(r, &l->items[i], &given->places[0], &tested));
         }

@@ -20,6 +20,15 @@ lariat_status execute(run *r, scope *s, const node_list *body)
     return LARIAT_OK;
 }
 
+/* Names that the body sets are its own. */
+static lariat_status execute_in_scope(run *r, scope *s, const node_list *body)
+{
+    scope *inner;
+
+    TRY(scope_open(r, s, &inner));
+    return execute(r, inner, body);
+}
+
 /* Executes a body in a scope of its own, its output taken. */
 static lariat_status capture(run *r, scope *s, const node_list *body, value *out)
 {
@@ -44,8 +53,9 @@ lariat_status assign(run *r, scope *s, const node *target, const value *v)
         return scope_set(r, s, target->name, *v);
     }
     if (target->kind == NODE_TARGET_ATTRIBUTE) {
-        const value *space = scope_find(s, target->name);
+        const value *space;
         marked name;
+        TRY(scope_find(r, s, target->name, &space));
         if (!space || space->kind != VALUE_NAMESPACE) {
             return jinja_fail("cannot assign attribute %s: '%s' is no namespace", target->attribute, target->name);
         }
@@ -95,13 +105,6 @@ static lariat_status filter_items(run *r, scope *s, const node *n, value_list **
     return LARIAT_OK;
 }
 
-static size_t loop_depth(const scope *s, const char *name)
-{
-    const value *outer = scope_find(s, name);
-
-    return outer && outer->kind == VALUE_LOOP ? outer->as.loop->depth + 1 : 0;
-}
-
 static lariat_status execute_for(run *r, scope *s, const node *n)
 {
     const char *name = run_name(r, "loop", 4);
@@ -114,7 +117,6 @@ static lariat_status execute_for(run *r, scope *s, const node *n)
     TRY(name ? filter_items(r, s, n, &items) : LARIAT_NO_MEMORY);
     TAKE(r, loop, 1);
     loop->items = items;
-    loop->depth = loop_depth(s, name);
     for (; loop->index < items->n; loop->index++) {
         scope *inner;
         TRY(run_work(r, 1));
@@ -128,7 +130,7 @@ static lariat_status execute_for(run *r, scope *s, const node *n)
             break;
         }
     }
-    return items->n == 0 ? execute(r, s, &n->otherwise) : LARIAT_OK;
+    return items->n == 0 ? execute_in_scope(r, s, &n->otherwise) : LARIAT_OK;
 }
 
 static lariat_status execute_if(run *r, scope *s, const node *n)
@@ -239,15 +241,6 @@ static lariat_status execute_with(run *r, scope *s, const node *n)
     return execute(r, inner, &n->body);
 }
 
-/* Names that the block sets are its own, as in Hugging Face's library. */
-static lariat_status execute_generation(run *r, scope *s, const node *n)
-{
-    scope *inner;
-
-    TRY(scope_open(r, s, &inner));
-    return execute(r, inner, &n->body);
-}
-
 static lariat_status execute_one(run *r, scope *s, const node *n)
 {
     switch (n->kind) {
@@ -276,7 +269,7 @@ static lariat_status execute_one(run *r, scope *s, const node *n)
         r->jump = n->kind;
         return LARIAT_OK;
     default:
-        return execute_generation(r, s, n);
+        return execute_in_scope(r, s, &n->body); /* generation, as in Hugging Face's library */
     }
 }
 

@@ -32,14 +32,23 @@ bool test_is_known(const char *name)
     return find_test(name) >= 0;
 }
 
-static bool is_text_case(run *r, const value *v, bool upper)
+static bool is_same_text(marked a, marked b)
 {
-    marked changed;
-    bool same = v->kind == VALUE_TEXT && marked_change_case(r, v->as.text, upper, &changed) == LARIAT_OK &&
-                changed.size == v->as.text.size && memcmp(changed.text, v->as.text.text, changed.size) == 0;
+    return a.size == b.size && memcmp(a.text, b.text, a.size) == 0;
+}
 
-    return same && marked_change_case(r, v->as.text, !upper, &changed) == LARIAT_OK &&
-           (changed.size != v->as.text.size || memcmp(changed.text, v->as.text.text, changed.size) != 0);
+static lariat_status is_text_case(run *r, const value *v, bool upper, bool *out)
+{
+    marked changed, other;
+
+    *out = false;
+    if (v->kind != VALUE_TEXT) {
+        return LARIAT_OK;
+    }
+    TRY(marked_change_case(r, v->as.text, upper, &changed));
+    TRY(marked_change_case(r, v->as.text, !upper, &other));
+    *out = is_same_text(changed, v->as.text) && !is_same_text(other, v->as.text);
+    return LARIAT_OK;
 }
 
 static lariat_status test_number(const char *name, const value *v, const call_arguments *given, bool *out)
@@ -146,7 +155,7 @@ lariat_status apply_test(run *r, const char *name, const value *v, const call_ar
     } else if (strcmp(name, "odd") == 0 || strcmp(name, "even") == 0 || strcmp(name, "divisibleby") == 0) {
         return test_number(name, v, given, out);
     } else if (strcmp(name, "lower") == 0 || strcmp(name, "upper") == 0) {
-        *out = is_text_case(r, v, *name == 'u');
+        return is_text_case(r, v, *name == 'u', out);
     } else if (strcmp(name, "filter") == 0 || strcmp(name, "test") == 0) {
         *out = names_known(v, *name == 'f' ? filter_is_known : test_is_known);
     } else {

@@ -69,15 +69,19 @@ lariat_status dict_make(run *r, dict **out)
     return LARIAT_OK;
 }
 
-value *dict_find(run *r, const dict *d, const value *key)
+lariat_status dict_find(run *r, const dict *d, const value *key, value **out)
 {
+    *out = NULL;
+    TRY(run_work(r, d->n / 8 + 1));
     for (size_t i = 0; i < d->n; i++) {
-        bool same = false;
-        if (value_equal(r, &d->keys[i], key, &same) == LARIAT_OK && same) {
-            return &d->values[i];
+        bool same;
+        TRY(value_equal(r, &d->keys[i], key, &same));
+        if (same) {
+            *out = &d->values[i];
+            return LARIAT_OK;
         }
     }
-    return NULL;
+    return LARIAT_OK;
 }
 
 value *dict_find_words(const dict *d, const char *key)
@@ -95,8 +99,8 @@ lariat_status dict_set(run *r, dict *d, value key, value v)
     if (key.kind == VALUE_LIST || key.kind == VALUE_DICT) {
         return jinja_fail("unhashable type: '%s'", value_type(&key));
     }
-    TRY(run_work(r, d->n / 8 + 1));
-    value *old = dict_find(r, d, &key);
+    value *old;
+    TRY(dict_find(r, d, &key, &old));
     if (old) {
         *old = v;
         return LARIAT_OK;
@@ -185,6 +189,7 @@ static lariat_status lists_equal(run *r, const value_list *a, const value_list *
 {
     *out = a->n == b->n;
     for (size_t i = 0; i < a->n && *out; i++) {
+        TRY(run_work(r, 1));
         TRY(value_equal(r, &a->items[i], &b->items[i], out));
     }
     return LARIAT_OK;
@@ -194,7 +199,8 @@ static lariat_status dicts_equal(run *r, const dict *a, const dict *b, bool *out
 {
     *out = a->n == b->n;
     for (size_t i = 0; i < a->n && *out; i++) {
-        const value *other = dict_find(r, b, &a->keys[i]);
+        value *other;
+        TRY(dict_find(r, b, &a->keys[i], &other));
         *out = other != NULL;
         if (other) {
             TRY(value_equal(r, &a->values[i], other, out));
@@ -243,10 +249,8 @@ lariat_status value_equal(run *r, const value *a, const value *b, bool *out)
         return LARIAT_OK;
     }
     TRY(run_work(r, 1));
-    if (++r->depth > MAX_JINJA_DEPTH) {
-        return jinja_fail("values are nested too deeply");
-    }
-    lariat_status status = same_kind_equal(r, a, b, out);
+    lariat_status status = ++r->depth > MAX_JINJA_DEPTH ? jinja_fail("values are nested too deeply")
+                                                        : same_kind_equal(r, a, b, out);
     r->depth--;
     return status;
 }
@@ -255,6 +259,7 @@ static lariat_status lists_compare(run *r, const value_list *a, const value_list
 {
     for (size_t i = 0; i < a->n && i < b->n; i++) {
         bool same;
+        TRY(run_work(r, 1));
         TRY(value_equal(r, &a->items[i], &b->items[i], &same));
         if (!same) {
             return value_compare(r, &a->items[i], &b->items[i], out);
@@ -284,10 +289,8 @@ lariat_status value_compare(run *r, const value *a, const value *b, int *out)
         return run_work(r, n / 64);
     }
     if (a->kind == b->kind && (a->kind == VALUE_LIST || a->kind == VALUE_TUPLE)) {
-        if (++r->depth > MAX_JINJA_DEPTH) {
-            return jinja_fail("values are nested too deeply");
-        }
-        lariat_status status = lists_compare(r, a->as.list, b->as.list, out);
+        lariat_status status = ++r->depth > MAX_JINJA_DEPTH ? jinja_fail("values are nested too deeply")
+                                                            : lists_compare(r, a->as.list, b->as.list, out);
         r->depth--;
         return status;
     }

@@ -80,7 +80,7 @@ struct value {
 /* The variable "loop". */
 struct loop_state {
     const value_list *items;
-    size_t index, depth;
+    size_t index;
     value changed; /* arguments of the last changed(), a tuple */
 };
 
@@ -123,8 +123,8 @@ marked maker_take(maker *m);
 lariat_status list_make(run *r, value_list **out);
 lariat_status list_add(run *r, value_list *l, value v);
 lariat_status dict_make(run *r, dict **out);
-/* NULL: no such key. */
-value *dict_find(run *r, const dict *d, const value *key);
+/* *out is NULL where there is no such key. */
+lariat_status dict_find(run *r, const dict *d, const value *key, value **out);
 value *dict_find_words(const dict *d, const char *key);
 /* Refuses keys that Python cannot hash. */
 lariat_status dict_set(run *r, dict *d, value key, value v);
@@ -162,6 +162,8 @@ lariat_status marked_change_case(run *r, marked text, bool upper, marked *out);
 marked marked_strip(marked text, const marked *set, bool left, bool right);
 /* The first occurrence of `part` from byte `from` on, or -1. */
 int64_t marked_find(marked text, marked part, size_t from);
+/* The last one; counts its work, which may be the product of the sizes. */
+lariat_status find_last(run *r, marked text, marked part, int64_t *out);
 
 /* --- JSON --- */
 
