@@ -106,6 +106,40 @@ static void every_byte_keeps_its_origin_through_filters_and_methods(void **state
     jinja_output_free(&out);
 }
 
+static void has_origin(const char *source, const char *messages, const char *text, int mark)
+{
+    jinja_output out;
+
+    assert_accepted(render(source, messages, &out));
+    assert_string_equal(out.text.data, text);
+    for (size_t i = 0; i < out.text.size; i++) {
+        assert_int_equal(out.marks.data[i], mark);
+    }
+    jinja_output_free(&out);
+}
+
+static void names_and_forms_from_messages_stay_foreign(void **state)
+{
+    static const char messages[] = "[{\"role\": \"user\", \"content\": {\"<s>\": 1}, \"form\": \"<s>\"}]";
+
+    (void)state;
+    has_origin("{% for k in dict(**messages[0].content) %}{{ k }}{% endfor %}", messages, "<s>", MARK_FOREIGN);
+    has_origin("{% macro m() %}{% for k in kwargs %}{{ k }}{% endfor %}{% endmacro %}{{ m(**messages[0].content) }}", messages,
+               "<s>", MARK_FOREIGN);
+    has_origin("{% for k in dict(a=1, **{'<s>': 2}) %}{{ k }}{% endfor %}", messages, "a<s>", MARK_TEMPLATE);
+    has_origin("{% macro m() %}{% for k in kwargs %}{{ k }}{% endfor %}{% endmacro %}{% call m() %}x{% endcall %}", messages,
+               "caller", MARK_TEMPLATE);
+    has_origin("{{ strftime_now(messages[0].form) }}", messages, "<s>", MARK_FOREIGN);
+    has_origin("{{ strftime_now('<s>') }}", messages, "<s>", MARK_TEMPLATE);
+}
+
+static void a_time_that_is_too_long_is_refused(void **state)
+{
+    (void)state;
+    is_refused("{{ strftime_now('%c' * 100) }}", "longer than");
+    has_origin("{{ strftime_now('') }}", "[]", "", MARK_TEMPLATE);
+}
+
 /* --- bounds and refusals --- */
 
 static void what_does_not_end_is_refused(void **state)
@@ -203,6 +237,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_templates_give_jinja2s_texts_and_errors),
         cmocka_unit_test(every_byte_keeps_its_origin_through_filters_and_methods),
+        cmocka_unit_test(names_and_forms_from_messages_stay_foreign),
+        cmocka_unit_test(a_time_that_is_too_long_is_refused),
         cmocka_unit_test(what_does_not_end_is_refused),
         cmocka_unit_test(work_without_output_is_counted),
         cmocka_unit_test(names_looked_at_are_counted),

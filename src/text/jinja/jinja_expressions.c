@@ -316,18 +316,22 @@ static lariat_status evaluate_attribute(run *r, scope *s, const node *n, value *
 
 /* --- calls --- */
 
-static lariat_status add_named(run *r, call_arguments *out, size_t *capacity, const char *name, value v)
+static lariat_status add_named(run *r, call_arguments *out, size_t *capacity, marked key, value v)
 {
-    size_t names = *capacity;
+    const char *name = run_name(r, key.text, key.size);
+    size_t names = *capacity, keys = *capacity;
 
+    TRY(name ? run_work(r, out->n_named / 8 + 1) : LARIAT_NO_MEMORY);
     for (size_t i = 0; i < out->n_named; i++) {
-        if (strcmp(out->names[i], name) == 0) {
+        if (out->names[i] == name) {
             return jinja_fail("two values for the keyword argument '%s'", name);
         }
     }
     MAKE_ROOM(r, out->names, out->n_named, names);
+    MAKE_ROOM(r, out->keys, out->n_named, keys);
     MAKE_ROOM(r, out->named, out->n_named, *capacity);
     out->names[out->n_named] = name;
+    out->keys[out->n_named] = key;
     out->named[out->n_named++] = v;
     return LARIAT_OK;
 }
@@ -342,8 +346,7 @@ static lariat_status add_others(run *r, call_arguments *out, size_t *capacity, c
         if (key->kind != VALUE_TEXT) {
             return jinja_fail("keywords must be strings");
         }
-        const char *name = run_name(r, key->as.text.text, key->as.text.size);
-        TRY(name ? add_named(r, out, capacity, name, others->as.dict->values[i]) : LARIAT_NO_MEMORY);
+        TRY(add_named(r, out, capacity, key->as.text, others->as.dict->values[i]));
     }
     return LARIAT_OK;
 }
@@ -352,6 +355,7 @@ lariat_status evaluate_arguments(run *r, scope *s, const argument_list *list, ca
 {
     value_list places = {0}, *rest;
     size_t capacity = 0;
+    marked key;
     value v;
 
     *out = (call_arguments){0};
@@ -370,7 +374,8 @@ lariat_status evaluate_arguments(run *r, scope *s, const argument_list *list, ca
     out->n = places.n;
     for (size_t i = 0; i < list->named.n; i++) {
         TRY(evaluate(r, s, list->named.items[i], &v));
-        TRY(add_named(r, out, &capacity, list->names[i], v));
+        TRY(marked_from(r, list->names[i], strlen(list->names[i]), MARK_TEMPLATE, &key));
+        TRY(add_named(r, out, &capacity, key, v));
     }
     if (list->others) {
         TRY(evaluate(r, s, list->others, &v));

@@ -66,9 +66,7 @@ static lariat_status make_dict(run *r, value_kind kind, const call_arguments *gi
         TRY(dict_set(r, d, given->places[0].as.dict->keys[i], given->places[0].as.dict->values[i]));
     }
     for (size_t i = 0; i < given->n_named; i++) {
-        marked name;
-        TRY(marked_from(r, given->names[i], strlen(given->names[i]), MARK_TEMPLATE, &name));
-        TRY(dict_set(r, d, value_text(name), given->named[i]));
+        TRY(dict_set(r, d, value_text(given->keys[i]), given->named[i]));
     }
     *out = (value){.kind = kind, .as.dict = d};
     return LARIAT_OK;
@@ -82,20 +80,28 @@ static lariat_status raise(run *r, const call_arguments *given)
     return jinja_fail("the template refuses: %.*s", text.size < 400 ? (int)text.size : 400, text.text);
 }
 
-/* In English whatever the locale. */
+/* In English whatever the locale. The template's where the whole form is. */
 static lariat_status now(run *r, const call_arguments *given, value *out)
 {
     char form[256], text[1024];
+    uint8_t mark = MARK_TEMPLATE;
     maker m;
 
-    if (given->n != 1 || given->places[0].kind != VALUE_TEXT || given->places[0].as.text.size >= sizeof form) {
-        return jinja_fail("strftime_now takes one form of at most %zu bytes", sizeof form - 1);
+    if (given->n != 1 || given->places[0].kind != VALUE_TEXT || given->places[0].as.text.size + 1 >= sizeof form) {
+        return jinja_fail("strftime_now takes one form of at most %zu bytes", sizeof form - 2);
     }
-    memcpy(form, given->places[0].as.text.text, given->places[0].as.text.size);
-    form[given->places[0].as.text.size] = '\0';
+    marked asked = given->places[0].as.text;
+    for (size_t i = 0; i < asked.size; i++) {
+        mark = asked.marks[i] == MARK_TEMPLATE ? mark : MARK_FOREIGN;
+    }
+    memcpy(form, asked.text, asked.size);
+    memcpy(form + asked.size, ".", 2); /* so that no result is empty: 0 means that the buffer is too small */
     size_t n = r->plain ? strftime_l(text, sizeof text, form, &r->now, r->plain) : strftime(text, sizeof text, form, &r->now);
+    if (n == 0) {
+        return jinja_fail("strftime_now: the text is longer than %zu bytes", sizeof text - 2);
+    }
     maker_open(&m, r);
-    TRY(maker_fill(&m, text, n, MARK_TEMPLATE));
+    TRY(maker_fill(&m, text, n - 1, mark));
     *out = value_text(maker_take(&m));
     return LARIAT_OK;
 }

@@ -96,7 +96,8 @@ lariat_status scope_find(run *r, const scope *s, const char *name, const value *
 typedef struct call_arguments {
     value *places;
     size_t n;
-    const char **names; /* by name */
+    const char **names; /* by name; interned */
+    marked *keys;       /* the names with their origins: ** gives names that the template did not write */
     value *named;
     size_t n_named;
 } call_arguments;

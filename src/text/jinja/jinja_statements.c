@@ -208,19 +208,23 @@ static lariat_status execute_call_block(run *r, scope *s, const node *n)
     call_arguments given;
     const char **names;
     value *named, what, result;
-    marked text;
+    marked text, *keys;
 
     TRY(evaluate(r, s, n->a->a, &what));
     TRY(evaluate_arguments(r, s, &n->a->arguments, &given));
     TAKE(r, names, given.n_named + 1);
+    TAKE(r, keys, given.n_named + 1);
     TAKE(r, named, given.n_named + 1);
     for (size_t i = 0; i < given.n_named; i++) {
         names[i] = given.names[i];
+        keys[i] = given.keys[i];
         named[i] = given.named[i];
     }
     names[given.n_named] = n->name;
+    TRY(marked_from(r, n->name, strlen(n->name), MARK_TEMPLATE, &keys[given.n_named]));
     TRY(make_macro(r, s, n, &named[given.n_named]));
     given.names = names;
+    given.keys = keys;
     given.named = named;
     given.n_named++;
     TRY(call_value(r, &what, &given, &result));
@@ -310,15 +314,14 @@ static lariat_status bind_others(run *r, scope *s, const node *d, const call_arg
     }
     TRY(dict_make(r, &others));
     for (size_t i = 0; i < given->n_named; i++) {
-        marked name;
+        TRY(run_work(r, d->items.n / 8 + 1));
         if (is_parameter(d, given->names[i])) {
             continue;
         }
         if (!d->uses_others) {
             return jinja_fail("macro '%s' takes no keyword argument '%s'", d->name, given->names[i]);
         }
-        TRY(marked_from(r, given->names[i], strlen(given->names[i]), MARK_TEMPLATE, &name));
-        TRY(dict_set(r, others, value_text(name), given->named[i]));
+        TRY(dict_set(r, others, value_text(given->keys[i]), given->named[i]));
     }
     if (d->uses_rest) {
         TRY(scope_set(r, s, run_name(r, "varargs", 7), value_sequence(VALUE_TUPLE, rest)));
@@ -339,6 +342,7 @@ static lariat_status bind_parameters(run *r, scope *s, const node *d, const call
         const value *named = named_argument(given, d->names[i]);
         const char *why;
         value v;
+        TRY(run_work(r, given->n_named / 8 + 1));
         if (i < given->n) {
             if (named) {
                 return jinja_fail("macro '%s' got two values for '%s'", d->name, d->names[i]);
