@@ -40,6 +40,22 @@ c
 {{ "x".startswith(("a","x")) }}{{ "abc".partition("b") }}{{ "a b".split(" ")|first }}{{ [1,2]|last }}{{ [3,1]|min }}
 {% with a=1, b=2 %}{{ a+b }}{% endwith %}{% filter upper %}abc{% endfilter %}{% raw %}{{ x }}{% endraw %}
 {% set ns=namespace(a=1) %}{% for i in [1,2,3] if i!=2 %}{% set ns.a=ns.a+i %}{% if i==3 %}{% break %}{% endif %}{% endfor %}{{ ns.a }}
+{{ {"a":1}.keys() }}{{ {"a":1}.values() }}{{ {"a":1}.items() }}{{ "\x7fé"|tojson(ensure_ascii=true) }}{{ "abc"["upper lower"] is defined }}
+{% for a in [1] %}{% for b in [1] %}{{ loop.depth }}{{ loop.depth0 }}{% endfor %}{% endfor %}
+{% for i in [] %}{% else %}{% set y=1 %}{{ y }}{% endfor %}{{ y is defined }}
+{{ "%x %o %X" % (-255, -8, 255) }}{{ "%05d|%+.3e|%5.1f" % (-7, 1234.5, 2.25) }}{{ "%d" % 3.9 }}{{ "%.64f" % 1e300 }}
+{{ "1_000"|int }}{{ "1__0"|int(5) }}{{ "_1"|int }}{{ "1_0.5"|float }}{{ "ff"|int(base=16) }}{{ "0x1f"|int }}{{ "1e2"|int }}
+{{ 2.675|round(2) }} {{ 2.5|round }} {{ 42|round(method="ceil") }} {{ 42|round(1,"common") }} {{ 1.25|round(1) }} {{ 1e300|round(2) }}
+{{ [{}, {"a":{"b":1}}, {"a":{}}]|map(attribute="a.b",default="x")|list }}{{ [{}]|map(attribute=0,default="x")|list }}
+{{ ["a"]|join }}{{ "f" is filter }}{{ "" is filter }}{{ "upper" is filter }}{{ 2.0 ** 3 }}{{ 0 ** 0 }}
+{{ 1.5|round(method="x") }}
+{{ "a"|replace("a") }}
+{{ ",".join() }}
+{{ "%x" % 3.0 }}
+{{ 0 ** -1 }}
+{{ 0.0 ** -1 }}
+{{ 1e300 ** 2 }}
+{{ "a".strip("a", "b") }}
 {{ "a" in {"a":1} }}{{ {"a":1}.get("b","z") }}{{ {"a":1}["b"] is undefined }}{{ {"a":{"b":2}}.a.b }}{{ {"items":1}["items"] }}
 {{ "\u00e9\x41\t|" }}{{ 'a' 'b' }}{{ "a\\d" }}{{ 5 is odd }}{{ 4 is divisibleby 2 }}{{ "a" is string }}{{ {} is mapping }}
 {{ [1,2,3]|sum }}{{ [1,1,2]|unique|list }}{{ [1,2]|reverse|list }}{{ "abc"|reverse }}{{ "a b c"|wordcount }}{{ [[1,2],[3]]|map("length")|list }}

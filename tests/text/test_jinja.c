@@ -218,6 +218,14 @@ static void an_unknown_construct_is_named_with_its_line(void **state)
     is_refused("\n\n\n{{ nosuch() }}", "line 4: 'nosuch' is undefined");
     is_refused("{% if x %}\n", "endif");
     is_refused("{{ 'a' }", "line 1");
+    is_refused("{{ '%d' % 1e30 }}", "an integer of 64 bits");
+    is_refused("{{ '%#x' % 1 }}", "%#x of a number");
+    is_refused("{{ '%1.2.3f' % 1 }}", "unsupported format");
+    is_refused("{{ '%.999f' % 1 }}", "unsupported format");
+    is_refused("{{ '17'|int(base=8) }}", "bases other than 10 and 16");
+    is_refused("{{ 1.5|round(-1) }}", "a negative precision");
+    is_refused("{{ (-8.0) ** 0.5 }}", "a complex number");
+    is_refused("{{ [{}]|sort(attribute='b,a') }}", "several attributes");
 }
 
 /* jinja2 looks for filters of a branch when it is taken. */

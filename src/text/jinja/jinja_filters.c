@@ -4,8 +4,10 @@
 
 #include "text/utf8.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,6 +114,9 @@ static lariat_status filter_replace(run *r, const value *v, const call_arguments
     value text, a[3], old, fresh;
 
     TRY(arguments_bind(given, "replace", "old new count", a));
+    if (!argument_is_given(&a[0]) || !argument_is_given(&a[1])) {
+        return jinja_fail("replace: the old and the new text are wanted");
+    }
     TRY(as_text(r, v, &text));
     TRY(as_text(r, &a[0], &old));
     TRY(as_text(r, &a[1], &fresh));
@@ -158,6 +163,19 @@ static lariat_status filter_length(run *r, const value *v, const call_arguments 
     return run_work(r, v->kind == VALUE_TEXT ? n / 64 : 0);
 }
 
+/* Digits may be grouped by single underscores, as in Python's source; they are removed. */
+static void join_digits(char *text)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; text[i]; i++) {
+        if (text[i] != '_' || i == 0 || !isxdigit((unsigned char)text[i - 1]) || !isxdigit((unsigned char)text[i + 1])) {
+            text[n++] = text[i];
+        }
+    }
+    text[n] = '\0';
+}
+
 static lariat_status to_number(run *r, const value *v, bool real, const value *otherwise, int base, value *out)
 {
     char text[64], *end;
@@ -180,9 +198,10 @@ static lariat_status to_number(run *r, const value *v, bool real, const value *o
     }
     memcpy(text, stripped.text, stripped.size);
     text[stripped.size] = '\0';
-    if (strspn(text, "+-0123456789abcdefABCDEF.xoXOEe") < stripped.size) {
+    if (strspn(text, "+-0123456789abcdefABCDEF.xX_") < stripped.size) {
         return LARIAT_OK;
     }
+    join_digits(text);
     errno = 0;
     long long integer = strtoll(text, &end, base);
     if (!real && !*end && errno == 0) {
@@ -201,8 +220,11 @@ static lariat_status filter_int(run *r, const value *v, const call_arguments *gi
     value a[2];
 
     TRY(arguments_bind(given, "int", "default base", a));
-    value zero = argument_is_given(&a[0]) ? a[0] : value_int(0, true);
-    return to_number(r, v, false, &zero, a[1].kind == VALUE_INT && a[1].as.integer == 16 ? 16 : 10, out);
+    value zero = argument_is_given(&a[0]) ? a[0] : value_int(0, true), base = argument_is_given(&a[1]) ? a[1] : value_int(10, true);
+    if (base.kind != VALUE_INT || (base.as.integer != 10 && base.as.integer != 16)) {
+        return jinja_fail("int: bases other than 10 and 16 are not supported");
+    }
+    return to_number(r, v, false, &zero, (int)base.as.integer, out);
 }
 
 static lariat_status filter_float(run *r, const value *v, const call_arguments *given, value *out)
@@ -231,25 +253,46 @@ static lariat_status filter_abs(run *r, const value *v, const call_arguments *gi
     return value_integer(v) < 0 ? binary(r, "-", &zero, v, out) : LARIAT_OK;
 }
 
+/* The decimal nearest to a number, a tie to the even digit. */
+static double nearest_decimal(double real, int64_t precision)
+{
+    char text[768];
+
+    if (!isfinite(real) || precision > 323) { /* no number has so many decimals */
+        return real;
+    }
+    snprintf(text, sizeof text, "%.*f", (int)precision, real);
+    return strtod(text, NULL);
+}
+
 static lariat_status filter_round(run *r, const value *v, const call_arguments *given, value *out)
 {
     value a[2];
-    double scale;
 
     TRY(arguments_bind(given, "round", "precision method", a));
     TRY(value_refuse_undefined(v));
+    int64_t precision = a[0].kind == VALUE_INT ? a[0].as.integer : 0;
+    bool up = a[1].kind == VALUE_TEXT && marked_is(a[1].as.text, "ceil");
+    bool down = a[1].kind == VALUE_TEXT && marked_is(a[1].as.text, "floor");
     if (!value_is_number(v) || (argument_is_given(&a[0]) && a[0].kind != VALUE_INT)) {
         return jinja_fail("round: numbers are wanted");
     }
-    if (v->kind != VALUE_FLOAT && !argument_is_given(&a[1])) {
-        *out = *v;
-        return LARIAT_OK;
+    if (precision < 0) {
+        return jinja_fail("round: a negative precision is not supported");
     }
-    scale = pow(10, argument_is_given(&a[0]) ? (double)a[0].as.integer : 0);
-    double d = value_real(v) * scale;
-    bool up = a[1].kind == VALUE_TEXT && marked_is(a[1].as.text, "ceil");
-    bool down = a[1].kind == VALUE_TEXT && marked_is(a[1].as.text, "floor");
-    *out = value_float((up ? ceil(d) : down ? floor(d) : rint(d)) / scale, v->own);
+    if (argument_is_given(&a[1]) && !up && !down && !(a[1].kind == VALUE_TEXT && marked_is(a[1].as.text, "common"))) {
+        return jinja_fail("round: method must be common, ceil or floor");
+    }
+    if (up || down) {
+        double scale = pow(10, (double)precision), scaled = value_real(v) * scale;
+        if (!isfinite(scaled)) {
+            return jinja_fail("round: the number is too large");
+        }
+        *out = value_float((up ? ceil(scaled) : floor(scaled)) / scale, v->own);
+    } else {
+        *out = v->kind == VALUE_FLOAT ? value_float(nearest_decimal(v->as.real, precision), v->own)
+                                      : value_int(value_integer(v), v->own);
+    }
     return run_work(r, 1);
 }
 

@@ -248,11 +248,23 @@ lariat_status format_braces(run *r, marked form, const call_arguments *given, va
 
 /* --- % --- */
 
+/* Flags, then a width and a precision of at most 64. */
+static bool is_form(const char *spec)
+{
+    char *end = (char *)spec + strspn(spec, "-+ #0");
+
+    if (*end != '.' && *end && strtol(end, &end, 10) > 64) {
+        return false;
+    }
+    return *end == '.' ? strspn(end + 1, "0123456789") == strlen(end + 1) && atoi(end + 1) <= 64 : !*end;
+}
+
 /* One conversion, with its flags, width and precision. */
 static lariat_status convert(maker *m, const char *spec, char kind, const value *v)
 {
-    char text[128], form[32];
+    char text[512], form[32]; /* 309 digits, and up to 64 behind the point */
     marked whole;
+    int n;
 
     if (kind == 's' || kind == 'r') {
         maker repr;
@@ -269,10 +281,22 @@ static lariat_status convert(maker *m, const char *spec, char kind, const value 
     }
     if (strchr("fFeEgG", kind)) {
         snprintf(form, sizeof form, "%%%s%c", spec, kind);
-        snprintf(text, sizeof text, form, value_real(v));
+        n = snprintf(text, sizeof text, form, value_real(v));
     } else {
-        snprintf(form, sizeof form, "%%%sll%c", spec, kind == 'i' ? 'd' : kind);
-        snprintf(text, sizeof text, form, v->kind == VALUE_FLOAT ? (long long)v->as.real : (long long)value_integer(v));
+        bool real = v->kind == VALUE_FLOAT, decimal = kind == 'd' || kind == 'i';
+        if (real && (!decimal || !(v->as.real > -9e18 && v->as.real < 9e18))) {
+            return jinja_fail("%%%c format: an integer of 64 bits is required, not float", kind);
+        }
+        int64_t integer = real ? (int64_t)v->as.real : value_integer(v);
+        bool minus = !decimal && integer < 0; /* Python writes a sign and the number's bits, C two's complement */
+        if (strchr(spec, '#') || (minus && *spec)) {
+            return jinja_fail("%%%s%c of a number is not supported", spec, kind);
+        }
+        snprintf(form, sizeof form, "%s%%%sll%c", minus ? "-" : "", spec, kind == 'i' ? 'd' : kind);
+        n = snprintf(text, sizeof text, form, minus ? -(uint64_t)integer : (uint64_t)integer);
+    }
+    if (n < 0 || (size_t)n >= sizeof text) {
+        return jinja_fail("%%%s%c: a number of more than %zu characters", spec, kind, sizeof text - 1);
     }
     return maker_words(m, text, v->own ? MARK_TEMPLATE : MARK_FOREIGN);
 }
@@ -333,7 +357,7 @@ lariat_status format_percent(run *r, marked form, const value *given, value *out
             TRY(maker_words(&m, "%", form.marks[i]));
             continue;
         }
-        if (!kind || !strchr("srdifFeEgGxXo", kind) || strtol(spec + strspn(spec, "-+ #0"), NULL, 10) > 64) {
+        if (!kind || !strchr("srdifFeEgGxXo", kind) || !is_form(spec)) {
             return jinja_fail("unsupported format character behind %%");
         }
         TRY(run_work(r, named && given->kind == VALUE_DICT ? given->as.dict->n / 8 + 1 : 1));

@@ -239,9 +239,6 @@ static lariat_status write_text(maker *m, marked text, bool ascii)
         } else if (!escape) {
             snprintf(number, sizeof number, "\\u%04x", (unsigned)code);
         }
-        if (code == 127 && ascii) {
-            continue;
-        }
         TRY(maker_add(m, marked_part(text, done, i)));
         TRY(maker_words(m, escape ? escape : number, text.marks[i]));
         done = i + (size_t)length;

@@ -11,6 +11,9 @@ static bool is_word(const char *words, const char *name)
 {
     size_t n = strlen(name);
 
+    if (n == 0 || strchr(name, ' ')) {
+        return false;
+    }
     for (const char *at = words; (at = strstr(at, name)) != NULL; at += n) {
         if ((at == words || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0')) {
             return true;
@@ -42,7 +45,7 @@ method_rule find_method(const value *v, const char *name)
         return METHOD_UNSAFE;
     }
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-        if (rules[i].kind == v->kind && *name) {
+        if (rules[i].kind == v->kind) {
             return is_word(rules[i].known, name)     ? METHOD_KNOWN
                    : is_word(rules[i].unsafe, name)  ? METHOD_UNSAFE
                    : is_word(rules[i].refused, name) ? METHOD_REFUSED
@@ -295,7 +298,13 @@ static lariat_status one_text(run *r, const method *m, const call_arguments *giv
     if (strcmp(m->name, "split") == 0 || strcmp(m->name, "rsplit") == 0) {
         return split_text_value(r, m->self.as.text, &a[0], number_or(&a[1], -1), *m->name == 'r', out);
     }
+    if (argument_is_given(&a[1]) && !is_word("ljust rjust center", m->name)) {
+        return jinja_fail("%s: a second argument is not supported", m->name);
+    }
     if (strcmp(m->name, "join") == 0) {
+        if (!argument_is_given(&a[0])) {
+            return jinja_fail("join takes exactly one argument");
+        }
         TRY(value_iterate(r, &a[0], &l));
         TRY(join_texts(r, m->self.as.text, l, true, &text));
         *out = value_text(text);
@@ -306,9 +315,6 @@ static lariat_status one_text(run *r, const method *m, const call_arguments *giv
     }
     if (is_word("zfill ljust rjust center", m->name)) {
         return pad_text(r, m, &a[0], &a[1], out);
-    }
-    if (argument_is_given(&a[1])) {
-        return jinja_fail("%s: a second argument is not supported", m->name);
     }
     if (is_word("startswith endswith", m->name)) {
         return has_any_end(r, m, &a[0], out);
@@ -367,7 +373,7 @@ static lariat_status view(run *r, const dict *d, char part, value *out)
         }
         TRY(list_add(r, l, v));
     }
-    *out = value_sequence(VALUE_VIEW, l);
+    *out = value_sequence(part == 'k' ? VALUE_KEYS : part == 'v' ? VALUE_VALUES : VALUE_ITEMS, l);
     return LARIAT_OK;
 }
 

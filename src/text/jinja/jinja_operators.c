@@ -85,40 +85,18 @@ static lariat_status divide(const char *operator, int64_t a, int64_t b, int64_t 
     return LARIAT_OK;
 }
 
-static lariat_status integers(const char *operator, int64_t a, int64_t b, bool own, value *out)
-{
-    int64_t result = 1;
-    bool overflow = false;
-
-    if (strcmp(operator, "**") == 0) {
-        if (b < 0) {
-            *out = value_float(pow((double)a, (double)b), own);
-            return LARIAT_OK;
-        }
-        for (int64_t i = 0; i < b && i < 64 && !overflow; i++) {
-            overflow = __builtin_mul_overflow(result, a, &result);
-        }
-        overflow = overflow || (b > 63 && a != 0 && a != 1 && a != -1);
-        result = b > 63 && a == -1 ? (b % 2 ? -1 : 1) : result;
-    } else if (*operator== '+') {
-        overflow = __builtin_add_overflow(a, b, &result);
-    } else if (*operator== '-') {
-        overflow = __builtin_sub_overflow(a, b, &result);
-    } else if (*operator== '*') {
-        overflow = __builtin_mul_overflow(a, b, &result);
-    } else {
-        TRY(divide(operator, a, b, &result));
-    }
-    *out = value_int(result, own);
-    return overflow ? jinja_fail("a number of more than 64 bits") : LARIAT_OK;
-}
-
 static lariat_status reals(const char *operator, double a, double b, bool own, value *out)
 {
     double result;
 
     if (strcmp(operator, "**") == 0) {
+        if (a == 0 && b < 0) {
+            return jinja_fail("0.0 cannot be raised to a negative power");
+        }
         result = pow(a, b);
+        if (isfinite(a) && isfinite(b) && !isfinite(result)) {
+            return jinja_fail(isnan(result) ? "a power that is a complex number" : "the result of ** is out of range");
+        }
     } else if (*operator== '+') {
         result = a + b;
     } else if (*operator== '-') {
@@ -137,6 +115,33 @@ static lariat_status reals(const char *operator, double a, double b, bool own, v
     }
     *out = value_float(result, own);
     return LARIAT_OK;
+}
+
+static lariat_status integers(const char *operator, int64_t a, int64_t b, bool own, value *out)
+{
+    int64_t result = 1;
+    bool overflow = false;
+
+    if (strcmp(operator, "**") == 0) {
+        if (b < 0) {
+            return reals(operator, (double)a, (double)b, own, out);
+        }
+        for (int64_t i = 0; i < b && i < 64 && !overflow; i++) {
+            overflow = __builtin_mul_overflow(result, a, &result);
+        }
+        overflow = overflow || (b > 63 && a != 0 && a != 1 && a != -1);
+        result = b > 63 && a == -1 ? (b % 2 ? -1 : 1) : result;
+    } else if (*operator== '+') {
+        overflow = __builtin_add_overflow(a, b, &result);
+    } else if (*operator== '-') {
+        overflow = __builtin_sub_overflow(a, b, &result);
+    } else if (*operator== '*') {
+        overflow = __builtin_mul_overflow(a, b, &result);
+    } else {
+        TRY(divide(operator, a, b, &result));
+    }
+    *out = value_int(result, own);
+    return overflow ? jinja_fail("a number of more than 64 bits") : LARIAT_OK;
 }
 
 lariat_status binary(run *r, const char *operator, const value * a, const value *b, value *out)

@@ -122,7 +122,8 @@ lariat_status execute(run *r, scope *s, const node_list *body);
 /* Assigns to a target; `unpacks` by its shape. */
 lariat_status assign(run *r, scope *s, const node *target, const value *v);
 
-/* Does the name exist as a filter or test (also one that is known and refused)? */
+/* Has the interpreter a filter or test of the name? Those of jinja2 that it lacks are none, so that a template that asks
+   takes its other way. */
 bool filter_is_known(const char *name);
 bool test_is_known(const char *name);
 lariat_status apply_filter(run *r, const char *name, const value *v, const call_arguments *given, value *out);
@@ -131,8 +132,8 @@ lariat_status apply_test(run *r, const char *name, const value *v, const call_ar
 lariat_status apply_sequence_filter(run *r, const char *name, const value *v, const call_arguments *given, bool *known,
                                     value *out);
 bool sequence_filter_is_known(const char *name);
-/* The attribute "a.b.0" of a value, for filters. */
-lariat_status get_path(run *r, const value *v, const value *path, value *out);
+/* The attribute "a.b.0" of a value, for filters; `otherwise`, which may be NULL, stands for each part that is missing. */
+lariat_status get_path(run *r, const value *v, const value *path, const value *otherwise, value *out);
 lariat_status sort_values(run *r, value *keys, value *values, size_t n, bool reverse);
 
 /* Does the type of v have this method? Methods that change their object are unsafe. */

@@ -6,11 +6,13 @@
 
 typedef lariat_status (*filter_fn)(run *r, const value *v, const call_arguments *given, value *out);
 
-lariat_status get_path(run *r, const value *v, const value *path, value *out)
+lariat_status get_path(run *r, const value *v, const value *path, const value *otherwise, value *out)
 {
     *out = *v;
     if (path->kind != VALUE_TEXT) {
-        return get_item(r, v, path, out);
+        TRY(get_item(r, v, path, out));
+        *out = otherwise && out->kind == VALUE_UNDEFINED ? *otherwise : *out;
+        return LARIAT_OK;
     }
     for (size_t from = 0; from <= path->as.text.size;) {
         const char *dot = memchr(path->as.text.text + from, '.', path->as.text.size - from);
@@ -26,6 +28,7 @@ lariat_status get_path(run *r, const value *v, const value *path, value *out)
         }
         TRY(run_work(r, (to - from) / 64 + 1));
         TRY(get_item(r, &part, &key, out));
+        *out = otherwise && out->kind == VALUE_UNDEFINED ? *otherwise : *out;
         from = to + 1;
     }
     return LARIAT_OK;
@@ -88,7 +91,7 @@ static lariat_status keys_of(run *r, const value_list *l, const value *attribute
     for (size_t i = 0; i < l->n; i++) {
         key = l->items[i];
         if (argument_is_given(attribute) && attribute->kind != VALUE_NONE) {
-            TRY(get_path(r, &l->items[i], attribute, &key));
+            TRY(get_path(r, &l->items[i], attribute, NULL, &key));
         }
         TRY(fold_case(r, &key, sensitive, &key));
         TRY(list_add(r, *out, key));
@@ -102,6 +105,9 @@ static lariat_status filter_sort(run *r, const value *v, const call_arguments *g
     value a[3];
 
     TRY(arguments_bind(given, "sort", "reverse case_sensitive attribute", a));
+    if (a[2].kind == VALUE_TEXT && memchr(a[2].as.text.text, ',', a[2].as.text.size)) {
+        return jinja_fail("sort: several attributes are not supported; sort by the last, then by the one before it");
+    }
     TRY(value_iterate(r, v, &l));
     TRY(keys_of(r, l, &a[2], value_truth(&a[1]), &keys));
     TRY(copy_list(r, l, &sorted));
@@ -336,7 +342,7 @@ static lariat_status keep_items(run *r, const value *v, const call_arguments *gi
         bool holds;
         TRY(run_work(r, 1));
         if (by_attribute) {
-            TRY(get_path(r, &l->items[i], &given->places[0], &tested));
+            TRY(get_path(r, &l->items[i], &given->places[0], NULL, &tested));
         }
         holds = value_truth(&tested);
         if (test) {
@@ -374,8 +380,8 @@ static lariat_status map_attribute(run *r, const value_list *l, const call_argum
 
     TRY(arguments_bind(given, "map", "*attribute default", a));
     for (size_t i = 0; i < l->n; i++) {
-        TRY(get_path(r, &l->items[i], &a[0], &one));
-        TRY(list_add(r, mapped, one.kind == VALUE_UNDEFINED && argument_is_given(&a[1]) ? a[1] : one));
+        TRY(get_path(r, &l->items[i], &a[0], argument_is_given(&a[1]) && a[1].kind != VALUE_NONE ? &a[1] : NULL, &one));
+        TRY(list_add(r, mapped, one));
     }
     return LARIAT_OK;
 }

@@ -38,7 +38,7 @@ typedef enum node_kind {
     NODE_CALL_BLOCK,       /* call(names = defaults) a: body */
     NODE_FILTER_BLOCK,     /* filter b: body */
     NODE_WITH,             /* items: target, value, ... */
-    NODE_BLOCK,            /* body in the same scope: generation */
+    NODE_BLOCK,            /* body in a scope of its own: generation */
     NODE_BREAK,
     NODE_CONTINUE
 } node_kind;
@@ -65,7 +65,7 @@ struct node {
     const char **names;        /* of a macro's parameters, [items.n]; of a comparison's operators */
     node_list body, otherwise; /* statements */
     argument_list arguments;
-    bool recursive, uses_rest, uses_others, uses_caller; /* MACRO: names varargs, kwargs, caller */
+    bool uses_rest, uses_others, uses_caller; /* MACRO: names varargs, kwargs, caller */
 };
 
 /* --- tokens --- */

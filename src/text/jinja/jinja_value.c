@@ -117,7 +117,7 @@ lariat_status dict_set(run *r, dict *d, value key, value v)
 
 bool value_is_sequence(const value *v)
 {
-    return v->kind >= VALUE_LIST && v->kind <= VALUE_VIEW;
+    return v->kind >= VALUE_LIST && v->kind <= VALUE_ITEMS;
 }
 
 bool value_is_number(const value *v)
@@ -142,7 +142,9 @@ bool value_truth(const value *v)
     case VALUE_LIST:
     case VALUE_TUPLE:
     case VALUE_RANGE:
-    case VALUE_VIEW:
+    case VALUE_KEYS:
+    case VALUE_VALUES:
+    case VALUE_ITEMS:
         return v->as.list->n > 0;
     case VALUE_DICT:
         return v->as.dict->n > 0;
@@ -171,7 +173,8 @@ const char *value_type(const value *v)
         [VALUE_FLOAT] = "float",         [VALUE_TEXT] = "str",
         [VALUE_LIST] = "list",           [VALUE_TUPLE] = "tuple",
         [VALUE_GENERATOR] = "generator", [VALUE_RANGE] = "range",
-        [VALUE_VIEW] = "dict_items",     [VALUE_DICT] = "dict",
+        [VALUE_KEYS] = "dict_keys",      [VALUE_VALUES] = "dict_values",
+        [VALUE_ITEMS] = "dict_items",    [VALUE_DICT] = "dict",
         [VALUE_NAMESPACE] = "Namespace", [VALUE_LOOP] = "LoopContext",
         [VALUE_MACRO] = "Macro",         [VALUE_METHOD] = "builtin_function_or_method",
         [VALUE_FUNCTION] = "function",
@@ -410,15 +413,16 @@ static lariat_status repr_text(maker *m, marked text)
 
 static lariat_status repr_list(maker *m, const value *v, int depth)
 {
-    bool tuple = v->kind == VALUE_TUPLE;
+    bool tuple = v->kind == VALUE_TUPLE, view = v->kind >= VALUE_KEYS;
     const value_list *l = v->as.list;
 
-    TRY(maker_words(m, v->kind == VALUE_VIEW ? "dict_items([" : tuple ? "(" : "[", MARK_FOREIGN));
+    TRY(maker_words(m, view ? value_type(v) : "", MARK_FOREIGN));
+    TRY(maker_words(m, view ? "([" : tuple ? "(" : "[", MARK_FOREIGN));
     for (size_t i = 0; i < l->n; i++) {
         TRY(maker_words(m, i ? ", " : "", MARK_FOREIGN));
         TRY(value_repr(m, &l->items[i], depth + 1));
     }
-    return maker_words(m, v->kind == VALUE_VIEW ? "])" : !tuple ? "]" : l->n == 1 ? ",)" : ")", MARK_FOREIGN);
+    return maker_words(m, view ? "])" : !tuple ? "]" : l->n == 1 ? ",)" : ")", MARK_FOREIGN);
 }
 
 static lariat_status repr_dict(maker *m, const dict *d, int depth)
@@ -456,7 +460,9 @@ lariat_status value_repr(maker *m, const value *v, int depth)
         return maker_words(m, v->safe ? ")" : "", MARK_FOREIGN);
     case VALUE_LIST:
     case VALUE_TUPLE:
-    case VALUE_VIEW:
+    case VALUE_KEYS:
+    case VALUE_VALUES:
+    case VALUE_ITEMS:
         return repr_list(m, v, depth);
     case VALUE_DICT:
         return repr_dict(m, v->as.dict, depth);

@@ -1,5 +1,6 @@
 /* Values of a template: Python's, as far as templates see them. All memory is that of one rendering (run) and is freed with
-   it, so values are copied freely and texts are shared. No value changes once made, except namespaces and generators.
+   it, so values are copied freely and texts are shared. No value changes once made, except namespaces,
+   generators, and the state of a loop.
    Rests on jinja.h. Read on in jinja_run.h. */
 #pragma once
 
@@ -30,7 +31,9 @@ typedef enum value_kind {
     VALUE_TUPLE,
     VALUE_GENERATOR, /* the result of map, select and their kind: iterated once */
     VALUE_RANGE,
-    VALUE_VIEW, /* keys(), values(), items() of a dictionary */
+    VALUE_KEYS, /* keys(), values(), items() of a dictionary */
+    VALUE_VALUES,
+    VALUE_ITEMS,
     VALUE_DICT,
     VALUE_NAMESPACE,
     VALUE_LOOP,
