@@ -82,8 +82,9 @@ LARIAT_API lariat_status lariat_chat_encode(const lariat_tokenizer *t, const lar
 /* The text. Without a tokenizer, NULL, the conversation has its template, and variables bos_token and eos_token. Allocated,
    terminated. */
 LARIAT_API lariat_status lariat_chat_render(const lariat_tokenizer *t, const lariat_conversation *c, char **text, size_t *size);
-/* The marker that a template, NULL: the model's own, writes behind a reply, which ends one; or -1. */
-LARIAT_API int32_t lariat_chat_end(const lariat_tokenizer *t, const char *chat_template);
+/* The marker that a template, NULL: the model's own, writes behind a reply, which ends one; or -1. `variables`: those of the
+   conversation, or NULL; add_generation_prompt is not looked at. */
+LARIAT_API int32_t lariat_chat_end(const lariat_tokenizer *t, const char *chat_template, const char *variables);
 
 /* Frees what these functions allocated. NULL is allowed. */
 LARIAT_API void lariat_free(void *p);

@@ -54,7 +54,9 @@ int talk_open(talk *t, invocation *inv, int64_t capacity, const char *document)
     }
     TRY(checked(lariat_session_open(inv->engine, capacity, &t->session)));
     int rc = reply_open(&t->answer, inv, t->session, capacity, true);
-    t->answer.turn_end = lariat_chat_end(inv->tokenizer, t->chat_template);
+    char *variables = json_dumps(t->variables, 0);
+    t->answer.turn_end = lariat_chat_end(inv->tokenizer, t->chat_template, variables);
+    free(variables);
     return rc;
 }
 

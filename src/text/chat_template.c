@@ -124,15 +124,28 @@ lariat_status lariat_chat_render(const lariat_tokenizer *t, const lariat_convers
     return status;
 }
 
-int32_t lariat_chat_end(const lariat_tokenizer *t, const char *chat_template)
+/* The variables of a rendering that ends with the reply; NULL where they are no JSON object. */
+static char *without_prompt(const char *variables)
 {
+    json_t *all = variables ? json_loads(variables, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL) : json_object();
+    bool set = all && json_object_set_new(all, "add_generation_prompt", json_false()) == 0;
+    char *text = set ? json_dumps(all, 0) : NULL;
+
+    json_decref(all);
+    return text;
+}
+
+int32_t lariat_chat_end(const lariat_tokenizer *t, const char *chat_template, const char *variables)
+{
+    char *own = without_prompt(variables);
     lariat_conversation asked = {.chat_template = chat_template,
                                  .messages = "[{\"role\": \"user\", \"content\": \"a\"},"
                                              " {\"role\": \"assistant\", \"content\": \"b\", \"ids\": []}]",
-                                 .variables = "{\"add_generation_prompt\": false}"};
-    chat c;
-    int32_t end = chat_render(t, &asked, &c) == LARIAT_OK ? chat_end_of_reply(t, c.source, &c.rendered) : -1;
+                                 .variables = own};
+    chat c = {0};
+    int32_t end = own && chat_render(t, &asked, &c) == LARIAT_OK ? chat_end_of_reply(t, c.source, &c.rendered) : -1;
 
     chat_close(&c);
+    free(own);
     return end;
 }

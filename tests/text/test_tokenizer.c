@@ -392,8 +392,20 @@ static void a_message_cannot_end_its_turn(void **state)
     assert_int_equal(count_of(ids, n, SMALL_MARKERS), 2); /* the user's turn and the reply's */
     assert_int_equal(count_of(ids, n, SMALL_MARKERS + 1), 1);
     assert_true(lariat_tokenizer_ends_turn(t, SMALL_MARKERS + 1));
-    assert_int_equal(lariat_chat_end(t, NULL), SMALL_MARKERS + 1);
+    assert_int_equal(lariat_chat_end(t, NULL, NULL), SMALL_MARKERS + 1);
     lariat_free(ids);
+    lariat_tokenizer_close(t);
+}
+
+static void the_end_of_a_reply_is_that_of_the_conversations_variables(void **state)
+{
+    static const char source[] = "{% for m in messages %}{{ m.content }}{% if marked %}{{ '<|im_end|>' }}{% endif %}{% endfor %}";
+    lariat_tokenizer *t = small_tokenizer(chatml_loop);
+
+    (void)state;
+    assert_int_equal(lariat_chat_end(t, source, NULL), -1);
+    assert_int_equal(lariat_chat_end(t, source, "{\"marked\": true, \"add_generation_prompt\": true}"), SMALL_MARKERS + 1);
+    assert_int_equal(lariat_chat_end(t, source, "not JSON"), -1);
     lariat_tokenizer_close(t);
 }
 
@@ -484,6 +496,7 @@ int main(void)
         cmocka_unit_test(contradictions_are_refused),
         cmocka_unit_test(an_expression_without_end_is_given_up),
         cmocka_unit_test(a_message_cannot_end_its_turn),
+        cmocka_unit_test(the_end_of_a_reply_is_that_of_the_conversations_variables),
         cmocka_unit_test(a_marker_made_partly_of_a_message_is_text),
         cmocka_unit_test(a_reply_keeps_the_ids_with_which_it_was_made),
         cmocka_unit_test(a_model_without_a_template_takes_one_that_is_chosen),

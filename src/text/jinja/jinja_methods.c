@@ -192,7 +192,8 @@ static lariat_status change_first(run *r, const method *m, value *out)
     return LARIAT_OK;
 }
 
-/* isdigit, isalpha and their kind. Digits are ASCII's and those of the C library. */
+/* isdigit, isalpha and their kind. Digits are ASCII's only, letters and cases those of the C library's C.UTF-8: Python counts
+   other digits too, and its Unicode tables may be older or newer. */
 static lariat_status is_of_kind(run *r, const method *m, value *out)
 {
     marked text = m->self.as.text;

@@ -197,7 +197,8 @@ static lariat_status add_character(maker *m, int32_t code, uint8_t mark)
     return maker_fill(m, text, n, mark);
 }
 
-/* One character becomes one, but for the sharp s, which becomes two. */
+/* One character becomes one by the C library's tables, but for the sharp s, which becomes two. Python differs in the other
+   characters whose upper or lower case has several (ligatures, a dotted capital I) and in a final sigma. */
 lariat_status marked_change_case(run *r, marked text, bool upper, marked *out)
 {
     maker m;

@@ -1,6 +1,6 @@
 /* Values of a template: Python's, as far as templates see them. All memory is that of one rendering (run) and is freed with
-   it, so values are copied freely and texts are shared. No value changes once made, except namespaces,
-   generators, and the state of a loop.
+   it, so values are copied freely and texts are shared. No value changes once made, except namespaces, generators
+   and the state of a loop.
    Rests on jinja.h. Read on in jinja_run.h. */
 #pragma once
 
