@@ -399,7 +399,8 @@ static void a_message_cannot_end_its_turn(void **state)
 
 static void the_end_of_a_reply_is_that_of_the_conversations_variables(void **state)
 {
-    static const char source[] = "{% for m in messages %}{{ m.content }}{% if marked %}{{ '<|im_end|>' }}{% endif %}{% endfor %}";
+    static const char source[] = "{% for m in messages %}{{ m.content }}"
+                                 "{% if marked %}{{ '<|im_end|>' }}{% endif %}{% endfor %}";
     lariat_tokenizer *t = small_tokenizer(chatml_loop);
 
     (void)state;

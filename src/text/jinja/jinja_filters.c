@@ -220,7 +220,8 @@ static lariat_status filter_int(run *r, const value *v, const call_arguments *gi
     value a[2];
 
     TRY(arguments_bind(given, "int", "default base", a));
-    value zero = argument_is_given(&a[0]) ? a[0] : value_int(0, true), base = argument_is_given(&a[1]) ? a[1] : value_int(10, true);
+    value zero = argument_is_given(&a[0]) ? a[0] : value_int(0, true);
+    value base = argument_is_given(&a[1]) ? a[1] : value_int(10, true);
     if (base.kind != VALUE_INT || (base.as.integer != 10 && base.as.integer != 16)) {
         return jinja_fail("int: bases other than 10 and 16 are not supported");
     }
