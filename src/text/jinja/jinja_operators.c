@@ -124,7 +124,7 @@ static lariat_status integers(const char *operator, int64_t a, int64_t b, bool o
 
     if (strcmp(operator, "**") == 0) {
         if (b < 0) {
-            return reals(operator, (double)a, (double)b, own, out);
+            return reals(operator,(double) a, (double)b, own, out);
         }
         for (int64_t i = 0; i < b && i < 64 && !overflow; i++) {
             overflow = __builtin_mul_overflow(result, a, &result);

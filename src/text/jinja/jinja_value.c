@@ -252,8 +252,8 @@ lariat_status value_equal(run *r, const value *a, const value *b, bool *out)
         return LARIAT_OK;
     }
     TRY(run_work(r, 1));
-    lariat_status status = ++r->depth > MAX_JINJA_DEPTH ? jinja_fail("values are nested too deeply")
-                                                        : same_kind_equal(r, a, b, out);
+    lariat_status status =
+        ++r->depth > MAX_JINJA_DEPTH ? jinja_fail("values are nested too deeply") : same_kind_equal(r, a, b, out);
     r->depth--;
     return status;
 }
