@@ -469,7 +469,8 @@ static lariat_status check_memory(const hops_trial *trial)
     int32_t ranks = trial->transport.n_local;
     const size_t shared[] = {placement_shared_bytes(m, &trial->transport), list_bytes(trial->out),
                              bytes_of(ranks, 1, sizeof(local_rank)),
-                             m->n_cards ? 0 : place_bytes(trial, ranks)};
+                             m->n_cards ? 0 : place_bytes(trial, ranks),
+                             trial->processes ? bytes_of(2, 1, trial->block) : 0}; /* of the comparison with MPI */
 
     TRY(check_fits(trial, arena_sum(shared, sizeof shared / sizeof *shared), memory_available(), "this machine"));
     for (int32_t i = 0; i < m->n_cards; i++) {

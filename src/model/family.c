@@ -176,7 +176,7 @@ lariat_status family_refuse(const char *path, const char *architecture, size_t s
                         path, shown, architecture, others[i].needs, others[i].nearest);
         }
     }
-    for (int i = 0, at = 0; i < ROWS; i++) {
+    for (int i = 0, at = 0; i < ROWS && (size_t)at < sizeof known; i++) {
         at += snprintf(known + at, sizeof known - (size_t)at, "%s%s", i == 0 ? "" : i == ROWS - 1 ? " and " : ", ",
                        rows[i].name);
     }
