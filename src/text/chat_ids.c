@@ -22,13 +22,14 @@ typedef struct composer {
 static lariat_status find_markers(composer *c, const char *source)
 {
     const vocabulary *v = &c->t->v;
+    size_t size = strlen(source);
 
     c->is_marker = calloc((size_t)v->n_added + 1, sizeof *c->is_marker);
     TRY_MEMORY(c->is_marker, "chat: no memory" FREE_MEMORY);
     for (int64_t i = 0; i < v->n_added; i++) {
         const added_token *a = &v->added[i];
         c->is_marker[i] = a->special || a->id == v->bos || lariat_tokenizer_is_end(c->t, a->id) ||
-                          tokenizer_ends_turn(c->t, a->id) || memmem(source, strlen(source), a->text, a->size);
+                          tokenizer_ends_turn(c->t, a->id) || memmem(source, size, a->text, a->size);
     }
     c->e.hidden = c->is_marker;
     return LARIAT_OK;

@@ -256,6 +256,9 @@ static lariat_status read_ends(reader *r)
         TRY(id_list_append(&v->after, v->eos));
     }
     if (gguf_string(r->g, "tokenizer.chat_template", &text, &size)) {
+        if (memchr(text, '\0', size)) {
+            return vocabulary_warn(v, "%s: tokenizer.chat_template holds a NUL byte, it is not used", gguf_path(r->g));
+        }
         return vocabulary_text(v, text, size, &v->chat_template);
     }
     return LARIAT_OK;

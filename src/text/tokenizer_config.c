@@ -188,6 +188,8 @@ static lariat_status read_jinja(const char *folder, vocabulary *v)
         if (status == LARIAT_OK) {
             status = f.size > MAX_CONFIG
                          ? fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for a template" FETCH_AGAIN, path, f.size)
+                     : memchr(f.data, '\0', f.size)
+                         ? vocabulary_warn(v, "%s: holds a NUL byte, it is not used", path)
                          : vocabulary_text(v, (const char *)f.data, f.size, &v->chat_template);
             unmap_file(&f);
         }

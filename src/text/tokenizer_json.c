@@ -580,13 +580,8 @@ static lariat_status number_added(reader *r, const char *content, int64_t id, in
 }
 
 /* A token that is listed twice is as its last entry says, and special if one of them is. */
-static void add_again(vocabulary *v, const char *content, const added_token *a)
+static void add_again(vocabulary *v, int32_t i, const added_token *a)
 {
-    int64_t i = v->n_added - 1;
-
-    while (i > 0 && strcmp(v->added[i].text, content) != 0) {
-        i--;
-    }
     v->added[i].special = v->added[i].special || a->special;
     v->added[i].normalized = a->normalized;
     v->added[i].lstrip = a->lstrip;
@@ -601,6 +596,7 @@ static lariat_status read_added(void *user, const char *key, const json_t *o)
     added_token a = { .normalized = false };
     const char *content = NULL;
     int64_t id = 0, known;
+    int32_t place;
 
     (void)key; /* a list has none */
     TRY(json_text(o, r->path, "content", true, &content));
@@ -613,8 +609,9 @@ static lariat_status read_added(void *user, const char *key, const json_t *o)
     if (!*content) {
         return LARIAT_OK;
     }
-    if (vocabulary_added(r->v, content) >= 0) {
-        add_again(r->v, content, &a);
+    place = vocabulary_added_place(r->v, content);
+    if (place >= 0) {
+        add_again(r->v, place, &a);
         return LARIAT_OK;
     }
     known = id_of(r->vocab, content);

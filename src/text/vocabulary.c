@@ -277,11 +277,18 @@ bool vocabulary_has(const vocabulary *v, int64_t id)
     return id >= 0 && id < v->n_tokens && v->tokens[id].kind != TOKEN_ABSENT;
 }
 
-int32_t vocabulary_added(const vocabulary *v, const char *text)
+int32_t vocabulary_added_place(const vocabulary *v, const char *text)
 {
     const text_entry *found = index_find(v, &v->added_index, added_is, text, strlen(text));
 
-    return found ? v->added[found->value].id : -1;
+    return found ? found->value : -1;
+}
+
+int32_t vocabulary_added(const vocabulary *v, const char *text)
+{
+    int32_t place = vocabulary_added_place(v, text);
+
+    return place >= 0 ? v->added[place].id : -1;
 }
 
 int32_t vocabulary_find(const vocabulary *v, const char *text)

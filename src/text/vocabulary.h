@@ -186,6 +186,8 @@ bool vocabulary_has(const vocabulary *v, int64_t id);
 /* The added token of that text, or -1; any token of that text, the added one first, or -1. Texts that tokenizer_build() has
    normalized are not found. */
 int32_t vocabulary_added(const vocabulary *v, const char *text);
+/* Its place in `added`; -1: not there. */
+int32_t vocabulary_added_place(const vocabulary *v, const char *text);
 int32_t vocabulary_find(const vocabulary *v, const char *text);
 
 /* The byte of "<0xAB>", or -1. */

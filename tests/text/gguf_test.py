@@ -144,6 +144,9 @@ def check_special(program, folder, t):
     for kind, wrong in (gguf.UINT32, 2000000), (gguf.INT32, -1), (gguf.UINT32, 0xFFFFFFFF):
         ids, said = tokenize(program, byte_level(control, pre, (key + "bos_token_id", gguf.UINT32, 0), (key + "eos_token_id", kind, wrong)), "a", "--bos")
         expect(f"eos {wrong} is a warning", ids[0] == 0 and said.count("\n") == 1 and "eos_token_id" in said and str(wrong) in said, said)
+    template = ("tokenizer.chat_template", gguf.STRING, "a\0b")
+    ids, said = tokenize(program, byte_level(control, pre, template), "a")
+    expect("a template with a NUL byte is a warning", said.count("\n") == 1 and "tokenizer.chat_template" in said and "NUL" in said, said)
     ids, _ = tokenize(program, byte_level(control, pre, (key + "bos_token_id", gguf.UINT32, 0), (key + "eos_token_id", gguf.UINT32, 1),
                                           (key + "add_eos_token", gguf.BOOL, True)), "a", "--bos")
     expect("an end is put behind the text where the file asks for it", ids[0] == 0 and ids[-1] == 1 and len(ids) == 3, ids)

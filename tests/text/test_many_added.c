@@ -1,5 +1,5 @@
 /* A tokenizer with thousands of added tokens, listed in both of its files, is read with work in proportion to their number:
-   calls of memcmp and bcmp are counted. Rests on lariat/text.h. */
+   calls of memcmp, bcmp and strcmp are counted. Rests on lariat/text.h. */
 #include "lariat/text.h"
 #include "support/scratch.h"
 
@@ -32,6 +32,15 @@ int __wrap_bcmp(const void *a, const void *b, size_t size)
     return __real_bcmp(a, b, size);
 }
 
+int __real_strcmp(const char *a, const char *b);
+int __wrap_strcmp(const char *a, const char *b);
+
+int __wrap_strcmp(const char *a, const char *b)
+{
+    comparisons++;
+    return __real_strcmp(a, b);
+}
+
 enum { WORDS = 7, MANY = 6000 };
 static const char flags[] = "\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true";
 
@@ -40,15 +49,17 @@ static void put(bytes *b, const char *text)
     bytes_put(b, text, strlen(text));
 }
 
-/* Both lists of added tokens, of the first `n_json` in tokenizer.json and of `n_config` in tokenizer_config.json. */
-static void write_tokenizer(int n_json, int n_config)
+/* Both lists of added tokens, of the first `n_json` in tokenizer.json, `times` over, and of `n_config` in
+   tokenizer_config.json. */
+static void write_tokenizer(int n_json, int times, int n_config)
 {
     bytes json = { 0 }, config = { 0 };
     char line[256];
 
     put(&json, "{\"added_tokens\":[");
-    for (int i = 0; i < n_json; i++) {
-        snprintf(line, sizeof line, "%s{\"id\":%d,\"content\":\"<added_%06d>\",%s}", i ? "," : "", WORDS + i, i, flags);
+    for (int k = 0; k < n_json * times; k++) {
+        int i = k % n_json;
+        snprintf(line, sizeof line, "%s{\"id\":%d,\"content\":\"<added_%06d>\",%s}", k ? "," : "", WORDS + i, i, flags);
         put(&json, line);
     }
     put(&json, "],\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"model\":{\"type\":\"BPE\",\"vocab\":"
@@ -89,7 +100,7 @@ static void opens_and_finds(int n)
 static void work_grows_with_the_number_of_added_tokens(void **state)
 {
     (void)state;
-    write_tokenizer(MANY, MANY);
+    write_tokenizer(MANY, 1, MANY);
     comparisons = 0;
     opens_and_finds(MANY);
     assert_true(comparisons > MANY);
@@ -100,7 +111,16 @@ static void work_grows_with_the_number_of_added_tokens(void **state)
 static void so_it_does_where_one_file_adds_to_the_other(void **state)
 {
     (void)state;
-    write_tokenizer(MANY / 2, MANY);
+    write_tokenizer(MANY / 2, 1, MANY);
+    comparisons = 0;
+    opens_and_finds(MANY);
+    assert_true(comparisons < 100 * (int64_t)MANY);
+}
+
+static void so_it_does_where_a_file_lists_every_token_twice(void **state)
+{
+    (void)state;
+    write_tokenizer(MANY, 2, 0);
     comparisons = 0;
     opens_and_finds(MANY);
     assert_true(comparisons < 100 * (int64_t)MANY);
@@ -111,6 +131,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(work_grows_with_the_number_of_added_tokens),
         cmocka_unit_test(so_it_does_where_one_file_adds_to_the_other),
+        cmocka_unit_test(so_it_does_where_a_file_lists_every_token_twice),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
