@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <utf8proc.h>
 
 typedef struct code_range {
@@ -52,6 +53,82 @@ static bool is_newer(int32_t code)
     return low < sizeof newer / sizeof *newer && newer[low].first <= code;
 }
 
+/* A character with its class: how it is ordered among combining marks. */
+typedef struct mark {
+    int32_t code, class;
+} mark;
+
+/* Stable, in one pass per class: a run of marks has few classes, whatever its length. utf8proc's own ordering exchanges
+   neighbours, which takes the square of a run. */
+static void order_run(mark *run, size_t n, mark *room)
+{
+    size_t place[256 + 1] = { 0 };
+
+    for (size_t i = 0; i < n; i++) {
+        place[run[i].class + 1]++;
+    }
+    for (size_t i = 0; i < 256; i++) {
+        place[i + 1] += place[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        room[place[run[i].class]++] = run[i];
+    }
+    memcpy(run, room, n * sizeof *run);
+}
+
+static void order_marks(mark *marks, size_t n, mark *room)
+{
+    for (size_t at = 0; at < n;) {
+        size_t end = at, falls = 0;
+        while (end < n && marks[end].class) {
+            falls += end > at && marks[end].class < marks[end - 1].class;
+            end++;
+        }
+        if (falls) {
+            order_run(marks + at, end - at, room);
+        }
+        at = end > at ? end : at + 1;
+    }
+}
+
+/* Decomposes every character on its own, in the text's order. *n counts the places of `marks` that are taken. */
+static lariat_status decompose(const char *text, size_t size, int options, buffer *marks, size_t *n)
+{
+    int length;
+
+    *n = 0;
+    for (size_t at = 0; at < size; at += (size_t)length) {
+        utf8proc_int32_t parts[64];
+        int boundary = 0;
+        utf8proc_ssize_t count = utf8proc_decompose_char(utf8_decode(text + at, size - at, &length), parts,
+                                                         sizeof parts / sizeof *parts, (utf8proc_option_t)options, &boundary);
+        if (count < 0 || (size_t)count > sizeof parts / sizeof *parts) {
+            return fail(LARIAT_UNSUPPORTED, "text: normalizing %zu bytes: %s", size,
+                        utf8proc_errmsg(count < 0 ? count : UTF8PROC_ERROR_OVERFLOW));
+        }
+        for (utf8proc_ssize_t i = 0; i < count; i++) {
+            mark m = { parts[i], utf8proc_get_property(parts[i])->combining_class };
+            TRY(buffer_append(marks, (const char *)&m, sizeof m));
+        }
+        *n += (size_t)count;
+    }
+    return LARIAT_OK;
+}
+
+/* Composes and encodes what is in order. */
+static lariat_status append_ordered(buffer *out, const mark *marks, size_t n, int32_t *codes, int options)
+{
+    for (size_t i = 0; i < n; i++) {
+        codes[i] = marks[i].code;
+    }
+    utf8proc_ssize_t left = utf8proc_normalize_utf32(codes, (utf8proc_ssize_t)n, (utf8proc_option_t)options);
+    for (utf8proc_ssize_t i = 0; i < left; i++) {
+        utf8proc_uint8_t bytes[4];
+        TRY(buffer_append(out, (const char *)bytes, (size_t)utf8proc_encode_char(codes[i], bytes)));
+    }
+    return left < 0 ? fail(LARIAT_UNSUPPORTED, "text: normalizing: %s", utf8proc_errmsg(left)) : LARIAT_OK;
+}
+
 static lariat_status append_mapped(buffer *out, const char *text, size_t size, unicode_form form)
 {
     static const int options[] = {
@@ -60,16 +137,21 @@ static lariat_status append_mapped(buffer *out, const char *text, size_t size, u
         [FORM_NFKC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
         [FORM_NFKD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT,
     };
-    utf8proc_uint8_t *mapped = NULL;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &mapped,
-                                      (utf8proc_option_t)options[form]);
+    buffer marks = { 0 };
+    size_t n;
+    lariat_status status = decompose(text, size, options[form], &marks, &n);
+    mark *room = status == LARIAT_OK ? malloc((n + 1) * sizeof *room) : NULL;
 
-    if (n < 0) {
-        return fail(n == UTF8PROC_ERROR_NOMEM ? LARIAT_NO_MEMORY : LARIAT_UNSUPPORTED, "text: normalizing %zu bytes: %s", size,
-                    utf8proc_errmsg(n));
+    if (status == LARIAT_OK && !room) {
+        status = fail(LARIAT_NO_MEMORY, "text: no memory to normalize %zu bytes" FREE_MEMORY, size);
     }
-    lariat_status status = buffer_append(out, (const char *)mapped, (size_t)n);
-    free(mapped);
+    if (status == LARIAT_OK && n) {
+        mark *all = (mark *)(void *)marks.data;
+        order_marks(all, n, room);
+        status = append_ordered(out, all, n, (int32_t *)room, options[form]);
+    }
+    free(room);
+    buffer_free(&marks);
     return status;
 }
 

@@ -22,13 +22,20 @@ WORDS = ["the", " world", "don't", "a1b22c333", "1234567", "\u00bd\u00b2", "x\u0
          "\u0130I\u1e9e\u03a3\u03c2", "  ", "\t", "\n\n", "\u3000", "\u65e5\u672c", "!?", "...", "$=`", "\u00bf\u00bb", "_", "x", "xx", MARK, MARK + "a", "\u200d",
          "\u24b6\u2160", "\u08d3\u0323\u0301", "\U00011938\u0301", "\u1abf\u0323", "\U00010d50\U00016ea0\ua7dc", "\u166d\u2e4f", "\uff21\uff11\u2460",
          "one", "TWO", "<m>", "[s]", "three", "\U0001f600"]
+MARKS = "\u0301\u0316\u0323\u0308\u0327\u0345\u0344\u0340\u093c\u3099\u05b0\u0591\u302a\u0f71\u0f73\u1161"
 
 
 def texts(rnd):
     out = ["", " ", "a", "1", "the world", " 12 "]
     while len(out) < TEXTS:
         out.append("".join(rnd.choice(WORDS) for _ in range(rnd.choice([1, 2, 3, 5, 8, 20]))))
-    return out
+    return out + [marks(rnd), marks(rnd)]
+
+
+def marks(rnd):
+    """Long runs of combining marks, of classes in and out of order, behind letters that compose with some of them."""
+    return "!" + "".join(rnd.choice("ae\u1100x\u00e9") + "".join(rnd.choice(MARKS) for _ in range(rnd.choice([2, 5, 40, 300])))
+                   for _ in range(3))
 
 
 def pattern(rnd, expressions):
