@@ -1,30 +1,37 @@
 /* Pre-tokenizer expressions: translated from Ruby's syntax into PCRE2's, compiled, searched.
    The engines differ in \s (PCRE2 counts U+180E), in the age of their Unicode tables, and in several escapes, which are
    refused.
-   Rests on PCRE2 10.42 or newer. Read on in pretokenizer.c. */
+   Rests on PCRE2 10.42 or newer, and on utf8proc. Read on in pretokenizer.c. */
 #include "text/expression.h"
 
 #include "text/unicode_newer.h"
+#include "text/utf8.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 enum {
     MAX_PATTERN = 1 << 14,
     MAX_DEPTH = 64,
     JIT_STACK_START = 32 << 10,
     JIT_STACK_MOST = 1 << 20, /* more than published expressions need; beyond it matching runs without the JIT */
-    /* Bound on steps of a search, for each byte of text and in all: far above published expressions, it ends runaway
-       backtracking. */
+    /* Bound on steps of one search, for each byte of text and in all: far above published expressions, it ends runaway
+       backtracking. It does not bound the sum over the searches of a text, see DIGITS_MOST. */
     STEPS_LEAST = 10 * 1000 * 1000,
-    STEPS_A_BYTE = 64
+    STEPS_A_BYTE = 64,
+    /* Bound on bytes of digits that an expression which looks ahead over numbers sees in all searches of a text: a number of
+       n digits in groups of three costs n * n / 6 of them. One of 50,000 digits is within it. */
+    DIGITS_MOST = 500 * 1000 * 1000,
+    NUMBER_FREE = 1000 /* shorter numbers cost nothing to speak of */
 };
 
 struct expression {
     pcre2_code *code;
+    bool counts_digits; /* looks ahead over numbers of any length */
 };
 
 struct search {
@@ -33,6 +40,8 @@ struct search {
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
     size_t limit_size; /* text size of the current step limit */
+    const char *number_end; /* of the number in which the last search ended, NULL: in none */
+    size_t digits;          /* bytes of digits that look-aheads have seen */
 };
 
 /* The characters of White_Space, in the syntax of a class. */
@@ -365,6 +374,39 @@ lariat_status expression_translate(const char *pattern, buffer *out)
     return LARIAT_OK;
 }
 
+/* Has the group that `at` opens a repetition without end, and digits? */
+static bool group_counts_digits(const char *at)
+{
+    bool repeats = false, digits = false;
+    int depth = 0;
+
+    for (; *at; at++) {
+        if (*at == '\\' && at[1]) {
+            at++;
+            digits = digits || *at == 'd' || *at == 'w' || (*at == 'p' && at[1] == '{' && at[2] == 'N') || *at == 'P';
+        } else if (*at == '(' || *at == ')') {
+            depth += *at == '(' ? 1 : -1;
+            if (depth == 0) {
+                break;
+            }
+        } else {
+            repeats = repeats || *at == '*' || *at == '+' || (*at == ',' && at[1] == '}');
+            digits = digits || (*at == '0' && at[1] == '-');
+        }
+    }
+    return repeats && digits;
+}
+
+static bool counts_digits(const char *pattern)
+{
+    for (const char *at = pattern; (at = strstr(at, "(?")); at += 2) {
+        if ((at[2] == '=' || at[2] == '!') && group_counts_digits(at)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* --- compiling and searching --- */
 
 lariat_status expression_compile(const char *pattern, bool literal, expression **out)
@@ -382,6 +424,7 @@ lariat_status expression_compile(const char *pattern, bool literal, expression *
         status = fail(LARIAT_NO_MEMORY, "expression: no memory" FREE_MEMORY);
     }
     if (status == LARIAT_OK) {
+        e->counts_digits = !literal && counts_digits(pattern);
         pcre2_set_newline(context, PCRE2_NEWLINE_LF);
         e->code = pcre2_compile((PCRE2_SPTR)(translated.data ? translated.data : ""), translated.size, options, &error, &where,
                                 context);
@@ -454,6 +497,32 @@ static void allow_steps(search *s, size_t size)
     s->limit_size = size;
 }
 
+static bool is_digit(const char *at, size_t room, int *length)
+{
+    utf8proc_category_t category = utf8proc_category(utf8_decode(at, room, length));
+
+    return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_NO;
+}
+
+/* Counts the digits from `from` on, which a look-ahead there may see. */
+static lariat_status count_digits(search *s, const char *text, size_t size, size_t from)
+{
+    const char *at = text + from, *end = text + size;
+    int length;
+
+    if (from == 0 || !s->number_end || at >= s->number_end) {
+        for (s->number_end = at; s->number_end < end && is_digit(s->number_end, (size_t)(end - s->number_end), &length);) {
+            s->number_end += length;
+        }
+    }
+    size_t left = (size_t)(s->number_end - at);
+    s->digits += left > NUMBER_FREE ? left : 0;
+    return s->digits <= DIGITS_MOST
+               ? LARIAT_OK
+               : fail(LARIAT_UNSUPPORTED, "expression: a number of the text, of more than %zu digits, is too long for this "
+                                          "tokenizer, which counts its digits anew at every group: split it", left);
+}
+
 lariat_status search_next(search *s, const char *text, size_t size, size_t from, bool *found, size_t *start, size_t *end)
 {
     /* The caller guarantees well-formed text: no search validates all of it again. */
@@ -461,6 +530,7 @@ lariat_status search_next(search *s, const char *text, size_t size, size_t from,
     PCRE2_SIZE *at = pcre2_get_ovector_pointer(s->data);
     int n;
 
+    TRY(s->expression->counts_digits ? count_digits(s, text, size, from) : LARIAT_OK);
     if (size > s->limit_size) {
         allow_steps(s, size);
     }

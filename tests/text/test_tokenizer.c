@@ -342,6 +342,29 @@ static void contradictions_are_refused(void **state)
     assert_null(t);
 }
 
+/* An expression that counts the rest of a number at every group gives up a long one: 200,000 digits take seconds. */
+static void long_numbers_are_refused_where_every_group_counts_the_rest(void **state)
+{
+    enum { DIGITS = 200000 };
+    lariat_tokenizer *t = NULL;
+    char *text = malloc(DIGITS);
+    vocabulary v;
+    int32_t *ids;
+    int64_t n;
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, '1', DIGITS);
+    byte_level_vocabulary(&v);
+    assert_accepted(vocabulary_step(&v, &(split_step){ .kind = SPLIT_EXPRESSION, .expression = "\\d{1,3}(?=(?:\\d{3})*\\b)" }));
+    assert_accepted(tokenizer_build(&v, &t));
+    assert_refused(lariat_encode(t, text, DIGITS, 0, &ids, &n), LARIAT_UNSUPPORTED, "number");
+    assert_accepted(lariat_encode(t, text, 3000, 0, &ids, &n));
+    lariat_free(ids);
+    lariat_tokenizer_close(t);
+    free(text);
+}
+
 /* An expression of a hostile file that backtracks without end is given up. */
 static void an_expression_without_end_is_given_up(void **state)
 {
@@ -495,6 +518,7 @@ int main(void)
         cmocka_unit_test(long_words_merge_as_short_ones),
         cmocka_unit_test(threads_share_a_tokenizer),
         cmocka_unit_test(contradictions_are_refused),
+        cmocka_unit_test(long_numbers_are_refused_where_every_group_counts_the_rest),
         cmocka_unit_test(an_expression_without_end_is_given_up),
         cmocka_unit_test(a_message_cannot_end_its_turn),
         cmocka_unit_test(the_end_of_a_reply_is_that_of_the_conversations_variables),
