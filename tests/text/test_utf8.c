@@ -1,10 +1,12 @@
 /* UTF-8: every code point comes back, and ill-formed bytes are cut as the Unicode standard's tables of examples (3-8 to 3-11)
    cut them. Rests on text/utf8.c. */
+#include "text/unicode_forms.h"
 #include "text/utf8.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -77,9 +79,33 @@ static void maximal_subparts_of_the_standards_examples_become_one_replacement_ea
     reads_as("a\xF0\x9F\x98", 4, "a" R);
 }
 
+/* A million marks, each pair out of order: those below come first. Exchanges of neighbours would take hours. */
+static void long_runs_of_marks_are_ordered(void **state)
+{
+    enum { PAIRS = 500000 };
+    char *text = malloc(4 * PAIRS + 1);
+    buffer out = { 0 };
+
+    (void)state;
+    assert_non_null(text);
+    text[0] = 'a';
+    for (int i = 0; i < PAIRS; i++) {
+        memcpy(text + 1 + 4 * (size_t)i, "\xCC\x81\xCC\x96", 4); /* U+0301, U+0316 */
+    }
+    assert_int_equal(append_form(&out, text, 4 * PAIRS + 1, FORM_NFD), LARIAT_OK);
+    assert_int_equal(out.size, 4 * PAIRS + 1);
+    assert_int_equal(out.data[0], 'a');
+    for (size_t i = 0; i < 2 * PAIRS; i++) {
+        assert_memory_equal(out.data + 1 + 2 * i, i < PAIRS ? "\xCC\x96" : "\xCC\x81", 2);
+    }
+    buffer_free(&out);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(long_runs_of_marks_are_ordered),
         cmocka_unit_test(every_code_point_comes_back),
         cmocka_unit_test(maximal_subparts_of_the_standards_examples_become_one_replacement_each),
     };
