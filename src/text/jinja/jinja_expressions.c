@@ -319,7 +319,7 @@ static lariat_status evaluate_attribute(run *r, scope *s, const node *n, value *
 static lariat_status add_named(run *r, call_arguments *out, size_t *capacity, marked key, value v)
 {
     const char *name = run_name(r, key.text, key.size);
-    size_t names = *capacity, keys = *capacity;
+    size_t names = *capacity, keys = names;
 
     TRY(name ? run_work(r, out->n_named / 8 + 1) : LARIAT_NO_MEMORY);
     for (size_t i = 0; i < out->n_named; i++) {
