@@ -35,18 +35,26 @@ static lariat_status close_engine(follower *f)
     return lariat_engine_close(e);
 }
 
+/* Process 0's, but with this process's threads. */
+static lariat_options options_of(const follower *f, const command *c)
+{
+    lariat_options o = c->options;
+
+    o.processes = f->processes;
+    o.threads = f->options->threads;
+    o.no_bind = f->options->no_bind;
+    return o;
+}
+
 /* What fails alike in all processes is process 0's to tell: it may go on without this engine. */
 static lariat_status open_engine(follower *f, const command *c)
 {
     static const lariat_sampling any = {.top_p = 1};
-    lariat_options o = c->options;
+    lariat_options o = options_of(f, c);
 
     if (f->engine) {
         return refuse("a second engine");
     }
-    o.processes = f->processes;
-    o.threads = f->options->threads;
-    o.no_bind = f->options->no_bind;
     TRY(engine_new(&o, &f->engine));
     if (engine_open(f->engine, f->path, &o) != LARIAT_OK) {
         f->engine = NULL;
@@ -66,14 +74,11 @@ static lariat_status count(const lariat_engine *e)
 /* What fails alike in all processes is process 0's to tell. */
 static lariat_status measure_hops(const follower *f, const command *c)
 {
-    lariat_options o = c->options;
+    lariat_options o = options_of(f, c);
 
     if (f->engine) {
         return refuse("hops beside an engine");
     }
-    o.processes = f->processes;
-    o.threads = f->options->threads;
-    o.no_bind = f->options->no_bind;
     return hop_follow(&o, c);
 }
 

@@ -64,6 +64,22 @@ int32_t utf8_decode(const char *text, size_t size, int *length)
     return code;
 }
 
+size_t utf8_encode(int32_t code, char out[UTF8_MAX])
+{
+    size_t n = 0;
+
+    if (code < 0x80) {
+        out[n++] = (char)code;
+        return n;
+    }
+    int shift = code < 0x800 ? 6 : code < 0x10000 ? 12 : 18;
+    out[n++] = (char)((shift == 6 ? 0xC0 : shift == 12 ? 0xE0 : 0xF0) | code >> shift);
+    for (shift -= 6; shift >= 0; shift -= 6) {
+        out[n++] = (char)(0x80 | (code >> shift & 0x3F));
+    }
+    return n;
+}
+
 int utf8_length(const char *text)
 {
     unsigned char first = (unsigned char)*text;

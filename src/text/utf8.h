@@ -18,6 +18,9 @@ enum { UTF8_INVALID = -1, UTF8_PARTIAL = -2 };  /* results of utf8_decode in pla
    *length is the maximal subpart's. UTF8_PARTIAL: truncated but so far well-formed, *length = size. */
 int32_t utf8_decode(const char *text, size_t size, int *length);
 
+/* Writes the character of a code point (at most U+10FFFF, no surrogate); returns how many bytes it has. */
+size_t utf8_encode(int32_t code, char out[UTF8_MAX]);
+
 /* Bytes of the first character of well-formed text. */
 int utf8_length(const char *text);
 

@@ -268,15 +268,7 @@ static lariat_status append_code(char *out, size_t *n, long code)
     if (code < 0 || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
         return jinja_fail("an escape that is no character");
     }
-    if (code < 0x80) {
-        out[(*n)++] = (char)code;
-        return LARIAT_OK;
-    }
-    int shift = code < 0x800 ? 6 : code < 0x10000 ? 12 : 18;
-    out[(*n)++] = (char)((shift == 6 ? 0xC0 : shift == 12 ? 0xE0 : 0xF0) | code >> shift);
-    for (shift -= 6; shift >= 0; shift -= 6) {
-        out[(*n)++] = (char)(0x80 | (code >> shift & 0x3F));
-    }
+    *n += utf8_encode((int32_t)code, out + *n);
     return LARIAT_OK;
 }
 

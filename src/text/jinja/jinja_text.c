@@ -183,18 +183,8 @@ int64_t marked_find(marked text, marked part, size_t from)
 static lariat_status add_character(maker *m, int32_t code, uint8_t mark)
 {
     char text[UTF8_MAX];
-    size_t n = 0;
 
-    if (code < 0x80) {
-        text[n++] = (char)code;
-    } else {
-        int shift = code < 0x800 ? 6 : code < 0x10000 ? 12 : 18;
-        text[n++] = (char)((shift == 6 ? 0xC0 : shift == 12 ? 0xE0 : 0xF0) | code >> shift);
-        for (shift -= 6; shift >= 0; shift -= 6) {
-            text[n++] = (char)(0x80 | (code >> shift & 0x3F));
-        }
-    }
-    return maker_fill(m, text, n, mark);
+    return maker_fill(m, text, utf8_encode(code, text), mark);
 }
 
 /* One character becomes one by the C library's tables, but for the sharp s, which becomes two. Python differs in the other
