@@ -76,6 +76,7 @@ run_part() {
         part trace "$build/tests/cuda_test_trace"
         part current "$build/tests/cuda_test_current"
         part gguf "$build/tests/cuda_test_gguf"
+        part family "$build/tests/cuda_test_family"
         # One hardware queue for all streams: every wait must be queued after the work that ends it.
         CUDA_DEVICE_MAX_CONNECTIONS=1 part engine-one-queue "$build/tests/cuda_test_engine"
         CUDA_DEVICE_MAX_CONNECTIONS=1 part comm-one-queue "$build/tests/cuda_test_comm"
@@ -90,7 +91,10 @@ run_part() {
             [ $tool = racecheck ] || part "$tool-reply" small_reply $tool # racecheck takes minutes over it, as over cuda_test_record
         done
         ;;
-    types) part types python3 tests/cuda/sixteen_bit.py "$lariat" "$models" ;;
+    types)
+        part types python3 tests/cuda/sixteen_bit.py "$lariat" "$models"
+        part types-family python3 tests/cuda/sixteen_bit.py "$lariat" "$build/tests/family"
+        ;;
     model) part model python3 bench/gpu_model.py "$lariat" ;;
     attention) part attention python3 bench/bench_attention_cuda.py "$build/bench/liblariat_cuda_bench.so" --out "$out/attention.md" ;;
     *) die "$1: no such part, choose from ops engine sanitizer types model attention" ;;

@@ -339,10 +339,6 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
                     m->path, (long long)m->config.window);
     }
     TRY(plan_machine(m, o, out));
-    if (out->placement.kind == LARIAT_DEVICE_CUDA && !m->config.family->on_cards) {
-        return fail(LARIAT_UNSUPPORTED, "%s: %s models are computed by CPUs only so far: use --device cpu", m->path,
-                    m->config.family->name);
-    }
     dtype kv = kv_type_of(o->kv, &out->placement);
     out->costs = costs_of(m, &out->placement, p, kv);
     plan_layouts(o, context, out);

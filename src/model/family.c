@@ -43,9 +43,9 @@ const tensor_names gguf_names = {
 
 static const family rows[] = {
     {.name = "llama", .class = "LlamaForCausalLM", .gguf = "llama", .names = &llama_names, BIASES_BY_FIELDS,
-     .gguf_rope = ROPE_PAIRS, .on_cards = true, .context = 2048, .rms_eps = 1e-6, .theta = 1e4, .bos_id = 1, .end_id = 2},
+     .gguf_rope = ROPE_PAIRS, .context = 2048, .rms_eps = 1e-6, .theta = 1e4, .bos_id = 1, .end_id = 2},
 
-    {.name = "mistral", .class = "MistralForCausalLM", .names = &llama_names, .on_cards = true, .n_kv_heads = 8,
+    {.name = "mistral", .class = "MistralForCausalLM", .names = &llama_names, .n_kv_heads = 8,
      .context = 4096 * 32, .rms_eps = 1e-6, .theta = 1e4, .bos_id = 1, .end_id = 2, .window = WINDOW_ALWAYS,
      .missing_window = 4096},
 

@@ -59,7 +59,6 @@ typedef struct family {
     activation activation;
     rope_style gguf_rope;       /* pairs of q and k in a GGUF file; Hugging Face's are halves */
     bool embedding_by_width;    /* the embedding is multiplied by sqrt(hidden size) */
-    bool on_cards;              /* its operations on GPUs have been compared with the CPU's; otherwise GPUs refuse it */
     const char *reads[FAMILY_FIELDS]; /* fields of config.json that other rows refuse where they have an effect */
 
     /* defaults of fields */

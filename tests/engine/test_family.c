@@ -8,14 +8,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
-
-static const char *const members[] = {"qwen2-tied-bf16", "qwen3-hd64-bf16", "granite-bf16",       "phi3-bf16",
-                                      "smollm3-bf16",    "olmo2-bf16",      "phi4-longrope-bf16", "gemma-bf16"};
-enum { MEMBERS = sizeof members / sizeof *members, CONTEXT = 1100 };
 
 /* 1, 2, 3 and 8, in slow builds 1 and 3: between them a ring does nothing that is new to a member. */
 static int next_family_ring(int ranks)
@@ -23,37 +18,21 @@ static int next_family_ring(int ranks)
     return TEST_QUICK ? (ranks == 1 ? 3 : 9) : ranks < 3 ? ranks + 1 : ranks < 8 ? 8 : 9;
 }
 
-static char *path_of(const char *member, const char *file)
-{
-    char *path = NULL;
-
-    assert_true(asprintf(&path, "%s/family/%s%s", TEST_UNPACKED, member, file) > 0);
-    return path;
-}
-
 static void check(const char *member, const char *file, lariat_options options, int64_t longest)
 {
-    char *expected = path_of(member, "/expected.safetensors"), *path = path_of(member, file);
-    oracle o;
-
     options.kv = LARIAT_KV_F32;
-    options.context = CONTEXT;
     options.threads = options.ranks < 2 ? 2 : options.ranks;
-    oracle_open(&o, expected, "");
-    oracle_check_file(&o, path, options, 1e-3f, longest);
-    oracle_close(&o);
-    free(expected);
-    free(path);
+    oracle_check_member(member, file, options, longest);
 }
 
 static void every_member_agrees_with_the_oracle_on_every_ring(void **state)
 {
     (void)state;
-    for (int m = 0; m < MEMBERS; m++) {
+    for (int m = 0; m < ORACLE_MEMBERS; m++) {
         for (int ranks = 1; ranks <= 8; ranks = next_family_ring(ranks)) {
-            check(members[m], "", (lariat_options){.ranks = ranks}, INT64_MAX);
-            check(members[m], "", (lariat_options){.ranks = ranks, .chunk = 61, .layout = LARIAT_LAYOUT_TOKENS}, 300);
-            check(members[m], "", (lariat_options){.ranks = ranks, .chunk = 200, .layout = LARIAT_LAYOUT_SLICES}, 300);
+            check(oracle_members[m], "", (lariat_options){.ranks = ranks}, INT64_MAX);
+            check(oracle_members[m], "", (lariat_options){.ranks = ranks, .chunk = 61, .layout = LARIAT_LAYOUT_TOKENS}, 300);
+            check(oracle_members[m], "", (lariat_options){.ranks = ranks, .chunk = 200, .layout = LARIAT_LAYOUT_SLICES}, 300);
         }
     }
 }
@@ -61,19 +40,19 @@ static void every_member_agrees_with_the_oracle_on_every_ring(void **state)
 static void single_tokens_and_queries_that_travel_agree_with_the_oracle(void **state)
 {
     (void)state;
-    for (int m = 0; m < MEMBERS; m++) {
-        check(members[m], "",
+    for (int m = 0; m < ORACLE_MEMBERS; m++) {
+        check(oracle_members[m], "",
               (lariat_options){.ranks = 3, .chunk = 100, .layout = LARIAT_LAYOUT_TOKENS, .side = LARIAT_SIDE_Q}, 300);
-        check(members[m], "", (lariat_options){.ranks = 2, .chunk = 1}, 64);
+        check(oracle_members[m], "", (lariat_options){.ranks = 2, .chunk = 1}, 64);
     }
 }
 
 static void a_converted_gguf_file_is_the_same_model(void **state)
 {
     (void)state;
-    for (int m = 0; m < MEMBERS; m++) {
-        check(members[m], "/model.gguf", (lariat_options){.ranks = 1}, 300);
-        check(members[m], "/model.gguf", (lariat_options){.ranks = 3, .chunk = 61}, 300);
+    for (int m = 0; m < ORACLE_MEMBERS; m++) {
+        check(oracle_members[m], "/model.gguf", (lariat_options){.ranks = 1}, 300);
+        check(oracle_members[m], "/model.gguf", (lariat_options){.ranks = 3, .chunk = 61}, 300);
     }
 }
 
@@ -83,7 +62,7 @@ static void a_context_beyond_the_window_is_refused(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++) {
-        char *path = path_of("phi4-longrope-bf16", files[i]);
+        char *path = oracle_member_path("phi4-longrope-bf16", files[i]);
         lariat_options options = {.ranks = 1, .context = 2049, .device = LARIAT_DEVICE_CPU};
         lariat_engine *e = NULL;
         assert_refused(lariat_engine_open(path, &options, &e), LARIAT_UNSUPPORTED, "attends to the last 2048 positions only");

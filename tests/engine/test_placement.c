@@ -214,23 +214,6 @@ static void decode_on_cards_reads_blocks_in_their_stored_bytes(void **state)
     free(path);
 }
 
-/* Cards compute nothing that was not compared there: a row of src/model/family.c says so. */
-static void cards_refuse_members_that_were_not_compared_there(void **state)
-{
-    lariat_options o;
-    lariat_plan plan;
-
-    (void)state;
-    lariat_options_default(&o);
-    o.context = 512;
-    o.device = LARIAT_DEVICE_CPU;
-    assert_int_equal(lariat_plan_make("random:qwen3-0.6b", &o, &plan), LARIAT_OK);
-    o.device = LARIAT_DEVICE_CUDA;
-    assert_int_equal(lariat_plan_make("random:qwen3-0.6b", &o, &plan), LARIAT_UNSUPPORTED);
-    assert_string_equal(lariat_error(),
-                        "random:qwen3-0.6b: qwen3 models are computed by CPUs only so far: use --device cpu");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,7 +225,6 @@ int main(void)
         cmocka_unit_test_setup(hops_go_through_the_host_where_one_card_cannot_be_read, all_are_good),
         cmocka_unit_test_setup(what_ranks_pin_must_fit_the_host, all_are_good),
         cmocka_unit_test_setup(a_card_is_measured_by_number_and_type, all_are_good),
-        cmocka_unit_test_setup(cards_refuse_members_that_were_not_compared_there, all_are_good),
         cmocka_unit_test_setup(decode_on_cards_reads_blocks_in_their_stored_bytes, all_are_good),
     };
 

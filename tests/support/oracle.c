@@ -241,3 +241,27 @@ void oracle_check_file(const oracle *o, const char *path, lariat_options options
     free(last);
     lariat_engine_close(e);
 }
+
+const char *const oracle_members[ORACLE_MEMBERS] = {"qwen2-tied-bf16", "qwen3-hd64-bf16", "granite-bf16",       "phi3-bf16",
+                                                    "smollm3-bf16",    "olmo2-bf16",      "phi4-longrope-bf16", "gemma-bf16"};
+
+char *oracle_member_path(const char *member, const char *file)
+{
+    char *path = NULL;
+
+    assert_true(asprintf(&path, "%s/family/%s%s", TEST_UNPACKED, member, file) > 0);
+    return path;
+}
+
+void oracle_check_member(const char *member, const char *file, lariat_options options, int64_t longest)
+{
+    char *expected = oracle_member_path(member, "/expected.safetensors"), *path = oracle_member_path(member, file);
+    oracle o;
+
+    options.context = 1100;
+    oracle_open(&o, expected, "");
+    oracle_check_file(&o, path, options, 1e-3f, longest);
+    oracle_close(&o);
+    free(expected);
+    free(path);
+}

@@ -72,5 +72,15 @@ extern const char *const oracle_gguf_types[ORACLE_GGUF_TYPES];
    loss, and the greedy text as far as no call was closer than `gap`. Fails the test otherwise. */
 void oracle_check_file(const oracle *o, const char *path, lariat_options options, float gap, int64_t longest);
 
+/* Members of the family: folders of tests/data/family.tar.xz, each a checkpoint, what was said of it, and its GGUF file. */
+enum { ORACLE_MEMBERS = 8 };
+extern const char *const oracle_members[ORACLE_MEMBERS];
+
+/* The path of a member's folder (file "") or of a file in it ("/model.gguf"); the caller's to free. */
+char *oracle_member_path(const char *member, const char *file);
+
+/* oracle_check_file for a member, as the file that oracle_member_path names. options.context is set. */
+void oracle_check_member(const char *member, const char *file, lariat_options options, int64_t longest);
+
 /* Opens an engine or fails the test with the reason. */
 lariat_engine *open_or_fail(const char *path, lariat_options options);

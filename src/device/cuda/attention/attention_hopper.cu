@@ -382,16 +382,17 @@ template <typename T, int D> struct consumer {
     }
 
     // Waits for the product with the values, and brings o to the new m. After the first tiles most maxima stay as they are. The
-    // branch stands before the wait, since the compiler moves the wait up in front of the exponentials where it can.
+    // compiler moves the wait for a product up in front of the exponentials where it can, but not over a loop: a look at the
+    // queries, which have been there since the block began, is one. All warps of a warpgroup come by the same wait.
     __device__ __forceinline__ void take_sums(sums<D> &sum, const float (&shrink)[2]) const
     {
-        if (__any_sync(0xffffffff, shrink[0] != 1 || shrink[1] != 1)) {
-            hopper::products_wait<0>();
-            hopper::pin(sum.o);
+        const bool grown = __any_sync(0xffffffff, shrink[0] != 1 || shrink[1] != 1);
+
+        hopper::wait(at(offsetof(barriers, q_full)), n_blocks & 1);
+        hopper::products_wait<0>();
+        hopper::pin(sum.o);
+        if (grown) {
             scale_sums(sum, shrink);
-        } else {
-            hopper::products_wait<0>();
-            hopper::pin(sum.o);
         }
     }
 
