@@ -45,6 +45,7 @@ static void poll_from_device(void *arg)
 
 lariat_status comm_attach(comm *c, device *dev)
 {
+    c->dev = dev;
     TRY(c->ops->attach(c, dev));
     if (c->ops->poll && dev->ops->poll) {
         dev->ops->poll(dev, poll_from_device, c);
@@ -112,7 +113,22 @@ void *comm_rows(comm *c)
 
 lariat_status comm_all_gather(comm *c, const comm_gather *g)
 {
-    return c->ops->all_gather(c, g);
+    void *rows = g->into && !c->ops->delivers ? comm_rows(c) : NULL;
+
+    TRY(c->ops->all_gather(c, g));
+    if (rows) {
+        comm_deliver(c, g, rows);
+    }
+    return LARIAT_OK;
+}
+
+void comm_deliver(comm *c, const comm_gather *g, const void *rows)
+{
+    const comm_into *to = g->into;
+    int64_t element = (int64_t)dtype_block_bytes(to->type);
+
+    c->dev->ops->copy(c->dev, to->type, to->y, to->ld, rows, (int64_t)g->stride / element, g->rows,
+                      (int64_t)g->begin[c->n] / element, to->add);
 }
 
 void comm_expose(comm *c, comm_region region, const void *base, size_t bytes)

@@ -105,11 +105,20 @@ lariat_status comm_end(comm *c);
 
 /* --- all-gather --- */
 
+/* Where complete rows go on this rank's device: elements of `type`, row t at y + t * ld elements. */
+typedef struct comm_into {
+    void *y;
+    int64_t ld;
+    dtype type;
+    bool add; /* F32 only: to what is there */
+} comm_into;
+
 /* Rows of which rank r has columns [begin[r], begin[r + 1]), in bytes. The same numbers on all ranks. */
 typedef struct comm_gather {
     int64_t rows;        /* 0: the ranks only wait for one another */
     size_t stride;       /* bytes from one row to the next */
     const size_t *begin; /* [n_ranks + 1], ascending from 0; columns may be empty. NULL if there are no rows */
+    const comm_into *into; /* NULL: the rows are read where they are gathered */
 } comm_gather;
 
 /* Where the rows of this rank's next all-gather lie: message_bytes of the device's memory, aligned to ARENA_ALIGN. The rank
@@ -117,7 +126,8 @@ typedef struct comm_gather {
 void *comm_rows(comm *c);
 
 /* Completes the rows at comm_rows: afterwards the columns of all other ranks are there. They stay until this rank's next
-   all-gather, which has other memory: its columns may be computed from these rows in place. */
+   all-gather, which has other memory: its columns may be computed from these rows in place. With `into` the rows are complete
+   there, and undefined at comm_rows. */
 lariat_status comm_all_gather(comm *c, const comm_gather *g);
 
 /* --- hops --- */
@@ -175,6 +185,9 @@ void comm_release(comm *c, const comm_hop *hop);
 
 /* --- for transports --- */
 
+/* What `into` of an all-gather asks, of rows that are complete at `rows`. */
+void comm_deliver(comm *c, const comm_gather *g, const void *rows);
+
 typedef struct comm_ops {
     void (*close)(comm_group *g);
     bool (*still_reads)(const comm_group *g); /* NULL: never */
@@ -186,7 +199,8 @@ typedef struct comm_ops {
     void (*begin)(comm *c, bool replays); /* of pass c->pass */
     lariat_status (*end)(comm *c); /* NULL: nothing has to leave */
     void *(*rows)(comm *c);
-    lariat_status (*all_gather)(comm *c, const comm_gather *g);
+    lariat_status (*all_gather)(comm *c, const comm_gather *g); /* does not look at g->into, but where ... */
+    bool delivers;                                              /* ... it does what comm_deliver would */
     void (*expose)(comm *c, comm_region region, const void *base, size_t bytes);
     void (*offer)(comm *c, int to, const comm_pieces *p);
     lariat_status (*ask)(comm *c, const comm_hop *hop);
@@ -210,6 +224,7 @@ struct comm_group {
 
 struct comm {
     const comm_ops *ops;
+    device *dev; /* set by comm_attach */
     int rank, n;
     bool replays;  /* all-gathers can be recorded; set by attach */
     uint32_t pass; /* that began last */

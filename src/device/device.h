@@ -237,6 +237,11 @@ typedef struct device_ops {
     /* out[t, h, :] = O / l, row t at out + t * ldo; a query that saw no key gives 0. */
     void (*carry_finish)(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo);
 
+    /* n partial results of the same queries, blocks of carry_bytes at `parts`, `stride` bytes apart: merged in order and finished
+       as by carry_clear, carry_merge of each and carry_finish, the same bits. NULL: the device has only the three. */
+    void (*carry_collect)(device *dev, const void *parts, size_t stride, int n, const attention_shape *s, int64_t rows, void *out,
+                          int64_t ldo);
+
     /* g[t, i] = silu(g[t, i]) * u[t, i]; [n, d], rows at g + t * ldg and u + t * ldu. gelu_mul: with GELU by tanh,
        g / (1 + exp(-2 z)) for z = sqrt(2 / pi) (g + 0.044715 g^3). */
     void (*silu_mul)(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d);

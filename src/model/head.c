@@ -86,7 +86,7 @@ lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
     linear_job job = {.w = &t->weights->head, .row0 = begin, .rows = end - begin, .type = DTYPE_F32,
                       .y = gathers ? logits + begin : logits, .ldy = gathers ? c->vocab : end - begin};
     ops->linear(t->dev, rows, c->d_model, n, &job, end > begin);
-    TRY(gathers ? linear_gather(&t->linear, DTYPE_F32, n, c->vocab) : LARIAT_OK);
+    TRY(gathers ? linear_gather(&t->linear, DTYPE_F32, n, c->vocab, NULL) : LARIAT_OK);
     if (in->settings) {
         ops->sample(t->dev, t->chosen + at, logits, c->vocab, n, c->vocab, t->settings + at);
         TRY(in->logprobs && comm_rank(t->comm) == 0 ? list_logprobs(t, in, at, n, logits) : LARIAT_OK);
@@ -111,7 +111,7 @@ lariat_status head_deliver(transformer *t, const pass_output out[], int64_t n)
             logits = rows;
             t->dev->ops->copy(t->dev, DTYPE_F32, rows + begin, vocab, t->logits + at * (end - begin), end - begin, count,
                               end - begin, false);
-            TRY(linear_gather(&t->linear, DTYPE_F32, count, vocab));
+            TRY(linear_gather(&t->linear, DTYPE_F32, count, vocab, NULL));
         }
         for (int64_t i = 0; i < count && comm_rank(t->comm) == 0; i++) {
             t->dev->ops->download(t->dev, out[at + i].logits, logits + i * vocab, (size_t)vocab * sizeof *logits);

@@ -53,7 +53,7 @@ static int stacked_jobs(linear_job jobs[], const projection list[], int n_list, 
     return n;
 }
 
-lariat_status linear_gather(const linear_context *c, dtype type, int64_t n, int64_t rows)
+lariat_status linear_gather(const linear_context *c, dtype type, int64_t n, int64_t rows, const comm_into *into)
 {
     int64_t begin, end = 0;
     int ranks = comm_size(c->comm);
@@ -64,7 +64,7 @@ lariat_status linear_gather(const linear_context *c, dtype type, int64_t n, int6
         c->begin[r] = (size_t)begin * element;
     }
     c->begin[ranks] = (size_t)end * element;
-    return comm_all_gather(c->comm, &(comm_gather){.rows = n, .stride = (size_t)rows * element, .begin = c->begin});
+    return comm_all_gather(c->comm, &(comm_gather){.rows = n, .stride = (size_t)rows * element, .begin = c->begin, .into = into});
 }
 
 static int64_t rows_of(const projection list[], int n_list)
@@ -91,9 +91,7 @@ static lariat_status project(const linear_context *c, const linear_target *to, c
     linear_slice(rows, comm_rank(c->comm), comm_size(c->comm), &begin, &end);
     linear_target shared = {.type = to->type, .y = comm_rows(c->comm), .ld = rows};
     c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, list, n_list, begin, end, &shared));
-    TRY(linear_gather(c, to->type, n, rows));
-    c->dev->ops->copy(c->dev, to->type, to->y, to->ld, shared.y, rows, n, rows, to->add);
-    return LARIAT_OK;
+    return linear_gather(c, to->type, n, rows, &(comm_into){.y = to->y, .ld = to->ld, .type = to->type, .add = to->add});
 }
 
 lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection list[],
@@ -129,5 +127,5 @@ lariat_status linear_gated(const linear_context *c, activation by, void *g, void
                                                                 act_at(c->dev, u, begin), rows, n, end - begin);
     }
     *out = to_g.y;
-    return c->by_slices ? linear_gather(c, c->dev->act, n, rows) : LARIAT_OK;
+    return c->by_slices ? linear_gather(c, c->dev->act, n, rows, NULL) : LARIAT_OK;
 }

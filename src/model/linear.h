@@ -37,8 +37,8 @@ void linear_slice(int64_t rows, int rank, int n, int64_t *begin, int64_t *end);
 /* The widest slice. */
 int64_t linear_slice_width(int64_t rows, int n);
 
-/* Completes the slices of all ranks at comm_rows: [n, rows] of `type`, dense. */
-lariat_status linear_gather(const linear_context *c, dtype type, int64_t n, int64_t rows);
+/* Completes the slices of all ranks at comm_rows: [n, rows] of `type`, dense. into: where they go from there, or NULL. */
+lariat_status linear_gather(const linear_context *c, dtype type, int64_t n, int64_t rows, const comm_into *into);
 
 /* y[t] = the results of all projections side by side: y [n, sum of rows], row t at y + t * ldy; x [n, cols], dense. */
 lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection list[],

@@ -380,6 +380,10 @@ static lariat_status merge_partials(ring_rank *r, unsigned char *partials, const
         r->begin[i] = (size_t)i * block;
     }
     TRY(comm_all_gather(r->comm, &(comm_gather){.rows = 1, .stride = r->begin[r->n_ranks], .begin = r->begin}));
+    if (r->dev->ops->carry_collect) {
+        r->dev->ops->carry_collect(r->dev, partials, block, r->n_ranks, &r->shape, rows, o, ldo);
+        return LARIAT_OK;
+    }
     r->dev->ops->carry_clear(r->dev, merged, &r->shape, rows);
     for (int from = 0; from < r->n_ranks; from++) {
         carry part = carry_at(partials + r->begin[from], &r->shape, rows);

@@ -626,6 +626,48 @@ static void carries_agree(void **state)
     for_every_type(check_carry);
 }
 
+/* Partial results of n ranks at once have the bits that one after the other gives. */
+static void check_collect(device *dev)
+{
+    static const int32_t dims[] = {1, 16, 64, 96, 128, 256};
+
+    for (int i = 0; i < 18; i++) {
+        attention_shape s = {.n_heads = 1 + i % 4, .n_kv_heads = 1, .head_dim = dims[i % 6], .scale = 1, .kv_type = dev->act};
+        int n = 1 + i % 9;
+        int64_t rows = 1 + i * 3, ldo = s.n_heads * s.head_dim + i, floats = (int64_t)(carry_bytes(&s, rows) / sizeof(float));
+        int64_t stride = (floats + 15) / 16 * 16;
+        buffer parts = poisoned_buffer(dev, DTYPE_F32, stride * n), out = poisoned_buffer(dev, dev->act, rows * ldo);
+        carry_trial sum = make_carry(dev, &s, rows, false);
+
+        dev->ops->carry_clear(dev, &sum.card, &s, rows);
+        for (int k = 0; k < n; k++) {
+            carry_trial part = make_carry(dev, &s, rows, true);
+            memcpy(parts.host + k * stride, part.block.host, (size_t)floats * sizeof(float));
+            dev->ops->carry_merge(dev, &sum.card, &part.card, &s, rows);
+            assert_int_equal(dev->ops->finish(dev), LARIAT_OK);
+            buffer_free(&part.block);
+        }
+        buffer_send(&parts);
+        dev->ops->carry_finish(dev, &sum.card, &s, rows, out.data, ldo);
+        buffer at_once = poisoned_buffer(dev, dev->act, out.n);
+        float *want = buffer_get(&out);
+        memcpy(at_once.host, want, (size_t)out.n * sizeof *want);
+        dev->ops->carry_collect(dev, parts.data, (size_t)stride * sizeof(float), n, &s, rows, at_once.data, ldo);
+        assert_buffer(&at_once, 0, NULL, "carry_collect");
+        free(want);
+        buffer_free(&at_once);
+        buffer_free(&parts);
+        buffer_free(&out);
+        buffer_free(&sum.block);
+    }
+}
+
+static void partial_results_are_collected_as_they_are_merged(void **state)
+{
+    (void)state;
+    for_every_type(check_collect);
+}
+
 /* --- silu, copy --- */
 
 static void check_silu(device *dev)
@@ -747,6 +789,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(slots_hold_what_was_stored),
         cmocka_unit_test(rows_are_rotated_and_stored_at_once),
         cmocka_unit_test(carries_agree),
+        cmocka_unit_test(partial_results_are_collected_as_they_are_merged),
         cmocka_unit_test(gates_agree),
         cmocka_unit_test(gelu_gates_agree),
         cmocka_unit_test(rows_are_copied_or_added),

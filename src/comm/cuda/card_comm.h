@@ -4,6 +4,7 @@
 #pragma once
 
 #include "comm/comm.h"
+#include "comm/cuda/gather.h"
 
 #include "base/threads.h"
 
@@ -57,8 +58,8 @@ typedef struct card_comm {
     cudaEvent_t *landed;    /* [n]: ... and its event: pieces are in pinned memory */
     unsigned char *rows;    /* [sets, message_bytes] on its card: of all-gathers */
     unsigned char *outbox;  /* [COPIED_SETS, message_bytes]: where others read this rank's columns: rows, or pinned memory */
-    /* on its card, [n + 1] words: all-gathers that each rank has pushed here; all-gathers of this rank */
-    unsigned char *counts;
+    gather_packet *packets; /* [ROW_SETS, card_packets] on its card: others write them */
+    uint32_t *count;        /* [2] on its card: all-gathers pushed so far (gather.h) */
     bool pushing;           /* all-gathers of this pass are pushed */
     bool lost;              /* its stream took no more work where the call could not fail */
     uint32_t pushed;        /* all-gathers of this pass */
@@ -109,8 +110,9 @@ lariat_status card_wait_word(card_comm *c, cudaStream_t stream, stream_word *w, 
 
 /* Buffers of rows that a rank has. */
 int card_row_sets(int n_ranks, bool through_host);
-/* Of the words that pushed all-gathers count in. */
-size_t card_count_bytes(const card_comm *c);
+/* Packets that come to a rank in one all-gather at most; bytes of all its packets, SIZE_MAX on overflow. */
+size_t card_packets(int n_ranks, size_t message_bytes);
+size_t card_packet_bytes(int n_ranks, size_t message_bytes);
 void card_begin(comm *base, bool replays);
 void *card_rows(comm *base);
 lariat_status card_all_gather(comm *base, const comm_gather *g);

@@ -3,28 +3,35 @@
 
    Rows lie in buffers that are used in turn. Which one an all-gather has, all ranks agree on, since others write there (pushed)
    or read from there (copied). Why no buffer is written too early, with A and B any two ranks:
-   - Pushed: B writes into A's buffer of all-gather k once B itself has passed all-gather k - 1. A has entered k - 1 then, so A
-     no longer reads the rows of k - 2 or older: two buffers in turn suffice within a pass.
+   - Pushed: others write into A's packets, of which there are as many buffers. B writes A's packets of all-gather k once B
+     itself has passed all-gather k - 1. A has entered k - 1 then, so A has read the packets of k - 2 and older: two buffers in
+     turn suffice within a pass.
    - The first of a pass has a third buffer: the last one of the pass before may have had either of the two, and A may still
      read it. Its own buffer was in use a pass earlier, and at least one all-gather lies between: a pass that pushes has two or
-     more.
+     more. Rows go along with it, for the sake of passes that copied before.
    - Copied: A's columns of k lie in A's buffer (or in pinned memory) until B's stream has copied them, which is before B's word
      of k + 1. A writes there again for k + 2, after its stream has waited for that word.
    - One kind after the other: both find the work of the other kind behind them, as the streams do all of it in order, and an
      all-gather of either kind ends after all others have entered it. Rows are not read any more once another pass has begun. */
 #include "comm/cuda/card_comm.h"
-#include "comm/cuda/gather.h"
 
 #include <nvtx3/nvToolsExt.h>
+
+#include <string.h>
 
 int card_row_sets(int n_ranks, bool through_host)
 {
     return through_host && n_ranks > 1 ? COPIED_SETS : ROW_SETS;
 }
 
-size_t card_count_bytes(const card_comm *c)
+size_t card_packets(int n_ranks, size_t message_bytes)
 {
-    return (size_t)(c->base.n + 1) * WORD_STRIDE;
+    return message_bytes / PACKET_BYTES + (size_t)n_ranks; /* a rank's last one may not be full */
+}
+
+size_t card_packet_bytes(int n_ranks, size_t message_bytes)
+{
+    return bytes_of(ROW_SETS, (int64_t)card_packets(n_ranks, message_bytes), sizeof(gather_packet));
 }
 
 void card_begin(comm *base, bool replays)
@@ -41,12 +48,18 @@ void card_begin(comm *base, bool replays)
     }
 }
 
-/* Where, in bytes from the first buffer, the rows of the next all-gather lie. */
-static size_t next_rows(const card_comm *c)
+/* The buffer of the next all-gather. */
+static size_t next_set(const card_comm *c)
 {
     uint32_t copied = c->copied & 1, pushed = c->pushed == 0 ? ROW_SETS - 1 : c->pushed & 1;
 
-    return (c->pushing ? pushed : copied) * c->group->message_bytes;
+    return c->pushing ? pushed : copied;
+}
+
+/* Where its rows lie, in bytes from the first buffer. */
+static size_t next_rows(const card_comm *c)
+{
+    return next_set(c) * c->group->message_bytes;
 }
 
 void *card_rows(comm *base)
@@ -60,22 +73,24 @@ void *card_rows(comm *base)
 static lariat_status push(card_comm *c, const comm_gather *rows)
 {
     card_group *g = c->group;
-    int rank = c->base.rank;
-    size_t at = next_rows(c);
-    gather_push p = {.rank = rank, .n = c->base.n, .mine = c->rows + at, .rows = rows->rows, .stride = rows->stride,
-                     .stop = g->stop};
+    size_t room = card_packets(c->base.n, g->message_bytes), set = next_set(c) * room;
+    unsigned char *mine = c->rows + next_rows(c);
+    gather_push p = {.rank = c->base.rank, .n = c->base.n, .rows = rows->rows, .mine = mine, .stride = rows->stride,
+                     .into = mine, .into_stride = rows->stride, .come = c->packets + set, .room = (uint32_t)room,
+                     .count = c->count, .stop = g->stop};
 
-    if (rows->rows > 0) {
-        p.begin = rows->begin[rank];
-        p.end = rows->begin[rank + 1];
-    }
     for (int r = 0; r < p.n; r++) {
-        p.to[r] = g->ranks[r].rows + at;
-        p.arrived[r] = (uint32_t *)(void *)(g->ranks[r].counts + (size_t)rank * WORD_STRIDE);
-        p.come[r] = (const uint32_t *)(const void *)(c->counts + (size_t)r * WORD_STRIDE);
+        p.to[r] = g->ranks[r].packets + set;
     }
-    p.count = (uint32_t *)(void *)(c->counts + (size_t)p.n * WORD_STRIDE);
-    return card_checked(cuda_gather_push(c->stream, &p), rank, "an all-gather");
+    if (rows->rows > 0) {
+        memcpy(p.begin, rows->begin, (size_t)(p.n + 1) * sizeof *p.begin);
+    }
+    if (rows->into) {
+        p.into = rows->into->y;
+        p.into_stride = (size_t)rows->into->ld * dtype_block_bytes(rows->into->type);
+        p.add = rows->into->add;
+    }
+    return card_checked(cuda_gather_push(c->stream, &p), c->base.rank, "an all-gather");
 }
 
 /* Through the host, others find this rank's columns in pinned memory. */
@@ -134,8 +149,12 @@ static lariat_status gather(card_comm *c, const comm_gather *rows)
         return fail(LARIAT_FAILED, "rank %d: rows of %zu bytes, planned were %zu, please report this", c->base.rank, bytes,
                     c->group->message_bytes);
     }
+    const void *copied = card_rows(&c->base);
     if (c->base.n > 1) {
         TRY(c->pushing ? push(c, rows) : copy(c, rows));
+    }
+    if (rows->into && (c->base.n == 1 || !c->pushing)) {
+        comm_deliver(&c->base, rows, copied);
     }
     c->pushed += c->pushing;
     c->copied += !c->pushing;

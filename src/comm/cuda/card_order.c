@@ -31,11 +31,13 @@ void card_cancel(comm_group *base)
     }
 }
 
-/* Pushed all-gathers count from 0 again. A card that refuses has been lost: the next pass tells it. */
-static void reset_counts(const card_comm *c)
+/* Pushed all-gathers count from 0 again, and no packet has a number. A card that refuses has been lost: the next pass tells
+   it. */
+static void reset_pushing(const card_comm *c)
 {
-    if (c->counts && cudaSetDevice(c->group->ordinals[c->base.rank]) == cudaSuccess) {
-        (void)cudaMemset(c->counts, 0, card_count_bytes(c));
+    if (c->count && cudaSetDevice(c->group->ordinals[c->base.rank]) == cudaSuccess) {
+        (void)cudaMemset(c->count, 0, WORD_STRIDE);
+        (void)cudaMemset(c->packets, 0, card_packet_bytes(c->base.n, c->group->message_bytes));
         (void)cudaDeviceSynchronize();
     }
 }
@@ -52,7 +54,7 @@ void card_reset(comm_group *base)
         c->lost = false;
         atomic_store(&c->gathered.queued.value, 0);
         memset((void *)(uintptr_t)c->gathered.at, 0, sizeof(uint32_t)); /* no card is at work */
-        reset_counts(c);
+        reset_pushing(c);
     }
     __atomic_store_n(g->stop, 0, __ATOMIC_SEQ_CST);
     atomic_store(&g->cancelled, false);

@@ -1,7 +1,6 @@
 /* Ranks that are threads of one process, each with a GPU: opening and closing what they share, and the table of calls.
    Rests on the CUDA runtime. See comm.h for the interface, in_process.c for the same on CPUs; read on in card_order.c. */
 #include "comm/cuda/card_comm.h"
-#include "comm/cuda/gather.h"
 #include "comm/gpu_transport.h"
 
 #include "base/arena.h"
@@ -45,10 +44,17 @@ static size_t hop_memory(const comm_setup *s)
     return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
 
+/* Whether a ring whose ranks have cards of their own pushes. */
+static bool may_push(const comm_setup *s, bool through_host)
+{
+    return s->n_ranks > 1 && s->n_ranks <= GATHER_RANKS_MAX && !through_host;
+}
+
 static size_t cuda_memory(const comm_setup *s, bool through_host)
 {
+    bool pushes = may_push(s, through_host);
     const size_t pieces[] = {bytes_of(card_row_sets(s->n_ranks, through_host), 1, row_buffer(s)), hop_memory(s),
-                             bytes_of(s->n_ranks + 1, 1, WORD_STRIDE)};
+                             pushes ? card_packet_bytes(s->n_ranks, row_buffer(s)) : 0, pushes ? WORD_STRIDE : 0};
 
     return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
@@ -131,7 +137,7 @@ static lariat_status open_group(card_group *g, const int32_t ordinals[])
     memset(g->words, 0, bytes);
     place_words(g);
     g->stop = (uint32_t *)(void *)(g->words + bytes - WORD_STRIDE);
-    g->pushes = g->base.n > 1 && g->base.n <= GATHER_RANKS_MAX && !g->through_host && each_has_a_card(ordinals, g->base.n);
+    g->pushes = may_push(&g->setup, g->through_host) && each_has_a_card(ordinals, g->base.n);
     return LARIAT_OK;
 }
 
@@ -201,7 +207,8 @@ static void close_rank(card_group *g, card_comm *c)
         free_bytes(c->outbox, true);
     }
     free_bytes(c->rows, false);
-    free_bytes(c->counts, false);
+    free_bytes(c->packets, false);
+    free_bytes(c->count, false);
     close_stream(c->copies);
 }
 
@@ -298,9 +305,16 @@ static lariat_status open_fetching(card_comm *c)
 
 static lariat_status open_pushing(card_comm *c)
 {
-    TRY(take_bytes(c, card_count_bytes(c), false, &c->counts));
-    return card_checked(cudaMemsetAsync(c->counts, 0, card_count_bytes(c), c->stream), c->base.rank,
-                        "the counts of all-gathers");
+    size_t bytes = card_packet_bytes(c->base.n, c->group->message_bytes);
+    unsigned char *packets = NULL, *count = NULL;
+
+    lariat_status status = take_bytes(c, bytes, false, &packets);
+    status = status == LARIAT_OK ? take_bytes(c, WORD_STRIDE, false, &count) : status;
+    c->packets = (gather_packet *)(void *)packets;
+    c->count = (uint32_t *)(void *)count;
+    TRY(status);
+    TRY(card_checked(cudaMemsetAsync(packets, 0, bytes, c->stream), c->base.rank, "memory for all-gathers"));
+    return card_checked(cudaMemsetAsync(count, 0, WORD_STRIDE, c->stream), c->base.rank, "memory for all-gathers");
 }
 
 static lariat_status open_rows(card_comm *c)
@@ -357,6 +371,7 @@ static const comm_ops cuda_ops = {
     .end = card_end,
     .rows = card_rows,
     .all_gather = card_all_gather,
+    .delivers = true,
     .expose = card_expose,
     .offer = card_offer,
     .ask = card_ask,

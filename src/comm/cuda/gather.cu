@@ -1,16 +1,16 @@
-// Columns of some rows from one rank's memory to the same place of another's. Pushing takes one block of threads, says so in a
-// word there, and waits until the others' columns have come here. Rests on gather.h.
+// Columns of some rows from one rank's memory to the same place of another's. Rests on gather.h.
 //
 // Budget: rows of decode have a few KB. Pushing takes one way over the link (about a microsecond), pulling would take the way
-// there and back; the word travels behind the data. The words only grow and are never reset while ranks are at work: one that
-// is ahead means that its rank has gone on, by one all-gather at most (card_gather.c).
+// there and back. A packet of 16 bytes carries its number beside its data and is written and read at once, so that no fence and
+// no word behind the data costs a way more. Rows of one token are one or two packets a thread of one block.
 #include "comm/cuda/gather.h"
+#include "device/cuda/runtime/overlap.cuh"
 
 namespace
 {
 
 constexpr int THREADS = 1024;
-constexpr int LINE = 16;   // bytes of a load or a store
+constexpr int LINE = 16;   // bytes of a load or a store of copies
 constexpr int LOOKS = 256; // at the word, before one at the host's, which is far
 
 __device__ __forceinline__ uint32_t read_acquire(const uint32_t *word)
@@ -20,30 +20,148 @@ __device__ __forceinline__ uint32_t read_acquire(const uint32_t *word)
     return x;
 }
 
-__device__ __forceinline__ void write_release(uint32_t *word, uint32_t x)
+// --- packets ---
+
+// One access of 16 bytes: a reader sees all of it or nothing.
+__device__ __forceinline__ void write_packet(gather_packet *to, uint64_t data, uint32_t number)
 {
-    asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(word), "r"(x) : "memory");
+    asm volatile("{\n.reg .b128 x;\nmov.b128 x, {%1, %2};\nst.relaxed.sys.global.b128 [%0], x;\n}" ::"l"(to), "l"(data),
+                 "l"((uint64_t)number)
+                 : "memory");
 }
 
-// 16 bytes, or fewer at the ends of a rank's columns: what lies beside them is written by others. Read once, written to all.
-__device__ __forceinline__ void push_line(const gather_push &p, size_t at, size_t begin, size_t end)
+__device__ __forceinline__ bool read_packet(const gather_packet *from, uint32_t number, uint64_t *data)
 {
-    if (at >= begin && at + LINE <= end) {
-        const uint4 x = *(const uint4 *)(p.mine + at);
-        for (int r = 0; r < p.n; r++) {
-            if (r != p.rank) {
-                *(uint4 *)(p.to[r] + at) = x;
-            }
+    uint64_t there;
+    asm volatile("{\n.reg .b128 x;\nld.relaxed.sys.global.b128 x, [%2];\nmov.b128 {%0, %1}, x;\n}"
+                 : "=l"(*data), "=l"(there)
+                 : "l"(from)
+                 : "memory");
+    return (uint32_t)there == number;
+}
+
+// Whatever lies there once the pass is lost.
+__device__ __forceinline__ uint64_t await_packet(const gather_packet *from, uint32_t number, const uint32_t *stop)
+{
+    uint64_t data;
+
+    for (int looks = 1; !read_packet(from, number, &data); looks++) {
+        if (looks % LOOKS == 0 && read_acquire(stop) != 0) {
+            break;
         }
+    }
+    return data;
+}
+
+// --- the bytes of a rank's columns, one row behind the other ---
+
+struct columns {
+    uint32_t begin, width, bytes; // of a row; of all rows
+};
+
+__device__ __forceinline__ columns columns_of(const gather_push &p, int rank)
+{
+    const uint32_t begin = (uint32_t)p.begin[rank], width = (uint32_t)p.begin[rank + 1] - begin;
+    return {begin, width, (uint32_t)p.rows * width};
+}
+
+// Byte i of the columns, counted in its rows.
+__device__ __forceinline__ size_t place_of(const columns &c, uint32_t i, size_t stride)
+{
+    const uint32_t row = i / c.width;
+    return row * stride + c.begin + (i - row * c.width);
+}
+
+// Packets are whole words of 8 bytes where nothing is narrower than that.
+__device__ __forceinline__ bool by_words(const columns &c, const void *base, size_t stride)
+{
+    return ((uintptr_t)base | stride | c.begin | c.width) % PACKET_BYTES == 0;
+}
+
+__device__ __forceinline__ uint64_t load_bytes(const unsigned char *rows, size_t stride, const columns &c, uint32_t i)
+{
+    uint64_t data = 0;
+
+    if (by_words(c, rows, stride)) {
+        return *(const uint64_t *)(rows + place_of(c, i, stride));
+    }
+    for (uint32_t j = 0; j < PACKET_BYTES && i + j < c.bytes; j++) {
+        data |= (uint64_t)rows[place_of(c, i + j, stride)] << 8 * j;
+    }
+    return data;
+}
+
+__device__ __forceinline__ void store_bytes(unsigned char *rows, size_t stride, const columns &c, uint32_t i, uint64_t data)
+{
+    if (by_words(c, rows, stride)) {
+        *(uint64_t *)(rows + place_of(c, i, stride)) = data;
         return;
     }
-    for (size_t i = at < begin ? begin : at; i < at + LINE && i < end; i++) {
-        const unsigned char x = p.mine[i];
+    for (uint32_t j = 0; j < PACKET_BYTES && i + j < c.bytes; j++) {
+        rows[place_of(c, i + j, stride)] = (unsigned char)(data >> 8 * j);
+    }
+}
+
+__device__ __forceinline__ void add_floats(unsigned char *rows, size_t stride, const columns &c, uint32_t i, uint64_t data)
+{
+    const float low = __uint_as_float((uint32_t)data), high = __uint_as_float((uint32_t)(data >> 32));
+
+    if (by_words(c, rows, stride)) {
+        float2 *to = (float2 *)(rows + place_of(c, i, stride)), before = *to;
+        *to = make_float2(before.x + low, before.y + high);
+        return;
+    }
+    *(float *)(rows + place_of(c, i, stride)) += low;
+    if (i + sizeof low < c.bytes) {
+        *(float *)(rows + place_of(c, i + (uint32_t)sizeof low, stride)) += high;
+    }
+}
+
+__device__ __forceinline__ void deliver(const gather_push &p, const columns &c, uint32_t i, uint64_t data)
+{
+    if (p.add) {
+        add_floats(p.into, p.into_stride, c, i, data);
+    } else {
+        store_bytes(p.into, p.into_stride, c, i, data);
+    }
+}
+
+__host__ __device__ __forceinline__ uint32_t packets_of(const gather_push &p, int rank)
+{
+    const uint32_t bytes = (uint32_t)p.rows * (uint32_t)(p.begin[rank + 1] - p.begin[rank]);
+    return p.rows > 0 ? (bytes + PACKET_BYTES - 1) / PACKET_BYTES : 1; // without rows ranks wait for one another
+}
+
+__global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ gather_push p)
+{
+    overlap_begin_and_wait();
+    const uint32_t number = *p.count + 1, first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
+    const columns own = columns_of(p, p.rank);
+
+    for (uint32_t k = first; k < packets_of(p, p.rank); k += step) {
+        const uint64_t data = p.rows > 0 ? load_bytes(p.mine, p.stride, own, k * PACKET_BYTES) : 0;
         for (int r = 0; r < p.n; r++) {
             if (r != p.rank) {
-                p.to[r][i] = x;
+                write_packet(p.to[r] + p.first[p.rank] + k, data, number);
             }
         }
+        if (p.rows > 0 && p.into != p.mine) {
+            deliver(p, own, k * PACKET_BYTES, data);
+        }
+    }
+    for (int i = 1; i < p.n; i++) {
+        const int r = (p.rank + i) % p.n;
+        const columns theirs = columns_of(p, r);
+        for (uint32_t k = first; k < packets_of(p, r); k += step) {
+            const uint64_t data = await_packet(p.come + p.first[r] + k, number, p.stop);
+            if (p.rows > 0) {
+                deliver(p, theirs, k * PACKET_BYTES, data);
+            }
+        }
+    }
+    __syncthreads(); // all of the block have read the count
+    if (threadIdx.x == 0 && atomicInc(p.count + 1, gridDim.x - 1) == gridDim.x - 1) {
+        *p.count = number; // of the last block that has
     }
 }
 
@@ -51,29 +169,6 @@ __device__ __forceinline__ void push_line(const gather_push &p, size_t at, size_
 __host__ __device__ __forceinline__ uint32_t lines_of(size_t begin, size_t end)
 {
     return (uint32_t)((end - begin + 2 * (LINE - 1)) / LINE);
-}
-
-__global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ gather_push p)
-{
-    const uint32_t number = *p.count + 1, lines = lines_of(p.begin, p.end);
-
-    for (uint32_t i = threadIdx.x; i < (uint32_t)p.rows * lines; i += THREADS) {
-        const size_t row = i / lines * p.stride, begin = row + p.begin;
-        push_line(p, begin / LINE * LINE + (size_t)(i % lines) * LINE, begin, row + p.end);
-    }
-    __syncthreads(); // what all threads wrote comes before the words, which release it
-    if (threadIdx.x == 0) {
-        *p.count = number;
-    }
-    if ((int)threadIdx.x < p.n && (int)threadIdx.x != p.rank) {
-        const uint32_t *word = p.come[threadIdx.x];
-        write_release(p.arrived[threadIdx.x], number);
-        for (int looks = 1; (int32_t)(read_acquire(word) - number) < 0; looks++) {
-            if (looks % LOOKS == 0 && read_acquire(p.stop) != 0) {
-                break; // the pass is lost, whatever lies there
-            }
-        }
-    }
 }
 
 // A row of blocks for each rank whose columns are copied.
@@ -120,8 +215,20 @@ cudaError_t cuda_gather_copy(cudaStream_t stream, const gather_copy *c)
     return cudaGetLastError();
 }
 
-cudaError_t cuda_gather_push(cudaStream_t stream, const gather_push *p)
+cudaError_t cuda_gather_push(cudaStream_t stream, gather_push *p)
 {
-    push_columns<<<1, THREADS, 0, stream>>>(*p);
-    return cudaGetLastError();
+    constexpr uint32_t BLOCKS = 32, EACH = 2; // blocks at most: all are on the card at once, as they wait; packets a thread
+    uint32_t most = 0;
+
+    p->first[0] = 0;
+    for (int r = 0; r < p->n; r++) {
+        const uint32_t packets = packets_of(*p, r);
+        p->first[r + 1] = p->first[r] + packets;
+        most = packets > most ? packets : most;
+    }
+    const uint32_t blocks = (most + EACH * THREADS - 1) / (EACH * THREADS);
+    if (p->first[p->n] > p->room) {
+        return cudaErrorInvalidValue; // planned for rows of less
+    }
+    return overlap_launch(stream, blocks < BLOCKS ? blocks : BLOCKS, THREADS, 0, push_columns, *p);
 }

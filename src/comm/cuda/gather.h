@@ -1,9 +1,11 @@
 /* The kernels of all-gathers: one pushes a rank's columns to all others and waits for theirs; one copies the others' here.
    Rests on the CUDA runtime. card_gather.c uses them; gather.cu has them.
 
-   Pushing is safe only where no two ranks share a card: a waiting kernel keeps others from starting. */
+   Pushing is safe only where no two ranks share a card: a waiting kernel keeps others from starting. What is pushed travels in
+   packets with the number of the all-gather, into memory that nothing else is written to: a packet of that number is there. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,24 +15,35 @@
 extern "C" {
 #endif
 
-enum { GATHER_RANKS_MAX = 16 }; /* of a launch */
+enum { GATHER_RANKS_MAX = 16 /* of a launch */, PACKET_BYTES = 8 /* of data */ };
+
+typedef struct gather_packet {
+    unsigned char data[PACKET_BYTES];
+    uint32_t number, unused;
+} gather_packet;
 
 /* Of one rank. Memory of other cards is reached over the link between them. */
 typedef struct gather_push {
     int32_t rank, n;
-    const unsigned char *mine; /* [rows] of the all-gather, `stride` bytes apart; aligned to 16 bytes */
-    int64_t rows;
-    size_t stride, begin, end; /* of each row this rank's bytes are [begin, end) */
-    unsigned char *to[GATHER_RANKS_MAX];    /* the same rows on rank r's card, aligned alike */
-    uint32_t *arrived[GATHER_RANKS_MAX];    /* the word of rank r's card that counts the all-gathers of this rank */
-    const uint32_t *come[GATHER_RANKS_MAX]; /* the words of this card that the others write */
-    uint32_t *count;      /* all-gathers so far, on this card: alike on all ranks, since they queue the same ones */
+    int64_t rows; /* 0: the ranks wait for one another */
+    const unsigned char *mine;          /* [rows] of the all-gather, `stride` bytes apart: this rank's columns are there */
+    size_t stride;
+    size_t begin[GATHER_RANKS_MAX + 1]; /* of each row rank r's bytes are [begin[r], begin[r + 1]) */
+    unsigned char *into;                /* complete rows, into_stride bytes apart; `mine` itself, or another place, ... */
+    size_t into_stride;
+    bool add;                           /* ... where they are added, as F32, to what is there */
+    gather_packet *to[GATHER_RANKS_MAX];  /* the packets that come to rank r's card, aligned to their size */
+    const gather_packet *come;            /* those that come here */
+    uint32_t first[GATHER_RANKS_MAX + 1]; /* packets [first[r], first[r + 1]) are rank r's; set by cuda_gather_push */
+    uint32_t room;                        /* packets that there is memory for */
+    uint32_t *count; /* [2] on this card: all-gathers so far, alike on all ranks, since they queue the same ones; and of the
+                        present one the blocks that have read that */
     const uint32_t *stop; /* the host's: not 0 if no rank must wait any longer */
 } gather_push;
 
 /* Columns of n other ranks, at the same place of their rows: on a card that can be read from here, or in pinned memory. */
 typedef struct gather_copy {
-    unsigned char *to; /* as `mine` */
+    unsigned char *to; /* the rows of the all-gather, aligned to 16 bytes */
     int64_t rows;
     size_t stride;
     int32_t n;
@@ -39,7 +52,7 @@ typedef struct gather_copy {
 } gather_copy;
 
 cudaError_t cuda_gather_load(void);
-cudaError_t cuda_gather_push(cudaStream_t stream, const gather_push *p);
+cudaError_t cuda_gather_push(cudaStream_t stream, gather_push *p);
 cudaError_t cuda_gather_copy(cudaStream_t stream, const gather_copy *c);
 
 #ifdef __cplusplus

@@ -366,6 +366,16 @@ static void op_carry_finish(device *dev, const carry *c, const attention_shape *
     leave();
 }
 
+static void op_carry_collect(device *dev, const void *parts, size_t stride, int n, const attention_shape *s, int64_t rows,
+                             void *out, int64_t ldo)
+{
+    static const char op[] = "carry_collect";
+    cuda_device *d = enter(dev, op);
+
+    cuda_note(d, cuda_carry_collect(d->stream, dev->act, parts, stride, n, s, rows, out, ldo), op);
+    leave();
+}
+
 static void op_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t width)
 {
     static const char op[] = "silu_mul";
@@ -455,6 +465,7 @@ static const device_ops cuda_ops = {
     .attention = op_attention,
     .carry_merge = op_carry_merge,
     .carry_finish = op_carry_finish,
+    .carry_collect = op_carry_collect,
     .silu_mul = op_silu_mul,
     .gelu_mul = op_gelu_mul,
     .copy = op_copy,

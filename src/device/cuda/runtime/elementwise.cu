@@ -330,6 +330,24 @@ __global__ void carry_clear_heads(carry_rows c)
     }
 }
 
+// m, l and one number of o of a head.
+struct carried {
+    float m, l, o;
+};
+
+__device__ __forceinline__ carried merged(carried into, carried from)
+{
+    if (from.l == 0) {
+        return into;
+    }
+    // The side with the larger maximum stays as it is, the other shrinks to its scale.
+    bool copies = into.l == 0, grows = copies || from.m > into.m;
+    float mine = grows && !copies ? expf(into.m - from.m) : 1, theirs = grows ? 1 : expf(from.m - into.m);
+
+    return {grows ? from.m : into.m, copies ? from.l : into.l * mine + from.l * theirs,
+            copies ? from.o : into.o * mine + from.o * theirs};
+}
+
 __global__ void carry_merge_heads(carry_rows into, carry_rows from)
 {
     int64_t i = warp_of_grid();
@@ -338,19 +356,46 @@ __global__ void carry_merge_heads(carry_rows into, carry_rows from)
     if (i >= into.heads || from.l[i] == 0) {
         return;
     }
-    float m = into.m[i], l = into.l[i], from_m = from.m[i], from_l = from.l[i];
-    bool copies = l == 0, grows = copies || from_m > m;
-    // The side with the larger maximum stays as it is, the other shrinks to its scale.
-    float mine = grows && !copies ? expf(m - from_m) : 1, theirs = grows ? 1 : expf(from_m - m);
+    const float m = into.m[i], l = into.l[i], from_m = from.m[i], from_l = from.l[i];
+    carried all = {};
     for (int e = (int)threadIdx.x % 32; e < into.head_dim; e += 32) {
         int64_t at = i * into.head_dim + e;
-        into.o[at] = copies ? from.o[at] : into.o[at] * mine + from.o[at] * theirs;
+        all = merged({m, l, into.o[at]}, {from_m, from_l, from.o[at]});
+        into.o[at] = all.o;
     }
     __syncwarp();
     if (threadIdx.x % 32 == 0) {
-        into.l[i] = copies ? from_l : l * mine + from_l * theirs;
-        into.m[i] = grows ? from_m : m;
+        into.l[i] = all.l;
+        into.m[i] = all.m;
     }
+}
+
+// A number of the result a thread. The partial results of some ranks are read before the first is merged.
+__global__ void carry_collect_numbers(const float *parts, int64_t stride, int n, int64_t heads, int32_t n_heads, int32_t head_dim,
+                                      dtype act, void *out, int64_t ldo)
+{
+    constexpr int AHEAD = 4;
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, head = i / head_dim, o = heads * head_dim;
+    carried sum = {-INFINITY, 0, 0};
+
+    overlap_begin_and_wait();
+    if (head >= heads) {
+        return;
+    }
+    for (int first = 0; first < n; first += AHEAD) {
+        carried part[AHEAD];
+#pragma unroll
+        for (int j = 0; j < AHEAD; j++) {
+            const float *at = parts + min(first + j, n - 1) * stride;
+            part[j] = {at[o + head], at[o + heads + head], at[i]};
+        }
+#pragma unroll
+        for (int j = 0; j < AHEAD; j++) {
+            sum = first + j < n ? merged(sum, part[j]) : sum;
+        }
+    }
+    // Who saw no key has O = 0; that over 1 stays 0.
+    element_store(act, out, head / n_heads * ldo + head % n_heads * head_dim + i % head_dim, sum.o / (sum.l == 0 ? 1 : sum.l));
 }
 
 __global__ void carry_finish_heads(carry_rows c, int32_t n_heads, dtype act, void *out, int64_t ldo)
@@ -390,7 +435,7 @@ cudaError_t cuda_elementwise_load(void)
         (const void *)rms_norm_add_rows, (const void *)narrow_numbers,     (const void *)norm_heads,
         (const void *)norm_sides,        (const void *)copy_rows<1>,       (const void *)copy_rows<4>,
         (const void *)add_bias_rows<1>,  (const void *)add_bias_rows<4>,   (const void *)carry_clear_heads,
-        (const void *)carry_merge_heads, (const void *)carry_finish_heads, (const void *)rope_store_rows};
+        (const void *)carry_merge_heads, (const void *)carry_collect_numbers, (const void *)carry_finish_heads, (const void *)rope_store_rows};
 
     return load_kernels(kernels, sizeof kernels / sizeof *kernels);
 }
@@ -597,6 +642,20 @@ cudaError_t cuda_carry_merge(cudaStream_t stream, const carry *into, const carry
         return cudaSuccess;
     }
     overlap_launch(stream, carry_blocks(all), THREADS, 0, carry_merge_heads, all, rows_of(from, s, rows));
+    return cudaGetLastError();
+}
+
+cudaError_t cuda_carry_collect(cudaStream_t stream, dtype act, const void *parts, size_t stride, int n, const attention_shape *s,
+                               int64_t rows, void *out, int64_t ldo)
+{
+    int64_t heads = rows * s->n_heads;
+
+    if (heads == 0) {
+        return cudaSuccess;
+    }
+    overlap_launch(stream, (unsigned)ceil_div(heads * s->head_dim, THREADS), THREADS, 0, carry_collect_numbers,
+                   static_cast<const float *>(parts), (int64_t)(stride / sizeof(float)), n, heads, s->n_heads, s->head_dim, act,
+                   out, ldo);
     return cudaGetLastError();
 }
 

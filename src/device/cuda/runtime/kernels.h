@@ -39,6 +39,9 @@ cudaError_t cuda_carry_clear(cudaStream_t stream, const carry *c, const attentio
 cudaError_t cuda_carry_merge(cudaStream_t stream, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
 cudaError_t cuda_carry_finish(cudaStream_t stream, dtype act, const carry *c, const attention_shape *s, int64_t rows, void *out,
                               int64_t ldo);
+/* Blocks of carry_bytes, `stride` bytes apart. */
+cudaError_t cuda_carry_collect(cudaStream_t stream, dtype act, const void *parts, size_t stride, int n, const attention_shape *s,
+                               int64_t rows, void *out, int64_t ldo);
 /* y[t, r] = sums[t, r] + bias[r], rounded to `type`; sums [n, rows] dense, which may be y itself where y is F32 and ldy =
    rows. */
 cudaError_t cuda_add_bias(cudaStream_t stream, dtype type, void *y, int64_t ldy, const float *sums, int64_t ld_sums,
