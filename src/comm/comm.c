@@ -113,7 +113,7 @@ void *comm_rows(comm *c)
 
 lariat_status comm_all_gather(comm *c, const comm_gather *g)
 {
-    void *rows = g->into && !c->ops->delivers ? comm_rows(c) : NULL;
+    void *rows = (g->into || g->merge) && !c->ops->delivers ? comm_rows(c) : NULL;
 
     TRY(c->ops->all_gather(c, g));
     if (rows) {
@@ -122,11 +122,28 @@ lariat_status comm_all_gather(comm *c, const comm_gather *g)
     return LARIAT_OK;
 }
 
+static void merge_carries(const comm *c, const comm_gather *g, const void *rows)
+{
+    const device_ops *ops = c->dev->ops;
+    const comm_merge *m = g->merge;
+
+    ops->carry_clear(c->dev, &m->scratch, m->shape, m->rows);
+    for (int r = 0; r < c->n; r++) {
+        carry part = carry_at((void *)((uintptr_t)rows + g->begin[r]), m->shape, m->rows);
+        ops->carry_merge(c->dev, &m->scratch, &part, m->shape, m->rows);
+    }
+    ops->carry_finish(c->dev, &m->scratch, m->shape, m->rows, m->out, m->ldo);
+}
+
 void comm_deliver(comm *c, const comm_gather *g, const void *rows)
 {
     const comm_into *to = g->into;
-    int64_t element = (int64_t)dtype_block_bytes(to->type);
 
+    if (g->merge) {
+        merge_carries(c, g, rows);
+        return;
+    }
+    int64_t element = (int64_t)dtype_block_bytes(to->type);
     c->dev->ops->copy(c->dev, to->type, to->y, to->ld, rows, (int64_t)g->stride / element, g->rows,
                       (int64_t)g->begin[c->n] / element, to->add);
 }

@@ -113,12 +113,24 @@ typedef struct comm_into {
     bool add; /* F32 only: to what is there */
 } comm_into;
 
+/* The columns of each rank are its partial results of the same queries, as carry_at divides them: merged in the order of the
+   ranks and finished on every rank alike, as by carry_clear, carry_merge of each and carry_finish. */
+typedef struct comm_merge {
+    const attention_shape *shape;
+    int64_t rows; /* queries */
+    void *out;    /* of the activation type, row t at out + t * ldo */
+    int64_t ldo;
+    carry scratch; /* of so many queries, undefined afterwards */
+} comm_merge;
+
 /* Rows of which rank r has columns [begin[r], begin[r + 1]), in bytes. The same numbers on all ranks. */
 typedef struct comm_gather {
     int64_t rows;        /* 0: the ranks only wait for one another */
     size_t stride;       /* bytes from one row to the next */
     const size_t *begin; /* [n_ranks + 1], ascending from 0; columns may be empty. NULL if there are no rows */
-    const comm_into *into; /* NULL: the rows are read where they are gathered */
+    /* one of the two at most; without, the rows are read where they are gathered */
+    const comm_into *into;
+    const comm_merge *merge;
 } comm_gather;
 
 /* Where the rows of this rank's next all-gather lie: message_bytes of the device's memory, aligned to ARENA_ALIGN. The rank
@@ -126,8 +138,8 @@ typedef struct comm_gather {
 void *comm_rows(comm *c);
 
 /* Completes the rows at comm_rows: afterwards the columns of all other ranks are there. They stay until this rank's next
-   all-gather, which has other memory: its columns may be computed from these rows in place. With `into` the rows are complete
-   there, and undefined at comm_rows. */
+   all-gather, which has other memory: its columns may be computed from these rows in place. With `into` or `merge` their
+   result is complete, and the rows at comm_rows are undefined. */
 lariat_status comm_all_gather(comm *c, const comm_gather *g);
 
 /* --- hops --- */
@@ -185,7 +197,7 @@ void comm_release(comm *c, const comm_hop *hop);
 
 /* --- for transports --- */
 
-/* What `into` of an all-gather asks, of rows that are complete at `rows`. */
+/* What `into` or `merge` of an all-gather asks, of rows that are complete at `rows`. */
 void comm_deliver(comm *c, const comm_gather *g, const void *rows);
 
 typedef struct comm_ops {
@@ -199,7 +211,7 @@ typedef struct comm_ops {
     void (*begin)(comm *c, bool replays); /* of pass c->pass */
     lariat_status (*end)(comm *c); /* NULL: nothing has to leave */
     void *(*rows)(comm *c);
-    lariat_status (*all_gather)(comm *c, const comm_gather *g); /* does not look at g->into, but where ... */
+    lariat_status (*all_gather)(comm *c, const comm_gather *g); /* looks at neither `into` nor `merge`, but where ... */
     bool delivers;                                              /* ... it does what comm_deliver would */
     void (*expose)(comm *c, comm_region region, const void *base, size_t bytes);
     void (*offer)(comm *c, int to, const comm_pieces *p);

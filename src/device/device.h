@@ -186,6 +186,10 @@ typedef struct device_ops {
     /* out[t, i] = x[t, i] / sqrt(mean_i(x[t, i]^2) + eps) * weight[i]; [n, d], dense. out is of the activation type. */
     void (*rms_norm)(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t d);
 
+    /* As rms_norm, where the next operation is a product (linear or linear_gated) of this out: the device may leave it to
+       that. NULL: the device has only rms_norm. */
+    void (*rms_norm_ahead)(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t d);
+
     /* x += the norm of y, as above; y [n, d], dense, is of the activation type. */
     void (*rms_norm_add)(device *dev, float *x, const void *y, const float *weight, float eps, int64_t n, int64_t d);
 
@@ -236,11 +240,6 @@ typedef struct device_ops {
 
     /* out[t, h, :] = O / l, row t at out + t * ldo; a query that saw no key gives 0. */
     void (*carry_finish)(device *dev, const carry *c, const attention_shape *s, int64_t rows, void *out, int64_t ldo);
-
-    /* n partial results of the same queries, blocks of carry_bytes at `parts`, `stride` bytes apart: merged in order and finished
-       as by carry_clear, carry_merge of each and carry_finish, the same bits. NULL: the device has only the three. */
-    void (*carry_collect)(device *dev, const void *parts, size_t stride, int n, const attention_shape *s, int64_t rows, void *out,
-                          int64_t ldo);
 
     /* g[t, i] = silu(g[t, i]) * u[t, i]; [n, d], rows at g + t * ldg and u + t * ldu. gelu_mul: with GELU by tanh,
        g / (1 + exp(-2 z)) for z = sqrt(2 / pi) (g + 0.044715 g^3). */

@@ -66,7 +66,7 @@ static const void *projected(transformer *t, const float *x, const float *norm, 
     const device_ops *ops = t->dev->ops;
 
     if (norm) {
-        ops->rms_norm(t->dev, t->h, x, norm, c->residual_eps, rows, c->d_model);
+        (ops->rms_norm_ahead ? ops->rms_norm_ahead : ops->rms_norm)(t->dev, t->h, x, norm, c->residual_eps, rows, c->d_model);
     } else if (ops->narrow) {
         ops->narrow(t->dev, t->h, x, rows * c->d_model);
     } else {

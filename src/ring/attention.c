@@ -371,7 +371,7 @@ static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const
 
 /* Partial results of all ranks, side by side in one row of an all-gather: merged in the order of the ranks on every rank
    alike. */
-static lariat_status merge_partials(ring_rank *r, unsigned char *partials, const carry *merged, void *o, int64_t ldo)
+static lariat_status merge_partials(ring_rank *r, const carry *merged, void *o, int64_t ldo)
 {
     int64_t rows = r->pass->n_tokens;
     size_t block = block_bytes(&r->shape, rows);
@@ -379,18 +379,9 @@ static lariat_status merge_partials(ring_rank *r, unsigned char *partials, const
     for (int i = 0; i <= r->n_ranks; i++) {
         r->begin[i] = (size_t)i * block;
     }
-    TRY(comm_all_gather(r->comm, &(comm_gather){.rows = 1, .stride = r->begin[r->n_ranks], .begin = r->begin}));
-    if (r->dev->ops->carry_collect) {
-        r->dev->ops->carry_collect(r->dev, partials, block, r->n_ranks, &r->shape, rows, o, ldo);
-        return LARIAT_OK;
-    }
-    r->dev->ops->carry_clear(r->dev, merged, &r->shape, rows);
-    for (int from = 0; from < r->n_ranks; from++) {
-        carry part = carry_at(partials + r->begin[from], &r->shape, rows);
-        r->dev->ops->carry_merge(r->dev, merged, &part, &r->shape, rows);
-    }
-    r->dev->ops->carry_finish(r->dev, merged, &r->shape, rows, o, ldo);
-    return LARIAT_OK;
+    const comm_merge merge = {.shape = &r->shape, .rows = rows, .out = o, .ldo = ldo, .scratch = *merged};
+    return comm_all_gather(
+        r->comm, &(comm_gather){.rows = 1, .stride = r->begin[r->n_ranks], .begin = r->begin, .merge = &merge});
 }
 
 /* Every rank has all queries, and attends to its own shard. */
@@ -409,7 +400,7 @@ static lariat_status attend_by_slices(ring_rank *r, const void *q, int64_t ldq, 
         return LARIAT_OK;
     }
     span = trace_begin(r->trace, LARIAT_SPAN_MERGE);
-    TRY(merge_partials(r, partials, merged, o, ldo));
+    TRY(merge_partials(r, merged, o, ldo));
     trace_end(r->trace, span);
     return LARIAT_OK;
 }

@@ -90,7 +90,19 @@ static lariat_status push(card_comm *c, const comm_gather *rows)
         p.into_stride = (size_t)rows->into->ld * dtype_block_bytes(rows->into->type);
         p.add = rows->into->add;
     }
-    return card_checked(cuda_gather_push(c->stream, &p), c->base.rank, "an all-gather");
+    if (!rows->merge || rows->merge->shape->head_dim % 2) {
+        return card_checked(cuda_gather_push(c->stream, &p), c->base.rank, "an all-gather");
+    }
+    const comm_merge *m = rows->merge;
+    const gather_merge merge = {.heads = m->rows * m->shape->n_heads, .n_heads = m->shape->n_heads,
+                                .head_dim = m->shape->head_dim, .act = c->dev->act, .out = m->out, .ldo = m->ldo};
+    return card_checked(cuda_gather_merge(c->stream, &p, &merge), c->base.rank, "an all-gather");
+}
+
+/* What pushing does on its way, or is left for when the rows are complete. */
+static bool is_delivered(const card_comm *c, const comm_gather *rows)
+{
+    return c->pushing && c->base.n > 1 && !(rows->merge && rows->merge->shape->head_dim % 2);
 }
 
 /* Through the host, others find this rank's columns in pinned memory. */
@@ -149,12 +161,12 @@ static lariat_status gather(card_comm *c, const comm_gather *rows)
         return fail(LARIAT_FAILED, "rank %d: rows of %zu bytes, planned were %zu, please report this", c->base.rank, bytes,
                     c->group->message_bytes);
     }
-    const void *copied = card_rows(&c->base);
+    const void *at = card_rows(&c->base);
     if (c->base.n > 1) {
         TRY(c->pushing ? push(c, rows) : copy(c, rows));
     }
-    if (rows->into && (c->base.n == 1 || !c->pushing)) {
-        comm_deliver(&c->base, rows, copied);
+    if ((rows->into || rows->merge) && !is_delivered(c, rows)) {
+        comm_deliver(&c->base, rows, at);
     }
     c->pushed += c->pushing;
     c->copied += !c->pushing;

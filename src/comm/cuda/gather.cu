@@ -4,6 +4,8 @@
 // there and back. A packet of 16 bytes carries its number beside its data and is written and read at once, so that no fence and
 // no word behind the data costs a way more. Rows of one token are one or two packets a thread of one block.
 #include "comm/cuda/gather.h"
+#include "device/cuda/runtime/carry.cuh"
+#include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/overlap.cuh"
 
 namespace
@@ -102,28 +104,20 @@ __device__ __forceinline__ void store_bytes(unsigned char *rows, size_t stride, 
     }
 }
 
-__device__ __forceinline__ void add_floats(unsigned char *rows, size_t stride, const columns &c, uint32_t i, uint64_t data)
+// What stands where a packet is added. It is read before the packet has come.
+__device__ __forceinline__ uint64_t before(const gather_push &p, const columns &c, uint32_t i)
 {
-    const float low = __uint_as_float((uint32_t)data), high = __uint_as_float((uint32_t)(data >> 32));
-
-    if (by_words(c, rows, stride)) {
-        float2 *to = (float2 *)(rows + place_of(c, i, stride)), before = *to;
-        *to = make_float2(before.x + low, before.y + high);
-        return;
-    }
-    *(float *)(rows + place_of(c, i, stride)) += low;
-    if (i + sizeof low < c.bytes) {
-        *(float *)(rows + place_of(c, i + (uint32_t)sizeof low, stride)) += high;
-    }
+    return p.add && p.rows > 0 ? load_bytes(p.into, p.into_stride, c, i) : 0;
 }
 
-__device__ __forceinline__ void deliver(const gather_push &p, const columns &c, uint32_t i, uint64_t data)
+__device__ __forceinline__ void deliver(const gather_push &p, const columns &c, uint32_t i, uint64_t there, uint64_t data)
 {
     if (p.add) {
-        add_floats(p.into, p.into_stride, c, i, data);
-    } else {
-        store_bytes(p.into, p.into_stride, c, i, data);
+        const float low = __uint_as_float((uint32_t)there) + __uint_as_float((uint32_t)data);
+        const float high = __uint_as_float((uint32_t)(there >> 32)) + __uint_as_float((uint32_t)(data >> 32));
+        data = (uint64_t)__float_as_uint(high) << 32 | __float_as_uint(low);
     }
+    store_bytes(p.into, p.into_stride, c, i, data);
 }
 
 __host__ __device__ __forceinline__ uint32_t packets_of(const gather_push &p, int rank)
@@ -132,10 +126,22 @@ __host__ __device__ __forceinline__ uint32_t packets_of(const gather_push &p, in
     return p.rows > 0 ? (bytes + PACKET_BYTES - 1) / PACKET_BYTES : 1; // without rows ranks wait for one another
 }
 
-__global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ gather_push p)
+// The number of this all-gather; all threads of all blocks call it. The last block that has read the count raises it, while
+// packets are on their way.
+__device__ __forceinline__ uint32_t take_number(const gather_push &p)
 {
-    overlap_begin_and_wait();
-    const uint32_t number = *p.count + 1, first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
+    const uint32_t number = *p.count + 1;
+
+    __syncthreads(); // all of the block have read it
+    if (threadIdx.x == 0 && (gridDim.x == 1 || atomicInc(p.count + 1, gridDim.x - 1) == gridDim.x - 1)) {
+        *p.count = number;
+    }
+    return number;
+}
+
+// This rank's packets, from thread `first` of `step` threads on.
+__device__ __forceinline__ void push_own(const gather_push &p, uint32_t number, uint32_t first, uint32_t step)
+{
     const columns own = columns_of(p, p.rank);
 
     for (uint32_t k = first; k < packets_of(p, p.rank); k += step) {
@@ -145,23 +151,98 @@ __global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ 
                 write_packet(p.to[r] + p.first[p.rank] + k, data, number);
             }
         }
-        if (p.rows > 0 && p.into != p.mine) {
-            deliver(p, own, k * PACKET_BYTES, data);
-        }
     }
-    for (int i = 1; i < p.n; i++) {
+}
+
+__global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ gather_push p)
+{
+    overlap_begin_and_wait();
+    const uint32_t number = take_number(p), first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
+
+    push_own(p, number, first, step);
+    for (int i = p.into == p.mine ? 1 : 0; i < p.n; i++) {
         const int r = (p.rank + i) % p.n;
         const columns theirs = columns_of(p, r);
         for (uint32_t k = first; k < packets_of(p, r); k += step) {
-            const uint64_t data = await_packet(p.come + p.first[r] + k, number, p.stop);
+            const uint64_t there = before(p, theirs, k * PACKET_BYTES);
+            const uint64_t data = r != p.rank   ? await_packet(p.come + p.first[r] + k, number, p.stop)
+                                  : p.rows > 0 ? load_bytes(p.mine, p.stride, theirs, k * PACKET_BYTES)
+                                               : 0;
             if (p.rows > 0) {
-                deliver(p, theirs, k * PACKET_BYTES, data);
+                deliver(p, theirs, k * PACKET_BYTES, there, data);
             }
         }
     }
-    __syncthreads(); // all of the block have read the count
-    if (threadIdx.x == 0 && atomicInc(p.count + 1, gridDim.x - 1) == gridDim.x - 1) {
-        *p.count = number; // of the last block that has
+}
+
+// --- partial results of attention ---
+
+constexpr int AHEAD = 4; // ranks whose numbers are asked for before the first is merged
+
+// m, l and two numbers of O of a head, of one rank.
+struct rank_part {
+    float m, l;
+    float2 o;
+};
+
+__device__ __forceinline__ float half_of(uint64_t data, int64_t i)
+{
+    return __uint_as_float((uint32_t)(i % 2 ? data >> 32 : data));
+}
+
+// Numbers o, o + 1 (o is even) and those of its head. False: not all have come.
+__device__ __forceinline__ bool read_part(const gather_push &p, int r, uint32_t number, int64_t o, int64_t m, int64_t l,
+                                          rank_part &part)
+{
+    if (r == p.rank) {
+        const float *mine = (const float *)(p.mine + p.begin[r]);
+        part = {mine[m], mine[l], *(const float2 *)(mine + o)};
+        return true;
+    }
+    const gather_packet *from = p.come + p.first[r];
+    uint64_t pair, of_m, of_l;
+    const bool has_pair = read_packet(from + o / 2, number, &pair), has_m = read_packet(from + m / 2, number, &of_m);
+    const bool has_l = read_packet(from + l / 2, number, &of_l);
+
+    part = {half_of(of_m, m), half_of(of_l, l), {half_of(pair, 0), half_of(pair, 1)}};
+    return has_pair & has_m & has_l;
+}
+
+// Two numbers of the result a thread.
+__global__ void __launch_bounds__(THREADS) push_carries(const __grid_constant__ gather_push p, const gather_merge m)
+{
+    overlap_begin_and_wait();
+    const uint32_t number = take_number(p), first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
+    const int64_t numbers = m.heads * m.head_dim;
+
+    push_own(p, number, first, step);
+    for (int64_t o = 2 * (int64_t)first; o < numbers; o += 2 * (int64_t)step) {
+        const int64_t head = o / m.head_dim, at_m = numbers + head, at_l = at_m + m.heads;
+        carried low = {-INFINITY, 0, 0}, high = low;
+        for (int r = 0; r < p.n; r += AHEAD) {
+            rank_part part[AHEAD];
+            bool there = false;
+            for (int looks = 1; !there; looks++) {
+                there = true;
+#pragma unroll
+                for (int j = 0; j < AHEAD; j++) {
+                    there &= r + j >= p.n || read_part(p, r + j, number, o, at_m, at_l, part[j]);
+                }
+                there |= looks % LOOKS == 0 && read_acquire(p.stop) != 0;
+            }
+#pragma unroll
+            for (int j = 0; j < AHEAD; j++) {
+                if (r + j < p.n) {
+                    low = merged(low, {part[j].m, part[j].l, part[j].o.x});
+                    high = merged(high, {part[j].m, part[j].l, part[j].o.y});
+                }
+            }
+        }
+        // Who saw no key has O = 0; that over 1 stays 0.
+        const float l = low.l == 0 ? 1 : low.l;
+        const int64_t at = head / m.n_heads * m.ldo + head % m.n_heads * m.head_dim + o % m.head_dim;
+        element_store(m.act, m.out, at, low.o / l);
+        element_store(m.act, m.out, at + 1, high.o / l);
     }
 }
 
@@ -194,10 +275,9 @@ __global__ void __launch_bounds__(THREADS) copy_columns(const __grid_constant__ 
 
 cudaError_t cuda_gather_load(void)
 {
-    cudaFuncAttributes unused;
-    cudaError_t status = cudaFuncGetAttributes(&unused, push_columns);
+    const void *const kernels[] = {(const void *)push_columns, (const void *)push_carries, (const void *)copy_columns};
 
-    return status ? status : cudaFuncGetAttributes(&unused, copy_columns);
+    return load_kernels(kernels, sizeof kernels / sizeof *kernels);
 }
 
 cudaError_t cuda_gather_copy(cudaStream_t stream, const gather_copy *c)
@@ -215,10 +295,11 @@ cudaError_t cuda_gather_copy(cudaStream_t stream, const gather_copy *c)
     return cudaGetLastError();
 }
 
-cudaError_t cuda_gather_push(cudaStream_t stream, gather_push *p)
+// Numbers the packets. Returns how many blocks push them, 0: there is no room.
+static unsigned count_packets(gather_push *p)
 {
-    constexpr uint32_t BLOCKS = 32, EACH = 2; // blocks at most: all are on the card at once, as they wait; packets a thread
-    uint32_t most = 0;
+    constexpr uint32_t BLOCKS = 32; // all of them are on the card at once, as they wait
+    uint32_t most = 1;
 
     p->first[0] = 0;
     for (int r = 0; r < p->n; r++) {
@@ -226,9 +307,20 @@ cudaError_t cuda_gather_push(cudaStream_t stream, gather_push *p)
         p->first[r + 1] = p->first[r] + packets;
         most = packets > most ? packets : most;
     }
-    const uint32_t blocks = (most + EACH * THREADS - 1) / (EACH * THREADS);
-    if (p->first[p->n] > p->room) {
-        return cudaErrorInvalidValue; // planned for rows of less
-    }
-    return overlap_launch(stream, blocks < BLOCKS ? blocks : BLOCKS, THREADS, 0, push_columns, *p);
+    const uint32_t blocks = (most + THREADS - 1) / THREADS;
+    return p->first[p->n] > p->room ? 0 : blocks < BLOCKS ? blocks : BLOCKS;
+}
+
+cudaError_t cuda_gather_push(cudaStream_t stream, gather_push *p)
+{
+    const unsigned blocks = count_packets(p);
+
+    return blocks == 0 ? cudaErrorInvalidValue : overlap_launch(stream, blocks, THREADS, 0, push_columns, *p);
+}
+
+cudaError_t cuda_gather_merge(cudaStream_t stream, gather_push *p, const gather_merge *m)
+{
+    const unsigned blocks = count_packets(p);
+
+    return blocks == 0 ? cudaErrorInvalidValue : overlap_launch(stream, blocks, THREADS, 0, push_carries, *p, *m);
 }

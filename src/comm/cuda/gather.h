@@ -5,6 +5,8 @@
    packets with the number of the all-gather, into memory that nothing else is written to: a packet of that number is there. */
 #pragma once
 
+#include "base/dtype.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,6 +43,16 @@ typedef struct gather_push {
     const uint32_t *stop; /* the host's: not 0 if no rank must wait any longer */
 } gather_push;
 
+/* What the columns of the ranks hold, instead of bytes for `into`: partial results of attention, each of this many heads (of all
+   rows) times head_dim numbers of O, then m, then l. They are merged in the order of the ranks and finished. */
+typedef struct gather_merge {
+    int64_t heads;
+    int32_t n_heads, head_dim; /* heads of a row; head_dim is even */
+    dtype act;
+    void *out; /* row t at out + t * ldo elements */
+    int64_t ldo;
+} gather_merge;
+
 /* Columns of n other ranks, at the same place of their rows: on a card that can be read from here, or in pinned memory. */
 typedef struct gather_copy {
     unsigned char *to; /* the rows of the all-gather, aligned to 16 bytes */
@@ -53,6 +65,8 @@ typedef struct gather_copy {
 
 cudaError_t cuda_gather_load(void);
 cudaError_t cuda_gather_push(cudaStream_t stream, gather_push *p);
+/* p->rows is 1, columns begin and end at whole packets; p->into is not looked at. */
+cudaError_t cuda_gather_merge(cudaStream_t stream, gather_push *p, const gather_merge *m);
 cudaError_t cuda_gather_copy(cudaStream_t stream, const gather_copy *c);
 
 #ifdef __cplusplus

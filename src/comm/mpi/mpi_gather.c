@@ -171,6 +171,7 @@ lariat_status mpi_all_gather(comm *base, const comm_gather *rows)
     }
     comm_gather here = *rows;
     here.into = NULL; /* not complete yet */
+    here.merge = NULL;
     TRY(comm_all_gather(mpi_local(c), &here));
     return g->p->base.count > 1 ? mpi_wait_for(c, has_landed, c, &(lariat_span){.owner = -1}) : LARIAT_OK;
 }

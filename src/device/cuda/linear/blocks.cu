@@ -16,6 +16,7 @@
 // F32 runs: the elements, to the bit those of device/cpu/unpack_scalar.c, by multiply-adds of fp32, about 5 instructions a
 // weight.
 #include "device/cuda/linear/blocks.cuh"
+#include "device/cuda/linear/norm_input.cuh"
 #include "device/cuda/runtime/kernels.h"
 #include "device/cuda/runtime/matrix_unit.cuh"
 #include "device/cuda/runtime/overlap.cuh"
@@ -250,8 +251,12 @@ template <typename F, bool BF16> __device__ inline void multiply_one(float (&sum
 // them. The warps meet once every eight tiles; with codes of 8 bits after each, as the sum over eight tiles would spill
 // registers there. WHOLE: all tiles and units are.
 template <typename F, bool BF16, bool WHOLE>
-__global__ void __launch_bounds__(THREADS, RESIDENT) one_row(const __grid_constant__ block_jobs jobs, const uint16_t *x)
+__global__ void __launch_bounds__(THREADS, RESIDENT)
+    one_row(const __grid_constant__ block_jobs jobs, const uint16_t *given, const __grid_constant__ cuda_norm_input norm)
 {
+    extern __shared__ __align__(16) uint16_t normed[]; // where a norm is given
+    __shared__ float norm_parts[32];
+    const uint16_t *const x = norm.x ? normed : given;
     constexpr int HELD = F::LOW + F::HIGH < 6 ? 8 : 1;
     __shared__ float sums[2][WARPS][HELD][TILE_ROWS]; // of these tiles, and of those before, which may still be added up
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4;
@@ -298,7 +303,11 @@ __global__ void __launch_bounds__(THREADS, RESIDENT) one_row(const __grid_consta
     if (way.has_unit()) {
         read_two<WHOLE>(even.row, way.here.t, warp, g, q);
     }
+    norm_input_ahead(norm);
     overlap_wait();
+    if (norm.x) {
+        norm_input_make<BF16>(norm, normed, norm_parts);
+    }
     if (way.has_unit()) {
         even.template read_x<WHOLE>(warp, x, jobs.cols, g, q);
     }
@@ -491,13 +500,16 @@ __global__ void __launch_bounds__(THREADS)
 constexpr int EXACT_SOME = 4;
 
 template <typename F, bool BF16, bool WHOLE>
-void queue_16(cudaStream_t stream, int n_sms, const block_jobs &jobs, const uint16_t *x, int64_t ldx, int n)
+void queue_16(cudaStream_t stream, int n_sms, const block_jobs &jobs, const uint16_t *x, int64_t ldx, int n,
+              const cuda_norm_input *norm)
 {
+    const cuda_norm_input none = {};
     int most = n_sms * RESIDENT;
     unsigned blocks = (unsigned)(jobs.tiles < most ? jobs.tiles : most);
 
     if (n == 1) {
-        overlap_launch(stream, blocks, THREADS, 0, one_row<F, BF16, WHOLE>, jobs, x);
+        overlap_launch(stream, blocks, THREADS, norm ? norm->d * sizeof(uint16_t) : 0, one_row<F, BF16, WHOLE>, jobs, x,
+                       norm ? *norm : none);
     } else if (n <= 8) {
         overlap_launch(stream, blocks, THREADS, 0, some_rows<F, BF16, 1, WHOLE>, jobs, x, ldx, n);
     } else {
@@ -518,7 +530,7 @@ template <typename F> void queue_32(cudaStream_t stream, const block_jobs &jobs,
 
 // Up to CUDA_SMALL_ROWS rows of x from row t on, through as many jobs as one launch takes. Returns how many those were.
 int queue_some(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t ldx, int64_t t, int n, const linear_job jobs[],
-               int n_jobs)
+               int n_jobs, const cuda_norm_input *norm)
 {
     const matrix *first = jobs[0].w;
     block_jobs all = {};
@@ -559,7 +571,7 @@ int queue_some(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t
         if (act == DTYPE_BF16) {
             queue = whole ? queue_16<F, true, true> : queue_16<F, true, false>;
         }
-        queue(stream, n_sms, all, static_cast<const uint16_t *>(x) + t * ldx, ldx, n);
+        queue(stream, n_sms, all, static_cast<const uint16_t *>(x) + t * ldx, ldx, n, norm);
     });
     return taken;
 }
@@ -608,12 +620,13 @@ bool cuda_blocks_can(dtype act, const void *x, int64_t ldx, int64_t n)
 }
 
 cudaError_t cuda_blocks(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t ldx, int64_t n,
-                        const linear_job jobs[], int n_jobs)
+                        const linear_job jobs[], int n_jobs, const cuda_norm_input *norm)
 {
     for (int64_t t = 0; t < n; t += CUDA_SMALL_ROWS) {
         int some = n - t < CUDA_SMALL_ROWS ? (int)(n - t) : CUDA_SMALL_ROWS;
         for (int from = 0; from < n_jobs;) {
-            from += queue_some(stream, n_sms, act, x, ldx, t, some, jobs + from, n_jobs - from);
+            from += queue_some(stream, n_sms, act, x, ldx, t, some, jobs + from, n_jobs - from, norm);
+            norm = nullptr; // the first launch leaves it at x
         }
     }
     return cudaGetLastError();

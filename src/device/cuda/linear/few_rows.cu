@@ -13,6 +13,7 @@
 // Order of sums: a row's units of 128 weights are dealt to the 8 warps of a block in turn, each sums its own in order, and the
 // 8 sums are added in order. That depends on the number of columns only: not on the row, the slice, the other jobs, or the rows
 // of x.
+#include "device/cuda/linear/norm_input.cuh"
 #include "device/cuda/runtime/copies.cuh"
 #include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/kernels.h"
@@ -164,9 +165,12 @@ __device__ inline void put_sums(const small_tile &tile, const float (*sums)[TILE
 // units of a warp are on their way without a register, wherever the first-level cache has no room for them.
 template <bool BF16, int TILES>
 __global__ void __launch_bounds__(WARPS * 32, 2)
-    small_rows(const __grid_constant__ small_jobs jobs, const uint16_t *x, int64_t ldx, int n, int cols)
+    small_rows(const __grid_constant__ small_jobs jobs, const uint16_t *x, int64_t ldx, int n, int cols,
+               const __grid_constant__ cuda_norm_input norm)
 {
     extern __shared__ __align__(128) unsigned char shared[];
+    __shared__ float norm_parts[32];
+    auto *normed = reinterpret_cast<uint16_t *>(shared + sizeof(ring)); // where a norm is given
     constexpr int STEP = WARPS * UNIT;
     overlap_begin();
     const small_tile tile = tile_of(jobs, (int)blockIdx.x);
@@ -180,9 +184,10 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
         copy_unit(units[s], low, high, warp * UNIT + s * STEP, end, lane);
         copies_commit();
     }
+    norm_input_ahead(norm);
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
-        rows[t] = t * 8 + g < n ? x + (t * 8 + g) * ldx + q * 8 : nullptr;
+        rows[t] = t * 8 + g < n ? (norm.x ? normed : x) + (t * 8 + g) * ldx + q * 8 : nullptr;
     }
     // The thread's result, of which there are at most as many as threads.
     static_assert(CUDA_SMALL_ROWS * TILE_ROWS <= WARPS * 32, "a result a thread");
@@ -192,6 +197,9 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     const bool mine = x_row < n && row < tile.job.rows;
     unit_of_x<TILES> x_now, x_next;
     overlap_wait();
+    if (norm.x) {
+        norm_input_make<BF16>(norm, normed, norm_parts);
+    }
     const float before = mine && tile.job.add ? static_cast<const float *>(tile.job.y)[x_row * tile.job.ldy + row] : 0;
     read_x<TILES>(x_now, rows, warp * UNIT, end);
     // The loop is the same for all lanes, as the products need all of them.
@@ -437,16 +445,17 @@ small_job small_of(const linear_job *job)
 }
 
 void small_queue(cudaStream_t stream, dtype act, const small_jobs &jobs, int tiles, const void *x, int64_t ldx, int64_t n,
-                 int64_t cols)
+                 int64_t cols, const cuda_norm_input *norm)
 {
+    const cuda_norm_input none = {};
     auto *kernel = n <= 8 ? small_rows<false, 1> : small_rows<false, 2>;
 
     if (act == DTYPE_BF16) {
         kernel = n <= 8 ? small_rows<true, 1> : small_rows<true, 2>;
     }
     if (tiles > 0 && n > 0) {
-        overlap_launch(stream, (unsigned)tiles, WARPS * 32, sizeof(ring), kernel, jobs, static_cast<const uint16_t *>(x), ldx,
-                       (int)n, (int)cols);
+        overlap_launch(stream, (unsigned)tiles, WARPS * 32, sizeof(ring) + (norm ? norm->d * sizeof(uint16_t) : 0), kernel, jobs,
+                       static_cast<const uint16_t *>(x), ldx, (int)n, (int)cols, norm ? *norm : none);
     }
 }
 
@@ -470,7 +479,8 @@ cudaError_t cuda_linear_load(void)
 
     cudaError_t status = load_kernels(kernels, sizeof kernels / sizeof *kernels);
     for (int i = 0; i < 4 && status == cudaSuccess; i++) { /* small_rows */
-        status = cudaFuncSetAttribute(kernels[i], cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(ring));
+        status = cudaFuncSetAttribute(kernels[i], cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                      (int)sizeof(ring) + CUDA_NORM_INPUT_MOST * 2);
     }
     return status;
 }
@@ -487,7 +497,7 @@ bool cuda_linear_small_can(dtype act, const void *x, int64_t ldx, int64_t n, con
 }
 
 cudaError_t cuda_linear_small(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
-                              int n_jobs)
+                              int n_jobs, const cuda_norm_input *norm)
 {
     for (int from = 0; from < n_jobs && n > 0;) {
         small_jobs all = {};
@@ -499,13 +509,14 @@ cudaError_t cuda_linear_small(cudaStream_t stream, dtype act, const void *x, int
                 tiles += (int)ceil_div(jobs[from].rows, TILE_ROWS);
             }
         }
-        small_queue(stream, act, all, tiles, x, ldx, n, jobs[0].w->cols);
+        small_queue(stream, act, all, tiles, x, ldx, n, jobs[0].w->cols, norm);
+        norm = tiles > 0 ? nullptr : norm; // the first launch leaves it at x
     }
     return cudaGetLastError();
 }
 
 cudaError_t cuda_linear_small_gated(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n,
-                                    const linear_job *gate, const linear_job *up)
+                                    const linear_job *gate, const linear_job *up, const cuda_norm_input *norm)
 {
     small_jobs all = {};
     small_job second = small_of(up);
@@ -513,7 +524,7 @@ cudaError_t cuda_linear_small_gated(cudaStream_t stream, dtype act, const void *
     all.job[all.n++] = small_of(gate);
     all.job[0].up = second.w;
     all.job[0].up_bias = second.bias;
-    small_queue(stream, act, all, (int)ceil_div(gate->rows, TILE_ROWS / 2), x, ldx, n, gate->w->cols);
+    small_queue(stream, act, all, (int)ceil_div(gate->rows, TILE_ROWS / 2), x, ldx, n, gate->w->cols, norm);
     return cudaGetLastError();
 }
 

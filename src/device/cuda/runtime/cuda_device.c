@@ -185,6 +185,38 @@ static void op_rms_norm(device *dev, void *out, const float *x, const float *wei
     leave();
 }
 
+static void op_rms_norm_ahead(device *dev, void *out, const float *x, const float *weight, float eps, int64_t n, int64_t width)
+{
+    cuda_device *d = (cuda_device *)dev;
+    bool aligned = ((uintptr_t)out | (uintptr_t)x | (uintptr_t)weight) % 16 == 0 && width % 4 == 0;
+
+    if (n == 1 && dev->act != DTYPE_F32 && aligned && width <= CUDA_NORM_INPUT_MOST) {
+        d->ahead = (cuda_norm_input){.x = x, .weight = weight, .eps = eps, .d = (int)width, .out = out};
+    } else {
+        op_rms_norm(dev, out, x, weight, eps, n, width);
+    }
+}
+
+/* The norm that was left to this product: its first launch forms it. NULL: there was none, or it had to be queued. */
+static const cuda_norm_input *take_norm(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n,
+                                        const linear_job jobs[], int n_jobs, cuda_norm_input *norm)
+{
+    dtype act = d->base.act;
+
+    *norm = d->ahead;
+    d->ahead.x = NULL;
+    if (!norm->x) {
+        return NULL;
+    }
+    bool forms = n == 1 && n_jobs > 0 && jobs[0].rows > 0 && x == norm->out;
+    if (forms && (dtype_block_elements(jobs[0].w->type) == 1 ? cuda_linear_small_can(act, x, ldx, n, jobs, n_jobs)
+                                                             : cuda_blocks_can(act, x, ldx, n))) {
+        return norm;
+    }
+    cuda_note(d, cuda_rms_norm(d->stream, act, norm->out, norm->x, norm->weight, norm->eps, 1, norm->d), op);
+    return NULL;
+}
+
 static void op_rms_norm_add(device *dev, float *x, const void *y, const float *weight, float eps, int64_t n, int64_t width)
 {
     static const char op[] = "rms_norm_add";
@@ -206,12 +238,12 @@ static void op_narrow(device *dev, void *out, const float *x, int64_t count)
 /* Plain weights. Few rows: all matrices in one launch. More: each by cublasLt. F32, and what is not aligned: by plain
    multiply-adds. */
 static void queue_plain(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
-                        int n_jobs)
+                        int n_jobs, const cuda_norm_input *norm)
 {
     dtype act = d->base.act;
 
     if (cuda_linear_small_can(act, x, ldx, n, jobs, n_jobs)) {
-        cuda_note(d, cuda_linear_small(d->stream, act, x, ldx, n, jobs, n_jobs), op);
+        cuda_note(d, cuda_linear_small(d->stream, act, x, ldx, n, jobs, n_jobs, norm), op);
         return;
     }
     for (int i = 0; i < n_jobs; i++) {
@@ -240,27 +272,28 @@ static void queue_unpacked(cuda_device *d, const char *op, const void *x, int64_
         part.bias = job->bias ? job->bias + job->row0 + row : NULL;
         part.y = (char *)job->y + row * (int64_t)dtype_block_bytes(job->type);
         cuda_note(d, cuda_block_rows(d->stream, act, job->w, job->row0 + row, plain.rows, d->block_rows), op);
-        queue_plain(d, op, x, ldx, n, &part, 1);
+        queue_plain(d, op, x, ldx, n, &part, 1, NULL);
     }
 }
 
 /* Jobs of one type of weights and one width at a time. */
 static void queue_linear(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
-                         int n_jobs)
+                         int n_jobs, const cuda_norm_input *norm)
 {
     for (int from = 0, to; from < n_jobs; from = to) {
         dtype type = jobs[from].w->type;
         for (to = from + 1; to < n_jobs && jobs[to].w->type == type; to++) {
         }
         if (dtype_block_elements(type) == 1) {
-            queue_plain(d, op, x, ldx, n, jobs + from, to - from);
+            queue_plain(d, op, x, ldx, n, jobs + from, to - from, norm);
         } else if (cuda_blocks_can(d->base.act, x, ldx, n)) {
-            cuda_note(d, cuda_blocks(d->stream, d->n_sms, d->base.act, x, ldx, n, jobs + from, to - from), op);
+            cuda_note(d, cuda_blocks(d->stream, d->n_sms, d->base.act, x, ldx, n, jobs + from, to - from, norm), op);
         } else {
             for (int i = from; i < to; i++) {
                 queue_unpacked(d, op, x, ldx, n, &jobs[i]);
             }
         }
+        norm = NULL; /* the first launch has left it at x */
     }
 }
 
@@ -269,8 +302,10 @@ static void op_linear(device *dev, const void *x, int64_t ldx, int64_t n, const 
     static const char op[] = "linear";
     cuda_device *d = enter(dev, op);
 
+    cuda_norm_input given;
+    const cuda_norm_input *norm = take_norm(d, op, x, ldx, n, jobs, n_jobs, &given);
     if (n_jobs > 0 && n > 0) {
-        queue_linear(d, op, x, ldx, n, jobs, n_jobs);
+        queue_linear(d, op, x, ldx, n, jobs, n_jobs, norm);
     }
     leave();
 }
@@ -281,13 +316,15 @@ static void op_linear_gated(device *dev, const void *x, int64_t ldx, int64_t n, 
     cuda_device *d = enter(dev, op);
     const linear_job jobs[] = {*gate, *up};
     dtype act = dev->act;
+    cuda_norm_input given;
+    const cuda_norm_input *norm = take_norm(d, op, x, ldx, n, jobs, 2, &given);
 
     if (n == 0 || gate->rows == 0) {
     } else if (dtype_block_elements(gate->w->type) == 1 && dtype_block_elements(up->w->type) == 1 &&
                cuda_linear_small_can(act, x, ldx, n, jobs, 2)) {
-        cuda_note(d, cuda_linear_small_gated(d->stream, act, x, ldx, n, gate, up), op);
+        cuda_note(d, cuda_linear_small_gated(d->stream, act, x, ldx, n, gate, up, norm), op);
     } else {
-        queue_linear(d, op, x, ldx, n, jobs, 2);
+        queue_linear(d, op, x, ldx, n, jobs, 2, norm);
         cuda_note(d, cuda_silu_mul(d->stream, act, gate->y, gate->ldy, up->y, up->ldy, n, gate->rows), op);
     }
     leave();
@@ -363,16 +400,6 @@ static void op_carry_finish(device *dev, const carry *c, const attention_shape *
     cuda_device *d = enter(dev, op);
 
     cuda_note(d, cuda_carry_finish(d->stream, dev->act, c, s, rows, out, ldo), op);
-    leave();
-}
-
-static void op_carry_collect(device *dev, const void *parts, size_t stride, int n, const attention_shape *s, int64_t rows,
-                             void *out, int64_t ldo)
-{
-    static const char op[] = "carry_collect";
-    cuda_device *d = enter(dev, op);
-
-    cuda_note(d, cuda_carry_collect(d->stream, dev->act, parts, stride, n, s, rows, out, ldo), op);
     leave();
 }
 
@@ -453,6 +480,7 @@ static const device_ops cuda_ops = {
     .stamped = op_stamped,
     .embed = op_embed,
     .rms_norm = op_rms_norm,
+    .rms_norm_ahead = op_rms_norm_ahead,
     .rms_norm_add = op_rms_norm_add,
     .narrow = op_narrow,
     .linear = op_linear,
@@ -465,7 +493,6 @@ static const device_ops cuda_ops = {
     .attention = op_attention,
     .carry_merge = op_carry_merge,
     .carry_finish = op_carry_finish,
-    .carry_collect = op_carry_collect,
     .silu_mul = op_silu_mul,
     .gelu_mul = op_gelu_mul,
     .copy = op_copy,

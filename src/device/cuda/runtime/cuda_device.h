@@ -23,6 +23,15 @@ typedef struct attention_memo attention_memo; /* the last call of attention: att
 
 struct cuda_ceilings; /* module.h */
 
+/* A product's single row of x that is formed by the product itself: the RMS norm of x [d], and left at `out`. x NULL: none. */
+enum { CUDA_NORM_INPUT_MOST = 4096 }; /* d, a multiple of 4 */
+typedef struct cuda_norm_input {
+    const float *x, *weight;
+    float eps;
+    int d;
+    void *out; /* of the activation type, which has 16 bits */
+} cuda_norm_input;
+
 /* One card as one rank sees it. All work goes to `stream`, in order; ops do not allocate, and wait only
    where a transfer finds none of its buffers free. */
 typedef struct cuda_device {
@@ -44,6 +53,7 @@ typedef struct cuda_device {
     /* The first failure since the last finish(), and the op that met it; finish() tells and forgets. */
     cudaError_t failed;
     const char *failed_at;
+    cuda_norm_input ahead; /* of rms_norm_ahead: the next product forms it. x NULL: none */
 } cuda_device;
 
 /* Plain rows of a matrix of blocks that are there at a time: 8,192 of 4,096 columns in 16 bits, so many that a product of them

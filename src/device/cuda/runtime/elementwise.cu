@@ -4,6 +4,7 @@
 // Budget: every one moves its bytes once through memory (a norm reads its row a second time, from the cache) and computes
 // nothing to speak of. Prefill of Llama-3-8B: 8 passes over [n, 4096] and 2 over [n, 14336] a layer, a few percent of its
 // matrix products; decode: the time of a launch each.
+#include "device/cuda/runtime/carry.cuh"
 #include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/kernels.h"
 #include "device/cuda/runtime/overlap.cuh"
@@ -330,24 +331,6 @@ __global__ void carry_clear_heads(carry_rows c)
     }
 }
 
-// m, l and one number of o of a head.
-struct carried {
-    float m, l, o;
-};
-
-__device__ __forceinline__ carried merged(carried into, carried from)
-{
-    if (from.l == 0) {
-        return into;
-    }
-    // The side with the larger maximum stays as it is, the other shrinks to its scale.
-    bool copies = into.l == 0, grows = copies || from.m > into.m;
-    float mine = grows && !copies ? expf(into.m - from.m) : 1, theirs = grows ? 1 : expf(from.m - into.m);
-
-    return {grows ? from.m : into.m, copies ? from.l : into.l * mine + from.l * theirs,
-            copies ? from.o : into.o * mine + from.o * theirs};
-}
-
 __global__ void carry_merge_heads(carry_rows into, carry_rows from)
 {
     int64_t i = warp_of_grid();
@@ -368,34 +351,6 @@ __global__ void carry_merge_heads(carry_rows into, carry_rows from)
         into.l[i] = all.l;
         into.m[i] = all.m;
     }
-}
-
-// A number of the result a thread. The partial results of some ranks are read before the first is merged.
-__global__ void carry_collect_numbers(const float *parts, int64_t stride, int n, int64_t heads, int32_t n_heads, int32_t head_dim,
-                                      dtype act, void *out, int64_t ldo)
-{
-    constexpr int AHEAD = 4;
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, head = i / head_dim, o = heads * head_dim;
-    carried sum = {-INFINITY, 0, 0};
-
-    overlap_begin_and_wait();
-    if (head >= heads) {
-        return;
-    }
-    for (int first = 0; first < n; first += AHEAD) {
-        carried part[AHEAD];
-#pragma unroll
-        for (int j = 0; j < AHEAD; j++) {
-            const float *at = parts + min(first + j, n - 1) * stride;
-            part[j] = {at[o + head], at[o + heads + head], at[i]};
-        }
-#pragma unroll
-        for (int j = 0; j < AHEAD; j++) {
-            sum = first + j < n ? merged(sum, part[j]) : sum;
-        }
-    }
-    // Who saw no key has O = 0; that over 1 stays 0.
-    element_store(act, out, head / n_heads * ldo + head % n_heads * head_dim + i % head_dim, sum.o / (sum.l == 0 ? 1 : sum.l));
 }
 
 __global__ void carry_finish_heads(carry_rows c, int32_t n_heads, dtype act, void *out, int64_t ldo)
@@ -435,7 +390,7 @@ cudaError_t cuda_elementwise_load(void)
         (const void *)rms_norm_add_rows, (const void *)narrow_numbers,     (const void *)norm_heads,
         (const void *)norm_sides,        (const void *)copy_rows<1>,       (const void *)copy_rows<4>,
         (const void *)add_bias_rows<1>,  (const void *)add_bias_rows<4>,   (const void *)carry_clear_heads,
-        (const void *)carry_merge_heads, (const void *)carry_collect_numbers, (const void *)carry_finish_heads, (const void *)rope_store_rows};
+        (const void *)carry_merge_heads, (const void *)carry_finish_heads, (const void *)rope_store_rows};
 
     return load_kernels(kernels, sizeof kernels / sizeof *kernels);
 }
@@ -642,20 +597,6 @@ cudaError_t cuda_carry_merge(cudaStream_t stream, const carry *into, const carry
         return cudaSuccess;
     }
     overlap_launch(stream, carry_blocks(all), THREADS, 0, carry_merge_heads, all, rows_of(from, s, rows));
-    return cudaGetLastError();
-}
-
-cudaError_t cuda_carry_collect(cudaStream_t stream, dtype act, const void *parts, size_t stride, int n, const attention_shape *s,
-                               int64_t rows, void *out, int64_t ldo)
-{
-    int64_t heads = rows * s->n_heads;
-
-    if (heads == 0) {
-        return cudaSuccess;
-    }
-    overlap_launch(stream, (unsigned)ceil_div(heads * s->head_dim, THREADS), THREADS, 0, carry_collect_numbers,
-                   static_cast<const float *>(parts), (int64_t)(stride / sizeof(float)), n, heads, s->n_heads, s->head_dim, act,
-                   out, ldo);
     return cudaGetLastError();
 }
 

@@ -39,9 +39,6 @@ cudaError_t cuda_carry_clear(cudaStream_t stream, const carry *c, const attentio
 cudaError_t cuda_carry_merge(cudaStream_t stream, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
 cudaError_t cuda_carry_finish(cudaStream_t stream, dtype act, const carry *c, const attention_shape *s, int64_t rows, void *out,
                               int64_t ldo);
-/* Blocks of carry_bytes, `stride` bytes apart. */
-cudaError_t cuda_carry_collect(cudaStream_t stream, dtype act, const void *parts, size_t stride, int n, const attention_shape *s,
-                               int64_t rows, void *out, int64_t ldo);
 /* y[t, r] = sums[t, r] + bias[r], rounded to `type`; sums [n, rows] dense, which may be y itself where y is F32 and ldy =
    rows. */
 cudaError_t cuda_add_bias(cudaStream_t stream, dtype type, void *y, int64_t ldy, const float *sums, int64_t ld_sums,
@@ -53,13 +50,14 @@ cudaError_t cuda_add_bias(cudaStream_t stream, dtype type, void *y, int64_t ldy,
 enum { CUDA_SMALL_ROWS = 16 };
 
 cudaError_t cuda_linear_load(void);
-/* 1 to CUDA_SMALL_ROWS rows of a 16-bit type, on tensor cores. Only where cuda_linear_small_can says so. */
+/* 1 to CUDA_SMALL_ROWS rows of a 16-bit type, on tensor cores. Only where cuda_linear_small_can says so. norm: of x, where n
+   is 1, or NULL. */
 bool cuda_linear_small_can(dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
 cudaError_t cuda_linear_small(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
-                              int n_jobs);
+                              int n_jobs, const cuda_norm_input *norm);
 /* silu(gate) * up of two jobs of one shape, as silu_mul of their results, to the bit; where gate's would be. */
 cudaError_t cuda_linear_small_gated(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n,
-                                    const linear_job *gate, const linear_job *up);
+                                    const linear_job *gate, const linear_job *up, const cuda_norm_input *norm);
 /* Any type, shape and alignment, by fused multiply-adds of fp32. */
 cudaError_t cuda_linear_plain(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job *job);
 
@@ -69,10 +67,11 @@ cudaError_t cuda_linear_plain(cudaStream_t stream, dtype act, const void *x, int
 enum { CUDA_BLOCK_ROWS = 64 };
 
 cudaError_t cuda_blocks_load(void);
-/* Jobs whose matrices have one type of blocks and one width. Only where cuda_blocks_can says so. */
+/* Jobs whose matrices have one type of blocks and one width. Only where cuda_blocks_can says so. norm: of x, where n is 1 and x
+   of 16 bits, or NULL. */
 bool cuda_blocks_can(dtype act, const void *x, int64_t ldx, int64_t n);
 cudaError_t cuda_blocks(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t ldx, int64_t n,
-                        const linear_job jobs[], int n_jobs);
+                        const linear_job jobs[], int n_jobs, const cuda_norm_input *norm);
 cudaError_t cuda_block_rows_load(void);
 /* Rows [row0, row0 + rows) of a matrix of blocks as plain rows of the activation type, dense. */
 cudaError_t cuda_block_rows(cudaStream_t stream, dtype act, const matrix *w, int64_t row0, int64_t rows, void *to);
