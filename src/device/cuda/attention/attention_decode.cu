@@ -250,11 +250,17 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
     sums<D> sum = {};
     key_walk walk;
 
+    // The walk is always a tile ahead: each of its steps may wait for the lists.
     walk_start(walk, t);
-    key_tile begin = walk_next(walk, a, t);
+    key_tile begin[STAGES];
+#pragma unroll
+    for (int i = 0; i < STAGES; i++) {
+        begin[i] = walk_next(walk, a, t);
+    }
     overlap_wait(); // of the lists alone anything has been read
+#pragma unroll
     for (int i = 0; i < STAGES - 1; i++) {
-        warp_tile next = load_tile<D>(i ? walk_next(walk, a, t) : begin, warp, ring + i * decode<D>::STAGE_BYTES);
+        warp_tile next = load_tile<D>(begin[i], warp, ring + i * decode<D>::STAGE_BYTES);
         copies_commit();
         if (lane == 0) {
             tiles[warp][i] = next;
@@ -262,6 +268,7 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
     }
     load_q<D>(a, t, q);
     sum.m[0] = sum.m[1] = -INFINITY;
+    key_tile ahead = begin[STAGES - 1];
     for (int stage = 0, free = STAGES - 1;; stage = stage + 1 == STAGES ? 0 : stage + 1) {
         copies_wait<STAGES - 2>();
         __syncwarp(); // the keys are here, and all lanes have left those before them, whose place the next ones take
@@ -269,7 +276,7 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
         if (tile.count == INT32_MIN) {
             break;
         }
-        const warp_tile next = load_tile<D>(walk_next(walk, a, t), warp, ring + free * decode<D>::STAGE_BYTES);
+        const warp_tile next = load_tile<D>(ahead, warp, ring + free * decode<D>::STAGE_BYTES);
         copies_commit();
         if (lane == 0) {
             tiles[warp][free] = next;
@@ -278,6 +285,7 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
         if (tile.count > 0) {
             attend<T, D>(a, t, tile, q, k_lane + stage * decode<D>::STAGE_BYTES, v_lane + stage * decode<D>::STAGE_BYTES, sum);
         }
+        ahead = walk_next(walk, a, t);
     }
     copies_wait<0>();
     __syncthreads(); // the sums take the place of the keys

@@ -47,19 +47,29 @@ __device__ __forceinline__ merged_row find_row(const attention_launch &a, const 
             (int64_t)(p.row + query) * (a.n_kv_heads * a.group) + kv_head * a.group + stacked % a.group};
 }
 
-// sum += the pieces' o, each times its weight; a piece that saw nothing has an o that was never written.
-__device__ __forceinline__ void add_pieces(const merged_row &r, const float (&weight)[WEIGHTS], int column, float2 &sum)
+// o of AHEAD pieces from i on; for all, so that no load waits for a weight.
+__device__ __forceinline__ void load_pieces(const merged_row &r, int i, int column, float2 (&x)[AHEAD])
+{
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) {
+        const float *o = r.o + min(i + j, r.pieces - 1) * r.stride + column;
+        x[j] = make_float2(o[0], o[1]);
+    }
+}
+
+// sum += the pieces' o, each times its weight; a piece that saw nothing has an o that was never written. x: of the first ones.
+__device__ __forceinline__ void add_pieces(const merged_row &r, const float (&weight)[WEIGHTS], int column, float2 (&x)[AHEAD],
+                                           float2 &sum)
 {
 #pragma unroll
     for (int w = 0; w < WEIGHTS; w++) {
         for (int i = 32 * w; i < min(32 * w + 32, r.pieces); i += AHEAD) {
-            float2 x[AHEAD];
             float share[AHEAD];
+            if (i > 0) {
+                load_pieces(r, i, column, x);
+            }
 #pragma unroll
             for (int j = 0; j < AHEAD; j++) {
-                const float *o =
-                    r.o + min(i + j, r.pieces - 1) * r.stride + column; // for all, so that no load waits for a weight
-                x[j] = make_float2(o[0], o[1]);
                 share[j] = __shfl_sync(0xffffffff, weight[w], (i + j) % 32); // 0 behind the last piece
             }
 #pragma unroll
@@ -111,7 +121,13 @@ __device__ __forceinline__ void merge_pieces(const attention_launch &a, const at
     const merged_row r = find_row(a, lists, (int)(blockIdx.x * blockDim.z + threadIdx.z));
     float weight[WEIGHTS], part[WEIGHTS], m = -INFINITY;
     const bool carried = r.pieces && !a.is_first;
+    const int column = (int)threadIdx.y * COLUMNS + 2 * lane;
+    const bool real = column < a.head_dim, both = column + 1 < a.head_dim;
+    float2 x[AHEAD] = {};
     overlap_wait(); // of the lists alone anything has been read
+    if (r.pieces) {
+        load_pieces(r, 0, real ? column : 0, x);
+    }
     const float before_m = carried ? a.c.m[r.at] : -INFINITY, before_l = carried ? a.c.l[r.at] : 0;
 
 #pragma unroll
@@ -129,12 +145,10 @@ __device__ __forceinline__ void merge_pieces(const attention_launch &a, const at
     m = fmaxf(m, before_m);
     const float share = before_m == -INFINITY ? 0 : expf(before_m - m);
     const float l = weigh(r, m, share > 0 ? share * before_l : 0, weight, part);
-    const int column = (int)threadIdx.y * COLUMNS + 2 * lane;
-    const bool real = column < a.head_dim, both = column + 1 < a.head_dim;
     float *o = a.c.o + r.at * a.head_dim + column;
     float2 sum = {share > 0 && real ? share * o[0] : 0, share > 0 && both ? share * o[1] : 0};
 
-    add_pieces(r, weight, real ? column : 0, sum);
+    add_pieces(r, weight, real ? column : 0, x, sum);
     if (a.out) {
         const float inverse = l > 0 ? 1 / l : 0;
         sum = make_float2(sum.x * inverse, sum.y * inverse);
