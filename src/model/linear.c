@@ -64,7 +64,8 @@ lariat_status linear_gather(const linear_context *c, dtype type, int64_t n, int6
         c->begin[r] = (size_t)begin * element;
     }
     c->begin[ranks] = (size_t)end * element;
-    return comm_all_gather(c->comm, &(comm_gather){.rows = n, .stride = (size_t)rows * element, .begin = c->begin, .into = into});
+    const comm_gather gather = {.rows = n, .stride = (size_t)rows * element, .begin = c->begin, .into = into};
+    return comm_all_gather(c->comm, &gather);
 }
 
 static int64_t rows_of(const projection list[], int n_list)

@@ -286,8 +286,10 @@ static void calls_out_of_order_or_out_of_range_are_refused(void **state)
     comm_release(c, &hop);
     piece.offset = 1;
     assert_int_equal(comm_take(c, &hop), LARIAT_FAILED); /* one byte past the end */
-    assert_int_equal(comm_all_gather(c, &(comm_gather){.rows = 2, .stride = MESSAGE - 1, .begin = (size_t[]){0, 1}}), LARIAT_OK);
-    assert_int_equal(comm_all_gather(c, &(comm_gather){.rows = 2, .stride = MESSAGE - 1, .begin = (size_t[]){0, 2}}), LARIAT_FAILED);
+    comm_gather gather = {.rows = 2, .stride = MESSAGE - 1, .begin = (size_t[]){0, 1}};
+    assert_int_equal(comm_all_gather(c, &gather), LARIAT_OK);
+    gather.begin = (size_t[]){0, 2};
+    assert_int_equal(comm_all_gather(c, &gather), LARIAT_FAILED);
     assert_int_equal(comm_attach(c, &elsewhere), LARIAT_FAILED); /* threads read each other's memory */
     comm_group_close(g);
     comm_group_close(NULL);

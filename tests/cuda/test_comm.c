@@ -137,7 +137,8 @@ static void count_wrong(worker *w, const float *got, int pass)
     for (int k = 0; k < GATHERS * HIGH; k++) {
         for (int r = 0; r < w->n && k % HIGH < rows_of(k / HIGH); r++) {
             for (int64_t i = 0; i < block_of(r, w->n); i++) {
-                float is = got[((int64_t)k * w->n + r) * BLOCK + i], wanted = value(r, pass, k, i) * (k / HIGH % 3 == 2 ? 2 : 1);
+                float is = got[((int64_t)k * w->n + r) * BLOCK + i];
+                float wanted = value(r, pass, k, i) * (k / HIGH % 3 == 2 ? 2 : 1);
                 if (is != wanted && w->wrong++ == 0) {
                     printf("ring of %d, pass %d, all-gather %d: rank %d has %.0f for column %lld of row %d of rank %d, wanted "
                            "%.0f\n",

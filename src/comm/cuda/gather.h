@@ -43,8 +43,8 @@ typedef struct gather_push {
     const uint32_t *stop; /* the host's: not 0 if no rank must wait any longer */
 } gather_push;
 
-/* What the columns of the ranks hold, instead of bytes for `into`: partial results of attention, each of this many heads (of all
-   rows) times head_dim numbers of O, then m, then l. They are merged in the order of the ranks and finished. */
+/* What the columns of the ranks hold, instead of bytes for `into`: partial results of attention, of so many heads (of all rows)
+   head_dim numbers of O each, then m, then l. They are merged in the order of the ranks and finished. */
 typedef struct gather_merge {
     int64_t heads;
     int32_t n_heads, head_dim; /* heads of a row; head_dim is even */

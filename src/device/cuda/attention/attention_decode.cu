@@ -247,7 +247,7 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
     const uint32_t k_lane = ring + swizzled<D>::chunk(lane % 8 + lane / 16 * 8, lane / 8 % 2);
     const uint32_t v_lane = ring + decode<D>::HALF_BYTES + swizzled<D>::chunk(lane % 16, lane / 16);
     uint32_t q[D / 16][4];
-    sums<D> sum = {};
+    sums<D> sum = {{}, {-INFINITY, -INFINITY}, {}};
     key_walk walk;
 
     // The walk is always a tile ahead: each of its steps may wait for the lists.
@@ -267,7 +267,6 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
         }
     }
     load_q<D>(a, t, q);
-    sum.m[0] = sum.m[1] = -INFINITY;
     key_tile ahead = begin[STAGES - 1];
     for (int stage = 0, free = STAGES - 1;; stage = stage + 1 == STAGES ? 0 : stage + 1) {
         copies_wait<STAGES - 2>();

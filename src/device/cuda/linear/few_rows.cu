@@ -454,7 +454,8 @@ void small_queue(cudaStream_t stream, dtype act, const small_jobs &jobs, int til
         kernel = n <= 8 ? small_rows<true, 1> : small_rows<true, 2>;
     }
     if (tiles > 0 && n > 0) {
-        overlap_launch(stream, (unsigned)tiles, WARPS * 32, sizeof(ring) + (norm ? norm->d * sizeof(uint16_t) : 0), kernel, jobs,
+        const size_t normed = norm ? norm->d * sizeof(uint16_t) : 0;
+        overlap_launch(stream, (unsigned)tiles, WARPS * 32, sizeof(ring) + normed, kernel, jobs,
                        static_cast<const uint16_t *>(x), ldx, (int)n, (int)cols, norm ? *norm : none);
     }
 }
