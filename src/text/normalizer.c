@@ -5,6 +5,7 @@
 #include "text/unicode_forms.h"
 #include "text/utf8.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 bool normalizes(const vocabulary *v)
@@ -30,6 +31,7 @@ void normalizer_close(normalizer *n)
     }
     buffer_free(&n->text);
     buffer_free(&n->other);
+    free(n->shown);
 }
 
 /* Of the bytes [from, to) those before `origin`. */
@@ -173,24 +175,60 @@ static lariat_status normalize_by_rules(normalizer *n, const char *text, size_t 
     return LARIAT_OK;
 }
 
-/* One unit of text: a user-defined symbol, or a character. */
-static size_t unit_size(const lariat_tokenizer *t, const char *text, size_t size)
+/* Did the template write all bytes? */
+static bool is_own(const hidden_tokens *h, const char *text, size_t size)
 {
-    const prefix *user = prefix_set_longest(&t->users, text, size);
+    const uint8_t *origin = h->origin + (text - h->text);
 
+    for (size_t i = 0; i < size; i++) {
+        if (origin[i] != h->own) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The bytes of one unit of text: a user-defined symbol, or a character. *own: a hidden symbol that the template wrote. */
+static size_t unit_size(const normalizer *n, const char *text, size_t size, bool *own)
+{
+    const hidden_tokens *h = n->hidden;
+    const prefix *user = prefix_set_longest(&n->t->users, text, size);
+
+    *own = h && user && h->ids[user->value] && is_own(h, text, user->size);
+    if (h && user && !*own) {
+        user = prefix_set_longest_shown(&n->t->users, text, size, h->ids);
+    }
     return user ? user->size : (size_t)utf8_length(text);
 }
 
-/* SentencePiece with the identity table: adds the dummy prefix, collapses runs of spaces, marks spaces. */
-static lariat_status normalize_by_score(const lariat_tokenizer *t, const char *text, size_t size, buffer *out)
+/* Appends a unit without its first `skip` bytes, with marks for spaces. */
+static lariat_status append_unit(normalizer *n, const char *unit, size_t size, size_t skip, bool own)
 {
-    const vocabulary *v = &t->v;
+    bool escape = n->t->v.escape_spaces;
+
+    if (own) {
+        GROW(n->shown, n->shown_capacity, n->n_shown + 1);
+        n->shown[n->n_shown++] = n->text.size;
+    }
+    for (size_t i = skip; i < size; i++) {
+        bool mark = unit[i] == ' ' && escape;
+        TRY(buffer_append(&n->text, mark ? SPACE_MARK : &unit[i], mark ? SPACE_MARK_SIZE : 1));
+    }
+    return LARIAT_OK;
+}
+
+/* SentencePiece with the identity table: adds the dummy prefix, collapses runs of spaces, marks spaces. */
+static lariat_status normalize_by_score(normalizer *n, const char *text, size_t size)
+{
+    const vocabulary *v = &n->t->v;
     const char *space = v->escape_spaces ? SPACE_MARK : " ";
     size_t mark_size = strlen(space), at = 0;
-    bool after_space = v->remove_extra_spaces;
+    bool after_space = v->remove_extra_spaces, own;
+    buffer *out = &n->text;
 
     out->size = 0;
-    while (v->remove_extra_spaces && at < size && text[at] == ' ' && unit_size(t, text + at, size - at) == 1) {
+    n->n_shown = 0;
+    while (v->remove_extra_spaces && at < size && text[at] == ' ' && unit_size(n, text + at, size - at, &own) == 1) {
         at++;
     }
     if (at == size) {
@@ -200,18 +238,15 @@ static lariat_status normalize_by_score(const lariat_tokenizer *t, const char *t
         TRY(buffer_append(out, space, mark_size));
     }
     while (at < size) {
-        size_t n = unit_size(t, text + at, size - at), skip = 0;
-        while (after_space && skip < n && text[at + skip] == ' ') {
+        size_t unit = unit_size(n, text + at, size - at, &own), skip = 0;
+        while (after_space && skip < unit && text[at + skip] == ' ') {
             skip++;
         }
-        if (skip < n) {
-            for (size_t i = at + skip; i < at + n; i++) {
-                bool mark = text[i] == ' ' && v->escape_spaces;
-                TRY(buffer_append(out, mark ? SPACE_MARK : &text[i], mark ? SPACE_MARK_SIZE : 1));
-            }
-            after_space = text[at + n - 1] == ' ' && v->remove_extra_spaces;
+        if (skip < unit) {
+            TRY(append_unit(n, text + at, unit, skip, own));
+            after_space = text[at + unit - 1] == ' ' && v->remove_extra_spaces;
         }
-        at += n;
+        at += unit;
     }
     while (v->remove_extra_spaces && out->size >= mark_size &&
            memcmp(out->data + out->size - mark_size, space, mark_size) == 0) {
@@ -223,5 +258,5 @@ static lariat_status normalize_by_score(const lariat_tokenizer *t, const char *t
 lariat_status normalize(normalizer *n, const char *text, size_t size, size_t origin)
 {
     n->origin = origin;
-    return n->t->v.by_score ? normalize_by_score(n->t, text, size, &n->text) : normalize_by_rules(n, text, size);
+    return n->t->v.by_score ? normalize_by_score(n, text, size) : normalize_by_rules(n, text, size);
 }
