@@ -259,7 +259,7 @@ static lariat_status read_ends(reader *r)
         if (memchr(text, '\0', size)) {
             return vocabulary_warn(v, "%s: tokenizer.chat_template holds a NUL byte, it is not used", gguf_path(r->g));
         }
-        return vocabulary_text(v, text, size, &v->chat_template);
+        return vocabulary_template(v, text, size, gguf_path(r->g), "tokenizer.chat_template");
     }
     return LARIAT_OK;
 }

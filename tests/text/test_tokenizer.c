@@ -478,7 +478,7 @@ static void a_model_without_a_template_takes_one_that_is_chosen(void **state)
     (void)state;
     assert_null(lariat_chat_template(t));
     assert_null(lariat_template_by_name("none"));
-    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_UNSUPPORTED, "--template");
+    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_UNSUPPORTED, "no chat template");
     c.chat_template = lariat_template_by_name("llama2");
     assert_accepted(lariat_chat_render(t, &c, &text, &size));
     assert_string_equal(text, "<s>[INST] a [/INST]");
@@ -498,7 +498,7 @@ static void a_conversation_that_makes_no_sense_is_refused(void **state)
     (void)state;
     assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "take turns");
     c.messages = "[]";
-    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "without messages");
+    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "messages: none");
     c.messages = "{}";
     assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "no JSON list");
     c.messages = "[\n,]";
