@@ -111,21 +111,25 @@ static size_t space_size(const char *text, size_t size, bool left)
     return n;
 }
 
-/* A rule that maps characters. The origin's bytes are mapped alone, then rounded up to a whole character. */
+/* A rule that maps characters. */
 static lariat_status map_text(normalizer *n, rule_kind kind, buffer *out)
 {
     const char *text = n->text.data;
-    size_t parts[] = { n->origin, n->text.size };
+    size_t size = n->text.size;
+    unicode_form form = (unicode_form)(FORM_NFC + (kind - RULE_NFC));
 
-    for (int i = 0; i < 2; i++) {
-        out->size = 0;
-        TRY(kind == RULE_LOWERCASE ? append_lowercase(out, text, parts[i])
-                                   : append_form(out, text, parts[i], (unicode_form)(FORM_NFC + (kind - RULE_NFC))));
-        parts[i] = out->size;
+    if (kind == RULE_LOWERCASE) {
+        TRY(append_lowercase(out, text, n->origin));
+        size_t origin = out->size;
+        TRY(append_lowercase(out, text + n->origin, size - n->origin));
+        n->origin = origin;
+        return LARIAT_OK;
     }
-    n->origin = parts[0] < parts[1] ? parts[0] : parts[1];
+    TRY(n->origin ? form_origin(text, size, &n->origin, form) : LARIAT_OK);
+    TRY(append_form(out, text, size, form));
+    n->origin = n->origin < out->size ? n->origin : out->size;
     while (n->origin < out->size && ((unsigned char)out->data[n->origin] & 0xC0) == 0x80) {
-        n->origin++;
+        n->origin++; /* never within a character, whatever the age of the tables */
     }
     return LARIAT_OK;
 }
