@@ -69,7 +69,7 @@ static lariat_status cut_added(encoder *e, const prefix_set *set, const char *te
     const vocabulary *v = &e->splitter.t->v;
     size_t done = 0, at = 0;
 
-    while (set->n && at < size) {
+    while (set->n && (at += prefix_set_begin(set, text + at, size - at)) < size) {
         const prefix *found = prefix_set_longest(set, text + at, size - at);
         const added_token *a = found ? &v->added[found->value] : NULL;
         size_t start = at, end = found ? at + found->size : at + 1;

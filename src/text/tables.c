@@ -222,6 +222,16 @@ const prefix *prefix_set_longest_shown(const prefix_set *s, const char *text, si
     return best;
 }
 
+size_t prefix_set_begin(const prefix_set *s, const char *text, size_t size)
+{
+    size_t at = 0;
+
+    while (at < size && !(s->first[(unsigned char)text[at] / 64] >> (unsigned char)text[at] % 64 & 1)) {
+        at++;
+    }
+    return at;
+}
+
 void prefix_set_mark(const prefix_set *s, const char *text, size_t size, bool *found)
 {
     int64_t low = 0, high = may_begin(s, text, size) ? s->n : 0;
