@@ -461,8 +461,8 @@ static lariat_status add_work(search *s, size_t size, uint64_t work)
     s->work += work;
     return s->work <= WORK_LEAST + (uint64_t)size * WORK_A_BYTE
                ? LARIAT_OK
-               : fail(LARIAT_UNSUPPORTED, "expression: the limit of steps is reached, this tokenizer looks at a long run of the "
-                                          "text (digits, white space, ...) again and again: split the run");
+               : fail(LARIAT_UNSUPPORTED, "expression: the limit of steps is reached, this tokenizer looks at a long run of "
+                                          "the text (digits, white space, ...) again and again: split the run");
 }
 
 static void allow_steps(search *s, uint32_t steps)
@@ -519,7 +519,7 @@ static lariat_status match_view(search *s, const view *v, int *n)
     return LARIAT_OK;
 }
 
-/* Places [v->at, v->stop), of which the window has `window` bytes, without a match: goes on behind them. False: none is left. */
+/* No match begins in the places of the view that were tried: goes on behind them. False: none is left. */
 static bool go_on(view *v)
 {
     bool any = v->alone ? v->at < v->size : v->stop < v->size;
