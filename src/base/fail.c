@@ -58,10 +58,3 @@ void give_reason_within(const char *format, ...)
     make_harmless(text);
     memcpy(reason, text, sizeof reason);
 }
-
-void give_reason_with_advice(const char *advice)
-{
-    size_t used = strlen(reason);
-
-    snprintf(reason + used, sizeof reason - used, "%s", advice);
-}

@@ -12,18 +12,14 @@
 /* Prepends "prefix: " to the reason of a failure that is passed on. Returns `code`. */
 #define fail_within(code, ...) (give_reason_within(__VA_ARGS__), failed_with(code))
 
-/* Appends advice to the reason of a failure that is passed on. Returns `code`. */
-#define fail_advising(code, advice) (give_reason_with_advice(advice), failed_with(code))
-
 /* Advice that several reasons share. */
 #define FREE_MEMORY ", end other programs or ask for less"
 #define FETCH_AGAIN ": the file is damaged, fetch it again"
 #define CORRECT_IT ": correct the file, or fetch it again"
 
-/* Implementation of the three macros, which let compilers and analyzers see that the result is `code`. */
+/* Implementation of the two macros, which let compilers and analyzers see that the result is `code`. */
 void give_reason(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void give_reason_within(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void give_reason_with_advice(const char *advice);
 static inline lariat_status failed_with(lariat_status code)
 {
     return code;

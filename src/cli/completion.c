@@ -12,9 +12,10 @@ static void print_choices(FILE *to, const char *choices)
     }
 }
 
+/* "NAME|FILE" of a path is none: the shell completes files. */
 static bool has_choices(const option *o)
 {
-    return o->value && strchr(o->value, '|') != NULL;
+    return o->value && o->kind != OPTION_PATH && strchr(o->value, '|') != NULL;
 }
 
 static void print_commands(FILE *to)

@@ -26,8 +26,11 @@ int invocation_open_tokenizer(invocation *inv, const options *o, bool needed)
     /* Where the model itself cannot be run that is the reason to give: it takes the place of the tokenizer's. */
     lariat_options library = plan_options(o, 1, 1);
     lariat_plan plan;
-    (void)lariat_plan_make(o->model, &library, &plan);
-    return complain_library();
+    bool runs = lariat_plan_make(o->model, &library, &plan) == LARIAT_OK;
+    bool takes_ids = o->command == COMMAND_GENERATE || o->command == COMMAND_PERPLEXITY;
+    return runs && takes_ids && status == LARIAT_UNSUPPORTED
+               ? complain("%s; without it only ids can be used (--tokens)", lariat_error())
+               : complain_library();
 }
 
 /* The trained length may be more than memory holds; nobody asked for all of it, so what fits will do. */

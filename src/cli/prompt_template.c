@@ -69,17 +69,35 @@ static int print_prompt(const lariat_tokenizer *t, const lariat_conversation *c)
     return rc ? rc : output_flush();
 }
 
+/* The library reads the time; another conversation than the given one would fail by it only. */
+static int check_time(const char *now)
+{
+    char *nothing = NULL;
+    size_t size;
+    lariat_conversation c = {.chat_template = "", .messages = "[{}]", .now = now};
+    lariat_status status = lariat_chat_render(NULL, &c, &nothing, &size);
+    lariat_free(nothing);
+    return status == LARIAT_OK ? 0 : complain_usage("--now: %s", lariat_error());
+}
+
 static int render(const options *o, const lariat_tokenizer *t)
 {
     char *source = NULL, *variables;
     json_t *all = NULL;
     text messages = {0};
     int rc = template_text(o->chat_template, &source);
+    if (rc == 0 && !source && !lariat_chat_template(t)) {
+        rc = complain("%s: has no chat template, give one with --file", o->model);
+    }
     rc = rc ? rc : template_variables(o, &all);
     rc = rc ? rc : read_text(o->messages, &messages);
     variables = all ? json_dumps(all, 0) : NULL;
     if (rc == 0) {
-        lariat_conversation c = {.chat_template = source, .messages = messages.data, .variables = variables, .now = o->now};
+        lariat_conversation c = {.chat_template = source,
+                                 .messages = messages.data,
+                                 .variables = variables,
+                                 .now = o->now,
+                                 .name = o->chat_template ? input_name(o->chat_template) : NULL};
         rc = print_prompt(t, &c);
     }
     free(source);
@@ -92,6 +110,7 @@ static int render(const options *o, const lariat_tokenizer *t)
 int command_template(const options *o)
 {
     lariat_tokenizer *t = NULL;
+    TRY(o->now ? check_time(o->now) : 0);
     if (o->model) {
         TRY(checked(lariat_tokenizer_open(o->model, &t)));
     }

@@ -42,7 +42,7 @@ int talk_open(talk *t, invocation *inv, int64_t capacity, const char *document)
     TRY(template_text(o->chat_template, &t->chat_template));
     TRY(template_variables(o, &t->variables));
     if (!t->chat_template && !lariat_chat_template(inv->tokenizer)) {
-        return complain("chat: the model has no chat template: choose one with --template");
+        return complain("%s: has no chat template, choose one with --template", o->model);
     }
     t->held = malloc((size_t)capacity * sizeof *t->held);
     t->document = document ? strdup(document) : NULL;
@@ -95,7 +95,10 @@ static int encode(talk *t, bool for_answer, int32_t **ids, int64_t *n, int64_t *
         json_object_set_new(asked, "add_generation_prompt", json_false());
     }
     char *messages = json_dumps(t->messages, 0), *variables = json_dumps(asked, 0);
-    lariat_conversation c = {.chat_template = t->chat_template, .messages = messages, .variables = variables};
+    lariat_conversation c = {.chat_template = t->chat_template,
+                             .messages = messages,
+                             .variables = variables,
+                             .name = t->inv->options->chat_template};
     int rc = messages && variables ? checked(lariat_chat_encode(t->inv->tokenizer, &c, ids, n))
                                    : complain_memory("conversation");
     free(messages);
@@ -215,7 +218,10 @@ int talk_turn(talk *t, const char *line, bool goes_on)
     int64_t n = 0, common = 0;
     TRY(add_user(t, line));
     int rc = encode(t, true, &ids, &n, &common);
-    if (rc == 0 && n > t->capacity) {
+    if (rc == 0 && n == 0) {
+        rc = complain("%s: makes no prompt of this conversation, choose another template with --template",
+                      t->inv->options->chat_template ? t->inv->options->chat_template : t->inv->options->model);
+    } else if (rc == 0 && n > t->capacity) {
         rc = refuse_turn(t, n, goes_on);
     } else if (rc == 0) {
         rc = answer(t, ids, n, common);

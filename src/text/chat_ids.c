@@ -3,6 +3,7 @@
    Rests on encode.h. Read on in encode.c. */
 #include "text/chat_template.h"
 #include "text/encode.h"
+#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,25 +15,71 @@ typedef struct composer {
     size_t size, done; /* what stands before `done` has its ids */
     const json_t *messages;
     size_t next_reply; /* the first message that may be the next reply */
-    bool *is_marker;   /* [n_added]; those are not found by the encoder */
+    hidden_tokens markers;
     encoder e;
 } composer;
+
+/* A single character and white space occur in any template: they are no markers by that. */
+static bool is_marker_text(const char *text, size_t size)
+{
+    return size > (size_t)utf8_length(text) && spaces_after(text, size, 0) < size;
+}
+
+/* Texts that the template holds literally. */
+static void find_literal(hidden_tokens *m, const lariat_tokenizer *t, const char *source)
+{
+    size_t size = strlen(source);
+
+    for (size_t at = 0; at < size; at++) {
+        prefix_set_mark(&t->added, source + at, size - at, m->added);
+        prefix_set_mark(&t->added_normalized, source + at, size - at, m->added);
+        prefix_set_mark(&t->users, source + at, size - at, m->ids);
+    }
+    for (int64_t i = 0; i < t->v.n_added; i++) {
+        m->added[i] = m->added[i] && is_marker_text(t->v.added[i].text, t->v.added[i].size);
+    }
+    for (int64_t i = 0; i < t->users.n; i++) {
+        const prefix *p = &t->users.list[i];
+        m->ids[p->value] = m->ids[p->value] && is_marker_text(p->text, p->size);
+    }
+}
+
+static void mark_all(bool *ids, const id_list *l)
+{
+    for (int64_t i = 0; i < l->n; i++) {
+        ids[l->data[i]] = true;
+    }
+}
 
 /* Control tokens, the beginning and the end of texts, ends of turns, and what the template's text has are markers. */
 static lariat_status find_markers(composer *c, const char *source)
 {
     const vocabulary *v = &c->t->v;
-    size_t size = strlen(source);
+    hidden_tokens *m = &c->markers;
 
-    c->is_marker = calloc((size_t)v->n_added + 1, sizeof *c->is_marker);
-    TRY_MEMORY(c->is_marker, "chat: no memory" FREE_MEMORY);
-    for (int64_t i = 0; i < v->n_added; i++) {
-        const added_token *a = &v->added[i];
-        c->is_marker[i] = a->special || a->id == v->bos || lariat_tokenizer_is_end(c->t, a->id) ||
-                          tokenizer_ends_turn(c->t, a->id) || memmem(source, size, a->text, a->size);
+    *m = (hidden_tokens){.text = c->text, .origin = c->marks, .own = MARK_TEMPLATE};
+    m->added = calloc((size_t)v->n_added + 1, sizeof *m->added);
+    m->ids = calloc((size_t)v->n_tokens, sizeof *m->ids);
+    TRY_MEMORY(m->added && m->ids, "chat: no memory for the markers of %lld tokens" FREE_MEMORY, (long long)v->n_tokens);
+    find_literal(m, c->t, source);
+    mark_all(m->ids, &v->ends);
+    mark_all(m->ids, &c->t->turn_ends);
+    if (v->bos >= 0) {
+        m->ids[v->bos] = true;
     }
-    c->e.hidden = c->is_marker;
+    for (int64_t i = 0; i < v->n_added; i++) {
+        m->added[i] = m->added[i] || v->added[i].special || m->ids[v->added[i].id];
+    }
+    for (int64_t i = 0; i < v->n_added; i++) {
+        m->ids[v->added[i].id] = m->ids[v->added[i].id] || m->added[i];
+    }
     return LARIAT_OK;
+}
+
+static void composer_close(composer *c)
+{
+    free(c->markers.added);
+    free(c->markers.ids);
 }
 
 static bool is_own(const composer *c, size_t at, size_t size)
@@ -53,20 +100,18 @@ typedef struct found_marker {
 } found_marker;
 
 /* The longest marker of `set` at `at` of which all bytes are the template's. Shorter ones count where a longer one is made
-   partly of a content. */
+   partly of a content. `added`: values are places of added tokens, otherwise ids. */
 static void longest_own(const composer *c, const prefix_set *set, bool added, size_t at, found_marker *best)
 {
+    const bool *is_marker = added ? c->markers.added : c->markers.ids;
     size_t room = c->size - at;
 
     while (room > best->size) {
         const prefix *p = prefix_set_longest(set, c->text + at, room);
-        if (!p || p->size <= best->size) {
-            return;
+        if (!p || p->size <= best->size || !is_marker[p->value]) {
+            return; /* none, or an ordinary token, which the encoder finds */
         }
         const added_token *a = added ? &c->t->v.added[p->value] : NULL;
-        if (a && !c->is_marker[p->value]) {
-            return; /* an ordinary added token, which the encoder finds */
-        }
         if (is_own(c, at, p->size)) {
             *best = (found_marker){a ? a->id : p->value, p->size, a};
             return;
@@ -82,7 +127,14 @@ static found_marker marker_at(const composer *c, size_t at)
     longest_own(c, &c->t->added, true, at, &best);
     longest_own(c, &c->t->added_normalized, true, at, &best);
     longest_own(c, &c->t->turn_markers, false, at, &best);
+    longest_own(c, &c->t->users, false, at, &best);
     return best;
+}
+
+/* SentencePiece's user-defined symbols do not divide a text: the encoder finds them. */
+static bool is_symbol(const composer *c, const found_marker *m)
+{
+    return m->size && !m->how && c->t->v.by_score && c->t->v.tokens[m->id].kind == TOKEN_USER;
 }
 
 static lariat_status flush(composer *c, size_t to)
@@ -192,7 +244,11 @@ static lariat_status compose(composer *c)
         if (length == 0) {
             found_marker m = c->marks[at] == MARK_TEMPLATE ? marker_at(c, at) : (found_marker){-1, 0, NULL};
             size_t next = at + 1;
-            TRY(m.size ? put_marker(c, at, &m, &next) : LARIAT_OK);
+            if (is_symbol(c, &m)) {
+                next = at + m.size;
+            } else if (m.size) {
+                TRY(put_marker(c, at, &m, &next));
+            }
             at = next;
         }
     }
@@ -207,13 +263,13 @@ lariat_status chat_ids(const lariat_tokenizer *t, const char *source, const jinj
                   .marks = (const uint8_t *)rendered->marks.data,
                   .size = rendered->text.size,
                   .messages = messages};
-    lariat_status status = encoder_open(&c.e, t, 0);
+    lariat_status status = find_markers(&c, source);
 
-    NEXT(status, find_markers(&c, source));
+    NEXT(status, encoder_open(&c.e, t, 0, &c.markers));
     NEXT(status, compose(&c));
     NEXT(status, encoder_take(&c.e, ids, n));
     encoder_close(&c.e);
-    free(c.is_marker);
+    composer_close(&c);
     return status;
 }
 
@@ -229,6 +285,6 @@ int32_t chat_end_of_reply(const lariat_tokenizer *t, const char *source, const j
         found_marker m = at < c.size ? marker_at(&c, at) : (found_marker){-1, 0, NULL};
         end = m.size ? m.id : -1;
     }
-    free(c.is_marker);
+    composer_close(&c);
     return end;
 }

@@ -37,10 +37,10 @@ static lariat_status read_json(const char *what, const char *text, bool list, js
 
     *out = json_loads(text, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
     if (!*out) {
-        return fail(LARIAT_BAD_ARGUMENT, "chat: the %s are not JSON: line %d: %s", what, error.line, error.text);
+        return fail(LARIAT_BAD_ARGUMENT, "%s: line %d is not JSON: %s", what, error.line, error.text);
     }
     if (list ? !json_is_array(*out) : !json_is_object(*out)) {
-        return fail(LARIAT_BAD_ARGUMENT, "chat: the %s are no JSON %s", what, list ? "list" : "object");
+        return fail(LARIAT_BAD_ARGUMENT, "%s: no JSON %s", what, list ? "list" : "object");
     }
     return LARIAT_OK;
 }
@@ -51,8 +51,9 @@ static lariat_status read_time(const char *text, struct tm *out)
     const char *end = strptime(text, "%Y-%m-%d", out);
 
     end = end && (*end == 'T' || *end == ' ') ? strptime(end + 1, "%H:%M:%S", out) : end;
-    if (!end || *end) {
-        return fail(LARIAT_BAD_ARGUMENT, "chat: \"%.40s\" is no time: write it like 2026-11-27T12:34:56", text);
+    struct tm real = *out;
+    if (!end || *end || timegm(&real) == -1 || real.tm_mday != out->tm_mday || real.tm_sec != out->tm_sec) {
+        return fail(LARIAT_BAD_ARGUMENT, "\"%.40s\" is no time: write it like 2026-11-27T12:34:56", text);
     }
     return LARIAT_OK;
 }
@@ -68,14 +69,14 @@ static lariat_status read_conversation(const lariat_tokenizer *t, const lariat_c
 {
     c->source = given->chat_template ? given->chat_template : t ? t->v.chat_template : NULL;
     if (!c->source) {
-        return fail(LARIAT_UNSUPPORTED, "chat: the model has no chat template: choose one with --template");
+        return fail(LARIAT_UNSUPPORTED, "the model has no chat template: name one");
     }
     TRY(read_json("messages", given->messages, true, &c->messages));
     if (given->variables) {
         TRY(read_json("variables", given->variables, false, &c->variables));
     }
     if (json_array_size(c->messages) == 0) {
-        return fail(LARIAT_BAD_ARGUMENT, "chat: a conversation without messages: give at least one");
+        return fail(LARIAT_BAD_ARGUMENT, "messages: none, a conversation has at least one");
     }
     return given->now ? read_time(given->now, &c->now) : LARIAT_OK;
 }
@@ -83,6 +84,11 @@ static lariat_status read_conversation(const lariat_tokenizer *t, const lariat_c
 static const char *token_text(const lariat_tokenizer *t, int32_t id)
 {
     return t && id >= 0 ? t->v.tokens[id].text : NULL;
+}
+
+static const char *template_name(const lariat_tokenizer *t, const lariat_conversation *given)
+{
+    return given->name ? given->name : given->chat_template || !t ? "template" : t->v.template_name;
 }
 
 /* Close it also after a failure. */
@@ -97,7 +103,8 @@ static lariat_status chat_render(const lariat_tokenizer *t, const lariat_convers
                       .bos = token_text(t, t ? t->v.bos : -1),
                       .eos = token_text(t, t ? t->v.eos : -1),
                       .now = given->now ? &c->now : NULL};
-    return jinja_render(&in, &c->rendered);
+    lariat_status status = jinja_render(&in, &c->rendered);
+    return status == LARIAT_OK ? status : fail_within(status, "%s", template_name(t, given));
 }
 
 lariat_status lariat_chat_encode(const lariat_tokenizer *t, const lariat_conversation *given, int32_t **ids, int64_t *n)

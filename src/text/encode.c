@@ -69,7 +69,7 @@ static lariat_status cut_added(encoder *e, const prefix_set *set, const char *te
     const vocabulary *v = &e->splitter.t->v;
     size_t done = 0, at = 0;
 
-    while (set->n && at < size) {
+    while (set->n && (at += prefix_set_begin(set, text + at, size - at)) < size) {
         const prefix *found = prefix_set_longest(set, text + at, size - at);
         const added_token *a = found ? &v->added[found->value] : NULL;
         size_t start = at, end = found ? at + found->size : at + 1;
@@ -103,17 +103,20 @@ static lariat_status encode_part(encoder *e, const char *text, size_t size, size
     if (normalizes(&t->v)) {
         TRY(normalize(&e->normalizer, text, size, origin));
         text = e->normalizer.text.data;
+        merger_show(&e->splitter.merger, text, e->normalizer.shown, e->normalizer.n_shown);
         size = e->normalizer.text.size;
         origin = e->normalizer.origin;
     }
     return cut_added(e, &t->added_normalized, text, size, origin, encode_words);
 }
 
-lariat_status encoder_open(encoder *e, const lariat_tokenizer *t, int flags)
+lariat_status encoder_open(encoder *e, const lariat_tokenizer *t, int flags, const hidden_tokens *hidden)
 {
-    *e = (encoder){ .flags = flags };
+    *e = (encoder){ .flags = flags, .hidden = hidden ? hidden->added : NULL };
     TRY(splitter_open(&e->splitter, t));
     TRY(normalizer_open(&e->normalizer, t));
+    e->normalizer.hidden = hidden;
+    e->splitter.merger.hidden = hidden ? hidden->ids : NULL;
     return t->word ? search_open(t->word, &e->word) : LARIAT_OK;
 }
 
@@ -176,7 +179,7 @@ lariat_status lariat_encode(const lariat_tokenizer *t, const char *text, size_t 
 {
     encoder e;
     bool around = flags & LARIAT_ENCODE_BOS;
-    lariat_status status = encoder_open(&e, t, flags);
+    lariat_status status = encoder_open(&e, t, flags, NULL);
 
     NEXT(status, around ? encode_before(&e, &t->v) : LARIAT_OK);
     NEXT(status, encoder_text(&e, text, size));

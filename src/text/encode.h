@@ -14,8 +14,8 @@ typedef struct encoder {
     buffer lossy;
 } encoder;
 
-/* Close it also after a failure. */
-lariat_status encoder_open(encoder *e, const lariat_tokenizer *t, int flags);
+/* `hidden`: tokens that the text does not give, or NULL. Close it also after a failure. */
+lariat_status encoder_open(encoder *e, const lariat_tokenizer *t, int flags, const hidden_tokens *hidden);
 void encoder_close(encoder *e);
 
 lariat_status encoder_text(encoder *e, const char *text, size_t size);

@@ -19,19 +19,20 @@ enum {
     MAX_DEPTH = 64,
     JIT_STACK_START = 32 << 10,
     JIT_STACK_MOST = 1 << 20, /* more than published expressions need; beyond it matching runs without the JIT */
-    /* Bound on steps of one search, for each byte of text and in all: far above published expressions, it ends runaway
-       backtracking. It does not bound the sum over the searches of a text, see DIGITS_MOST. */
-    STEPS_LEAST = 10 * 1000 * 1000,
-    STEPS_A_BYTE = 64,
-    /* Bound on bytes of digits that an expression which looks ahead over numbers sees in all searches of a text: a number of
-       n digits in groups of three costs n * n / 6 of them. One of 50,000 digits is within it. */
-    DIGITS_MOST = 500 * 1000 * 1000,
-    NUMBER_FREE = 1000 /* shorter numbers cost nothing to speak of */
+    /* A search sees a window of the text. An attempt that would look beyond it is repeated with a window twice as long, for
+       its place alone, which counts as work; so does what an attempt takes beyond STEPS. Work is bounded: within a window there
+       is no more of it than a constant for each byte, whatever the expression. */
+    WINDOW = 256,
+    STEPS = 1 << 12,
+    STEPS_A_VIEW_BYTE = 4, /* more, for an attempt that counts as work */
+    STEPS_GROW = 8,
+    WORK_LEAST = 3 << 28, /* a number of 50,000 digits whose rest is counted at every group of three is within it */
+    WORK_A_BYTE = 16
 };
 
 struct expression {
     pcre2_code *code;
-    bool counts_digits; /* looks ahead over numbers of any length */
+    bool has_jit; /* without one, on some machines, matching is slower, with the same results */
 };
 
 struct search {
@@ -39,9 +40,10 @@ struct search {
     pcre2_match_data *data;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
-    size_t limit_size; /* text size of the current step limit */
-    const char *number_end; /* of the number in which the last search ended, NULL: in none */
-    size_t digits;          /* bytes of digits that look-aheads have seen */
+    uint32_t steps; /* the current limits */
+    bool limited;
+    size_t window;  /* half of what the last long attempt needed */
+    uint64_t work;
 };
 
 /* The characters of White_Space, in the syntax of a class. */
@@ -335,10 +337,12 @@ static lariat_status translate_outside(translator *t)
         t->at += n + 2;
         return buffer_append(t->out, at, n + 2);
     }
-    case '^':
-    case '$': /* beginning and end of a line, as in Ruby */
+    case '^': /* the beginning and the end of a line, as in Ruby; PCRE2's ^ would not see that a window ends behind it */
         t->at++;
-        return put(t, *at == '^' ? "(?m:^)" : "(?m:$)");
+        return put(t, "(?:\\A|(?<=\\n)(?!\\z))");
+    case '$':
+        t->at++;
+        return put(t, "(?m:$)");
     default:
         break;
     }
@@ -374,39 +378,6 @@ lariat_status expression_translate(const char *pattern, buffer *out)
     return LARIAT_OK;
 }
 
-/* Has the group that `at` opens a repetition without end, and digits? */
-static bool group_counts_digits(const char *at)
-{
-    bool repeats = false, digits = false;
-    int depth = 0;
-
-    for (; *at; at++) {
-        if (*at == '\\' && at[1]) {
-            at++;
-            digits = digits || *at == 'd' || *at == 'w' || (*at == 'p' && at[1] == '{' && at[2] == 'N') || *at == 'P';
-        } else if (*at == '(' || *at == ')') {
-            depth += *at == '(' ? 1 : -1;
-            if (depth == 0) {
-                break;
-            }
-        } else {
-            repeats = repeats || *at == '*' || *at == '+' || (*at == ',' && at[1] == '}');
-            digits = digits || (*at == '0' && at[1] == '-');
-        }
-    }
-    return repeats && digits;
-}
-
-static bool counts_digits(const char *pattern)
-{
-    for (const char *at = pattern; (at = strstr(at, "(?")); at += 2) {
-        if ((at[2] == '=' || at[2] == '!') && group_counts_digits(at)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* --- compiling and searching --- */
 
 lariat_status expression_compile(const char *pattern, bool literal, expression **out)
@@ -414,7 +385,7 @@ lariat_status expression_compile(const char *pattern, bool literal, expression *
     buffer translated = { 0 };
     lariat_status status =
         literal ? buffer_append(&translated, pattern, strlen(pattern)) : expression_translate(pattern, &translated);
-    uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C);
+    uint32_t options = PCRE2_UTF | PCRE2_USE_OFFSET_LIMIT | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C);
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     PCRE2_SIZE where = 0;
     int error = 0;
@@ -424,7 +395,6 @@ lariat_status expression_compile(const char *pattern, bool literal, expression *
         status = fail(LARIAT_NO_MEMORY, "expression: no memory" FREE_MEMORY);
     }
     if (status == LARIAT_OK) {
-        e->counts_digits = !literal && counts_digits(pattern);
         pcre2_set_newline(context, PCRE2_NEWLINE_LF);
         e->code = pcre2_compile((PCRE2_SPTR)(translated.data ? translated.data : ""), translated.size, options, &error, &where,
                                 context);
@@ -433,8 +403,7 @@ lariat_status expression_compile(const char *pattern, bool literal, expression *
             pcre2_get_error_message(error, reason, sizeof reason);
             status = fail(LARIAT_BAD_MODEL, "expression \"%.200s\": %s" FETCH_AGAIN, pattern, (const char *)reason);
         } else {
-            /* Without a JIT for this machine matching is slower, with the same results. */
-            (void)pcre2_jit_compile(e->code, PCRE2_JIT_COMPLETE);
+            e->has_jit = pcre2_jit_compile(e->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) == 0;
         }
     }
     pcre2_compile_context_free(context);
@@ -487,67 +456,111 @@ void search_close(search *s)
     }
 }
 
-static void allow_steps(search *s, size_t size)
+static lariat_status add_work(search *s, size_t size, uint64_t work)
 {
-    uint64_t steps = (uint64_t)size * STEPS_A_BYTE;
-
-    steps = steps < STEPS_LEAST ? STEPS_LEAST : steps > UINT32_MAX ? UINT32_MAX : steps;
-    pcre2_set_match_limit(s->context, (uint32_t)steps);
-    pcre2_set_depth_limit(s->context, (uint32_t)steps);
-    s->limit_size = size;
+    s->work += work;
+    return s->work <= WORK_LEAST + (uint64_t)size * WORK_A_BYTE
+               ? LARIAT_OK
+               : fail(LARIAT_UNSUPPORTED, "expression: the limit of steps is reached, this tokenizer looks at a long run of "
+                                          "the text (digits, white space, ...) again and again: split the run");
 }
 
-static bool is_digit(const char *at, size_t room, int *length)
+static void allow_steps(search *s, uint32_t steps)
 {
-    utf8proc_category_t category = utf8proc_category(utf8_decode(at, room, length));
-
-    return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_NO;
+    if (s->steps != steps) {
+        pcre2_set_match_limit(s->context, steps);
+        pcre2_set_depth_limit(s->context, steps);
+        s->steps = steps;
+    }
 }
 
-/* Counts the digits from `from` on, which a look-ahead there may see. */
-static lariat_status count_digits(search *s, const char *text, size_t size, size_t from)
-{
-    const char *at = text + from, *end = text + size;
-    int length;
+/* A part of the text, [0, stop), in which a match may begin from `at` on; `alone`: only there. */
+typedef struct view {
+    const char *text;
+    size_t size, at, stop;
+    bool alone;
+} view;
 
-    if (from == 0 || !s->number_end || at >= s->number_end) {
-        for (s->number_end = at; s->number_end < end && is_digit(s->number_end, (size_t)(end - s->number_end), &length);) {
-            s->number_end += length;
+static int match_once(search *s, const view *v)
+{
+    /* The caller guarantees well-formed text: no search validates all of it again. */
+    uint32_t options = PCRE2_NO_UTF_CHECK | (v->stop < v->size ? PCRE2_PARTIAL_HARD : 0);
+    const pcre2_code *code = s->expression->code;
+
+    if (v->alone || s->limited) {
+        pcre2_set_offset_limit(s->context, v->alone ? v->at : PCRE2_UNSET);
+        s->limited = v->alone;
+    }
+    if (s->expression->has_jit) {
+        int n = pcre2_jit_match(code, (PCRE2_SPTR)v->text, v->stop, v->at, options, s->data, s->context);
+        if (n != PCRE2_ERROR_JIT_STACKLIMIT) {
+            return n;
         }
     }
-    size_t left = (size_t)(s->number_end - at);
-    s->digits += left > NUMBER_FREE ? left : 0;
-    return s->digits <= DIGITS_MOST
-               ? LARIAT_OK
-               : fail(LARIAT_UNSUPPORTED, "expression: a number of the text, of more than %zu digits, is too long for this "
-                                          "tokenizer, which counts its digits anew at every group: split it", left);
+    return pcre2_match(code, (PCRE2_SPTR)v->text, v->stop, v->at, options | PCRE2_NO_JIT, s->data, s->context);
+}
+
+/* *n: PCRE2's answer; PCRE2_ERROR_PARTIAL where it would look beyond the part. */
+static lariat_status match_view(search *s, const view *v, int *n)
+{
+    uint64_t steps = STEPS + (v->alone ? (v->stop - v->at) * STEPS_A_VIEW_BYTE : 0);
+
+    allow_steps(s, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
+    while ((*n = match_once(s, v)) == PCRE2_ERROR_MATCHLIMIT || *n == PCRE2_ERROR_DEPTHLIMIT) {
+        steps *= STEPS_GROW;
+        TRY(add_work(s, v->size, steps));
+        allow_steps(s, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
+    }
+    if (*n <= 0 && *n != PCRE2_ERROR_NOMATCH && *n != PCRE2_ERROR_PARTIAL) {
+        PCRE2_UCHAR reason[128] = "";
+        pcre2_get_error_message(*n, reason, sizeof reason);
+        return fail(LARIAT_UNSUPPORTED, "expression: searching %zu bytes of text failed: %s", v->size, (const char *)reason);
+    }
+    return LARIAT_OK;
+}
+
+/* No match begins in the places of the view that were tried: goes on behind them. False: none is left. */
+static bool go_on(view *v)
+{
+    bool any = v->alone ? v->at < v->size : v->stop < v->size;
+
+    v->at = !any ? v->at : v->alone ? v->at + (size_t)utf8_length(v->text + v->at) : v->stop;
+    v->alone = false;
+    return any;
 }
 
 lariat_status search_next(search *s, const char *text, size_t size, size_t from, bool *found, size_t *start, size_t *end)
 {
-    /* The caller guarantees well-formed text: no search validates all of it again. */
-    uint32_t options = PCRE2_NO_UTF_CHECK;
-    PCRE2_SIZE *at = pcre2_get_ovector_pointer(s->data);
-    int n;
+    const PCRE2_SIZE *at = pcre2_get_ovector_pointer(s->data);
+    view v = { .text = text, .size = size, .at = from };
+    size_t window = WINDOW;
 
-    TRY(s->expression->counts_digits ? count_digits(s, text, size, from) : LARIAT_OK);
-    if (size > s->limit_size) {
-        allow_steps(s, size);
+    *found = false;
+    for (;;) {
+        int n;
+        v.stop = size - v.at > window ? v.at + window : size;
+        while (v.stop < size && ((unsigned char)text[v.stop] & 0xC0) == 0x80) {
+            v.stop++;
+        }
+        TRY(v.alone ? add_work(s, size, v.stop - v.at) : LARIAT_OK);
+        TRY(match_view(s, &v, &n));
+        if (n == PCRE2_ERROR_PARTIAL) { /* places before the attempt are without a match */
+            v.at = at[0] > v.at && at[0] <= v.stop ? at[0] : v.at;
+            window = window * 2 > s->window ? window * 2 : s->window;
+            v.alone = true;
+            continue;
+        }
+        s->window = v.alone ? window / 2 : s->window;
+        if (n > 0) {
+            *found = true;
+            *start = at[0];
+            *end = at[1];
+            s->work -= v.alone ? *end - *start : 0; /* no later search looks there */
+            return LARIAT_OK;
+        }
+        if (!go_on(&v)) {
+            return LARIAT_OK;
+        }
+        window = WINDOW;
     }
-    n = pcre2_match(s->expression->code, (PCRE2_SPTR)text, size, from, options, s->data, s->context);
-    if (n == PCRE2_ERROR_JIT_STACKLIMIT) {
-        n = pcre2_match(s->expression->code, (PCRE2_SPTR)text, size, from, options | PCRE2_NO_JIT, s->data, s->context);
-    }
-    *found = n > 0;
-    if (n == PCRE2_ERROR_NOMATCH) {
-        return LARIAT_OK;
-    }
-    if (n <= 0) {
-        PCRE2_UCHAR reason[128] = "";
-        pcre2_get_error_message(n, reason, sizeof reason);
-        return fail(LARIAT_UNSUPPORTED, "expression: searching %zu bytes of text failed: %s", size, (const char *)reason);
-    }
-    *start = at[0];
-    *end = at[1];
-    return LARIAT_OK;
 }

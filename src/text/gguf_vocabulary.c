@@ -259,7 +259,7 @@ static lariat_status read_ends(reader *r)
         if (memchr(text, '\0', size)) {
             return vocabulary_warn(v, "%s: tokenizer.chat_template holds a NUL byte, it is not used", gguf_path(r->g));
         }
-        return vocabulary_text(v, text, size, &v->chat_template);
+        return vocabulary_template(v, text, size, gguf_path(r->g), "tokenizer.chat_template");
     }
     return LARIAT_OK;
 }
@@ -299,7 +299,15 @@ static bool is_marker_text(const char *text, size_t size)
     return is_between(text, size, "<|", "|>") || is_between(text, size, "<\xEF\xBD\x9C", "\xEF\xBD\x9C>");
 }
 
-/* A normal token that is written like a marker, or is named as a special one, and that no merge makes, is a control token. */
+/* Does the template write a text in brackets? */
+static bool is_of_template(const vocabulary *v, const char *text, size_t size)
+{
+    return v->chat_template && (is_between(text, size, "<", ">") || is_between(text, size, "[", "]")) &&
+           memmem(v->chat_template, strlen(v->chat_template), text, size);
+}
+
+/* A normal token that is written like a marker, also by the template, or is named as a special one, and that no merge makes,
+   is a control token. */
 static lariat_status find_markers(reader *r)
 {
     vocabulary *v = r->v;
@@ -319,7 +327,7 @@ static lariat_status find_markers(reader *r)
             (r->types && gguf_array_int(r->types, id, &type) && type != TYPE_NORMAL)) {
             continue;
         }
-        if (is_marker_text(text, size) || id == v->bos || id == v->eos) {
+        if (is_marker_text(text, size) || is_of_template(v, text, size) || id == v->bos || id == v->eos) {
             v->tokens[id].kind = TOKEN_CONTROL;
             status = add_whole(r, id, text, size, true);
         }

@@ -29,6 +29,14 @@ void merger_free(merger *m)
     *m = (merger){ .t = m->t };
 }
 
+void merger_show(merger *m, const char *base, const size_t *places, int64_t n)
+{
+    m->base = base;
+    m->shown = places;
+    m->n_shown = n;
+    m->next_shown = 0;
+}
+
 /* --- the symbols of a word before merging --- */
 
 static lariat_status push_symbol(merger *m, symbol s)
@@ -89,13 +97,28 @@ static lariat_status symbols_by_merges(merger *m, const char *word, size_t size)
     return unknown.size ? push_symbol(m, unknown) : LARIAT_OK;
 }
 
+/* The longest user-defined symbol at a place of the text. */
+static const prefix *user_symbol(merger *m, const char *text, size_t size)
+{
+    bool all = !m->hidden;
+
+    if (m->n_shown) {
+        size_t at = (size_t)(text - m->base);
+        while (m->next_shown < m->n_shown && m->shown[m->next_shown] < at) {
+            m->next_shown++;
+        }
+        all = m->next_shown < m->n_shown && m->shown[m->next_shown] == at;
+    }
+    return prefix_set_longest_shown(&m->t->users, text, size, all ? NULL : m->hidden);
+}
+
 /* By score: user-defined symbols, the longest first, otherwise characters. */
 static lariat_status symbols_by_score(merger *m, const char *word, size_t size)
 {
     uint32_t length;
 
     for (size_t at = 0; at < size; at += length) {
-        const prefix *user = prefix_set_longest(&m->t->users, word + at, size - at);
+        const prefix *user = user_symbol(m, word + at, size - at);
         int32_t id;
         length = user ? user->size : (uint32_t)utf8_length(word + at);
         id = user ? user->value : word_table_find(&m->t->words, &m->t->v, word + at, length);
@@ -105,6 +128,11 @@ static lariat_status symbols_by_score(merger *m, const char *word, size_t size)
 }
 
 /* --- merging --- */
+
+static bool is_hidden(const merger *m, int32_t id)
+{
+    return m->hidden && id >= 0 && m->hidden[id];
+}
 
 /* The rank of merging two neighbours, and the result; or NO_RANK. */
 static int64_t find_merge(const merger *m, const char *word, const symbol *left, const symbol *right, int32_t *result)
@@ -117,10 +145,10 @@ static int64_t find_merge(const merger *m, const char *word, const symbol *left,
             return NO_RANK;
         }
         *result = word_table_find(&t->words, &t->v, word + left->start, left->size + right->size);
-        return *result < 0 ? NO_RANK : (int64_t)t->ranks[*result];
+        return *result < 0 || is_hidden(m, *result) ? NO_RANK : (int64_t)t->ranks[*result];
     }
     entry = pair_table_find(&t->pairs, left->id, right->id);
-    if (!entry) {
+    if (!entry || is_hidden(m, entry->result)) {
         return NO_RANK;
     }
     *result = entry->result;
@@ -413,7 +441,7 @@ lariat_status merge_word(merger *m, const char *word, size_t size, id_list *ids)
     }
     if (v->ignore_merges) {
         int32_t id = word_table_find(&m->t->words, v, word, size);
-        if (id >= 0) {
+        if (id >= 0 && !is_hidden(m, id)) {
             return id_list_append(ids, id);
         }
     }

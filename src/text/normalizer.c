@@ -5,6 +5,7 @@
 #include "text/unicode_forms.h"
 #include "text/utf8.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 bool normalizes(const vocabulary *v)
@@ -30,6 +31,7 @@ void normalizer_close(normalizer *n)
     }
     buffer_free(&n->text);
     buffer_free(&n->other);
+    free(n->shown);
 }
 
 /* Of the bytes [from, to) those before `origin`. */
@@ -109,21 +111,25 @@ static size_t space_size(const char *text, size_t size, bool left)
     return n;
 }
 
-/* A rule that maps characters. The origin's bytes are mapped alone, then rounded up to a whole character. */
+/* A rule that maps characters. */
 static lariat_status map_text(normalizer *n, rule_kind kind, buffer *out)
 {
     const char *text = n->text.data;
-    size_t parts[] = { n->origin, n->text.size };
+    size_t size = n->text.size;
+    unicode_form form = (unicode_form)(FORM_NFC + (kind - RULE_NFC));
 
-    for (int i = 0; i < 2; i++) {
-        out->size = 0;
-        TRY(kind == RULE_LOWERCASE ? append_lowercase(out, text, parts[i])
-                                   : append_form(out, text, parts[i], (unicode_form)(FORM_NFC + (kind - RULE_NFC))));
-        parts[i] = out->size;
+    if (kind == RULE_LOWERCASE) {
+        TRY(append_lowercase(out, text, n->origin));
+        size_t origin = out->size;
+        TRY(append_lowercase(out, text + n->origin, size - n->origin));
+        n->origin = origin;
+        return LARIAT_OK;
     }
-    n->origin = parts[0] < parts[1] ? parts[0] : parts[1];
+    TRY(n->origin ? form_origin(text, size, &n->origin, form) : LARIAT_OK);
+    TRY(append_form(out, text, size, form));
+    n->origin = n->origin < out->size ? n->origin : out->size;
     while (n->origin < out->size && ((unsigned char)out->data[n->origin] & 0xC0) == 0x80) {
-        n->origin++;
+        n->origin++; /* never within a character, whatever the age of the tables */
     }
     return LARIAT_OK;
 }
@@ -173,24 +179,60 @@ static lariat_status normalize_by_rules(normalizer *n, const char *text, size_t 
     return LARIAT_OK;
 }
 
-/* One unit of text: a user-defined symbol, or a character. */
-static size_t unit_size(const lariat_tokenizer *t, const char *text, size_t size)
+/* Did the template write all bytes? */
+static bool is_own(const hidden_tokens *h, const char *text, size_t size)
 {
-    const prefix *user = prefix_set_longest(&t->users, text, size);
+    const uint8_t *origin = h->origin + (text - h->text);
 
+    for (size_t i = 0; i < size; i++) {
+        if (origin[i] != h->own) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The bytes of one unit of text: a user-defined symbol, or a character. *own: a hidden symbol that the template wrote. */
+static size_t unit_size(const normalizer *n, const char *text, size_t size, bool *own)
+{
+    const hidden_tokens *h = n->hidden;
+    const prefix *user = prefix_set_longest(&n->t->users, text, size);
+
+    *own = h && user && h->ids[user->value] && is_own(h, text, user->size);
+    if (h && user && !*own) {
+        user = prefix_set_longest_shown(&n->t->users, text, size, h->ids);
+    }
     return user ? user->size : (size_t)utf8_length(text);
 }
 
-/* SentencePiece with the identity table: adds the dummy prefix, collapses runs of spaces, marks spaces. */
-static lariat_status normalize_by_score(const lariat_tokenizer *t, const char *text, size_t size, buffer *out)
+/* Appends a unit without its first `skip` bytes, with marks for spaces. */
+static lariat_status append_unit(normalizer *n, const char *unit, size_t size, size_t skip, bool own)
 {
-    const vocabulary *v = &t->v;
+    bool escape = n->t->v.escape_spaces;
+
+    if (own) {
+        GROW(n->shown, n->shown_capacity, n->n_shown + 1);
+        n->shown[n->n_shown++] = n->text.size;
+    }
+    for (size_t i = skip; i < size; i++) {
+        bool mark = unit[i] == ' ' && escape;
+        TRY(buffer_append(&n->text, mark ? SPACE_MARK : &unit[i], mark ? SPACE_MARK_SIZE : 1));
+    }
+    return LARIAT_OK;
+}
+
+/* SentencePiece with the identity table: adds the dummy prefix, collapses runs of spaces, marks spaces. */
+static lariat_status normalize_by_score(normalizer *n, const char *text, size_t size)
+{
+    const vocabulary *v = &n->t->v;
     const char *space = v->escape_spaces ? SPACE_MARK : " ";
     size_t mark_size = strlen(space), at = 0;
-    bool after_space = v->remove_extra_spaces;
+    bool after_space = v->remove_extra_spaces, own;
+    buffer *out = &n->text;
 
     out->size = 0;
-    while (v->remove_extra_spaces && at < size && text[at] == ' ' && unit_size(t, text + at, size - at) == 1) {
+    n->n_shown = 0;
+    while (v->remove_extra_spaces && at < size && text[at] == ' ' && unit_size(n, text + at, size - at, &own) == 1) {
         at++;
     }
     if (at == size) {
@@ -200,18 +242,15 @@ static lariat_status normalize_by_score(const lariat_tokenizer *t, const char *t
         TRY(buffer_append(out, space, mark_size));
     }
     while (at < size) {
-        size_t n = unit_size(t, text + at, size - at), skip = 0;
-        while (after_space && skip < n && text[at + skip] == ' ') {
+        size_t unit = unit_size(n, text + at, size - at, &own), skip = 0;
+        while (after_space && skip < unit && text[at + skip] == ' ') {
             skip++;
         }
-        if (skip < n) {
-            for (size_t i = at + skip; i < at + n; i++) {
-                bool mark = text[i] == ' ' && v->escape_spaces;
-                TRY(buffer_append(out, mark ? SPACE_MARK : &text[i], mark ? SPACE_MARK_SIZE : 1));
-            }
-            after_space = text[at + n - 1] == ' ' && v->remove_extra_spaces;
+        if (skip < unit) {
+            TRY(append_unit(n, text + at, unit, skip, own));
+            after_space = text[at + unit - 1] == ' ' && v->remove_extra_spaces;
         }
-        at += n;
+        at += unit;
     }
     while (v->remove_extra_spaces && out->size >= mark_size &&
            memcmp(out->data + out->size - mark_size, space, mark_size) == 0) {
@@ -223,5 +262,5 @@ static lariat_status normalize_by_score(const lariat_tokenizer *t, const char *t
 lariat_status normalize(normalizer *n, const char *text, size_t size, size_t origin)
 {
     n->origin = origin;
-    return n->t->v.by_score ? normalize_by_score(n->t, text, size, &n->text) : normalize_by_rules(n, text, size);
+    return n->t->v.by_score ? normalize_by_score(n, text, size) : normalize_by_rules(n, text, size);
 }

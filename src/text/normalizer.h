@@ -10,6 +10,9 @@ typedef struct normalizer {
     search *searches[MAX_RULES]; /* of rules with an expression */
     buffer text, other;          /* the normalized text, and scratch */
     size_t origin;               /* of its bytes, those that stand for the first character of the text */
+    const hidden_tokens *hidden; /* NULL: none */
+    size_t *shown;               /* places of the normalized text where hidden symbols are the template's own */
+    int64_t n_shown, shown_capacity;
 } normalizer;
 
 /* Does the vocabulary normalize? */

@@ -185,25 +185,61 @@ static int64_t bound(const prefix_set *s, int64_t low, int64_t high, uint32_t de
     return low;
 }
 
+static bool may_begin(const prefix_set *s, const char *text, size_t size)
+{
+    unsigned char first = size ? (unsigned char)*text : 0;
+
+    return size && s->first[first / 64] >> first % 64 & 1;
+}
+
+/* Narrows [*low, *high) to the texts that go on with text[depth]; returns the one that ends there, or NULL. */
+static const prefix *descend(const prefix_set *s, const char *text, uint32_t depth, int64_t *low, int64_t *high)
+{
+    unsigned byte = (unsigned char)text[depth];
+
+    *low = bound(s, *low, *high, depth, byte);
+    *high = bound(s, *low, *high, depth, byte + 1);
+    return *low < *high && s->list[*low].size == depth + 1 ? &s->list[*low] : NULL;
+}
+
 const prefix *prefix_set_longest(const prefix_set *s, const char *text, size_t size)
+{
+    return prefix_set_longest_shown(s, text, size, NULL);
+}
+
+const prefix *prefix_set_longest_shown(const prefix_set *s, const char *text, size_t size, const bool *hidden)
 {
     const prefix *best = NULL;
     int64_t low = 0, high = s->n;
-    unsigned char first = size ? (unsigned char)*text : 0;
 
-    if (size == 0 || !(s->first[first / 64] >> first % 64 & 1)) {
+    if (!may_begin(s, text, size)) {
         return NULL;
     }
-    for (uint32_t depth = 0; depth < size; depth++) {
-        unsigned byte = (unsigned char)text[depth];
-        low = bound(s, low, high, depth, byte);
-        high = bound(s, low, high, depth, byte + 1);
-        if (low == high) {
-            break;
-        }
-        if (s->list[low].size == depth + 1) {
-            best = &s->list[low];
-        }
+    for (uint32_t depth = 0; depth < size && low < high; depth++) {
+        const prefix *p = descend(s, text, depth, &low, &high);
+        best = p && !(hidden && hidden[p->value]) ? p : best;
     }
     return best;
+}
+
+size_t prefix_set_begin(const prefix_set *s, const char *text, size_t size)
+{
+    size_t at = 0;
+
+    while (at < size && !(s->first[(unsigned char)text[at] / 64] >> (unsigned char)text[at] % 64 & 1)) {
+        at++;
+    }
+    return at;
+}
+
+void prefix_set_mark(const prefix_set *s, const char *text, size_t size, bool *found)
+{
+    int64_t low = 0, high = may_begin(s, text, size) ? s->n : 0;
+
+    for (uint32_t depth = 0; depth < size && low < high; depth++) {
+        const prefix *p = descend(s, text, depth, &low, &high);
+        if (p) {
+            found[p->value] = true;
+        }
+    }
 }

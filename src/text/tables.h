@@ -54,3 +54,9 @@ lariat_status prefix_set_finish(prefix_set *s);
 void prefix_set_free(prefix_set *s);
 /* The longest prefix of text in the set, or NULL. */
 const prefix *prefix_set_longest(const prefix_set *s, const char *text, size_t size);
+/* The same among those whose value is not in `hidden`, a set by value; NULL: none is. */
+const prefix *prefix_set_longest_shown(const prefix_set *s, const char *text, size_t size, const bool *hidden);
+/* The first place of text at which one of the set may begin; size: none. */
+size_t prefix_set_begin(const prefix_set *s, const char *text, size_t size);
+/* Sets found[value] for every prefix of text in the set. */
+void prefix_set_mark(const prefix_set *s, const char *text, size_t size, bool *found);

@@ -25,6 +25,16 @@ struct lariat_tokenizer {
     prefix_set turn_markers; /* those that no added token is, and other tokens that the files name as ends; values are ids */
 };
 
+/* Tokens that a text does not give, of a conversation's template: its contents must not write them. User-defined symbols are
+   given where the template wrote all of their bytes. */
+typedef struct hidden_tokens {
+    bool *added;           /* [n_added] places of added tokens that are not searched for */
+    bool *ids;             /* [n_tokens] neither a result of merging nor found as a symbol */
+    const char *text;      /* the whole text, of which parts are encoded */
+    const uint8_t *origin; /* of each of its bytes */
+    uint8_t own;           /* the template's origin */
+} hidden_tokens;
+
 /* Checks the vocabulary and builds the tables. Takes ownership of the vocabulary also on failure; v is empty afterwards. */
 lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out);
 

@@ -110,9 +110,9 @@ static lariat_status read_added_list(config_file *f)
 }
 
 /* chat_template: a text, or a list of named ones of which "default" counts. */
-static lariat_status read_template(const json_t *root, vocabulary *v)
+static lariat_status read_template(const config_file *f)
 {
-    const json_t *o = json_object_get(root, "chat_template"), *member;
+    const json_t *o = json_object_get(f->root, "chat_template"), *member;
     const char *text = json_string_value(o);
     size_t i;
 
@@ -122,7 +122,7 @@ static lariat_status read_template(const json_t *root, vocabulary *v)
             text = json_string_value(json_object_get(member, "template"));
         }
     }
-    return text && !v->chat_template ? vocabulary_text(v, text, strlen(text), &v->chat_template) : LARIAT_OK;
+    return text && !f->v->chat_template ? vocabulary_template(f->v, text, strlen(text), f->path, "chat_template") : LARIAT_OK;
 }
 
 static lariat_status read_tokenizer_config(config_file *f)
@@ -135,7 +135,7 @@ static lariat_status read_tokenizer_config(config_file *f)
         f->v->adds_bos = true; /* default of the next line */
     }
     TRY(json_flag(f->root, f->path, "add_bos_token", false, &f->v->adds_bos));
-    return read_template(f->root, f->v);
+    return read_template(f);
 }
 
 static lariat_status read_special_map(config_file *f)
@@ -190,7 +190,7 @@ static lariat_status read_jinja(const char *folder, vocabulary *v)
                          ? fail(LARIAT_BAD_MODEL, "%s: %zu bytes are too many for a template" FETCH_AGAIN, path, f.size)
                      : memchr(f.data, '\0', f.size)
                          ? vocabulary_warn(v, "%s: holds a NUL byte, it is not used", path)
-                         : vocabulary_text(v, (const char *)f.data, f.size, &v->chat_template);
+                         : vocabulary_template(v, (const char *)f.data, f.size, path, NULL);
             unmap_file(&f);
         }
     }

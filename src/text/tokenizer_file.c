@@ -56,7 +56,7 @@ static lariat_status read_folder(const char *folder, vocabulary *v)
     if (model != LARIAT_OK) {
         return model;
     }
-    return fail(LARIAT_UNSUPPORTED, "%s: has neither tokenizer.json nor tokenizer.model", folder);
+    return fail(LARIAT_UNSUPPORTED, "%s: has neither tokenizer.json nor tokenizer.model, fetch one of them", folder);
 }
 
 /* Reads the tokenizer in the folder of a .safetensors file. */
@@ -104,5 +104,5 @@ lariat_status lariat_tokenizer_open(const char *model, lariat_tokenizer **out)
         status = tokenizer_build(&v, out);
         status = status == LARIAT_OK ? status : fail_within(status, "%s", model);
     }
-    return status == LARIAT_UNSUPPORTED ? fail_advising(status, ": only ids can be used with it (generate --tokens)") : status;
+    return status;
 }

@@ -56,6 +56,7 @@ static bool is_newer(int32_t code)
 /* A character with its class: how it is ordered among combining marks. */
 typedef struct mark {
     int32_t code, class;
+    int32_t change; /* 1: not the first of its decomposition; less 1 for each character that it was composed with */
 } mark;
 
 /* Stable, in one pass per class: a run of marks has few classes, whatever its length. utf8proc's own ordering exchanges
@@ -107,7 +108,7 @@ static lariat_status decompose(const char *text, size_t size, int options, buffe
                         utf8proc_errmsg(count < 0 ? count : UTF8PROC_ERROR_OVERFLOW));
         }
         for (utf8proc_ssize_t i = 0; i < count; i++) {
-            mark m = { parts[i], utf8proc_get_property(parts[i])->combining_class };
+            mark m = { parts[i], utf8proc_get_property(parts[i])->combining_class, i > 0 };
             TRY(buffer_append(marks, (const char *)&m, sizeof m));
         }
         *n += (size_t)count;
@@ -129,17 +130,18 @@ static lariat_status append_ordered(buffer *out, const mark *marks, size_t n, in
     return left < 0 ? fail(LARIAT_UNSUPPORTED, "text: normalizing: %s", utf8proc_errmsg(left)) : LARIAT_OK;
 }
 
+static const int form_options[] = {
+    [FORM_NFC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE,
+    [FORM_NFD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
+    [FORM_NFKC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
+    [FORM_NFKD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT,
+};
+
 static lariat_status append_mapped(buffer *out, const char *text, size_t size, unicode_form form)
 {
-    static const int options[] = {
-        [FORM_NFC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE,
-        [FORM_NFD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
-        [FORM_NFKC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
-        [FORM_NFKD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT,
-    };
     buffer marks = { 0 };
     size_t n;
-    lariat_status status = decompose(text, size, options[form], &marks, &n);
+    lariat_status status = decompose(text, size, form_options[form], &marks, &n);
     mark *room = status == LARIAT_OK ? malloc((n + 1) * sizeof *room) : NULL;
 
     if (status == LARIAT_OK && !room) {
@@ -148,7 +150,7 @@ static lariat_status append_mapped(buffer *out, const char *text, size_t size, u
     if (status == LARIAT_OK && n) {
         mark *all = (mark *)(void *)marks.data;
         order_marks(all, n, room);
-        status = append_ordered(out, all, n, (int32_t *)room, options[form]);
+        status = append_ordered(out, all, n, (int32_t *)room, form_options[form]);
     }
     free(room);
     buffer_free(&marks);
@@ -184,6 +186,97 @@ lariat_status append_form(buffer *out, const char *text, size_t size, unicode_fo
     }
     return ascii ? buffer_append(out, text + done, size - done) : append_mapped(out, text + done, size - done, form);
 }
+
+/* --- what stands for the beginning of a text --- */
+
+/* The end of what composes with the text before `at`, or is reordered among it. */
+static size_t end_of_marks(const char *text, size_t size, size_t at)
+{
+    int length;
+
+    while (at < size) {
+        int32_t code = utf8_decode(text + at, size - at, &length);
+        const utf8proc_property_t *p = utf8proc_get_property(code);
+        bool joins = p->combining_class || (p->category >= UTF8PROC_CATEGORY_MN && p->category <= UTF8PROC_CATEGORY_ME);
+        bool jamo = code >= 0x1160 && code <= 0x11FF;
+        if (is_newer(code) || !(joins || jamo)) {
+            break;
+        }
+        at += (size_t)length;
+    }
+    return at;
+}
+
+static bool compose_two(mark *first, const mark *second, int options)
+{
+    int32_t codes[2] = { first->code, second->code };
+
+    if (utf8proc_normalize_utf32(codes, 2, (utf8proc_option_t)options) != 1) {
+        return false;
+    }
+    first->code = codes[0];
+    first->change += second->change - 1;
+    return true;
+}
+
+/* Composes marks in order; returns how many are left. */
+static size_t compose_marks(mark *all, size_t n, int options)
+{
+    size_t kept = 0, starter = n; /* n: none */
+    int32_t last = -1;            /* class of the last mark kept behind the starter; -1: none */
+
+    for (size_t i = 0; i < n; i++) {
+        if (starter < n && last < all[i].class && compose_two(&all[starter], &all[i], options)) {
+            continue;
+        }
+        last = all[i].class ? all[i].class : -1;
+        starter = all[i].class ? starter : kept;
+        all[kept++] = all[i];
+    }
+    return kept;
+}
+
+/* Of the characters in order: the first of each decomposition stands for the next character of the text, the others for the
+   same one. Returns the bytes that stand for its first `count` characters. */
+static size_t bytes_of_first(const mark *all, size_t n, int64_t count)
+{
+    size_t bytes = 0;
+    int64_t taken = 0;
+
+    for (size_t i = 0; i < n && (all[i].change > 0 || taken < count); i++) {
+        utf8proc_uint8_t scratch[4];
+        taken += all[i].change > 0 ? 0 : 1 - all[i].change;
+        bytes += (size_t)utf8proc_encode_char(all[i].code, scratch);
+    }
+    return bytes;
+}
+
+lariat_status form_origin(const char *text, size_t size, size_t *origin, unicode_form form)
+{
+    size_t end = end_of_marks(text, size, *origin), n;
+    int64_t count = 0;
+    buffer marks = { 0 };
+    lariat_status status = decompose(text, end, form_options[form], &marks, &n);
+    mark *room = status == LARIAT_OK ? malloc((n + 1) * sizeof *room) : NULL;
+
+    for (size_t at = 0; at < *origin; at++) {
+        count += ((unsigned char)text[at] & 0xC0) != 0x80;
+    }
+    if (status == LARIAT_OK && !room) {
+        status = fail(LARIAT_NO_MEMORY, "text: no memory to normalize %zu bytes" FREE_MEMORY, size);
+    }
+    if (status == LARIAT_OK && n) {
+        mark *all = (mark *)(void *)marks.data;
+        order_marks(all, n, room);
+        n = form == FORM_NFC || form == FORM_NFKC ? compose_marks(all, n, form_options[form]) : n;
+        *origin = bytes_of_first(all, n, count);
+    }
+    free(room);
+    buffer_free(&marks);
+    return status;
+}
+
+/* --- lower case --- */
 
 static int32_t lower(int32_t code)
 {

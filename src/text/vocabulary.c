@@ -248,6 +248,19 @@ lariat_status vocabulary_step(vocabulary *v, const split_step *step)
     return LARIAT_OK;
 }
 
+lariat_status vocabulary_template(vocabulary *v, const char *text, size_t size, const char *path, const char *field)
+{
+    buffer name = { 0 };
+    lariat_status status = buffer_append(&name, path, strlen(path));
+
+    NEXT(status, field ? buffer_append(&name, ": ", 2) : LARIAT_OK);
+    NEXT(status, field ? buffer_append(&name, field, strlen(field)) : LARIAT_OK);
+    NEXT(status, vocabulary_text(v, name.data, name.size, &v->template_name));
+    NEXT(status, vocabulary_text(v, text, size, &v->chat_template));
+    buffer_free(&name);
+    return status;
+}
+
 lariat_status vocabulary_warn(vocabulary *v, const char *format, ...)
 {
     char text[512];

@@ -57,6 +57,8 @@ run chat -m mha-bf16 -p x
 run chat -m letters -p x --template alpaca
 printf '{{ messages[0].content|nosuch }}' >broken.jinja
 run chat -m letters -p x --template broken.jinja
+: >empty.jinja
+run chat -q -m letters -p x --template empty.jinja
 run chat -q -m letters -p hello -n 1 --template chatml --var add_generation_prompt=no
 run template -m letters --messages messages.json --var 'a b=1'
 run template -m letters --messages messages.json --var 'messages=[]'
@@ -67,6 +69,26 @@ run template -m letters --messages messages.json --var add_generation_prompt=fal
 printf '{{ strftime_now("%%d %%b %%Y") }} {{ bos_token }} {{ tools }} {{ x }}\n\n' >own.jinja
 run template -f own.jinja --messages messages.json --now 2026-11-27T12:34:56 --var 'bos_token="<s>"' --var 'x=[1, "a"]'
 run template -f llama3 --messages messages.json --now soon
+run template -f llama3 --messages messages.json --now 2026-02-31T00:00:00
+run template -f own.jinja --messages messages.json --now 2028-02-29 --var 'bos_token=""'
+printf '{{ bos_token }}\n{{ raise_exception("never") }}' >refusing.jinja
+run template -f refusing.jinja --messages messages.json
+cp -r letters speechless && jq 'del(.chat_template)' letters/tokenizer_config.json >speechless/tokenizer_config.json
+run template -m speechless --messages messages.json
+run chat -m speechless -p x
+cp refusing.jinja speechless/chat_template.jinja
+run template -m speechless --messages messages.json
+rm speechless/chat_template.jinja
+jq '.chat_template = "\n\n{% nosuch %}"' letters/tokenizer_config.json >speechless/tokenizer_config.json
+run chat -m speechless -p x
+mkdir adapter && printf '{"base_model_name_or_path": "org/base"}' >adapter/adapter_config.json
+run chat -m adapter -p x
+run template -m adapter --messages messages.json
+run template -m mha-bf16 --messages messages.json
+printf '[{]' >wrong.json
+run template -f llama3 --messages wrong.json
+printf '[]' >wrong.json
+run template -f llama3 --messages wrong.json
 run template -m letters
 printf 'a\0b' >document && cp "$here/letters/tokenizer_config.json" letters && run chat -m letters -f document -p x
 say '$ lariat chat <a zero'

@@ -126,6 +126,8 @@ complete_words() {
 complete_words lariat per
 complete_words lariat generate --kv ''
 complete_words lariat chat --te
+mkdir -p a_folder && : >a_folder/a.jinja
+complete_words lariat chat --template a_folder/
 for shell in zsh fish; do
     "$lariat" help --completion $shell >completion
     must "$shell has completions" test -s completion

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Small templates, one a line and one of several: lariat's text is jinja2's, and both refuse the same.
-Usage: jinja_test.py LARIAT FOLDER"""
+Usage: jinja_test.py LARIAT FOLDER REPOSITORY"""
 import json
 import pathlib
 import subprocess
@@ -88,8 +88,39 @@ def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=Fa
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
+def template(program, folder, source, messages):
+    """The prompt, or None, and the error's line."""
+    (folder / "messages.json").write_text(json.dumps(messages), encoding="utf-8")
+    done = subprocess.run([program, "template", "-f", str(source), "--messages", str(folder / "messages.json"), "--var", 'bos_token="<s>"',
+                           "--var", 'eos_token="</s>"'], capture_output=True, check=False)
+    return done.stdout.decode() if done.returncode == 0 else None, done.stderr.decode()
+
+
+def contents_in_parts(program, folder, env, root):
+    """The library's own templates: parts of a content are joined, null is empty, and jinja2 renders the same."""
+    roles = ["system", "user", "assistant", "user"]
+    texts = ["Be <b>brief</b>.", " Hi\n", "", "caf\u00e9"]
+    whole = [{"role": role, "content": text} for role, text in zip(roles, texts)]
+    parts = [{"role": m["role"], "content": [{"type": "text", "text": m["content"][:3]}, {"type": "text", "text": m["content"][3:]}]} for m in whole]
+    parts[2]["content"] = None
+    for path in sorted(pathlib.Path(root, "src/text/templates").glob("*.jinja")):
+        program_text = env.from_string(path.read_text(encoding="utf-8"))
+        wanted = program_text.render(messages=parts, bos_token="<s>", eos_token="</s>", add_generation_prompt=True)
+        for messages in whole, parts:
+            got, said = template(program, folder, path.stem, messages)
+            if got != wanted:
+                sys.exit(f"{path.stem}: wanted {wanted!r}, got {got!r} {said}")
+        for wrong in [{"type": "image"}], [{"type": "text"}], {"a": 1}, 5, ["x"]:
+            got, said = template(program, folder, path.stem, [{"role": "user", "content": wrong}])
+            if got is not None or "content is" not in said:
+                sys.exit(f"{path.stem}: {wrong!r} is not refused: {got!r} {said!r}")
+        if template(program, folder, path.stem, [{"role": "user"}])[0] is not None:
+            sys.exit(f"{path.stem}: a message without a content is not refused")
+        print(f"{path.stem}: parts, null, and what is neither")
+
+
 def main():
-    program, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    program, folder, root = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
     env = sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     env.filters["tojson"] = tojson
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +139,8 @@ def main():
         if got != wanted:
             sys.exit(f"{snippet!r}: wanted {wanted!r}, got {got!r} {done.stderr.decode()}")
     print(f"{len(snippets())} templates agree")
+    env.globals["raise_exception"] = lambda text: text / 0
+    contents_in_parts(program, folder, env, root)
 
 
 main()

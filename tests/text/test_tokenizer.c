@@ -358,7 +358,7 @@ static void long_numbers_are_refused_where_every_group_counts_the_rest(void **st
     byte_level_vocabulary(&v);
     assert_accepted(vocabulary_step(&v, &(split_step){ .kind = SPLIT_EXPRESSION, .expression = "\\d{1,3}(?=(?:\\d{3})*\\b)" }));
     assert_accepted(tokenizer_build(&v, &t));
-    assert_refused(lariat_encode(t, text, DIGITS, 0, &ids, &n), LARIAT_UNSUPPORTED, "number");
+    assert_refused(lariat_encode(t, text, DIGITS, 0, &ids, &n), LARIAT_UNSUPPORTED, "limit of steps");
     assert_accepted(lariat_encode(t, text, 3000, 0, &ids, &n));
     lariat_free(ids);
     lariat_tokenizer_close(t);
@@ -381,6 +381,34 @@ static void an_expression_without_end_is_given_up(void **state)
     assert_refused(lariat_encode(t, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacb", 45, 0, &ids, &n), LARIAT_UNSUPPORTED,
                    "limit");
     lariat_tokenizer_close(t);
+}
+
+/* Expressions that look at the rest of a text from each of its places: a text of 10^6 characters would take 10^12 steps. */
+static void looking_at_the_rest_again_and_again_is_given_up(void **state)
+{
+    enum { SIZE = 1000000 };
+    static const char *const expressions[] = { "[^x]+x", ".(?=[^x]*x)", "(?:a+)+b" };
+    char *text = malloc(SIZE);
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, 'a', SIZE);
+    for (size_t i = 0; i < sizeof expressions / sizeof *expressions; i++) {
+        lariat_tokenizer *t = NULL;
+        vocabulary v;
+        int32_t *ids;
+        int64_t n;
+        byte_level_vocabulary(&v);
+        assert_accepted(vocabulary_step(&v, &(split_step){ .kind = SPLIT_EXPRESSION, .expression = expressions[i] }));
+        assert_accepted(tokenizer_build(&v, &t));
+        assert_refused(lariat_encode(t, text, SIZE, 0, &ids, &n), LARIAT_UNSUPPORTED, "limit of steps");
+        text[SIZE / 2] = 'x';
+        assert_accepted(lariat_encode(t, text + SIZE / 2 - 100, 101, 0, &ids, &n));
+        text[SIZE / 2] = 'a';
+        lariat_free(ids);
+        lariat_tokenizer_close(t);
+    }
+    free(text);
 }
 
 /* --- chat --- */
@@ -478,7 +506,7 @@ static void a_model_without_a_template_takes_one_that_is_chosen(void **state)
     (void)state;
     assert_null(lariat_chat_template(t));
     assert_null(lariat_template_by_name("none"));
-    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_UNSUPPORTED, "--template");
+    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_UNSUPPORTED, "no chat template");
     c.chat_template = lariat_template_by_name("llama2");
     assert_accepted(lariat_chat_render(t, &c, &text, &size));
     assert_string_equal(text, "<s>[INST] a [/INST]");
@@ -498,7 +526,7 @@ static void a_conversation_that_makes_no_sense_is_refused(void **state)
     (void)state;
     assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "take turns");
     c.messages = "[]";
-    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "without messages");
+    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "messages: none");
     c.messages = "{}";
     assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "no JSON list");
     c.messages = "[\n,]";
@@ -520,6 +548,7 @@ int main(void)
         cmocka_unit_test(contradictions_are_refused),
         cmocka_unit_test(long_numbers_are_refused_where_every_group_counts_the_rest),
         cmocka_unit_test(an_expression_without_end_is_given_up),
+        cmocka_unit_test(looking_at_the_rest_again_and_again_is_given_up),
         cmocka_unit_test(a_message_cannot_end_its_turn),
         cmocka_unit_test(the_end_of_a_reply_is_that_of_the_conversations_variables),
         cmocka_unit_test(a_marker_made_partly_of_a_message_is_text),

@@ -264,14 +264,14 @@ lariat_status jinja_render(const jinja_input *in, jinja_output *out)
 
     *out = (jinja_output){0};
     if (in->size > MAX_JINJA_SOURCE) {
-        return fail(LARIAT_BAD_ARGUMENT, "template: %zu bytes are too many for a template", in->size);
+        return fail(LARIAT_BAD_ARGUMENT, "%zu bytes are too many for a template", in->size);
     }
     lariat_status status = run_open(&r, input);
     set_now(&r, in);
     NEXT(status, render(&r, in, out));
     if (status != LARIAT_OK) {
         status = r.exhausted ? LARIAT_BAD_ARGUMENT : status;
-        status = r.line > 0 ? fail_within(status, "template: line %d", r.line) : fail_within(status, "template");
+        status = r.line > 0 ? fail_within(status, "line %d", r.line) : status;
     }
     run_close(&r);
     return status;
