@@ -96,6 +96,7 @@ typedef struct lariat_options {
     lariat_kv kv;         /* element type of the cache */
     lariat_layout layout;
     lariat_side side;
+    bool verify;          /* processes compare all bytes of their weights before loading them, not only samples; see launch.h */
 } lariat_options;
 
 /* All zero, which is: everything automatic. */

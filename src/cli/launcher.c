@@ -148,7 +148,8 @@ static void own_ranks(options *o)
 /* What decides the ring, as it was given: process 0's would be taken silently. */
 static void list_agreed(const options *o, char out[AGREED_MOST])
 {
-    static const char *const names[] = {"context", "chunk", "block", "kv", "device", "dtype", "via", "layout", "side"};
+    static const char *const names[] = {"context", "chunk", "block",  "kv",   "device",
+                                        "dtype",   "via",   "layout", "side", "verify"};
     size_t used = 0;
     out[0] = 0;
     for (int i = 0; i < option_count; i++) {
@@ -156,8 +157,9 @@ static void list_agreed(const options *o, char out[AGREED_MOST])
         for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
             decides = decides || strcmp(names[k], option_table[i].name) == 0;
         }
-        if (decides && o->given[i] && option_applies(&option_table[i], o->command) && used < AGREED_MOST) {
-            used += (size_t)snprintf(out + used, AGREED_MOST - used, "--%s %s\n", option_table[i].name, o->given[i]);
+        const char *value = o->given[i] ? o->given[i] : o->typed[i] ? "yes" : NULL; /* a flag has none */
+        if (decides && value && option_applies(&option_table[i], o->command) && used < AGREED_MOST) {
+            used += (size_t)snprintf(out + used, AGREED_MOST - used, "--%s %s\n", option_table[i].name, value);
         }
     }
 }
@@ -312,13 +314,22 @@ static int follow(lariat_processes *p, const options *o)
     return checked(lariat_follow(p, o->model, &own));
 }
 
+static int run_alone(const options *o, int (*run)(const options *))
+{
+    if (o->verify) {
+        warn("--verify: one process has no other to compare its weights with");
+    }
+    return run(o);
+}
+
 static int lead(lariat_processes *p, options *o, int (*run)(const options *))
 {
     int32_t last = lariat_processes_count(p) - 1, first, n = lariat_processes_ranks(p, last, &first);
-    if (last > 0) {
-        o->processes = p;
-        o->ring_sizes = (count_list){.n = 1, .values = {first + n}};
+    if (last == 0) {
+        return run_alone(o, run);
     }
+    o->processes = p;
+    o->ring_sizes = (count_list){.n = 1, .values = {first + n}};
     return run(o);
 }
 
@@ -336,7 +347,8 @@ static int run_processes(const launcher *l, options *o, lariat_processes *p, int
     return lariat_processes_number(p) > 0 ? follow(p, o) : lead(p, o, run);
 }
 
-bool launcher_concerns(const launcher *l, const options *o)
+/* Is this process one of several, or to be, for this subcommand? */
+static bool concerns(const launcher *l, const options *o)
 {
     bool several = l->name ? l->count != 1 : l->tasks > 1;
     return opens_ring(o) ? several || o->mpi : l->number > 0;
@@ -344,6 +356,9 @@ bool launcher_concerns(const launcher *l, const options *o)
 
 int launcher_run(const launcher *l, options *o, int (*run)(const options *))
 {
+    if (!concerns(l, o)) {
+        return run_alone(o, run);
+    }
     if (!opens_ring(o)) {
         return 0; /* process 0 does it */
     }

@@ -21,7 +21,5 @@ launcher launcher_find(void);
 /* Replaces o->model by what --model-dir makes of it, in `room`. Returns an exit status. */
 int launcher_find_model(options *o, char room[PATH_MAX]);
 
-/* Is this process one of several, or to be, for this subcommand? Then it runs it, or follows process 0, and returns the exit
-   status. */
-bool launcher_concerns(const launcher *l, const options *o);
+/* Runs the subcommand, as a process alone or as process 0 of several, or follows process 0. Returns the exit status. */
 int launcher_run(const launcher *l, options *o, int (*run)(const options *));

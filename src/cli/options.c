@@ -157,6 +157,8 @@ const option option_table[] = {
      "or srun; without a launcher none)"},
     {0, "timeout", "SECONDS", RINGS, OPTION_REAL, FIELD(timeout_s), 1, 86400, "30", "LARIAT_TIMEOUT",
      "a process that gives no sign of life for so long ends the run; computing may take any time"},
+    {0, "verify", NULL, RINGS, OPTION_FLAG, FIELD(verify), 0, 0, NULL, NULL,
+     "under mpirun or srun: compare all weights of the processes before loading them, not only 4 KiB of each tensor"},
     {0, "no-bind", NULL, PLANS, OPTION_FLAG, FIELD(no_bind), 0, 0, NULL, NULL,
      "let ranks run anywhere; otherwise, where there are several NUMA nodes, each is bound to the CPUs of one that has room "
      "for its threads (on GPUs: of its card's node), and on hybrid processors to the fast cores, where these are enough"},

@@ -84,7 +84,7 @@ typedef struct options {
     const char *mpi;               /* NULL: by the launcher */
     double timeout_s;
     lariat_processes *processes;   /* NULL: this one alone; not an option: see launcher.h */
-    bool no_bind, plan;
+    bool verify, no_bind, plan;
     const char *stats, *trace;
     bool quiet, verbose;
 

@@ -25,6 +25,7 @@ lariat_options plan_options(const options *o, int64_t context, int32_t sessions)
     }
     result.layout = (lariat_layout)o->layout;
     result.side = (lariat_side)o->side;
+    result.verify = o->verify;
     return result;
 }
 

@@ -71,8 +71,8 @@ void processes_phase(processes *p, const char *text);
 void processes_fail(processes *p, int32_t rank, const char *reason);
 
 /* LARIAT_OK, or the failure that is known. wait_s > 0: waits up to that long for a beat from the process whose beats this one
-   receives, and for the others' news; one that is silent for most of that time has failed. For a program that its launcher ends
-   (SIGTERM): 0.6 s are three beats. */
+   receives, and for the others' news; one that is silent for most of that time has failed, unless it is on this host and runs.
+   For a program that its launcher ends (SIGTERM): 0.6 s are three beats. */
 lariat_status processes_check(processes *p, double wait_s);
 /* From now on fn(arg, reason) is called once, as soon as a failure of another process is known, in a thread of the
    implementation's: for a program that is inside a long computation, or waits for its user. At once where one is known

@@ -66,11 +66,12 @@ static void move_choice(command_bytes *b, int value, int choices, int32_t *out)
 
 static void move_options(command_bytes *b, lariat_options *o)
 {
-    int32_t kind[6];
+    int32_t kind[7];
 
     FIELD(o->chunk);
     FIELD(o->context);
     FIELD(o->sessions);
+    move_choice(b, o->verify, 2, &kind[6]);
     move_choice(b, (int)o->device, LARIAT_DEVICE_CUDA + 1, &kind[0]);
     move_choice(b, (int)o->dtype, LARIAT_DTYPE_F32 + 1, &kind[1]);
     move_choice(b, (int)o->hops, LARIAT_HOPS_HOST + 1, &kind[2]);
@@ -83,6 +84,7 @@ static void move_options(command_bytes *b, lariat_options *o)
     o->kv = (lariat_kv)kind[3];
     o->layout = (lariat_layout)kind[4];
     o->side = (lariat_side)kind[5];
+    o->verify = kind[6] != 0;
 }
 
 /* --- commands --- */

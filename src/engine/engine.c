@@ -138,6 +138,10 @@ static lariat_status open_all(lariat_engine *e, const char *path, const lariat_o
 {
     telling_phase(e, "reading the model's description");
     TRY(opening_agree(e, prepare(e, path, options)));
+    if (options->verify) {
+        telling_phase(e, "reading all of the model");
+        TRY(opening_verify(e));
+    }
     telling_phase(e, "loading the model");
     TRY(opening_agree(e, load(e)));
     telling_phase(e, "opening its ranks");

@@ -216,6 +216,8 @@ lariat_status opening_agree_alone(lariat_processes *p, lariat_status mine);
 /* A phase of opening an engine ends in this process with `mine`. Returns the same in all processes: LARIAT_OK, or the failure
    of one of them, or what they do not have alike. */
 lariat_status opening_agree(lariat_engine *e, lariat_status mine);
+/* Processes that agree on a described model compare all values of its tensors. One process alone has nothing to compare. */
+lariat_status opening_verify(lariat_engine *e);
 
 /* --- telling.c --- */
 

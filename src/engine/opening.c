@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* "rank 2 (host)": its first rank. */
@@ -340,4 +341,60 @@ lariat_status opening_agree_alone(lariat_processes *p, lariat_status mine)
 lariat_status opening_agree(lariat_engine *e, lariat_status mine)
 {
     return e->processes ? agree(e->processes, e, mine) : mine;
+}
+
+/* --- comparing all values --- */
+
+/* All of process `number` against process 0's: the first tensor that differs. */
+static lariat_status compare_hashes(const lariat_processes *p, const tensors *table, int32_t number)
+{
+    process_name a = name_of(p->others, 0), b = name_of(p->others, number);
+    size_t bytes = (size_t)table->n * sizeof(uint64_t);
+    uint64_t mine, his;
+
+    if (p->given[number].n != bytes) {
+        return fail(LARIAT_FAILED, "processes: %s has hashes of another model, please report this", b.text);
+    }
+    for (size_t at = 0; at < bytes; at += sizeof mine) {
+        memcpy(&mine, (const unsigned char *)p->given[0].at + at, sizeof mine);
+        memcpy(&his, (const unsigned char *)p->given[number].at + at, sizeof his);
+        if (mine != his) {
+            return fail(LARIAT_BAD_MODEL,
+                        "model: tensor %s has other values: %s has some with the hash %016llx, %s with %016llx: give all "
+                        "processes the same", table->list[at / sizeof mine].name, a.text, (unsigned long long)mine, b.text,
+                        (unsigned long long)his);
+        }
+    }
+    return LARIAT_OK;
+}
+
+static lariat_status exchange_hashes(lariat_processes *p, const tensors *table, const uint64_t hashes[])
+{
+    size_t bytes = (size_t)table->n * sizeof *hashes;
+    lariat_status status = LARIAT_OK;
+
+    TRY(carried(p->others, processes_collect(p->others, (process_bytes){hashes, bytes}, p->given)));
+    if (processes_number(p->others) != 0) {
+        return hear_verdict(p->others);
+    }
+    for (int32_t i = 1; status == LARIAT_OK && i < processes_count(p->others); i++) {
+        status = compare_hashes(p, table, i);
+    }
+    return tell_verdict(p->others, status);
+}
+
+lariat_status opening_verify(lariat_engine *e)
+{
+    const tensors *table = e->model->table;
+
+    if (!e->processes) {
+        return LARIAT_OK;
+    }
+    uint64_t *hashes = calloc((size_t)table->n + 1, sizeof *hashes);
+    lariat_status status = hashes ? model_hash(e->model, hashes)
+                                  : fail(LARIAT_NO_MEMORY, "%s: no memory for its hashes" FREE_MEMORY, e->model->path);
+    status = agree(e->processes, NULL, status);
+    NEXT(status, exchange_hashes(e->processes, table, hashes));
+    free(hashes);
+    return status;
 }

@@ -53,6 +53,10 @@ lariat_status model_describe(const char *path, model **out);
    generates them. After a failure the model can only be closed. */
 lariat_status model_load(model *m, bool device_makes, int32_t processes);
 
+/* Hashes of the values of each tensor in the table, [n], every byte of them; of a random model, whose name determines them, 0.
+   Before model_load: reads the mapped files, with all CPUs. */
+lariat_status model_hash(const model *m, uint64_t out[]);
+
 /* NULL is allowed. */
 void model_close(model *m);
 

@@ -44,6 +44,22 @@ head -c $(($(head -n 1 out | wc -c) + 20)) out >results.jsonl
 run generate -q -m letters --prompts prompts -n 3 --resume results.jsonl --stats stats.json
 must "a torn line is made again" cmp results.jsonl out
 must "and no whole one" jq -e '.prefill_tokens == 6' stats.json
+# Wherever a run was killed, also where lines have no names but their numbers: the whole comes out, and each is read once.
+printf '%s\n' '{"prompt": "hello"}' '' '{"tokens": [104, 266, 469]}' '{"tokens": [9]}' >nameless
+"$lariat" generate -q -m letters --prompts nameless -n 3 --temp 1 -s 5 >whole
+resumes_from() {
+    head -c "$1" whole >results.jsonl
+    "$lariat" generate -q -m letters --prompts nameless -n 3 --temp 1 -s 5 --resume results.jsonl --stats stats.json &&
+        cmp results.jsonl whole
+}
+step=$([ "$quick" = 1 ] && echo 97 || echo 23)
+for ((at = 0; at < $(wc -c <whole); at += step)); do
+    resumes_from $at >why 2>&1 || say "NOT: killed behind byte $at: $(cat why)"
+done
+must "killed before the end of a line" resumes_from $(($(head -n 2 whole | wc -c) - 1))
+must "only the last two are made again" jq -e '.prefill_tokens == 4' stats.json
+must "killed between two lines" resumes_from "$(head -n 2 whole | wc -c)"
+must "only the last is made" jq -e '.prefill_tokens == 1' stats.json
 printf '{"id": 3, "text": "x", "tokens": []}\n{"id": ' >results.jsonl
 run generate -q -m letters --prompts prompts -n 3 --resume results.jsonl
 must "a file that is refused stays as it is" test "$(wc -l <results.jsonl)" = 1

@@ -36,6 +36,7 @@ LARIAT_MODEL_DIR=models run generate -q -m /no/such/here/ -p hello -n 4
 run generate -q -m here --model-dir nowhere -p hello -n 4
 run generate -q -m mha-bf16 --tokens ids -n 4 --mpi no/such/module
 run generate -m mha-bf16 --tokens ids --timeout 0.5
+run generate -q -m mha-bf16 --tokens ids -n 4 --verify
 
 # --- with each MPI ---
 
@@ -119,6 +120,14 @@ killed() {
     [ $status != 0 ] && [ $status != 124 ] && [ -z "$(mine)" ] && grep -qaE 'rank . \(|signal 9|SIGNAL: 9|KILLED' out err
 }
 
+# The model with another bit in the middle of a tensor, so many bytes before the end of the file.
+altered=model.layers.1.mlp.up_proj.weight
+mkdir altered && cp mha-bf16/config.json mha-bf16/generation_config.json mha-bf16/model.safetensors altered && chmod -R u+w altered
+at=$(($(stat -c %s altered/model.safetensors) - 44288))
+byte=$(od -An -tu1 -j $at -N 1 altered/model.safetensors)
+# shellcheck disable=SC2059 # a byte by its octal number
+printf "\\$(printf %03o $((byte ^ 1)))" | dd of=altered/model.safetensors bs=1 seek=$at conv=notrunc status=none
+
 # All MPIs do the same, which is written down once.
 before=$(wc -l <"$transcript")
 for mpi in openmpi mpich; do
@@ -160,6 +169,15 @@ for mpi in openmpi mpich; do
         must "a model that differs is named" says "model: rank 0 (.*) has one of fingerprint" \
             timeout 120 "mpiexec.$mpi" -n 1 "$lariat" generate -q -m mha-bf16 --tokens ids -n 9 : \
             -n 1 "$lariat" generate -q -m gqa-llama3-fp16-sharded --tokens ids -n 9
+        must "a byte that samples leave out is not seen" timeout 120 "mpiexec.$mpi" -n 1 "$lariat" generate -q -m mha-bf16 \
+            --tokens ids -n 9 : -n 1 "$lariat" generate -q -m altered --tokens ids -n 9
+        must "and with --verify it is, by its tensor" says "model: tensor $altered has other values: rank 0 (.*) has some with" \
+            timeout 120 "mpiexec.$mpi" -n 1 "$lariat" generate -q -m mha-bf16 --tokens ids -n 9 --verify : \
+            -n 1 "$lariat" generate -q -m altered --tokens ids -n 9 --verify
+        must "--verify finds the same model everywhere" like_one 2 2 generate -q -m letters -p hello -n 9 --verify
+        must "--verify is to be given to all" says "--verify: rank 0 (.*) has yes, rank 1 (.*) was not given it" \
+            timeout 120 "mpiexec.$mpi" -n 1 "$lariat" generate -q -m mha-bf16 --tokens ids -n 9 --verify : \
+            -n 1 "$lariat" generate -q -m mha-bf16 --tokens ids -n 9
         must "a file that is not there ends all" refused 'none: ' 2 generate -q -m mha-bf16 --tokens none
         must "one killed ends both" killed 1
         must "process 0 killed ends both" killed 0

@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
-"""What happens when a process of a ring dies, stops or is cut off, at a random moment: nobody hangs, and a line says who it was.
+"""What happens when a process of a ring dies, stops or is cut off, at a random moment: nobody hangs, and a line says who it
+was.
 Rests on cluster.py. scripts/faults.sh runs all of it; CI a few.
-  faults.py --lariat PROGRAM --model MODEL [--mpi openmpi] [--kills N] [--stops N] [--links N] [--timeout S] [--seed N] [--table]
-A failure is printed with its seed; exit status 1, or 77 where nothing can be tried here."""
+  faults.py --lariat PROGRAM --model MODEL [--mpi openmpi] [--kills N] [--stops N] [--links N] [--timeout S] [--seed N]
+            [--table] [--resume FILE.jsonl]
+N faults of a kind come in time; one that comes when its run has ended is tried again with the next seed, N times in all. A
+failure is printed with its seed; exit status 1, or 77 where nothing can be tried here. --resume keeps what was seen, one line a
+fault: a later run with the same arguments goes on behind it."""
 import argparse
+import json
 import os
 import random
 import re
@@ -17,6 +22,7 @@ import cluster
 
 END_S = 10  # after a kill
 MARGIN_S = 4  # beyond the timeout, for the launcher to end the rest
+SEEDS = {"kill": 0, "stop": 5000, "link": 8000}  # where those of a kind begin, of 10000 of a campaign
 
 
 class Trial:
@@ -30,7 +36,7 @@ class Trial:
         self.victim = draw.randrange(self.processes)
         self.writes = kind != "link" and draw.random() < 0.3  # logits to a file
         self.at = draw.random()
-        self.found = []
+        self.found, self.after = [], None  # seconds from the start to the fault
 
     def command(self, folder):
         a = self.args
@@ -48,8 +54,9 @@ class Trial:
         if len(members) < self.processes:
             return False
         # Moments from the first process on until the run would end.
-        until = run.started + self.at * self.args.whole_s[self.processes]
+        until = run.started + self.at * self.args.whole_s[self.processes, self.writes]
         time.sleep(max(0.0, until - time.monotonic()))
+        self.after = time.monotonic() - run.started
         if run.mpirun.poll() is not None:
             return False
         if self.kind == "link":
@@ -59,20 +66,33 @@ class Trial:
         return self.victim in members and cluster.send(members[self.victim],
                                                        signal.SIGKILL if self.kind == "kill" else signal.SIGSTOP)
 
+    def named_as(self, run):
+        """What the run says of the process, "": nothing."""
+        err = run.text("err")
+        lines = [line for line in err.splitlines() if line.startswith("lariat: ")]
+        whom = r"rank \d+ \(" if self.kind == "link" else rf"rank {self.victim} \("  # each side of a link misses the other
+        for line in lines:
+            if re.search(whom + "|not all processes have", line):
+                match = re.search(r"while (.*)$", line) or re.search(r"(not all processes have \w+)", line)
+                return match.group(1) if match else "ended by itself"
+        # While MPI starts, only the launcher knows who there is. It ends the others at once, so its own message stands.
+        if lines or self.kind != "kill":
+            return ""
+        if self.launcher_waits:
+            return "by nobody: mpirun waits though all have ended"
+        if re.search(rf"process rank {self.victim} .*signal 9|KILLED BY SIGNAL: 9", err):
+            return "by the launcher alone"
+        return "by the launcher alone, without its number" if "a non-zero exit code" in err else ""
+
     def judge(self, run, took, folder):
         """Appends to self.found what is wrong."""
         err, out, status = run.text("err"), run.text("out"), run.mpirun.returncode
         if took is None:
-            self.found.append(f"still there after {self.limit()} s: {sorted(run.members())}")
+            self.found.append(f"still there after {self.limit()} s: {self.left}")
             return
-        # Where no process has said it, the launcher's own message must.
-        lines = [line for line in err.splitlines() if line.startswith("lariat: ")]
-        whom = r"rank \d+ \(" if self.kind == "link" else rf"rank {self.victim} \("  # each side of a link misses the other
-        named = (any(re.search(whom + "|not all processes have", line) for line in lines) if lines else
-                 self.kind == "kill" and re.search(r"signal 9|KILLED BY SIGNAL", err))
         if status == 0 and not self.done(out, folder):
             self.found.append("exit status 0, but not all was made")
-        if status != 0 and not named:
+        if status != 0 and not self.named:
             self.found.append(f"no line says who it was: {err!r}")
         if not self.writes and not self.args.expected.startswith(out.strip()):
             self.found.append(f"other tokens than without a fault: {out!r}")
@@ -90,23 +110,20 @@ class Trial:
             struck = self.strike(run)
             # Open MPI's mpirun waits for a host that was cut off for ever.
             took = run.wait_end(self.limit() if struck else 120, self.kind != "link" or not struck)
+            self.whole_s = time.monotonic() - run.started
+            self.left = sorted(run.members())
+            self.launcher_waits = took is None and not self.left
+            took = self.limit() if self.launcher_waits else took
             run.kill()
+            self.named = self.named_as(run)
             self.judge(run, took, folder)
-            lines = [line for line in run.text("err").splitlines() if line.startswith("lariat: ")]
             if self.hosts:
                 self.hosts.mend(self.victim)
-            self.line = lines[0] if lines else ""
             return struck, took
 
     def describe(self):
         return (f"seed {self.seed}: {self.kind} of process {self.victim} of {self.processes} at {self.at:.2f} of the run"
                 f"{', logits' if self.writes else ''}")
-
-
-def phase_of(line):
-    """What the process was doing, by the line that names it."""
-    match = re.search(r"while (.*)$", line) or re.search(r"(not all processes have \w+)", line)
-    return match.group(1) if match else "named by the launcher" if not line else "ended by itself"
 
 
 def prepare(args):
@@ -128,12 +145,70 @@ def prepare(args):
     args.logits_size = os.path.getsize(whole)
     args.whole_s = {}
     for n in range(2, 7):
-        run = cluster.Run(args.mpi, n, [args.lariat, "generate", "-q", "-m", args.model, "--tokens", args.ids, "-n", str(args.n),
-                                        "-t", "1"])
-        took = run.wait_end(120)
-        if run.mpirun.returncode != 0 or took is None:
-            sys.exit(f"faults.py: a run of {n} processes without a fault: {run.text('err')}")
-        args.whole_s[n] = time.monotonic() - run.started
+        for writes in (False, True):
+            command = ["logits", "--out", whole] if writes else ["generate", "-n", str(args.n)]
+            run = cluster.Run(args.mpi, n, [args.lariat, *command, "-q", "-m", args.model, "--tokens", args.ids, "-t", "1"])
+            took = run.wait_end(120)
+            if run.mpirun.returncode != 0 or took is None:
+                sys.exit(f"faults.py: a run of {n} processes without a fault: {run.text('err')}")
+            args.whole_s[n, writes] = took
+
+
+class Campaign:
+    """What was seen: a list of {seed, kind, processes, victim, at, after, struck, took, named, found}, one of each fault."""
+
+    def __init__(self, args):
+        self.args, self.seen, self.short = args, [], False
+        if args.resume and os.path.exists(args.resume):
+            with open(args.resume) as file:
+                self.seen = [json.loads(line) for line in file if line.endswith("\n")]
+
+    def one(self, kind, seed, hosts):
+        trial = Trial(self.args, kind, seed, hosts)
+        struck, took = trial.run()
+        print(f"{trial.describe()}: {'%.1f s' % took if took is not None else 'hangs'}{'' if struck else ', came too late'}"
+              f": {trial.named}", flush=True)
+        for what in trial.found:
+            print(f"FAILED: {what}", flush=True)
+        if not struck and took is not None:  # the machine is less busy than it was
+            self.args.whole_s[trial.processes, trial.writes] = trial.whole_s
+        self.seen.append({"seed": seed, "kind": kind, "processes": trial.processes, "victim": trial.victim, "at": trial.at,
+                          "after": trial.after, "struck": struck, "took": took, "named": trial.named, "found": trial.found})
+        if self.args.resume:
+            with open(self.args.resume, "a") as file:
+                file.write(json.dumps(self.seen[-1]) + "\n")
+
+    def struck(self, kind):
+        return [s for s in self.seen if s["kind"] == kind and s["struck"]]
+
+    def kind(self, kind, wanted, hosts=None):
+        first = self.args.seed * 10000 + SEEDS[kind]
+        done = {s["seed"] for s in self.seen}
+        for seed in range(first, first + 2 * wanted):
+            if len(self.struck(kind)) >= wanted:
+                return
+            if seed not in done:
+                self.one(kind, seed, hosts)
+        if len(self.struck(kind)) < wanted:
+            print(f"FAILED: of {wanted} faults ({kind}) only {len(self.struck(kind))} came in time")
+            self.short = True
+
+    def table(self):
+        rows = {}
+        for s in self.seen:
+            if s["struck"]:
+                rows.setdefault((s["kind"], s["named"] or "NOT"), []).append(s)
+        print("\n| fault | named as | times | s after the start | longest until all had ended, s |\n|---|---|---|---|---|")
+        for (kind, named), all_of in sorted(rows.items()):
+            after = [s["after"] for s in all_of]
+            took = max(float("inf") if s["took"] is None else s["took"] for s in all_of)
+            print(f"| {kind} | {named} | {len(all_of)} | {min(after):.1f} to {max(after):.1f} | {took:.1f} |")
+        late = sum(not s["struck"] for s in self.seen)
+        wrong = sum(bool(s["found"]) for s in self.seen)
+        print(f"\n{len(self.seen) - late} in time, {late} too late, {wrong} not as they must be")
+
+    def status(self):
+        return 1 if self.short or any(s["found"] for s in self.seen) else 0
 
 
 def main():
@@ -148,44 +223,25 @@ def main():
     parser.add_argument("--timeout", type=float, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="a table of what was seen, for docs/faults.md")
+    parser.add_argument("--resume", help="a file that keeps what was seen")
     args = parser.parse_args()
     if not cluster.launcher(args.mpi) or not os.path.exists(args.model):
         print(f"skipped: no {args.mpi} here" if not cluster.launcher(args.mpi) else f"skipped: {args.model} is not here")
         return 77
+    campaign = Campaign(args)
     prepare(args)
-    kinds = ["kill"] * args.kills + ["stop"] * args.stops
-    seen, failed = {}, 0
-
-    def one(kind, seed, hosts=None):
-        trial = Trial(args, kind, seed, hosts)
-        struck, took = trial.run()
-        print(f"{trial.describe()}: {'%.1f s' % took if took is not None else 'hangs'}{'' if struck else ', came too late'}"
-              f": {trial.line}", flush=True)
-        for what in trial.found:
-            print(f"FAILED: {what}", flush=True)
-        if struck:
-            seen.setdefault((kind, phase_of(trial.line)), []).append(took if took is not None else float("inf"))
-        return bool(trial.found)
-
-    for i, kind in enumerate(kinds):
-        failed += one(kind, args.seed * 1000 + i)
+    campaign.kind("kill", args.kills)
+    campaign.kind("stop", args.stops)
     if args.links:
         why = cluster.hosts_possible()
         if why:
             print(f"skipped: {why}")
-            return 77 if not kinds else 1 if failed else 0
+            return 77 if args.kills + args.stops == 0 else campaign.status()
         with cluster.Hosts(2) as hosts:
-            for i in range(args.links):
-                failed += one("link", args.seed * 1000 + 500 + i, hosts)
-    tried = args.kills + args.stops + args.links
-    if sum(map(len, seen.values())) * 2 < tried:
-        print(f"FAILED: of {tried} faults only {sum(map(len, seen.values()))} came in time")
-        failed += 1
+            campaign.kind("link", args.links, hosts)
     if args.table:
-        print("\n| fault | named as | times | longest until all had ended, s |\n|---|---|---|---|")
-        for (kind, phase), times in sorted(seen.items()):
-            print(f"| {kind} | {phase} | {len(times)} | {max(times):.1f} |")
-    return 1 if failed else 0
+        campaign.table()
+    return campaign.status()
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ static command example(command_kind kind)
     switch (kind) {
     case TOLD_OPEN:
         c.options = (lariat_options){.chunk = 77, .context = 1 << 20, .sessions = 3, .kv = LARIAT_KV_BF16,
-                                     .side = LARIAT_SIDE_Q, .device = LARIAT_DEVICE_CPU, .layout = LARIAT_LAYOUT_SLICES};
+                                     .side = LARIAT_SIDE_Q, .device = LARIAT_DEVICE_CPU, .layout = LARIAT_LAYOUT_SLICES,
+                                     .verify = true};
         return c;
     case TOLD_VERDICT:
         c.status = LARIAT_NO_MEMORY;

@@ -9,6 +9,7 @@
 #include "model/transformer.h"
 #include "support/played_processes.h"
 #include "support/reference.h"
+#include "support/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -547,6 +548,52 @@ static void another_model_is_refused_by_its_fingerprint(void **unused)
     assert_opening_fails(t, "model: rank 0 (played) has one of fingerprint");
 }
 
+/* The model with one bit of a tensor's middle turned over, which the fingerprint's samples leave out. Its path. */
+static char *altered_model(const char *path, const char *name)
+{
+    static const char *const parts[] = {"config.json", "generation_config.json"};
+    char from[512], to[64];
+    size_t size;
+    model *m;
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        snprintf(from, sizeof from, "%s/%s", path, parts[i]);
+        snprintf(to, sizeof to, "altered/%s", parts[i]);
+        scratch_copy(from, to);
+    }
+    snprintf(from, sizeof from, "%s/model.safetensors", path);
+    unsigned char *image = scratch_read(from, &size);
+    assert_accepted(model_describe(path, &m));
+    const tensor *x = tensors_find(m->table, name);
+    assert_non_null(x);
+    image[(const unsigned char *)x->data - m->table->files[0].data + (ptrdiff_t)x->bytes / 2] ^= 1;
+    model_close(m);
+    scratch_write("altered/model.safetensors", image, size);
+    free(image);
+    return scratch_path("altered");
+}
+
+static void a_bit_that_samples_leave_out_is_found_where_all_values_are_compared(void **unused)
+{
+    static const char name[] = "model.layers.1.mlp.up_proj.weight";
+
+    (void)unused;
+    for (int verify = 0; verify < 3; verify++) {
+        trial *t = new_trial(nothing);
+        t->options.verify = verify > 0;
+        t->other_path = verify < 2 ? altered_model(t->path, name) : strdup(t->path);
+        if (verify == 1) {
+            char says[128];
+            snprintf(says, sizeof says, "model: tensor %s has other values: rank 0 (played) has some with the hash ", name);
+            assert_opening_fails(t, says);
+            continue;
+        }
+        run_trial(t, &mixes[3]);
+        assert_int_equal(t->opened, LARIAT_OK);
+        free_trial(t);
+    }
+}
+
 static void what_a_process_cannot_open_is_told_with_its_rank(void **unused)
 {
     trial *t = new_trial(nothing);
@@ -590,7 +637,7 @@ static void a_second_engine_opens_after_one_that_did_not(void **unused)
 static void send_rubbish(lariat_engine *e, const processes *others, results *out)
 {
     static uint64_t state = 7;
-    unsigned char bytes[200];
+    unsigned char rubbish[200];
     lariat_session *s;
     processes *all = e->processes->others;
 
@@ -598,16 +645,16 @@ static void send_rubbish(lariat_engine *e, const processes *others, results *out
     assert_int_equal(lariat_session_open(e, CAPACITY, &s), LARIAT_OK);
     read_prompt(e, s, 0, 20, 0, out);
     for (int i = 0; i < 4; i++) {
-        for (size_t k = 0; k < sizeof bytes; k++) {
+        for (size_t k = 0; k < sizeof rubbish; k++) {
             state = state * 6364136223846793005u + 1442695040888963407u;
-            bytes[k] = (unsigned char)(state >> 62 ? 0 : state >> 33);
+            rubbish[k] = (unsigned char)(state >> 62 ? 0 : state >> 33);
         }
         int32_t kind = (int32_t)(TOLD_SESSION_OPEN + state % (TOLD_TAKE_BACK - TOLD_SESSION_OPEN));
-        memcpy(bytes, &kind, sizeof kind);
-        (void)processes_tell(all, bytes, sizeof bytes);
+        memcpy(rubbish, &kind, sizeof kind);
+        (void)processes_tell(all, rubbish, sizeof rubbish);
     }
-    memset(bytes, 0xff, sizeof bytes);
-    (void)processes_tell(all, bytes, sizeof bytes);
+    memset(rubbish, 0xff, sizeof rubbish);
+    (void)processes_tell(all, rubbish, sizeof rubbish);
     lariat_session_close(s);
 }
 
@@ -635,6 +682,7 @@ int main(void)
         cmocka_unit_test(spans_of_all_processes_come_to_process_0_on_one_clock),
         cmocka_unit_test(a_rank_that_fails_ends_the_run_in_all_processes),
         cmocka_unit_test(another_model_is_refused_by_its_fingerprint),
+        cmocka_unit_test(a_bit_that_samples_leave_out_is_found_where_all_values_are_compared),
         cmocka_unit_test(what_a_process_cannot_open_is_told_with_its_rank),
         cmocka_unit_test(options_that_differ_are_refused_by_name),
         cmocka_unit_test(a_second_engine_opens_after_one_that_did_not),

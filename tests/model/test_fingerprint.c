@@ -113,12 +113,84 @@ static void random_models_are_told_apart_by_their_names(void **state)
     assert_int_not_equal(fingerprint_of("random:3.2-1b"), fingerprint_of("random:smollm2-135m"));
 }
 
+/* --- hashes of all values --- */
+
+/* Of two tensors that lie one behind the other. */
+static void hash_two(const unsigned char *values, size_t first, size_t second, uint64_t out[2])
+{
+    tensor list[2] = {{.data = values, .bytes = first}, {.data = values + first, .bytes = second}};
+    tensors table = {.list = list, .n = 2};
+    model m = {.table = &table};
+
+    assert_accepted(model_hash(&m, out));
+}
+
+/* Sizes about those of a word, a stripe, a prefetch and a piece. */
+static void every_byte_of_a_tensor_decides_about_its_hash_and_no_other(void **state)
+{
+    static const size_t sizes[] = {1, 7, 8, 9, 31, 32, 33, 2047, 2081, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, (5 << 19) + 3};
+    enum { MOST = 2 * ((5 << 19) + 3) + 1 };
+    unsigned char *values = calloc(1, MOST);
+
+    (void)state;
+    assert_non_null(values);
+    for (size_t i = 0; i < MOST; i++) {
+        values[i] = (unsigned char)(i * 2654435761u >> 13);
+    }
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        size_t n = sizes[k], step = n > 64 ? n / 61 : 1;
+        uint64_t before[2], after[2];
+        hash_two(values, n, n, before);
+        for (size_t at = n - 1; at < n; at -= step) {
+            values[at] ^= 0x80;
+            hash_two(values, n, n, after);
+            values[at] ^= 0x80;
+            assert_int_not_equal(after[0], before[0]);
+            assert_int_equal(after[1], before[1]);
+        }
+        memmove(values + 1, values, 2 * n); /* where it lies does not matter */
+        hash_two(values + 1, n, n, after);
+        memmove(values, values + 1, 2 * n);
+        assert_memory_equal(after, before, sizeof after);
+    }
+    free(values);
+}
+
+/* Differences that sums or products alone would not see: the highest bits of two words, and two pieces exchanged. */
+static void differences_of_a_tensor_do_not_cancel(void **state)
+{
+    enum { PIECE = 1 << 20, SIZE = 2 * PIECE };
+    unsigned char *values = calloc(1, SIZE);
+    uint64_t before[2], after[2];
+
+    (void)state;
+    assert_non_null(values);
+    values[5] = 1;
+    hash_two(values, SIZE, 0, before);
+    assert_int_equal(before[1], 0);
+    for (size_t apart = 8; apart < SIZE; apart *= 2) {
+        values[7] ^= 0x80;
+        values[7 + apart] ^= 0x80;
+        hash_two(values, SIZE, 0, after);
+        values[7] ^= 0x80;
+        values[7 + apart] ^= 0x80;
+        assert_int_not_equal(after[0], before[0]);
+    }
+    values[5] = 0;
+    values[PIECE + 5] = 1;
+    hash_two(values, SIZE, 0, after);
+    assert_int_not_equal(after[0], before[0]);
+    free(values);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_checkpoint_of_other_values_has_another_fingerprint),
         cmocka_unit_test(a_gguf_file_of_other_values_has_another_fingerprint),
         cmocka_unit_test(random_models_are_told_apart_by_their_names),
+        cmocka_unit_test(every_byte_of_a_tensor_decides_about_its_hash_and_no_other),
+        cmocka_unit_test(differences_of_a_tensor_do_not_cancel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -420,6 +420,34 @@ void beats_leave(mpi_processes *p)
     wait_until_told(p);
 }
 
+/* The letter of a process of this host in /proc/PID/stat: 'T' if it was stopped; 0: not known. */
+static char state_of(int pid)
+{
+    char path[64], line[512] = "";
+
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "re");
+    if (f) {
+        (void)!fgets(line, sizeof line, f);
+        fclose(f);
+    }
+    const char *name_end = strrchr(line, ')');
+    return name_end && name_end[1] == ' ' ? name_end[2] : 0;
+}
+
+/* The process before this one is on this host and runs: it has neither ended nor been stopped, whatever became of its
+   beats. */
+static bool is_before_running(mpi_processes *p)
+{
+    int before = mpi_before(p, p->base.number);
+
+    wire_lock(p);
+    bool is_near = p->beats.others && p->beats.others[before].alive >= 0;
+    wire_unlock(p);
+    char state = is_near ? state_of(p->list[before].pid) : 0;
+    return state && !strchr("TtZX", state);
+}
+
 lariat_status beats_check(processes *base, double wait_s)
 {
     mpi_processes *p = (mpi_processes *)base;
@@ -428,7 +456,8 @@ lariat_status beats_check(processes *base, double wait_s)
     while (!atomic_load(&p->failed) && clock_now() < begin + wait_s && base->count > 1) {
         wire_look(p, 1 << 20, 0, BEAT_S / 20);
         double heard_at = atomic_load(&p->beats.heard_at), since = heard_at > begin ? heard_at : begin;
-        if (clock_now() - since > 0.8 * wait_s) { /* the rest is for the news to reach the others */
+        /* The rest is for the news to reach the others. A busy host delays beats of its processes: these are not blamed. */
+        if (clock_now() - since > 0.8 * wait_s && !is_before_running(p)) {
             wire_lock(p);
             fail_before(p, "stopped answering");
             wire_unlock(p);
