@@ -27,7 +27,7 @@ void call_end(lariat_engine *e)
 void call_take_back(lariat_session *s, lariat_sampler *sampler)
 {
     if (s->is_new) {
-        sampler_take_back(sampler, 1);
+        sampler_take_back(sampler);
     }
     (void)lariat_session_rewind(s, s->before);
     s->token = s->token_before;

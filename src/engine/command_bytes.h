@@ -10,7 +10,7 @@
 #include "engine/placement.h"
 
 /* The protocol grows with every change of what stands here, in command_bytes.c or in opening.c. */
-enum { COMMANDS_PROTOCOL = 2, COMMAND_TEXT_MOST = 1000 };
+enum { COMMANDS_PROTOCOL = 3, COMMAND_TEXT_MOST = 1000 };
 
 typedef enum command_kind {
     TOLD_OPEN = 1, /* an engine: its options */
@@ -37,7 +37,8 @@ typedef enum command_kind {
 
 /* What a pass takes of a session. */
 typedef struct told_item {
-    int32_t session, n_top;
+    int32_t session;
+    int32_t read_by_host; /* not 0: its logits are, in process 0 */
     int64_t count, n_logits;
     int64_t chooses; /* not 0: a token, by: */
     sample_setting setting;

@@ -61,7 +61,7 @@ static void entry_take_back(pass_entry *x, lariat_status status, const char *rea
 
     sequence_restore(&s->seq, s->engine->ranks.ring, &x->before);
     if (x->sampler) {
-        sampler_take_back(x->sampler, 1);
+        sampler_take_back(x->sampler);
     }
     s->row = x->row_before;
     s->under_way--;
