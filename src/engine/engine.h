@@ -157,6 +157,7 @@ struct lariat_session {
     int64_t given;      /* tokens given out */
     int32_t token_before; /* `token` then */
     bool is_new;        /* `token` was chosen since */
+    pass_logprob logprob; /* of `token`; n_top 0: not asked for */
 };
 
 /* lariat_engine_open in this process, in two phases; the others of the ring open theirs meanwhile. After a failure of the

@@ -198,6 +198,9 @@ static lariat_result conclude(pass_entry *x, const pending_pass *p)
         result.logprob = p->logprobs[x->output].logprob;
         result.top = p->logprobs[x->output].top;
     }
+    if (s && token >= 0) {
+        s->logprob = p->logprobs[x->output];
+    }
     return result;
 }
 

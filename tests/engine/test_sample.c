@@ -280,7 +280,8 @@ static void frequency_and_presence_count_the_tokens_of_the_reply(void **state)
     const int32_t prompt[] = {1, 1, 1, 4, 4};
 
     for (size_t k = 0; k < sizeof pairs / sizeof *pairs; k++) {
-        lariat_sampler *s = open_sampler((lariat_sampling){.top_p = 1, .frequency = pairs[k][0], .presence = pairs[k][1]}, VOCAB);
+        lariat_sampling settings = {.top_p = 1, .frequency = pairs[k][0], .presence = pairs[k][1]};
+        lariat_sampler *s = open_sampler(settings, VOCAB);
         for (int reply = 0; reply < 2; reply++) {
             int counts[VOCAB] = {0};
             lariat_sampler_begin(s, prompt, 5);
