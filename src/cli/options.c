@@ -105,6 +105,11 @@ const option option_table[] = {
     {0, "last", "K", LOGITS, OPTION_COUNT, FIELD(last), 1, TOKENS_MOST, NULL, NULL, "write the last K rows of logits only"},
 
     {0, "bos", NULL, TOKENIZE, OPTION_FLAG, FIELD(bos), 0, 0, NULL, NULL, "begin with the token that begins a text"},
+    {0, "bos", NULL, PERPLEXITY, OPTION_FLAG, FIELD(bos), 0, 0, NULL, NULL,
+     "every window begins with the token that begins a text, in place of its own first one"},
+    {0, "second-half", NULL, PERPLEXITY, OPTION_FLAG, FIELD(second_half), 0, 0, NULL, NULL,
+     "score the second half of each window only, and whole windows only, as llama.cpp's perplexity tool does; that takes --bos "
+     "too where the tokenizer puts that token before a text"},
     {0, "jsonl", NULL, TOKENIZE, OPTION_FLAG, FIELD(jsonl), 0, 0, NULL, NULL,
      "one JSON string a line in, one JSON array of ids a line out"},
     {0, "decode", NULL, TOKENIZE, OPTION_FLAG, FIELD(decode), 0, 0, NULL, NULL, "the other way: ids in, their bytes out"},
@@ -225,8 +230,8 @@ const command_text command_texts[COMMAND_COUNT] = {
                         "write the logits of given tokens to a file", NULL},
     [COMMAND_PERPLEXITY] =
         {"perplexity", "-m MODEL (-f FILE | --tokens FILE) [options]", "measure how well a model predicts a text",
-         "The text is cut into windows of -c tokens; every token but each window's first is scored. Prints the "
-         "perplexity and its standard error."},
+         "The text is cut into windows of -c tokens; every token but each window's first is scored, with --second-half those "
+         "behind its middle. Prints the perplexity and its standard error."},
     [COMMAND_TOKENIZE] =
         {"tokenize", "-m MODEL [-p TEXT | -f FILE] [options]", "turn text into token ids and back",
          "Without -p or -f the text is read from standard input. MODEL may be a directory that holds only a tokenizer. "

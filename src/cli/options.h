@@ -66,7 +66,7 @@ typedef struct options {
     const char *out;
     int64_t last; /* 0: all */
 
-    bool bos, jsonl, decode;
+    bool bos, jsonl, decode, second_half;
     bool json;
 
     /* bench: the axes of its rows, measuring and output */
