@@ -273,8 +273,8 @@ typedef struct lariat_reply {
 } lariat_reply;
 
 /* Called with each token that is made, from the thread that called lariat_generate: `item` is its index. False: this item stops
-   with that token. It may call lariat_session_cancel and lariat_session_top, and nothing else that takes the engine or a session
-   of the items. */
+   with that token. It may call lariat_session_cancel and lariat_session_top, and nothing else that takes the engine or a
+   session of the items. */
 typedef bool (*lariat_token_fn)(void *user, int32_t item, int32_t token);
 
 /* Of the token that was chosen last for the session, in a lariat_token_fn the one that it is called with: the log-probability,

@@ -43,6 +43,10 @@ typedef struct lariat_sampling {
     float frequency, presence;
 } lariat_sampling;
 
+/* The seed of stream `index` of a seed: one for each of many sequences, whose random numbers are independent of one another and
+   of those of the seed itself. */
+LARIAT_API uint64_t lariat_seed_of(uint64_t seed, uint64_t index);
+
 typedef struct lariat_sampler lariat_sampler;
 
 /* For logits of `vocab` values. Out-of-range settings are LARIAT_BAD_ARGUMENT. */

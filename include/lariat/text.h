@@ -1,5 +1,5 @@
-/* Tokenizers: encoding, decoding, streaming, texts that end a reply, chat templates. Ids equal those of Hugging Face's tokenizers for the same
-   files.
+/* Tokenizers: encoding, decoding, streaming, texts that end a reply, chat templates. Ids equal those of Hugging Face's
+   tokenizers for the same files.
    Rests on status.h. */
 #ifndef LARIAT_TEXT_H
 #define LARIAT_TEXT_H

@@ -48,7 +48,7 @@ static int score_windows(invocation *inv, const token_list *ids, int64_t window,
     progress_begin(&inv->progress, "scoring", ids->n);
     for (int64_t first = 0; rc == 0 && first + least <= ids->n; first += window, windows++) {
         int64_t n = ids->n - first < window ? ids->n - first : window;
-        if (o->bos) {
+        if (o->bos && ids->ids) {
             ids->ids[first] = lariat_tokenizer_bos(inv->tokenizer);
         }
         rc = score_tokens(inv, session, ids->ids + first, n, &s, NULL, NULL);

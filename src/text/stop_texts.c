@@ -2,7 +2,7 @@
    Rests on buffer.h. See lariat/text.h; lariat_stream (decode.c) gives the bytes.
 
    Each text has an automaton (Knuth, Morris and Pratt 1977): its state is the length of the longest beginning of the text with
-   which the bytes so far end. So a byte costs constant time a text, and what has to be held back is the longest of the states. */
+   which the bytes so far end. So a byte costs constant time a text, and the longest of the states is held back. */
 #include "lariat/text.h"
 #include "text/buffer.h"
 

@@ -231,6 +231,48 @@ static void logits_that_are_not_finite_are_refused(void **state)
     }
 }
 
+/* Pearson's statistic of `n` draws over 64 equal cells: beyond 103.4 once in a thousand seeds; the seeds here are fixed. */
+static void expect_even(const int cells[64], int n)
+{
+    double statistic = 0, expected = n / 64.0;
+
+    for (int i = 0; i < 64; i++) {
+        statistic += (cells[i] - expected) * (cells[i] - expected) / expected;
+    }
+    assert_true(statistic < 103.4);
+}
+
+/* Over 10,000 streams of one seed: the first draws; pairs of first and second ones; and pairs of neighbours' first ones, for
+   streams by number and by number of numbers, as samples of lines have them. */
+static void streams_of_a_seed_are_independent(void **state)
+{
+    (void)state;
+    enum { STREAMS = 10000, EQUAL = 8 };
+    static const float even[EQUAL * EQUAL];
+    const uint64_t seeds[] = {0, 1, 42, UINT64_MAX};
+
+    for (size_t k = 0; k < 8; k++) {
+        int first[64] = {0}, both[64] = {0}, neighbours[64] = {0};
+        int32_t before = 0;
+        for (uint64_t i = 0; i < STREAMS; i++) {
+            int32_t a, b;
+            uint64_t seed = lariat_seed_of(seeds[k % 4], k < 4 ? i : i / 4);
+            seed = k < 4 || i % 4 == 0 ? seed : lariat_seed_of(seed, i % 4);
+            lariat_sampler *s = open_sampler((lariat_sampling){.temperature = 1, .top_p = 1, .seed = seed}, 64);
+            assert_int_equal(lariat_sample(s, even, &a), LARIAT_OK);
+            assert_int_equal(lariat_sample(s, even, &b), LARIAT_OK);
+            first[a]++;
+            both[a / EQUAL * EQUAL + b / EQUAL]++;
+            neighbours[a / EQUAL * EQUAL + before / EQUAL]++;
+            before = a;
+            lariat_sampler_close(s);
+        }
+        expect_even(first, STREAMS);
+        expect_even(both, STREAMS);
+        expect_even(neighbours, STREAMS);
+    }
+}
+
 /* --- changes of the logits --- */
 
 static void a_bias_is_added_to_the_logit_of_its_token(void **state)
@@ -343,6 +385,7 @@ int main(void)
         cmocka_unit_test(a_vocabulary_of_one_is_always_drawn),
         cmocka_unit_test(extreme_but_finite_logits_are_drawn_from),
         cmocka_unit_test(logits_that_are_not_finite_are_refused),
+        cmocka_unit_test(streams_of_a_seed_are_independent),
         cmocka_unit_test(a_bias_is_added_to_the_logit_of_its_token),
         cmocka_unit_test(repeats_in_the_last_64_tokens_are_divided_or_multiplied_once),
         cmocka_unit_test(frequency_and_presence_count_the_tokens_of_the_reply),
