@@ -219,7 +219,7 @@ typedef struct lariat_work {
     float *logits;
     /* 1 to LARIAT_TOP_MAX, with a sampler only: the result has the log-probability of the chosen token, and so many of the most
        probable tokens with theirs. 0: neither, at no cost. On GPUs such a pass has its logits copied to the host, for which
-       lariat_submit waits, and is not replayed. lariat_step has no results to put them in */
+       lariat_submit waits, and is not replayed. After lariat_step they are had by lariat_session_top */
     int32_t n_top;
     void *user;                 /* comes back with the result */
 } lariat_work;
@@ -270,11 +270,17 @@ typedef struct lariat_reply {
     int64_t count;           /* at least one */
     lariat_sampler *sampler; /* one for each item, for the model's vocabulary */
     int64_t most;            /* tokens to make; 0: it stops when all have read, and the others get one token each */
+    int32_t n_top;           /* as in lariat_work: lariat_session_top gives what was asked for */
 } lariat_reply;
 
 /* Called with each token that is made, from the thread that called lariat_generate: `item` is its index. False: this item stops
-   with that token. It may call lariat_session_cancel, and nothing else that takes the engine or a session of the items. */
+   with that token. It may call lariat_session_cancel and lariat_session_top, and nothing else that takes the engine or a
+   session of the items. */
 typedef bool (*lariat_token_fn)(void *user, int32_t item, int32_t token);
+
+/* Of the token that was chosen last for the session, in a lariat_token_fn the one that it is called with: the log-probability,
+   and the most probable tokens as in lariat_result, with which NULL and 0 are shared. The session's, until its next call. */
+LARIAT_API const lariat_top *lariat_session_top(const lariat_session *session, float *logprob);
 
 /* Reads what the items name, as lariat_step does, then makes token after token for all of them together, each chosen by its
    own sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session

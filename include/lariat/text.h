@@ -1,5 +1,5 @@
-/* Tokenizers: encoding, decoding, streaming, chat templates. Ids equal those of Hugging Face's tokenizers for the same
-   files.
+/* Tokenizers: encoding, decoding, streaming, texts that end a reply, chat templates. Ids equal those of Hugging Face's
+   tokenizers for the same files.
    Rests on status.h. */
 #ifndef LARIAT_TEXT_H
 #define LARIAT_TEXT_H
@@ -57,6 +57,28 @@ LARIAT_API void lariat_stream_close(lariat_stream *s);
    joined, equal lariat_decode. */
 LARIAT_API lariat_status lariat_stream_put(lariat_stream *s, int32_t id, const char **text, size_t *size);
 LARIAT_API lariat_status lariat_stream_flush(lariat_stream *s, const char **text, size_t *size);
+
+/* --- texts that end a reply --- */
+
+typedef struct lariat_stop_text {
+    const char *bytes; /* [size], copied */
+    size_t size;       /* 1 to LARIAT_STOP_BYTES */
+} lariat_stop_text;
+
+enum { LARIAT_STOPS_MAX = 32, LARIAT_STOP_BYTES = 4096 };
+
+/* Finds any of these texts in bytes as they come, however they are cut: across tokens, too. */
+typedef struct lariat_stops lariat_stops;
+LARIAT_API lariat_status lariat_stops_open(const lariat_stop_text texts[], int32_t n, lariat_stops **out);
+/* NULL is allowed. */
+LARIAT_API void lariat_stops_close(lariat_stops *s);
+/* Takes bytes, those of a lariat_stream. *text: bytes that can no longer be part of a text, owned by s and valid until the next
+   call; what a text may begin with is held back. *found: one of them is complete, the longest of those that end there; *text
+   ends before it, and nothing more is taken until the flush. */
+LARIAT_API lariat_status lariat_stops_put(lariat_stops *s, const char *bytes, size_t n, const char **text, size_t *size,
+                                          bool *found);
+/* What is held back, nothing where a text was found; the next bytes are those of another reply. */
+LARIAT_API lariat_status lariat_stops_flush(lariat_stops *s, const char **text, size_t *size);
 
 /* --- chat --- */
 

@@ -40,7 +40,7 @@ static lariat_status begin(call *c, int64_t *total)
         const lariat_reply *r = &c->replies[i];
         TRY(check_reply(r, i));
         e->items[i] = (lariat_work){.session = r->session, .tokens = r->tokens, .count = r->count,
-                                    .sampler = r->most ? r->sampler : NULL};
+                                    .sampler = r->most ? r->sampler : NULL, .n_top = r->most ? r->n_top : 0};
     }
     TRY(call_begin(e, e->items, c->n, total));
     for (int32_t i = 0; i < c->n; i++) {
@@ -75,7 +75,8 @@ static int32_t list_round(const call *c)
     for (int32_t i = 0; i < c->n; i++) {
         const lariat_reply *r = &c->replies[i];
         if (r->session->given + r->session->under_way < r->most && r->session->seq.length < r->session->seq.capacity) {
-            c->engine->items[count] = (lariat_work){.session = r->session, .count = 1, .sampler = r->sampler};
+            c->engine->items[count] = (lariat_work){.session = r->session, .count = 1, .sampler = r->sampler,
+                                                      .n_top = r->n_top};
             count++;
         }
     }

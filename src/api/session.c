@@ -89,6 +89,14 @@ void lariat_session_cancel(lariat_session *s)
     atomic_store(&s->cancelled, true);
 }
 
+const lariat_top *lariat_session_top(const lariat_session *s, float *logprob)
+{
+    bool known = s->token >= 0 && s->logprob.n_top;
+
+    *logprob = known ? s->logprob.logprob : 0;
+    return known ? s->logprob.top : NULL;
+}
+
 /* The length without the passes under way; *inside: one of these begins before `at` and ends behind it. */
 static int64_t settled_length(const lariat_session *s, int64_t at, bool *inside)
 {

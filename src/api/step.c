@@ -27,10 +27,11 @@ void call_end(lariat_engine *e)
 void call_take_back(lariat_session *s, lariat_sampler *sampler)
 {
     if (s->is_new) {
-        sampler_take_back(sampler, 1);
+        sampler_take_back(sampler);
     }
     (void)lariat_session_rewind(s, s->before);
     s->token = s->token_before;
+    s->logprob.n_top = 0;
 }
 
 /* Lists the next `size` tokens, items in their order. What is wanted of an item is wanted of its last tokens. */
@@ -51,7 +52,7 @@ static int32_t list_next(lariat_engine *e, const lariat_work items[], int32_t n,
         w.logits = unwanted < 0 ? w.logits - unwanted * vocab : w.logits;
         w.n_logits = take > unwanted ? take - (unwanted > 0 ? unwanted : 0) : 0;
         w.sampler = take == left ? w.sampler : NULL;
-        w.n_top = 0; /* there are no results */
+        w.n_top = w.sampler ? w.n_top : 0;
         e->works[count++] = w;
         size -= take;
     }

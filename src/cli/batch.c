@@ -1,29 +1,22 @@
 /* Continuous batching: sequences start as others end, all active ones advance together, results are written in the order of
-   the input.
-   Rests on reply.c, which advances them. */
+   the input. A line that is bad has an error as its result.
+   Rests on batch_entry.h for the lines, and on reply.c, which advances the sequences. */
 #include "cli/batch.h"
+#include "cli/batch_entry.h"
 #include "cli/message.h"
 #include "cli/output.h"
 #include "cli/plan_text.h"
-#include "cli/prompt.h"
-#include "cli/reply.h"
 #include "cli/results.h"
-#include "cli/json_text.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_MOST = 256 };
-
-/* One line of the input. */
-typedef struct entry {
-    json_t *id;
-    int64_t line; /* of the input, from 1 */
-    token_list prompt;
-    int64_t context; /* positions that its session reserves */
-    json_t *result;  /* its line, once it has ended */
-} entry;
+/* A reply that is being made. */
+typedef struct seat {
+    reply reply;
+    entry *of; /* NULL: it is free */
+    int32_t sample;
+} seat;
 
 typedef struct batch {
     invocation *inv;
@@ -31,95 +24,31 @@ typedef struct batch {
     line_file results;
     entry *entries;
     int64_t n, room;
-    int64_t default_context;  /* 0: not computed yet, or each entry has its own */
-    int64_t entered, written; /* entries that have started; whose line is written */
+    int64_t entered, written; /* entries of which all replies have started; whose line is written */
+    int64_t failed;           /* whose line has an error, as far as written */
     int width;                /* sequences at once */
     int active;
-    reply *open[REPLIES_MOST];   /* [active] */
-    entry *entry_of[REPLIES_MOST];  /* [active] */
-    reply replies[REPLIES_MOST]; /* storage; a free one has no session */
+    reply *open[REPLIES_MOST]; /* [active] */
+    seat *seat_of[REPLIES_MOST]; /* [active] */
+    seat seats[REPLIES_MOST];  /* storage */
 } batch;
 
 /* --- reading --- */
 
-static int read_json_tokens(const char *where, const json_t *list, token_list *out)
-{
-    size_t n = json_array_size(list);
-    out->ids = malloc((n ? n : 1) * sizeof *out->ids);
-    if (!out->ids) {
-        return complain_memory(where);
-    }
-    for (size_t i = 0; i < n; i++) {
-        const json_t *id = json_array_get(list, i);
-        json_int_t value = json_integer_value(id);
-        if (!json_is_integer(id) || value < 0 || value > INT32_MAX) {
-            return complain("%s: \"tokens\" holds something that is not a token id at place %zu, give whole numbers", where,
-                            i + 1);
-        }
-        out->ids[out->n++] = (int32_t)value;
-    }
-    return 0;
-}
-
-static int read_entry(const invocation *inv, const char *where, int64_t line, json_t *root, entry *e)
-{
-    const json_t *prompt = json_object_get(root, "prompt"), *tokens = json_object_get(root, "tokens");
-    json_t *id = json_object_get(root, "id");
-    if (!json_is_object(root) || (prompt != NULL) == (tokens != NULL)) {
-        return complain("%s: wanted an object with either \"prompt\" or \"tokens\", give it one of them", where);
-    }
-    if (id && !json_is_string(id) && !json_is_number(id)) {
-        return complain("%s: \"id\" is neither text nor a number, make it one or leave it out", where);
-    }
-    e->id = id ? json_incref(id) : json_integer(line);
-    if (tokens) {
-        return json_is_array(tokens) ? read_json_tokens(where, tokens, &e->prompt)
-                                     : complain("%s: \"tokens\" is not a list of ids, write it as [1, 2]", where);
-    }
-    if (!json_is_string(prompt)) {
-        return complain("%s: \"prompt\" is not text, put it in quotes", where);
-    }
-    if (!inv->tokenizer) {
-        return complain("%s: the model has no tokenizer, give \"tokens\" instead of \"prompt\"", where);
-    }
-    return prompt_tokens(inv, json_string_value(prompt), json_string_length(prompt), &e->prompt);
-}
-
-/* Computes the default context once, since it may warn. */
-static int find_context(batch *b, const char *where, entry *e)
-{
-    if (b->default_context > 0 && e->prompt.n > 0 && e->prompt.n <= b->default_context) {
-        e->context = b->default_context;
-        return 0;
-    }
-    int rc = prompt_context(b->inv->options, where, e->prompt.n, &e->context);
-    bool unbounded = b->inv->options->n == UNTIL_THE_END;
-    b->default_context = rc == 0 && unbounded ? e->context : 0;
-    return rc;
-}
-
-static int add_line(batch *b, int64_t line, const char *data, size_t size)
+/* Adds an entry; NULL: no memory. */
+static entry *add_entry(batch *b)
 {
     if (b->n == b->room) {
         int64_t room = b->room ? b->room * 2 : 64;
         entry *more = realloc(b->entries, (size_t)room * sizeof *more);
-        TRY_MEMORY(more, b->input);
+        if (!more) {
+            return NULL;
+        }
         b->entries = more;
         b->room = room;
     }
-    entry *e = &b->entries[b->n++];
-    *e = (entry){.line = line};
-    char where[NAME_MOST];
-    snprintf(where, sizeof where, "%s:%lld", b->input, (long long)line);
-    json_error_t error;
-    json_t *root = json_loadb(data, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (!root) {
-        return complain("%s: not JSON: %s, mend the line", where, error.text);
-    }
-    int rc = read_entry(b->inv, where, line, root, e);
-    rc = rc ? rc : find_context(b, where, e);
-    json_decref(root);
-    return rc;
+    b->entries[b->n] = (entry){0};
+    return &b->entries[b->n++];
 }
 
 static int read_lines(batch *b)
@@ -134,7 +63,12 @@ static int read_lines(batch *b)
     for (int64_t number = 1; rc == 0 && more; number++) {
         rc = next_line(lines, b->input, &line, &more);
         if (rc == 0 && more && !is_blank(line.data, line.size)) {
-            rc = add_line(b, number, line.data, line.size);
+            entry *e = add_entry(b);
+            rc = e ? 0 : complain_memory(b->input);
+            if (e) {
+                e->line = number;
+                rc = entry_read(b->inv, b->n - 1, line.data, line.size, e);
+            }
         }
     }
     free(line.data);
@@ -160,11 +94,50 @@ static int64_t slots_of(const int64_t *longest_first, int width)
     return sum;
 }
 
+/* Positions of every reply, the longest first. NULL: no memory. */
+static int64_t *list_contexts(const batch *b, int64_t *n)
+{
+    int64_t *contexts = NULL;
+    *n = 0;
+    for (int64_t i = 0; i < b->n; i++) {
+        *n += b->entries[i].error ? 0 : b->entries[i].asked.samples;
+    }
+    contexts = malloc((size_t)(*n ? *n : 1) * sizeof *contexts);
+    for (int64_t i = 0, at = 0; contexts && i < b->n; i++) {
+        for (int32_t k = 0; !b->entries[i].error && k < b->entries[i].asked.samples; k++) {
+            contexts[at++] = b->entries[i].context;
+        }
+    }
+    if (contexts) {
+        qsort(contexts, (size_t)*n, sizeof *contexts, by_context);
+    }
+    return contexts;
+}
+
+/* Entries that memory does not hold even alone have an error. Where not even a short one fits, the library says it. */
+static int refuse_too_long(batch *b, int64_t longest)
+{
+    lariat_options library = plan_options(b->inv->options, longest, 1);
+    lariat_plan plan;
+    if (lariat_plan_make(b->inv->options->model, &library, &plan) != LARIAT_OK) {
+        return complain_library();
+    }
+    bool fits = plan.total_bytes <= plan.available_bytes || b->inv->options->plan;
+    for (int64_t i = 0; !fits && plan.fits_context > 0 && i < b->n; i++) {
+        entry *e = &b->entries[i];
+        if (!e->error && e->context > plan.fits_context) {
+            entry_refuse(e, "%lld positions for prompt and reply do not fit into memory, %lld would: ask for fewer tokens",
+                         (long long)e->context, (long long)plan.fits_context);
+        }
+    }
+    return 0;
+}
+
 /* The largest width, up to REPLIES_MOST, that fits into memory. */
-static int choose_width(batch *b, const int64_t *longest_first, slot_wish *wanted)
+static int choose_width(batch *b, const int64_t *longest_first, int64_t n, slot_wish *wanted)
 {
     const options *o = b->inv->options;
-    int width = b->n < REPLIES_MOST ? (int)b->n : REPLIES_MOST;
+    int width = n < REPLIES_MOST ? (int)n : REPLIES_MOST;
     for (;; width--) {
         *wanted = (slot_wish){.context = slots_of(longest_first, width), .sessions = width, .longest = longest_first[0]};
         lariat_options library = plan_options(o, wanted->context, width);
@@ -181,109 +154,177 @@ static int choose_width(batch *b, const int64_t *longest_first, slot_wish *wante
     }
 }
 
+static void say_bound(const batch *b)
+{
+    bool unbounded = false;
+    for (int64_t i = 0; i < b->n; i++) {
+        unbounded = unbounded || (!b->entries[i].error && !b->entries[i].bounded);
+    }
+    if (unbounded && !b->inv->options->quiet) {
+        fprintf(stderr, "replies end after %d tokens at most where %s not say how many\n", BATCH_TOKENS,
+                b->inv->options->prompts ? "-n and max_tokens do" : "-n does");
+    }
+}
+
+/* Refuses ids that the model does not have. */
+static void check_entries(batch *b)
+{
+    for (int64_t i = 0; i < b->n; i++) {
+        entry *e = &b->entries[i];
+        int64_t at = e->error ? -1 : find_unknown(&e->prompt, b->inv->model->vocab);
+        if (at >= 0) {
+            entry_refuse(e, "id %lld of %lld is %d, the model's vocabulary ends at %d, use ids of this model's tokenizer",
+                         (long long)at + 1, (long long)e->prompt.n, e->prompt.ids[at], b->inv->model->vocab - 1);
+        }
+    }
+}
+
+/* Leaves the engine NULL where no entry needs it. */
 static int open_engine(batch *b)
 {
-    int64_t *contexts = malloc((size_t)b->n * sizeof *contexts);
+    int64_t n;
+    int64_t *contexts = list_contexts(b, &n);
     TRY_MEMORY(contexts, b->input);
-    for (int64_t i = 0; i < b->n; i++) {
-        contexts[i] = b->entries[i].context;
-    }
-    qsort(contexts, (size_t)b->n, sizeof *contexts, by_context);
-    slot_wish wanted;
-    int rc = choose_width(b, contexts, &wanted);
-    rc = rc ? rc : invocation_open_engine(b->inv, wanted);
+    int rc = n ? refuse_too_long(b, contexts[0]) : 0;
     free(contexts);
-    for (int64_t i = 0; i < b->n && rc == 0 && b->inv->engine; i++) {
-        char where[NAME_MOST];
-        snprintf(where, sizeof where, "%s:%lld", b->input, (long long)b->entries[i].line);
-        rc = check_tokens(where, &b->entries[i].prompt, b->inv->model->vocab);
+    TRY(rc);
+    contexts = list_contexts(b, &n);
+    TRY_MEMORY(contexts, b->input);
+    slot_wish wanted;
+    rc = n ? choose_width(b, contexts, n, &wanted) : 0;
+    if (rc == 0 && n) {
+        say_bound(b);
+        rc = invocation_open_engine(b->inv, wanted);
+    }
+    free(contexts);
+    if (rc == 0 && b->inv->engine) {
+        check_entries(b);
     }
     return rc;
 }
 
 /* --- running --- */
 
-/* Starts the next entry. *full: the pool of slots has no room for it now. */
+/* Begins the entry's next sample on a session that holds the first `held` tokens of the prompt. */
+static int sit_down(batch *b, seat *s, entry *e, lariat_session *session, int64_t held)
+{
+    lariat_status status = reply_open(&s->reply, b->inv, &e->asked, e->started, session, e->context, false);
+    if (status == LARIAT_BAD_ARGUMENT) {
+        entry_refuse(e, "%s", lariat_error());
+    }
+    if (status != LARIAT_OK) {
+        reply_close(&s->reply);
+        return e->error ? 0 : complain_library();
+    }
+    s->reply.turn_end = e->turn_end;
+    s->of = e;
+    s->sample = e->started++;
+    reply_begin(&s->reply, e->prompt.ids, e->prompt.n, held);
+    b->entered += e->started == e->asked.samples;
+    return 0;
+}
+
+/* Reads the prompt but for its last token, for all samples. */
+static int read_shared(batch *b, const entry *e, lariat_session *session)
+{
+    bool cancelled = false;
+    lariat_work item = {.session = session, .tokens = e->prompt.ids, .count = e->prompt.n - 1};
+    progress_begin(&b->inv->progress, "reading", item.count);
+    int rc = item.count ? invocation_step(b->inv, &item, 1, &cancelled) : 0;
+    progress_end(&b->inv->progress);
+    return rc == 0 && cancelled ? EXIT_INTERRUPTED : rc;
+}
+
+/* A session for the entry's next sample: its first, or a copy of one that another sample goes on in. */
+static lariat_status open_session(const batch *b, const entry *e, lariat_session **out)
+{
+    for (int i = 0; i < b->active; i++) {
+        if (b->seat_of[i]->of == e) {
+            return lariat_session_fork(b->open[i]->session, e->prompt.n - 1, out);
+        }
+    }
+    return lariat_session_open(b->inv->engine, e->context, out);
+}
+
+/* Starts the next reply. *full: the pool of slots has no room for it now. */
 static int enter(batch *b, bool *full)
 {
     entry *e = &b->entries[b->entered];
     lariat_session *session;
-    lariat_status status = lariat_session_open(b->inv->engine, e->context, &session);
+    if (e->error) {
+        b->entered++;
+        return entry_finish(b->inv, e);
+    }
+    bool first = e->started == 0, shares = e->asked.samples > 1;
+    lariat_status status = open_session(b, e, &session);
     *full = status == LARIAT_NO_MEMORY && b->active > 0;
     if (status != LARIAT_OK) {
         return *full ? 0 : complain_library();
     }
-    reply *r = b->replies;
-    while (r->session) {
-        r++;
+    seat *s = b->seats;
+    while (s->of) {
+        s++;
     }
-    int rc = reply_open(r, b->inv, session, e->context, false);
-    reply_begin(r, e->prompt.ids, e->prompt.n);
-    b->open[b->active] = r;
-    b->entry_of[b->active++] = e;
-    b->entered++;
-    return rc;
+    int rc = first && shares ? read_shared(b, e, session) : 0;
+    rc = rc ? rc : sit_down(b, s, e, session, shares ? e->prompt.n - 1 : 0);
+    if (rc || e->error) {
+        lariat_session_close(session);
+        return rc;
+    }
+    b->open[b->active] = &s->reply;
+    b->seat_of[b->active++] = s;
+    return 0;
 }
 
 static int enter_all(batch *b)
 {
     bool full = false;
     int rc = 0;
-    while (rc == 0 && !full && b->active < b->width && b->entered < b->n) {
+    while (rc == 0 && !full && b->entered < b->n && (b->active < b->width || b->entries[b->entered].error)) {
         rc = enter(b, &full);
     }
     return rc;
 }
 
-static json_t *reply_text(const reply *r)
+/* Reply i has ended: its entry gets it. Its session goes to the entry's next sample, or `closes`. */
+static int leave(batch *b, int i, bool closes)
 {
-    if (!r->inv->tokenizer) {
-        return json_null();
+    seat *at = b->seat_of[i];
+    entry *e = at->of;
+    lariat_session *session = at->reply.session;
+    int rc = reply_end(&at->reply);
+
+    rc = rc ? rc : entry_add(e, &at->reply, at->sample);
+    invocation_note_shards(b->inv, session);
+    reply_close(&at->reply);
+    at->of = NULL;
+    e->ended++;
+    if (rc == 0 && !closes && e->started < e->asked.samples) {
+        rc = checked(lariat_session_rewind(session, e->prompt.n - 1));
+        rc = rc ? rc : sit_down(b, at, e, session, e->prompt.n - 1);
+        if (at->of) {
+            return rc;
+        }
     }
-    char *bytes;
-    size_t size;
-    if (lariat_decode(r->inv->tokenizer, r->ids, r->n, r->inv->options->special, &bytes, &size) != LARIAT_OK) {
-        return NULL;
-    }
-    json_t *result = json_from_bytes(bytes, size);
-    lariat_free(bytes);
-    return result;
-}
-
-static json_t *reply_ids(const reply *r)
-{
-    json_t *list = json_array();
-    for (int64_t i = 0; i < r->n; i++) {
-        json_array_append_new(list, json_integer(r->ids[i]));
-    }
-    return list;
-}
-
-/* The line of a reply that has ended. */
-static int make_result(entry *e, const reply *r)
-{
-    json_t *words = reply_text(r), *ids = reply_ids(r);
-
-    if (!words) {
-        json_decref(ids);
-        return complain_library(); /* decoding says why */
-    }
-    e->result = json_pack("{s:O, s:o, s:o, s:s}", "id", e->id, "text", words, "tokens", ids, "stop", stop_name(r->stop));
-    return e->result ? 0 : complain_memory("result");
-}
-
-/* Removes reply i from the batch and makes its line. */
-static int leave(batch *b, int i)
-{
-    reply *r = b->open[i];
-    int rc = make_result(b->entry_of[i], r);
-
-    invocation_note_shards(b->inv, r->session);
-    lariat_session_close(r->session);
-    reply_close(r);
+    lariat_session_close(session);
     b->active--;
     memmove(&b->open[i], &b->open[i + 1], (size_t)(b->active - i) * sizeof b->open[0]);
-    memmove(&b->entry_of[i], &b->entry_of[i + 1], (size_t)(b->active - i) * sizeof b->entry_of[0]);
+    memmove(&b->seat_of[i], &b->seat_of[i + 1], (size_t)(b->active - i) * sizeof b->seat_of[0]);
+    return rc == 0 && e->ended == e->asked.samples ? entry_finish(b->inv, e) : rc;
+}
+
+/* Writes a result; of samples each is a line. */
+static int put_result(batch *b, const entry *e)
+{
+    int rc = 0;
+
+    b->failed += e->error != NULL;
+    if (!json_is_array(e->result)) {
+        return results_put(&b->results, e->result);
+    }
+    for (size_t i = 0; rc == 0 && i < json_array_size(e->result); i++) {
+        rc = results_put(&b->results, json_array_get(e->result, i));
+    }
     return rc;
 }
 
@@ -292,7 +333,7 @@ static int write_results(batch *b)
 {
     int rc = 0;
     for (; rc == 0 && b->written < b->entered && b->entries[b->written].result; b->written++) {
-        rc = results_put(&b->results, b->entries[b->written].result);
+        rc = put_result(b, &b->entries[b->written]);
     }
     return rc;
 }
@@ -300,10 +341,11 @@ static int write_results(batch *b)
 /* Is it what an earlier run wrote for entry i? */
 static bool is_result(void *batch_, int64_t i, const json_t *line)
 {
-    const batch *b = batch_;
+    batch *b = batch_;
+    bool failed = false, is = i < b->n && entry_is_result(&b->entries[i], line, &failed);
 
-    return i < b->n && json_equal(json_object_get(line, "id"), b->entries[i].id) &&
-           json_is_array(json_object_get(line, "tokens"));
+    b->failed += is && failed;
+    return is;
 }
 
 /* Finds how far an earlier run came; this one goes on from there. */
@@ -328,24 +370,27 @@ static int write_rest(batch *b, int rc)
         return rc;
     }
     while (rc == EXIT_INTERRUPTED && wrong == 0 && b->active > 0) {
-        wrong = leave(b, b->active - 1);
+        wrong = leave(b, b->active - 1, true);
     }
-    for (; wrong == 0 && b->written < b->entered; b->written++) {
-        const json_t *result = b->entries[b->written].result;
-        wrong = result ? results_put(&b->results, result) : 0;
+    for (; wrong == 0 && b->written < b->n; b->written++) {
+        entry *e = &b->entries[b->written];
+        if (rc == EXIT_INTERRUPTED && !e->result && e->choices) {
+            wrong = entry_finish(b->inv, e);
+        }
+        wrong = e->result && wrong == 0 ? put_result(b, e) : wrong;
     }
     return rc == EXIT_INTERRUPTED && wrong ? wrong : rc;
 }
 
 static int go_on(batch *b)
 {
-    int rc = replies_go_on(b->inv, b->open, b->active);
+    int rc = b->active ? replies_go_on(b->inv, b->open, b->active) : 0;
     bool interrupted = false;
     for (int i = b->active - 1; rc == 0 && i >= 0; i--) {
         if (b->open[i]->stop == STOP_INTERRUPTED) {
             interrupted = true;
         } else if (b->open[i]->stop != STOP_NOT_YET) {
-            rc = leave(b, i);
+            rc = leave(b, i, false);
         }
     }
     rc = rc ? rc : write_results(b);
@@ -359,11 +404,20 @@ static void release(batch *b)
         reply_close(b->open[i]);
     }
     for (int64_t i = 0; i < b->n; i++) {
-        json_decref(b->entries[i].id);
-        json_decref(b->entries[i].result);
-        lariat_free(b->entries[i].prompt.ids);
+        entry_free(&b->entries[i]);
     }
     free(b->entries);
+}
+
+/* Carries out what was read. */
+static int run(batch *b)
+{
+    int rc = b->written == b->n ? 0 : open_engine(b);
+    while (rc == 0 && b->written < b->n && !(b->inv->options->plan && !b->inv->engine)) {
+        rc = enter_all(b);
+        rc = rc ? rc : go_on(b);
+    }
+    return write_rest(b, rc);
 }
 
 int generate_batch(invocation *inv)
@@ -371,13 +425,26 @@ int generate_batch(invocation *inv)
     batch b = {.inv = inv, .input = input_name(inv->options->prompts)};
     int rc = read_lines(&b);
     rc = rc ? rc : open_results(&b);
-    rc = rc || b.written == b.n ? rc : open_engine(&b);
-    while (rc == 0 && inv->engine && b.written < b.n) {
-        rc = enter_all(&b);
-        rc = rc ? rc : go_on(&b);
-    }
-    rc = write_rest(&b, rc);
+    rc = rc ? rc : run(&b);
     int closed = line_file_close(&b.results);
+    if (rc == 0 && b.failed) {
+        rc = complain("%s: %lld of %lld lines could not be carried out, their results have the \"error\"", b.input,
+                      (long long)b.failed, (long long)b.n);
+    }
     release(&b);
     return rc ? rc : closed;
+}
+
+int generate_samples(invocation *inv, token_list *prompt, const char *input)
+{
+    batch b = {.inv = inv, .input = input};
+    entry *e = add_entry(&b);
+    TRY_MEMORY(e, input);
+    int rc = entry_of_prompt(inv, *prompt, e);
+    *prompt = (token_list){0};
+    rc = rc || !e->error ? rc : complain("%s: %s", input, e->error);
+    rc = rc ? rc : run(&b);
+    rc = rc || !b.failed ? rc : complain("%s: %s", input, b.entries[0].error);
+    release(&b);
+    return rc;
 }

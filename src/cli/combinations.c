@@ -9,16 +9,6 @@
 
 enum { NAME_MOST = 64 }; /* bytes of a GPU's name, and of a list of options in a message */
 
-static bool is_typed(const options *v, const char *name)
-{
-    for (int i = 0; i < option_count; i++) {
-        if (v->typed[i] && strcmp(option_table[i].name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static int check_model(options *values)
 {
     command c = values->command;
@@ -44,6 +34,9 @@ static int check_inputs(const options *v)
                               v->command == COMMAND_GENERATE     ? "-p, -f, --tokens and --prompts"
                               : v->command == COMMAND_PERPLEXITY ? "-f and --tokens"
                                                                  : "-p and -f");
+    }
+    if (v->prompts && v->samples > 1) {
+        return complain_usage("--samples: is of a single prompt, a line of a batch says \"n\"");
     }
     if (v->command == COMMAND_GENERATE && v->resume && !v->prompts) {
         return complain_usage("--resume: keeps the results of a batch, give one with --prompts");
@@ -74,11 +67,11 @@ static void warn_of_sampling(const options *v)
 {
     static const char *const names[] = {"top-k", "top-p", "min-p", "seed"};
     char said[NAME_MOST] = "";
-    if (v->temperature > 0 || is_typed(v, "temp")) {
+    if (v->temperature > 0 || option_is_typed(v, "temp")) {
         return;
     }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (is_typed(v, names[i])) {
+        if (option_is_typed(v, names[i])) {
             size_t used = strlen(said);
             snprintf(said + used, sizeof said - used, "%s--%s", used ? ", " : "", names[i]);
         }
@@ -133,7 +126,7 @@ static bool only_on(const options *v, lariat_device device)
 static bool type_of_no_card(const options *v)
 {
     char name[NAME_MOST];
-    return is_typed(v, "dtype") && only_on(v, LARIAT_DEVICE_AUTO) && v->cards.n == 0 &&
+    return option_is_typed(v, "dtype") && only_on(v, LARIAT_DEVICE_AUTO) && v->cards.n == 0 &&
            lariat_card_name(0, name, sizeof name) == LARIAT_UNSUPPORTED;
 }
 
@@ -207,7 +200,7 @@ static int check_bench(options *v)
     if (same_file(v->trace, v->timeline) || same_file(v->trace, v->resume) || same_file(v->timeline, v->resume)) {
         return complain_usage("'%s': one file for two results, give each its own", v->trace ? v->trace : v->timeline);
     }
-    if (v->ceilings && !is_typed(v, "model")) {
+    if (v->ceilings && !option_is_typed(v, "model")) {
         v->model = NULL; /* a model of the environment does not ask for a run */
     }
     if (v->ceilings && !v->hops && !v->model) {

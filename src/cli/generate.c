@@ -13,6 +13,12 @@ static bool names_input(const options *o)
     return o->prompt || o->file || o->tokens;
 }
 
+/* Are replies printed as lines of JSON? */
+static bool names_lines(const options *o)
+{
+    return o->samples > 1 || o->logprobs != REQUEST_NO_LOGPROBS;
+}
+
 static int read_input(invocation *inv, token_list *out, const char **input)
 {
     const options *o = inv->options;
@@ -50,9 +56,9 @@ static int continue_prompt(invocation *inv, const token_list *prompt, int64_t co
     lariat_session *session;
     TRY(checked(lariat_session_open(inv->engine, context, &session)));
     reply answer, *one = &answer;
-    int rc = reply_open(&answer, inv, session, context, true);
+    int rc = checked(reply_open(&answer, inv, &inv->defaults, 0, session, context, true));
     if (rc == 0) {
-        reply_begin(&answer, prompt->ids, prompt->n);
+        reply_begin(&answer, prompt->ids, prompt->n, 0);
         rc = replies_go_on(inv, &one, 1);
         rc = rc ? rc : reply_end(&answer);
         reply_explain(&answer);
@@ -74,6 +80,9 @@ int command_generate(const options *o)
     int rc = invocation_open_tokenizer(&inv, o, reads_text);
     if (rc == 0 && o->prompts) {
         rc = generate_batch(&inv);
+    } else if (rc == 0 && names_lines(o) && (!o->plan || names_input(o))) {
+        rc = read_input(&inv, &prompt, &input);
+        rc = rc ? rc : generate_samples(&inv, &prompt, input);
     } else if (rc == 0) {
         rc = prepare(&inv, &prompt, &input, &context);
         rc = rc || !inv.engine ? rc : continue_prompt(&inv, &prompt, context, input);

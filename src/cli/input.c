@@ -251,13 +251,19 @@ int read_tokens(const char *path, token_list *out)
     return rc;
 }
 
+int64_t find_unknown(const token_list *list, int32_t vocab)
+{
+    int64_t i = 0;
+    while (i < list->n && list->ids[i] >= 0 && list->ids[i] < vocab) {
+        i++;
+    }
+    return i < list->n ? i : -1;
+}
+
 int check_tokens(const char *input, const token_list *list, int32_t vocab)
 {
-    for (int64_t i = 0; i < list->n; i++) {
-        if (list->ids[i] < 0 || list->ids[i] >= vocab) {
-            return complain("%s: id %lld of %lld is %d, the model's vocabulary ends at %d, use ids of this model's tokenizer",
+    int64_t i = find_unknown(list, vocab);
+    return i < 0 ? 0
+                 : complain("%s: id %lld of %lld is %d, the model's vocabulary ends at %d, use ids of this model's tokenizer",
                             input, (long long)i + 1, (long long)list->n, list->ids[i], vocab - 1);
-        }
-    }
-    return 0;
 }

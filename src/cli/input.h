@@ -28,6 +28,8 @@ typedef struct token_list {
 /* Parses decimal ids separated by white space or commas; `input` is for messages. */
 int parse_tokens(const char *input, const text *from, token_list *out);
 int read_tokens(const char *path, token_list *out);
+/* The index of the first id outside the vocabulary; -1: none is. */
+int64_t find_unknown(const token_list *list, int32_t vocab);
 /* Refuses ids outside the vocabulary, naming input and index. */
 int check_tokens(const char *input, const token_list *list, int32_t vocab);
 

@@ -4,6 +4,7 @@
 #include "cli/message.h"
 #include "cli/output.h"
 #include "cli/plan_text.h"
+#include "cli/request_options.h"
 #include "cli/signals.h"
 #include "cli/stats.h"
 #include "cli/trace_file.h"
@@ -14,13 +15,14 @@
 int invocation_open_tokenizer(invocation *inv, const options *o, bool needed)
 {
     *inv = (invocation){.options = o};
+    TRY(request_of_options(o, &inv->defaults));
     lariat_status status = lariat_tokenizer_open(o->model, &inv->tokenizer);
     if (status == LARIAT_OK) {
         warn_of_tokenizer(inv->tokenizer);
         return 0;
     }
     inv->tokenizer = NULL;
-    if (status == LARIAT_UNSUPPORTED && !needed) {
+    if (status == LARIAT_UNSUPPORTED && !needed && inv->defaults.n_stops == 0) {
         return 0;
     }
     /* Where the model itself cannot be run that is the reason to give: it takes the place of the tokenizer's. */
@@ -31,6 +33,16 @@ int invocation_open_tokenizer(invocation *inv, const options *o, bool needed)
     return runs && takes_ids && status == LARIAT_UNSUPPORTED
                ? complain("%s; without it only ids can be used (--tokens)", lariat_error())
                : complain_library();
+}
+
+void invocation_tell_seed(invocation *inv, const request *asked)
+{
+    const options *o = inv->options;
+    if (asked->sampling.temperature > 0 && !asked->seeded && !option_is_typed(o, "seed") && !inv->told_seed && !o->quiet) {
+        fprintf(stderr, "seed %llu (-s %llu gives the same again)\n", (unsigned long long)inv->defaults.sampling.seed,
+                (unsigned long long)inv->defaults.sampling.seed);
+        inv->told_seed = true;
+    }
 }
 
 /* The trained length may be more than memory holds; nobody asked for all of it, so what fits will do. */
@@ -224,6 +236,7 @@ int invocation_close(invocation *inv, int rc)
         rc = rc ? rc : complain_library();
     }
     lariat_tokenizer_close(inv->tokenizer);
+    request_free(&inv->defaults);
     free(inv->shards);
     *inv = (invocation){0};
     return rc;

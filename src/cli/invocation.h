@@ -7,6 +7,7 @@
 #include "cli/terminal.h"
 #include "lariat/lariat.h"
 #include "lariat/text.h"
+#include "schedule/request.h"
 
 /* What takes prompts forward, to the first token of a reply, is prefill; the tokens after it are decode. */
 typedef struct figures {
@@ -19,6 +20,8 @@ typedef struct figures {
 
 typedef struct invocation {
     const options *options;
+    request defaults;            /* what the options ask of every reply */
+    bool told_seed, warned_of_host;
     lariat_tokenizer *tokenizer; /* NULL: the model has none */
     lariat_engine *engine;       /* NULL until invocation_open_engine, and after it under --plan */
     const lariat_model_info *model;
@@ -29,7 +32,11 @@ typedef struct invocation {
     progress progress;
 } invocation;
 
-/* Opens the tokenizer. A model without one leaves NULL, or is refused where text is `needed`. */
+/* Says the seed once, where it was drawn and the request's choice depends on it. */
+void invocation_tell_seed(invocation *inv, const request *asked);
+
+/* Takes what the options ask for, and opens the tokenizer. A model without one leaves NULL, or is refused where text is
+   `needed`. */
 int invocation_open_tokenizer(invocation *inv, const options *o, bool needed);
 
 /* The context of a run that names none: `at_most` if that is less (0: no bound), otherwise the trained length, or, with a

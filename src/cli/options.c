@@ -2,6 +2,8 @@
    Rests on options.h. Read on in parse.c. */
 #include "cli/options.h"
 
+#include <string.h>
+
 #define BIT(name) (1u << COMMAND_##name)
 #define FIELD(name) offsetof(options, name)
 
@@ -46,13 +48,17 @@ const option option_table[] = {
     {0, "tokens", "FILE", GENERATE | LOGITS | PERPLEXITY, OPTION_PATH, FIELD(tokens), 0, 0, NULL, NULL,
      "read token ids, separated by white space or commas, instead of text; - is standard input"},
     {0, "prompts", "FILE.jsonl", GENERATE, OPTION_PATH, FIELD(prompts), 0, 0, NULL, NULL,
-     "run a batch: one {\"id\", \"prompt\" or \"tokens\"} a line in, one {\"id\", \"text\", \"tokens\", \"stop\"} a line out, "
-     "in the order of the input; a line without \"id\" gets its number in the file; - is standard input. \"stop\" is end, "
-     "length, context or, after Ctrl-C, interrupted"},
+     "run a batch: one {\"id\", \"prompt\", \"tokens\" or \"messages\"} a line in, one {\"id\", \"text\", \"tokens\", "
+     "\"stop\"} a line out, in the order of the input; a line without \"id\" gets its number in the file; - is standard input. "
+     "A line may have parameters of its own, by OpenAI's names, or be one of OpenAI's batches; one that is bad has an "
+     "\"error\" in its result. \"stop\" is end, stop, length, context or, after Ctrl-C, interrupted"},
     {0, "resume", "OUT.jsonl", GENERATE, OPTION_PATH, FIELD(resume), 0, 0, NULL, NULL,
      "with --prompts: write the results to this file instead, and go on where an earlier run of the same prompts was stopped"},
 
-    {'n', "predict", "N", REPLIES, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, NULL, NULL,
+    {'n', "predict", "N", GENERATE, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, NULL, NULL,
+     "at most N tokens a reply (default: until the model ends it or the context is full; with --prompts, --samples and "
+     "--logprobs 512)"},
+    {'n', "predict", "N", CHAT, OPTION_COUNT, FIELD(n), 0, TOKENS_MOST, NULL, NULL,
      "at most N tokens a reply (default: until the model ends it or the context is full)"},
     {'n', "predict", "N,N...", BENCH, OPTION_LIST, FIELD(reply_lengths), 0, TOKENS_MOST, "64", NULL,
      "tokens to decode after the prompt"},
@@ -75,8 +81,23 @@ const option option_table[] = {
      "then from the smallest set whose probabilities reach P"},
     {0, "min-p", "P", REPLIES, OPTION_REAL, FIELD(min_p), 0, 1, "0", NULL,
      "then from those at least P times as likely as the likeliest"},
-    {'s', "seed", "SEED", REPLIES, OPTION_SEED, FIELD(seed), 0, 0, "0", NULL,
-     "seed of the sampler; the same seed gives the same text"},
+    {'s', "seed", "SEED", REPLIES, OPTION_SEED, FIELD(seed), 0, 0, NULL, NULL,
+     "seed of the sampler; the same seed gives the same text (default: one is drawn and said); each line of a batch and each "
+     "sample has random numbers of its own from it"},
+    {0, "presence-penalty", "X", REPLIES, OPTION_REAL, FIELD(presence), -2, 2, "0", NULL,
+     "taken from the logit of a token that the reply has, as in OpenAI's API"},
+    {0, "frequency-penalty", "X", REPLIES, OPTION_REAL, FIELD(frequency), -2, 2, "0", NULL,
+     "taken from it each time that the reply has the token, likewise"},
+    {0, "repeat-penalty", "X", REPLIES, OPTION_REAL, FIELD(repeat), 0, 100, "1", NULL,
+     "as llama.cpp's: logits of the last 64 tokens of prompt and reply are divided by X if positive, otherwise multiplied"},
+    {0, "logit-bias", "ID=X", REPLIES, OPTION_TEXTS, FIELD(biases), 0, 0, NULL, NULL,
+     "add X, from -100 to 100, to the logit of a token; may be repeated"},
+    {0, "stop", "TEXT", REPLIES, OPTION_TEXTS, FIELD(stops), 0, 0, NULL, NULL,
+     "a reply ends before this text, which is not printed; may be repeated"},
+    {0, "logprobs", "K", GENERATE, OPTION_COUNT, FIELD(logprobs), 0, 20, NULL, NULL,
+     "print the reply as a line of JSON, with each token's log-probability and its K most probable tokens"},
+    {0, "samples", "N", GENERATE, OPTION_COUNT, FIELD(samples), 1, 128, "1", NULL,
+     "reply N times to the prompt, which is read once, and print each reply as a line of JSON"},
     {0, "special", NULL, GENERATE, OPTION_FLAG, FIELD(special), 0, 0, NULL, NULL,
      "special tokens written in the prompt are control tokens, not text, and those that the model writes are shown"},
     {0, "special", NULL, TOKENIZE, OPTION_FLAG, FIELD(special), 0, 0, NULL, NULL,
@@ -105,6 +126,11 @@ const option option_table[] = {
     {0, "last", "K", LOGITS, OPTION_COUNT, FIELD(last), 1, TOKENS_MOST, NULL, NULL, "write the last K rows of logits only"},
 
     {0, "bos", NULL, TOKENIZE, OPTION_FLAG, FIELD(bos), 0, 0, NULL, NULL, "begin with the token that begins a text"},
+    {0, "bos", NULL, PERPLEXITY, OPTION_FLAG, FIELD(bos), 0, 0, NULL, NULL,
+     "every window begins with the token that begins a text, in place of its own first one"},
+    {0, "second-half", NULL, PERPLEXITY, OPTION_FLAG, FIELD(second_half), 0, 0, NULL, NULL,
+     "score the second half of each window only, and whole windows only, as llama.cpp's perplexity tool does; that takes --bos "
+     "too where the tokenizer puts that token before a text"},
     {0, "jsonl", NULL, TOKENIZE, OPTION_FLAG, FIELD(jsonl), 0, 0, NULL, NULL,
      "one JSON string a line in, one JSON array of ids a line out"},
     {0, "decode", NULL, TOKENIZE, OPTION_FLAG, FIELD(decode), 0, 0, NULL, NULL, "the other way: ids in, their bytes out"},
@@ -227,8 +253,8 @@ const command_text command_texts[COMMAND_COUNT] = {
                         "write the logits of given tokens to a file", NULL},
     [COMMAND_PERPLEXITY] =
         {"perplexity", "-m MODEL (-f FILE | --tokens FILE) [options]", "measure how well a model predicts a text",
-         "The text is cut into windows of -c tokens; every token but each window's first is scored. Prints the "
-         "perplexity and its standard error."},
+         "The text is cut into windows of -c tokens; every token but each window's first is scored, with --second-half those "
+         "behind its middle. Prints the perplexity and its standard error."},
     [COMMAND_TOKENIZE] =
         {"tokenize", "-m MODEL [-p TEXT | -f FILE] [options]", "turn text into token ids and back",
          "Without -p or -f the text is read from standard input. MODEL may be a directory that holds only a tokenizer. "
@@ -263,6 +289,16 @@ const command_text command_texts[COMMAND_COUNT] = {
     [COMMAND_HELP] = {"help", "[SUBCOMMAND] [--man | --completion bash|zsh|fish]", "describe a subcommand, or all of them",
                       NULL},
 };
+
+bool option_is_typed(const options *v, const char *name)
+{
+    for (int i = 0; i < option_count; i++) {
+        if (v->typed[i] && strcmp(option_table[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 bool option_applies(const option *o, command c)
 {

@@ -57,6 +57,10 @@ typedef struct options {
     double temperature, top_p, min_p;
     int64_t top_k;
     uint64_t seed;
+    double presence, frequency, repeat;
+    text_list stops, biases; /* ID=X */
+    int64_t logprobs;        /* REQUEST_NO_LOGPROBS: not asked for */
+    int64_t samples;
     bool special;
 
     const char *system, *chat_template, *messages, *now;
@@ -66,7 +70,7 @@ typedef struct options {
     const char *out;
     int64_t last; /* 0: all */
 
-    bool bos, jsonl, decode;
+    bool bos, jsonl, decode, second_half;
     bool json;
 
     /* bench: the axes of its rows, measuring and output */
@@ -136,6 +140,8 @@ typedef struct command_text {
 
 extern const command_text command_texts[COMMAND_COUNT];
 
+/* Was it given on the command line? */
+bool option_is_typed(const options *o, const char *name);
 /* Does the subcommand take this option? */
 bool option_applies(const option *o, command c);
 /* The first option of the subcommand after `o` in the table, NULL: the first of all; NULL: no more. */

@@ -5,6 +5,7 @@
 #include "cli/message.h"
 #include "cli/options.h"
 #include "cli/values.h"
+#include "schedule/request.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -112,7 +113,7 @@ static int refuse_command(const char *typed)
 static int set_unasked(options *values)
 {
     int rc = 0;
-    *values = (options){.command = values->command, .n = UNTIL_THE_END};
+    *values = (options){.command = values->command, .n = UNTIL_THE_END, .logprobs = REQUEST_NO_LOGPROBS};
     for (const option *o = NULL; rc == 0 && (o = option_after(o, values->command));) {
         rc = o->fallback ? value_set(values, o, o->name, o->fallback) : 0;
         const char *text = o->env ? getenv(o->env) : NULL;

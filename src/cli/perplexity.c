@@ -1,5 +1,6 @@
 /* lariat perplexity: exp of the mean loss over windows of a text.
-   Rests on score.h. */
+   Rests on score.h. With --second-half as llama.cpp's tool: a window's last token is predicted by the one before it, the first
+   that is scored is at n / 2 + 1, and what is left of the text behind the last whole window is not read. */
 #include "cli/commands.h"
 #include "cli/message.h"
 #include "cli/output.h"
@@ -40,12 +41,16 @@ static int print(const score *s, int64_t windows, int64_t window)
 /* A last window of one token has nothing to score and is skipped. */
 static int score_windows(invocation *inv, const token_list *ids, int64_t window, lariat_session *session)
 {
-    score s = {0};
-    int64_t windows = 0;
+    const options *o = inv->options;
+    score s = {.from = o->second_half ? window / 2 : 0};
+    int64_t windows = 0, least = o->second_half ? window : 2;
     int rc = 0;
     progress_begin(&inv->progress, "scoring", ids->n);
-    for (int64_t first = 0; rc == 0 && first + 1 < ids->n; first += window, windows++) {
+    for (int64_t first = 0; rc == 0 && first + least <= ids->n; first += window, windows++) {
         int64_t n = ids->n - first < window ? ids->n - first : window;
+        if (o->bos && ids->ids) {
+            ids->ids[first] = lariat_tokenizer_bos(inv->tokenizer);
+        }
         rc = score_tokens(inv, session, ids->ids + first, n, &s, NULL, NULL);
         invocation_note_shards(inv, session);
     }
@@ -61,6 +66,23 @@ static int score_session(invocation *inv, const token_list *ids, int64_t window,
     int rc = score_windows(inv, ids, window, session);
     lariat_session_close(session);
     return rc;
+}
+
+/* Checks that there is something to score, and a token for --bos. */
+static int check_input(const invocation *inv, const token_list *ids, const char *input)
+{
+    const options *o = inv->options;
+    if (ids->n < 2) {
+        return complain("%s: fewer than two tokens, so nothing can be scored, give more text", input);
+    }
+    if (o->second_half && o->context && ids->n < o->context) {
+        return complain("%s: %lld tokens are no whole window of %lld, give more text or choose a shorter one with -c", input,
+                        (long long)ids->n, (long long)o->context);
+    }
+    if (o->bos && (!inv->tokenizer || lariat_tokenizer_bos(inv->tokenizer) < 0)) {
+        return complain("--bos: the model has no token that begins a text, leave it out");
+    }
+    return 0;
 }
 
 /* The window: -c tokens, or the trained length, at most the text's length. */
@@ -82,9 +104,7 @@ int command_perplexity(const options *o)
     int rc = invocation_open_tokenizer(&inv, o, o->file != NULL);
     if (rc == 0 && reads) {
         rc = read_input(&inv, &ids, &input);
-        if (rc == 0 && ids.n < 2) {
-            rc = complain("%s: fewer than two tokens, so nothing can be scored, give more text", input);
-        }
+        rc = rc ? rc : check_input(&inv, &ids, input);
     }
     int64_t window = 0;
     rc = rc ? rc : window_of(o, ids.n, &window);

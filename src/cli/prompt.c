@@ -3,20 +3,25 @@
 #include "cli/prompt.h"
 #include "cli/message.h"
 
-int prompt_tokens(const invocation *inv, const char *data, size_t size, token_list *out)
+lariat_status prompt_encode(const invocation *inv, const char *data, size_t size, token_list *out)
 {
     *out = (token_list){0};
     int32_t bos = lariat_tokenizer_bos(inv->tokenizer);
     int flags = inv->options->special ? LARIAT_ENCODE_SPECIAL : 0;
-    TRY(checked(lariat_encode(inv->tokenizer, data, size, flags, &out->ids, &out->n)));
+    lariat_status status = lariat_encode(inv->tokenizer, data, size, flags, &out->ids, &out->n);
     /* A prompt that contains BOS itself (--special) gets no second one. */
-    if (!lariat_tokenizer_adds_bos(inv->tokenizer) || (inv->options->special && out->n > 0 && out->ids[0] == bos)) {
-        return 0;
+    if (status != LARIAT_OK || !lariat_tokenizer_adds_bos(inv->tokenizer) ||
+        (inv->options->special && out->n > 0 && out->ids[0] == bos)) {
+        return status;
     }
     lariat_free(out->ids);
-    return lariat_encode(inv->tokenizer, data, size, flags | LARIAT_ENCODE_BOS, &out->ids, &out->n) == LARIAT_OK
-               ? 0
-               : complain_library();
+    *out = (token_list){0};
+    return lariat_encode(inv->tokenizer, data, size, flags | LARIAT_ENCODE_BOS, &out->ids, &out->n);
+}
+
+int prompt_tokens(const invocation *inv, const char *data, size_t size, token_list *out)
+{
+    return checked(prompt_encode(inv, data, size, out));
 }
 
 int prompt_context(const options *o, const char *input, int64_t prompt, int64_t *out)

@@ -6,77 +6,145 @@
 #include "cli/signals.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-enum { FIRST_IDS = 256 };
+enum { FIRST_IDS = 256, FIRST_BYTES = 1024 };
 
-int reply_open(reply *r, invocation *inv, lariat_session *session, int64_t capacity, bool shown)
+/* GPUs replay what they have recorded; where the host reads logits there is nothing to replay. */
+static void warn_of_host(invocation *inv, const request *asked)
 {
-    const options *o = inv->options;
-    *r = (reply){.inv = inv, .session = session, .capacity = capacity, .most = o->n, .shown = shown, .turn_end = -1};
-    lariat_sampling settings = {.temperature = (float)o->temperature,
-                                .top_k = (int32_t)o->top_k,
-                                .top_p = (float)o->top_p,
-                                .min_p = (float)o->min_p,
-                                .seed = o->seed};
-    bool as_text = shown && inv->tokenizer;
-    if (lariat_sampler_open(&settings, inv->model->vocab, &r->sampler) != LARIAT_OK ||
-        (as_text && lariat_stream_open(inv->tokenizer, o->special, &r->stream) != LARIAT_OK)) {
-        return complain_library();
+    if (!inv->warned_of_host && request_is_read_by_host(asked) && lariat_engine_plan(inv->engine)->cards > 0) {
+        inv->warned_of_host = true;
+        warn("penalties, biases and log-probabilities: GPUs wait for the host with each token, and decode more slowly");
     }
-    return 0;
+}
+
+lariat_status reply_open(reply *r, invocation *inv, const request *asked, int32_t sample, lariat_session *session,
+                         int64_t capacity, bool shown)
+{
+    *r = (reply){.inv = inv, .asked = asked, .session = session, .capacity = capacity, .shown = shown, .turn_end = -1};
+    lariat_sampling settings = asked->sampling;
+    settings.seed = request_seed(asked, sample);
+    lariat_status status = lariat_sampler_open(&settings, inv->model->vocab, &r->sampler);
+    if (status == LARIAT_OK && inv->tokenizer) {
+        status = lariat_stream_open(inv->tokenizer, inv->options->special, &r->stream);
+    }
+    if (status == LARIAT_OK && asked->n_stops) {
+        status = lariat_stops_open(asked->stops, asked->n_stops, &r->stops);
+    }
+    if (status == LARIAT_OK) {
+        warn_of_host(inv, asked);
+        invocation_tell_seed(inv, asked);
+    }
+    return status;
 }
 
 void reply_close(reply *r)
 {
     lariat_sampler_close(r->sampler);
     lariat_stream_close(r->stream);
+    lariat_stops_close(r->stops);
     free(r->ids);
+    free(r->tops);
+    free(r->text);
     *r = (reply){0};
 }
 
-void reply_begin(reply *r, const int32_t *tokens, int64_t n)
+void reply_begin(reply *r, const int32_t *tokens, int64_t n, int64_t held)
 {
-    r->next = tokens;
-    r->n_next = n;
+    lariat_sampler_begin(r->sampler, tokens, n);
+    r->next = tokens + held;
+    r->n_next = n - held;
     r->n = 0;
+    r->size = 0;
     r->stop = STOP_NOT_YET;
     r->ends_line = true;
     r->began_s = now_s();
 }
 
-static int show_bytes(reply *r, const char *data, size_t size)
+/* Keeps text of the reply, and shows it. */
+static int put_text(reply *r, const char *data, size_t size)
 {
     if (size == 0) {
         return 0;
     }
+    if (size > r->text_room - r->size) {
+        size_t room = r->text_room * 2 + size + FIRST_BYTES;
+        char *more = realloc(r->text, room);
+        TRY_MEMORY(more, "reply");
+        r->text = more;
+        r->text_room = room;
+    }
+    memcpy(r->text + r->size, data, size);
+    r->size += size;
     r->ends_line = data[size - 1] == '\n';
+    if (!r->shown) {
+        return 0;
+    }
     TRY(output_bytes(data, size));
     return output_flush();
 }
 
-static int show(reply *r, int32_t id)
+/* Text as the stream gives it, up to one that ends the reply. */
+static int take_text(reply *r, const char *piece, size_t size)
 {
-    if (!r->stream) {
-        bool first = r->n == 1;
-        r->ends_line = false;
-        TRY(output_format(first ? "%d" : " %d", id));
-        return output_flush();
+    bool found = false;
+    if (r->stops) {
+        TRY(checked(lariat_stops_put(r->stops, piece, size, &piece, &size, &found)));
     }
+    r->stop = found ? STOP_TEXT : r->stop;
+    return put_text(r, piece, size);
+}
+
+static int show_id(reply *r, int32_t id)
+{
+    r->ends_line = false;
+    TRY(output_format(r->n == 1 ? "%d" : " %d", id));
+    return output_flush();
+}
+
+static int take_id(reply *r, int32_t id)
+{
     const char *piece;
     size_t size;
+    if (!r->stream) {
+        return r->shown ? show_id(r, id) : 0;
+    }
     TRY(checked(lariat_stream_put(r->stream, id, &piece, &size)));
-    return show_bytes(r, piece, size);
+    return take_text(r, piece, size);
+}
+
+const lariat_top *reply_tops(const reply *r, int64_t i)
+{
+    return r->tops + (size_t)i * ((size_t)request_n_top(r->asked) + 1);
 }
 
 /* Room for a reply doubles, so that its tokens are copied seldom and nothing is reserved for a reply that ends early. */
+static int make_room(reply *r)
+{
+    int64_t room = r->room * 2 + FIRST_IDS;
+    int32_t *more = realloc(r->ids, (size_t)room * sizeof *more);
+    TRY_MEMORY(more, "reply");
+    r->ids = more;
+    if (request_n_top(r->asked)) {
+        lariat_top *tops = realloc(r->tops, (size_t)room * ((size_t)request_n_top(r->asked) + 1) * sizeof *tops);
+        TRY_MEMORY(tops, "reply");
+        r->tops = tops;
+    }
+    r->room = room;
+    return 0;
+}
+
 static int keep(reply *r, int32_t id)
 {
-    if (r->n == r->room) {
-        int64_t room = r->room * 2 + FIRST_IDS;
-        int32_t *more = realloc(r->ids, (size_t)room * sizeof *more);
-        TRY_MEMORY(more, "reply");
-        r->ids = more;
-        r->room = room;
+    float logprob;
+    TRY(r->n == r->room ? make_room(r) : 0);
+    size_t n_top = (size_t)request_n_top(r->asked);
+    const lariat_top *top = n_top ? lariat_session_top(r->session, &logprob) : NULL;
+    if (top && r->tops) {
+        lariat_top *to = r->tops + (size_t)r->n * (n_top + 1);
+        to[0] = (lariat_top){id, logprob};
+        memcpy(to + 1, top, n_top * sizeof *top);
     }
     r->ids[r->n++] = id;
     return 0;
@@ -105,7 +173,7 @@ static int take(reply *r, int32_t id)
     TRY(keep(r, id));
     r->next = &r->ids[r->n - 1];
     r->n_next = 1;
-    return r->shown ? show(r, id) : 0;
+    return take_id(r, id);
 }
 
 typedef struct round {
@@ -135,7 +203,7 @@ static void note_stop(reply *r, bool interrupted)
     }
     if (interrupted) {
         r->stop = STOP_INTERRUPTED;
-    } else if (r->n == r->most) {
+    } else if (r->n == r->asked->most) {
         r->stop = STOP_LENGTH;
     } else if (r->n > 0 && lariat_session_length(r->session) >= r->capacity) {
         r->stop = STOP_CONTEXT;
@@ -154,12 +222,13 @@ static phase list_items(reply *const list[], int n, lariat_reply items[], int64_
     }
     for (int i = 0; i < n; i++) {
         const reply *r = list[i];
-        int64_t left = r->most == UNTIL_THE_END ? INT64_MAX : r->most - r->n;
+        int64_t left = r->asked->most == REQUEST_UNBOUNDED ? INT64_MAX : r->asked->most - r->n;
         items[i] = (lariat_reply){.session = r->session,
                                   .tokens = r->next,
                                   .count = r->n_next,
                                   .sampler = r->sampler,
-                                  .most = what == PREFILL && left > 1 ? 1 : left};
+                                  .most = what == PREFILL && left > 1 ? 1 : left,
+                                  .n_top = request_n_top(r->asked)};
     }
     return what;
 }
@@ -204,12 +273,17 @@ int reply_end(reply *r)
 {
     const char *piece;
     size_t size;
+    if (r->stream) {
+        bool cut = r->stop == STOP_TEXT;
+        TRY(checked(lariat_stream_flush(r->stream, &piece, &size)));
+        TRY(cut ? 0 : take_text(r, piece, size));
+    }
+    if (r->stops) {
+        TRY(checked(lariat_stops_flush(r->stops, &piece, &size)));
+        TRY(put_text(r, piece, size));
+    }
     if (!r->shown) {
         return 0;
-    }
-    if (r->stream) {
-        TRY(checked(lariat_stream_flush(r->stream, &piece, &size)));
-        TRY(show_bytes(r, piece, size));
     }
     TRY(r->ends_line ? 0 : output_bytes("\n", 1));
     return output_flush();
@@ -219,6 +293,7 @@ const char *stop_name(stop_reason why)
 {
     static const char *const names[] = {[STOP_NOT_YET] = "running",
                                         [STOP_END] = "end",
+                                        [STOP_TEXT] = "stop",
                                         [STOP_LENGTH] = "length",
                                         [STOP_CONTEXT] = "context",
                                         [STOP_INTERRUPTED] = "interrupted"};

@@ -4,48 +4,61 @@
 
 #include "cli/invocation.h"
 
+#include <stddef.h>
+
 enum { REPLIES_MOST = 16 }; /* sequences in one step: decode of 16 reads the weights as often as decode of one */
 
 typedef enum stop_reason {
     STOP_NOT_YET,
     STOP_END,        /* an id that ends a reply */
-    STOP_LENGTH,     /* -n tokens */
+    STOP_TEXT,       /* a text that ends one */
+    STOP_LENGTH,     /* as many tokens as were asked for */
     STOP_CONTEXT,    /* no position left */
     STOP_INTERRUPTED /* Ctrl-C */
 } stop_reason;
 
 typedef struct reply {
     invocation *inv;
+    const request *asked;
     lariat_session *session;
     lariat_sampler *sampler;
-    lariat_stream *stream; /* NULL: a model without tokenizer, or nothing is shown */
+    lariat_stream *stream; /* NULL: a model without tokenizer */
+    lariat_stops *stops;   /* NULL: no text ends it */
     bool shown;            /* goes to standard output as it comes */
     bool ends_line;        /* what was shown so far ends with a newline */
     int64_t capacity;      /* positions of the session */
-    int64_t most;          /* tokens of the reply, UNTIL_THE_END */
     const int32_t *next;   /* the prompt's new tokens, later the token that was made last */
     int64_t n_next;
     int32_t *ids; /* [room] the reply, without the end id */
     int64_t n, room;
+    lariat_top *tops;  /* [room, 1 + n_top]: each token's own, then the most probable ones; NULL: not asked for */
+    char *text;        /* [size] the reply as text, without what ended it */
+    size_t size, text_room;
     double began_s;
     stop_reason stop;
     int32_t turn_end; /* the marker that the chat template writes behind a reply, or -1 */
 } reply;
 
-/* A reply on an open session of `capacity` positions, from the sampling options of the run. */
-int reply_open(reply *r, invocation *inv, lariat_session *session, int64_t capacity, bool shown);
+/* A reply on an open session of `capacity` positions, or one after another. What is asked for stays the caller's; a `sample`
+   has a random stream of its own. BAD_ARGUMENT: a bias is for an id that the vocabulary does not have. */
+lariat_status reply_open(reply *r, invocation *inv, const request *asked, int32_t sample, lariat_session *session,
+                         int64_t capacity, bool shown);
 void reply_close(reply *r);
 
-/* Gives it what to go on from: the tokens that the session does not hold yet, at least one. They live until it has gone on. */
-void reply_begin(reply *r, const int32_t *tokens, int64_t n);
+/* Gives it what to go on from: a prompt of n tokens, of which the session holds the first `held`, but not the last. They live
+   until it has gone on. */
+void reply_begin(reply *r, const int32_t *tokens, int64_t n, int64_t held);
 
 /* Takes all of them on, until one has a reason to stop. */
 int replies_go_on(invocation *inv, reply *const list[], int n);
 
-/* Shows what its stream has held back, and ends the line. */
+/* Takes what its stream has held back; where it is shown, ends the line. */
 int reply_end(reply *r);
 
-/* "end", "length", "context", "interrupted". */
+/* [1 + n_top] of the reply's i-th token. */
+const lariat_top *reply_tops(const reply *r, int64_t i);
+
+/* "end", "stop", "length", "context", "interrupted". */
 const char *stop_name(stop_reason why);
 /* Says on standard error that the context is full, if that was the reason. */
 void reply_explain(const reply *r);

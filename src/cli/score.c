@@ -25,7 +25,7 @@ static double loss(const float *logits, int32_t vocab, int32_t id)
 
 static int add_rows(score *s, const float *logits, int32_t vocab, const int32_t *ids, int64_t n, int64_t first, int64_t rows)
 {
-    for (int64_t i = 0; i < rows && first + i + 1 < n; i++) {
+    for (int64_t i = first < s->from ? s->from - first : 0; i < rows && first + i + 1 < n; i++) {
         double l = loss(logits + i * vocab, vocab, ids[first + i + 1]);
         if (!isfinite(l)) {
             return complain("logits: not finite at token %lld, the model or its weights are broken, fetch them again",

@@ -53,7 +53,7 @@ int talk_open(talk *t, invocation *inv, int64_t capacity, const char *document)
         TRY(add_message(t, "system", json_from_text(o->system)));
     }
     TRY(checked(lariat_session_open(inv->engine, capacity, &t->session)));
-    int rc = reply_open(&t->answer, inv, t->session, capacity, true);
+    int rc = checked(reply_open(&t->answer, inv, &inv->defaults, 0, t->session, capacity, true));
     char *variables = json_dumps(t->variables, 0);
     t->answer.turn_end = lariat_chat_end(inv->tokenizer, t->chat_template, variables);
     free(variables);
@@ -158,20 +158,16 @@ int talk_read_document(talk *t, const char *name)
     return rc ? rc : cancelled ? EXIT_INTERRUPTED : 0;
 }
 
-/* The answer keeps its ids: its text as other ids would have to be read again. */
+/* The answer keeps its ids: its text as other ids would have to be read again. One that was cut before a text has none. */
 static int add_answer(talk *t)
 {
-    char *content;
-    size_t size;
+    const reply *r = &t->answer;
     json_t *ids = json_array();
-    TRY(checked(lariat_decode(t->inv->tokenizer, t->answer.ids, t->answer.n, false, &content, &size)));
-    json_t *said = json_from_bytes(content, size);
-    lariat_free(content);
-    for (int64_t i = 0; i < t->answer.n; i++) {
-        json_array_append_new(ids, json_integer(t->answer.ids[i]));
+    for (int64_t i = 0; i < r->n; i++) {
+        json_array_append_new(ids, json_integer(r->ids[i]));
     }
-    int rc = add_message(t, "assistant", said);
-    if (rc == 0) {
+    int rc = add_message(t, "assistant", json_from_bytes(r->size ? r->text : "", r->size));
+    if (rc == 0 && r->stop != STOP_TEXT) {
         json_object_set(json_array_get(t->messages, message_count(t) - 1), "ids", ids);
     }
     json_decref(ids);
@@ -183,7 +179,7 @@ static int answer(talk *t, const int32_t *ids, int64_t n, int64_t common)
     TRY(rewind_to(t, common));
     t->inv->figures.first_s = 0;
     reply *one = &t->answer;
-    reply_begin(one, ids + common, n - common);
+    reply_begin(one, ids, n, common);
     int rc = replies_go_on(t->inv, &one, 1);
     rc = rc ? rc : reply_end(one);
     if (rc) {

@@ -37,7 +37,8 @@ typedef enum command_kind {
 
 /* What a pass takes of a session. */
 typedef struct told_item {
-    int32_t session, n_top;
+    int32_t session;
+    int32_t read_by_host; /* not 0: its logits are, in process 0 */
     int64_t count, n_logits;
     int64_t chooses; /* not 0: a token, by: */
     sample_setting setting;

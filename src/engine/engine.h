@@ -157,6 +157,7 @@ struct lariat_session {
     int64_t given;      /* tokens given out */
     int32_t token_before; /* `token` then */
     bool is_new;        /* `token` was chosen since */
+    pass_logprob logprob; /* of `token`; n_top 0: not asked for */
 };
 
 /* lariat_engine_open in this process, in two phases; the others of the ring open theirs meanwhile. After a failure of the
@@ -289,8 +290,14 @@ void account_pass(lariat_engine *e, const pending_pass *p);
 int32_t sampler_vocab(const lariat_sampler *s);
 /* Marks it as found in a list, or not. Returns what it was. */
 bool sampler_list(lariat_sampler *s, bool listed);
-/* What the next token is chosen by; and goes back by n of them. */
+/* Does it change logits? Then the host chooses. */
+bool sampler_changes(const lariat_sampler *s);
+/* Makes room for one more token. */
+lariat_status sampler_reserve(lariat_sampler *s);
+/* What the next token is chosen by. Takes the newest one back, also where its token has been chosen. */
 sample_setting sampler_next(lariat_sampler *s);
-void sampler_take_back(lariat_sampler *s, int32_t n);
+void sampler_take_back(lariat_sampler *s);
+/* Chooses the oldest token that sampler_next has prepared and that is not chosen yet; -1: a logit is not finite. */
+int32_t sampler_choose(lariat_sampler *s, const float *logits, const sample_setting *setting);
 /* Why no token could be chosen. */
 const char *sample_failure(void);

@@ -149,7 +149,7 @@ static lariat_status list_work(const follower *f, const command *c)
         const told_item *item = &e->told_items[i];
         lariat_session *s = session_of(e, item->session);
         if (!s || item->count < 1 || item->count > left || item->count > s->seq.capacity - s->seq.length ||
-            item->n_logits < 0 || item->n_logits > item->count || item->n_top < 0 || item->n_top > LARIAT_TOP_MAX) {
+            item->n_logits < 0 || item->n_logits > item->count) {
             return refuse("tokens that its sessions do not have");
         }
         for (int32_t k = 0; k < i; k++) {
@@ -160,7 +160,7 @@ static lariat_status list_work(const follower *f, const command *c)
         e->works[i] = (lariat_work){.session = s, .tokens = e->told_tokens + (c->n_tokens - left), .count = item->count,
                                     .sampler = item->chooses ? f->sampler : NULL,
                                     .n_logits = item->chooses ? 0 : item->n_logits,
-                                    .n_top = item->chooses ? item->n_top : 0};
+                                    .n_top = item->chooses && item->read_by_host};
         left -= item->count;
     }
     for (int64_t i = 0; i < c->n_tokens; i++) {

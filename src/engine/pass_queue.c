@@ -61,7 +61,7 @@ static void entry_take_back(pass_entry *x, lariat_status status, const char *rea
 
     sequence_restore(&s->seq, s->engine->ranks.ring, &x->before);
     if (x->sampler) {
-        sampler_take_back(x->sampler, 1);
+        sampler_take_back(x->sampler);
     }
     s->row = x->row_before;
     s->under_way--;
@@ -197,6 +197,9 @@ static lariat_result conclude(pass_entry *x, const pending_pass *p)
     if (token >= 0 && p->logprobs[x->output].n_top) {
         result.logprob = p->logprobs[x->output].logprob;
         result.top = p->logprobs[x->output].top;
+    }
+    if (s && token >= 0) {
+        s->logprob = p->logprobs[x->output];
     }
     return result;
 }

@@ -139,15 +139,29 @@ static pass_side side_of(const lariat_engine *e, const pass *p)
     return plan_side(&e->plan.costs, p->parts, p->n_parts);
 }
 
-/* A token that a pass under way chooses has no id yet. That pass is the last one before this: its token is found by its
-   output, on GPUs by the ranks, on CPUs when this pass is carried out. */
+/* The token that the session's newest pass chooses. One under way is the last before the pass that is planned: its token is
+   found by its output, on GPUs by the ranks, on CPUs when this pass is carried out. But where the host chooses, ranks do not
+   have it: a pass that has begun has it here. One that could not be chosen is read as token 0: its session is taken back. */
+static int32_t newest_token(const lariat_session *s)
+{
+    const lariat_engine *e = s->engine;
+
+    if (!s->under_way) {
+        return s->token;
+    }
+    const pending_pass *before = &e->passes[(e->n_submitted - 1) % 2];
+    if (!before->begun || !before->logprobs[s->row].sampler) {
+        return -1 - s->row;
+    }
+    return before->chosen[s->row] < 0 ? 0 : before->chosen[s->row];
+}
+
 static void list_tokens(const pending_pass *p, const lariat_work work[])
 {
     for (int32_t i = 0; i < p->n; i++) {
-        const lariat_session *s = work[i].session;
         int32_t *to = p->tokens + p->plan.parts[i].token;
         for (int64_t k = 0; k < work[i].count; k++) {
-            to[k] = work[i].tokens ? work[i].tokens[k] : s->under_way ? -1 - s->row : s->token;
+            to[k] = work[i].tokens ? work[i].tokens[k] : newest_token(work[i].session);
         }
     }
 }
@@ -164,6 +178,7 @@ static void add_outputs(const lariat_engine *e, pending_pass *p, const lariat_wo
         if (w->sampler) {
             p->settings[n] = sampler_next(w->sampler);
             p->logprobs[n].n_top = w->n_top;
+            p->logprobs[n].sampler = sampler_changes(w->sampler) ? w->sampler : NULL;
             p->entries[part].output = (int32_t)n;
         } else {
             p->outputs[n].logits = w->logits ? w->logits + (from + k - first) * e->model->config.vocab : NULL;
@@ -217,6 +232,9 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
 {
     int64_t tokens = 0;
 
+    for (int32_t i = 0; i < n; i++) {
+        TRY(work[i].sampler ? sampler_reserve(work[i].sampler) : LARIAT_OK);
+    }
     p->n = n;
     p->begun = p->done = false;
     p->status = LARIAT_OK;
@@ -248,9 +266,10 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
             p->input.settings = p->settings;
             p->input.chosen = p->chosen;
         }
-        if (work[i].n_top) {
+        if (work[i].n_top || (work[i].sampler && sampler_changes(work[i].sampler))) {
             p->input.logprobs = p->logprobs;
             p->input.row = e->row;
+            p->input.choose = sampler_choose;
         }
     }
     return LARIAT_OK;

@@ -131,7 +131,7 @@ void tell_submit(lariat_engine *e, const pending_pass *p)
         item->chooses = x->output >= 0;
         if (x->output >= 0) {
             item->setting = p->settings[x->output];
-            item->n_top = p->logprobs[x->output].n_top;
+            item->read_by_host = p->logprobs[x->output].n_top || p->logprobs[x->output].sampler;
         }
     }
     tell(e, &(command){.kind = TOLD_SUBMIT, .pass = e->n_submitted, .layout = (int32_t)p->plan.layout,

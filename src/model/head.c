@@ -51,21 +51,29 @@ static lariat_status output_rows(transformer *t, const pass_output out[], int64_
     return comm_all_gather(t->comm, &(comm_gather){.rows = 1, .stride = begin[ranks], .begin = begin});
 }
 
-/* Log-probabilities of n outputs from `at` on, whose tokens were chosen from these logits [n, vocab]: the host has both, row by
-   row, before it computes. */
-static lariat_status list_logprobs(transformer *t, const pass_input *in, int64_t at, int64_t n, const float *logits)
+/* What the host does with the logits [n, vocab] of n outputs from `at` on, from which the device has chosen tokens: it has
+   both, row by row, before it computes. A token that the host chooses replaces the device's on this rank; the next pass gets it
+   by its id. */
+static lariat_status read_rows(transformer *t, const pass_input *in, int64_t at, int64_t n, const float *logits)
 {
     const device_ops *ops = t->dev->ops;
     int64_t vocab = t->config->vocab;
 
     ops->download(t->dev, in->chosen + at, t->chosen + at, (size_t)n * sizeof *in->chosen);
     for (int64_t i = 0; i < n; i++) {
-        if (in->logprobs[at + i].n_top) {
-            ops->download(t->dev, in->row, logits + i * vocab, (size_t)vocab * sizeof *logits);
-            TRY(ops->finish(t->dev));
-            if (in->chosen[at + i] >= 0) { /* otherwise a logit is not finite */
-                logprob_row(in->row, vocab, in->chosen[at + i], &in->logprobs[at + i]);
-            }
+        pass_logprob *wanted = &in->logprobs[at + i];
+        int32_t *chosen = &in->chosen[at + i];
+        if (!wanted->n_top && !wanted->sampler) {
+            continue;
+        }
+        ops->download(t->dev, in->row, logits + i * vocab, (size_t)vocab * sizeof *logits);
+        TRY(ops->finish(t->dev));
+        if (*chosen >= 0 && wanted->sampler) { /* otherwise a logit is not finite */
+            *chosen = in->choose(wanted->sampler, in->row, &in->settings[at + i]);
+            ops->upload(t->dev, t->chosen + at + i, chosen, sizeof *chosen);
+        }
+        if (*chosen >= 0 && wanted->n_top) {
+            logprob_row(in->row, vocab, *chosen, wanted);
         }
     }
     return LARIAT_OK;
@@ -89,7 +97,7 @@ lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
     TRY(gathers ? linear_gather(&t->linear, DTYPE_F32, n, c->vocab, NULL) : LARIAT_OK);
     if (in->settings) {
         ops->sample(t->dev, t->chosen + at, logits, c->vocab, n, c->vocab, t->settings + at);
-        TRY(in->logprobs && comm_rank(t->comm) == 0 ? list_logprobs(t, in, at, n, logits) : LARIAT_OK);
+        TRY(in->logprobs && comm_rank(t->comm) == 0 ? read_rows(t, in, at, n, logits) : LARIAT_OK);
     } else if (gathers && comm_rank(t->comm) == 0) { /* where head_deliver finds them after a replay as well */
         ops->copy(t->dev, DTYPE_F32, t->logits, c->vocab, logits, c->vocab, n, c->vocab, false);
     }

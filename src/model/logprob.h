@@ -1,4 +1,5 @@
-/* Log-probabilities: of the token that was chosen from a row of logits, and of the most probable ones.
+/* What the host does with a row of logits whose token is chosen: log-probabilities, of that token and of the most probable
+   ones; or choosing it.
    Rests on the C library. head.c brings the rows to the host; api/ hands the result on. */
 #pragma once
 
@@ -8,6 +9,7 @@
 
 /* What is wanted of one output whose token is chosen. */
 typedef struct pass_logprob {
+    lariat_sampler *sampler; /* by which the host chooses: see pass_input.choose; NULL: the device chooses */
     int32_t n_top; /* most probable tokens wanted; 0: no log-probability either */
     float logprob; /* of the token that was chosen */
     lariat_top top[LARIAT_TOP_MAX];

@@ -40,10 +40,12 @@ typedef struct pass_input {
        written by rank 0. There are no more of them than sequences. */
     const sample_setting *settings; /* [n_outputs] */
     int32_t *chosen;                /* [n_outputs] */
-    /* Where log-probabilities are wanted of some of them, otherwise NULL: what is wanted, filled by rank 0 before its pass
-       ends; and host memory for a row of logits. Such a pass is not replayed. */
+    /* Where the host reads the logits of some of them, otherwise NULL: for what, filled by rank 0 before its pass ends; host
+       memory for a row of logits; and how the host chooses a token. Rows come to the host by these fields alone, and a pass
+       that has them is not replayed. */
     pass_logprob *logprobs; /* [n_outputs] */
     float *row;             /* [vocab] */
+    int32_t (*choose)(lariat_sampler *s, const float *row, const sample_setting *setting);
     /* Ranks are in several processes: they wait for one another first. So a pass that ends cancelled ends nothing of the one
        before, in which another process may have been longer. */
     bool meets;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# lariat generate --prompts: answers in the order of the input, each as if its prompt were alone; bad lines are named first.
+# lariat generate --prompts: answers in the order of the input, each as if its prompt were alone; a bad line has an error there.
 . "$(dirname "$0")/common.sh"
 export LARIAT_KV=f32 # so that no processor rounds its way to another text
 
@@ -68,7 +68,90 @@ run generate -q -m letters -p x --resume results.jsonl
 echo '{"tokens": [1, 2, 3]}' >prompts
 run generate -q -m mha-bf16 --prompts prompts -c 6
 
-# A bad line is named before anything runs.
+# Parameters of a line: its own before the options', and each is as the options alone.
+cat >prompts <<'END'
+{"id": "greedy", "prompt": "hello"}
+{"id": "own", "prompt": "hello", "max_tokens": 9, "temperature": 1.5, "top_k": 40, "top_p": 0.9, "min_p": 0.01, "seed": 7, "mine": [1]}
+{"id": "none", "prompt": "hello", "max_tokens": 0, "temperature": null, "seed": 3, "model": "any"}
+{"id": "penal", "prompt": "hello", "max_completion_tokens": 9, "presence_penalty": 2, "frequency_penalty": 1.5, "repeat_penalty": 1.3}
+{"id": "bias", "prompt": "hello", "max_tokens": 9, "logit_bias": {"107": 100, "108": -3.5}}
+{"id": "stop", "prompt": "hello", "max_tokens": 9, "stop": ["zz", "kde"], "n": 2}
+{"id": "chat", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 3, "chat_template_kwargs": {"add_generation_prompt": false}}
+END
+run generate -q -m letters --prompts prompts -n 5
+cp "$work.seen/out" lines
+# alone ID ARGS...: the line's text is what generate prints for it alone
+alone() {
+    local id=$1
+    shift
+    "$lariat" generate -q -m letters -p hello "$@" >plain
+    must "$id as it is alone" test "$(cat plain)" = "$(jq -r "select(.id == \"$id\") | .text // .choices[0].text" lines)"
+}
+alone greedy -n 5
+alone own -n 9 --temp 1.5 --top-k 40 --top-p 0.9 --min-p 0.01 -s 7
+alone penal -n 9 --presence-penalty 2 --frequency-penalty 1.5 --repeat-penalty 1.3
+alone bias -n 9 --logit-bias 107=100 --logit-bias 108=-3.5
+alone stop -n 9 --stop zz --stop kde
+must "a bias of 100 is all that is left" jq -es '.[4].tokens | all(. == 107)' lines
+must "both samples of a greedy line are the same" jq -es '.[5].choices | .[0].text == .[1].text' lines
+# What is not supported is that line's error; so is what is out of range, or of another type.
+for line in '"stream": true' '"best_of": 2' '"response_format": {"type": "json_object"}' '"temperature": -1' '"temperature": "x"' \
+    '"max_tokens": 1.5' '"n": 0' '"stop": [""]' '"logit_bias": {"x": 1}' '"logit_bias": {"512": 1}' '"logprobs": 21' \
+    '"top_logprobs": 2' '"seed": []' '"stop": 3' '"presence_penalty": 3' '"chat_template_kwargs": 1, "messages": []' \
+    '"messages": [{"role": 1}]'; do
+    case $line in *messages*) prompt= ;; *) prompt=', "prompt": "x"' ;; esac
+    echo "{\"id\": 1$prompt, $line}"
+done >prompts
+echo '{"prompt": "x", "stream": false, "best_of": 1, "response_format": {"type": "text"}, "echo": null}' >>prompts
+run generate -q -m letters --prompts prompts -n 1
+echo '{"tokens": [1], "stop": "x"}' | "$lariat" generate -q -m mha-bf16 --prompts - -n 1 >"$work.seen/out" 2>"$work.seen/err"
+show $?
+
+# Log-probabilities: greedy tokens are the most probable ones, and of the oracle's logits.
+"$tensors" ids $expected case2.tokens >ids
+echo "{\"tokens\": [$(tr ' ' ',' <ids)], \"logprobs\": 3, \"n\": 2}" >prompts
+"$lariat" generate -q -m mha-bf16 --prompts prompts -n 24 --kv f32 --ranks 2 >lines
+must "each token's log-probability is that of the most probable" jq -e '.choices | length == 2 and all(.[]; (.tokens | length) == 24 and
+    ([.tokens, .logprobs] | transpose | all(.[0] == .[1].token and .[1].top[0].token == .[0] and .[1].top[0].logprob == .[1].logprob and
+    (.[1].top | length) == 3 and .[1].logprob < 0)))' lines
+must "the tokens are the reference's" test "$(jq -r '.choices[1].tokens | map(tostring) | join(" ")' lines)" = \
+    "$("$tensors" ids $expected case2.greedy)"
+"$lariat" generate -q -m mha-bf16 --tokens ids -n 24 --kv f32 --ranks 2 --samples 2 --logprobs 3 >two
+must "--samples and --logprobs give the same" jq -es '.[0].choices == .[1:]' lines two
+
+# OpenAI's form.
+cat >prompts <<'END'
+{"custom_id": "one", "method": "POST", "url": "/v1/completions", "body": {"model": "m", "prompt": "hello", "max_tokens": 5}, "mine": 3}
+{"custom_id": "two", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2, "logprobs": true, "top_logprobs": 1}}
+{"custom_id": "bad", "url": "/v1/embeddings", "body": {"input": "x"}}
+{"custom_id": "key", "url": "/v1/completions", "body": {"prompt": "x", "min_tokens": 3}}
+{"custom_id": "ids", "url": "/v1/completions", "body": {"prompt": [104, 266, 469], "max_tokens": 2, "logprobs": 1, "n": 2}}
+{"custom_id": "other", "url": "/v1/completions", "body": {"messages": []}}
+{"custom_id": 3, "body": {}}
+END
+"$lariat" generate -q -m letters --prompts prompts >"$work.seen/out" 2>"$work.seen/err"
+status=$?
+cp "$work.seen/out" openai
+sed -i -E 's/"created": [0-9]+/"created": .../; s/(-[0-9]\.[0-9]{3})[0-9]*/\1.../g' "$work.seen/out"
+show $status
+head -n 3 openai >results.jsonl
+run generate -q -m letters --prompts prompts --resume results.jsonl
+must "it goes on behind the lines that are there" cmp <(head -n 3 openai) <(head -n 3 results.jsonl)
+must "to the same" jq -es 'map(del(.response.body.created)) | .[:7] == .[7:]' openai results.jsonl
+
+# Each line has random numbers of its own, and each sample; -s repeats them.
+for ((i = 0; i < 20; i++)); do echo '{"prompt": "hello", "n": 2}'; done >prompts
+"$lariat" generate -m letters --prompts prompts -n 8 --temp 3 >lines 2>err
+must "no two are alike" jq -es '[.[].choices[].tokens] | (unique | length) == 40' lines
+"$lariat" generate -q -m letters --prompts prompts -n 8 --temp 3 -s "$(sed -nE 's/^seed ([0-9]+) .*/\1/p' err)" --ranks 2 >again
+must "the seed that was drawn is said, and gives them again" cmp lines again
+"$lariat" generate -m letters --prompts prompts -n 8 --temp 3 >again 2>/dev/null
+must "without it others come" test "$(cmp lines again)" != ""
+"$lariat" generate -m letters --prompts prompts 2>"$work.seen/err" >lines -c 12
+must "without -n a reply is bounded, which is said" grep -qx 'replies end after 512 tokens at most where -n and max_tokens do not say how many' \
+    "$work.seen/err"
+
+# A bad line has an error, the others run.
 for line in 'nothing' '[]' '{}' '{"prompt": "x", "tokens": [1]}' '{"prompt": 7}' '{"tokens": "7"}' '{"tokens": [1, -1]}' \
     '{"tokens": [1, 2.5]}' '{"tokens": []}' '{"id": [], "tokens": [1]}' '{"prompt": "x"}' '{"tokens": [1], "tokens": [2]}'; do
     printf '{"tokens": [1]}\n%s\n' "$line" >prompts

@@ -21,6 +21,15 @@ whole=$("$lariat" tokenize -m letters --special -p "$second" | wc -w)
 # (At most the 8 ids of the first answer, whose text may have other ids.)
 must "what was read is not read again" jq -e ".prefill_tokens + .decode_tokens <= $whole + 7 + 8" stats.json
 
+# An answer that a text ended stays in the talk as it was shown.
+cut=${first:1:2}
+printf 'hello\nhow are you\n' | "$lariat" chat -q -m letters -n 8 -c 256 --kv f32 --stop "$cut" >two
+must "the answer ends before the text" test "$(head -n 1 two)" = "${first%%"$cut"*}"
+second=$'<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n'"${first%%"$cut"*}"
+second+=$'<|im_end|>\n<|im_start|>user\nhow are you<|im_end|>\n<|im_start|>assistant\n'
+"$lariat" generate -q -m letters --special -p "$second" -n 8 --kv f32 --stop "$cut" >text
+must "and the next turn goes on from that" test "$(tail -n +2 two)" = "$(cat text)"
+
 # The document stands before the first thing that is said, also after /reset.
 printf 'a long document' >document
 run chat -q -m letters -f document -p 'sum up' -n 6 -c 256

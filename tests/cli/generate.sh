@@ -44,6 +44,27 @@ sample=(generate -q -m letters -p hello -n 20 --temp 1.5 --top-k 40 --top-p 0.95
 must "one seed gives one text" cmp one two
 must "another seed gives another" test "$(cmp one three)" != ""
 
+"$lariat" generate -m letters -p hello -n 20 --temp 2 >one 2>err
+"$lariat" generate -q -m letters -p hello -n 20 --temp 2 -s "$(sed -nE 's/^seed ([0-9]+) .*/\1/p' err)" >two
+must "a seed that is drawn is said" cmp one two
+"$lariat" "${sample[@]}" -s 7 --samples 3 >three
+must "samples: the first is that of the seed" test "$(jq -rs '.[0].text' three)" = "$("$lariat" "${sample[@]}" -s 7)"
+must "and none is another" jq -es '[.[].tokens] | unique | length == 3' three
+
+# Texts that end a reply are not printed, wherever tokens are cut.
+"$lariat" generate -q -m letters -p hello -n 30 >whole
+for cut in 1 5 9 14; do
+    must "the reply ends before what stands at $cut" test "$("$lariat" generate -q -m letters -p hello -n 30 --stop never \
+        --stop "$(tail -c +$((cut + 1)) whole | head -c 3)")" = "$(head -c $cut whole)"
+done
+run generate -q -m mha-bf16 --tokens one -n 1 --stop x
+run generate -q -m letters -p x -n 1 --stop ''
+run generate -q -m letters -p x -n 1 --logit-bias 3
+run generate -q -m letters -p x -n 1 --logit-bias 3=101
+run generate -q -m letters -p x -n 1 --logit-bias 512=1
+run generate -q -m letters -p '' -n 1 --samples 2
+run generate -q -m letters --prompts one -n 1 --samples 2
+
 # What has no use without a temperature is remarked on once; one that is named is meant.
 echo 1 >one
 run generate -q -m mha-bf16 --tokens one -n 0 --top-k 4 --top-p 0.5 --min-p 0.1 -s 1
@@ -81,6 +102,9 @@ run tokenize -m padded --decode -p '104 511 105'
 run generate -q -m mha-bf16 --tokens ids -n 4 --ranks 2 --stats stats.json
 must "the figures are JSON" \
     jq -e '.prefill_tokens == 3 and .decode_tokens == 3 and (.shard_slots | add) == 6 and .plan.ranks == 2' stats.json
+for key in $(jq -r '[paths | map(select(type == "string")) | last] | unique[]' stats.json); do
+    grep -qE "[\`.]$key\`" "$here/../../docs/files.md" || say "NOT in docs/files.md: $key"
+done
 "$lariat" generate -q -m mha-bf16 --tokens ids -n 4 --ranks 2 --plan --stats plan.json >/dev/null
 must "under --plan it is the plan that the run has" \
     jq -es '(.[0] | keys) == ["command", "model", "plan", "version"] and .[0].command == .[1].command and .[0].model == .[1].model and

@@ -83,7 +83,7 @@ must "the figures are there" jq -e '.decode_tokens > 0' stats.json
 # A batch writes what it has made, whole or not, or, to a file with which it goes on, what is whole.
 printf '{"tokens": [1, 2], "id": "long"}\n{"tokens": [3]}\n' >prompts
 say '$ lariat generate --prompts, interrupted'
-start generate -q -m mha-bf16 --prompts prompts -c 8k
+start generate -q -m mha-bf16 --prompts prompts -n 8000
 sleep 0.3
 kill -INT $!
 wait $!

@@ -20,7 +20,7 @@ static uint32_t draw(void)
 }
 
 static const told_item items[2] = {{.session = 3, .count = 5, .n_logits = 2},
-                                   {.session = 1, .n_top = 9, .count = 1, .chooses = 1,
+                                   {.session = 1, .read_by_host = 9, .count = 1, .chooses = 1,
                                     .setting = {.temperature = 0.5f, .uniform = 0.25}}};
 static const int32_t tokens[6] = {7, 8, 9, 10, 11, -1};
 
@@ -107,7 +107,7 @@ static void assert_lists_equal(const command *read, const command *written)
     command_tokens(read, 0, read->n_tokens, ids);
     for (int i = 0; i < read->n_items; i++) {
         assert_int_equal(got[i].session, items[i].session);
-        assert_int_equal(got[i].n_top, items[i].n_top);
+        assert_int_equal(got[i].read_by_host, items[i].read_by_host);
         assert_int_equal(got[i].count, items[i].count);
         assert_int_equal(got[i].n_logits, items[i].n_logits);
         assert_int_equal(got[i].chooses, items[i].chooses);

@@ -219,6 +219,63 @@ static void top_is_the_head_of_the_sorted_logits_and_all_are_of_their_softmax(vo
     }
 }
 
+typedef struct told {
+    const trial *of;
+    lariat_result results[ROUNDS][SESSIONS];
+    lariat_top tops[ROUNDS][SESSIONS][LARIAT_TOP_MAX];
+    int counts[SESSIONS];
+} told;
+
+static bool compare(void *user, int32_t item, int32_t token)
+{
+    told *expected = user;
+    int round = expected->counts[item]++;
+    const lariat_result *r = &expected->results[round][item];
+    float logprob;
+    const lariat_top *top = lariat_session_top(expected->of->sessions[item], &logprob);
+
+    assert_int_equal(token, r->token);
+    assert_true(logprob == r->logprob);
+    assert_int_equal(top != NULL, n_top_of(item) > 0);
+    for (int k = 0; k < n_top_of(item); k++) {
+        assert_int_equal(top[k].token, expected->tops[round][item][k].token);
+        assert_true(top[k].logprob == expected->tops[round][item][k].logprob);
+    }
+    return true;
+}
+
+/* The same passes, by calls that have no results. */
+static void generate_gives_the_probabilities_of_its_tokens(void **state)
+{
+    (void)state;
+    for (int where = 0; where < PLACES; where++) {
+        trial *asked = open_trial(where), *generating = open_trial(where);
+        told *expected = calloc(1, sizeof *expected);
+        lariat_reply replies[SESSIONS];
+        assert_non_null(expected);
+        expected->of = generating;
+        for (int round = 0; round < ROUNDS; round++) {
+            submit(asked, SESSIONS, round == 0);
+            collect(asked, SESSIONS);
+            memcpy(expected->results[round], asked->results, sizeof asked->results);
+            for (int i = 0; i < SESSIONS; i++) {
+                for (int k = 0; k < n_top_of(i); k++) {
+                    expected->tops[round][i][k] = asked->results[i].top[k];
+                }
+            }
+        }
+        for (int i = 0; i < SESSIONS; i++) {
+            replies[i] = (lariat_reply){.session = generating->sessions[i], .tokens = prompt, .count = 1 + i % 3,
+                                        .sampler = generating->samplers[i], .most = ROUNDS, .n_top = n_top_of(i)};
+        }
+        assert_int_equal(lariat_generate(generating->engine, replies, SESSIONS, compare, expected), LARIAT_OK);
+        assert_int_equal(expected->counts[SESSIONS - 1], ROUNDS);
+        free(expected);
+        close_trial(asked);
+        close_trial(generating);
+    }
+}
+
 static void check_case(const oracle *o, const oracle_case *c, lariat_engine *e)
 {
     const float *expected = c->logits + (c->rows - 1) * o->vocab;
@@ -313,6 +370,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(top_is_the_head_of_the_sorted_logits_and_all_are_of_their_softmax),
         cmocka_unit_test(every_ring_gives_the_oracle_s_probabilities),
+        cmocka_unit_test(generate_gives_the_probabilities_of_its_tokens),
         cmocka_unit_test(a_pass_that_is_taken_back_has_none),
         cmocka_unit_test(what_cannot_be_given_is_refused_by_name),
     };

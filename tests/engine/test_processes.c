@@ -111,9 +111,13 @@ static void read_prompt(lariat_engine *e, lariat_session *s, int which, int n, i
     assert_int_equal(lariat_step(e, &w, 1), LARIAT_OK);
 }
 
-static const lariat_sampling settings[2] = {{.top_p = 1}, {.temperature = 1.2f, .top_k = 50, .top_p = 0.95f, .seed = 3}};
+static const lariat_bias bias = {3, 1.5f};
+static const lariat_sampling settings[3] = {
+    {.top_p = 1},
+    {.temperature = 1.2f, .top_k = 50, .top_p = 0.95f, .seed = 3},
+    {.temperature = 0.7f, .top_p = 1, .seed = 4, .bias = &bias, .n_bias = 1, .repeat = 1.5f, .frequency = 0.5f, .presence = 1}};
 
-/* Two sessions go on together, one by chance. */
+/* Two sessions go on together, one by chance; the other one's logits are changed. */
 static void generate_two(lariat_engine *e, lariat_session *a, lariat_session *b, int64_t most, results *out)
 {
     static const int32_t first[2] = {11, 12};
@@ -121,7 +125,7 @@ static void generate_two(lariat_engine *e, lariat_session *a, lariat_session *b,
     lariat_reply replies[2];
 
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(lariat_sampler_open(&settings[i], lariat_engine_model(e)->vocab, &samplers[i]), LARIAT_OK);
+        assert_int_equal(lariat_sampler_open(&settings[i ? 1 : 2], lariat_engine_model(e)->vocab, &samplers[i]), LARIAT_OK);
         replies[i] = (lariat_reply){
             .session = i ? b : a, .tokens = &first[i], .count = 1, .sampler = samplers[i], .most = most};
     }
@@ -143,14 +147,14 @@ static void take_result(results *out, const lariat_result *r, int32_t n_top)
 }
 
 /* Passes that go on from one another, two under way; the last is taken back. */
-static void chain(lariat_engine *e, lariat_session *s, results *out)
+static void chain(lariat_engine *e, lariat_session *s, const lariat_sampling *by, results *out)
 {
     static const int32_t first = 9;
     lariat_sampler *sampler;
     lariat_result result;
     int32_t n;
 
-    assert_int_equal(lariat_sampler_open(&settings[1], lariat_engine_model(e)->vocab, &sampler), LARIAT_OK);
+    assert_int_equal(lariat_sampler_open(by, lariat_engine_model(e)->vocab, &sampler), LARIAT_OK);
     lariat_work w = {.session = s, .tokens = &first, .count = 1, .sampler = sampler, .n_top = 5};
     assert_int_equal(lariat_submit(e, &w, 1), LARIAT_OK);
     w.tokens = NULL;
@@ -196,7 +200,9 @@ static void play_all(lariat_engine *e, const processes *others, results *out)
     lariat_session_close(s[1]);
     assert_int_equal(lariat_session_open(e, CAPACITY, &s[1]), LARIAT_OK);
     cancel_and_go_on(e, s[1], out);
-    chain(e, s[1], out);
+    for (int i = 0; i < 3; i++) {
+        chain(e, s[1], &settings[i], out);
+    }
     generate_two(e, s[1], s[0], 3, out);
     for (int i = 0; i < SESSIONS - 1; i++) {
         lariat_session_close(s[i]);

@@ -245,9 +245,9 @@ void check_ends(const char *path, lariat_options o)
     assert_int_equal(lariat_generate(t.engine, &item, 1, on_token, &t), LARIAT_OK);
     assert_int_equal(w->n, 1);
     assert_int_equal(lariat_session_length(w->session), 10);
-    const lariat_reply bad[] = {{w->session, w->prompt, 0, w->sampler, 1},
-                                {w->session, w->prompt, 1, NULL, 1},
-                                {w->session, w->prompt, 1, w->sampler, -1}};
+    const lariat_reply bad[] = {{w->session, w->prompt, 0, w->sampler, 1, 0},
+                                {w->session, w->prompt, 1, NULL, 1, 0},
+                                {w->session, w->prompt, 1, w->sampler, -1, 0}};
     for (int i = 0; i < 3; i++) {
         assert_int_equal(lariat_generate(t.engine, &bad[i], 1, on_token, &t), LARIAT_BAD_ARGUMENT);
     }
