@@ -181,7 +181,7 @@ static lariat_status read_sizes(const char *path, const json_t *o, model_config 
 static lariat_status read_biases(const char *path, const json_t *o, model_config *c)
 {
     const family *f = c->family;
-    bool attention = false, mlp = false;
+    bool attention = f->attention_bias, mlp = false;
 
     TRY(json_flag(o, path, "attention_bias", false, &attention));
     TRY(json_flag(o, path, "mlp_bias", false, &mlp));
@@ -332,7 +332,7 @@ static lariat_status read_fraction(const char *path, const json_t *o, const json
 {
     static const char field[] = "partial_rotary_factor";
     const json_t *where = r && json_object_get(r, field) ? r : o;
-    double fraction = 1;
+    double fraction = c->family->rotary_fraction != 0 ? c->family->rotary_fraction : 1;
 
     TRY(json_number(where, path, field, false, &fraction));
     if (fraction == 1) {
@@ -411,7 +411,7 @@ static lariat_status read_rope(const char *path, const json_t *o, model_config *
     if (r) {
         TRY(refuse_unknown_rope_fields(path, r));
     }
-    c->rope = ROPE_HALVES;
+    c->rope = c->family->rope;
     return LARIAT_OK;
 }
 
@@ -456,9 +456,11 @@ static void default_ids(const json_t *o, model_config *c)
 {
     const family *f = c->family;
 
-    c->bos_id = !json_object_get(o, "bos_token_id") && f->bos_id < c->vocab ? f->bos_id : -1;
-    if (!json_object_get(o, "eos_token_id") && f->end_id >= 0 && f->end_id < c->vocab) {
-        c->end_ids[c->n_end_ids++] = f->end_id;
+    c->bos_id = !json_object_get(o, "bos_token_id") && f->bos_id && f->bos_id < c->vocab ? f->bos_id : -1;
+    for (int i = 0; i < FAMILY_ENDS && !json_object_get(o, "eos_token_id"); i++) {
+        if (f->end_ids[i] && f->end_ids[i] < c->vocab) {
+            c->end_ids[c->n_end_ids++] = f->end_ids[i];
+        }
     }
 }
 

@@ -94,6 +94,8 @@ static lariat_status refuse_oddities(const gguf *g, const family *f)
         {"embedding_scale", 1, "embedding_multiplier"},
         {"residual_scale", 1, "residual_multiplier"},
         {"use_parallel_residual", 0, NULL},
+        {"nextn_predict_layers", 0, NULL},
+        {"rope.dimension_sections", 0, NULL},
         {"rope.scaling.alpha", 0, NULL},
         {"rope.scaling.yarn_ext_factor", 1, NULL},
         {"rope.scaling.yarn_attn_factor", 1, NULL},
