@@ -68,7 +68,7 @@ static const family rows[] = {
      .context = 2048, .rms_eps = 1e-6, .theta = 1e4, .attention_scale = 1, .bos_id = 1, .end_ids = {2}},
 
     {.name = "phi3", .class = "Phi3ForCausalLM", .gguf = "phi3", .names = &phi3_names, .gguf_rope = ROPE_HALVES,
-     .reads = {"partial_rotary_factor"}, .context = 4096, .original_context = 4096, .rms_eps = 1e-5,
+     .su_is_longrope = true, .reads = {"partial_rotary_factor"}, .context = 4096, .original_context = 4096, .rms_eps = 1e-5,
      .theta = 1e4, .bos_id = 1, .end_ids = {32000}, .window = WINDOW_ALWAYS},
 
     {.name = "smollm3", .class = "SmolLM3ForCausalLM", .gguf = "smollm3", .names = &llama_names, BIASES_BY_FIELDS,

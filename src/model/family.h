@@ -58,13 +58,15 @@ typedef struct family {
     bias_rule qkv_bias, o_bias, mlp_bias;
     activation activation;
     rope_style rope, gguf_rope; /* pairs of q and k in Hugging Face's form and in a GGUF file */
+    bool su_is_longrope;        /* "su" and "yarn" are older names of the rotary type longrope */
     bool embedding_by_width;    /* the embedding is multiplied by sqrt(hidden size) */
     const char *reads[FAMILY_FIELDS]; /* fields of config.json that other rows refuse where they have an effect */
 
     /* defaults of fields */
     int32_t n_kv_heads; /* 0: as many as heads. null means that in every class */
     int32_t head_dim;   /* 0: hidden size / heads */
-    int64_t context, original_context; /* original_context 0: that of the rotary object, or the trained context */
+    int64_t context;
+    int64_t original_context; /* 0: that of the rotary object, or the trained context; otherwise the object's is not read */
     double rms_eps, theta;
     double attention_scale; /* 0: 1 / sqrt(head_dim) */
     double rotary_fraction; /* of a head; 0: all */
