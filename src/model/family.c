@@ -145,6 +145,8 @@ static const struct {
     {"mistral3", "images", "mistral without a window"},
     {"pixtral", "images", "mistral without a window"},
     {"phi4mm", "images", "phi3 (Phi-4 mini)"},
+    {"phi4multimodal", "images", "phi3 (Phi-4 mini)"},
+    {"glm4v", "images", "glm4"},
     {"phi3v", "images", "phi3"},
     {"conditionalgeneration", "images or other inputs than text", "the text model of the same name"},
     {"gemma2", "sliding windows and soft caps", "gemma"},

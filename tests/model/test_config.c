@@ -258,6 +258,8 @@ static void other_architectures_are_refused_by_name(void **state)
     refuses("{\"model_type\":\"qwen3_next\"}", LARIAT_UNSUPPORTED, "needs gated delta nets and experts");
     refuses("{\"model_type\":\"gemma3n\"}", LARIAT_UNSUPPORTED, "needs keys and values shared between layers");
     refuses("{\"model_type\":\"qwen2_5_vl\"}", LARIAT_UNSUPPORTED, "needs images");
+    refuses("{\"model_type\":\"glm4v\"}", LARIAT_UNSUPPORTED, "needs images: Lariat does not compute that, the nearest that "
+                                                               "works is glm4");
     refuses("{\"model_type\":\"gemma2\"}", LARIAT_UNSUPPORTED, "needs sliding windows and soft caps");
     refuses("{\"model_type\":\"falcon\"}", LARIAT_UNSUPPORTED,
             "the architecture \"falcon\"; Lariat computes llama, mistral, qwen2,");
@@ -625,7 +627,9 @@ static void gguf_metadata_that_change_the_result_are_refused_by_key(void **state
     gguf_image i;
 
     (void)state;
-    refuses_gguf(with_u32("", "llama.expert_count", 8), LARIAT_UNSUPPORTED, "llama.expert_count");
+    refuses_gguf(with_u32("", "llama.expert_count", 8), LARIAT_UNSUPPORTED,
+                 "llama.expert_count makes it a mixture of experts: Lariat does not compute that, the nearest that works is a "
+                 "dense llama model");
     refuses_gguf(with_u32("", "llama.nextn_predict_layers", 1), LARIAT_UNSUPPORTED, "llama.nextn_predict_layers");
     i = small("");
     put_array(&i, "llama.rope.dimension_sections", 4, (uint32_t[]){16, 24, 24, 0});
