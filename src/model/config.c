@@ -181,7 +181,7 @@ static lariat_status read_sizes(const char *path, const json_t *o, model_config 
 static lariat_status read_biases(const char *path, const json_t *o, model_config *c)
 {
     const family *f = c->family;
-    bool attention = false, mlp = false;
+    bool attention = f->attention_bias, mlp = false;
 
     TRY(json_flag(o, path, "attention_bias", false, &attention));
     TRY(json_flag(o, path, "mlp_bias", false, &mlp));
@@ -332,7 +332,7 @@ static lariat_status read_fraction(const char *path, const json_t *o, const json
 {
     static const char field[] = "partial_rotary_factor";
     const json_t *where = r && json_object_get(r, field) ? r : o;
-    double fraction = 1;
+    double fraction = c->family->rotary_fraction != 0 ? c->family->rotary_fraction : 1;
 
     TRY(json_number(where, path, field, false, &fraction));
     if (fraction == 1) {
@@ -368,10 +368,13 @@ static lariat_status read_factors(const char *path, const json_t *r, const char 
     return LARIAT_OK;
 }
 
-static lariat_status read_rope_object(const char *path, const json_t *o, const json_t *r, rope_parameters *p)
+static lariat_status read_rope_object(const char *path, const family *f, const json_t *o, const json_t *r, rope_parameters *p)
 {
     TRY(json_text(r, path, "type", false, &p->type));
     TRY(json_text(r, path, "rope_type", false, &p->type));
+    if (f->su_is_longrope && (strcmp(p->type, "su") == 0 || strcmp(p->type, "yarn") == 0)) {
+        p->type = "longrope";
+    }
     TRY(json_number(r, path, "rope_theta", false, &p->theta));
     TRY(json_number(r, path, "factor", false, &p->factor));
     TRY(json_number(r, path, "low_freq_factor", false, &p->low_freq_factor));
@@ -384,8 +387,10 @@ static lariat_status read_rope_object(const char *path, const json_t *o, const j
     TRY(json_flag(r, path, "truncate", false, &p->truncate));
     TRY(read_factors(path, r, "short_factor", p->short_factor, &p->n_short));
     TRY(read_factors(path, r, "long_factor", p->long_factor, &p->n_long));
-    /* A field outside the object takes precedence, as in Hugging Face's code. */
-    TRY(json_int(r, path, "original_max_position_embeddings", false, 1, CONFIG_MAX_CONTEXT, &p->original_context));
+    /* A field outside the object takes precedence, as in Hugging Face's code, and so does a class's default of that field. */
+    if (!f->original_context) {
+        TRY(json_int(r, path, "original_max_position_embeddings", false, 1, CONFIG_MAX_CONTEXT, &p->original_context));
+    }
     TRY(json_int(o, path, "original_max_position_embeddings", false, 1, CONFIG_MAX_CONTEXT, &p->original_context));
     return LARIAT_OK;
 }
@@ -401,7 +406,7 @@ static lariat_status read_rope(const char *path, const json_t *o, model_config *
     TRY(read_fraction(path, o, r, c));
     if (r) {
         double outside = p.theta;
-        TRY(read_rope_object(path, o, r, &p));
+        TRY(read_rope_object(path, c->family, o, r, &p));
         if (json_object_get(o, "rope_theta") && json_object_get(r, "rope_theta") && p.theta != outside) {
             return fail(LARIAT_BAD_MODEL, "%s: \"rope_theta\" is %g, but %g inside the rotary settings: remove the wrong one",
                         path, outside, p.theta);
@@ -411,7 +416,7 @@ static lariat_status read_rope(const char *path, const json_t *o, model_config *
     if (r) {
         TRY(refuse_unknown_rope_fields(path, r));
     }
-    c->rope = ROPE_HALVES;
+    c->rope = c->family->rope;
     return LARIAT_OK;
 }
 
@@ -456,9 +461,11 @@ static void default_ids(const json_t *o, model_config *c)
 {
     const family *f = c->family;
 
-    c->bos_id = !json_object_get(o, "bos_token_id") && f->bos_id < c->vocab ? f->bos_id : -1;
-    if (!json_object_get(o, "eos_token_id") && f->end_id >= 0 && f->end_id < c->vocab) {
-        c->end_ids[c->n_end_ids++] = f->end_id;
+    c->bos_id = !json_object_get(o, "bos_token_id") && f->bos_id && f->bos_id < c->vocab ? f->bos_id : -1;
+    for (int i = 0; i < FAMILY_ENDS && !json_object_get(o, "eos_token_id"); i++) {
+        if (f->end_ids[i] && f->end_ids[i] < c->vocab) {
+            c->end_ids[c->n_end_ids++] = f->end_ids[i];
+        }
     }
 }
 

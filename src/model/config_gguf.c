@@ -82,7 +82,6 @@ static lariat_status refuse_oddities(const gguf *g, const family *f)
         double neutral;
         const char *field;
     } refused[] = {
-        {"expert_count", 0, NULL},
         {"expert_used_count", 0, NULL},
         {"attention.scale", 0, "attention_multiplier"},
         {"attention.clamp_kqv", 0, NULL},
@@ -94,11 +93,20 @@ static lariat_status refuse_oddities(const gguf *g, const family *f)
         {"embedding_scale", 1, "embedding_multiplier"},
         {"residual_scale", 1, "residual_multiplier"},
         {"use_parallel_residual", 0, NULL},
+        {"nextn_predict_layers", 0, NULL},
+        {"rope.dimension_sections", 0, NULL},
         {"rope.scaling.alpha", 0, NULL},
         {"rope.scaling.yarn_ext_factor", 1, NULL},
         {"rope.scaling.yarn_attn_factor", 1, NULL},
     };
 
+    const char *experts = KEY(f, "expert_count");
+    int64_t count = 0;
+    if (gguf_has(g, experts) && (!gguf_int(g, experts, &count) || count != 0)) {
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: key %s makes it a mixture of experts: Lariat does not compute that, the nearest that works is a dense "
+                    "%s model", gguf_path(g), experts, f->name);
+    }
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         double value = 0;
         bool flag;

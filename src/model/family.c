@@ -25,6 +25,11 @@ static const tensor_names phi3_names = {
     HUGGING_FACE,
     .role = {NORMS_BEFORE, OUTPUTS, [QKV] = "self_attn.qkv_proj", [GATE_UP] = "mlp.gate_up_proj"},
 };
+static const tensor_names glm4_names = {
+    HUGGING_FACE,
+    .role = {NORMS_BEFORE, SELF_ATTN, OUTPUTS, [ATTN_POST_NORM] = "post_self_attn_layernorm",
+             [FFN_POST_NORM] = "post_mlp_layernorm", [GATE_UP] = "mlp.gate_up_proj"},
+};
 
 const tensor_names gguf_names = {
     .embedding = "token_embd.weight",
@@ -43,43 +48,47 @@ const tensor_names gguf_names = {
 
 static const family rows[] = {
     {.name = "llama", .class = "LlamaForCausalLM", .gguf = "llama", .names = &llama_names, BIASES_BY_FIELDS,
-     .gguf_rope = ROPE_PAIRS, .context = 2048, .rms_eps = 1e-6, .theta = 1e4, .bos_id = 1, .end_id = 2},
+     .gguf_rope = ROPE_PAIRS, .context = 2048, .rms_eps = 1e-6, .theta = 1e4, .bos_id = 1, .end_ids = {2}},
 
     {.name = "mistral", .class = "MistralForCausalLM", .names = &llama_names, .n_kv_heads = 8,
-     .context = 4096 * 32, .rms_eps = 1e-6, .theta = 1e4, .bos_id = 1, .end_id = 2, .window = WINDOW_ALWAYS,
+     .context = 4096 * 32, .rms_eps = 1e-6, .theta = 1e4, .bos_id = 1, .end_ids = {2}, .window = WINDOW_ALWAYS,
      .missing_window = 4096},
 
     {.name = "qwen2", .class = "Qwen2ForCausalLM", .gguf = "qwen2", .names = &llama_names, .qkv_bias = BIAS_ALWAYS,
-     .gguf_rope = ROPE_HALVES, .n_kv_heads = 32, .context = 32768, .rms_eps = 1e-6, .theta = 1e4, .bos_id = -1, .end_id = -1,
-     .window = WINDOW_SWITCHED, .missing_window = 4096},
+     .gguf_rope = ROPE_HALVES, .n_kv_heads = 32, .context = 32768, .rms_eps = 1e-6, .theta = 1e4, .window = WINDOW_SWITCHED,
+     .missing_window = 4096},
 
     {.name = "qwen3", .class = "Qwen3ForCausalLM", .gguf = "qwen3", .names = &llama_names, .qk_norms = QK_NORM_HEADS,
      .qkv_bias = BIAS_BY_FIELD, .o_bias = BIAS_BY_FIELD, .gguf_rope = ROPE_HALVES, .n_kv_heads = 32, .head_dim = 128,
-     .context = 32768, .rms_eps = 1e-6, .theta = 1e4, .bos_id = -1, .end_id = -1, .window = WINDOW_SWITCHED,
-     .missing_window = 4096},
+     .context = 32768, .rms_eps = 1e-6, .theta = 1e4, .window = WINDOW_SWITCHED, .missing_window = 4096},
 
     {.name = "granite", .class = "GraniteForCausalLM", .gguf = "granite", .names = &llama_names, BIASES_BY_FIELDS,
      .gguf_rope = ROPE_PAIRS,
      .reads = {"embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling"},
-     .context = 2048, .rms_eps = 1e-6, .theta = 1e4, .attention_scale = 1, .bos_id = 1, .end_id = 2},
+     .context = 2048, .rms_eps = 1e-6, .theta = 1e4, .attention_scale = 1, .bos_id = 1, .end_ids = {2}},
 
     {.name = "phi3", .class = "Phi3ForCausalLM", .gguf = "phi3", .names = &phi3_names, .gguf_rope = ROPE_HALVES,
-     .reads = {"partial_rotary_factor"}, .context = 4096, .original_context = 4096, .rms_eps = 1e-5, .theta = 1e4, .bos_id = 1,
-     .end_id = 32000, .window = WINDOW_ALWAYS},
+     .su_is_longrope = true, .reads = {"partial_rotary_factor"}, .context = 4096, .original_context = 4096, .rms_eps = 1e-5,
+     .theta = 1e4, .bos_id = 1, .end_ids = {32000}, .window = WINDOW_ALWAYS},
 
     {.name = "smollm3", .class = "SmolLM3ForCausalLM", .gguf = "smollm3", .names = &llama_names, BIASES_BY_FIELDS,
      .gguf_rope = ROPE_PAIRS, .reads = {"no_rope_layers", "no_rope_layer_interval"}, .n_kv_heads = 4, .context = 32768,
-     .rms_eps = 1e-6, .theta = 2e6, .tied_head = true, .bos_id = 128000, .end_id = 128001, .window = WINDOW_SWITCHED,
+     .rms_eps = 1e-6, .theta = 2e6, .tied_head = true, .bos_id = 128000, .end_ids = {128001}, .window = WINDOW_SWITCHED,
      .no_rope_interval = 4},
 
     {.name = "olmo2", .class = "Olmo2ForCausalLM", .gguf = "olmo2", .names = &olmo2_names, .norms = NORM_BEHIND,
      .qk_norms = QK_NORM_WHOLE, .qkv_bias = BIAS_BY_FIELD, .o_bias = BIAS_BY_FIELD, .gguf_rope = ROPE_HALVES, .context = 2048,
-     .rms_eps = 1e-5, .theta = 1e4, .bos_id = -1, .end_id = 50279},
+     .rms_eps = 1e-5, .theta = 1e4, .end_ids = {50279}},
 
     {.name = "gemma", .class = "GemmaForCausalLM", .gguf = "gemma", .names = &llama_names, .norm_plus_one = true,
      .qkv_bias = BIAS_BY_FIELD, .o_bias = BIAS_BY_FIELD, .activation = ACTIVATION_GELU_TANH, .gguf_rope = ROPE_HALVES,
      .embedding_by_width = true, .n_kv_heads = 16, .head_dim = 256, .context = 8192, .rms_eps = 1e-6, .theta = 1e4,
-     .tied_head = true, .bos_id = 2, .end_id = 1},
+     .tied_head = true, .bos_id = 2, .end_ids = {1}},
+
+    {.name = "glm4", .class = "Glm4ForCausalLM", .gguf = "glm4", .names = &glm4_names, .norms = NORM_BOTH,
+     .qkv_bias = BIAS_BY_FIELD, .rope = ROPE_PAIRS, .gguf_rope = ROPE_PAIRS, .reads = {"partial_rotary_factor"},
+     .n_kv_heads = 2, .head_dim = 128, .context = 131072, .rms_eps = 1.5625e-7, .theta = 1e4, .rotary_fraction = 0.5,
+     .attention_bias = true, .end_ids = {151329, 151336, 151338}},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -136,6 +145,8 @@ static const struct {
     {"mistral3", "images", "mistral without a window"},
     {"pixtral", "images", "mistral without a window"},
     {"phi4mm", "images", "phi3 (Phi-4 mini)"},
+    {"phi4multimodal", "images", "phi3 (Phi-4 mini)"},
+    {"glm4v", "images", "glm4"},
     {"phi3v", "images", "phi3"},
     {"conditionalgeneration", "images or other inputs than text", "the text model of the same name"},
     {"gemma2", "sliding windows and soft caps", "gemma"},

@@ -44,7 +44,7 @@ typedef struct tensor_names {
 
 extern const tensor_names gguf_names;
 
-enum { FAMILY_FIELDS = 6 };
+enum { FAMILY_FIELDS = 6, FAMILY_ENDS = 3 };
 
 typedef struct family {
     const char *name;  /* "model_type" of config.json */
@@ -57,18 +57,21 @@ typedef struct family {
     qk_norm qk_norms;
     bias_rule qkv_bias, o_bias, mlp_bias;
     activation activation;
-    rope_style gguf_rope;       /* pairs of q and k in a GGUF file; Hugging Face's are halves */
+    rope_style rope, gguf_rope; /* pairs of q and k in Hugging Face's form and in a GGUF file */
+    bool su_is_longrope;        /* "su" and "yarn" are older names of the rotary type longrope */
     bool embedding_by_width;    /* the embedding is multiplied by sqrt(hidden size) */
     const char *reads[FAMILY_FIELDS]; /* fields of config.json that other rows refuse where they have an effect */
 
     /* defaults of fields */
     int32_t n_kv_heads; /* 0: as many as heads. null means that in every class */
     int32_t head_dim;   /* 0: hidden size / heads */
-    int64_t context, original_context; /* original_context 0: that of the rotary object, or the trained context */
+    int64_t context;
+    int64_t original_context; /* 0: that of the rotary object, or the trained context; otherwise the object's is not read */
     double rms_eps, theta;
     double attention_scale; /* 0: 1 / sqrt(head_dim) */
-    bool tied_head;
-    int32_t bos_id, end_id; /* -1: none */
+    double rotary_fraction; /* of a head; 0: all */
+    bool tied_head, attention_bias;
+    int32_t bos_id, end_ids[FAMILY_ENDS]; /* 0: none */
     window_rule window;
     int32_t missing_window;   /* "sliding_window" where the field is missing; 0: none */
     int32_t no_rope_interval; /* every so many layers one has no RoPE; 0: all have it */

@@ -100,7 +100,7 @@ static lariat_status fill_config(const char *path, const shape *s, model_config 
     c->embedding_multiplier = s->embedding != 0 ? s->embedding : 1;
     c->residual_multiplier = s->residual != 0 ? s->residual : 1;
     c->logits_divisor = s->logits != 0 ? s->logits : 1;
-    c->rope = ROPE_HALVES;
+    c->rope = c->family->rope;
     c->tied_head = s->tied;
     if (s->llama3_factor != 0) {
         rope.type = "llama3";

@@ -148,12 +148,8 @@ static lariat_status longrope(const char *path, const rope_parameters *p, model_
 
 static lariat_status fill_frequencies(const char *path, const rope_parameters *p, model_config *c)
 {
-    /* Names that older phi3 files have for it. */
-    bool is_long = strcmp(p->type, "longrope") == 0 || strcmp(p->type, "su") == 0 ||
-                   (strcmp(p->type, "yarn") == 0 && p->n_long > 0);
-
     c->rope_factor = 1;
-    if (is_long) {
+    if (strcmp(p->type, "longrope") == 0) {
         TRY(longrope(path, p, c));
     } else if (strcmp(p->type, "default") == 0 || strcmp(p->type, "linear") == 0) {
         bool linear = p->type[0] == 'l';
@@ -178,7 +174,7 @@ static lariat_status fill_frequencies(const char *path, const rope_parameters *p
                     "such a model",
                     path, p->type);
     }
-    snprintf(c->rope_type, sizeof c->rope_type, "%s", is_long ? "longrope" : p->type);
+    snprintf(c->rope_type, sizeof c->rope_type, "%s", p->type);
     return LARIAT_OK;
 }
 

@@ -141,6 +141,7 @@ static void members_have_the_traits_of_their_rows(void **state)
         {"\"model_type\":\"smollm3\"", NORM_BEFORE, QK_NORM_NONE, false, false, false, 4, 16, 32768},
         {"\"model_type\":\"olmo2\"", NORM_BEHIND, QK_NORM_WHOLE, false, false, false, 4, 16, 2048},
         {"\"model_type\":\"gemma\",\"num_key_value_heads\":1", NORM_BEFORE, QK_NORM_NONE, false, false, false, 1, 256, 8192},
+        {"\"model_type\":\"glm4\"", NORM_BOTH, QK_NORM_NONE, true, false, false, 2, 128, 131072},
     };
 
     (void)state;
@@ -257,6 +258,8 @@ static void other_architectures_are_refused_by_name(void **state)
     refuses("{\"model_type\":\"qwen3_next\"}", LARIAT_UNSUPPORTED, "needs gated delta nets and experts");
     refuses("{\"model_type\":\"gemma3n\"}", LARIAT_UNSUPPORTED, "needs keys and values shared between layers");
     refuses("{\"model_type\":\"qwen2_5_vl\"}", LARIAT_UNSUPPORTED, "needs images");
+    refuses("{\"model_type\":\"glm4v\"}", LARIAT_UNSUPPORTED, "needs images: Lariat does not compute that, the nearest that "
+                                                               "works is glm4");
     refuses("{\"model_type\":\"gemma2\"}", LARIAT_UNSUPPORTED, "needs sliding windows and soft caps");
     refuses("{\"model_type\":\"falcon\"}", LARIAT_UNSUPPORTED,
             "the architecture \"falcon\"; Lariat computes llama, mistral, qwen2,");
@@ -624,7 +627,13 @@ static void gguf_metadata_that_change_the_result_are_refused_by_key(void **state
     gguf_image i;
 
     (void)state;
-    refuses_gguf(with_u32("", "llama.expert_count", 8), LARIAT_UNSUPPORTED, "llama.expert_count");
+    refuses_gguf(with_u32("", "llama.expert_count", 8), LARIAT_UNSUPPORTED,
+                 "llama.expert_count makes it a mixture of experts: Lariat does not compute that, the nearest that works is a "
+                 "dense llama model");
+    refuses_gguf(with_u32("", "llama.nextn_predict_layers", 1), LARIAT_UNSUPPORTED, "llama.nextn_predict_layers");
+    i = small("");
+    put_array(&i, "llama.rope.dimension_sections", 4, (uint32_t[]){16, 24, 24, 0});
+    refuses_gguf(i, LARIAT_UNSUPPORTED, "llama.rope.dimension_sections");
     refuses_gguf(with_u32("", "llama.attention.sliding_window", 4095), LARIAT_UNSUPPORTED, "llama.attention.sliding_window");
     refuses_gguf(with_f32("llama.attention.scale", 0.5f), LARIAT_UNSUPPORTED, "llama.attention.scale");
     refuses_gguf(with_f32("llama.logit_scale", 0.5f), LARIAT_UNSUPPORTED, "llama.logit_scale");

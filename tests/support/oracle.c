@@ -243,7 +243,8 @@ void oracle_check_file(const oracle *o, const char *path, lariat_options options
 }
 
 const char *const oracle_members[ORACLE_MEMBERS] = {"qwen2-tied-bf16", "qwen3-hd64-bf16", "granite-bf16",       "phi3-bf16",
-                                                    "smollm3-bf16",    "olmo2-bf16",      "phi4-longrope-bf16", "gemma-bf16"};
+                                                    "smollm3-bf16",    "olmo2-bf16",      "phi4-longrope-bf16", "gemma-bf16",
+                                                    "glm4-bf16"};
 
 char *oracle_member_path(const char *member, const char *file)
 {

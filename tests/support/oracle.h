@@ -73,7 +73,7 @@ extern const char *const oracle_gguf_types[ORACLE_GGUF_TYPES];
 void oracle_check_file(const oracle *o, const char *path, lariat_options options, float gap, int64_t longest);
 
 /* Members of the family: folders of tests/data/family.tar.xz, each a checkpoint, what was said of it, and its GGUF file. */
-enum { ORACLE_MEMBERS = 8 };
+enum { ORACLE_MEMBERS = 9 };
 extern const char *const oracle_members[ORACLE_MEMBERS];
 
 /* The path of a member's folder (file "") or of a file in it ("/model.gguf"); the caller's to free. */
