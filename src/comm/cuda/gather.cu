@@ -160,17 +160,21 @@ __global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ 
     const uint32_t number = take_number(p), first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
 
     push_own(p, number, first, step);
-    for (int i = p.into == p.mine ? 1 : 0; i < p.n; i++) {
-        const int r = (p.rank + i) % p.n;
-        const columns theirs = columns_of(p, r);
-        for (uint32_t k = first; k < packets_of(p, r); k += step) {
-            const uint64_t there = before(p, theirs, k * PACKET_BYTES);
-            const uint64_t data = r != p.rank   ? await_packet(p.come + p.first[r] + k, number, p.stop)
-                                  : p.rows > 0 ? load_bytes(p.mine, p.stride, theirs, k * PACKET_BYTES)
-                                               : 0;
-            if (p.rows > 0) {
-                deliver(p, theirs, k * PACKET_BYTES, there, data);
+    for (uint32_t k = first, r = 0; k < p.first[p.n]; k += step) { // of all ranks, each thread its own ones
+        while (k >= p.first[r + 1]) {
+            r++;
+        }
+        const columns theirs = columns_of(p, (int)r);
+        const uint32_t at = (k - p.first[r]) * PACKET_BYTES;
+        if ((int)r == p.rank) {
+            if (p.rows > 0 && p.into != p.mine) {
+                deliver(p, theirs, at, before(p, theirs, at), load_bytes(p.mine, p.stride, theirs, at));
             }
+            continue;
+        }
+        const uint64_t there = before(p, theirs, at), data = await_packet(p.come + k, number, p.stop);
+        if (p.rows > 0) {
+            deliver(p, theirs, at, there, data);
         }
     }
 }
@@ -299,15 +303,12 @@ cudaError_t cuda_gather_copy(cudaStream_t stream, const gather_copy *c)
 static unsigned count_packets(gather_push *p)
 {
     constexpr uint32_t BLOCKS = 32; // all of them are on the card at once, as they wait
-    uint32_t most = 1;
 
     p->first[0] = 0;
     for (int r = 0; r < p->n; r++) {
-        const uint32_t packets = packets_of(*p, r);
-        p->first[r + 1] = p->first[r] + packets;
-        most = packets > most ? packets : most;
+        p->first[r + 1] = p->first[r] + packets_of(*p, r);
     }
-    const uint32_t blocks = (most + THREADS - 1) / THREADS;
+    const uint32_t blocks = p->first[p->n] / THREADS + 1;
     return p->first[p->n] > p->room ? 0 : blocks < BLOCKS ? blocks : BLOCKS;
 }
 
