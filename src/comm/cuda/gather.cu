@@ -126,17 +126,14 @@ __host__ __device__ __forceinline__ uint32_t packets_of(const gather_push &p, in
     return p.rows > 0 ? (bytes + PACKET_BYTES - 1) / PACKET_BYTES : 1; // without rows ranks wait for one another
 }
 
-// The number of this all-gather; all threads of all blocks call it. The last block that has read the count raises it, while
-// packets are on their way.
-__device__ __forceinline__ uint32_t take_number(const gather_push &p)
+// All threads of all blocks call it, with what they have read. The last block that has read the count raises it, while packets
+// are on their way.
+__device__ __forceinline__ void raise_count(const gather_push &p, uint32_t number)
 {
-    const uint32_t number = *p.count + 1;
-
     __syncthreads(); // all of the block have read it
     if (threadIdx.x == 0 && (gridDim.x == 1 || atomicInc(p.count + 1, gridDim.x - 1) == gridDim.x - 1)) {
         *p.count = number;
     }
-    return number;
 }
 
 // This rank's packets, from thread `first` of `step` threads on.
@@ -157,9 +154,10 @@ __device__ __forceinline__ void push_own(const gather_push &p, uint32_t number, 
 __global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ gather_push p)
 {
     overlap_begin_and_wait();
-    const uint32_t number = take_number(p), first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
+    const uint32_t number = *p.count + 1, first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
 
     push_own(p, number, first, step);
+    raise_count(p, number);
     for (uint32_t k = first, r = 0; k < p.first[p.n]; k += step) { // of all ranks, each thread its own ones
         while (k >= p.first[r + 1]) {
             r++;
@@ -216,10 +214,11 @@ __device__ __forceinline__ bool read_part(const gather_push &p, int r, uint32_t 
 __global__ void __launch_bounds__(THREADS) push_carries(const __grid_constant__ gather_push p, const gather_merge m)
 {
     overlap_begin_and_wait();
-    const uint32_t number = take_number(p), first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
+    const uint32_t number = *p.count + 1, first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
     const int64_t numbers = m.heads * m.head_dim;
 
     push_own(p, number, first, step);
+    raise_count(p, number);
     for (int64_t o = 2 * (int64_t)first; o < numbers; o += 2 * (int64_t)step) {
         const int64_t head = o / m.head_dim, at_m = numbers + head, at_l = at_m + m.heads;
         carried low = {-INFINITY, 0, 0}, high = low;
