@@ -67,7 +67,7 @@ must "nothing is left behind" test "$(compgen -G 'out.safetensors*')" = ""
 # So does SIGTERM, with 143.
 say '$ lariat generate, terminated'
 start generate -q -m mha-bf16 --tokens ids -c 8k --stats stats.json
-until_it test -s stream
+until_it grep -Eq '([0-9]+ ){3}' stream # the first token is the prompt's, and no decoded one
 kill -TERM $!
 wait $!
 show $?
@@ -75,7 +75,7 @@ must "the figures are there" jq -e '.decode_tokens > 0' stats.json
 # And SIGUSR1, which batch systems send before their limit of time, with 138.
 say '$ lariat generate, warned'
 start generate -q -m mha-bf16 --tokens ids -c 8k --stats stats.json
-until_it test -s stream
+until_it grep -Eq '([0-9]+ ){3}' stream
 kill -USR1 $!
 wait $!
 show $?

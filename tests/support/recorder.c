@@ -324,7 +324,7 @@ void recorder_open(recorder *r, int rank, const attention_shape *shape, const co
 {
     *r = (recorder){.shape = *shape, .message_bytes = setup->message_bytes, .gathered = gathered};
     r->dev = (recording_device){{.ops = &recording_ops, .act = DTYPE_BF16}, r};
-    r->comm = (recording_comm){{.ops = &transport_ops, .rank = rank, .n = setup->n_ranks}, r};
+    r->comm = (recording_comm){{.ops = &transport_ops, .dev = &r->dev.base, .rank = rank, .n = setup->n_ranks}, r};
     for (int i = 0; i < COMM_REGIONS * COMM_OPEN_HOPS; i++) {
         size_t bytes = setup->hop_bytes[i / COMM_OPEN_HOPS];
         r->staging[i / COMM_OPEN_HOPS][i % COMM_OPEN_HOPS] = (memory){malloc(bytes + 1), bytes};
