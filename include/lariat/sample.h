@@ -36,7 +36,8 @@ typedef struct lariat_sampling {
     const lariat_bias *bias; /* [n_bias], copied; those of one token add up */
     int32_t n_bias;
     /* As llama.cpp's and transformers': the logit of each token among the last LARIAT_REPEAT_WINDOW of prompt and reply is
-       divided by it if positive, otherwise multiplied. 0 or 1: none; at most LARIAT_REPEAT_MAX */
+       divided by it if positive, otherwise multiplied. 0 or 1: none; otherwise from 0.01 to
+       LARIAT_REPEAT_MAX, so that no logit becomes infinite */
     float repeat;
     /* As OpenAI's, over the tokens of the reply: minus frequency times how often it has the token, minus presence if it has it.
        From -LARIAT_PENALTY_MAX to LARIAT_PENALTY_MAX */

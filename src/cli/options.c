@@ -88,7 +88,7 @@ const option option_table[] = {
      "taken from the logit of a token that the reply has, as in OpenAI's API"},
     {0, "frequency-penalty", "X", REPLIES, OPTION_REAL, FIELD(frequency), -2, 2, "0", NULL,
      "taken from it each time that the reply has the token, likewise"},
-    {0, "repeat-penalty", "X", REPLIES, OPTION_REAL, FIELD(repeat), 0, 100, "1", NULL,
+    {0, "repeat-penalty", "X", REPLIES, OPTION_REAL, FIELD(repeat), 0.01, 100, "1", NULL,
      "as llama.cpp's: logits of the last 64 tokens of prompt and reply are divided by X if positive, otherwise multiplied"},
     {0, "logit-bias", "ID=X", REPLIES, OPTION_TEXTS, FIELD(biases), 0, 0, NULL, NULL,
      "add X, from -100 to 100, to the logit of a token; may be repeated"},

@@ -75,6 +75,10 @@ static int check_input(const invocation *inv, const token_list *ids, const char 
     if (ids->n < 2) {
         return complain("%s: fewer than two tokens, so nothing can be scored, give more text", input);
     }
+    if (o->second_half && (ids->n < 3 || (o->context && o->context < 3))) {
+        return complain("%s: the second half of fewer than three tokens has nothing to score, give more text or a larger -c",
+                        input);
+    }
     if (o->second_half && o->context && ids->n < o->context) {
         return complain("%s: %lld tokens are no whole window of %lld, give more text or choose a shorter one with -c", input,
                         (long long)ids->n, (long long)o->context);

@@ -160,7 +160,7 @@ static bool is_wanted(const pending_pass *p)
 
 /* On CPUs: the tokens that the pass before has chosen, whose results may not have been collected yet. Of sessions that are
    taken back, or will be, any id will do. */
-static void list_chosen(const pending_pass *p, const pending_pass *before)
+static void list_chosen(pending_pass *p, const pending_pass *before)
 {
     for (int32_t i = 0; i < p->n; i++) {
         const pass_entry *x = &p->entries[i];
@@ -169,6 +169,9 @@ static void list_chosen(const pending_pass *p, const pending_pass *before)
             bool known = x->status == LARIAT_OK && !atomic_load(&x->session->cancelled);
             int32_t chosen = known ? before->chosen[-1 - *token] : 0;
             *token = chosen < 0 ? 0 : chosen;
+        }
+        if (x->status != LARIAT_OK && x->output >= 0) { /* what was taken back chooses nothing */
+            p->logprobs[x->output].sampler = NULL;
         }
     }
 }

@@ -79,8 +79,8 @@ static lariat_status check_changes(const lariat_sampling *settings, int32_t voca
                         b->token, LARIAT_BIAS_MAX, LARIAT_BIAS_MAX);
         }
     }
-    if (!(settings->repeat >= 0) || settings->repeat > LARIAT_REPEAT_MAX) {
-        return fail(LARIAT_BAD_ARGUMENT, "repeat penalty: %g is out of range, choose 1 (none) or more, up to %d",
+    if (settings->repeat != 0 && !(settings->repeat >= 0.01f && settings->repeat <= LARIAT_REPEAT_MAX)) {
+        return fail(LARIAT_BAD_ARGUMENT, "repeat penalty: %g is out of range, choose 1 (none), or 0.01 to %d",
                     (double)settings->repeat, LARIAT_REPEAT_MAX);
     }
     if (!is_within(settings->frequency, LARIAT_PENALTY_MAX) || !is_within(settings->presence, LARIAT_PENALTY_MAX)) {

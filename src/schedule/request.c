@@ -166,7 +166,7 @@ static const number numbers[] = {
     {"n", true, 1, REQUEST_SAMPLES, OF(samples)},
     {"presence_penalty", false, -LARIAT_PENALTY_MAX, LARIAT_PENALTY_MAX, OF(sampling.presence)},
     {"frequency_penalty", false, -LARIAT_PENALTY_MAX, LARIAT_PENALTY_MAX, OF(sampling.frequency)},
-    {"repeat_penalty", false, 0, LARIAT_REPEAT_MAX, OF(sampling.repeat)},
+    {"repeat_penalty", false, 0.01, LARIAT_REPEAT_MAX, OF(sampling.repeat)},
 };
 
 enum { NUMBERS = sizeof numbers / sizeof *numbers };

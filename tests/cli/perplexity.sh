@@ -32,6 +32,7 @@ head -n 33 window >first
 must "its loss and the first half's are the whole's" jq -en \
     "($(loss window --second-half) * 31 + $(loss first) * 32) / 63 - $(loss window) | fabs < 1e-6"
 run perplexity -q -m gqa-yarn-bf16 --tokens first -c 64 --second-half
+run perplexity -q -m gqa-yarn-bf16 --tokens first -c 2 --second-half
 run perplexity -q -m gqa-yarn-bf16 --tokens first -c 8 --bos
 printf 'the rain in spain' >text
 "$lariat" tokenize -m letters -f text >ids

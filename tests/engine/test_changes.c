@@ -172,6 +172,38 @@ static void what_is_taken_back_counts_no_more(void **state)
     }
 }
 
+/* One session's part of a pass is taken back, the others' goes on; then it is made again alone. */
+static void a_part_that_is_taken_back_counts_no_more(void **state)
+{
+    (void)state;
+    for (int where = 0; where < PLACES; where++) {
+        trial t;
+        table expected = {0};
+        sample_each(where, expected);
+        open_trial(&t, where);
+        submit(&t, true);
+        collect(&t, LARIAT_OK, expected, 0);
+        for (int round = 1; round < ROUNDS; round++) {
+            const int back = round % 2 ? 0 : 2;
+            const lariat_work again = {.session = t.sessions[back], .count = 1, .sampler = t.samplers[back]};
+            lariat_result results[SESSIONS];
+            int32_t n;
+            submit(&t, false);
+            assert_int_equal(lariat_session_rewind(again.session, PROMPT + round - 1), LARIAT_OK);
+            assert_int_equal(lariat_collect(t.engine, results, SESSIONS, &n), LARIAT_OK);
+            for (int i = 0; i < SESSIONS; i++) {
+                bool is_back = i == back;
+                assert_int_equal(results[i].status, is_back ? LARIAT_CANCELLED : LARIAT_OK);
+                assert_int_equal(results[i].token, is_back ? -1 : expected[i][round]);
+            }
+            assert_int_equal(lariat_submit(t.engine, &again, 1), LARIAT_OK);
+            assert_int_equal(lariat_collect(t.engine, results, SESSIONS, &n), LARIAT_OK);
+            assert_int_equal(results[0].token, expected[back][round]);
+        }
+        close_trial(&t);
+    }
+}
+
 typedef struct given {
     int32_t (*expected)[ROUNDS];
     int counts[SESSIONS];
@@ -215,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(passes_under_way_choose_as_lariat_sample_does),
         cmocka_unit_test(what_is_taken_back_counts_no_more),
+        cmocka_unit_test(a_part_that_is_taken_back_counts_no_more),
         cmocka_unit_test(generate_goes_on_from_call_to_call),
     };
     int failed = 0;
