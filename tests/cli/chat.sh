@@ -117,6 +117,17 @@ run template -m speechless --messages messages.json
 rm speechless/chat_template.jinja
 jq '.chat_template = "\n\n{% nosuch %}"' letters/tokenizer_config.json >speechless/tokenizer_config.json
 run chat -m speechless -p x
+# A NUL: the template of the next file is used, with a warning, and JSON with one is refused.
+cp letters/tokenizer_config.json speechless && printf 'a\0b' >speechless/chat_template.jinja
+run template -m speechless --messages messages.json
+rm speechless/chat_template.jinja
+for change in '.chat_template = "a\u0000b"' '.chat_template = [{"name": "default", "template": "\u0000"}]' '.extra = {"a\u0000b": 1}' \
+    '.added_tokens_decoder = {"508": {"content": "a\u0000b"}}'; do
+    jq "$change" letters/tokenizer_config.json >speechless/tokenizer_config.json
+    run template -m speechless --messages messages.json
+done
+cp letters/tokenizer_config.json speechless && jq '.added_tokens[0].content = "a\u0000b"' letters/tokenizer.json >speechless/tokenizer.json
+run template -m speechless --messages messages.json
 mkdir adapter && printf '{"base_model_name_or_path": "org/base"}' >adapter/adapter_config.json
 run chat -m adapter -p x
 run template -m adapter --messages messages.json
