@@ -153,8 +153,8 @@ static void a_refused_architecture_says_what_it_needs_and_names_a_member(void **
         {"LlavaForConditionalGeneration", "images"}, {"mistral3", "images"}, {"phi4mm", "images"}, {"phi3_v", "images"},
         {"glm4v", "images"}, {"gemma3n_text", "keys and values shared between layers"},
         {"gemma2", "sliding windows and soft caps"},
-        {"Gemma3ForCausalLM", "sliding windows"}, {"Gemma3ForConditionalGeneration", "images"}, {"ministral", "sliding windows"},
-        {"olmo3", "sliding windows"}, {"Cohere2ForCausalLM", "sliding windows"},
+        {"Gemma3ForCausalLM", "sliding windows"}, {"Gemma3ForConditionalGeneration", "images"},
+        {"ministral", "sliding windows"}, {"olmo3", "sliding windows"}, {"Cohere2ForCausalLM", "sliding windows"},
     };
     char wanted[256];
 

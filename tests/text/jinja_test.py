@@ -6,6 +6,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import unicodedata
 
 import peers
 
@@ -135,6 +136,23 @@ def refused(program, folder, env, root):
     print(f"{len(REFUSED)} templates and {len(unknown)} filters are refused by name")
 
 
+def characters_have_pythons_properties(program, folder):
+    """Each character that Python's tables know, but for most Han and Hangul: its kinds, and what repr makes of it. Tables of other
+    versions of Unicode than Debian 12's differ in a few."""
+    codes = [c for first, last in ((1, 0x3500), (0x4DB0, 0x5000), (0xA000, 0xAC10), (0xD7A0, 0xD800), (0xE000, 0xE010), (0xF900, 0x12000),
+                                   (0x1D000, 0x1D800), (0x1E000, 0x20010), (0xE0000, 0xE0200), (0x10FFFE, 0x110000)) for c in range(first, last)]
+    text = "".join(c for c in map(chr, codes) if unicodedata.category(c) != "Cn")
+    kinds = "isdecimal isdigit isnumeric isalpha isalnum isspace isupper islower".split()
+    source = "{% for c in messages[0].content %}" + "".join(f"{{{{ c.{kind}()|int }}}}" for kind in kinds) + "{{ [c]|string|tojson }}\n{% endfor %}"
+    (folder / "characters.jinja").write_text(source, encoding="utf-8")
+    got, said = template(program, folder, folder / "characters.jinja", [{"role": "user", "content": text}])
+    wanted = ["".join(str(int(getattr(c, kind)())) for kind in kinds) + json.dumps(str([c]), ensure_ascii=False) for c in text]
+    wrong = [f"{ord(c):X}: wanted {w}, got {g}" for c, w, g in zip(text, wanted, (got or "").split("\n")) if w != g]
+    if got is None or wrong and unicodedata.unidata_version == "14.0.0" or len(wrong) > 200:
+        sys.exit(f"characters: {said} {len(wrong)} differ: {wrong[:10]}")
+    print(f"{len(text)} characters are of Python's kinds, {len(wrong)} differ")
+
+
 def contents_in_parts(program, folder, env, root):
     """The library's own templates: parts of a content are joined, null is empty, and jinja2 renders the same."""
     roles = ["system", "user", "assistant", "user"]
@@ -180,6 +198,7 @@ def main():
             sys.exit(f"{snippet!r}: wanted {wanted!r}, got {got!r} {done.stderr.decode()}")
     print(f"{len(snippets())} templates agree")
     refused(program, folder, env, root)
+    characters_have_pythons_properties(program, folder)
     env.globals["raise_exception"] = lambda text: text / 0
     contents_in_parts(program, folder, env, root)
 
