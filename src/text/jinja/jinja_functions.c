@@ -96,8 +96,9 @@ static lariat_status plain_form(const value *asked, char form[FORM_BYTES])
             continue;
         }
         const char other[] = {'%', next, '\0'}, *written = next == 'f' ? "000000" : next == 'z' || next == 'Z' ? "" : other;
-        memcpy(form + n, written, strlen(written));
-        n += strlen(written);
+        while (*written) {
+            form[n++] = *written++;
+        }
         i++;
     }
     memcpy(form + n, ".", 2); /* so that no result is empty: 0 means that the buffer is too small */
