@@ -3,11 +3,22 @@
 #include "base/json.h"
 #include "base/file.h"
 
+bool json_error_is_nul(const json_error_t *error)
+{
+    enum json_error_code code = json_error_code(error);
+
+    return code == json_error_null_character || code == json_error_null_byte_in_key;
+}
+
 lariat_status json_check(const char *path, json_t *root, const json_error_t *error, json_t **out)
 {
     *out = NULL;
     if (!root && json_error_code(error) == json_error_out_of_memory) {
         return fail(LARIAT_NO_MEMORY, "%s: no memory to read it" FREE_MEMORY, path);
+    }
+    if (!root && json_error_is_nul(error)) {
+        return fail(LARIAT_BAD_MODEL, "%s: line %d holds \\u0000, and Lariat reads no text with NUL" CORRECT_IT, path,
+                    error->line);
     }
     if (!root && error->line > 0) {
         return fail(LARIAT_BAD_MODEL, "%s: is not JSON: %s (line %d)" FETCH_AGAIN, path, error->text, error->line);

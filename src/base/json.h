@@ -13,6 +13,8 @@
 lariat_status json_read_file(const char *path, size_t max_bytes, json_t **out);
 /* The same from memory; `path` is for messages. */
 lariat_status json_read(const char *path, const char *data, size_t size, json_t **out);
+/* Is it only a text with NUL (\u0000) that jansson refused? */
+bool json_error_is_nul(const json_error_t *error);
 /* Checks jansson's result, NULL with its error, and moves `root` into *out. */
 lariat_status json_check(const char *path, json_t *root, const json_error_t *error, json_t **out);
 

@@ -151,13 +151,21 @@ static lariat_status broken(const char *path, int64_t i, const char *why)
     return fail(LARIAT_BAD_MODEL, "%s: value %lld is not JSON: %s" FETCH_AGAIN, path, (long long)i, why);
 }
 
+static lariat_status holds_nul(const char *path, int64_t i)
+{
+    return fail(LARIAT_BAD_MODEL, "%s: value %lld holds \\u0000, and Lariat reads no text with NUL" CORRECT_IT, path,
+                (long long)i);
+}
+
 static lariat_status read_span(const char *path, int64_t i, const json_span *s, json_value_fn one, void *user)
 {
     size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
     json_error_t error;
     json_t *key = s->key ? json_loadb(s->key, (size_t)(s->key_end - s->key), flags, &error) : NULL;
     json_t *value = s->key && !key ? NULL : json_loadb(s->value, (size_t)(s->value_end - s->value), flags, &error);
-    lariat_status status = value ? one(user, json_string_value(key), value) : broken(path, i, error.text);
+    lariat_status status = value                       ? one(user, json_string_value(key), value)
+                           : json_error_is_nul(&error) ? holds_nul(path, i)
+                                                       : broken(path, i, error.text);
 
     json_decref(key);
     json_decref(value);

@@ -113,6 +113,7 @@ int command_template(const options *o)
     TRY(o->now ? check_time(o->now) : 0);
     if (o->model) {
         TRY(checked(lariat_tokenizer_open(o->model, &t)));
+        warn_of_tokenizer(t);
     }
     int rc = render(o, t);
     lariat_tokenizer_close(t);

@@ -178,18 +178,24 @@ static lariat_status check_id(const composer *c, const json_t *id)
                : fail(LARIAT_BAD_ARGUMENT, "chat: \"ids\" of a message holds what is no id of the vocabulary");
 }
 
-/* The bytes of ids where they stand within a text: nothing is removed at their beginning. */
-static lariat_status bytes_of_ids(const composer *c, const json_t *ids, buffer *out)
+/* The text of ids where they stand within a text: nothing is removed at their beginning. Ill-formed bytes, as of a reply that
+   was cut within a character, become U+FFFD as in the message's content. */
+static lariat_status text_of_ids(const composer *c, const json_t *ids, buffer *out)
 {
-    for (size_t i = 0; i < json_array_size(ids); i++) {
-        TRY(check_id(c, json_array_get(ids, i)));
-        const token *k = &c->t->v.tokens[json_integer_value(json_array_get(ids, i))];
-        char byte = (char)k->byte;
-        if (!k->special) {
-            TRY(k->byte >= 0 ? buffer_append(out, &byte, 1) : buffer_append(out, k->shown, k->shown_size));
+    buffer bytes = {0};
+    lariat_status status = LARIAT_OK;
+
+    for (size_t i = 0; status == LARIAT_OK && i < json_array_size(ids); i++) {
+        status = check_id(c, json_array_get(ids, i));
+        const token *k = status == LARIAT_OK ? &c->t->v.tokens[json_integer_value(json_array_get(ids, i))] : NULL;
+        char byte = k ? (char)k->byte : '\0';
+        if (k && !k->special) {
+            status = k->byte >= 0 ? buffer_append(&bytes, &byte, 1) : buffer_append(&bytes, k->shown, k->shown_size);
         }
     }
-    return LARIAT_OK;
+    NEXT(status, utf8_append_lossy(out, bytes.data, bytes.size));
+    buffer_free(&bytes);
+    return status;
 }
 
 /* The ids of a reply at `at` stand for its text, and for the blank before it that decoding removed. *length is 0 where they
@@ -198,13 +204,13 @@ static lariat_status put_reply(composer *c, size_t at, size_t *length)
 {
     size_t n = reply_length(c, at);
     const json_t *ids = find_reply(c, c->text + at, n);
-    buffer bytes = {0};
-    lariat_status status = ids ? bytes_of_ids(c, ids, &bytes) : LARIAT_OK;
-    size_t more = bytes.size > n ? bytes.size - n : 0;
+    buffer text = {0};
+    lariat_status status = ids ? text_of_ids(c, ids, &text) : LARIAT_OK;
+    size_t more = text.size > n ? text.size - n : 0;
 
     *length = 0;
-    if (status == LARIAT_OK && ids && bytes.size >= n && more <= at - c->done &&
-        (bytes.size == 0 || memcmp(bytes.data, c->text + at - more, bytes.size) == 0)) {
+    if (status == LARIAT_OK && ids && text.size >= n && more <= at - c->done &&
+        (text.size == 0 || memcmp(text.data, c->text + at - more, text.size) == 0)) {
         status = flush(c, at - more);
         for (size_t i = 0; i < json_array_size(ids); i++) {
             NEXT(status, encoder_id(&c->e, (int32_t)json_integer_value(json_array_get(ids, i))));
@@ -212,7 +218,7 @@ static lariat_status put_reply(composer *c, size_t at, size_t *length)
         c->done = at + n;
         *length = n;
     }
-    buffer_free(&bytes);
+    buffer_free(&text);
     return status;
 }
 

@@ -13,13 +13,40 @@ must "as generate continues the written-out turn" cmp "$work.seen/out" text
 printf 'hello\n \nhow are you\n' | "$lariat" chat -q -m letters -n 8 -c 256 --kv f32 --stats stats.json >two 2>"$work.seen/err"
 show $? && say "$(wc -l <two) lines"
 first=$("$lariat" chat -q -m letters -p hello -n 8 -c 256 --kv f32)
-second=$'<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n'"$first"$'<|im_end|>\n<|im_start|>user\nhow are you<|im_end|>\n<|im_start|>assistant\n'
-"$lariat" generate -q -m letters --special -p "$second" -n 8 --kv f32 >text
+begins=$'<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n'
+goes_on=$'<|im_end|>\n<|im_start|>user\nhow are you<|im_end|>\n<|im_start|>assistant\n'
+ids() {
+    "$lariat" tokenize -m letters --special -p "$1"
+}
+# reply FOLDER OPTION...: the first answer, of a batch; reply_ids: its ids
+reply() {
+    echo '{"messages": [{"role": "user", "content": "hello"}]}' | "$lariat" generate -q -m "$1" --prompts - "${@:2}"
+}
+reply_ids() {
+    reply "$@" | jq -r '.tokens[]'
+}
+answer=$(reply_ids letters -n 8)
+{ ids "$begins"; echo "$answer"; ids "$goes_on"; } >second
+"$lariat" generate -q -m letters --tokens second -n 8 --kv f32 >text
 must "the first turn as alone" test "$(head -n 1 two)" = "$first"
-must "the second turn as without a cache" test "$(tail -n +2 two)" = "$(cat text)"
-whole=$("$lariat" tokenize -m letters --special -p "$second" | wc -w)
-# (At most the 8 ids of the first answer, whose text may have other ids.)
-must "what was read is not read again" jq -e ".prefill_tokens + .decode_tokens <= $whole + 7 + 8" stats.json
+must "the second turn as without a cache, with the ids of the first answer" test "$(tail -n +2 two)" = "$(cat text)"
+must "whose text has other ids" test "$(ids "$first" | tr ' ' '\n')" != "$answer"
+# All but the answer's last id, which nothing has followed yet.
+must "what was read is not read again" jq -e ".prefill_tokens == $(wc -w <second) - 7 and .decode_tokens == 14" stats.json
+
+# A reply ends at the text of a marker that no file names: here the fifth id of the answer has that text.
+fifth=$(sed -n 5p <<<"$answer")
+cp -r letters marked && jq --argjson id "$fifth" '
+    (.model.vocab | to_entries[] | select(.value == $id).key) as $old
+    | .model.vocab |= with_entries(if .value == $id then .key = "<|eot_id|>" else . end)
+    | .model.merges |= map(select(split(" ") | .[0] != $old and .[1] != $old and add != $old))' \
+    letters/tokenizer.json >marked/tokenizer.json
+must "the prompt is the same" test "$("$lariat" tokenize -m marked --special -p "$begins")" = "$(ids "$begins")"
+must "the reply ends at the marker" test "$(reply_ids marked -n 8)" = "$(head -n 4 <<<"$answer")"
+must "and not there with --no-stop-markers" test "$(reply_ids marked -n 8 --no-stop-markers)" = "$answer"
+must "so does a turn of chat" test "$("$lariat" chat -q -m marked -p hello -n 8)" = "$(reply marked -n 8 | jq -r .text)"
+must "and not there with --no-stop-markers" test "$("$lariat" chat -q -m marked -p hello -n 8 --no-stop-markers)" = \
+    "$(reply marked -n 8 --no-stop-markers | jq -r .text)"
 
 # An answer that a text ended stays in the talk as it was shown.
 cut=${first:1:2}
@@ -90,6 +117,17 @@ run template -m speechless --messages messages.json
 rm speechless/chat_template.jinja
 jq '.chat_template = "\n\n{% nosuch %}"' letters/tokenizer_config.json >speechless/tokenizer_config.json
 run chat -m speechless -p x
+# A NUL: the template of the next file is used, with a warning, and JSON with one is refused.
+cp letters/tokenizer_config.json speechless && printf 'a\0b' >speechless/chat_template.jinja
+run template -m speechless --messages messages.json
+rm speechless/chat_template.jinja
+for change in '.chat_template = "a\u0000b"' '.chat_template = [{"name": "default", "template": "\u0000"}]' '.extra = {"a\u0000b": 1}' \
+    '.added_tokens_decoder = {"508": {"content": "a\u0000b"}}'; do
+    jq "$change" letters/tokenizer_config.json >speechless/tokenizer_config.json
+    run template -m speechless --messages messages.json
+done
+cp letters/tokenizer_config.json speechless && jq '.added_tokens[0].content = "a\u0000b"' letters/tokenizer.json >speechless/tokenizer.json
+run template -m speechless --messages messages.json
 mkdir adapter && printf '{"base_model_name_or_path": "org/base"}' >adapter/adapter_config.json
 run chat -m adapter -p x
 run template -m adapter --messages messages.json

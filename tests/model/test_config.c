@@ -427,6 +427,8 @@ static void broken_json_is_one_line(void **state)
     assert_refused(json_read("c", "{\"a\":\"\xff\"}", 9, &o), LARIAT_BAD_MODEL, "c: is not JSON");
     assert_refused(json_read("c", "{\"a\":1,\"a\":2}", 13, &o), LARIAT_BAD_MODEL, "duplicate");
     assert_refused(json_read("c", "{\"a\":123456789012345678901234567890}", 36, &o), LARIAT_BAD_MODEL, "too big integer");
+    assert_refused(json_read("c", "{\"a\":\n\"b\\u0000c\"}", 17, &o), LARIAT_BAD_MODEL, "c: line 2 holds \\u0000");
+    assert_refused(json_read("c", "{\"b\\u0000c\":1}", 14, &o), LARIAT_BAD_MODEL, "c: line 1 holds \\u0000");
     char deep[20001];
     memset(deep, '[', sizeof deep);
     assert_refused(json_read("c", deep, sizeof deep, &o), LARIAT_BAD_MODEL, "is not JSON");

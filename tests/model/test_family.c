@@ -125,10 +125,78 @@ static void fields_that_are_left_out_have_the_values_of_the_classes(void **state
     json_decref(all);
 }
 
+/* Is the first word behind "works is" a member's name? */
+static bool names_a_member(const char *message)
+{
+    const char *at = strstr(message, "the nearest that works is ");
+    char word[64] = "";
+
+    if (at) {
+        at += strlen("the nearest that works is ");
+        snprintf(word, sizeof word, "%.*s", (int)strcspn(at, " ,"), at);
+    }
+    return at && (strcmp(at, "the text model of the same name") == 0 || family_by_type(word, NULL));
+}
+
+/* Names as models are published with: "model_type", class and general.architecture. */
+static void a_refused_architecture_says_what_it_needs_and_names_a_member(void **state)
+{
+    static const struct {
+        const char *name, *needs;
+    } rows[] = {
+        {"qwen3_next", "gated delta nets and experts"}, {"Qwen3NextForCausalLM", "gated delta nets and experts"},
+        {"qwen3next", "gated delta nets and experts"}, {"qwen35", "gated delta nets"}, {"qwen3_moe", "a mixture of experts"},
+        {"Qwen2MoeForCausalLM", "a mixture of experts"}, {"MixtralForCausalLM", "a mixture of experts"},
+        {"llama4_text", "a mixture of experts"}, {"llama4", "a mixture of experts"}, {"deepseek_v3", "a mixture of experts"},
+        {"deepseek2", "a mixture of experts"}, {"gpt_oss", "a mixture of experts"}, {"gpt-oss", "a mixture of experts"},
+        {"granitehybrid", "state-space layers"}, {"qwen2_5_vl", "images"}, {"qwen3vl", "images"}, {"mllama", "images"},
+        {"LlavaForConditionalGeneration", "images"}, {"mistral3", "images"}, {"phi4mm", "images"}, {"phi3_v", "images"},
+        {"glm4v", "images"}, {"gemma3n_text", "keys and values shared between layers"},
+        {"gemma2", "sliding windows and soft caps"},
+        {"Gemma3ForCausalLM", "sliding windows"}, {"Gemma3ForConditionalGeneration", "images"},
+        {"ministral", "sliding windows"}, {"olmo3", "sliding windows"}, {"Cohere2ForCausalLM", "sliding windows"},
+    };
+    char wanted[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *name = rows[i].name;
+        snprintf(wanted, sizeof wanted, "m: is of the architecture \"%s\", which needs %s", name, rows[i].needs);
+        assert_refused(family_refuse("m", name, strlen(name)), LARIAT_UNSUPPORTED, wanted);
+        if (!names_a_member(lariat_error())) {
+            fail_msg("%s: no member is named: %s", name, lariat_error());
+        }
+        assert_null(family_by_type(name, name));
+        assert_null(family_by_gguf(name, strlen(name)));
+    }
+}
+
+static void an_unknown_architecture_is_refused_with_all_members(void **state)
+{
+    char name[200];
+
+    (void)state;
+    assert_refused(family_refuse("m", "falcon and more", 6), LARIAT_UNSUPPORTED,
+                   "m: is of the architecture \"falcon\"; Lariat computes llama, ");
+    for (const char *at = strstr(lariat_error(), "computes ") + strlen("computes "); *at && *at != ':';) {
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(at, " ,:"), at);
+        assert_true(family_by_type(name, NULL) || strcmp(name, "and") == 0);
+        at += strlen(name);
+        at += strspn(at, " ,");
+    }
+    assert_non_null(strstr(lariat_error(), ": use such a model"));
+    memset(name, 'x', sizeof name); /* without an end, and longer than a message shows */
+    assert_refused(family_refuse("m", name, sizeof name), LARIAT_UNSUPPORTED, "xx\"; Lariat computes llama");
+    assert_true(strspn(strchr(lariat_error(), '"') + 1, "x") == 64);
+    assert_refused(family_refuse("m", "", 0), LARIAT_UNSUPPORTED, "architecture \"\"; Lariat computes llama");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fields_that_are_left_out_have_the_values_of_the_classes),
+        cmocka_unit_test(a_refused_architecture_says_what_it_needs_and_names_a_member),
+        cmocka_unit_test(an_unknown_architecture_is_refused_with_all_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

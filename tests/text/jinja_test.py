@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Small templates, one a line and one of several: lariat's text is jinja2's, and both refuse the same.
 Usage: jinja_test.py LARIAT FOLDER REPOSITORY"""
+import datetime
 import json
 import pathlib
 import subprocess
 import sys
+import unicodedata
 
 import peers
 
@@ -74,7 +76,29 @@ c
 {{ "a" is in ["a"] }}{{ 1 is eq 1 }}{{ [] is iterable }}{{ [] is sequence }}{{ 1.5 is float }}{{ true is integer }}{{ true is number }}
 {{ " \u00a0x\u2003".strip() }}|{{ "xxabxx".lstrip("x") }}|{{ "a".ljust(3) }}|{{ "5".zfill(3) }}|{{ "ab".join(["1","2"]) }}
 {{ {"a":1,"b":2}.keys()|list }}{{ {"a":1}.values()|list }}{{ [1,[2,[3]]]|string }}{{ 1|string ~ 2 }}{{ "3"*3 }}
+{% for t in ["²","٣","½","五","①","a1","Ⅷ","𝟘","1.5","٣²"] %}{{ [t.isdecimal(), t.isdigit(), t.isnumeric(), t.isalnum(), t.isalpha()] }}{% endfor %}
+{% for t in ["日本","ªº","ʰ","ै","Ⓐ","ǅ","Ab","ab","AB","日A","_","", "ß","İ"] %}{{ [t.isalpha(), t.isalnum(), t.isupper(), t.islower()] }}{% endfor %}
+{{ "日a ²a.b it's x_y".title() }}{{ "日a".capitalize() }}
+{{ ["\u200b\u00ad\ue000\u200e\ufeff\u2028\u00a0\u3000\u0085\x7f\x1bé日😀\U000f0000\u0378\ufffe\u0301"] }}{{ ["'"] }}{{ ["'\""] }}
+{% for t in ["inf","nan","-inf"," +Infinity\n","iNf","infinit","-nan","1e400","-1e400","1_0.5_1","1.",".",".5"] %}{{ t|float("d") }} {{ t|int("d") }} {% endfor %}
+{% for t in ["1e+5","1_e5","1e1_0","0x1","٣","٣.٥","1e-400","nan(1)","1._5","1__0","","+","--1","1 2","1e","𝟙𝟚","०x1"] %}{{ t|float("d") }} {{ t|int("d") }} {% endfor %}
+{{ "0x_1f"|int(base=16) }} {{ "1_f"|int(base=16) }} {{ "-0xFF"|int(1,16) }} {{ ("0"*80 ~ "7")|int }}
+{{ ("0"*80 ~ ".5")|float }} {% set x="nan" %}{{ x|float|int("d") }}
+{% set x="inf" %}{{ x|float|int("d") }}
+{{ "%5s|%-5s|%.2s|%-6.3s|%05s|%+5s|%5r|%.0s|%5.s|% s|%#s|%2s" % ("é日","ab","é日x","abcdef","ab","ab","a","abc","abc","a","b","long") }}
+{{ "%5s|%-5s|%8s" % (none, 1.5, [1]) }}{{ "%(a)-4s|" % {"a": "x"} }}{{ "%-5s|"|format("ab") }}
+{% set i, n = "inf", "-nan" %}{{ "%f|%+f|%5.1f|%e|%g" % (i|float, n|float, -(i|float), n|float, i|float) }}{{ n|float == n|float }}
+{% set i = "inf" %}{{ "%d" % (i|float) }}
+{{ "%5%" % 1 }}
+{{ strftime_now("%Y-%m-%d %H:%M:%S.%f|%Z|%z|%%f|%%%f|%j %a %b %-d|") }}{{ strftime_now("%Z") }}{{ strftime_now("") }}{{ strftime_now("5%") }}
+{{ strftime_now(5) }}
 {{ {"a":none}.a is none }}{{ {1:2}[1] }}{{ [1,2,3].index(2) }}{{ "aXbX".count("X") }}{{ "A".isupper() }}{{ "12".isdigit() }}'''
+NOW = datetime.datetime(2026, 11, 7, 12, 34, 56)
+# What jinja2 renders and lariat refuses, and words of the reason.
+REFUSED = [
+    ('{{ strftime_now("a\\u0000b") }}', "strftime_now"), ('{{ "100000000000000000000"|int }}', "64 bits"), ('{{ "1e20"|int(5) }}', "64 bits"),
+    ("{{ 1e20|int }}", "64 bits"), ('{% set x = "inf" %}{{ "%05f" % (x|float) }}', "%05f of inf"), ('{{ "%65s" % 1 }}', "format"),
+]
 BEGIN, LINES = "  {% if true %}", 5  # the one of several lines
 
 
@@ -96,6 +120,39 @@ def template(program, folder, source, messages):
     return done.stdout.decode() if done.returncode == 0 else None, done.stderr.decode()
 
 
+def refused(program, folder, env, root):
+    """Refused by name: REFUSED, and each filter of jinja2 that docs/templates.md lists as refused. It lists all filters."""
+    lines = (root / "docs/templates.md").read_text(encoding="utf-8").splitlines()
+    known, unknown = (set(next(line for line in lines if line.startswith(f"| {kind} |")).split("|")[2].split())
+                      for kind in ("filters", "refused filters"))
+    if not set(env.filters) <= known | unknown or known & unknown:
+        sys.exit(f"docs/templates.md and jinja2 differ in the filters {set(env.filters) - known - unknown or known & unknown}")
+    cases = [(source, words) for source, words in REFUSED if env.from_string(source).render() is not None]
+    for source, words in cases + [(f"\n{{{{ 1|{name} }}}}", f"line 2: there is no filter '{name}'") for name in sorted(unknown)]:
+        (folder / "snippet.jinja").write_text(source, encoding="utf-8")
+        got, said = template(program, folder, folder / "snippet.jinja", [{"role": "user", "content": "x"}])
+        if got is not None or words not in said:
+            sys.exit(f"{source!r} is not refused with {words!r}: {got!r} {said!r}")
+    print(f"{len(REFUSED)} templates and {len(unknown)} filters are refused by name")
+
+
+def characters_have_pythons_properties(program, folder):
+    """Each character that Python's tables know, but for most Han and Hangul: its kinds, and what repr makes of it. Tables of other
+    versions of Unicode than Debian 12's differ in a few."""
+    codes = [c for first, last in ((1, 0x3500), (0x4DB0, 0x5000), (0xA000, 0xAC10), (0xD7A0, 0xD800), (0xE000, 0xE010), (0xF900, 0x12000),
+                                   (0x1D000, 0x1D800), (0x1E000, 0x20010), (0xE0000, 0xE0200), (0x10FFFE, 0x110000)) for c in range(first, last)]
+    text = "".join(c for c in map(chr, codes) if unicodedata.category(c) != "Cn")
+    kinds = "isdecimal isdigit isnumeric isalpha isalnum isspace isupper islower".split()
+    source = "{% for c in messages[0].content %}" + "".join(f"{{{{ c.{kind}()|int }}}}" for kind in kinds) + "{{ [c]|string|tojson }}\n{% endfor %}"
+    (folder / "characters.jinja").write_text(source, encoding="utf-8")
+    got, said = template(program, folder, folder / "characters.jinja", [{"role": "user", "content": text}])
+    wanted = ["".join(str(int(getattr(c, kind)())) for kind in kinds) + json.dumps(str([c]), ensure_ascii=False) for c in text]
+    wrong = [f"{ord(c):X}: wanted {w}, got {g}" for c, w, g in zip(text, wanted, (got or "").split("\n")) if w != g]
+    if got is None or wrong and unicodedata.unidata_version == "14.0.0" or len(wrong) > 200:
+        sys.exit(f"characters: {said} {len(wrong)} differ: {wrong[:10]}")
+    print(f"{len(text)} characters are of Python's kinds, {len(wrong)} differ")
+
+
 def contents_in_parts(program, folder, env, root):
     """The library's own templates: parts of a content are joined, null is empty, and jinja2 renders the same."""
     roles = ["system", "user", "assistant", "user"]
@@ -103,7 +160,7 @@ def contents_in_parts(program, folder, env, root):
     whole = [{"role": role, "content": text} for role, text in zip(roles, texts)]
     parts = [{"role": m["role"], "content": [{"type": "text", "text": m["content"][:3]}, {"type": "text", "text": m["content"][3:]}]} for m in whole]
     parts[2]["content"] = None
-    for path in sorted(pathlib.Path(root, "src/text/templates").glob("*.jinja")):
+    for path in sorted((root / "src/text/templates").glob("*.jinja")):
         program_text = env.from_string(path.read_text(encoding="utf-8"))
         wanted = program_text.render(messages=parts, bos_token="<s>", eos_token="</s>", add_generation_prompt=True)
         for messages in whole, parts:
@@ -120,9 +177,10 @@ def contents_in_parts(program, folder, env, root):
 
 
 def main():
-    program, folder, root = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
+    program, folder, root = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
     env = sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     env.filters["tojson"] = tojson
+    env.globals["strftime_now"] = NOW.strftime
     folder.mkdir(parents=True, exist_ok=True)
     messages = [{"role": "user", "content": "x"}]
     (folder / "messages.json").write_text(json.dumps(messages), encoding="utf-8")
@@ -133,12 +191,14 @@ def main():
             wanted = None
             print(f"jinja2 refuses {snippet!r}: {error}")
         (folder / "snippet.jinja").write_text(snippet, encoding="utf-8")
-        done = subprocess.run([program, "template", "-f", str(folder / "snippet.jinja"), "--messages", str(folder / "messages.json")],
-                              capture_output=True, check=False)
+        done = subprocess.run([program, "template", "-f", str(folder / "snippet.jinja"), "--messages", str(folder / "messages.json"), "--now",
+                               NOW.isoformat()], capture_output=True, check=False)
         got = done.stdout.decode() if done.returncode == 0 else None
         if got != wanted:
             sys.exit(f"{snippet!r}: wanted {wanted!r}, got {got!r} {done.stderr.decode()}")
     print(f"{len(snippets())} templates agree")
+    refused(program, folder, env, root)
+    characters_have_pythons_properties(program, folder)
     env.globals["raise_exception"] = lambda text: text / 0
     contents_in_parts(program, folder, env, root)
 

@@ -479,6 +479,7 @@ static void a_marker_made_partly_of_a_message_is_text(void **state)
 static void a_reply_keeps_the_ids_with_which_it_was_made(void **state)
 {
     static const char kept[] = "[{\"role\": \"assistant\", \"content\": \"abc\", \"ids\": [97, 98, 99]}]";
+    static const char cut[] = "[{\"role\": \"assistant\", \"content\": \"ab\uFFFD\", \"ids\": [97, 98, 240, 159]}]";
     static const char changed[] = "[{\"role\": \"assistant\", \"content\": \"abcx\", \"ids\": [97, 98, 99]}]";
     lariat_tokenizer *t = small_tokenizer(chatml_loop);
     int32_t *ids;
@@ -490,6 +491,9 @@ static void a_reply_keeps_the_ids_with_which_it_was_made(void **state)
     lariat_free(ids);
     conversation_ids(t, changed, &ids, &n);
     assert_int_equal(count_of(ids, n, 98), 0);
+    lariat_free(ids);
+    conversation_ids(t, cut, &ids, &n);
+    assert_int_equal(count_of(ids, n, 0xF0), 1); /* U+FFFD has other bytes */
     lariat_free(ids);
     const lariat_conversation wrong = { .messages = "[{\"role\": \"a\", \"content\": \"b\", \"ids\": [-1]}]" };
     assert_refused(lariat_chat_encode(t, &wrong, &ids, &n), LARIAT_BAD_ARGUMENT, "ids");

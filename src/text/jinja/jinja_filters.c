@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 typedef lariat_status (*filter_fn)(run *r, const value *v, const call_arguments *given, value *out);
 
@@ -164,55 +165,88 @@ static lariat_status filter_length(run *r, const value *v, const call_arguments 
 }
 
 /* Digits may be grouped by single underscores, as in Python's source; they are removed. */
-static void join_digits(char *text)
+static void join_digits(char *text, int base)
 {
     size_t n = 0;
 
     for (size_t i = 0; text[i]; i++) {
-        if (text[i] != '_' || i == 0 || !isxdigit((unsigned char)text[i - 1]) || !isxdigit((unsigned char)text[i + 1])) {
+        int before = i ? (unsigned char)text[i - 1] : 0, behind = (unsigned char)text[i + 1];
+        bool within = base == 16 ? (isxdigit(before) || tolower(before) == 'x') && isxdigit(behind)
+                                 : isdigit(before) && isdigit(behind);
+        if (text[i] != '_' || !within) {
             text[n++] = text[i];
         }
     }
     text[n] = '\0';
 }
 
-static lariat_status to_number(run *r, const value *v, bool real, const value *otherwise, int base, value *out)
+/* A copy for the C library, with the decimal digits of all scripts in ASCII. *out: NULL where Python reads no number either. */
+static lariat_status number_letters(run *r, marked text, int base, char **out)
 {
-    char text[64], *end;
+    char *copy, *word;
+    size_t n = 0;
+    int length;
 
-    TRY(value_refuse_undefined(v));
-    TRY(run_work(r, v->kind == VALUE_TEXT ? v->as.text.size / 64 + 1 : 1));
-    *out = *otherwise;
-    if (value_is_number(v)) {
-        double d = value_real(v);
-        if (real) {
-            *out = value_float(d, v->own);
-        } else if (v->kind != VALUE_FLOAT || (d > -9e18 && d < 9e18)) {
-            *out = value_int(v->kind == VALUE_FLOAT ? (int64_t)d : value_integer(v), v->own);
+    *out = NULL;
+    text = marked_strip(text, NULL, true, true);
+    TAKE(r, copy, text.size + 1);
+    for (size_t i = 0; i < text.size; i += (size_t)length) {
+        int32_t code = utf8_decode(text.text + i, text.size - i, &length);
+        int digit = decimal_digit(code);
+        if ((digit < 0 && code >= 0x80) || code == 0) {
+            return LARIAT_OK;
         }
-        return LARIAT_OK;
+        copy[n++] = (char)(digit < 0 ? code : '0' + digit);
     }
-    marked stripped = v->kind == VALUE_TEXT ? marked_strip(v->as.text, NULL, true, true) : (marked){0};
-    if (stripped.size == 0 || stripped.size >= sizeof text) {
-        return LARIAT_OK;
-    }
-    memcpy(text, stripped.text, stripped.size);
-    text[stripped.size] = '\0';
-    if (strspn(text, "+-0123456789abcdefABCDEF.xX_") < stripped.size) {
-        return LARIAT_OK;
-    }
-    join_digits(text);
-    errno = 0;
-    long long integer = strtoll(text, &end, base);
-    if (!real && !*end && errno == 0) {
-        *out = value_int(integer, false);
-        return LARIAT_OK;
-    }
-    double d = strtod(text, &end);
-    if (!*end && !strpbrk(text, "xX") && (real || (d > -9e18 && d < 9e18))) {
-        *out = real ? value_float(d, false) : value_int((int64_t)d, false);
+    word = copy + (*copy == '+' || *copy == '-');
+    if (n && (strspn(copy, "+-0123456789abcdefABCDEF.xX_") == n || strcasecmp(word, "inf") == 0 ||
+              strcasecmp(word, "infinity") == 0 || strcasecmp(word, "nan") == 0)) {
+        join_digits(copy, base);
+        *out = copy;
     }
     return LARIAT_OK;
+}
+
+static lariat_status whole_number(double d, bool own, value *out)
+{
+    if (isfinite(d) && !(d > -9e18 && d < 9e18)) {
+        return jinja_fail("int: a number of more than 64 bits");
+    }
+    *out = isfinite(d) ? value_int((int64_t)d, own) : *out;
+    return LARIAT_OK;
+}
+
+/* *out, which is the default, becomes the number where the value is or has one. */
+static lariat_status to_number(run *r, const value *v, bool real, int base, value *out)
+{
+    char *text = NULL, *end;
+
+    TRY(value_refuse_undefined(v));
+    TRY(run_work(r, v->kind == VALUE_TEXT ? v->as.text.size / 8 + 1 : 1));
+    if (value_is_number(v)) {
+        if (!real && v->kind == VALUE_FLOAT) {
+            return isinf(v->as.real) ? jinja_fail("int: cannot convert float infinity to integer")
+                                     : whole_number(v->as.real, v->own, out);
+        }
+        *out = real ? value_float(value_real(v), v->own) : value_int(value_integer(v), v->own);
+        return LARIAT_OK;
+    }
+    TRY(v->kind == VALUE_TEXT ? number_letters(r, v->as.text, base, &text) : LARIAT_OK);
+    if (!text) {
+        return LARIAT_OK;
+    }
+    errno = 0;
+    long long integer = strtoll(text, &end, base);
+    if (!real && !*end) {
+        *out = value_int(integer, false);
+        return errno ? jinja_fail("int: a number of more than 64 bits") : LARIAT_OK;
+    }
+    double d = strtod(text, &end);
+    if (*end || strpbrk(text, "xX")) {
+        return LARIAT_OK;
+    }
+    *out = real ? value_float(d, false) : *out;
+    return real ? LARIAT_OK : whole_number(d, false, out);
 }
 
 static lariat_status filter_int(run *r, const value *v, const call_arguments *given, value *out)
@@ -220,12 +254,12 @@ static lariat_status filter_int(run *r, const value *v, const call_arguments *gi
     value a[2];
 
     TRY(arguments_bind(given, "int", "default base", a));
-    value zero = argument_is_given(&a[0]) ? a[0] : value_int(0, true);
+    *out = argument_is_given(&a[0]) ? a[0] : value_int(0, true);
     value base = argument_is_given(&a[1]) ? a[1] : value_int(10, true);
     if (base.kind != VALUE_INT || (base.as.integer != 10 && base.as.integer != 16)) {
         return jinja_fail("int: bases other than 10 and 16 are not supported");
     }
-    return to_number(r, v, false, &zero, (int)base.as.integer, out);
+    return to_number(r, v, false, (int)base.as.integer, out);
 }
 
 static lariat_status filter_float(run *r, const value *v, const call_arguments *given, value *out)
@@ -233,8 +267,8 @@ static lariat_status filter_float(run *r, const value *v, const call_arguments *
     value a;
 
     TRY(arguments_bind(given, "float", "default", &a));
-    value zero = argument_is_given(&a) ? a : value_float(0, true);
-    return to_number(r, v, true, &zero, 10, out);
+    *out = argument_is_given(&a) ? a : value_float(0, true);
+    return to_number(r, v, true, 10, out);
 }
 
 static lariat_status filter_abs(run *r, const value *v, const call_arguments *given, value *out)

@@ -4,6 +4,7 @@
 
 #include "text/utf8.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -259,29 +260,49 @@ static bool is_form(const char *spec)
     return *end == '.' ? strspn(end + 1, "0123456789") == strlen(end + 1) && atoi(end + 1) <= 64 : !*end;
 }
 
+/* %s and %r. Width and precision count characters; of the flags only - means something. */
+static lariat_status convert_text(maker *m, const char *spec, char kind, const value *v)
+{
+    static const char spaces[] = "                                                                "; /* is_form's 64 */
+    const char *point = strchr(spec, '.');
+    size_t width = strtoul(spec + strspn(spec, "-+ #0"), NULL, 10), n;
+    bool left = strchr(spec, '-') != NULL;
+    marked text;
+    maker repr;
+
+    maker_open(&repr, m->r);
+    TRY(kind == 's' ? value_str(m->r, v, &text) : value_repr(&repr, v, 0));
+    text = kind == 's' ? text : maker_take(&repr);
+    if (point) {
+        text = marked_part(text, 0, character_offset(text, strtoul(point + 1, NULL, 10)));
+    }
+    n = width ? characters(text) : 0;
+    n = n < width ? width - n : 0;
+    TRY(left ? LARIAT_OK : maker_fill(m, spaces, n, MARK_TEMPLATE));
+    TRY(maker_add(m, text));
+    return left ? maker_fill(m, spaces, n, MARK_TEMPLATE) : LARIAT_OK;
+}
+
 /* One conversion, with its flags, width and precision. */
 static lariat_status convert(maker *m, const char *spec, char kind, const value *v)
 {
     char text[512], form[32]; /* 309 digits, and up to 64 behind the point */
-    marked whole;
     int n;
 
     if (kind == 's' || kind == 'r') {
-        maker repr;
-        if (*spec) {
-            return jinja_fail("%%%s%c: a width of texts is not supported", spec, kind);
-        }
-        maker_open(&repr, m->r);
-        TRY(kind == 's' ? value_str(m->r, v, &whole) : value_repr(&repr, v, 0));
-        return maker_add(m, kind == 's' ? whole : maker_take(&repr));
+        return convert_text(m, spec, kind, v);
     }
     TRY(value_refuse_undefined(v));
     if (!value_is_number(v)) {
         return jinja_fail("%%%c format: a number is required, not %s", kind, value_type(v));
     }
     if (strchr("fFeEgG", kind)) {
+        double real = value_real(v);
+        if (!isfinite(real) && strspn(spec, "-+ #") < strspn(spec, "-+ #0")) {
+            return jinja_fail("%%%s%c of %s is not supported", spec, kind, isnan(real) ? "nan" : "inf");
+        }
         snprintf(form, sizeof form, "%%%s%c", spec, kind);
-        n = snprintf(text, sizeof text, form, value_real(v));
+        n = snprintf(text, sizeof text, form, isnan(real) ? fabs(real) : real); /* Python's nan has no sign */
     } else {
         bool real = v->kind == VALUE_FLOAT, decimal = kind == 'd' || kind == 'i';
         if (real && (!decimal || !(v->as.real > -9e18 && v->as.real < 9e18))) {

@@ -6,6 +6,7 @@
 
 enum { FUNCTION_RANGE, FUNCTION_DICT, FUNCTION_NAMESPACE, FUNCTION_RAISE, FUNCTION_NOW, FUNCTION_COUNT };
 enum { MAX_RANGE = 100000 }; /* of jinja2's sandbox */
+enum { MAX_FORM = 254, FORM_BYTES = 3 * MAX_FORM + 2 }; /* six digits for each %f */
 
 lariat_status set_functions(run *r)
 {
@@ -80,22 +81,42 @@ static lariat_status raise(run *r, const call_arguments *given)
     return jinja_fail("the template refuses: %.*s", text.size < 400 ? (int)text.size : 400, text.text);
 }
 
+/* The form for the C library. Python itself writes %f, the microseconds; %z and %Z of a time without a zone are empty. */
+static lariat_status plain_form(const value *asked, char form[FORM_BYTES])
+{
+    size_t n = 0;
+
+    if (asked->kind != VALUE_TEXT || asked->as.text.size > MAX_FORM || memchr(asked->as.text.text, 0, asked->as.text.size)) {
+        return jinja_fail("strftime_now takes one form of at most %d bytes without NUL", MAX_FORM);
+    }
+    for (size_t i = 0; i < asked->as.text.size; i++) {
+        char c = asked->as.text.text[i], next = i + 1 < asked->as.text.size ? asked->as.text.text[i + 1] : 0;
+        if (c != '%' || !next) {
+            form[n++] = c;
+            continue;
+        }
+        const char other[] = {'%', next, '\0'}, *written = next == 'f' ? "000000" : next == 'z' || next == 'Z' ? "" : other;
+        while (*written) {
+            form[n++] = *written++;
+        }
+        i++;
+    }
+    memcpy(form + n, ".", 2); /* so that no result is empty: 0 means that the buffer is too small */
+    return LARIAT_OK;
+}
+
 /* In English whatever the locale. The template's where the whole form is. */
 static lariat_status now(run *r, const call_arguments *given, value *out)
 {
-    char form[256], text[1024];
+    char form[FORM_BYTES], text[1024];
     uint8_t mark = MARK_TEMPLATE;
     maker m;
 
-    if (given->n != 1 || given->places[0].kind != VALUE_TEXT || given->places[0].as.text.size + 1 >= sizeof form) {
-        return jinja_fail("strftime_now takes one form of at most %zu bytes", sizeof form - 2);
-    }
+    TRY(given->n == 1 ? plain_form(given->places, form) : jinja_fail("strftime_now takes one form"));
     marked asked = given->places[0].as.text;
     for (size_t i = 0; i < asked.size; i++) {
         mark = asked.marks[i] == MARK_TEMPLATE ? mark : MARK_FOREIGN;
     }
-    memcpy(form, asked.text, asked.size);
-    memcpy(form + asked.size, ".", 2); /* so that no result is empty: 0 means that the buffer is too small */
     size_t n = r->plain ? strftime_l(text, sizeof text, form, &r->now, r->plain) : strftime(text, sizeof text, form, &r->now);
     if (n == 0) {
         return jinja_fail("strftime_now: the text is longer than %zu bytes", sizeof text - 2);

@@ -170,6 +170,12 @@ static lariat_status split_lines(run *r, marked text, bool keep, value *out)
     return LARIAT_OK;
 }
 
+static bool is_cased(const run *r, int32_t code)
+{
+    return (r->characters && (iswupper_l((wint_t)code, r->characters) || iswlower_l((wint_t)code, r->characters))) ||
+           is_title_case(code);
+}
+
 /* title and capitalize: the first letter, of each word or of the text, is upper case, the others lower. */
 static lariat_status change_first(run *r, const method *m, value *out)
 {
@@ -182,18 +188,31 @@ static lariat_status change_first(run *r, const method *m, value *out)
     for (size_t i = 0; i < text.size; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
         marked one = marked_part(text, i, i + (size_t)length);
-        bool letter =
-            code < 0x80 ? (code | 32) >= 'a' && (code | 32) <= 'z' : r->characters && iswalpha_l((wint_t)code, r->characters);
-        TRY(marked_change_case(r, one, begins && (letter || !title), &changed));
+        TRY(marked_change_case(r, one, begins, &changed));
         TRY(maker_add(&made, changed));
-        begins = title && !letter;
+        begins = title && !is_cased(r, code);
     }
     *out = value_text(maker_take(&made));
     return LARIAT_OK;
 }
 
-/* isdigit, isalpha and their kind. Digits are ASCII's only, letters and cases those of the C library's C.UTF-8: Python counts
-   other digits too, and its Unicode tables may be older or newer. */
+static bool has_property(const run *r, const char *name, int32_t code)
+{
+    number_kind number = python_number_kind(code);
+    bool title = is_title_case(code);
+
+    return strcmp(name, "isspace") == 0     ? is_python_space(code)
+           : strcmp(name, "isalpha") == 0   ? is_python_letter(code)
+           : strcmp(name, "isalnum") == 0   ? is_python_letter(code) || number != NUMBER_NONE
+           : strcmp(name, "isdecimal") == 0 ? number >= NUMBER_DECIMAL
+           : strcmp(name, "isdigit") == 0   ? number >= NUMBER_DIGIT
+           : strcmp(name, "isnumeric") == 0 ? number >= NUMBER_NUMERIC
+           : title || !r->characters        ? false
+           : strcmp(name, "isupper") == 0   ? !iswlower_l((wint_t)code, r->characters)
+                                            : !iswupper_l((wint_t)code, r->characters);
+}
+
+/* isdigit, isalpha and their kind, by Unicode's categories; cases by the C library's C.UTF-8. */
 static lariat_status is_of_kind(run *r, const method *m, value *out)
 {
     marked text = m->self.as.text;
@@ -203,17 +222,8 @@ static lariat_status is_of_kind(run *r, const method *m, value *out)
     TRY(run_work(r, text.size / 16 + 1));
     for (size_t i = 0; i < text.size && all; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
-        wint_t c = (wint_t)code;
-        bool digit = code >= '0' && code <= '9';
-        bool alpha = r->characters && iswalpha_l(c, r->characters) && !digit;
-        bool upper = r->characters && iswupper_l(c, r->characters), lower = r->characters && iswlower_l(c, r->characters);
-        cased = cased || upper || lower;
-        all = strcmp(m->name, "isspace") == 0   ? is_python_space(code)
-              : strcmp(m->name, "isalpha") == 0 ? alpha
-              : strcmp(m->name, "isalnum") == 0 ? alpha || digit
-              : strcmp(m->name, "isupper") == 0 ? !lower
-              : strcmp(m->name, "islower") == 0 ? !upper
-                                                : digit;
+        cased = cased || is_cased(r, code);
+        all = has_property(r, m->name, code);
     }
     bool needs_case = strcmp(m->name, "isupper") == 0 || strcmp(m->name, "islower") == 0;
     *out = value_bool(all && (cased || !needs_case));

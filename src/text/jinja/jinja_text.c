@@ -1,10 +1,12 @@
 /* Texts with the origin of each byte: making, searching, characters.
-   Rests on utf8.h and the C library's character tables in the locale C.UTF-8. Read on in jinja_value.c. */
+   Rests on utf8.h, the C library's character tables in the locale C.UTF-8 (cases) and utf8proc's (categories). Read on in
+   jinja_value.c. */
 #include "text/jinja/jinja_run.h"
 
 #include "text/utf8.h"
 
 #include <string.h>
+#include <utf8proc.h>
 #include <wctype.h>
 
 /* Texts with one origin share their marks. */
@@ -129,6 +131,100 @@ size_t character_offset(marked text, size_t index)
 bool is_python_space(int32_t code)
 {
     return utf8_is_white_space(code) || (code >= 0x1C && code <= 0x1F);
+}
+
+bool is_python_printable(int32_t code)
+{
+    switch (utf8proc_category(code)) {
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+        return false;
+    case UTF8PROC_CATEGORY_ZS:
+        return code == ' ';
+    default:
+        return true;
+    }
+}
+
+bool is_python_letter(int32_t code)
+{
+    utf8proc_category_t category = utf8proc_category(code);
+
+    return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+}
+
+bool is_title_case(int32_t code)
+{
+    return utf8proc_category(code) == UTF8PROC_CATEGORY_LT;
+}
+
+typedef struct code_range {
+    int32_t first, last;
+} code_range;
+
+/* Characters of Numeric_Type Digit, and of Numeric_Type Numeric that are letters (Unicode 14). */
+static const code_range digits[] = {
+    {0xB2, 0xB3}, {0xB9, 0xB9}, {0x1369, 0x1371}, {0x19DA, 0x19DA}, {0x2070, 0x2070}, {0x2074, 0x2079}, {0x2080, 0x2089},
+    {0x2460, 0x2468}, {0x2474, 0x247C}, {0x2488, 0x2490}, {0x24EA, 0x24EA}, {0x24F5, 0x24FD}, {0x24FF, 0x24FF},
+    {0x2776, 0x277E}, {0x2780, 0x2788}, {0x278A, 0x2792}, {0x10A40, 0x10A43}, {0x10E60, 0x10E68}, {0x11052, 0x1105A},
+    {0x1F100, 0x1F10A}};
+static const code_range numerals[] = {
+    {0x3405, 0x3405}, {0x3483, 0x3483}, {0x382A, 0x382A}, {0x3B4D, 0x3B4D}, {0x4E00, 0x4E00}, {0x4E03, 0x4E03},
+    {0x4E07, 0x4E07}, {0x4E09, 0x4E09}, {0x4E5D, 0x4E5D}, {0x4E8C, 0x4E8C}, {0x4E94, 0x4E94}, {0x4E96, 0x4E96},
+    {0x4EBF, 0x4EC0}, {0x4EDF, 0x4EDF}, {0x4EE8, 0x4EE8}, {0x4F0D, 0x4F0D}, {0x4F70, 0x4F70}, {0x5104, 0x5104},
+    {0x5146, 0x5146}, {0x5169, 0x5169}, {0x516B, 0x516B}, {0x516D, 0x516D}, {0x5341, 0x5341}, {0x5343, 0x5345},
+    {0x534C, 0x534C}, {0x53C1, 0x53C4}, {0x56DB, 0x56DB}, {0x58F1, 0x58F1}, {0x58F9, 0x58F9}, {0x5E7A, 0x5E7A},
+    {0x5EFE, 0x5EFF}, {0x5F0C, 0x5F0E}, {0x5F10, 0x5F10}, {0x62FE, 0x62FE}, {0x634C, 0x634C}, {0x67D2, 0x67D2},
+    {0x6F06, 0x6F06}, {0x7396, 0x7396}, {0x767E, 0x767E}, {0x8086, 0x8086}, {0x842C, 0x842C}, {0x8CAE, 0x8CAE},
+    {0x8CB3, 0x8CB3}, {0x8D30, 0x8D30}, {0x9621, 0x9621}, {0x9646, 0x9646}, {0x964C, 0x964C}, {0x9678, 0x9678},
+    {0x96F6, 0x96F6}, {0xF96B, 0xF96B}, {0xF973, 0xF973}, {0xF978, 0xF978}, {0xF9B2, 0xF9B2}, {0xF9D1, 0xF9D1},
+    {0xF9D3, 0xF9D3}, {0xF9FD, 0xF9FD}, {0x20001, 0x20001}, {0x20064, 0x20064}, {0x200E2, 0x200E2}, {0x20121, 0x20121},
+    {0x2092A, 0x2092A}, {0x20983, 0x20983}, {0x2098C, 0x2098C}, {0x2099C, 0x2099C}, {0x20AEA, 0x20AEA},
+    {0x20AFD, 0x20AFD}, {0x20B19, 0x20B19}, {0x22390, 0x22390}, {0x22998, 0x22998}, {0x23B1B, 0x23B1B},
+    {0x2626D, 0x2626D}, {0x2F890, 0x2F890}};
+
+static bool is_in(const code_range *ranges, size_t n, int32_t code)
+{
+    for (size_t i = 0; i < n && ranges[i].first <= code; i++) {
+        if (code <= ranges[i].last) {
+            return true;
+        }
+    }
+    return false;
+}
+
+number_kind python_number_kind(int32_t code)
+{
+    utf8proc_category_t category = utf8proc_category(code);
+
+    if (category == UTF8PROC_CATEGORY_ND) {
+        return NUMBER_DECIMAL;
+    }
+    if (is_in(digits, sizeof digits / sizeof *digits, code)) {
+        return NUMBER_DIGIT;
+    }
+    return category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_NO ||
+                   is_in(numerals, sizeof numerals / sizeof *numerals, code)
+               ? NUMBER_NUMERIC
+               : NUMBER_NONE;
+}
+
+int decimal_digit(int32_t code)
+{
+    int32_t zero = code;
+
+    if (utf8proc_category(code) != UTF8PROC_CATEGORY_ND) {
+        return -1;
+    }
+    while (utf8proc_category(zero - 1) == UTF8PROC_CATEGORY_ND) {
+        zero--;
+    }
+    return (code - zero) % 10; /* digits of one script follow each other, the mathematical ones in five tens */
 }
 
 static bool is_stripped(const char *text, size_t size, const marked *set)

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <wctype.h>
 
 value value_undefined(const char *why)
 {
@@ -382,8 +381,6 @@ static lariat_status repr_character(maker *m, int32_t code, marked character, ch
 {
     char text[16];
     const char *escape = code == '\n' ? "\\n" : code == '\r' ? "\\r" : code == '\t' ? "\\t" : code == '\\' ? "\\\\" : NULL;
-    bool printable = code < 0x80 ? code >= ' ' && code != 127
-                                 : !is_python_space(code) && (!m->r->characters || iswprint_l((wint_t)code, m->r->characters));
 
     if (escape) {
         return maker_words(m, escape, *character.marks);
@@ -391,7 +388,7 @@ static lariat_status repr_character(maker *m, int32_t code, marked character, ch
     if (code == quote) {
         TRY(maker_words(m, "\\", *character.marks));
     }
-    if (printable) {
+    if (is_python_printable(code)) {
         return maker_add(m, character);
     }
     snprintf(text, sizeof text, code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)code);

@@ -161,6 +161,14 @@ size_t characters(marked text);
 /* The byte at which character `index` begins, at most the size. */
 size_t character_offset(marked text, size_t index);
 bool is_python_space(int32_t code);
+bool is_python_printable(int32_t code);
+bool is_python_letter(int32_t code);
+bool is_title_case(int32_t code);
+/* Each kind is one of those before it too: str.isnumeric, isdigit and isdecimal. */
+typedef enum number_kind { NUMBER_NONE, NUMBER_NUMERIC, NUMBER_DIGIT, NUMBER_DECIMAL } number_kind;
+number_kind python_number_kind(int32_t code);
+/* The value of a decimal digit of any script, or -1. */
+int decimal_digit(int32_t code);
 lariat_status marked_change_case(run *r, marked text, bool upper, marked *out);
 marked marked_strip(marked text, const marked *set, bool left, bool right);
 /* The first occurrence of `part` from byte `from` on, or -1. */
