@@ -363,7 +363,8 @@ void issued_open(issued *r, int rank, const comm_setup *setup)
 {
     memset(r, 0, sizeof *r);
     r->dev = (issued_device){{.ops = &issued_ops, .act = DTYPE_BF16}, r};
-    r->comm = (issued_comm){{.ops = &transport_ops, .dev = &r->dev.base, .rank = rank, .n = setup->n_ranks, .replays = true}, r};
+    r->comm = (issued_comm){{.ops = &transport_ops, .dev = &r->dev.base, .rank = rank, .n = setup->n_ranks, .replays = true},
+                            r};
     r->message_bytes = setup->message_bytes;
     r->rows = malloc(ISSUED_SETS * setup->message_bytes + 1);
     r->staging = malloc(1);
