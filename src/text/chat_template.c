@@ -52,7 +52,8 @@ static lariat_status read_time(const char *text, struct tm *out)
 
     end = end && (*end == 'T' || *end == ' ') ? strptime(end + 1, "%H:%M:%S", out) : end;
     struct tm real = *out;
-    if (!end || *end || timegm(&real) == -1 || real.tm_mday != out->tm_mday || real.tm_sec != out->tm_sec) {
+    (void)timegm(&real); /* a day that is not in the calendar becomes another */
+    if (!end || *end || real.tm_mday != out->tm_mday || real.tm_hour != out->tm_hour || real.tm_sec != out->tm_sec) {
         return fail(LARIAT_BAD_ARGUMENT, "\"%.40s\" is no time: write it like 2026-11-27T12:34:56", text);
     }
     return LARIAT_OK;

@@ -380,6 +380,18 @@ lariat_status expression_translate(const char *pattern, buffer *out)
 
 /* --- compiling and searching --- */
 
+/* Does the expression, or a group or an alternative of it, begin with a look-ahead? PCRE2 then takes the same character for the
+   first one of a match and for one that has to follow it, and leaves matches out (10.42). */
+static bool begins_with_look_ahead(const char *pattern)
+{
+    for (const char *at = strstr(pattern, "(?="); at; at = strstr(at + 1, "(?=")) {
+        if (at == pattern || strchr("(|:>)^", at[-1])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 lariat_status expression_compile(const char *pattern, bool literal, expression **out)
 {
     buffer translated = { 0 };
@@ -389,6 +401,8 @@ lariat_status expression_compile(const char *pattern, bool literal, expression *
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     PCRE2_SIZE where = 0;
     int error = 0;
+
+    options |= !literal && begins_with_look_ahead(pattern) ? PCRE2_NO_START_OPTIMIZE : 0;
     expression *e = calloc(1, sizeof *e);
 
     if (status == LARIAT_OK && (!context || !e)) {
@@ -544,6 +558,9 @@ lariat_status search_next(search *s, const char *text, size_t size, size_t from,
         }
         TRY(v.alone ? add_work(s, size, v.stop - v.at) : LARIAT_OK);
         TRY(match_view(s, &v, &n));
+        if (n == PCRE2_ERROR_PARTIAL && v.alone && at[0] != v.at) {
+            n = PCRE2_ERROR_NOMATCH; /* PCRE2's JIT also tries one byte behind the only place */
+        }
         if (n == PCRE2_ERROR_PARTIAL) { /* places before the attempt are without a match */
             v.at = at[0] > v.at && at[0] <= v.stop ? at[0] : v.at;
             window = window * 2 > s->window ? window * 2 : s->window;

@@ -306,16 +306,28 @@ static bool is_of_template(const vocabulary *v, const char *text, size_t size)
            memmem(v->chat_template, strlen(v->chat_template), text, size);
 }
 
+/* Do two shorter tokens make up a text? In a vocabulary that merges by score it is an ordinary token then. */
+static bool is_made_of_two(const vocabulary *v, const word_table *words, const char *text, size_t size)
+{
+    for (size_t i = 1; i < size && v->n_merges == 0; i++) {
+        if (word_table_find(words, v, text, i) >= 0 && word_table_find(words, v, text + i, size - i) >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A normal token that is written like a marker, also by the template, or is named as a special one, and that no merge makes,
    is a control token. */
 static lariat_status find_markers(reader *r)
 {
     vocabulary *v = r->v;
     bool *merged = calloc((size_t)v->n_tokens, sizeof *merged);
-    lariat_status status = LARIAT_OK;
+    word_table words = { 0 };
 
     TRY_MEMORY(merged || v->n_tokens == 0, "%s: no memory for %lld tokens" FREE_MEMORY, gguf_path(r->g),
                (long long)v->n_tokens);
+    lariat_status status = v->n_merges == 0 && v->chat_template ? word_table_make(v, &words) : LARIAT_OK;
     for (int64_t i = 0; i < v->n_merges; i++) {
         merged[v->merges[i].left] = merged[v->merges[i].right] = merged[v->merges[i].result] = true;
     }
@@ -327,11 +339,13 @@ static lariat_status find_markers(reader *r)
             (r->types && gguf_array_int(r->types, id, &type) && type != TYPE_NORMAL)) {
             continue;
         }
-        if (is_marker_text(text, size) || is_of_template(v, text, size) || id == v->bos || id == v->eos) {
+        bool is_written = is_of_template(v, text, size) && !is_made_of_two(v, &words, text, size);
+        if (is_marker_text(text, size) || is_written || id == v->bos || id == v->eos) {
             v->tokens[id].kind = TOKEN_CONTROL;
             status = add_whole(r, id, text, size, true);
         }
     }
+    word_table_free(&words);
     free(merged);
     return status;
 }

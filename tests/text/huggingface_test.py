@@ -41,6 +41,8 @@ BYTE_LEVEL = {
     "words_dropped": sequence(split(Regex(r"[0-9]+"), "removed"), split("e"), byte_level(False)),
     "several": sequence(split(Regex("[\r\n]")), split(Regex(r"\s?\p{L}+")), split(Regex(r"\s?\p{P}+")),
                         split(Regex("[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+")), split(Regex(r"\d|x*")), byte_level(False)),
+    # PCRE2's start optimisations and its JIT go wrong on these where nobody takes care
+    "look_ahead_first": sequence(split(Regex(r"(?=a)x*a")), split(Regex(r"(?<=\S)(?!.*\d) "), "removed"), byte_level(False)),
 }
 
 
