@@ -420,6 +420,22 @@ static int run(batch *b)
     return write_rest(b, rc);
 }
 
+/* A run that came to its end. Returns its exit status: lines whose results are errors make it 1. */
+static int finish(batch *b)
+{
+    const options *o = b->inv->options;
+    if (!b->inv->engine && !o->plan && (o->stats || o->trace)) {
+        warn("%s: no line was left to run, so %s not written", b->input,
+             !o->trace ? "--stats is" : !o->stats ? "--trace is" : "--stats and --trace are");
+    }
+    if (!b->failed) {
+        return 0;
+    }
+    b->inv->lines_failed = true;
+    return complain("%s: %lld of %lld lines could not be carried out, their results have the \"error\"", b->input,
+                    (long long)b->failed, (long long)b->n);
+}
+
 int generate_batch(invocation *inv)
 {
     batch b = {.inv = inv, .input = input_name(inv->options->prompts)};
@@ -427,12 +443,9 @@ int generate_batch(invocation *inv)
     rc = rc ? rc : open_results(&b);
     rc = rc ? rc : run(&b);
     int closed = line_file_close(&b.results);
-    if (rc == 0 && b.failed) {
-        rc = complain("%s: %lld of %lld lines could not be carried out, their results have the \"error\"", b.input,
-                      (long long)b.failed, (long long)b.n);
-    }
+    rc = rc ? rc : closed ? closed : finish(&b);
     release(&b);
-    return rc ? rc : closed;
+    return rc;
 }
 
 int generate_samples(invocation *inv, token_list *prompt, const char *input)

@@ -226,7 +226,7 @@ void invocation_note_shards(invocation *inv, const lariat_session *session)
 int invocation_close(invocation *inv, int rc)
 {
     progress_end(&inv->progress);
-    if (inv->engine && inv->shards && (rc == 0 || rc == EXIT_INTERRUPTED)) {
+    if (inv->engine && inv->shards && (rc == 0 || rc == EXIT_INTERRUPTED || inv->lines_failed)) {
         lariat_trace_stop(inv->engine);
         int written = stats_finish(inv), traced = inv->options->trace ? trace_write(inv->engine, inv->options->trace) : 0;
         rc = rc ? rc : written ? written : traced;

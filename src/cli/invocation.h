@@ -30,6 +30,7 @@ typedef struct invocation {
     double call_began_s;
     int64_t *shards; /* [ranks] most slots that a session held on each */
     progress progress;
+    bool lines_failed; /* a batch came to its end, some of its results are errors: exit status 1, figures as of any whole run */
 } invocation;
 
 /* Says the seed once, where it was drawn and the request's choice depends on it. */

@@ -161,6 +161,17 @@ printf '{"tokens": [1]}\n{"tokens": [512]}\n' >prompts
 run generate -q -m mha-bf16 --prompts prompts -n 1
 printf '{"tokens": [1, 2, 3]}\n' >prompts
 run generate -q -m mha-bf16 --prompts prompts -c 2
+# A bad line takes no figures from the others.
+printf '{"tokens": [1, 2]}\n{}\n' >prompts
+run generate -q -m mha-bf16 --prompts prompts -n 3 --stats stats.json --trace trace.json
+must "the figures are there" jq -e '.prefill_tokens == 2 and .decode_tokens == 2' stats.json
+must "so is the trace" jq -e '[.traceEvents[] | select(.name == "pass")] | length > 0' trace.json
+"$lariat" generate -m mha-bf16 --prompts prompts -n 3 >/dev/null 2>"$work.seen/err"
+must "and the line of figures" grep -qE '^load .* \| prefill 2 tokens' "$work.seen/err"
+echo '{}' >prompts
+run generate -q -m mha-bf16 --prompts prompts --stats none.json --resume results.new
+run generate -q -m mha-bf16 --prompts prompts --stats none.json --trace none.json --resume results.new
+must "without an engine there are none" test ! -e none.json
 : >prompts && run generate -m mha-bf16 --prompts prompts
 run generate -m mha-bf16 --prompts nothing
 finish
