@@ -370,6 +370,8 @@ static int write_rest(batch *b, int rc)
         return rc;
     }
     while (rc == EXIT_INTERRUPTED && wrong == 0 && b->active > 0) {
+        reply *last = b->open[b->active - 1];
+        last->stop = last->stop == STOP_NOT_YET ? STOP_INTERRUPTED : last->stop; /* another's prompt was being read */
         wrong = leave(b, b->active - 1, true);
     }
     for (; wrong == 0 && b->written < b->n; b->written++) {

@@ -89,6 +89,17 @@ kill -INT $!
 wait $!
 show $? | cat >/dev/null
 must "each line has what was made of it" jq -es '[.[] | [.id, .stop]] == [["long", "interrupted"], [2, "interrupted"]]' stream
+# Also while a prompt is read that samples share: what has begun by then is interrupted. (The line of the model follows loading.)
+printf '{"tokens": [1, 2]}\n{"tokens": [%s], "n": 2}\n' "$(tr ' \n' ',,' <longer | sed 's/,$//')" >prompts
+say '$ lariat generate --prompts, interrupted while it reads'
+start generate -v -m mha-bf16 --prompts prompts -n 9 --chunk 1
+until_it grep -q '^model ' "$work.seen/err"
+kill -INT $!
+wait $!
+status=$?
+: >"$work.seen/err"
+show $status
+must "the reply that had begun is there" jq -es '[.[] | [.id, .tokens, .stop]] == [[1, [], "interrupted"]]' stream
 say '$ lariat logits, terminated'
 start logits -q -m mha-bf16 --tokens longer --out out.safetensors --chunk 1
 until_it compgen -G 'out.safetensors*' >/dev/null
