@@ -31,6 +31,7 @@ typedef struct entry {
     int32_t started, ended; /* replies */
     json_t *choices;  /* [asked.samples]: replies that have ended, otherwise null */
     int64_t made;     /* tokens of these */
+    bool interrupted; /* Ctrl-C ended one of them, or came before the last one began */
     json_t *result;   /* its line, once all have */
 } entry;
 

@@ -146,6 +146,7 @@ int entry_add(entry *e, const reply *r, int32_t sample)
     }
     json_decref(choice);
     e->made += r->n;
+    e->interrupted = e->interrupted || r->stop == STOP_INTERRUPTED;
     return 0;
 }
 
@@ -195,6 +196,8 @@ static json_t *openai_result(const invocation *inv, const entry *e)
     snprintf(id, sizeof id, "batch_req_%lld", (long long)e->line);
     if (e->error) {
         error = json_pack("{s:s, s:o?}", "code", "invalid_request_error", "message", json_from_text(e->error));
+    } else if (e->interrupted) { /* no finish_reason says so, and half a reply must not pass for a whole one */
+        error = json_pack("{s:s, s:s}", "code", "interrupted", "message", "the run was interrupted, give the line again");
     } else {
         response = json_pack("{s:i, s:s, s:o?}", "status_code", 200, "request_id", id, "body", openai_body(inv, e));
     }
@@ -205,6 +208,7 @@ static json_t *openai_result(const invocation *inv, const entry *e)
 
 int entry_finish(const invocation *inv, entry *e)
 {
+    e->interrupted = e->interrupted || (!e->error && e->ended < e->asked.samples);
     for (size_t i = json_array_size(e->choices); i-- > 0;) { /* after Ctrl-C some are missing */
         if (json_is_null(json_array_get(e->choices, i))) {
             json_array_remove(e->choices, i);
