@@ -11,6 +11,7 @@
 /* A text of 1 GiB is about 250 million tokens, more than any context: certainly the wrong file. */
 static const size_t most_bytes = (size_t)1 << 30;
 enum { FIRST_BYTES = 65536, FIRST_IDS = 1024, SHOWN = 24 };
+enum { SIGNATURE = 4 }; /* JSON of UTF-16 or UTF-32 has a zero among its first 4 bytes (RFC 4627, section 3) */
 
 const char *input_name(const char *path)
 {
@@ -37,7 +38,7 @@ size_t bom_size(const char *data, size_t size)
     return size >= length && memcmp(data, bom, length) == 0 ? length : 0;
 }
 
-/* Detects UTF-16 and UTF-32, the default of some editors; without a byte-order mark by their zero bytes. */
+/* Detects UTF-16 and UTF-32, the default of some editors; check_zeros finds them without a byte-order mark. */
 static const char *wide_encoding(const char *data, size_t size)
 {
     if (size >= 4 && (memcmp(data, "\xFF\xFE\0\0", 4) == 0 || memcmp(data, "\0\0\xFE\xFF", 4) == 0)) {
@@ -46,13 +47,21 @@ static const char *wide_encoding(const char *data, size_t size)
     return size >= 2 && (memcmp(data, "\xFF\xFE", 2) == 0 || memcmp(data, "\xFE\xFF", 2) == 0) ? "UTF-16" : NULL;
 }
 
-int check_text(const char *input, const char *data, size_t size)
+static int check_encoding(const char *input, const char *data, size_t size)
 {
     const char *wide = wide_encoding(data, size);
-    if (wide) {
-        return complain("%s: is %s, convert it to UTF-8 first (iconv -f %s -t UTF-8)", input, wide, wide);
-    }
+    return wide ? complain("%s: is %s, convert it to UTF-8 first (iconv -f %s -t UTF-8)", input, wide, wide) : 0;
+}
+
+int check_zeros(const char *input, const char *data, size_t size)
+{
     return memchr(data, 0, size) ? complain("%s: holds zero bytes, so it is not a text, convert it to text first", input) : 0;
+}
+
+int check_text(const char *input, const char *data, size_t size)
+{
+    int rc = check_encoding(input, data, size);
+    return rc ? rc : check_zeros(input, data, size);
 }
 
 /* Not getline: it allocates without bound until a newline, and does not report why it failed. */
@@ -80,11 +89,15 @@ int next_line(FILE *lines, const char *input, line_buffer *line, bool *more)
         return complain("%s: cannot read: %s, name a file with text", input, strerror(errno));
     }
     *more = line->size > 0;
-    size_t bom = line->begun ? 0 : bom_size(line->data, line->size);
+    if (line->begun) {
+        return 0;
+    }
     line->begun = true;
+    size_t bom = bom_size(line->data, line->size);
     line->size -= bom;
     memmove(line->data, line->data + bom, line->size);
-    return check_text(input, line->data, line->size);
+    TRY(check_encoding(input, line->data, line->size));
+    return check_zeros(input, line->data, line->size < SIGNATURE ? line->size : SIGNATURE);
 }
 
 /* Keeps `data`, without a byte-order mark, as *out. */

@@ -44,7 +44,7 @@ typedef struct line_buffer {
 } line_buffer;
 
 /* The next line with its newline; *more is false at the end of the file. `input` is for messages. A byte-order mark before
-   the first line is skipped; anything but UTF-8 text is refused. */
+   the first line is skipped; an input that begins as UTF-16 or UTF-32 is refused. Later zero bytes are the caller's to find. */
 int next_line(FILE *lines, const char *input, line_buffer *line, bool *more);
 /* The path's name in messages. */
 const char *input_name(const char *path);
@@ -53,5 +53,6 @@ const char *input_name(const char *path);
 size_t bom_size(const char *data, size_t size);
 /* Refuses bytes that are not UTF-8 text: another encoding, or zero bytes. */
 int check_text(const char *input, const char *data, size_t size);
+int check_zeros(const char *input, const char *data, size_t size);
 /* Is `data` blank? */
 bool is_blank(const char *data, size_t size);

@@ -88,6 +88,7 @@ static int encode_stream(const lariat_tokenizer *t, const options *o, const char
         char where[NAME_MOST];
         snprintf(where, sizeof where, "%s:%lld", input, (long long)number);
         rc = next_line(lines, input, &line, &more);
+        rc = rc ? rc : check_zeros(input, line.data, line.size);
         if (rc == 0 && more && !is_blank(line.data, line.size)) {
             rc = encode_line(t, o, where, line.data, line.size);
         }

@@ -161,6 +161,10 @@ printf '{"tokens": [1]}\n{"tokens": [512]}\n' >prompts
 run generate -q -m mha-bf16 --prompts prompts -n 1
 printf '{"tokens": [1, 2, 3]}\n' >prompts
 run generate -q -m mha-bf16 --prompts prompts -c 2
+# So has one with a zero byte, and one that is no UTF-8; at its beginning the input is of another encoding.
+printf '{"prompt": "a\0b"}\n\xff\xfe{"prompt": "x"}\n\0\n{"prompt": "x"}\n' >prompts
+run generate -q -m letters --prompts prompts -n 1
+printf '\xff\xfe{\0\n\0' >wide && run generate -q -m letters --prompts wide
 # A bad line takes no figures from the others.
 printf '{"tokens": [1, 2]}\n{}\n' >prompts
 run generate -q -m mha-bf16 --prompts prompts -n 3 --stats stats.json --trace trace.json
