@@ -33,6 +33,14 @@ void entry_free(entry *e)
     *e = (entry){0};
 }
 
+/* A member of an object; NULL: it is absent, or null, which is the same. */
+static json_t *member(const json_t *object, const char *key)
+{
+    json_t *value = json_object_get(object, key);
+
+    return json_is_null(value) ? NULL : value;
+}
+
 /* --- prompts --- */
 
 static bool read_ids(entry *e, const char *name, const json_t *list)
@@ -71,15 +79,15 @@ static bool read_text_prompt(const invocation *inv, entry *e, const json_t *prom
    refused. */
 static json_t *read_variables(entry *e, const json_t *object)
 {
-    json_t *given = json_object_get(object, "chat_template_kwargs"), *tools = json_object_get(object, "tools");
-    json_t *all = given && !json_is_null(given) ? json_copy(given) : json_object();
+    json_t *given = member(object, "chat_template_kwargs"), *tools = member(object, "tools");
+    json_t *all = given ? json_copy(given) : json_object();
 
     if (!json_is_object(all)) {
         entry_refuse(e, "\"chat_template_kwargs\" is not an object of the template's variables");
         json_decref(all);
         return NULL;
     }
-    if (tools && !json_is_null(tools)) {
+    if (tools) {
         json_object_set(all, "tools", tools);
     }
     return all;
@@ -112,8 +120,7 @@ static bool read_messages(const invocation *inv, entry *e, const json_t *object,
 
 static bool read_prompt_of(const invocation *inv, entry *e, const json_t *object)
 {
-    const json_t *prompt = json_object_get(object, "prompt"), *tokens = json_object_get(object, "tokens");
-    const json_t *messages = json_object_get(object, "messages");
+    const json_t *prompt = member(object, "prompt"), *tokens = member(object, "tokens"), *messages = member(object, "messages");
 
     if (e->form != FORM_LINE && tokens) {
         return entry_refuse(e, "\"body\" has an unknown key \"tokens\", give ids as \"prompt\"");
@@ -212,7 +219,7 @@ static bool check_body(entry *e, json_t *body)
     json_t *value;
 
     json_object_foreach(body, key, value) {
-        if (request_knows(key) == REQUEST_OTHER && !is_one_of(key, body_keys)) {
+        if (!json_is_null(value) && request_knows(key) == REQUEST_OTHER && !is_one_of(key, body_keys)) {
             return entry_refuse(e, "\"body\" has an unknown key \"%s\", leave it out", key);
         }
     }
@@ -226,10 +233,10 @@ static bool check_body(entry *e, json_t *body)
 /* OpenAI's form: *object is its body. */
 static bool read_batch_form(entry *e, json_t *root, json_t **object)
 {
-    json_t *id = json_object_get(root, "custom_id"), *body = json_object_get(root, "body");
+    json_t *id = member(root, "custom_id"), *body = member(root, "body");
     const char *url = json_string_value(json_object_get(root, "url"));
 
-    e->form = json_object_get(body, "messages") ? FORM_CHAT : FORM_COMPLETION;
+    e->form = member(body, "messages") ? FORM_CHAT : FORM_COMPLETION;
     if (json_is_string(id)) {
         json_decref(e->id);
         e->id = json_incref(id);
@@ -250,7 +257,7 @@ static bool read_batch_form(entry *e, json_t *root, json_t **object)
 
 static bool read_line_form(entry *e, json_t *root)
 {
-    json_t *id = json_object_get(root, "id");
+    json_t *id = member(root, "id");
 
     if (!json_is_object(root)) {
         return entry_refuse(e, "wanted an object with one of \"prompt\", \"tokens\" and \"messages\", give it one of them");
@@ -266,11 +273,18 @@ static bool read_line_form(entry *e, json_t *root)
     return true;
 }
 
+/* Is it OpenAI's form? Beside a prompt of Lariat's form custom_id, and a body that is no object, are keys like others. */
+static bool is_batch_form(const json_t *root)
+{
+    bool has_prompt = member(root, "prompt") || member(root, "tokens") || member(root, "messages");
+
+    return json_is_object(member(root, "body")) || (member(root, "custom_id") && !has_prompt);
+}
+
 static bool read_root(const invocation *inv, int64_t index, entry *e, json_t *root)
 {
     json_t *object = root;
-    bool is_batch = json_object_get(root, "custom_id") || json_object_get(root, "body");
-    bool read = is_batch ? read_batch_form(e, root, &object) : read_line_form(e, root);
+    bool read = is_batch_form(root) ? read_batch_form(e, root, &object) : read_line_form(e, root);
 
     return read && read_asked(inv, index, e, object) && read_prompt_of(inv, e, object) && find_context(inv->options, e);
 }

@@ -161,6 +161,22 @@ printf '{"tokens": [1]}\n{"tokens": [512]}\n' >prompts
 run generate -q -m mha-bf16 --prompts prompts -n 1
 printf '{"tokens": [1, 2, 3]}\n' >prompts
 run generate -q -m mha-bf16 --prompts prompts -c 2
+# null is as if the key were absent; custom_id and body beside a prompt are keys like others.
+cat >prompts <<'END'
+{"prompt": "hello", "tokens": null, "messages": null, "id": null, "custom_id": null, "body": null}
+{"prompt": null, "messages": [{"role": "user", "content": "hello"}], "tools": null}
+{"tokens": [104, 266, 469], "custom_id": "mine", "body": "text"}
+{"custom_id": "openai", "body": {"prompt": "hello", "messages": null, "tokens": null, "min_tokens": null}, "url": null}
+{"custom_id": null, "body": {"prompt": "hello"}}
+{"custom_id": "no body", "body": null}
+{"prompt": null}
+END
+"$lariat" generate -q -m letters --prompts prompts -n 1 >"$work.seen/out" 2>"$work.seen/err"
+status=$?
+sed -i -E 's/"created": [0-9]+/"created": .../' "$work.seen/out"
+show $status
+"$lariat" generate -q -m letters --prompts prompts -n 1 --resume results.null 2>"$work.seen/err"
+run generate -q -m letters --prompts prompts -n 1 --resume results.null
 # So has one with a zero byte, and one that is no UTF-8; at its beginning the input is of another encoding.
 printf '{"prompt": "a\0b"}\n\xff\xfe{"prompt": "x"}\n\0\n{"prompt": "x"}\n' >prompts
 run generate -q -m letters --prompts prompts -n 1
