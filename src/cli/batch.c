@@ -313,18 +313,17 @@ static int leave(batch *b, int i, bool closes)
     return rc == 0 && e->ended == e->asked.samples ? entry_finish(b->inv, e) : rc;
 }
 
-/* Writes a result; of samples each is a line. */
-static int put_result(batch *b, const entry *e)
+/* Writes a result, of samples each as a line, and frees the entry. */
+static int put_result(batch *b, entry *e)
 {
-    int rc = 0;
+    size_t n = json_is_array(e->result) ? json_array_size(e->result) : 0;
+    int rc = n ? 0 : results_put(&b->results, e->result);
 
     b->failed += e->error != NULL;
-    if (!json_is_array(e->result)) {
-        return results_put(&b->results, e->result);
-    }
-    for (size_t i = 0; rc == 0 && i < json_array_size(e->result); i++) {
+    for (size_t i = 0; rc == 0 && i < n; i++) {
         rc = results_put(&b->results, json_array_get(e->result, i));
     }
+    entry_forget(e);
     return rc;
 }
 

@@ -33,6 +33,15 @@ void entry_free(entry *e)
     *e = (entry){0};
 }
 
+void entry_forget(entry *e)
+{
+    char *error = e->error;
+
+    e->error = NULL;
+    entry_free(e);
+    e->error = error;
+}
+
 /* A member of an object; NULL: it is absent, or null, which is the same. */
 static json_t *member(const json_t *object, const char *key)
 {

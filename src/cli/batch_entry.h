@@ -40,6 +40,8 @@ int entry_read(const invocation *inv, int64_t index, const char *data, size_t si
 /* The only entry of a batch of samples. Takes the prompt. */
 int entry_of_prompt(const invocation *inv, token_list prompt, entry *e);
 void entry_free(entry *e);
+/* Frees all of an entry but its error: its line is written. */
+void entry_forget(entry *e);
 
 /* Records why the entry has no result but an error. Returns false. */
 bool entry_refuse(entry *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
