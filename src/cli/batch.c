@@ -166,17 +166,30 @@ static void say_bound(const batch *b)
     }
 }
 
-/* Refuses ids that the model does not have. */
-static void check_entries(batch *b)
+/* Refuses ids that the model does not have, of prompts and of biases. */
+static int check_entries(batch *b)
 {
+    int32_t vocab = b->inv->model->vocab;
     for (int64_t i = 0; i < b->n; i++) {
         entry *e = &b->entries[i];
-        int64_t at = e->error ? -1 : find_unknown(&e->prompt, b->inv->model->vocab);
+        if (e->error) {
+            continue;
+        }
+        int64_t at = find_unknown(&e->prompt, vocab);
         if (at >= 0) {
             entry_refuse(e, "id %lld of %lld is %d, the model's vocabulary ends at %d, use ids of this model's tokenizer",
-                         (long long)at + 1, (long long)e->prompt.n, e->prompt.ids[at], b->inv->model->vocab - 1);
+                         (long long)at + 1, (long long)e->prompt.n, e->prompt.ids[at], vocab - 1);
+        }
+        lariat_sampler *tried;
+        lariat_status status = lariat_sampler_open(&e->asked.sampling, vocab, &tried);
+        lariat_sampler_close(tried);
+        if (status == LARIAT_BAD_ARGUMENT) {
+            entry_refuse(e, "%s", lariat_error());
+        } else {
+            TRY(checked(status));
         }
     }
+    return 0;
 }
 
 /* Leaves the engine NULL where no entry needs it. */
@@ -198,7 +211,7 @@ static int open_engine(batch *b)
     }
     free(contexts);
     if (rc == 0 && b->inv->engine) {
-        check_entries(b);
+        rc = check_entries(b);
     }
     return rc;
 }
@@ -208,13 +221,10 @@ static int open_engine(batch *b)
 /* Begins the entry's next sample on a session that holds the first `held` tokens of the prompt. */
 static int sit_down(batch *b, seat *s, entry *e, lariat_session *session, int64_t held)
 {
-    lariat_status status = reply_open(&s->reply, b->inv, &e->asked, e->started, session, e->context, false);
-    if (status == LARIAT_BAD_ARGUMENT) {
-        entry_refuse(e, "%s", lariat_error());
-    }
-    if (status != LARIAT_OK) {
+    int rc = checked(reply_open(&s->reply, b->inv, &e->asked, e->started, session, e->context, false));
+    if (rc) {
         reply_close(&s->reply);
-        return e->error ? 0 : complain_library();
+        return rc;
     }
     s->reply.turn_end = e->turn_end;
     s->of = e;
@@ -267,7 +277,7 @@ static int enter(batch *b, bool *full)
     }
     int rc = first && shares ? read_shared(b, e, session) : 0;
     rc = rc ? rc : sit_down(b, s, e, session, shares ? e->prompt.n - 1 : 0);
-    if (rc || e->error) {
+    if (rc) {
         lariat_session_close(session);
         return rc;
     }
@@ -302,8 +312,8 @@ static int leave(batch *b, int i, bool closes)
     if (rc == 0 && !closes && e->started < e->asked.samples) {
         rc = checked(lariat_session_rewind(session, e->prompt.n - 1));
         rc = rc ? rc : sit_down(b, at, e, session, e->prompt.n - 1);
-        if (at->of) {
-            return rc;
+        if (rc == 0) {
+            return 0;
         }
     }
     lariat_session_close(session);
@@ -313,14 +323,14 @@ static int leave(batch *b, int i, bool closes)
     return rc == 0 && e->ended == e->asked.samples ? entry_finish(b->inv, e) : rc;
 }
 
-/* Writes a result, of samples each as a line, and frees the entry. */
+/* Writes a result, and frees the entry. Of samples each is a line; why there are none is for standard error. */
 static int put_result(batch *b, entry *e)
 {
-    size_t n = json_is_array(e->result) ? json_array_size(e->result) : 0;
-    int rc = n ? 0 : results_put(&b->results, e->result);
+    bool samples = e->form == FORM_SAMPLES;
+    int rc = samples ? 0 : results_put(&b->results, e->result);
 
     b->failed += e->error != NULL;
-    for (size_t i = 0; rc == 0 && i < n; i++) {
+    for (size_t i = 0; rc == 0 && samples && i < json_array_size(e->result); i++) {
         rc = results_put(&b->results, json_array_get(e->result, i));
     }
     entry_forget(e);

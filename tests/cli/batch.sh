@@ -119,6 +119,13 @@ must "the tokens are the reference's" test "$(jq -r '.choices[1].tokens | map(to
 "$lariat" generate -q -m mha-bf16 --tokens ids -n 24 --kv f32 --ranks 2 --samples 2 --logprobs 3 >two
 must "--samples and --logprobs give the same" jq -es '.[0].choices == .[1:]' lines two
 
+# An id that the model does not have is found before the prompt is read, and is no result.
+run generate -q -m mha-bf16 --tokens ids -n 2 --samples 2 --logit-bias 512=1
+echo 512 >bad && run generate -q -m mha-bf16 --tokens bad -n 2 --samples 2
+printf '{"tokens": [1, 2], "n": 2, "logit_bias": {"512": 1}}\n{"tokens": [3]}\n' >prompts
+"$lariat" generate -q -m mha-bf16 --prompts prompts -n 1 --stats stats.json >lines 2>"$work.seen/err"
+must "only the other prompt is read" jq -e '.prefill_tokens == 1' stats.json
+
 # What is written is not kept: six times as many results (19 KB a token here) take no more memory. Sanitizers keep what is freed.
 # peak LINES: kB that a run of so many has taken when it writes one more, which no pipe holds
 mkfifo pipe
