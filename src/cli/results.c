@@ -40,7 +40,7 @@ int results_open(line_file *f, const char *path, bool (*is_result)(void *user, i
 
 int results_put(const line_file *f, const json_t *line)
 {
-    char *text = json_dumps(line, JSON_REAL_PRECISION(17));
+    char *text = json_dumps(line, 0); /* reals with 17 digits, or, since jansson 2.15, as few as give the same value */
     int rc = 0;
 
     if (!text) {

@@ -123,12 +123,13 @@ __attribute__((format(printf, 2, 3))) static bool refuse(const reading *r, const
 static bool read_whole(const reading *r, const char *name, const json_t *value, int64_t low, int64_t high, int64_t *out)
 {
     double real = json_number_value(value);
+    bool fits = json_is_integer(value) || fabs(real) < 0x1p63;
 
-    if (!json_is_integer(value) && !(json_is_real(value) && real == floor(real) && fabs(real) < 0x1p53)) {
+    if (!json_is_number(value) || real != floor(real)) {
         return refuse(r, "\"%s\" is not a whole number", name);
     }
-    *out = json_is_integer(value) ? json_integer_value(value) : (int64_t)real;
-    if (*out < low || *out > high) {
+    *out = json_is_integer(value) ? json_integer_value(value) : fits ? (int64_t)real : 0;
+    if (!fits || *out < low || *out > high) {
         return refuse(r, "\"%s\" is out of range, give %lld to %lld", name, (long long)low, (long long)high);
     }
     return true;

@@ -85,6 +85,27 @@ static void what_is_named_replaces_it(void **state)
     request_free(&r);
 }
 
+static void whole_numbers_are_so_however_they_are_written(void **state)
+{
+    (void)state;
+    request r;
+    char why[REQUEST_WHY];
+
+    request_init(&r);
+    assert_true(read_text(&r, "{\"max_tokens\": 1e3, \"seed\": 1e18}", why));
+    assert_int_equal(r.most, 1000);
+    assert_true(r.sampling.seed == 1000000000000000000);
+    assert_false(read_text(&r, "{\"max_tokens\": 1e30}", why));
+    assert_non_null(strstr(why, "\"max_tokens\" is out of range"));
+    assert_false(read_text(&r, "{\"seed\": -1e19}", why));
+    assert_non_null(strstr(why, "\"seed\" is out of range"));
+    assert_false(read_text(&r, "{\"max_tokens\": 0.5}", why));
+    assert_non_null(strstr(why, "\"max_tokens\" is not a whole number"));
+    assert_false(read_text(&r, "{\"max_tokens\": \"5\"}", why));
+    assert_non_null(strstr(why, "\"max_tokens\" is not a whole number"));
+    request_free(&r);
+}
+
 static void keys_are_known_by_name(void **state)
 {
     (void)state;
@@ -112,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_named_stays),
         cmocka_unit_test(what_is_named_replaces_it),
+        cmocka_unit_test(whole_numbers_are_so_however_they_are_written),
         cmocka_unit_test(keys_are_known_by_name),
         cmocka_unit_test(samples_have_seeds_of_their_own),
     };
