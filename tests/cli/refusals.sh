@@ -89,30 +89,28 @@ kill -INT $!
 wait $!
 show $? | cat >/dev/null
 must "each line has what was made of it" jq -es '[.[] | [.id, .stop]] == [["long", "interrupted"], [2, "interrupted"]]' stream
+# interrupt ARGS...: generate, and Ctrl-C once it has loaded the model
+interrupt() {
+    start generate "$@"
+    until_it grep -q '^model ' "$work.seen/err"
+    kill -INT $!
+    wait $!
+    local status=$?
+    : >"$work.seen/err"
+    show $status
+}
 # A result of OpenAI's form has no word for that but an error.
 for i in {1..16}; do
     echo "{\"custom_id\": \"$i\", \"url\": \"/v1/completions\", \"body\": {\"prompt\": [1], \"n\": 2, \"max_tokens\": 8000}}"
 done >prompts
 say '$ lariat generate --prompts, interrupted, of OpenAI'
-start generate -v -m mha-bf16 --prompts prompts
-until_it grep -q '^model ' "$work.seen/err"
-kill -INT $!
-wait $!
-status=$?
-: >"$work.seen/err"
-show $status
+interrupt -v -m mha-bf16 --prompts prompts
 must "what is not whole is an error, what has not begun is missing" jq -es 'length >= 1 and length < 16 and
     all(.response == null and .error.code == "interrupted") and .[0].custom_id == "1"' stream
 # Also while a prompt is read that samples share: what has begun by then is interrupted. (The line of the model follows loading.)
 printf '{"tokens": [1, 2]}\n{"tokens": [%s], "n": 2}\n' "$(tr ' \n' ',,' <longer | sed 's/,$//')" >prompts
 say '$ lariat generate --prompts, interrupted while it reads'
-start generate -v -m mha-bf16 --prompts prompts -n 9 --chunk 1
-until_it grep -q '^model ' "$work.seen/err"
-kill -INT $!
-wait $!
-status=$?
-: >"$work.seen/err"
-show $status
+interrupt -v -m mha-bf16 --prompts prompts -n 9 --chunk 1
 must "the reply that had begun is there" jq -es '[.[] | [.id, .tokens, .stop]] == [[1, [], "interrupted"]]' stream
 say '$ lariat logits, terminated'
 start logits -q -m mha-bf16 --tokens longer --out out.safetensors --chunk 1

@@ -52,7 +52,6 @@ typedef struct timed_hop {
 typedef struct card_comm {
     comm base;
     card_group *group;
-    device *dev;
     cudaStream_t stream, copies;
     cudaStream_t *fetch;    /* [n]: through the host: a stream on the card of each owner, ... */
     cudaEvent_t *landed;    /* [n]: ... and its event: pieces are in pinned memory */

@@ -69,6 +69,12 @@ void *card_rows(comm *base)
     return c->rows + next_rows(c);
 }
 
+/* Partial results whose numbers come two in a packet. */
+static bool merges_on_its_way(const comm_gather *rows)
+{
+    return rows->merge && rows->merge->shape->head_dim % 2 == 0;
+}
+
 /* By a kernel, which may be recorded: what it is given depends on the number of the all-gather in its pass, and on sizes. */
 static lariat_status push(card_comm *c, const comm_gather *rows)
 {
@@ -90,19 +96,19 @@ static lariat_status push(card_comm *c, const comm_gather *rows)
         p.into_stride = (size_t)rows->into->ld * dtype_block_bytes(rows->into->type);
         p.add = rows->into->add;
     }
-    if (!rows->merge || rows->merge->shape->head_dim % 2) {
+    if (!merges_on_its_way(rows)) {
         return card_checked(cuda_gather_push(c->stream, &p), c->base.rank, "an all-gather");
     }
     const comm_merge *m = rows->merge;
     const gather_merge merge = {.heads = m->rows * m->shape->n_heads, .n_heads = m->shape->n_heads,
-                                .head_dim = m->shape->head_dim, .act = c->dev->act, .out = m->out, .ldo = m->ldo};
+                                .head_dim = m->shape->head_dim, .act = c->base.dev->act, .out = m->out, .ldo = m->ldo};
     return card_checked(cuda_gather_merge(c->stream, &p, &merge), c->base.rank, "an all-gather");
 }
 
 /* What pushing does on its way, or is left for when the rows are complete. */
 static bool is_delivered(const card_comm *c, const comm_gather *rows)
 {
-    return c->pushing && c->base.n > 1 && !(rows->merge && rows->merge->shape->head_dim % 2);
+    return c->pushing && c->base.n > 1 && (!rows->merge || merges_on_its_way(rows));
 }
 
 /* Through the host, others find this rank's columns in pinned memory. */
@@ -176,7 +182,7 @@ static lariat_status gather(card_comm *c, const comm_gather *rows)
 lariat_status card_all_gather(comm *base, const comm_gather *g)
 {
     card_comm *c = (card_comm *)base;
-    int64_t began = trace_looks(base->trace) && base->n > 1 ? c->dev->ops->stamp(c->dev, NULL) : -1;
+    int64_t began = trace_looks(base->trace) && base->n > 1 ? c->base.dev->ops->stamp(c->base.dev, NULL) : -1;
 
     nvtxRangePushA("all-gather");
     lariat_status status = gather(c, g);

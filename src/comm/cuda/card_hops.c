@@ -12,12 +12,13 @@ void card_count(comm *base)
 {
     card_comm *c = (card_comm *)base;
     comm_counters *counted = &base->counted;
+    device *dev = base->dev;
     double left, there, wanted;
 
     for (; c->n_counted < c->n_timed; c->n_counted++) {
         const timed_hop *t = &c->timed[c->n_counted % TIMED];
-        if (!c->dev->ops->stamped(c->dev, t->left, &left) || !c->dev->ops->stamped(c->dev, t->there, &there) ||
-            !c->dev->ops->stamped(c->dev, t->wanted, &wanted)) {
+        if (!dev->ops->stamped(dev, t->left, &left) || !dev->ops->stamped(dev, t->there, &there) ||
+            !dev->ops->stamped(dev, t->wanted, &wanted)) {
             return;
         }
         if (isnan(left) || isnan(there) || isnan(wanted)) { /* forgotten: not counted */
@@ -33,7 +34,7 @@ void card_count(comm *base)
 
 void card_trace_wait(card_comm *c, int64_t began, int owner)
 {
-    int64_t now = began >= 0 ? c->dev->ops->stamp(c->dev, c->stream) : -1;
+    int64_t now = began >= 0 ? c->base.dev->ops->stamp(c->base.dev, c->stream) : -1;
 
     if (now >= 0) {
         trace_take(c->base.trace,
@@ -122,7 +123,7 @@ static lariat_status pull(card_comm *c, card_comm *owner, const comm_hop *hop, h
 
     TRY(card_checked(cudaStreamWaitEvent(c->copies, s->freed, 0), c->base.rank, "a hop"));
     TRY(wait_offer(c, c->copies, owner, &hop->offer));
-    s->left = c->dev->ops->stamp(c->dev, c->copies);
+    s->left = c->base.dev->ops->stamp(c->base.dev, c->copies);
     return copy_pieces(c, owner, hop, s->staging, c->copies, &packed);
 }
 
@@ -148,7 +149,8 @@ static lariat_status pull_through_host(card_comm *c, card_comm *owner, const com
     TRY(status);
     TRY(card_checked(cudaStreamWaitEvent(c->copies, s->freed, 0), c->base.rank, "a hop"));
     TRY(wait_offer(c, c->copies, owner, &hop->offer));
-    s->left = c->dev->ops->stamp(c->dev, c->copies); /* the first half may have been on its way while there was no room */
+    /* the first half may have been on its way while there was no room */
+    s->left = c->base.dev->ops->stamp(c->base.dev, c->copies);
     TRY(card_checked(cudaStreamWaitEvent(c->copies, c->landed[hop->owner], 0), c->base.rank, "a hop"));
     return card_checked(cudaMemcpyAsync(s->staging, s->pinned, packed, cudaMemcpyHostToDevice, c->copies), c->base.rank,
                         "a hop");
@@ -168,7 +170,7 @@ static lariat_status start(card_comm *c, const comm_hop *hop, hop_staging *s)
     (void)nvtxRangePop();
     TRY(status);
     TRY(card_checked(cudaEventRecord(s->brought, c->copies), c->base.rank, "a hop"));
-    s->there = c->dev->ops->stamp(c->dev, c->copies);
+    s->there = c->base.dev->ops->stamp(c->base.dev, c->copies);
     return LARIAT_OK;
 }
 
@@ -200,7 +202,7 @@ static void time_hop(card_comm *c, const hop_staging *s, int64_t wanted)
 static lariat_status take_pieces(card_comm *c, const comm_hop *hop, const hop_staging *s, size_t bytes)
 {
     trace *t = trace_looks(c->base.trace) ? c->base.trace : NULL;
-    int64_t wanted = c->dev->ops->stamp(c->dev, NULL);
+    int64_t wanted = c->base.dev->ops->stamp(c->base.dev, NULL);
     comm_counters *counted = &c->base.counted;
 
     TRY(card_checked(cudaStreamWaitEvent(c->stream, s->brought, 0), c->base.rank, "a hop"));

@@ -343,7 +343,6 @@ static lariat_status cuda_attach(comm *base, device *dev)
     card_comm *c = (card_comm *)base;
     const card_group *g = c->group;
 
-    c->dev = dev;
     c->stream = dev->stream;
     base->replays = base->n == 1 || g->pushes;
     TRY(open_rows(c));
