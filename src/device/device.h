@@ -63,7 +63,8 @@ typedef struct kv_segment {
     const void *k, *v;
     int64_t head_stride; /* slots from one KV head to the next */
     int32_t count;
-    int64_t first; /* position of slot 0, slot s has first + s; KV_ALL_VISIBLE: every query of the item sees all slots */
+    int64_t first; /* position of slot 0, slot s has first + s; KV_ALL_VISIBLE: every query of the item sees all slots, which
+                      were stored before the pass: the device may read them ahead of operations queued before this one */
 } kv_segment;
 
 #define KV_ALL_VISIBLE INT64_MIN
@@ -199,6 +200,10 @@ typedef struct device_ops {
     /* All jobs on the same x, row t at x + t * ldx, [n, cols]. n_jobs may be 0: a rank without a slice. */
     void (*linear)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
 
+    /* As linear, where the next operation is rope_store() of these results, a head's queries, keys and values: the device may
+       leave the product to that. NULL: the device has only linear. */
+    void (*linear_ahead)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
+
     /* silu(gate's result) * up's, where gate's would be: the same bits as linear() on both and then silu_mul(). Both are of one
        shape and of the activation type, without `add`; up's place is undefined afterwards. NULL: the device has only the
        two. */
@@ -220,7 +225,8 @@ typedef struct device_ops {
                      int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
 
     /* rope() of rows of queries (or none), keys and values side by side, and kv_store() of their keys and values, at k and v:
-       the same bits as these two ops, but that keys need not be rotated in place. Only for whole heads without norms. NULL: the
+       the same bits as these two ops, but that keys need not be rotated in place, nor keys and values be at rows->x where
+       linear_ahead came before. Only for whole heads without norms. NULL: the
        device has only the two. */
     void (*rope_store)(device *dev, const rotation *rows, void *k, void *v, dtype type, int64_t head_stride,
                        const int64_t *slots, int64_t n, int32_t head_dim);

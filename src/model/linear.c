@@ -78,6 +78,17 @@ static int64_t rows_of(const projection list[], int n_list)
     return rows;
 }
 
+/* The projections of x [n, cols] side by side, all rows. op: linear or linear_ahead. */
+static lariat_status project_whole(const linear_context *c, __typeof__(c->dev->ops->linear) op, const linear_target *to,
+                                   const void *x, int64_t n, const projection list[], int n_list)
+{
+    linear_job jobs[BESIDE_MOST];
+    int64_t cols = list[0].w->cols;
+
+    op(c->dev, x, cols, n, jobs, stacked_jobs(jobs, list, n_list, 0, rows_of(list, n_list), to));
+    return LARIAT_OK;
+}
+
 /* The projections of x [n, cols] side by side, whole or by slices. */
 static lariat_status project(const linear_context *c, const linear_target *to, const void *x, int64_t n,
                              const projection list[], int n_list)
@@ -86,8 +97,7 @@ static lariat_status project(const linear_context *c, const linear_target *to, c
     int64_t rows = rows_of(list, n_list), cols = list[0].w->cols, begin, end;
 
     if (!c->by_slices) {
-        c->dev->ops->linear(c->dev, x, cols, n, jobs, stacked_jobs(jobs, list, n_list, 0, rows, to));
-        return LARIAT_OK;
+        return project_whole(c, c->dev->ops->linear, to, x, n, list, n_list);
     }
     linear_slice(rows, comm_rank(c->comm), comm_size(c->comm), &begin, &end);
     linear_target shared = {.type = to->type, .y = comm_rows(c->comm), .ld = rows};
@@ -99,6 +109,16 @@ lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *
                      int n_list)
 {
     return project(c, &(linear_target){.type = c->dev->act, .y = y, .ld = ldy}, x, n, list, n_list);
+}
+
+lariat_status linear_ahead(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection list[],
+                           int n_list)
+{
+    if (c->by_slices || !c->dev->ops->linear_ahead) {
+        return linear(c, y, ldy, x, n, list, n_list);
+    }
+    return project_whole(c, c->dev->ops->linear_ahead, &(linear_target){.type = c->dev->act, .y = y, .ld = ldy}, x, n, list,
+                         n_list);
 }
 
 lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection p)

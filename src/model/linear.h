@@ -44,6 +44,10 @@ lariat_status linear_gather(const linear_context *c, dtype type, int64_t n, int6
 lariat_status linear(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection list[],
                      int n_list);
 
+/* As linear, where the device's next operation is rope_store of these results. */
+lariat_status linear_ahead(const linear_context *c, void *y, int64_t ldy, const void *x, int64_t n, const projection list[],
+                           int n_list);
+
 /* x[t] += the projection of h: x, the residual, [n, rows] in F32, dense; h [n, cols], dense. */
 lariat_status linear_add(const linear_context *c, float *x, const void *h, int64_t n, projection p);
 

@@ -100,11 +100,15 @@ static lariat_status project(transformer *t, int32_t l, int64_t rows, bool queri
     int64_t span = trace_begin(t->trace, LARIAT_SPAN_PROJECTIONS);
 
     const void *h = projected(t, t->x, w->attn_norm, rows);
-    TRY(queries ? linear(&t->linear, q, ld, h, rows, qkv, 3) : linear(&t->linear, k, ld, h, rows, qkv + 1, 2));
     const rotation rotate = {.x = queries ? q : k, .ld = ld, .heads = (queries ? c->n_heads : 0) + c->n_kv_heads,
                              .kv_heads = c->n_kv_heads, .dims = c->rotary_dims, .cos = c->no_rope[l] ? NULL : t->cos,
                              .sin = t->sin, .style = c->rope, .q_norm = w->q_norm, .k_norm = w->k_norm, .eps = c->rms_eps,
                              .whole = c->family->qk_norms == QK_NORM_WHOLE};
+    if (queries && ring_stores_rotated(&t->ring, &rotate)) {
+        TRY(linear_ahead(&t->linear, q, ld, h, rows, qkv, 3));
+    } else {
+        TRY(queries ? linear(&t->linear, q, ld, h, rows, qkv, 3) : linear(&t->linear, k, ld, h, rows, qkv + 1, 2));
+    }
     ring_append(&t->ring, l, rotate.cos || rotate.k_norm ? &rotate : NULL, k, v, ld, l == c->n_layers - 1 ? t->goes_on : NULL);
     trace_end(t->trace, span);
     return LARIAT_OK;

@@ -236,6 +236,11 @@ static void offer_keys(ring_rank *r, const comm_pieces *own, const bool attends[
     }
 }
 
+bool ring_stores_rotated(const ring_rank *r, const rotation *rotate)
+{
+    return r->dev->ops->rope_store && rotate->cos && rotate->dims == r->shape.head_dim && !rotate->k_norm;
+}
+
 void ring_append(ring_rank *r, int32_t layer, const rotation *rotate, const void *k, const void *v, int64_t ld,
                  const bool attends[])
 {
@@ -245,8 +250,7 @@ void ring_append(ring_rank *r, int32_t layer, const rotation *rotate, const void
                              r->shard.base + shard_offset(&r->shard, layer, 1, 0)};
     int64_t rows = r->pass->rows[r->rank];
 
-    bool plain = rotate && rotate->cos && rotate->dims == s->head_dim && !rotate->k_norm;
-    if (plain && ops->rope_store) {
+    if (rotate && ring_stores_rotated(r, rotate)) {
         ops->rope_store(r->dev, rotate, side[0], side[1], s->kv_type, r->shard.slots, r->slots, rows, s->head_dim);
     } else {
         if (rotate) {

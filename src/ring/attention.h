@@ -69,7 +69,9 @@ void ring_begin(ring_rank *r, const pass *p);
 /* Stores this rank's share of the pass's keys (after RoPE) and values in its shard and, where keys travel, offers them to the
    ranks that call ring_attend in this layer: attends [n_ranks], NULL for all. k, v: activations, rows as the pass numbers them,
    [n_kv_heads, head_dim] each, row t at k + t * ld. rotate: NULL, or rows to rotate first, of which the
-   last heads are k, with v behind them; k is undefined afterwards. */
+   last heads are k, with v behind them; k is undefined afterwards. ring_stores_rotated: whether the device's op rope_store
+   does all of it. */
+bool ring_stores_rotated(const ring_rank *r, const rotation *rotate);
 void ring_append(ring_rank *r, int32_t layer, const rotation *rotate, const void *k, const void *v, int64_t ld,
                  const bool attends[]);
 

@@ -533,6 +533,83 @@ static void rows_are_rotated_and_stored_at_once(void **state)
     for_every_type(check_rope_store);
 }
 
+/* A product that is left to rope_store: the bits of both ops, with and without bias and a norm that was left to the product. */
+typedef struct ahead_side { buffer h, x, k, v; } ahead_side;
+
+static void project_and_store(device *dev, ahead_side *side, bool ahead, const buffer *in, const buffer *norm, matrix m[3],
+                              const buffer *bias, rotation rows, int64_t n, const int64_t *places, int64_t stride)
+{
+    int64_t d = m[0].cols, at = 0;
+    linear_job jobs[3];
+
+    for (int j = 0; j < 3; at += m[j++].rows) {
+        jobs[j] = (linear_job){.w = &m[j], .rows = m[j].rows, .bias = bias ? (float *)bias->data + at : NULL, .type = dev->act,
+                               .y = act_at(dev, side->x.data, at), .ldy = rows.ld};
+    }
+    rows.x = side->x.data;
+    (ahead ? dev->ops->rms_norm_ahead : dev->ops->rms_norm)(dev, side->h.data, in->data, norm->data, 1e-5f, n, d);
+    (ahead ? dev->ops->linear_ahead : dev->ops->linear)(dev, side->h.data, d, n, jobs, 3);
+    dev->ops->rope_store(dev, &rows, side->k.data, side->v.data, side->k.type, stride, places, n, rows.dims);
+}
+
+static void assert_same_side(ahead_side *want, ahead_side *got, int64_t ld, int64_t queries)
+{
+    buffer *a[] = {&want->x, &want->k, &want->v}, *b[] = {&got->x, &got->k, &got->v};
+
+    for (int j = 0; j < 3; j++) {
+        float *x = buffer_get(a[j]), *y = buffer_get(b[j]);
+        for (int64_t e = 0; e < a[j]->n; e++) {
+            assert_true((j == 0 && e % ld >= queries) || memcmp(&x[e], &y[e], sizeof *x) == 0);
+        }
+        free(x);
+        free(y);
+    }
+}
+
+static void check_linear_ahead(device *dev)
+{
+    static const int32_t dims[] = {16, 48, 64, 128, 24};
+
+    for (int i = 0; i < 20; i++) {
+        int32_t d = dims[i % 5], q_heads = 1 + i % 4, kv = 1 + i % 3, width = (q_heads + 2 * kv) * d;
+        int64_t n = i < 10 ? 1 : 1 + i, cols = 64 + i % 3 * 200, ld = width + i % 2 * 8, stride = n + 4, slots[32];
+        dtype type = dev->act == DTYPE_F32 ? act_types[i % ACTS] : dev->act;
+        buffer in = random_buffer(dev, DTYPE_F32, n * cols, 1), norm = random_buffer(dev, DTYPE_F32, cols, 1);
+        buffer w = random_buffer(dev, dev->act, width * cols, 1), bias = random_buffer(dev, DTYPE_F32, width, 1);
+        buffer c = random_buffer(dev, DTYPE_F32, n * d / 2, 1), s = random_buffer(dev, DTYPE_F32, n * d / 2, 1);
+        const int32_t heads[] = {q_heads, kv, kv};
+        ahead_side side[2];
+        matrix m[3];
+
+        for (int64_t j = 0, at = 0; j < 3; at += heads[j++] * d) {
+            m[j] = (matrix){.type = dev->act, .rows = heads[j] * d, .cols = cols, .row_bytes = dtype_row_bytes(dev->act, cols),
+                            .data = act_at(dev, w.data, at * cols)};
+        }
+        for (int64_t t = 0; t < n; slots[t] = t % 5 == 4 ? -1 : t + 2, t++) {
+        }
+        int64_t *places = sent(dev, slots, (size_t)n * sizeof *slots);
+        rotation rows = {.ld = ld, .heads = q_heads + kv, .kv_heads = kv, .dims = d, .cos = c.data, .sin = s.data,
+                         .style = i / 5 % 2 ? ROPE_PAIRS : ROPE_HALVES};
+        for (int k = 0; k < 2; k++) {
+            side[k] = (ahead_side){poisoned_buffer(dev, dev->act, n * cols), poisoned_buffer(dev, dev->act, n * ld),
+                                   poisoned_buffer(dev, type, kv * stride * d), poisoned_buffer(dev, type, kv * stride * d)};
+            project_and_store(dev, &side[k], k, &in, &norm, m, i % 4 == 3 ? &bias : NULL, rows, n, places, stride);
+        }
+        assert_same_side(&side[0], &side[1], ld, q_heads * d);
+        dev->ops->release(dev, places, (size_t)n * sizeof *slots);
+        buffer *all[] = {&in,        &norm,      &w,         &bias,      &c,         &s,        &side[0].h,
+                         &side[0].x, &side[0].k, &side[0].v, &side[1].h, &side[1].x, &side[1].k, &side[1].v};
+        for (size_t k = 0; k < sizeof all / sizeof *all; buffer_free(all[k++])) {
+        }
+    }
+}
+
+static void a_product_left_to_rope_store_has_the_bits_of_both(void **state)
+{
+    (void)state;
+    for_every_type(check_linear_ahead);
+}
+
 /* --- carries --- */
 
 typedef struct carry_trial {
@@ -804,6 +881,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(norms_that_are_added_agree),
         cmocka_unit_test(slots_hold_what_was_stored),
         cmocka_unit_test(rows_are_rotated_and_stored_at_once),
+        cmocka_unit_test(a_product_left_to_rope_store_has_the_bits_of_both),
         cmocka_unit_test(carries_agree),
         cmocka_unit_test(norms_left_to_products_have_the_same_bits),
         cmocka_unit_test(gates_agree),

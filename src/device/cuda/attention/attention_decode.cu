@@ -1,10 +1,12 @@
 // Attention for a few rows on the matrix unit: keys streamed once.
-// Rests on attention_tile.cuh. attention_prefill.cu has the form for many rows, attention_merge.cu what joins pieces.
+// Rests on attention_merge.cuh. attention_prefill.cu has the form for many rows.
 //
 // Budget of a tile of 64 keys at head_dim 128: 32 KB, for up to 16 rows (all heads of a KV head) 256 matrix instructions.
 // At 4.2 TB/s and 132 multiprocessors a tile comes every 1,000 ns; its arithmetic takes a third of that. So only bytes in
-// flight count: each warp has its own keys and its own ring of stages, and waits for no other warp until the end.
-#include "device/cuda/attention/attention_tile.cuh"
+// flight count: each warp has its own keys and its own ring of stages, and waits for no other warp until the end. Keys from
+// before the pass are asked for before the kernel waits for the queries. The block of a KV head that ends last merges the
+// pieces of all: a kernel of its own would cost its beginning and its end.
+#include "device/cuda/attention/attention_merge.cuh"
 #include "device/cuda/attention/head_dims.cuh"
 #include "device/cuda/runtime/overlap.cuh"
 
@@ -55,11 +57,17 @@ __device__ __forceinline__ void load_q(const attention_launch &a, const block_ta
     }
 }
 
+// INT32_MIN: the walk is over.
+__device__ __forceinline__ warp_tile warp_tile_of(const key_tile &tile, int warp)
+{
+    return {tile.count ? tile.count - warp * KEYS : INT32_MIN, tile.visible - warp * KEYS};
+}
+
 // The warp's keys and values of a tile; what it says of them comes back. Slots beyond the count become zeros.
 template <int D> __device__ __forceinline__ warp_tile load_tile(const key_tile &tile, int warp, uint32_t to)
 {
     constexpr int CHUNKS = D / 8;
-    const warp_tile mine = {tile.count - warp * KEYS, tile.visible - warp * KEYS};
+    const warp_tile mine = warp_tile_of(tile, warp);
     int lane = (int)threadIdx.x % 32;
 
     asm volatile("" : "+r"(lane)); // the places are cheaper to form again than to keep in registers over the loop
@@ -74,7 +82,7 @@ template <int D> __device__ __forceinline__ warp_tile load_tile(const key_tile &
             copy_16(place + decode<D>::HALF_BYTES, tile.v + offset + i * 512, real);
         }
     }
-    return tile.count ? mine : warp_tile{INT32_MIN, 0};
+    return mine;
 }
 
 // 16 keys into the sums: scores, exponentials, values.
@@ -147,7 +155,8 @@ __device__ __forceinline__ void attend(const attention_launch &a, const block_ta
 struct warp_sums {
     float m[WARPS][DECODE_ROWS], l[WARPS][DECODE_ROWS], weight[WARPS + 1][DECODE_ROWS]; // the last weight is the carry's
     float inverse[DECODE_ROWS]; // of l
-    int64_t at[DECODE_ROWS];
+    int at[DECODE_ROWS];
+    int64_t out[DECODE_ROWS]; // where a finished row begins
     bool written[DECODE_ROWS]; // o is
 };
 
@@ -178,7 +187,7 @@ template <int D> __device__ __forceinline__ void put_sums(const sums<D> &sum, in
 __device__ __forceinline__ void weigh_row(const attention_launch &a, const block_task &t, int row, warp_sums &w)
 {
     const float factor = a.scale * LOG2_E;
-    const int64_t at = head_row(a, t, row);
+    const int at = head_row(a, t, row);
     float *to_m = t.partial ? t.partial + t.part->rows * a.head_dim + row : a.c.m + at;
     float *to_l = t.partial ? t.partial + t.part->rows * (a.head_dim + 1) + row : a.c.l + at;
     const float before = t.partial || a.is_first ? -INFINITY : unscaled(*to_m, a.scale);
@@ -197,6 +206,7 @@ __device__ __forceinline__ void weigh_row(const attention_launch &a, const block
         l += w.weight[i][row] * w.l[i][row];
     }
     w.at[row] = at;
+    w.out[row] = a.out ? finished_at(a, at) : 0;
     w.inverse[row] = l > 0 ? 1 / l : 0;
     w.written[row] = seen || (!t.partial && (a.is_first || a.out));
     if (t.partial || a.is_first || seen) {
@@ -215,22 +225,107 @@ __device__ __forceinline__ void store_sums(const attention_launch &a, const bloc
         if (!w.written[row]) {
             continue;
         }
-        float *to = t.partial ? t.partial + i : a.c.o + w.at[row] * D + column;
+        float *to = t.partial ? t.partial + i : a.c.o + (int64_t)w.at[row] * D + column;
         float sum = t.partial || a.is_first || w.weight[WARPS][row] == 0 ? 0 : *to * w.weight[WARPS][row];
         for (int j = 0; j < WARPS; j++) {
             sum = fmaf(w.weight[j][row], o[(j * DECODE_ROWS + row) * decode<D>::ROW + column], sum);
         }
         if (a.out && !t.partial) {
-            put_finished(a, w.at[row], column, sum * w.inverse[row]);
+            element_store(a.act, a.out, w.out[row] + column, sum * w.inverse[row]);
         } else {
             *to = sum;
         }
     }
 }
 
+// Counts the blocks of the pieces of one KV head that have written theirs. True in the last one, which may read all of them.
+__device__ __forceinline__ bool is_last_piece(const attention_launch &a, const block_task &t, unsigned *counters)
+{
+    __shared__ bool last;
+
+    __syncthreads(); // all threads have written
+    if (threadIdx.x == 0) {
+        unsigned *counter = counters + (t.part - t.lists->parts) * a.n_kv_heads + t.kv_head;
+        unsigned before;
+        asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(counter) : "memory");
+        last = before + 1 == (unsigned)t.part->pieces;
+        if (last) {
+            *counter = 0; // for the next launch
+        }
+    }
+    __syncthreads();
+    return last;
+}
+
+// The rows of the block's KV head, from the pieces of all blocks that worked on it.
+__device__ __forceinline__ void merge_rows(const attention_launch &a, const block_task &t, float *weights)
+{
+    const float *first = t.partial - t.piece * partial_floats(t.part->rows, a.head_dim);
+
+#pragma unroll 1
+    for (int row = (int)threadIdx.x / 32; row < t.rows; row += WARPS) {
+        merge_row<4>(a, row_of_pieces(*t.part, a.head_dim, first, row, head_row(a, t, row)),
+                     weights + threadIdx.x / 32 * PIECES_MAX);
+    }
+}
+
+// All key tiles of the block into the warp's sums. `ring` is the warp's, in shared memory; tiles [STAGES] say what is in it.
+//
+// The loads of STAGES - 1 tiles come before the first one's products. The walk is a tile ahead of the loads: each of its steps
+// may wait for the lists. There is one copy of each piece of code: what runs once a launch has to be fetched.
+template <typename T, int D>
+__device__ __forceinline__ void attend_keys(const attention_launch &a, const block_task &t, uint32_t ring, warp_tile *tiles,
+                                            sums<D> &sum)
+{
+    constexpr int STAGES = decode<D>::STAGES;
+    const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+    const uint32_t k_lane = ring + swizzled<D>::chunk(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    const uint32_t v_lane = ring + decode<D>::HALF_BYTES + swizzled<D>::chunk(lane % 16, lane / 16);
+    uint32_t q[D / 16][4];
+    key_walk walk;
+    bool waited = false;
+    int stage = 0, free = 0; // of the next products, of the next loads
+
+    walk_start(walk, t);
+    key_tile ahead = walk_next(walk, a, t);
+#pragma unroll 1
+    for (int n = 1 - STAGES;; n++) {
+        warp_tile tile = {0, 0};
+        if (!waited && (n == 0 || !ahead.settled)) {
+            overlap_wait(); // until here only lists and keys from before the pass have been read
+            waited = true;
+        }
+        if (n == 0) {
+            load_q<D>(a, t, q);
+        }
+        if (n >= 0) {
+            copies_wait<STAGES - 2>();
+            __syncwarp(); // the keys are here, and all lanes have left those before them, whose place the next ones take
+            tile = tiles[stage];
+            if (tile.count == INT32_MIN) {
+                break;
+            }
+        }
+        const warp_tile next = load_tile<D>(ahead, warp, ring + free * decode<D>::STAGE_BYTES);
+        copies_commit();
+        if (lane == 0) {
+            tiles[free] = next;
+        }
+        free = free + 1 == STAGES ? 0 : free + 1;
+        if (tile.count > 0) {
+            attend<T, D>(a, t, tile, q, k_lane + stage * decode<D>::STAGE_BYTES, v_lane + stage * decode<D>::STAGE_BYTES, sum);
+        }
+        if (n >= 0) {
+            stage = stage + 1 == STAGES ? 0 : stage + 1;
+        }
+        ahead = walk_next(walk, a, t);
+    }
+    copies_wait<0>();
+}
+
 template <typename T, int D>
 __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
-    attend_decode(const __grid_constant__ attention_launch a, const attention_lists *lists)
+    attend_decode(const __grid_constant__ attention_launch a, const attention_lists *lists, unsigned *counters)
 {
     overlap_begin();
     if ((int)blockIdx.x >= lists->n_blocks) {
@@ -240,53 +335,11 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
     extern __shared__ __align__(128) unsigned char shared[];
     __shared__ warp_sums w;
     __shared__ warp_tile tiles[WARPS][decode<D>::STAGES];
-    constexpr int STAGES = decode<D>::STAGES;
     const block_task t = task_of_block(a, *lists);
-    const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
-    const uint32_t ring = shared_address(shared) + warp * STAGES * decode<D>::STAGE_BYTES;
-    const uint32_t k_lane = ring + swizzled<D>::chunk(lane % 8 + lane / 16 * 8, lane / 8 % 2);
-    const uint32_t v_lane = ring + decode<D>::HALF_BYTES + swizzled<D>::chunk(lane % 16, lane / 16);
-    uint32_t q[D / 16][4];
+    const int warp = (int)threadIdx.x / 32;
     sums<D> sum = {{}, {-INFINITY, -INFINITY}, {}};
-    key_walk walk;
 
-    // The walk is always a tile ahead: each of its steps may wait for the lists.
-    walk_start(walk, t);
-    key_tile begin[STAGES];
-#pragma unroll
-    for (int i = 0; i < STAGES; i++) {
-        begin[i] = walk_next(walk, a, t);
-    }
-    overlap_wait(); // of the lists alone anything has been read
-#pragma unroll
-    for (int i = 0; i < STAGES - 1; i++) {
-        warp_tile next = load_tile<D>(begin[i], warp, ring + i * decode<D>::STAGE_BYTES);
-        copies_commit();
-        if (lane == 0) {
-            tiles[warp][i] = next;
-        }
-    }
-    load_q<D>(a, t, q);
-    key_tile ahead = begin[STAGES - 1];
-    for (int stage = 0, free = STAGES - 1;; stage = stage + 1 == STAGES ? 0 : stage + 1) {
-        copies_wait<STAGES - 2>();
-        __syncwarp(); // the keys are here, and all lanes have left those before them, whose place the next ones take
-        const warp_tile tile = tiles[warp][stage];
-        if (tile.count == INT32_MIN) {
-            break;
-        }
-        const warp_tile next = load_tile<D>(ahead, warp, ring + free * decode<D>::STAGE_BYTES);
-        copies_commit();
-        if (lane == 0) {
-            tiles[warp][free] = next;
-        }
-        free = stage;
-        if (tile.count > 0) {
-            attend<T, D>(a, t, tile, q, k_lane + stage * decode<D>::STAGE_BYTES, v_lane + stage * decode<D>::STAGE_BYTES, sum);
-        }
-        ahead = walk_next(walk, a, t);
-    }
-    copies_wait<0>();
+    attend_keys<T, D>(a, t, shared_address(shared) + warp * decode<D>::STAGES * decode<D>::STAGE_BYTES, tiles[warp], sum);
     __syncthreads(); // the sums take the place of the keys
     put_sums<D>(sum, warp, (float *)shared, w);
     __syncthreads();
@@ -295,6 +348,9 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
     }
     __syncthreads();
     store_sums<D>(a, t, (const float *)shared, w);
+    if (t.partial && is_last_piece(a, t, counters)) {
+        merge_rows(a, t, (float *)shared);
+    }
 }
 
 template <typename T, int D> cudaError_t load_kernel(int shared_most)
@@ -306,9 +362,10 @@ template <typename T, int D> cudaError_t load_kernel(int shared_most)
 }
 
 template <typename T, int D>
-cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks)
+cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks,
+                          unsigned *counters)
 {
-    return overlap_launch(stream, blocks, THREADS, decode<D>::SHARED, attend_decode<T, D>, a, lists);
+    return overlap_launch(stream, blocks, THREADS, decode<D>::SHARED, attend_decode<T, D>, a, lists, counters);
 }
 
 template <typename T> cudaError_t load_type(int shared_most)
@@ -317,9 +374,11 @@ template <typename T> cudaError_t load_type(int shared_most)
 }
 
 template <typename T>
-cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks)
+cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks,
+                        unsigned *counters)
 {
-    return with_head_dim(a.head_dim, [&](auto d) { return launch_kernel<T, decltype(d)::value>(stream, a, lists, blocks); });
+    return with_head_dim(a.head_dim,
+                         [&](auto d) { return launch_kernel<T, decltype(d)::value>(stream, a, lists, blocks, counters); });
 }
 
 } // namespace
@@ -339,8 +398,8 @@ cudaError_t attention_decode_load(int shared_most)
 }
 
 cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
-                                    int32_t blocks)
+                                    int32_t blocks, unsigned *counters)
 {
-    return a->act == DTYPE_BF16 ? launch_type<__nv_bfloat16>(stream, *a, lists, (unsigned)blocks)
-                                : launch_type<__half>(stream, *a, lists, (unsigned)blocks);
+    return a->act == DTYPE_BF16 ? launch_type<__nv_bfloat16>(stream, *a, lists, (unsigned)blocks, counters)
+                                : launch_type<__half>(stream, *a, lists, (unsigned)blocks, counters);
 }

@@ -4,6 +4,7 @@
 
 #include "device/cuda/attention/cuda_attention.h"
 #include "device/cuda/runtime/copies.cuh"
+#include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/matrix_unit.cuh"
 
 constexpr float LOG2_E = 1.4426950408889634f;
@@ -19,6 +20,7 @@ struct block_task {
     int query0, query1; // first and last query of these rows
     int from, to;       // key tiles of the part
     float *partial;     // where the result goes; nullptr: on from the carry and back into it
+    int piece;          // of the part's
 };
 
 // Part n of the lists, rows from tile * a.tile_rows on, one KV head, one range of the key tiles.
@@ -38,8 +40,9 @@ static __device__ __forceinline__ block_task task_of_tile(const attention_launch
     t.rows = min(a.tile_rows, p.stack - t.first_row);
     t.query0 = t.first_row / a.group;
     t.query1 = (t.first_row + t.rows - 1) / a.group;
-    t.from = (int)((int64_t)p.tiles * piece / p.pieces);
-    t.to = (int)((int64_t)p.tiles * (piece + 1) / p.pieces);
+    t.piece = piece;
+    t.from = p.tiles * piece / p.pieces; // PIECES_MAX times the tiles of any memory fit
+    t.to = p.tiles * (piece + 1) / p.pieces;
     t.partial = p.pieces > 1 ? a.partials + p.partial0 + block * partial_floats(p.rows, a.head_dim) : nullptr;
     return t;
 }
@@ -60,11 +63,11 @@ static __device__ __forceinline__ block_task task_of_block(const attention_launc
 }
 
 // Row i of a block as an index into [rows, n_heads] of the whole call.
-static __device__ __forceinline__ int64_t head_row(const attention_launch &a, const block_task &t, int i)
+static __device__ __forceinline__ int head_row(const attention_launch &a, const block_task &t, int i)
 {
     int r = t.first_row + i, query = r / a.group;
 
-    return (int64_t)(t.part->row + query) * (a.n_kv_heads * a.group) + t.kv_head * a.group + (r - query * a.group);
+    return (t.part->row + query) * (a.n_kv_heads * a.group) + t.kv_head * a.group + (r - query * a.group);
 }
 
 // Where row i of a block begins in q, in elements.
@@ -81,6 +84,7 @@ struct key_tile {
     const unsigned char *k, *v; // the first slot's
     int count;                  // slots that the block's last query sees, at most KEYS_TILE; 0: the walk is over
     int visible;                // query0 + i sees visible + i of them, at least 0 and at most count
+    bool settled;               // keys from before the pass: no kernel of the pass writes them
 };
 
 struct key_walk {
@@ -89,11 +93,12 @@ struct key_walk {
     int base, n;       // key tiles before it, and its own
     int slot, end;     // the next tile; where the block's tiles end
     int seen, visible; // slots that the last query sees, and that query0 would
+    bool settled;
 };
 
 static __device__ __forceinline__ void walk_start(key_walk &w, const block_task &t)
 {
-    w = {nullptr, nullptr, t.part->keys0 - 1, 0, 0, 0, 0, 0, 0};
+    w = {nullptr, nullptr, t.part->keys0 - 1, 0, 0, 0, 0, 0, 0, false};
 }
 
 static __device__ __forceinline__ void walk_enter(key_walk &w, const attention_launch &a, const block_task &t)
@@ -104,6 +109,7 @@ static __device__ __forceinline__ void walk_enter(key_walk &w, const attention_l
     w.n = s.tiles;
     w.seen = (int)min(max(s.visible + t.query1, (int64_t)0), (int64_t)s.count);
     w.visible = (int)max(min(s.visible + t.query0, (int64_t)s.count), -(int64_t)(1 << 30));
+    w.settled = s.visible == KEYS_ALL;
     w.slot = max(t.from - w.base, 0) * KEYS_TILE;
     w.end = (int)min((int64_t)min(t.to - w.base, w.n) * KEYS_TILE, (int64_t)w.seen);
     w.k = (const unsigned char *)s.k + head;
@@ -118,12 +124,12 @@ static __device__ __forceinline__ key_tile walk_next(key_walk &w, const attentio
         if (w.segment >= t.part->keys0 + t.part->n_keys || w.base >= t.to) {
             w.segment--; // and stays there
             w.n = 0;
-            return {nullptr, nullptr, 0, 0};
+            return {nullptr, nullptr, 0, 0, true};
         }
         walk_enter(w, a, t);
     }
     int64_t offset = (int64_t)w.slot * a.slot_bytes;
-    key_tile out = {w.k + offset, w.v + offset, min(w.seen - w.slot, (int)KEYS_TILE), w.visible - w.slot};
+    key_tile out = {w.k + offset, w.v + offset, min(w.seen - w.slot, (int)KEYS_TILE), w.visible - w.slot, w.settled};
     w.slot += KEYS_TILE;
     return out;
 }
@@ -180,17 +186,12 @@ template <int D> struct swizzled {
 
 // --- the carry ---
 
-// A finished element, of a row of the carry.
-static __device__ __forceinline__ void put_finished(const attention_launch &a, int64_t row, int column, float x)
+// Where a finished row of the carry begins in `out`. Rows times heads fit 32 bits, and divisions of 64 bits are long.
+static __device__ __forceinline__ int64_t finished_at(const attention_launch &a, int row)
 {
     const int heads = a.n_kv_heads * a.group;
-    const int64_t at = row / heads * a.ldo + row % heads * a.head_dim + column;
 
-    if (a.act == DTYPE_BF16) {
-        ((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(x);
-    } else {
-        ((__half *)a.out)[at] = __float2half_rn(x);
-    }
+    return row / heads * a.ldo + row % heads * a.head_dim;
 }
 
 // The largest score as the kernels of the matrix unit keep it: before the scale.

@@ -54,6 +54,7 @@ struct attention_memo {
     int shared_most;
     map_encoder encoder; /* NULL: not a card for attention_hopper.cu */
     unsigned *counters;  /* its two words */
+    unsigned *merge_counters; /* of attention_decode.cu */
     bool valid, announced; /* the lists of the call are there; they will be, once a recording is launched */
     bool aligned, native;
     int n_items, n_works;
@@ -74,6 +75,13 @@ static int64_t divide_up(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
+static cudaError_t zeroed_words(cuda_device *dev, size_t n, unsigned **out)
+{
+    cudaError_t status = cudaMalloc((void **)out, n * sizeof **out);
+
+    return status ? status : cudaMemsetAsync(*out, 0, n * sizeof **out, dev->stream);
+}
+
 /* wgmma is of compute capability 9.0 alone. */
 static cudaError_t open_hopper(cuda_device *dev, attention_memo *m)
 {
@@ -87,8 +95,7 @@ static cudaError_t open_hopper(cuda_device *dev, attention_memo *m)
     if (status || !built) {
         return status;
     }
-    status = cudaMalloc((void **)&m->counters, 2 * sizeof *m->counters);
-    status = status ? status : cudaMemsetAsync(m->counters, 0, 2 * sizeof *m->counters, dev->stream);
+    status = zeroed_words(dev, 2, &m->counters);
     return status ? status : attention_maps_open(&m->encoder);
 }
 
@@ -102,6 +109,7 @@ lariat_status cuda_attention_open(cuda_device *dev)
     most -= STATIC_SHARED;
     dev->attention->shared_most = most;
     status = status ? status : open_hopper(dev, dev->attention);
+    status = status ? status : zeroed_words(dev, PARTS_MAX * MERGE_HEADS, &dev->attention->merge_counters);
     status = status ? status : attention_prefill_load(most);
     status = status ? status : attention_decode_load(most);
     status = status ? status : attention_plain_load();
@@ -113,6 +121,7 @@ void cuda_attention_close(cuda_device *dev)
 {
     if (dev->attention) {
         cudaFree(dev->attention->counters);
+        cudaFree(dev->attention->merge_counters);
     }
     free(dev->attention);
     dev->attention = NULL;
@@ -134,8 +143,10 @@ void cuda_attention_use_announced(cuda_device *dev)
 /* Queues a launch whose list is on the card, and what merges its pieces. */
 static void queue(cuda_device *dev, const attention_launch *a, const attention_work *w)
 {
+    unsigned *counters = dev->attention->merge_counters;
+
     cuda_note(dev,
-              w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->listed, w->blocks)
+              w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->listed, w->blocks, counters)
                                   : attention_plain_launch(dev->stream, a, w->listed, w->blocks),
               w->kernel == DECODE ? "attention, few rows" : "attention in fp32");
     if (w->merge_rows) {
@@ -188,7 +199,7 @@ static void launch(attention_call *call)
 {
     cuda_device *dev = call->dev;
     attention_lists *l = &call->lists;
-    bool split = call->partial_floats > 0 || call->announces;
+    bool split = call->kernel != DECODE && (call->partial_floats > 0 || call->announces); /* its blocks merge themselves */
     attention_work w = {.kernel = call->kernel, .blocks = l->n_blocks, .tile_rows = call->a.tile_rows};
 
     if (l->n_parts == 0) {
@@ -269,7 +280,7 @@ static void add_part(attention_call *call, const attention_item *item, const att
 /* A segment as the item sees it; false if no query of it sees any slot. */
 static bool keys_of(const attention_item *item, const kv_segment *s, int32_t tile, attention_keys *out)
 {
-    int64_t visible = s->first == KV_ALL_VISIBLE ? INT32_MAX : item->first - s->first + 1, most = visible + item->count - 1;
+    int64_t visible = s->first == KV_ALL_VISIBLE ? KEYS_ALL : item->first - s->first + 1, most = visible + item->count - 1;
 
     if (most > s->count) {
         most = s->count;
@@ -340,7 +351,7 @@ static attention_kernel kernel_of(const cuda_device *dev, const attention_launch
     for (int32_t i = 0; fits && i < item->n_segments; i++) {
         fits = aligned(item->segments[i].k) && aligned(item->segments[i].v);
     }
-    if (fits && (int64_t)item->count * a->group <= DECODE_ROWS) {
+    if (fits && (int64_t)item->count * a->group <= DECODE_ROWS && a->n_kv_heads <= MERGE_HEADS) {
         return attention_decode_blocks(a->head_dim, most) ? DECODE : PLAIN;
     }
     if (fits && fits_maps(dev, a, item)) {

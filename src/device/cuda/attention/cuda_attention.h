@@ -20,6 +20,8 @@ enum {
     PARTS_MAX = 24, /* with the segments: what a launch can take by value in 4 KB (Hopper's takes its maps as well: 21 KB) */
     SEGMENTS_MAX = 64,
     PIECES_MAX = 256,
+    MERGE_HEADS = 512, /* KV heads, at most, of the kernel for few rows */
+    KEYS_ALL = INT32_MAX, /* `visible` of keys that every query sees: those from before the pass */
     PLAIN_KEYS = 32, /* keys of one step of the plain kernel; divides KEYS_TILE */
 };
 
@@ -130,8 +132,9 @@ cudaError_t attention_hopper_launch(cudaStream_t stream, const attention_launch 
 
 /* `lists` is the host's for prefill, the card's for the others, whose grids have `blocks` blocks. */
 cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists);
+/* counters: [PARTS_MAX, MERGE_HEADS] words of the card that are 0, and 0 again when the launch is done. */
 cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
-                                    int32_t blocks);
+                                    int32_t blocks, unsigned *counters);
 cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
                                    int32_t blocks);
 /* Takes the partial results of all parts with more than one piece into the carry, in the order of the keys, or finishes them.

@@ -31,7 +31,21 @@ constexpr int UNIT = CHUNK * CHUNKS;
 constexpr int STAGES = 3; // units of a warp in shared memory: one is multiplied, two are on their way
 constexpr int JOBS = 8; // of one launch
 
-// With `up`, a matrix of the same shape, the result is silu(w x) * (up x): a tile has eight rows of each then.
+// What is made of the rows of a product whose results are heads to be rotated and stored.
+enum small_side : uint8_t { ANY, QUERIES, KEYS, VALUES };
+
+// Where such results go, as in the op rope_store. `across`: rows of a matrix between the two of a pair.
+struct small_rotation {
+    const float *cos, *sin; // [n, half]
+    const int64_t *slots;
+    void *k, *v;
+    int64_t head_stride;
+    int half, across;
+    dtype type;
+};
+
+// With `up`, a matrix of the same shape, the result is silu(w x) * (up x): a tile has eight rows of each then. Of heads whose
+// pairs are half a head apart it has eight rows of either half.
 struct small_job {
     const uint16_t *w, *up;
     const float *bias, *up_bias;
@@ -40,12 +54,20 @@ struct small_job {
     int rows, first_tile;
     dtype type;
     bool add;
+    small_side side;
 };
 
 struct small_jobs {
     small_job job[JOBS];
     int n;
 };
+
+// The kernel for them is a form of its own, so that other products have no register and no parameter more.
+struct rotated_jobs : small_jobs {
+    small_rotation rotation;
+};
+
+template <typename JOBS> constexpr bool rotates = sizeof(JOBS) == sizeof(rotated_jobs);
 
 // What a lane has of a unit: of two rows of the matrix, and of every chunk, 16 bytes. Lane 4 g + q has rows g and g + 8, and of
 // every chunk the weights [8 q, 8 q + 8). The product's k index is free as long as both sides agree on it, so that eight
@@ -107,19 +129,29 @@ struct small_tile {
     int row0;
 };
 
-__device__ inline small_tile tile_of(const small_jobs &jobs, int block)
+template <typename JOBS> __device__ inline small_tile tile_of(const JOBS &jobs, int block)
 {
     int j = 0;
 
     while (j + 1 < jobs.n && block >= jobs.job[j + 1].first_tile) {
         j++;
     }
-    return {jobs.job[j], (block - jobs.job[j].first_tile) * (jobs.job[j].up ? TILE_ROWS / 2 : TILE_ROWS)};
+    const small_job &job = jobs.job[j];
+    const int at = (block - job.first_tile) * (TILE_ROWS / 2);
+    if constexpr (rotates<JOBS>) {
+        const int half = jobs.rotation.half;
+        return {job, jobs.rotation.across > 1 ? at / half * 2 * half + at % half : 2 * at};
+    }
+    return {job, job.up ? at : 2 * at};
 }
 
 // Row r of a tile. Rows behind the last read the last: their sums are not stored.
-__device__ inline const uint16_t *row_of(const small_tile &t, int r)
+template <typename JOBS> __device__ inline const uint16_t *row_of(const JOBS &jobs, const small_tile &t, int r)
 {
+    if constexpr (rotates<JOBS>) {
+        bool second = r >= TILE_ROWS / 2 && jobs.rotation.across > 1;
+        return t.job.w + (t.row0 + r + (second ? jobs.rotation.half - TILE_ROWS / 2 : 0)) * t.job.ldw;
+    }
     bool second = t.job.up && r >= TILE_ROWS / 2;
 
     return (second ? t.job.up : t.job.w) + min(t.row0 + (second ? r - TILE_ROWS / 2 : r), t.job.rows - 1) * t.job.ldw;
@@ -135,10 +167,56 @@ __device__ inline void put_gated(const small_job &job, int t, int r, float gate,
     element_store(job.type, job.y, t * job.ldy + r, silu_times(a, b));
 }
 
+// A pair of a head: the bits that rope_store_rows makes of both results, rounded.
+struct small_pair {
+    int row;        // of the matrix, of its first number
+    float cos, sin;
+    int64_t slot;
+};
+
+// The angle and the place of pair i of a tile, for row t of x.
+__device__ inline small_pair pair_of(const rotated_jobs &jobs, const small_tile &tile, int i, int t)
+{
+    const small_rotation &to = jobs.rotation;
+    small_pair p = {tile.row0 + (to.across > 1 ? i : 2 * i), 1, 0, 0};
+    const int64_t at = (int64_t)t * to.half + p.row % (2 * to.half) / (to.across > 1 ? 1 : 2);
+
+    if (tile.job.side != VALUES) {
+        p.cos = to.cos[at];
+        p.sin = to.sin[at];
+    }
+    if (tile.job.side != QUERIES) {
+        p.slot = to.slots[t];
+    }
+    return p;
+}
+
+__device__ inline void put_pair(const small_job &job, const small_rotation &to, int t, const small_pair &p, float a, float b)
+{
+    const int head_dim = 2 * to.half, row = p.row;
+    a = element_rounded(job.type, a + (job.bias ? job.bias[row] : 0.0f));
+    b = element_rounded(job.type, b + (job.bias ? job.bias[row + to.across] : 0.0f));
+
+    if (job.side != VALUES) {
+        const float before = a;
+        a = element_rounded(job.type, a * p.cos - b * p.sin);
+        b = element_rounded(job.type, b * p.cos + before * p.sin);
+    }
+    if (job.side == QUERIES) {
+        element_store(job.type, job.y, t * job.ldy + row, a);
+        element_store(job.type, job.y, t * job.ldy + row + to.across, b);
+    } else if (p.slot >= 0) {
+        void *side = job.side == KEYS ? to.k : to.v;
+        const int64_t at = (row / head_dim * to.head_stride + p.slot) * head_dim + row % head_dim;
+        element_store(to.type, side, at, a);
+        element_store(to.type, side, at + to.across, b);
+    }
+}
+
 // A thread's result, from the sums of all warps; `before`: what it is added to, where it is.
-template <int TILES>
-__device__ inline void put_sums(const small_tile &tile, const float (*sums)[TILES * 8][TILE_ROWS], int x_row, int row,
-                                float before)
+template <int TILES, typename JOBS>
+__device__ inline void put_sums(const JOBS &jobs, const small_tile &tile, const float (*sums)[TILES * 8][TILE_ROWS],
+                                int x_row, int row, float before, const small_pair &pair)
 {
     const small_job &job = tile.job;
     auto sum_of = [&](int r) {
@@ -151,7 +229,10 @@ __device__ inline void put_sums(const small_tile &tile, const float (*sums)[TILE
     };
     int r = row - tile.row0;
 
-    if (job.up) {
+    if constexpr (rotates<JOBS>) {
+        bool apart = jobs.rotation.across > 1;
+        put_pair(job, jobs.rotation, x_row, pair, sum_of(apart ? r : 2 * r), sum_of(apart ? r + TILE_ROWS / 2 : 2 * r + 1));
+    } else if (job.up) {
         put_gated(job, x_row, row, sum_of(r), sum_of(r + TILE_ROWS / 2));
     } else if (job.add) {
         float v = sum_of(r) + (job.bias ? job.bias[row] : 0.0f);
@@ -163,9 +244,9 @@ __device__ inline void put_sums(const small_tile &tile, const float (*sums)[TILE
 
 // A block takes 16 rows of one matrix, over all columns; TILES times 8 rows of x. Weights go through shared memory, so that two
 // units of a warp are on their way without a register, wherever the first-level cache has no room for them.
-template <bool BF16, int TILES>
+template <bool BF16, int TILES, typename JOBS>
 __global__ void __launch_bounds__(WARPS * 32, 2)
-    small_rows(const __grid_constant__ small_jobs jobs, const uint16_t *x, int64_t ldx, int n, int cols,
+    small_rows(const __grid_constant__ JOBS jobs, const uint16_t *x, int64_t ldx, int n, int cols,
                const __grid_constant__ cuda_norm_input norm)
 {
     extern __shared__ __align__(128) unsigned char shared[];
@@ -175,11 +256,12 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     overlap_begin();
     const small_tile tile = tile_of(jobs, (int)blockIdx.x);
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4, end = cols - q * 8;
-    const uint16_t *low = row_of(tile, g) + q * 8, *high = row_of(tile, g + 8) + q * 8;
+    const uint16_t *low = row_of(jobs, tile, g) + q * 8, *high = row_of(jobs, tile, g + 8) + q * 8;
     unit *units = reinterpret_cast<ring *>(shared)->of[warp];
     const uint16_t *rows[TILES];
     float sum[TILES][4] = {};
 
+#pragma unroll 1 // code that runs once has to be fetched
     for (int s = 0; s < STAGES - 1; s++) {
         copy_unit(units[s], low, high, warp * UNIT + s * STEP, end, lane);
         copies_commit();
@@ -191,8 +273,7 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     }
     // The thread's result, of which there are at most as many as threads.
     static_assert(CUDA_SMALL_ROWS * TILE_ROWS <= WARPS * 32, "a result a thread");
-    const bool gated = tile.job.up;
-    const int width = gated ? TILE_ROWS / 2 : TILE_ROWS, row = tile.row0 + (int)threadIdx.x % width;
+    const int width = rotates<JOBS> || tile.job.up ? TILE_ROWS / 2 : TILE_ROWS, row = tile.row0 + (int)threadIdx.x % width;
     const int x_row = (int)threadIdx.x / width;
     const bool mine = x_row < n && row < tile.job.rows;
     unit_of_x<TILES> x_now, x_next;
@@ -201,6 +282,10 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
         norm_input_make<BF16>(norm, normed, norm_parts);
     }
     const float before = mine && tile.job.add ? static_cast<const float *>(tile.job.y)[x_row * tile.job.ldy + row] : 0;
+    small_pair pair = {};
+    if constexpr (rotates<JOBS>) {
+        pair = mine ? pair_of(jobs, tile, (int)threadIdx.x % width, x_row) : pair;
+    }
     read_x<TILES>(x_now, rows, warp * UNIT, end);
     // The loop is the same for all lanes, as the products need all of them.
     for (int k = warp * UNIT, now = 0, free = STAGES - 1; k < cols; k += STEP) {
@@ -215,7 +300,6 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     }
     copies_wait<0>();
     __syncthreads(); // the sums take the place of the weights
-
     auto *sums = reinterpret_cast<float(*)[TILES * 8][TILE_ROWS]>(shared);
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
@@ -226,7 +310,7 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     }
     __syncthreads();
     if (mine) {
-        put_sums<TILES>(tile, sums, x_row, row, before);
+        put_sums<TILES>(jobs, tile, sums, x_row, row, before, pair);
     }
 }
 
@@ -441,17 +525,19 @@ small_job small_of(const linear_job *job)
             (int)job->rows,
             0,
             job->type,
-            job->add};
+            job->add,
+            ANY};
 }
 
-void small_queue(cudaStream_t stream, dtype act, const small_jobs &jobs, int tiles, const void *x, int64_t ldx, int64_t n,
+template <typename JOBS>
+void small_queue(cudaStream_t stream, dtype act, const JOBS &jobs, int tiles, const void *x, int64_t ldx, int64_t n,
                  int64_t cols, const cuda_norm_input *norm)
 {
     const cuda_norm_input none = {};
-    auto *kernel = n <= 8 ? small_rows<false, 1> : small_rows<false, 2>;
+    auto *kernel = n <= 8 ? small_rows<false, 1, JOBS> : small_rows<false, 2, JOBS>;
 
     if (act == DTYPE_BF16) {
-        kernel = n <= 8 ? small_rows<true, 1> : small_rows<true, 2>;
+        kernel = n <= 8 ? small_rows<true, 1, JOBS> : small_rows<true, 2, JOBS>;
     }
     if (tiles > 0 && n > 0) {
         const size_t normed = norm ? norm->d * sizeof(uint16_t) : 0;
@@ -464,8 +550,14 @@ void small_queue(cudaStream_t stream, dtype act, const small_jobs &jobs, int til
 
 cudaError_t cuda_linear_load(void)
 {
-    const void *const kernels[] = {(const void *)small_rows<true, 1>,      (const void *)small_rows<true, 2>,
-                                   (const void *)small_rows<false, 1>,     (const void *)small_rows<false, 2>,
+    const void *const kernels[] = {(const void *)small_rows<true, 1, small_jobs>,
+                                   (const void *)small_rows<true, 2, small_jobs>,
+                                   (const void *)small_rows<false, 1, small_jobs>,
+                                   (const void *)small_rows<false, 2, small_jobs>,
+                                   (const void *)small_rows<true, 1, rotated_jobs>,
+                                   (const void *)small_rows<true, 2, rotated_jobs>,
+                                   (const void *)small_rows<false, 1, rotated_jobs>,
+                                   (const void *)small_rows<false, 2, rotated_jobs>,
                                    (const void *)plain_rows<float>,        (const void *)plain_rows<__half>,
                                    (const void *)plain_rows<__nv_bfloat16>,
                                    (const void *)few_rows<float, 4, 1>,    (const void *)few_rows<float, 4, 4>,
@@ -479,7 +571,7 @@ cudaError_t cuda_linear_load(void)
                                    (const void *)few_rows<__nv_bfloat16, 1, CUDA_SMALL_ROWS>};
 
     cudaError_t status = load_kernels(kernels, sizeof kernels / sizeof *kernels);
-    for (int i = 0; i < 4 && status == cudaSuccess; i++) { /* small_rows */
+    for (int i = 0; i < 8 && status == cudaSuccess; i++) { /* small_rows */
         status = cudaFuncSetAttribute(kernels[i], cudaFuncAttributeMaxDynamicSharedMemorySize,
                                       (int)sizeof(ring) + CUDA_NORM_INPUT_MOST * 2);
     }
@@ -526,6 +618,40 @@ cudaError_t cuda_linear_small_gated(cudaStream_t stream, dtype act, const void *
     all.job[0].up = second.w;
     all.job[0].up_bias = second.bias;
     small_queue(stream, act, all, (int)ceil_div(gate->rows, TILE_ROWS / 2), x, ldx, n, gate->w->cols, norm);
+    return cudaGetLastError();
+}
+
+bool cuda_linear_small_rotates(const rotation *rows, dtype act, int32_t head_dim, const linear_job jobs[])
+{
+    const int64_t heads[] = {rows->heads - rows->kv_heads, rows->kv_heads, rows->kv_heads};
+    int64_t at = 0;
+    bool can = head_dim % TILE_ROWS == 0;
+
+    for (int j = 0; j < 3; at += heads[j++] * head_dim) {
+        const linear_job *job = &jobs[j];
+        can = can && job->rows == heads[j] * head_dim && job->type == act && !job->add && job->ldy == rows->ld &&
+              job->y == static_cast<char *>(rows->x) + at * bytes_of_element(act);
+    }
+    return can;
+}
+
+cudaError_t cuda_linear_small_rotated(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n,
+                                      const linear_job jobs[], const cuda_norm_input *norm, const rotation *rows, void *k,
+                                      void *v, dtype type, int64_t head_stride, const int64_t *slots, int32_t head_dim)
+{
+    static const small_side sides[] = {QUERIES, KEYS, VALUES};
+    const int half = head_dim / 2;
+    rotated_jobs all = {};
+    int tiles = 0;
+
+    all.rotation = {rows->cos, rows->sin, slots, k, v, head_stride, half, rows->style == ROPE_HALVES ? half : 1, type};
+    for (; all.n < 3; all.n++) {
+        all.job[all.n] = small_of(&jobs[all.n]);
+        all.job[all.n].side = sides[all.n];
+        all.job[all.n].first_tile = tiles;
+        tiles += (int)(jobs[all.n].rows / TILE_ROWS);
+    }
+    small_queue(stream, act, all, tiles, x, ldx, n, jobs[0].w->cols, norm);
     return cudaGetLastError();
 }
 

@@ -310,6 +310,22 @@ static void op_linear(device *dev, const void *x, int64_t ldx, int64_t n, const 
     leave();
 }
 
+static void op_linear_ahead(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
+{
+    cuda_device *d = (cuda_device *)dev;
+    bool plain = n_jobs == 3 && n > 0 && cuda_linear_small_can(dev->act, x, ldx, n, jobs, n_jobs);
+
+    for (int i = 0; plain && i < n_jobs; i++) {
+        plain = dtype_block_elements(jobs[i].w->type) == 1;
+    }
+    if (!plain) {
+        op_linear(dev, x, ldx, n, jobs, n_jobs);
+        return;
+    }
+    d->product = (cuda_product){.x = x, .ldx = ldx, .n = n};
+    memcpy(d->product.jobs, jobs, sizeof d->product.jobs);
+}
+
 static void op_linear_gated(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *gate, const linear_job *up)
 {
     static const char op[] = "linear_gated";
@@ -363,8 +379,24 @@ static void op_rope_store(device *dev, const rotation *rows, void *k, void *v, d
                           const int64_t *slots, int64_t n, int32_t head_dim)
 {
     static const char op[] = "rope_store";
-    cuda_device *d = enter(dev, op);
+    cuda_product p = ((cuda_device *)dev)->product;
 
+    ((cuda_device *)dev)->product.n = 0;
+    if (p.n > 0 && !(p.n == n && cuda_linear_small_rotates(rows, dev->act, head_dim, p.jobs))) {
+        op_linear(dev, p.x, p.ldx, p.n, p.jobs, 3);
+        p.n = 0;
+    }
+    cuda_device *d = enter(dev, op);
+    if (p.n > 0) {
+        cuda_norm_input given;
+        const cuda_norm_input *norm = take_norm(d, op, p.x, p.ldx, p.n, p.jobs, 3, &given);
+        cuda_note(d,
+                  cuda_linear_small_rotated(d->stream, dev->act, p.x, p.ldx, n, p.jobs, norm, rows, k, v, type, head_stride,
+                                            slots, head_dim),
+                  op);
+        leave();
+        return;
+    }
     cuda_note(d, cuda_rope_store(d->stream, dev->act, rows, k, v, type, head_stride, slots, n, head_dim), op);
     leave();
 }
@@ -484,6 +516,7 @@ static const device_ops cuda_ops = {
     .rms_norm_add = op_rms_norm_add,
     .narrow = op_narrow,
     .linear = op_linear,
+    .linear_ahead = op_linear_ahead,
     .linear_gated = op_linear_gated,
     .rope_angles = op_rope_angles,
     .rope = op_rope,

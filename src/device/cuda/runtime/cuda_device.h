@@ -34,6 +34,13 @@ typedef struct cuda_norm_input {
 
 /* One card as one rank sees it. All work goes to `stream`, in order; ops do not allocate, and wait only
    where a transfer finds none of its buffers free. */
+/* A product of queries, keys and values that is left to the op behind it. */
+typedef struct cuda_product {
+    const void *x;
+    int64_t ldx, n;
+    linear_job jobs[3];
+} cuda_product;
+
 typedef struct cuda_device {
     device base; /* first, so that a device * is a cuda_device * */
     int ordinal;
@@ -54,6 +61,7 @@ typedef struct cuda_device {
     cudaError_t failed;
     const char *failed_at;
     cuda_norm_input ahead; /* of rms_norm_ahead: the next product forms it. x NULL: none */
+    cuda_product product;  /* of linear_ahead: the next rope_store forms it. n 0: none */
 } cuda_device;
 
 /* Plain rows of a matrix of blocks that are there at a time: 8,192 of 4,096 columns in 16 bits, so many that a product of them

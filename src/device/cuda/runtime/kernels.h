@@ -58,6 +58,12 @@ cudaError_t cuda_linear_small(cudaStream_t stream, dtype act, const void *x, int
 /* silu(gate) * up of two jobs of one shape, as silu_mul of their results, to the bit; where gate's would be. */
 cudaError_t cuda_linear_small_gated(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n,
                                     const linear_job *gate, const linear_job *up, const cuda_norm_input *norm);
+/* Queries, keys and values of one product, rotated and stored, as rope_store of their results, to the bit; only where
+   cuda_linear_small_rotates says that these jobs are those heads. */
+bool cuda_linear_small_rotates(const rotation *rows, dtype act, int32_t head_dim, const linear_job jobs[]);
+cudaError_t cuda_linear_small_rotated(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n,
+                                      const linear_job jobs[], const cuda_norm_input *norm, const rotation *rows, void *k,
+                                      void *v, dtype type, int64_t head_stride, const int64_t *slots, int32_t head_dim);
 /* Any type, shape and alignment, by fused multiply-adds of fp32. */
 cudaError_t cuda_linear_plain(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job *job);
 
