@@ -514,8 +514,8 @@ static lariat_status give_up(const search *s, const view *v)
         n--;
     }
     return fail(LARIAT_UNSUPPORTED,
-                "expression: the limit of steps is reached at %s\"%.*s\": this tokenizer looks at a long run of the text (digits, "
-                "spaces, ...) again and again there: split the run",
+                "expression: the limit of steps is reached at %s\"%.*s\": this tokenizer looks at a long run of the text "
+                "(digits, white space, ...) again and again there: split the run",
                 where, (int)n, at);
 }
 

@@ -571,11 +571,12 @@ static void a_conversation_that_makes_no_sense_is_refused(void **state)
     (void)state;
     assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "take turns");
     c.messages = "[]";
-    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "messages: none");
+    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "messages: no messages");
     c.messages = "{}";
     assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "no JSON list");
     c.messages = "[\n,]";
-    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "line 2");
+    c.messages_name = "talk.json";
+    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "talk.json: line 2");
     lariat_tokenizer_close(t);
 }
 
