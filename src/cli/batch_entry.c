@@ -104,14 +104,13 @@ static json_t *read_variables(entry *e, const json_t *object)
 static bool check_variables(entry *e, const json_t *object, const json_t *messages)
 {
     const json_t *given = member(object, "chat_template_kwargs"), *tools = member(object, "tools");
+    bool asks = json_object_size(given) > 0, asks_tools = tools && !(json_is_array(tools) && json_array_size(tools) == 0);
 
     if (given && !json_is_object(given)) {
         return entry_refuse(e, "\"chat_template_kwargs\" is not an object of the template's variables");
     }
-    if (messages || (!given && (!tools || (json_is_array(tools) && json_array_size(tools) == 0)))) {
-        return true;
-    }
-    return entry_refuse(e, "\"%s\" goes with \"messages\", leave it out", given ? "chat_template_kwargs" : "tools");
+    return messages || !(asks || asks_tools) ||
+           entry_refuse(e, "\"%s\" goes with \"messages\", leave it out", asks ? "chat_template_kwargs" : "tools");
 }
 
 static bool read_messages(const invocation *inv, entry *e, const json_t *object, const json_t *messages)

@@ -98,11 +98,11 @@ must "both samples of a greedy line are the same" jq -es '.[5].choices | .[0].te
 for line in '"stream": true' '"best_of": 2' '"response_format": {"type": "json_object"}' '"temperature": -1' '"temperature": "x"' \
     '"max_tokens": 1.5' '"n": 0' '"stop": [""]' '"logit_bias": {"x": 1}' '"logit_bias": {"512": 1}' '"logprobs": 21' \
     '"top_logprobs": 2' '"seed": []' '"stop": 3' '"presence_penalty": 3' '"chat_template_kwargs": 1, "messages": []' \
-    '"chat_template_kwargs": 5' '"tools": [{}]' '"messages": {}' '"messages": [{"role": 1}]'; do
+    '"chat_template_kwargs": 5' '"chat_template_kwargs": {"x": 1}, "tools": []' '"tools": [{}]' '"messages": {}' '"messages": [{"role": 1}]'; do
     case $line in *'"messages"'*) prompt= ;; *) prompt=', "prompt": "x"' ;; esac
     echo "{\"id\": 1$prompt, $line}"
 done >prompts
-echo '{"prompt": "x", "stream": false, "best_of": 1, "response_format": {"type": "text"}, "echo": null}' >>prompts
+echo '{"prompt": "x", "stream": false, "best_of": 1, "response_format": {"type": "text"}, "echo": null, "tools": [], "chat_template_kwargs": {}}' >>prompts
 run generate -q -m letters --prompts prompts -n 1
 sed -n 1p prompts >bad
 run generate -q -m letters --prompts bad -n 1 --plan
