@@ -92,6 +92,7 @@ typedef struct lariat_conversation {
     const char *variables; /* a JSON object, or NULL: tools, enable_thinking, ...; add_generation_prompt is true unless given */
     const char *now;       /* the time that templates see, "2026-11-27T12:34:56"; NULL: local time */
     const char *name;      /* what errors call the template: its file; NULL: the model's file, or "template" */
+    const char *messages_name; /* what errors call the messages: their file; NULL: "messages" */
 } lariat_conversation;
 
 /* The model's own template, or NULL; and one of llama2, llama3, chatml, or NULL: there is none of that name. */

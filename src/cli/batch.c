@@ -431,11 +431,35 @@ static int run(batch *b)
     return write_rest(b, rc);
 }
 
+/* Lines that the plan is not for. */
+static int finish_plan(const batch *b)
+{
+    const entry *first = NULL;
+    int64_t bad = 0;
+    for (int64_t i = b->n - 1; i >= b->written; i--) {
+        first = b->entries[i].error ? &b->entries[i] : first;
+        bad += b->entries[i].error != NULL;
+    }
+    if (b->written == b->n) {
+        warn("%s: all results are in %s, so there is nothing to plan", b->input, b->results.path);
+    } else if (bad && bad < b->n - b->written) {
+        warn("%s: %lld of %lld lines cannot be carried out, the plan is for the others; line %lld: %s", b->input,
+             (long long)bad, (long long)b->n, (long long)first->line, first->error);
+    }
+    return bad == 0 || bad < b->n - b->written
+               ? 0
+               : complain("%s: no line can be carried out, so there is nothing to plan; line %lld: %s", b->input,
+                          (long long)first->line, first->error);
+}
+
 /* A run that came to its end. Returns its exit status: lines whose results are errors make it 1. */
 static int finish(batch *b)
 {
     const options *o = b->inv->options;
-    if (!b->inv->engine && !o->plan && (o->stats || o->trace)) {
+    if (o->plan) {
+        return finish_plan(b);
+    }
+    if (!b->inv->engine && (o->stats || o->trace)) {
         warn("%s: no line was left to run, so %s not written", b->input,
              !o->trace ? "--stats is" : !o->stats ? "--trace is" : "--stats and --trace are");
     }

@@ -24,6 +24,7 @@ void entry_free(entry *e)
 {
     json_decref(e->id);
     json_decref(e->others);
+    json_decref(e->kept);
     json_decref(e->model);
     json_decref(e->choices);
     json_decref(e->result);
@@ -78,10 +79,10 @@ static bool read_text_prompt(const invocation *inv, entry *e, const json_t *prom
         return entry_refuse(e, "\"prompt\" is not text, put it in quotes");
     }
     if (!inv->tokenizer) {
-        return entry_refuse(e, "the model has no tokenizer, give \"tokens\" instead of \"prompt\"");
+        return entry_refuse(e, "\"prompt\": %s; without it only \"tokens\" can be used", inv->no_tokenizer);
     }
     lariat_status status = prompt_encode(inv, json_string_value(prompt), json_string_length(prompt), &e->prompt);
-    return status == LARIAT_OK || entry_refuse(e, "%s", lariat_error());
+    return status == LARIAT_OK || entry_refuse(e, "\"prompt\": %s", lariat_error());
 }
 
 /* The template's variables of a conversation: chat_template_kwargs, as vLLM and llama.cpp call them, and tools. NULL:
@@ -91,21 +92,37 @@ static json_t *read_variables(entry *e, const json_t *object)
     json_t *given = member(object, "chat_template_kwargs"), *tools = member(object, "tools");
     json_t *all = given ? json_copy(given) : json_object();
 
-    if (!json_is_object(all)) {
-        entry_refuse(e, "\"chat_template_kwargs\" is not an object of the template's variables");
+    if (!all || (tools && json_object_set(all, "tools", tools) != 0)) {
+        entry_refuse(e, "no memory");
         json_decref(all);
         return NULL;
-    }
-    if (tools) {
-        json_object_set(all, "tools", tools);
     }
     return all;
 }
 
+/* Are the template's variables an object, and is there a template to see them? */
+static bool check_variables(entry *e, const json_t *object, const json_t *messages)
+{
+    const json_t *given = member(object, "chat_template_kwargs"), *tools = member(object, "tools");
+    bool asks = json_object_size(given) > 0, asks_tools = tools && !(json_is_array(tools) && json_array_size(tools) == 0);
+
+    if (given && !json_is_object(given)) {
+        return entry_refuse(e, "\"chat_template_kwargs\" is not an object of the template's variables");
+    }
+    return messages || !(asks || asks_tools) ||
+           entry_refuse(e, "\"%s\" goes with \"messages\", leave it out", asks ? "chat_template_kwargs" : "tools");
+}
+
 static bool read_messages(const invocation *inv, entry *e, const json_t *object, const json_t *messages)
 {
-    if (!inv->tokenizer || !lariat_chat_template(inv->tokenizer)) {
+    if (!inv->tokenizer) {
+        return entry_refuse(e, "\"messages\": %s; without it only \"tokens\" can be used", inv->no_tokenizer);
+    }
+    if (!lariat_chat_template(inv->tokenizer)) {
         return entry_refuse(e, "the model has no chat template, give \"prompt\" or \"tokens\" instead of \"messages\"");
+    }
+    if (!json_is_array(messages) || json_array_size(messages) == 0) {
+        return entry_refuse(e, "\"messages\" is no list of messages, give at least one");
     }
     json_t *all = read_variables(e, object);
     char *texts[2] = {json_dumps(messages, JSON_ENCODE_ANY), all ? json_dumps(all, 0) : NULL};
@@ -116,7 +133,7 @@ static bool read_messages(const invocation *inv, entry *e, const json_t *object,
     }
     if (read && lariat_chat_encode(inv->tokenizer, &c, &e->prompt.ids, &e->prompt.n) != LARIAT_OK) {
         e->prompt = (token_list){0};
-        read = entry_refuse(e, "%s", lariat_error());
+        read = entry_refuse(e, "\"messages\": %s", lariat_error());
     }
     if (read) {
         e->turn_end = lariat_chat_end(inv->tokenizer, NULL, texts[1]);
@@ -131,14 +148,17 @@ static bool read_prompt_of(const invocation *inv, entry *e, const json_t *object
 {
     const json_t *prompt = member(object, "prompt"), *tokens = member(object, "tokens"), *messages = member(object, "messages");
 
-    if (e->form != FORM_LINE && tokens) {
-        return entry_refuse(e, "\"body\" has an unknown key \"tokens\", give ids as \"prompt\"");
+    if (e->form != FORM_LINE && (tokens || (prompt != NULL) + (messages != NULL) != 1)) {
+        return entry_refuse(e, "wanted a \"body\" with one of \"prompt\", a text or ids, and \"messages\", give it one");
     }
     if ((prompt != NULL) + (tokens != NULL) + (messages != NULL) != 1) {
         return entry_refuse(e, "wanted an object with one of \"prompt\", \"tokens\" and \"messages\", give it one of them");
     }
     if (messages ? e->form == FORM_COMPLETION : e->form == FORM_CHAT) {
         return entry_refuse(e, "\"url\" is for \"%s\", give that", messages ? "prompt" : "messages");
+    }
+    if (!check_variables(e, object, messages)) {
+        return false;
     }
     if (messages) {
         return read_messages(inv, e, object, messages);
@@ -167,7 +187,7 @@ static bool read_asked(const invocation *inv, int64_t index, entry *e, const jso
     e->bounded = e->asked.most != REQUEST_UNBOUNDED;
     e->asked.most = e->bounded ? e->asked.most : BATCH_TOKENS;
     return !e->asked.n_stops || inv->tokenizer ||
-           entry_refuse(e, "the model has no tokenizer, so that no text ends its replies: leave out \"stop\"");
+           entry_refuse(e, "\"stop\": %s; without it no text ends a reply", inv->no_tokenizer);
 }
 
 /* The positions of a session: -c at most. */
@@ -206,7 +226,7 @@ static const char *const line_keys[] = {"id",   "prompt", "tokens", "messages", 
 static const char *const batch_keys[] = {"id", "custom_id", "method", "url", "body", "response", "error", NULL};
 static const char *const body_keys[] = {"prompt", "messages", "tools", "chat_template_kwargs", NULL};
 
-static bool copy_others(entry *e, json_t *root)
+static void copy_others(entry *e, json_t *root)
 {
     const char *key;
     json_t *value;
@@ -218,23 +238,21 @@ static bool copy_others(entry *e, json_t *root)
             json_object_set(e->others, key, value);
         }
     }
-    return true;
 }
 
-/* A key of a body that nobody knows may ask for something: it is refused. */
-static bool check_body(entry *e, json_t *body)
+static void copy_body(entry *e, json_t *body)
 {
     const char *key;
     json_t *value;
 
+    e->kept = json_object();
     json_object_foreach(body, key, value) {
-        if (!json_is_null(value) && request_knows(key) == REQUEST_OTHER && !is_one_of(key, body_keys)) {
-            return entry_refuse(e, "\"body\" has an unknown key \"%s\", leave it out", key);
+        if (!json_is_null(value) && request_knows(key) != REQUEST_READ && !is_one_of(key, body_keys)) {
+            json_object_set(e->kept, key, value);
         }
     }
     value = json_object_get(body, "model");
     e->model = json_is_string(value) ? json_incref(value) : NULL;
-    return true;
 }
 
 /* --- a line --- */
@@ -261,7 +279,8 @@ static bool read_batch_form(entry *e, json_t *root, json_t **object)
         return entry_refuse(e, "\"url\" is neither /v1/completions nor /v1/chat/completions");
     }
     *object = body;
-    return check_body(e, body);
+    copy_body(e, body);
+    return true;
 }
 
 static bool read_line_form(entry *e, json_t *root)

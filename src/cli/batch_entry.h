@@ -21,6 +21,7 @@ typedef struct entry {
     int64_t line;    /* of the input, from 1 */
     json_t *id;      /* OpenAI's custom_id */
     json_t *others;  /* an object: keys of the line that go to its result */
+    json_t *kept;    /* an object: keys of OpenAI's body that go to the body of its result */
     json_t *model;   /* as OpenAI's body names it; NULL: it does not */
     char *error;     /* NULL: none */
     request asked;

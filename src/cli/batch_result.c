@@ -181,11 +181,15 @@ static json_t *openai_body(const invocation *inv, const entry *e)
     char id[48];
 
     snprintf(id, sizeof id, "%s-%lld", chat ? "chatcmpl" : "cmpl", (long long)e->line);
-    return json_pack("{s:s, s:s, s:I, s:o?, s:O, s:{s:I, s:I, s:I}}", "id", id, "object",
+    json_t *body = json_pack("{s:s, s:s, s:I, s:o?, s:O, s:{s:I, s:I, s:I}}", "id", id, "object",
                      chat ? "chat.completion" : "text_completion", "created", (json_int_t)time(NULL), "model",
                      e->model ? json_incref(e->model) : json_from_text(inv->model->path), "choices", e->choices, "usage",
                      "prompt_tokens", (json_int_t)e->prompt.n, "completion_tokens", (json_int_t)e->made, "total_tokens",
                      (json_int_t)(e->prompt.n + e->made));
+    if (body && e->kept) {
+        json_object_update_missing(body, e->kept);
+    }
+    return body;
 }
 
 static json_t *openai_result(const invocation *inv, const entry *e)

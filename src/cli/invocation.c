@@ -11,6 +11,7 @@
 #include "lariat/trace.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 int invocation_open_tokenizer(invocation *inv, const options *o, bool needed)
 {
@@ -23,6 +24,8 @@ int invocation_open_tokenizer(invocation *inv, const options *o, bool needed)
     }
     inv->tokenizer = NULL;
     if (status == LARIAT_UNSUPPORTED && !needed && inv->defaults.n_stops == 0) {
+        inv->no_tokenizer = strdup(lariat_error());
+        TRY_MEMORY(inv->no_tokenizer, "tokenizer");
         return 0;
     }
     /* Where the model itself cannot be run that is the reason to give: it takes the place of the tokenizer's. */
@@ -237,6 +240,7 @@ int invocation_close(invocation *inv, int rc)
     }
     lariat_tokenizer_close(inv->tokenizer);
     request_free(&inv->defaults);
+    free(inv->no_tokenizer);
     free(inv->shards);
     *inv = (invocation){0};
     return rc;

@@ -22,7 +22,8 @@ typedef struct invocation {
     const options *options;
     request defaults;            /* what the options ask of every reply */
     bool told_seed, warned_of_host;
-    lariat_tokenizer *tokenizer; /* NULL: the model has none */
+    lariat_tokenizer *tokenizer; /* NULL: the model has none that can be used, */
+    char *no_tokenizer;          /* for this reason */
     lariat_engine *engine;       /* NULL until invocation_open_engine, and after it under --plan */
     const lariat_model_info *model;
     figures figures;

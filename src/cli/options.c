@@ -91,9 +91,9 @@ const option option_table[] = {
     {0, "repeat-penalty", "X", REPLIES, OPTION_REAL, FIELD(repeat), 0.01, 100, "1", NULL,
      "as llama.cpp's: logits of the last 64 tokens of prompt and reply are divided by X if positive, otherwise multiplied"},
     {0, "logit-bias", "ID=X", REPLIES, OPTION_TEXTS, FIELD(biases), 0, 0, NULL, NULL,
-     "add X, from -100 to 100, to the logit of a token; may be repeated"},
+     "add X, from -100 to 100, to the logit of a token; up to 32 times"},
     {0, "stop", "TEXT", REPLIES, OPTION_TEXTS, FIELD(stops), 0, 0, NULL, NULL,
-     "a reply ends before this text, which is not printed; may be repeated"},
+     "a reply ends before this text of at most 4096 bytes, which is not printed; up to 32 times"},
     {0, "logprobs", "K", GENERATE, OPTION_COUNT, FIELD(logprobs), 0, 20, NULL, NULL,
      "print the reply as a line of JSON, with each token's log-probability and its K most probable tokens"},
     {0, "samples", "N", GENERATE, OPTION_COUNT, FIELD(samples), 1, 128, "1", NULL,
@@ -112,8 +112,8 @@ const option option_table[] = {
     {0, "messages", "FILE.json", TEMPLATE, OPTION_PATH, FIELD(messages), 0, 0, NULL, NULL,
      "the conversation, a JSON list of messages {\"role\", \"content\", ...}; - is standard input"},
     {0, "var", "NAME=JSON", CHAT | TEMPLATE, OPTION_TEXTS, FIELD(variables), 0, 0, NULL, NULL,
-     "a variable of the template, such as tools, enable_thinking=false or add_generation_prompt (true unless given); may be "
-     "repeated"},
+     "a variable of the template, such as tools, enable_thinking=false or add_generation_prompt (true unless given); up to "
+     "32 times"},
     {0, "now", "TIME", TEMPLATE, OPTION_TEXT, FIELD(now), 0, 0, NULL, NULL,
      "the time that the template sees, such as 2026-11-27T12:34:56 (default: the clock)"},
     {0, "no-stop-markers", NULL, REPLIES, OPTION_FLAG, FIELD(no_stop_markers), 0, 0, NULL, NULL,

@@ -97,7 +97,8 @@ static int render(const options *o, const lariat_tokenizer *t)
                                  .messages = messages.data,
                                  .variables = variables,
                                  .now = o->now,
-                                 .name = o->chat_template ? input_name(o->chat_template) : NULL};
+                                 .name = o->chat_template ? input_name(o->chat_template) : NULL,
+                                 .messages_name = input_name(o->messages)};
         rc = print_prompt(t, &c);
     }
     free(source);

@@ -3,6 +3,7 @@
    Rests on encode.h. Read on in encode.c. */
 #include "text/chat_template.h"
 #include "text/encode.h"
+#include "text/unicode_forms.h"
 #include "text/utf8.h"
 
 #include <stdlib.h>
@@ -13,6 +14,7 @@ typedef struct composer {
     const char *text;
     const uint8_t *marks;
     size_t size, done; /* what stands before `done` has its ids */
+    size_t own_end;    /* the end of the last run of the template's bytes that was looked at */
     const json_t *messages;
     size_t next_reply; /* the first message that may be the next reply */
     hidden_tokens markers;
@@ -25,23 +27,50 @@ static bool is_marker_text(const char *text, size_t size)
     return size > (size_t)utf8_length(text) && spaces_after(text, size, 0) < size;
 }
 
+static void find_texts(const prefix_set *set, const char *text, size_t size, bool *found)
+{
+    for (size_t at = 0; at < size; at++) {
+        prefix_set_mark(set, text + at, size - at, found);
+    }
+}
+
+/* Added tokens of normalized text that the template holds, as they are written or in their normal form. */
+static lariat_status find_literal_normalized(hidden_tokens *m, const lariat_tokenizer *t, const char *source, size_t size)
+{
+    normalizer n;
+
+    if (t->added_normalized.n == 0) {
+        return LARIAT_OK;
+    }
+    for (int64_t i = 0; i < t->v.n_added; i++) {
+        const added_token *a = &t->v.added[i];
+        m->added[i] = m->added[i] || (a->normalized && memmem(source, size, a->written, a->written_size));
+    }
+    lariat_status status = normalizer_open(&n, t);
+    NEXT(status, normalize(&n, source, size, 0));
+    if (status == LARIAT_OK) {
+        find_texts(&t->added_normalized, n.text.data, n.text.size, m->added);
+    }
+    normalizer_close(&n);
+    return status;
+}
+
 /* Texts that the template holds literally. */
-static void find_literal(hidden_tokens *m, const lariat_tokenizer *t, const char *source)
+static lariat_status find_literal(hidden_tokens *m, const lariat_tokenizer *t, const char *source)
 {
     size_t size = strlen(source);
 
-    for (size_t at = 0; at < size; at++) {
-        prefix_set_mark(&t->added, source + at, size - at, m->added);
-        prefix_set_mark(&t->added_normalized, source + at, size - at, m->added);
-        prefix_set_mark(&t->users, source + at, size - at, m->ids);
-    }
+    find_texts(&t->added, source, size, m->added);
+    find_texts(&t->users, source, size, m->ids);
+    TRY(find_literal_normalized(m, t, source, size));
     for (int64_t i = 0; i < t->v.n_added; i++) {
-        m->added[i] = m->added[i] && is_marker_text(t->v.added[i].text, t->v.added[i].size);
+        m->added[i] = m->added[i] && is_marker_text(t->v.added[i].written, t->v.added[i].written_size);
     }
     for (int64_t i = 0; i < t->users.n; i++) {
         const prefix *p = &t->users.list[i];
         m->ids[p->value] = m->ids[p->value] && is_marker_text(p->text, p->size);
     }
+    return LARIAT_OK;
 }
 
 static void mark_all(bool *ids, const id_list *l)
@@ -61,7 +90,7 @@ static lariat_status find_markers(composer *c, const char *source)
     m->added = calloc((size_t)v->n_added + 1, sizeof *m->added);
     m->ids = calloc((size_t)v->n_tokens, sizeof *m->ids);
     TRY_MEMORY(m->added && m->ids, "chat: no memory for the markers of %lld tokens" FREE_MEMORY, (long long)v->n_tokens);
-    find_literal(m, c->t, source);
+    TRY(find_literal(m, c->t, source));
     mark_all(m->ids, &v->ends);
     mark_all(m->ids, &c->t->turn_ends);
     if (v->bos >= 0) {
@@ -78,18 +107,18 @@ static lariat_status find_markers(composer *c, const char *source)
 
 static void composer_close(composer *c)
 {
+    encoder_close(&c->e);
     free(c->markers.added);
     free(c->markers.ids);
 }
 
-static bool is_own(const composer *c, size_t at, size_t size)
+/* The end of the template's bytes that begin at `at`. */
+static size_t own_end(composer *c, size_t at)
 {
-    for (size_t i = 0; i < size; i++) {
-        if (c->marks[at + i] != MARK_TEMPLATE) {
-            return false;
-        }
+    for (c->own_end = c->own_end > at ? c->own_end : at; c->own_end < c->size && c->marks[c->own_end] == MARK_TEMPLATE;) {
+        c->own_end++;
     }
-    return true;
+    return c->own_end;
 }
 
 /* A marker at a position. */
@@ -99,33 +128,25 @@ typedef struct found_marker {
     const added_token *how; /* NULL: not an added token */
 } found_marker;
 
-/* The longest marker of `set` at `at` of which all bytes are the template's. Shorter ones count where a longer one is made
-   partly of a content. `added`: values are places of added tokens, otherwise ids. */
-static void longest_own(const composer *c, const prefix_set *set, bool added, size_t at, found_marker *best)
+/* The longest token of `set` of which all bytes are the template's, if it is a marker and longer than `best`: a content behind
+   a marker makes no longer token of it. `added`: values are places of added tokens, otherwise ids. */
+static void longest_own(composer *c, const prefix_set *set, bool added, size_t at, found_marker *best)
 {
     const bool *is_marker = added ? c->markers.added : c->markers.ids;
-    size_t room = c->size - at;
+    const prefix *p = prefix_set_longest(set, c->text + at, own_end(c, at) - at);
 
-    while (room > best->size) {
-        const prefix *p = prefix_set_longest(set, c->text + at, room);
-        if (!p || p->size <= best->size || !is_marker[p->value]) {
-            return; /* none, or an ordinary token, which the encoder finds */
-        }
+    if (p && p->size > best->size && is_marker[p->value]) {
         const added_token *a = added ? &c->t->v.added[p->value] : NULL;
-        if (is_own(c, at, p->size)) {
-            *best = (found_marker){a ? a->id : p->value, p->size, a};
-            return;
-        }
-        room = p->size - 1;
+        *best = (found_marker){a ? a->id : p->value, p->size, a};
     }
 }
 
-static found_marker marker_at(const composer *c, size_t at)
+/* Those of normalized text are found by the encoder. */
+static found_marker marker_at(composer *c, size_t at)
 {
     found_marker best = {-1, 0, NULL};
 
     longest_own(c, &c->t->added, true, at, &best);
-    longest_own(c, &c->t->added_normalized, true, at, &best);
     longest_own(c, &c->t->turn_markers, false, at, &best);
     longest_own(c, &c->t->users, false, at, &best);
     return best;
@@ -237,12 +258,36 @@ static lariat_status put_marker(composer *c, size_t at, const found_marker *m, s
     return encoder_id(&c->e, m->id);
 }
 
+/* Is `at` the end of a marker of normalized text, and the beginning of a content that may compose with it? */
+static bool composes_with_marker(const composer *c, size_t at)
+{
+    const vocabulary *v = &c->t->v;
+    bool composes = false, ends = false;
+
+    if (at == 0 || c->marks[at] == MARK_TEMPLATE || c->marks[at - 1] != MARK_TEMPLATE || form_end(c->text, c->size, at) == at) {
+        return false;
+    }
+    for (int64_t i = 0; i < v->n_rules; i++) {
+        composes = composes || v->rules[i].kind == RULE_NFC || v->rules[i].kind == RULE_NFKC;
+    }
+    for (int64_t i = 0; i < c->t->added_normalized.n && !ends; i++) {
+        int32_t place = c->t->added_normalized.list[i].value;
+        const added_token *a = &v->added[place];
+        ends = c->markers.added[place] && a->written_size <= at &&
+               memcmp(c->text + at - a->written_size, a->written, a->written_size) == 0;
+    }
+    return composes && ends;
+}
+
 static lariat_status compose(composer *c)
 {
-    size_t at = 0;
+    size_t at = c->done;
 
     while (at < c->size) {
         size_t length = 0;
+        if (composes_with_marker(c, at)) {
+            TRY(flush(c, at));
+        }
         if (c->marks[at] == MARK_REPLY_BEGINS) {
             TRY(put_reply(c, at, &length));
             at += length;
@@ -261,35 +306,50 @@ static lariat_status compose(composer *c)
     return flush(c, c->size);
 }
 
+/* Close it also after a failure. */
+static lariat_status composer_open(composer *c, const lariat_tokenizer *t, const char *source, const jinja_output *rendered)
+{
+    *c = (composer){
+        .t = t, .text = rendered->text.data, .marks = (const uint8_t *)rendered->marks.data, .size = rendered->text.size};
+    lariat_status status = find_markers(c, source);
+    NEXT(status, encoder_open(&c->e, t, 0, &c->markers));
+    if (status == LARIAT_OK) {
+        encoder_begin(&c->e, c->text, c->size);
+    }
+    return status;
+}
+
 lariat_status chat_ids(const lariat_tokenizer *t, const char *source, const jinja_output *rendered, const json_t *messages,
                        int32_t **ids, int64_t *n)
 {
-    composer c = {.t = t,
-                  .text = rendered->text.data,
-                  .marks = (const uint8_t *)rendered->marks.data,
-                  .size = rendered->text.size,
-                  .messages = messages};
-    lariat_status status = find_markers(&c, source);
+    composer c;
+    lariat_status status = composer_open(&c, t, source, rendered);
 
-    NEXT(status, encoder_open(&c.e, t, 0, &c.markers));
+    c.messages = messages;
     NEXT(status, compose(&c));
     NEXT(status, encoder_take(&c.e, ids, n));
-    encoder_close(&c.e);
     composer_close(&c);
     return status;
 }
 
+/* The first id of what is left, if it is that of a marker; or -1. */
+static int32_t first_marker(composer *c)
+{
+    const id_list *ids = &c->e.splitter.ids;
+
+    return compose(c) == LARIAT_OK && ids->n && c->markers.ids[ids->data[0]] ? ids->data[0] : -1;
+}
+
 int32_t chat_end_of_reply(const lariat_tokenizer *t, const char *source, const jinja_output *rendered)
 {
-    composer c = {
-        .t = t, .text = rendered->text.data, .marks = (const uint8_t *)rendered->marks.data, .size = rendered->text.size};
     const char *reply = memchr(rendered->marks.data, MARK_REPLY_BEGINS, rendered->marks.size);
+    composer c;
     int32_t end = -1;
 
-    if (reply && find_markers(&c, source) == LARIAT_OK) {
-        size_t at = spaces_after(c.text, c.size, (size_t)(reply - rendered->marks.data) + 1);
-        found_marker m = at < c.size ? marker_at(&c, at) : (found_marker){-1, 0, NULL};
-        end = m.size ? m.id : -1;
+    if (composer_open(&c, t, source, rendered) == LARIAT_OK && reply) {
+        c.done = spaces_after(c.text, c.size, (size_t)(reply - rendered->marks.data) + 1);
+        found_marker m = c.done < c.size ? marker_at(&c, c.done) : (found_marker){-1, 0, NULL};
+        end = m.size ? m.id : first_marker(&c);
     }
     composer_close(&c);
     return end;

@@ -72,12 +72,13 @@ static lariat_status read_conversation(const lariat_tokenizer *t, const lariat_c
     if (!c->source) {
         return fail(LARIAT_UNSUPPORTED, "the model has no chat template: name one");
     }
-    TRY(read_json("messages", given->messages, true, &c->messages));
+    const char *name = given->messages_name ? given->messages_name : "messages";
+    TRY(read_json(name, given->messages, true, &c->messages));
     if (given->variables) {
         TRY(read_json("variables", given->variables, false, &c->variables));
     }
     if (json_array_size(c->messages) == 0) {
-        return fail(LARIAT_BAD_ARGUMENT, "messages: none, a conversation has at least one");
+        return fail(LARIAT_BAD_ARGUMENT, "%s: no messages, a conversation has at least one", name);
     }
     return given->now ? read_time(given->now, &c->now) : LARIAT_OK;
 }

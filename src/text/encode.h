@@ -10,7 +10,7 @@ typedef struct encoder {
     normalizer normalizer;
     search *word; /* a character beside an added token that must be a single word */
     int flags;
-    const bool *hidden; /* [n_added] added tokens that stay text; NULL: none */
+    const hidden_tokens *hidden; /* NULL: none */
     buffer lossy;
 } encoder;
 
@@ -19,7 +19,9 @@ lariat_status encoder_open(encoder *e, const lariat_tokenizer *t, int flags, con
 void encoder_close(encoder *e);
 
 lariat_status encoder_text(encoder *e, const char *text, size_t size);
-/* The same for well-formed text that is part of a longer one; `first`: its beginning. */
+/* The whole well-formed text of which the parts to come are; failures name its bytes. */
+void encoder_begin(encoder *e, const char *text, size_t size);
+/* The ids of a part; `first`: the beginning. Its own hidden tokens are not searched for in raw text. */
 lariat_status encoder_part(encoder *e, const char *text, size_t size, bool first);
 lariat_status encoder_id(encoder *e, int32_t id);
 /* Moves the ids to the caller, who frees them with lariat_free. */

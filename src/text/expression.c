@@ -21,13 +21,16 @@ enum {
     JIT_STACK_MOST = 1 << 20, /* more than published expressions need; beyond it matching runs without the JIT */
     /* A search sees a window of the text. An attempt that would look beyond it is repeated with a window twice as long, for
        its place alone, which counts as work; so does what an attempt takes beyond STEPS. Work is bounded: within a window there
-       is no more of it than a constant for each byte, whatever the expression. */
+       is no more of it than a constant for each byte, whatever the expression, and the places that searches pass pay for it.
+       Where WORK_MOST is owed the search fails. */
     WINDOW = 256,
+    SHRINK = 16, /* from one long attempt to the next, a 16th: few of them are repeated where what they need shrinks slowly */
     STEPS = 1 << 12,
     STEPS_A_VIEW_BYTE = 4, /* more, for an attempt that counts as work */
     STEPS_GROW = 8,
-    WORK_LEAST = 3 << 28, /* a number of 50,000 digits whose rest is counted at every group of three is within it */
-    WORK_A_BYTE = 16
+    WORK_MOST = 3 << 28,
+    WORK_A_BYTE = 1 << 14, /* numbers of 50,000 digits whose rest is counted at every group of three are within it */
+    QUOTED = 24            /* bytes of the text in a message */
 };
 
 struct expression {
@@ -42,8 +45,10 @@ struct search {
     pcre2_jit_stack *stack;
     uint32_t steps; /* the current limits */
     bool limited;
-    size_t window;  /* half of what the last long attempt needed */
-    uint64_t work;
+    size_t window;  /* somewhat less than the last long attempt had */
+    uint64_t owed;  /* work */
+    const char *whole; /* what failures name places of; NULL: nothing */
+    size_t whole_size;
 };
 
 /* The characters of White_Space, in the syntax of a class. */
@@ -470,13 +475,12 @@ void search_close(search *s)
     }
 }
 
-static lariat_status add_work(search *s, size_t size, uint64_t work)
+void search_within(search *s, const char *text, size_t size)
 {
-    s->work += work;
-    return s->work <= WORK_LEAST + (uint64_t)size * WORK_A_BYTE
-               ? LARIAT_OK
-               : fail(LARIAT_UNSUPPORTED, "expression: the limit of steps is reached, this tokenizer looks at a long run of "
-                                          "the text (digits, white space, ...) again and again: split the run");
+    if (s) {
+        s->whole = text;
+        s->whole_size = size;
+    }
 }
 
 static void allow_steps(search *s, uint32_t steps)
@@ -494,6 +498,41 @@ typedef struct view {
     size_t size, at, stop;
     bool alone;
 } view;
+
+/* Too much work at the view's first place. */
+static lariat_status give_up(const search *s, const view *v)
+{
+    const char *at = v->text + v->at;
+    uintptr_t place = (uintptr_t)at - (uintptr_t)s->whole;
+    size_t n = v->size - v->at;
+    char where[32] = "";
+
+    if (s->whole && place <= s->whole_size) { /* otherwise the text was rewritten */
+        snprintf(where, sizeof where, "byte %llu, ", (unsigned long long)place);
+    }
+    for (n = n < QUOTED ? n : QUOTED; n > 0 && n < v->size - v->at && ((unsigned char)at[n] & 0xC0) == 0x80;) {
+        n--;
+    }
+    return fail(LARIAT_UNSUPPORTED,
+                "expression: the limit of steps is reached at %s\"%.*s\": this tokenizer looks at a long run of the text "
+                "(digits, white space, ...) again and again there: split the run",
+                where, (int)n, at);
+}
+
+static lariat_status add_work(search *s, const view *v, uint64_t work)
+{
+    s->owed += work;
+    return s->owed <= WORK_MOST ? LARIAT_OK : give_up(s, v);
+}
+
+/* The search goes on at `at`: what it has passed pays. */
+static void pass_to(search *s, view *v, size_t at)
+{
+    uint64_t paid = (uint64_t)(at - v->at) * WORK_A_BYTE;
+
+    s->owed -= paid < s->owed ? paid : s->owed;
+    v->at = at;
+}
 
 static int match_once(search *s, const view *v)
 {
@@ -522,7 +561,7 @@ static lariat_status match_view(search *s, const view *v, int *n)
     allow_steps(s, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
     while ((*n = match_once(s, v)) == PCRE2_ERROR_MATCHLIMIT || *n == PCRE2_ERROR_DEPTHLIMIT) {
         steps *= STEPS_GROW;
-        TRY(add_work(s, v->size, steps));
+        TRY(add_work(s, v, steps));
         allow_steps(s, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
     }
     if (*n <= 0 && *n != PCRE2_ERROR_NOMATCH && *n != PCRE2_ERROR_PARTIAL) {
@@ -534,11 +573,13 @@ static lariat_status match_view(search *s, const view *v, int *n)
 }
 
 /* No match begins in the places of the view that were tried: goes on behind them. False: none is left. */
-static bool go_on(view *v)
+static bool go_on(search *s, view *v)
 {
     bool any = v->alone ? v->at < v->size : v->stop < v->size;
 
-    v->at = !any ? v->at : v->alone ? v->at + (size_t)utf8_length(v->text + v->at) : v->stop;
+    if (any) {
+        pass_to(s, v, v->alone ? v->at + (size_t)utf8_length(v->text + v->at) : v->stop);
+    }
     v->alone = false;
     return any;
 }
@@ -556,26 +597,26 @@ lariat_status search_next(search *s, const char *text, size_t size, size_t from,
         while (v.stop < size && ((unsigned char)text[v.stop] & 0xC0) == 0x80) {
             v.stop++;
         }
-        TRY(v.alone ? add_work(s, size, v.stop - v.at) : LARIAT_OK);
+        TRY(v.alone ? add_work(s, &v, v.stop - v.at) : LARIAT_OK);
         TRY(match_view(s, &v, &n));
         if (n == PCRE2_ERROR_PARTIAL && v.alone && at[0] != v.at) {
             n = PCRE2_ERROR_NOMATCH; /* PCRE2's JIT also tries one byte behind the only place */
         }
         if (n == PCRE2_ERROR_PARTIAL) { /* places before the attempt are without a match */
-            v.at = at[0] > v.at && at[0] <= v.stop ? at[0] : v.at;
+            pass_to(s, &v, at[0] > v.at && at[0] <= v.stop ? at[0] : v.at);
             window = window * 2 > s->window ? window * 2 : s->window;
             v.alone = true;
             continue;
         }
-        s->window = v.alone ? window / 2 : s->window;
+        s->window = v.alone ? window - window / SHRINK : s->window;
         if (n > 0) {
             *found = true;
             *start = at[0];
             *end = at[1];
-            s->work -= v.alone ? *end - *start : 0; /* no later search looks there */
+            pass_to(s, &v, *end > v.at ? *end : v.at);
             return LARIAT_OK;
         }
-        if (!go_on(&v)) {
+        if (!go_on(s, &v)) {
             return LARIAT_OK;
         }
         window = WINDOW;

@@ -21,6 +21,8 @@ lariat_status expression_translate(const char *pattern, buffer *out);
 typedef struct search search;
 lariat_status search_open(const expression *e, search **out);
 void search_close(search *s);
+/* Failures to come name places of this text, of which searches see parts, by their bytes. NULL as the search is allowed. */
+void search_within(search *s, const char *text, size_t size);
 
 /* The first match at or after `from` in well-formed text: *found, and [*start, *end). */
 lariat_status search_next(search *s, const char *text, size_t size, size_t from, bool *found, size_t *start, size_t *end);

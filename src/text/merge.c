@@ -29,10 +29,10 @@ void merger_free(merger *m)
     *m = (merger){ .t = m->t };
 }
 
-void merger_show(merger *m, const char *base, const size_t *places, int64_t n)
+void merger_show(merger *m, const char *base, const own_symbol *symbols, int64_t n)
 {
     m->base = base;
-    m->shown = places;
+    m->shown = symbols;
     m->n_shown = n;
     m->next_shown = 0;
 }
@@ -97,32 +97,39 @@ static lariat_status symbols_by_merges(merger *m, const char *word, size_t size)
     return unknown.size ? push_symbol(m, unknown) : LARIAT_OK;
 }
 
-/* The longest user-defined symbol at a place of the text. */
-static const prefix *user_symbol(merger *m, const char *text, size_t size)
+/* The user-defined symbol at a place of the text: the template's, otherwise the longest that ends before the next one of the
+   template. .size 0: none. */
+static symbol user_symbol(merger *m, const char *text, size_t size)
 {
-    bool all = !m->hidden;
+    size_t at = m->n_shown ? (size_t)(text - m->base) : 0;
 
-    if (m->n_shown) {
-        size_t at = (size_t)(text - m->base);
-        while (m->next_shown < m->n_shown && m->shown[m->next_shown] < at) {
-            m->next_shown++;
-        }
-        all = m->next_shown < m->n_shown && m->shown[m->next_shown] == at;
+    while (m->next_shown < m->n_shown && m->shown[m->next_shown].at < at) {
+        m->next_shown++;
     }
-    return prefix_set_longest_shown(&m->t->users, text, size, all ? NULL : m->hidden);
+    if (m->next_shown < m->n_shown) {
+        const own_symbol *own = &m->shown[m->next_shown];
+        if (own->at == at && own->size <= size) {
+            return (symbol){ .size = own->size, .id = own->id };
+        }
+        size = own->at > at && own->at - at < size ? own->at - at : size;
+    }
+    const prefix *user = prefix_set_longest_shown(&m->t->users, text, size, m->hidden);
+    return user ? (symbol){ .size = user->size, .id = user->value } : (symbol){ .size = 0 };
 }
 
 /* By score: user-defined symbols, the longest first, otherwise characters. */
 static lariat_status symbols_by_score(merger *m, const char *word, size_t size)
 {
-    uint32_t length;
-
-    for (size_t at = 0; at < size; at += length) {
-        const prefix *user = user_symbol(m, word + at, size - at);
-        int32_t id;
-        length = user ? user->size : (uint32_t)utf8_length(word + at);
-        id = user ? user->value : word_table_find(&m->t->words, &m->t->v, word + at, length);
-        TRY(push_symbol(m, (symbol){ .start = (uint32_t)at, .size = length, .id = id, .frozen = user != NULL }));
+    for (size_t at = 0; at < size;) {
+        symbol s = user_symbol(m, word + at, size - at);
+        s.start = (uint32_t)at;
+        s.frozen = s.size > 0;
+        if (!s.frozen) {
+            s.size = (uint32_t)utf8_length(word + at);
+            s.id = word_table_find(&m->t->words, &m->t->v, word + at, s.size);
+        }
+        TRY(push_symbol(m, s));
+        at += s.size;
     }
     return LARIAT_OK;
 }

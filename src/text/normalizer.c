@@ -31,8 +31,37 @@ void normalizer_close(normalizer *n)
     }
     buffer_free(&n->text);
     buffer_free(&n->other);
+    buffer_free(&n->marks);
+    buffer_free(&n->other_marks);
     free(n->shown);
 }
+
+/* --- origins --- */
+
+/* The next bytes of the result are the bytes [from, from + size) of the text. */
+static lariat_status mark_same(normalizer *n, size_t from, size_t size)
+{
+    return n->follows && size ? buffer_append(&n->other_marks, n->marks.data + from, size) : LARIAT_OK;
+}
+
+/* The next `size` bytes of the result stand for the bytes [from, end) of the text. */
+static lariat_status mark_changed(normalizer *n, size_t from, size_t end, size_t size)
+{
+    char own = n->hidden ? (char)n->hidden->own : 0, mark = own;
+
+    if (!n->follows) {
+        return LARIAT_OK;
+    }
+    for (size_t i = from; i < end; i++) {
+        mark = n->marks.data[i] == own ? mark : (char)~own;
+    }
+    for (size_t i = 0; i < size; i++) {
+        TRY(buffer_append(&n->other_marks, &mark, 1));
+    }
+    return LARIAT_OK;
+}
+
+/* --- rules --- */
 
 /* Of the bytes [from, to) those before `origin`. */
 static size_t overlap(size_t from, size_t to, size_t origin)
@@ -40,43 +69,63 @@ static size_t overlap(size_t from, size_t to, size_t origin)
     return from >= origin ? 0 : (to < origin ? to : origin) - from;
 }
 
-/* Replaces [start, end) of a text, after its part from `done` on. What is inserted stands for the match's last character. */
-static lariat_status replace_match(buffer *out, const char *text, size_t done, size_t start, size_t end, const char *content,
-                                   size_t origin, size_t *kept)
+lariat_status append_replaced(buffer *out, const char *text, size_t size, const char *pattern, const char *content)
 {
-    TRY(buffer_append(out, text + done, start - done));
-    *kept += overlap(done, start, origin);
-    *kept += end == 0 || end <= origin ? strlen(content) : 0;
-    return buffer_append(out, content, strlen(content));
-}
-
-lariat_status append_replaced(buffer *out, const char *text, size_t size, const char *pattern, const char *content,
-                              size_t *origin)
-{
-    size_t n = strlen(pattern), done = 0, kept = 0, known = origin ? *origin : 0;
+    size_t n = strlen(pattern), done = 0;
     const char *next;
 
     while (n && (next = memmem(text + done, size - done, pattern, n)) != NULL) {
         size_t start = (size_t)(next - text);
-        TRY(replace_match(out, text, done, start, start + n, content, known, &kept));
+        TRY(buffer_append(out, text + done, start - done));
+        TRY(buffer_append(out, content, strlen(content)));
         done = start + n;
-    }
-    if (origin) {
-        *origin = kept + overlap(done, size, known);
     }
     return buffer_append(out, text + done, size - done);
 }
 
+/* The first match of a rule from `from` on. */
+static lariat_status next_match(normalizer *n, int64_t rule, size_t from, bool *found, size_t *start, size_t *end)
+{
+    const text_rule *r = &n->t->v.rules[rule];
+    const char *text = n->text.data;
+    size_t size = n->text.size;
+
+    if (r->kind == RULE_EXPRESSION) {
+        lariat_status status = search_next(n->searches[rule], text, size, from, found, start, end);
+        return status == LARIAT_OK ? status : fail_within(status, "%s", tokenizer_path(n->t));
+    }
+    const char *at = *r->pattern ? memmem(text + from, size - from, r->pattern, strlen(r->pattern)) : NULL;
+    *found = at != NULL;
+    *start = at ? (size_t)(at - text) : size;
+    *end = at ? *start + strlen(r->pattern) : size;
+    return LARIAT_OK;
+}
+
+/* Replaces the match [start, end), behind the part of the text from `done` on. What is inserted stands for the match's last
+   character. */
+static lariat_status replace_match(normalizer *n, const char *content, size_t done, size_t start, size_t end, buffer *out,
+                                   size_t *kept)
+{
+    size_t size = strlen(content);
+
+    TRY(buffer_append(out, n->text.data + done, start - done));
+    TRY(mark_same(n, done, start - done));
+    *kept += overlap(done, start, n->origin);
+    *kept += end == 0 || end <= n->origin ? size : 0;
+    TRY(mark_changed(n, start, end, size));
+    return buffer_append(out, content, size);
+}
+
 static lariat_status append_matches_replaced(normalizer *n, int64_t rule, buffer *out)
 {
-    const char *text = n->text.data, *content = n->t->v.rules[rule].content;
+    const char *text = n->text.data;
     size_t size = n->text.size, from = 0, done = 0, kept = 0;
     bool any = false;
 
     while (size && from <= size) {
         size_t start, end;
         bool found;
-        TRY(search_next(n->searches[rule], text, size, from, &found, &start, &end));
+        TRY(next_match(n, rule, from, &found, &start, &end));
         if (!found) {
             break;
         }
@@ -84,11 +133,12 @@ static lariat_status append_matches_replaced(normalizer *n, int64_t rule, buffer
             from = end < size ? end + (size_t)utf8_length(text + end) : size + 1;
             continue;
         }
-        TRY(replace_match(out, text, done, start, end, content, n->origin, &kept));
+        TRY(replace_match(n, n->t->v.rules[rule].content, done, start, end, out, &kept));
         any = true;
         from = done = end;
     }
     n->origin = kept + overlap(done, size, n->origin);
+    TRY(mark_same(n, done, size - done));
     return buffer_append(out, size ? text + done : "", size - done);
 }
 
@@ -109,6 +159,57 @@ static size_t space_size(const char *text, size_t size, bool left)
         n += (size_t)length;
     }
     return n;
+}
+
+static lariat_status append_mapped(buffer *out, const char *text, size_t size, rule_kind kind)
+{
+    return kind == RULE_LOWERCASE ? append_lowercase(out, text, size)
+                                  : append_form(out, text, size, (unicode_form)(FORM_NFC + (kind - RULE_NFC)));
+}
+
+/* Origins of what a character becomes, and the marks behind it, [at, end): of all together where a content's marks compose with
+   the template's character. */
+static lariat_status mark_character(normalizer *n, rule_kind kind, size_t at, size_t end, buffer *whole, buffer *parts)
+{
+    const char *text = n->text.data;
+    size_t cut = at, first;
+
+    while (cut < end && n->marks.data[cut] == n->marks.data[at]) {
+        cut++;
+    }
+    whole->size = parts->size = 0;
+    TRY(append_mapped(whole, text + at, end - at, kind));
+    TRY(append_mapped(parts, text + at, cut - at, kind));
+    first = parts->size;
+    TRY(append_mapped(parts, text + cut, end - cut, kind));
+    if (parts->size != whole->size || (whole->size && memcmp(parts->data, whole->data, whole->size) != 0)) {
+        return mark_changed(n, at, end, whole->size);
+    }
+    TRY(mark_changed(n, at, cut, first));
+    return mark_changed(n, cut, end, whole->size - first);
+}
+
+/* Origins of what a rule that maps characters has made: `made` bytes. */
+static lariat_status mark_mapped(normalizer *n, rule_kind kind, size_t made)
+{
+    size_t size = n->text.size, end;
+    buffer whole = { 0 }, parts = { 0 };
+    lariat_status status = LARIAT_OK;
+
+    for (size_t at = 0; n->follows && at < size && status == LARIAT_OK; at = end) {
+        end = at + (size_t)utf8_length(n->text.data + at);
+        end = kind == RULE_LOWERCASE ? end : form_end(n->text.data, size, end);
+        status = mark_character(n, kind, at, end, &whole, &parts);
+    }
+    buffer_free(&whole);
+    buffer_free(&parts);
+    if (status == LARIAT_OK && n->follows && n->other_marks.size != made) { /* none is known */
+        n->other_marks.size = 0;
+        TRY(buffer_reserve(&n->other_marks, made));
+        memset(n->other_marks.data, ~n->hidden->own, made);
+        n->other_marks.size = made;
+    }
+    return status;
 }
 
 /* A rule that maps characters. */
@@ -138,81 +239,107 @@ static lariat_status apply_rule(normalizer *n, int64_t i, buffer *out)
 {
     const text_rule *rule = &n->t->v.rules[i];
     const char *text = n->text.data;
-    size_t size = n->text.size, space;
+    size_t size = n->text.size, n_content, space;
 
     switch (rule->kind) {
     case RULE_PREPEND:
-        TRY(buffer_append(out, rule->content, size ? strlen(rule->content) : 0));
-        n->origin += n->origin ? strlen(rule->content) : 0;
+        n_content = size && !n->bare ? strlen(rule->content) : 0;
+        TRY(buffer_append(out, rule->content, n_content));
+        TRY(mark_changed(n, 0, 0, n_content));
+        TRY(mark_same(n, 0, size));
+        n->origin += n->origin ? n_content : 0;
         return buffer_append(out, text, size);
     case RULE_REPLACE:
-        return append_replaced(out, text, size, rule->pattern, rule->content, &n->origin);
     case RULE_EXPRESSION:
         return append_matches_replaced(n, i, out);
     case RULE_STRIP_LEFT:
         space = space_size(text, size, true);
         n->origin -= space < n->origin ? space : n->origin;
+        TRY(mark_same(n, space, size - space));
         return buffer_append(out, text + space, size - space);
     case RULE_STRIP_RIGHT:
-        return buffer_append(out, text, size - space_size(text, size, false));
+        space = space_size(text, size, false);
+        TRY(mark_same(n, 0, size - space));
+        return buffer_append(out, text, size - space);
     case RULE_LOWERCASE:
     case RULE_NFC:
     case RULE_NFD:
     case RULE_NFKC:
     case RULE_NFKD:
-        return map_text(n, rule->kind, out);
+        TRY(map_text(n, rule->kind, out));
+        return mark_mapped(n, rule->kind, out->size);
     }
     return LARIAT_OK;
 }
 
 static lariat_status normalize_by_rules(normalizer *n, const char *text, size_t size)
 {
-    n->text.size = 0;
+    n->text.size = n->marks.size = 0;
     TRY(buffer_append(&n->text, text, size));
+    if (n->follows) {
+        TRY(buffer_append(&n->marks, (const char *)n->hidden->origin + (text - n->hidden->text), size));
+    }
     for (int64_t i = 0; i < n->t->v.n_rules && n->text.size; i++) {
-        buffer swap = n->text;
-        n->other.size = 0;
+        buffer swap = n->text, swap_marks = n->marks;
+        n->other.size = n->other_marks.size = 0;
         TRY(apply_rule(n, i, &n->other));
         n->text = n->other;
         n->other = swap;
+        n->marks = n->other_marks;
+        n->other_marks = swap_marks;
     }
     return LARIAT_OK;
 }
 
-/* Did the template write all bytes? */
-static bool is_own(const hidden_tokens *h, const char *text, size_t size)
-{
-    const uint8_t *origin = h->origin + (text - h->text);
+/* --- SentencePiece --- */
 
-    for (size_t i = 0; i < size; i++) {
-        if (origin[i] != h->own) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The bytes of one unit of text: a user-defined symbol, or a character. *own: a hidden symbol that the template wrote. */
-static size_t unit_size(const normalizer *n, const char *text, size_t size, bool *own)
+/* Finds the next symbol from `at` on that is hidden and that the template wrote. */
+static void seek_own(normalizer *n, const char *text, size_t size, size_t at)
 {
     const hidden_tokens *h = n->hidden;
-    const prefix *user = prefix_set_longest(&n->t->users, text, size);
+    const uint8_t *origin = h->origin + (text - h->text);
+    size_t run = at; /* the end of the template's bytes that begin here */
 
-    *own = h && user && h->ids[user->value] && is_own(h, text, user->size);
-    if (h && user && !*own) {
-        user = prefix_set_longest_shown(&n->t->users, text, size, h->ids);
+    for (n->next = (own_symbol){ .at = size }; at < size && !n->next.size;) {
+        for (run = run > at ? run : at; run < size && origin[run] == h->own;) {
+            run++;
+        }
+        const prefix *p = prefix_set_longest(&n->t->users, text + at, run - at);
+        if (p && h->ids[p->value]) {
+            n->next = (own_symbol){ at, p->size, p->value };
+        }
+        at += p ? p->size : (size_t)utf8_length(text + at);
     }
-    return user ? user->size : (size_t)utf8_length(text);
 }
 
-/* Appends a unit without its first `skip` bytes, with marks for spaces. */
+/* The bytes of one unit of text at `at`: a user-defined symbol, or a character. With hidden symbols a symbol ends before the
+   next one of the template, which n->next is. */
+static size_t unit_size(normalizer *n, const char *text, size_t size, size_t at)
+{
+    const prefix *user;
+
+    if (!n->hidden) {
+        user = prefix_set_longest(&n->t->users, text + at, size - at);
+    } else {
+        if (n->next.at < at) {
+            seek_own(n, text, size, at);
+        }
+        if (n->next.at == at) {
+            return n->next.size;
+        }
+        user = prefix_set_longest_shown(&n->t->users, text + at, n->next.at - at, n->hidden->ids);
+    }
+    return user ? user->size : (size_t)utf8_length(text + at);
+}
+
+/* Appends a unit without its first `skip` bytes, with marks for spaces; `own`: it is n->next. */
 static lariat_status append_unit(normalizer *n, const char *unit, size_t size, size_t skip, bool own)
 {
     bool escape = n->t->v.escape_spaces;
 
-    if (own) {
+    if (own && skip == 0 && !(escape && memchr(unit, ' ', size))) {
         GROW(n->shown, n->shown_capacity, n->n_shown + 1);
-        n->shown[n->n_shown++] = n->text.size;
+        n->shown[n->n_shown++] = (own_symbol){ n->text.size, n->next.size, n->next.id };
     }
     for (size_t i = skip; i < size; i++) {
         bool mark = unit[i] == ' ' && escape;
@@ -221,18 +348,21 @@ static lariat_status append_unit(normalizer *n, const char *unit, size_t size, s
     return LARIAT_OK;
 }
 
-/* SentencePiece with the identity table: adds the dummy prefix, collapses runs of spaces, marks spaces. */
+/* With the identity table: adds the dummy prefix, collapses runs of spaces, marks spaces. */
 static lariat_status normalize_by_score(normalizer *n, const char *text, size_t size)
 {
     const vocabulary *v = &n->t->v;
     const char *space = v->escape_spaces ? SPACE_MARK : " ";
     size_t mark_size = strlen(space), at = 0;
-    bool after_space = v->remove_extra_spaces, own;
+    bool after_space = v->remove_extra_spaces;
     buffer *out = &n->text;
 
     out->size = 0;
     n->n_shown = 0;
-    while (v->remove_extra_spaces && at < size && text[at] == ' ' && unit_size(n, text + at, size - at, &own) == 1) {
+    if (n->hidden) {
+        seek_own(n, text, size, 0);
+    }
+    while (v->remove_extra_spaces && at < size && text[at] == ' ' && unit_size(n, text, size, at) == 1) {
         at++;
     }
     if (at == size) {
@@ -242,12 +372,12 @@ static lariat_status normalize_by_score(normalizer *n, const char *text, size_t 
         TRY(buffer_append(out, space, mark_size));
     }
     while (at < size) {
-        size_t unit = unit_size(n, text + at, size - at, &own), skip = 0;
+        size_t unit = unit_size(n, text, size, at), skip = 0;
         while (after_space && skip < unit && text[at + skip] == ' ') {
             skip++;
         }
         if (skip < unit) {
-            TRY(append_unit(n, text + at, unit, skip, own));
+            TRY(append_unit(n, text + at, unit, skip, n->hidden && n->next.at == at));
             after_space = text[at + unit - 1] == ' ' && v->remove_extra_spaces;
         }
         at += unit;

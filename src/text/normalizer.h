@@ -11,8 +11,12 @@ typedef struct normalizer {
     buffer text, other;          /* the normalized text, and scratch */
     size_t origin;               /* of its bytes, those that stand for the first character of the text */
     const hidden_tokens *hidden; /* NULL: none */
-    size_t *shown;               /* places of the normalized text where hidden symbols are the template's own */
+    bool bare;                   /* leaves Prepend out */
+    bool follows;                /* keeps the origin of each byte: */
+    buffer marks, other_marks;   /* the template's where it wrote all that the byte stands for */
+    own_symbol *shown;           /* hidden symbols of the normalized text that the template wrote */
     int64_t n_shown, shown_capacity;
+    own_symbol next;             /* the next one of the text that is normalized; behind the last one its end */
 } normalizer;
 
 /* Does the vocabulary normalize? */
@@ -21,9 +25,9 @@ bool normalizes(const vocabulary *v);
 /* Close it also after a failure. */
 lariat_status normalizer_open(normalizer *n, const lariat_tokenizer *t);
 void normalizer_close(normalizer *n);
-/* Writes the normalized text to n->text. `origin`: of the text's bytes those of its first character, or 0. */
+/* Writes the normalized text to n->text. `origin`: of the text's bytes those of its first character, or 0. Of a text with
+   hidden tokens the text is a part. */
 lariat_status normalize(normalizer *n, const char *text, size_t size, size_t origin);
 
-/* Appends text with every `pattern` replaced by `content`. *origin (NULL: not asked for) follows. */
-lariat_status append_replaced(buffer *out, const char *text, size_t size, const char *pattern, const char *content,
-                              size_t *origin);
+/* Appends text with every `pattern` replaced by `content`. */
+lariat_status append_replaced(buffer *out, const char *text, size_t size, const char *pattern, const char *content);

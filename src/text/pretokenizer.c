@@ -123,7 +123,10 @@ static lariat_status split_at_matches(splitter *s, int step, const char *text, s
 
     while (from <= size) {
         size_t start = size, end = size;
-        TRY(search_next(s->searches[step], text, size, from, &found, &start, &end));
+        lariat_status status = search_next(s->searches[step], text, size, from, &found, &start, &end);
+        if (status != LARIAT_OK) {
+            return fail_within(status, "%s", tokenizer_path(s->t));
+        }
         if (!found) {
             break;
         }

@@ -101,6 +101,29 @@ static lariat_status rank_scores(lariat_tokenizer *t)
     return LARIAT_OK;
 }
 
+/* A token of normalized text is normalized itself, and decodes to that. */
+static lariat_status normalize_added(vocabulary *v, normalizer *n, added_token *a)
+{
+    token *k = &v->tokens[a->id];
+
+    TRY(normalize(n, a->text, a->size, 0));
+    if (n->text.size == a->size && memcmp(n->text.data, a->text, a->size) == 0) {
+        return LARIAT_OK;
+    }
+    TRY(vocabulary_text(v, n->text.data, n->text.size, &k->text));
+    k->size = (uint32_t)n->text.size;
+    n->bare = true;
+    lariat_status status = normalize(n, a->text, a->size, 0);
+    n->bare = false;
+    size_t bare = n->text.size;
+    if (status == LARIAT_OK && bare < k->size && memcmp(k->text + k->size - bare, n->text.data, bare) == 0) {
+        a->lead = k->size - (uint32_t)bare;
+    }
+    a->text = k->text;
+    a->size = k->size;
+    return status;
+}
+
 static lariat_status build_added(lariat_tokenizer *t)
 {
     vocabulary *v = &t->v;
@@ -109,21 +132,15 @@ static lariat_status build_added(lariat_tokenizer *t)
 
     for (int64_t i = 0; i < v->n_added && status == LARIAT_OK; i++) {
         added_token *a = &v->added[i];
-        token *k = &v->tokens[a->id];
+        a->written = a->text;
+        a->written_size = a->size;
         if (!a->normalized) {
             status = prefix_set_add(&t->added, a->text, a->size, (int32_t)i);
             continue;
         }
-        /* A token of normalized text is normalized itself, and decodes to that. */
-        status = normalize(&n, a->text, a->size, 0);
-        if (status == LARIAT_OK && (n.text.size != a->size || memcmp(n.text.data, a->text, a->size) != 0)) {
-            status = vocabulary_text(v, n.text.data, n.text.size, &a->text);
-            a->size = k->size = (uint32_t)n.text.size;
-            k->text = a->text;
-        }
-        if (status == LARIAT_OK) {
-            status = prefix_set_add(&t->added_normalized, a->text, a->size, (int32_t)i);
-        }
+        status = normalize_added(v, &n, a);
+        t->lead = a->lead > t->lead ? a->lead : t->lead;
+        NEXT(status, prefix_set_add(&t->added_normalized, a->text, a->size, (int32_t)i));
     }
     normalizer_close(&n);
     TRY(status);
@@ -149,8 +166,7 @@ static lariat_status build_shown(vocabulary *v)
         for (int64_t i = 0; i < v->n_shown && status == LARIAT_OK; i++) {
             buffer swap = text;
             other.size = 0;
-            status = append_replaced(&other, text.data, text.size, v->shown[i].pattern, v->shown[i].content,
-                                     NULL);
+            status = append_replaced(&other, text.data, text.size, v->shown[i].pattern, v->shown[i].content);
             text = other;
             other = swap;
         }
@@ -254,10 +270,16 @@ static lariat_status build_tables(lariat_tokenizer *t)
     }
     TRY(prefix_set_finish(&t->users));
     TRY(build_expressions(t));
+    TRY(find_turn_ends(t)); /* by the file's texts: build_added normalizes them */
     TRY(build_added(t));
     TRY(build_shown(v));
     t->words_end_at_space = words_end_at_space(t);
-    return find_turn_ends(t);
+    return LARIAT_OK;
+}
+
+const char *tokenizer_path(const lariat_tokenizer *t)
+{
+    return t->v.path ? t->v.path : "tokenizer";
 }
 
 lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out)
@@ -272,6 +294,7 @@ lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out)
     vocabulary_init(v);
     lariat_status status = build_tables(t);
     if (status != LARIAT_OK) {
+        status = fail_within(status, "%s", tokenizer_path(t));
         lariat_tokenizer_close(t);
         return status;
     }

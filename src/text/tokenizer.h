@@ -13,6 +13,7 @@ struct lariat_tokenizer {
     pair_table pairs;                         /* by merges */
     prefix_set added;                         /* added tokens of raw text; values are indices into v.added */
     prefix_set added_normalized;              /* added tokens of normalized text */
+    uint32_t lead;                            /* the longest `lead` of these */
     prefix_set users;                         /* by score: user-defined symbols; values are ids */
     expression *expressions[MAX_SPLIT_STEPS]; /* NULL: the step has none */
     expression *rule_expressions[MAX_RULES];  /* NULL: the rule has none */
@@ -25,8 +26,8 @@ struct lariat_tokenizer {
     prefix_set turn_markers; /* those that no added token is, and other tokens that the files name as ends; values are ids */
 };
 
-/* Tokens that a text does not give, of a conversation's template: its contents must not write them. User-defined symbols are
-   given where the template wrote all of their bytes. */
+/* Tokens that a text does not give, of a conversation's template: its contents must not write them. User-defined symbols, and
+   added tokens of normalized text, are given where the template wrote all of their bytes. */
 typedef struct hidden_tokens {
     bool *added;           /* [n_added] places of added tokens that are not searched for */
     bool *ids;             /* [n_tokens] neither a result of merging nor found as a symbol */
@@ -35,7 +36,16 @@ typedef struct hidden_tokens {
     uint8_t own;           /* the template's origin */
 } hidden_tokens;
 
+/* A hidden user-defined symbol that the template wrote: its place in the normalized text. */
+typedef struct own_symbol {
+    size_t at;
+    uint32_t size; /* bytes there */
+    int32_t id;
+} own_symbol;
+
 /* Checks the vocabulary and builds the tables. Takes ownership of the vocabulary also on failure; v is empty afterwards. */
 lariat_status tokenizer_build(vocabulary *v, lariat_tokenizer **out);
 
 bool tokenizer_ends_turn(const lariat_tokenizer *t, int32_t id);
+/* What errors call it. */
+const char *tokenizer_path(const lariat_tokenizer *t);

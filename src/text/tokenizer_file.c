@@ -17,6 +17,7 @@ static lariat_status read_gguf(const char *path, vocabulary *v)
     gguf *g;
     lariat_status status;
 
+    TRY(vocabulary_text(v, path, strlen(path), &v->path));
     TRY(gguf_open(path, &g));
     status = gguf_vocabulary(g, v);
     gguf_close(g);
@@ -29,6 +30,7 @@ static lariat_status read_file(const char *path, vocabulary *v)
     char *folder = path_folder(path);
     lariat_status status = folder ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "%s: no memory" FREE_MEMORY, path);
 
+    NEXT(status, vocabulary_text(v, path, strlen(path), &v->path));
     NEXT(status, ends_with(path, ".json") ? tokenizer_json_read(path, v) : sentencepiece_read(path, v));
     NEXT(status, tokenizer_config_read(folder, v));
     free(folder);
@@ -100,9 +102,7 @@ lariat_status lariat_tokenizer_open(const char *model, lariat_tokenizer **out)
     status = read_vocabulary(model, &v);
     if (status != LARIAT_OK) {
         vocabulary_free(&v);
-    } else {
-        status = tokenizer_build(&v, out);
-        status = status == LARIAT_OK ? status : fail_within(status, "%s", model);
+        return status;
     }
-    return status;
+    return tokenizer_build(&v, out);
 }

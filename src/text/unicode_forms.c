@@ -189,8 +189,7 @@ lariat_status append_form(buffer *out, const char *text, size_t size, unicode_fo
 
 /* --- what stands for the beginning of a text --- */
 
-/* The end of what composes with the text before `at`, or is reordered among it. */
-static size_t end_of_marks(const char *text, size_t size, size_t at)
+size_t form_end(const char *text, size_t size, size_t at)
 {
     int length;
 
@@ -253,7 +252,7 @@ static size_t bytes_of_first(const mark *all, size_t n, int64_t count)
 
 lariat_status form_origin(const char *text, size_t size, size_t *origin, unicode_form form)
 {
-    size_t end = end_of_marks(text, size, *origin), n;
+    size_t end = form_end(text, size, *origin), n;
     int64_t count = 0;
     buffer marks = { 0 };
     lariat_status status = decompose(text, end, form_options[form], &marks, &n);

@@ -50,6 +50,9 @@ typedef struct merge {
 typedef struct added_token {
     const char *text; /* to search for */
     uint32_t size;
+    const char *written; /* as in the file: `text` before normalization; NULL until tokenizer_build() */
+    uint32_t written_size;
+    uint32_t lead;       /* bytes of `text` that Prepend puts before it */
     int32_t id;
     bool special;     /* found only with LARIAT_ENCODE_SPECIAL */
     bool normalized;  /* searched for in normalized text; its own text is normalized too */
@@ -157,6 +160,7 @@ typedef struct vocabulary {
     id_list ends;
     const char *warnings[MAX_WARNINGS]; /* of faults in the file that were put right */
     int n_warnings;
+    const char *path;   /* what errors call it: its file; NULL: "tokenizer" */
     const char *chat_template; /* terminated, or NULL */
     const char *template_name; /* what errors call it: its file and field */
 

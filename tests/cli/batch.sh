@@ -98,12 +98,18 @@ must "both samples of a greedy line are the same" jq -es '.[5].choices | .[0].te
 for line in '"stream": true' '"best_of": 2' '"response_format": {"type": "json_object"}' '"temperature": -1' '"temperature": "x"' \
     '"max_tokens": 1.5' '"n": 0' '"stop": [""]' '"logit_bias": {"x": 1}' '"logit_bias": {"512": 1}' '"logprobs": 21' \
     '"top_logprobs": 2' '"seed": []' '"stop": 3' '"presence_penalty": 3' '"chat_template_kwargs": 1, "messages": []' \
-    '"messages": [{"role": 1}]'; do
-    case $line in *messages*) prompt= ;; *) prompt=', "prompt": "x"' ;; esac
+    '"chat_template_kwargs": 5' '"chat_template_kwargs": {"x": 1}, "tools": []' '"tools": [{}]' '"messages": {}' '"messages": [{"role": 1}]'; do
+    case $line in *'"messages"'*) prompt= ;; *) prompt=', "prompt": "x"' ;; esac
     echo "{\"id\": 1$prompt, $line}"
 done >prompts
-echo '{"prompt": "x", "stream": false, "best_of": 1, "response_format": {"type": "text"}, "echo": null}' >>prompts
+echo '{"prompt": "x", "stream": false, "best_of": 1, "response_format": {"type": "text"}, "echo": null, "tools": [], "chat_template_kwargs": {}}' >>prompts
 run generate -q -m letters --prompts prompts -n 1
+sed -n 1p prompts >bad
+run generate -q -m letters --prompts bad -n 1 --plan
+{ cat bad && echo '{"prompt": "x"}'; } >prompts
+"$lariat" generate -q -m letters --prompts prompts -n 1 --plan >"$work.seen/out" 2>"$work.seen/err"
+must "a plan is for the lines that are good, and names a bad one" grep -q '1 of 2 lines.*line 1: "stream"' "$work.seen/err"
+must "it is printed" grep -q context "$work.seen/out"
 echo '{"tokens": [1], "stop": "x"}' | "$lariat" generate -q -m mha-bf16 --prompts - -n 1 >"$work.seen/out" 2>"$work.seen/err"
 show $?
 
@@ -151,7 +157,7 @@ cat >prompts <<'END'
 {"custom_id": "one", "method": "POST", "url": "/v1/completions", "body": {"model": "m", "prompt": "hello", "max_tokens": 5}, "mine": 3}
 {"custom_id": "two", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2, "logprobs": true, "top_logprobs": 1}}
 {"custom_id": "bad", "url": "/v1/embeddings", "body": {"input": "x"}}
-{"custom_id": "key", "url": "/v1/completions", "body": {"prompt": "x", "min_tokens": 3}}
+{"custom_id": "key", "url": "/v1/completions", "body": {"prompt": "x", "max_tokens": 1, "min_tokens": 3, "user": "me", "object": "mine"}}
 {"custom_id": "ids", "url": "/v1/completions", "body": {"prompt": [104, 266, 469], "max_tokens": 2, "logprobs": 1, "n": 2}}
 {"custom_id": "other", "url": "/v1/completions", "body": {"messages": []}}
 {"custom_id": 3, "body": {}}
@@ -164,6 +170,7 @@ show $status
 head -n 3 openai >results.jsonl
 run generate -q -m letters --prompts prompts --resume results.jsonl
 must "it goes on behind the lines that are there" cmp <(head -n 3 openai) <(head -n 3 results.jsonl)
+must "what is no parameter is copied" jq -es '.[3].response.body | .min_tokens == 3 and .user == "me" and .object == "text_completion"' openai
 must "to the same" jq -es 'map(del(.response.body.created)) | .[:7] == .[7:]' openai results.jsonl
 
 # Each line has random numbers of its own, and each sample; -s repeats them.

@@ -50,7 +50,8 @@ static inline void use_tokenizer(const lariat_tokenizer *t)
 {
     static const char text[] =
         "Hello  world, don't \n\n 1234 <s></s><|im_end|> \xE2\x96\x81 \xC3\xA9\xF0\x9F\x98\x80 \xFF\xE0\x80 x";
-    static const lariat_conversation chat = {
+    const lariat_conversation chat = {
+        .chat_template = lariat_chat_template(t) ? NULL : lariat_template_by_name("chatml"),
         .messages = "[{\"role\": \"system\", \"content\": \" be <|im_end|> brief\"},"
                     " {\"role\": \"user\", \"content\": \"a \\n\"},"
                     " {\"role\": \"assistant\", \"content\": \"\"}, {\"role\": \"user\", \"content\": \"b\"}]" };

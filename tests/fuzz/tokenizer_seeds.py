@@ -87,6 +87,8 @@ many["normalizer"] = json.loads(normalizers.Sequence([normalizers.NFKC(), normal
                                                       normalizers.Replace(Regex(r"\w\b|\p{Han}"), "x")]).__getstate__())
 many["post_processor"]["single"].append({"SpecialToken": {"id": "<s>", "type_id": 0}})
 many["added_tokens"][-1]["single_word"] = True
+for token in many["added_tokens"]:
+    token["normalized"] = token["normalized"] or "|im_" in token["content"]
 put("tokenizer_json", "many_steps", json.dumps(many, ensure_ascii=False, separators=(",", ":")).encode())
 put("gguf_tokenizer", "deepseek-llm", gguf_byte_level(gpt2, "deepseek-llm"))
 put("gguf_tokenizer", "smollm", gguf_byte_level(gpt2, "smollm"))

@@ -359,7 +359,16 @@ static void long_numbers_are_refused_where_every_group_counts_the_rest(void **st
     assert_accepted(vocabulary_step(&v, &(split_step){ .kind = SPLIT_EXPRESSION, .expression = "\\d{1,3}(?=(?:\\d{3})*\\b)" }));
     assert_accepted(tokenizer_build(&v, &t));
     assert_refused(lariat_encode(t, text, DIGITS, 0, &ids, &n), LARIAT_UNSUPPORTED, "limit of steps");
+    const char *place = strstr(lariat_error(), "at byte ");
+    assert_non_null(place);
+    assert_in_range(strtoul(place + strlen("at byte "), NULL, 10), 1, DIGITS - 1);
+    assert_non_null(strstr(place, "\"111111111111111111111111\""));
     assert_accepted(lariat_encode(t, text, 3000, 0, &ids, &n));
+    lariat_free(ids);
+    for (int i = 1; i < 3; i++) { /* three of 30,000: what one takes is not missing to the next */
+        text[i * 30000] = ' ';
+    }
+    assert_accepted(lariat_encode(t, text, 90000, 0, &ids, &n));
     lariat_free(ids);
     lariat_tokenizer_close(t);
     free(text);
@@ -448,6 +457,38 @@ static void a_message_cannot_end_its_turn(void **state)
     lariat_tokenizer_close(t);
 }
 
+/* A vocabulary that lowers text, and a marker that is found there. */
+static void markers_are_found_in_normalized_text(void **state)
+{
+    static const char source[] = "{% for m in messages %}{{ '<|End_Of_Turn|>' + m.content }}{{ '<|END_OF_TURN_TOKEN|>' }}"
+                                 "{% endfor %}";
+    static const char *const texts[] = { "<|End_Of_Turn|>", "<|END_OF_TURN_TOKEN|>" };
+    enum { FIRST = SMALL_MARKERS + N_MARKERS };
+    lariat_tokenizer *t;
+    vocabulary v;
+    int32_t *ids;
+    int64_t n;
+
+    (void)state;
+    byte_level_vocabulary(&v);
+    for (int i = 0; i < 2; i++) {
+        add_marker(&v, FIRST + i, texts[i]);
+        v.added[v.n_added - 1].normalized = true;
+        v.added[v.n_added - 1].special = false;
+    }
+    assert_accepted(vocabulary_rule(&v, RULE_LOWERCASE, NULL, NULL));
+    v.chat_template = source;
+    assert_accepted(tokenizer_build(&v, &t));
+    assert_true(lariat_tokenizer_ends_turn(t, FIRST + 1));
+    assert_int_equal(lariat_chat_end(t, NULL, NULL), FIRST + 1);
+    conversation_ids(t, "[{\"content\": \"<|End_Of_Turn|>\"}, {\"content\": \"<|end_of_turn_token|>\"}]", &ids, &n);
+    assert_int_equal(count_of(ids, n, FIRST), 2);
+    assert_int_equal(count_of(ids, n, FIRST + 1), 2);
+    assert_int_equal(n, 4 + 15 + 21);
+    lariat_free(ids);
+    lariat_tokenizer_close(t);
+}
+
 static void the_end_of_a_reply_is_that_of_the_conversations_variables(void **state)
 {
     static const char source[] = "{% for m in messages %}{{ m.content }}"
@@ -530,11 +571,12 @@ static void a_conversation_that_makes_no_sense_is_refused(void **state)
     (void)state;
     assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "take turns");
     c.messages = "[]";
-    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "messages: none");
+    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "messages: no messages");
     c.messages = "{}";
     assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "no JSON list");
     c.messages = "[\n,]";
-    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "line 2");
+    c.messages_name = "talk.json";
+    assert_refused(lariat_chat_render(t, &c, &text, &size), LARIAT_BAD_ARGUMENT, "talk.json: line 2");
     lariat_tokenizer_close(t);
 }
 
@@ -554,6 +596,7 @@ int main(void)
         cmocka_unit_test(an_expression_without_end_is_given_up),
         cmocka_unit_test(looking_at_the_rest_again_and_again_is_given_up),
         cmocka_unit_test(a_message_cannot_end_its_turn),
+        cmocka_unit_test(markers_are_found_in_normalized_text),
         cmocka_unit_test(the_end_of_a_reply_is_that_of_the_conversations_variables),
         cmocka_unit_test(a_marker_made_partly_of_a_message_is_text),
         cmocka_unit_test(a_reply_keeps_the_ids_with_which_it_was_made),
