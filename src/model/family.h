@@ -1,6 +1,6 @@
 /* The family: graphs near LLaMA's, one row of traits each. The transformer's one text reads the traits; readers and binder read
    names and defaults.
-   Rests on device/device.h. A new member is a row in family.c: docs/adding-a-model.md. Read on in config.h. */
+   Rests on device/device.h. A new member is a row in family.c: docs/dev/adding-a-model.md. Read on in config.h. */
 #pragma once
 
 #include "base/fail.h"
