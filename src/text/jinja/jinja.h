@@ -1,7 +1,7 @@
 /* The Jinja2 that chat templates use, as Hugging Face's apply_chat_template sets it up: trim_blocks, lstrip_blocks, loop
    controls, transparent generation blocks, tojson, raise_exception and strftime_now, the immutable sandbox. The result is
    the text and, for each byte, its origin.
-   Rests on jansson, for messages and variables. Read on in jinja_run.h. */
+   Rests on jansson, for messages and variables. Read on in jinja_rendering.h. */
 #pragma once
 
 #include "text/buffer.h"

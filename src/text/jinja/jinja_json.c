@@ -1,6 +1,6 @@
 /* JSON in and out: messages and variables become values, and tojson writes values as Python's json.dumps does.
    Rests on jansson and jinja_value.c. Read on in jinja_filters.c. */
-#include "text/jinja/jinja_run.h"
+#include "text/jinja/jinja_rendering.h"
 
 #include "text/utf8.h"
 
@@ -29,18 +29,18 @@ size_t json_bytes(const json_t *json, int depth)
     return n;
 }
 
-static lariat_status from_json(run *r, const json_t *json, uint8_t mark, value *out, int depth);
+static lariat_status from_json(rendering *r, const json_t *json, uint8_t mark, value *out, int depth);
 
-static lariat_status text_from_json(run *r, const json_t *json, uint8_t mark, value *out)
+static lariat_status text_from_json(rendering *r, const json_t *json, uint8_t mark, value *out)
 {
-    marked text;
+    jinja_text text;
 
-    TRY(marked_from(r, json_string_value(json), json_string_length(json), mark, &text));
+    TRY(jinja_text_from(r, json_string_value(json), json_string_length(json), mark, &text));
     *out = value_text(text);
     return LARIAT_OK;
 }
 
-static lariat_status list_from_json(run *r, const json_t *json, value *out, int depth)
+static lariat_status list_from_json(rendering *r, const json_t *json, value *out, int depth)
 {
     value_list *l;
     value v;
@@ -55,12 +55,12 @@ static lariat_status list_from_json(run *r, const json_t *json, value *out, int 
 }
 
 /* Keys are different already: they are appended unseen, so that a large object takes time in proportion. */
-static lariat_status add_member(run *r, dict *d, const char *key, size_t size, value v)
+static lariat_status add_member(rendering *r, dict *d, const char *key, size_t size, value v)
 {
     size_t capacity = d->capacity;
-    marked name;
+    jinja_text name;
 
-    TRY(marked_from(r, key, size, MARK_FOREIGN, &name));
+    TRY(jinja_text_from(r, key, size, MARK_FOREIGN, &name));
     MAKE_ROOM(r, d->keys, d->n, capacity);
     MAKE_ROOM(r, d->values, d->n, d->capacity);
     d->keys[d->n] = value_text(name);
@@ -68,7 +68,7 @@ static lariat_status add_member(run *r, dict *d, const char *key, size_t size, v
     return LARIAT_OK;
 }
 
-static lariat_status dict_from_json(run *r, const json_t *json, value *out, int depth)
+static lariat_status dict_from_json(rendering *r, const json_t *json, value *out, int depth)
 {
     const char *key;
     json_t *member;
@@ -85,7 +85,7 @@ static lariat_status dict_from_json(run *r, const json_t *json, value *out, int 
     return LARIAT_OK;
 }
 
-static lariat_status from_json(run *r, const json_t *json, uint8_t mark, value *out, int depth)
+static lariat_status from_json(rendering *r, const json_t *json, uint8_t mark, value *out, int depth)
 {
     if (depth > MAX_JINJA_VALUES) {
         return jinja_fail("messages or variables are nested too deeply");
@@ -112,7 +112,7 @@ static lariat_status from_json(run *r, const json_t *json, uint8_t mark, value *
     }
 }
 
-lariat_status value_from_json(run *r, const json_t *json, value *out)
+lariat_status value_from_json(rendering *r, const json_t *json, value *out)
 {
     return from_json(r, json, MARK_FOREIGN, out, 0);
 }
@@ -135,8 +135,8 @@ static bool is_role_name(const json_t *json)
     return true;
 }
 
-/* The text of a message that was generated here, its first byte marked. */
-static lariat_status reply_from_json(run *r, const json_t *content, value *out)
+/* The text of a message that was generated here, its first byte jinja_text. */
+static lariat_status reply_from_json(rendering *r, const json_t *content, value *out)
 {
     const char *text = json_string_value(content);
     size_t size = json_string_length(content);
@@ -151,7 +151,7 @@ static lariat_status reply_from_json(run *r, const json_t *content, value *out)
     return LARIAT_OK;
 }
 
-static lariat_status message_from_json(run *r, const json_t *message, value *out)
+static lariat_status message_from_json(rendering *r, const json_t *message, value *out)
 {
     bool reply = json_object_get(message, "ids") != NULL;
     const char *key;
@@ -177,7 +177,7 @@ static lariat_status message_from_json(run *r, const json_t *message, value *out
     return LARIAT_OK;
 }
 
-lariat_status messages_from_json(run *r, const json_t *messages, value *out)
+lariat_status messages_from_json(rendering *r, const json_t *messages, value *out)
 {
     value_list *l;
     value v;
@@ -220,7 +220,7 @@ static const char *short_escape(int32_t code)
     }
 }
 
-static lariat_status write_text(maker *m, marked text, bool ascii)
+static lariat_status write_text(maker *m, jinja_text text, bool ascii)
 {
     size_t done = 0;
     int length;
@@ -239,11 +239,11 @@ static lariat_status write_text(maker *m, marked text, bool ascii)
         } else if (!escape) {
             snprintf(number, sizeof number, "\\u%04x", (unsigned)code);
         }
-        TRY(maker_add(m, marked_part(text, done, i)));
+        TRY(maker_add(m, jinja_text_part(text, done, i)));
         TRY(maker_words(m, escape ? escape : number, text.marks[i]));
         done = i + (size_t)length;
     }
-    TRY(maker_add(m, marked_part(text, done, text.size)));
+    TRY(maker_add(m, jinja_text_part(text, done, text.size)));
     return maker_words(m, "\"", MARK_FOREIGN);
 }
 
@@ -287,13 +287,13 @@ static void scalar_text(const value *v, char out[32])
 static lariat_status write_key(maker *m, const value *key, const json_form *form)
 {
     char text[32];
-    marked name = {0};
+    jinja_text name = {0};
 
     if (key->kind == VALUE_TEXT) {
         name = key->as.text;
     } else if (value_is_number(key) || key->kind == VALUE_NONE) {
         scalar_text(key, text);
-        TRY(marked_from(m->r, text, strlen(text), MARK_FOREIGN, &name));
+        TRY(jinja_text_from(m->r, text, strlen(text), MARK_FOREIGN, &name));
     } else {
         return jinja_fail("keys must be str, int, float, bool or None, not %s", value_type(key));
     }
@@ -332,7 +332,7 @@ lariat_status value_to_json(maker *m, const value *v, const json_form *form, int
     if (depth > MAX_JINJA_VALUES) {
         return jinja_fail("values are nested too deeply");
     }
-    TRY(run_work(m->r, 1));
+    TRY(rendering_work(m->r, 1));
     switch (v->kind) {
     case VALUE_TEXT:
         return write_text(m, v->as.text, form->ascii);
