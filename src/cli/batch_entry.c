@@ -151,7 +151,7 @@ static bool read_prompt_of(const invocation *inv, entry *e, const json_t *object
                                                               : read_text_prompt(inv, e, prompt);
 }
 
-/* --- what is asked for --- */
+/* --- the request --- */
 
 static bool read_asked(const invocation *inv, int64_t index, entry *e, const json_t *object)
 {
@@ -221,7 +221,7 @@ static bool copy_others(entry *e, json_t *root)
     return true;
 }
 
-/* A key of a body that nobody knows may ask for something: it is refused. */
+/* An unknown key of a body may ask for something: it is refused. */
 static bool check_body(entry *e, json_t *body)
 {
     const char *key;

@@ -56,5 +56,5 @@ typedef struct merger {
 /* Appends the ids of one word of well-formed text. Time is O(n log n) in the size. */
 lariat_status merge_word(merger *m, const char *word, size_t size, id_list *ids);
 void merger_free(merger *m);
-/* By score: the words to come are of the text at `base`, which has hidden user-defined symbols of its own at sorted places. */
+/* By score: later words are of the text at `base`, which has hidden user-defined symbols of its own at sorted places. */
 void merger_show(merger *m, const char *base, const size_t *places, int64_t n);
