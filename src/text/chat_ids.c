@@ -11,7 +11,7 @@
 typedef struct composer {
     const lariat_tokenizer *t;
     const char *text;
-    const uint8_t *marks;
+    const uint8_t *origins;
     size_t size, done; /* what stands before `done` has its ids */
     const json_t *messages;
     size_t next_reply; /* the first message that may be the next reply */
@@ -57,7 +57,7 @@ static lariat_status find_markers(composer *c, const char *source)
     const vocabulary *v = &c->t->v;
     hidden_tokens *m = &c->markers;
 
-    *m = (hidden_tokens){.text = c->text, .origin = c->marks, .own = MARK_TEMPLATE};
+    *m = (hidden_tokens){.text = c->text, .origin = c->origins, .own = ORIGIN_TEMPLATE};
     m->added = calloc((size_t)v->n_added + 1, sizeof *m->added);
     m->ids = calloc((size_t)v->n_tokens, sizeof *m->ids);
     TRY_MEMORY(m->added && m->ids, "chat: no memory for the markers of %lld tokens" FREE_MEMORY, (long long)v->n_tokens);
@@ -85,7 +85,7 @@ static void composer_close(composer *c)
 static bool is_own(const composer *c, size_t at, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
-        if (c->marks[at + i] != MARK_TEMPLATE) {
+        if (c->origins[at + i] != ORIGIN_TEMPLATE) {
             return false;
         }
     }
@@ -151,7 +151,7 @@ static size_t reply_length(const composer *c, size_t at)
 {
     size_t n = 1;
 
-    while (at + n < c->size && c->marks[at + n] == MARK_REPLY) {
+    while (at + n < c->size && c->origins[at + n] == ORIGIN_REPLY) {
         n++;
     }
     return n;
@@ -243,12 +243,12 @@ static lariat_status compose(composer *c)
 
     while (at < c->size) {
         size_t length = 0;
-        if (c->marks[at] == MARK_REPLY_BEGINS) {
+        if (c->origins[at] == ORIGIN_REPLY_BEGINS) {
             TRY(put_reply(c, at, &length));
             at += length;
         }
         if (length == 0) {
-            found_marker m = c->marks[at] == MARK_TEMPLATE ? marker_at(c, at) : (found_marker){-1, 0, NULL};
+            found_marker m = c->origins[at] == ORIGIN_TEMPLATE ? marker_at(c, at) : (found_marker){-1, 0, NULL};
             size_t next = at + 1;
             if (is_symbol(c, &m)) {
                 next = at + m.size;
@@ -266,7 +266,7 @@ lariat_status chat_ids(const lariat_tokenizer *t, const char *source, const jinj
 {
     composer c = {.t = t,
                   .text = rendered->text.data,
-                  .marks = (const uint8_t *)rendered->marks.data,
+                  .origins = (const uint8_t *)rendered->origins.data,
                   .size = rendered->text.size,
                   .messages = messages};
     lariat_status status = find_markers(&c, source);
@@ -282,12 +282,12 @@ lariat_status chat_ids(const lariat_tokenizer *t, const char *source, const jinj
 int32_t chat_end_of_reply(const lariat_tokenizer *t, const char *source, const jinja_output *rendered)
 {
     composer c = {
-        .t = t, .text = rendered->text.data, .marks = (const uint8_t *)rendered->marks.data, .size = rendered->text.size};
-    const char *reply = memchr(rendered->marks.data, MARK_REPLY_BEGINS, rendered->marks.size);
+        .t = t, .text = rendered->text.data, .origins = (const uint8_t *)rendered->origins.data, .size = rendered->text.size};
+    const char *reply = memchr(rendered->origins.data, ORIGIN_REPLY_BEGINS, rendered->origins.size);
     int32_t end = -1;
 
     if (reply && find_markers(&c, source) == LARIAT_OK) {
-        size_t at = spaces_after(c.text, c.size, (size_t)(reply - rendered->marks.data) + 1);
+        size_t at = spaces_after(c.text, c.size, (size_t)(reply - rendered->origins.data) + 1);
         found_marker m = at < c.size ? marker_at(&c, at) : (found_marker){-1, 0, NULL};
         end = m.size ? m.id : -1;
     }

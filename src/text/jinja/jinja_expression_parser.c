@@ -215,7 +215,7 @@ static lariat_status parse_string(parser *p, node *n)
 
     maker_open(&m, p->r);
     for (; p->at->type == TOKEN_STRING; p->at++) {
-        TRY(maker_fill(&m, p->at->text, p->at->size, MARK_TEMPLATE));
+        TRY(maker_fill(&m, p->at->text, p->at->size, ORIGIN_TEMPLATE));
     }
     n->constant = value_text(maker_take(&m));
     return LARIAT_OK;

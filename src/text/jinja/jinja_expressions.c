@@ -113,7 +113,7 @@ static lariat_status macro_attribute(rendering *r, const value *v, jinja_text na
     jinja_text text;
 
     if (jinja_text_is(name, "name")) {
-        TRY(jinja_text_from(r, d->name, strlen(d->name), MARK_TEMPLATE, &text));
+        TRY(jinja_text_from(r, d->name, strlen(d->name), ORIGIN_TEMPLATE, &text));
         *out = value_text(text);
         return LARIAT_OK;
     }
@@ -160,7 +160,7 @@ lariat_status get_attribute(rendering *r, const value *v, const char *name, size
 {
     jinja_text text;
 
-    TRY(jinja_text_from(r, name, size, MARK_TEMPLATE, &text));
+    TRY(jinja_text_from(r, name, size, ORIGIN_TEMPLATE, &text));
     return text_attribute(r, v, text, out);
 }
 
@@ -374,7 +374,7 @@ lariat_status evaluate_arguments(rendering *r, scope *s, const argument_list *li
     out->n = positional.n;
     for (size_t i = 0; i < list->named.n; i++) {
         TRY(evaluate(r, s, list->named.items[i], &v));
-        TRY(jinja_text_from(r, list->names[i], strlen(list->names[i]), MARK_TEMPLATE, &key));
+        TRY(jinja_text_from(r, list->names[i], strlen(list->names[i]), ORIGIN_TEMPLATE, &key));
         TRY(add_named(r, out, &capacity, key, v));
     }
     if (list->others) {

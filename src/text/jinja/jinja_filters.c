@@ -137,7 +137,7 @@ static lariat_status filter_default(rendering *r, const value *v, const call_arg
         *out = a[0];
         if (!argument_is_given(&a[0])) {
             jinja_text none;
-            TRY(jinja_text_from(r, "", 0, MARK_TEMPLATE, &none));
+            TRY(jinja_text_from(r, "", 0, ORIGIN_TEMPLATE, &none));
             *out = value_text(none);
         }
     }
@@ -344,7 +344,7 @@ static lariat_status filter_indent(rendering *r, const value *v, const call_argu
     if (width < 0 || width > 64) {
         return jinja_fail("indent: a width in 0 to 64 is wanted");
     }
-    TRY(jinja_text_from(r, "                                                                ", (size_t)width, MARK_TEMPLATE,
+    TRY(jinja_text_from(r, "                                                                ", (size_t)width, ORIGIN_TEMPLATE,
                         &by));
     by = a[0].kind == VALUE_TEXT ? a[0].as.text : by;
     maker_open(&m, r);

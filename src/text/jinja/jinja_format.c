@@ -174,7 +174,7 @@ lariat_status escape_text(rendering *r, jinja_text text, jinja_text *out)
     maker_open(&m, r);
     for (size_t i = 0; i < text.size; i++) {
         const char *found = text.text[i] ? strchr(from, text.text[i]) : NULL;
-        TRY(found ? maker_words(&m, to[found - from], text.marks[i]) : maker_add(&m, jinja_text_part(text, i, i + 1)));
+        TRY(found ? maker_words(&m, to[found - from], text.origins[i]) : maker_add(&m, jinja_text_part(text, i, i + 1)));
     }
     *out = maker_take(&m);
     return LARIAT_OK;
@@ -279,9 +279,9 @@ static lariat_status convert_text(maker *m, const char *spec, char kind, const v
     }
     n = width ? characters(text) : 0;
     n = n < width ? width - n : 0;
-    TRY(left ? LARIAT_OK : maker_fill(m, spaces, n, MARK_TEMPLATE));
+    TRY(left ? LARIAT_OK : maker_fill(m, spaces, n, ORIGIN_TEMPLATE));
     TRY(maker_add(m, text));
-    return left ? maker_fill(m, spaces, n, MARK_TEMPLATE) : LARIAT_OK;
+    return left ? maker_fill(m, spaces, n, ORIGIN_TEMPLATE) : LARIAT_OK;
 }
 
 /* One conversion, with its flags, width and precision. */
@@ -320,7 +320,7 @@ static lariat_status convert(maker *m, const char *spec, char kind, const value 
     if (n < 0 || (size_t)n >= sizeof text) {
         return jinja_fail("%%%s%c: a number of more than %zu characters", spec, kind, sizeof text - 1);
     }
-    return maker_words(m, text, v->own ? MARK_TEMPLATE : MARK_FOREIGN);
+    return maker_words(m, text, v->own ? ORIGIN_TEMPLATE : ORIGIN_FOREIGN);
 }
 
 static lariat_status next_value(const value *given, jinja_text name, bool named, size_t *next, value *out)
@@ -376,7 +376,7 @@ lariat_status format_percent(rendering *r, jinja_text form, const value *given, 
         }
         char kind = i < form.size ? form.text[i] : 0;
         if (kind == '%') {
-            TRY(maker_words(&m, "%", form.marks[i]));
+            TRY(maker_words(&m, "%", form.origins[i]));
             continue;
         }
         if (!kind || !strchr("srdifFeEgGxXo", kind) || !is_form(spec)) {

@@ -109,20 +109,20 @@ static lariat_status plain_form(const value *asked, char form[FORM_BYTES])
 static lariat_status now(rendering *r, const call_arguments *given, value *out)
 {
     char form[FORM_BYTES], text[1024];
-    uint8_t mark = MARK_TEMPLATE;
+    uint8_t origin = ORIGIN_TEMPLATE;
     maker m;
 
     TRY(given->n == 1 ? plain_form(given->positional, form) : jinja_fail("strftime_now takes one form"));
     jinja_text asked = given->positional[0].as.text;
     for (size_t i = 0; i < asked.size; i++) {
-        mark = asked.marks[i] == MARK_TEMPLATE ? mark : MARK_FOREIGN;
+        origin = asked.origins[i] == ORIGIN_TEMPLATE ? origin : ORIGIN_FOREIGN;
     }
     size_t n = r->plain ? strftime_l(text, sizeof text, form, &r->now, r->plain) : strftime(text, sizeof text, form, &r->now);
     if (n == 0) {
         return jinja_fail("strftime_now: the text is longer than %zu bytes", sizeof text - 2);
     }
     maker_open(&m, r);
-    TRY(maker_fill(&m, text, n - 1, mark));
+    TRY(maker_fill(&m, text, n - 1, origin));
     *out = value_text(maker_take(&m));
     return LARIAT_OK;
 }

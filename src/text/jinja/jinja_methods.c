@@ -238,7 +238,7 @@ static lariat_status pad_text(rendering *r, const method *m, const value *width,
     bool zeros = *m->name == 'z', sign = zeros && text.size && (*text.text == '-' || *text.text == '+');
     maker made;
 
-    TRY(jinja_text_from(r, zeros ? "0" : " ", 1, MARK_TEMPLATE, &fill));
+    TRY(jinja_text_from(r, zeros ? "0" : " ", 1, ORIGIN_TEMPLATE, &fill));
     if (filler->kind == VALUE_TEXT) {
         fill = filler->as.text;
     }

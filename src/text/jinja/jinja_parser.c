@@ -376,7 +376,7 @@ static lariat_status parse_part(parser *p, node **out)
     if (p->at->type == TOKEN_DATA) {
         jinja_text text;
         TRY(parser_node(p, NODE_TEXT, out));
-        TRY(jinja_text_from(p->r, p->at->text, p->at->size, MARK_TEMPLATE, &text));
+        TRY(jinja_text_from(p->r, p->at->text, p->at->size, ORIGIN_TEMPLATE, &text));
         (*out)->constant = value_text(text);
         p->at++;
         return LARIAT_OK;

@@ -202,7 +202,7 @@ static lariat_status set_marker(rendering *r, const char *name, const char *text
     if (!text) {
         return LARIAT_OK;
     }
-    TRY(jinja_text_from(r, text, strlen(text), MARK_TEMPLATE, &own));
+    TRY(jinja_text_from(r, text, strlen(text), ORIGIN_TEMPLATE, &own));
     return set_global(r, name, value_text(own));
 }
 
@@ -252,8 +252,8 @@ static lariat_status render(rendering *r, const jinja_input *in, jinja_output *o
     r->out = text;
     TRY(execute(r, r->top, &body));
     TRY(buffer_append(&out->text, text->text, text->size));
-    TRY(buffer_append(&out->marks, (const char *)text->marks, text->size));
-    TRY(buffer_terminate(&out->marks));
+    TRY(buffer_append(&out->origins, (const char *)text->origins, text->size));
+    TRY(buffer_terminate(&out->origins));
     return buffer_terminate(&out->text);
 }
 
@@ -280,5 +280,5 @@ lariat_status jinja_render(const jinja_input *in, jinja_output *out)
 void jinja_output_free(jinja_output *out)
 {
     buffer_free(&out->text);
-    buffer_free(&out->marks);
+    buffer_free(&out->origins);
 }

@@ -36,9 +36,9 @@ struct rendering {
     size_t steps, step_limit;
     int depth, line;
     struct tm now;
-    locale_t characters, plain;      /* C.UTF-8 and C */
-    uint8_t *uniform[MARK_COUNT];    /* marks of texts with one origin, */
-    size_t uniform_size[MARK_COUNT]; /* as many as the longest had */
+    locale_t characters, plain;        /* C.UTF-8 and C */
+    uint8_t *uniform[ORIGIN_COUNT];    /* of texts with one origin throughout, */
+    size_t uniform_size[ORIGIN_COUNT]; /* as many as the longest had */
     scope *globals, *top;
     maker *out;
     const value *captured; /* the body of a block whose filters are applied */

@@ -210,7 +210,7 @@ static lariat_status filter_reverse(rendering *r, const value *v, const call_arg
     *out = value_sequence(VALUE_GENERATOR, back);
     if (v->kind == VALUE_TEXT) {
         jinja_text none;
-        TRY(jinja_text_from(r, "", 0, MARK_TEMPLATE, &none));
+        TRY(jinja_text_from(r, "", 0, ORIGIN_TEMPLATE, &none));
         TRY(join_texts(r, none, back, true, &none));
         *out = value_text(none);
     }

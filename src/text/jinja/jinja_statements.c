@@ -59,7 +59,7 @@ lariat_status assign(rendering *r, scope *s, const node *target, const value *v)
         if (!space || space->kind != VALUE_NAMESPACE) {
             return jinja_fail("cannot assign attribute %s: '%s' is no namespace", target->attribute, target->name);
         }
-        TRY(jinja_text_from(r, target->attribute, strlen(target->attribute), MARK_TEMPLATE, &name));
+        TRY(jinja_text_from(r, target->attribute, strlen(target->attribute), ORIGIN_TEMPLATE, &name));
         return dict_set(r, space->as.dict, value_text(name), *v);
     }
     TRY(value_iterate(r, v, &parts));
@@ -221,7 +221,7 @@ static lariat_status execute_call_block(rendering *r, scope *s, const node *n)
         named[i] = given.named[i];
     }
     names[given.n_named] = n->name;
-    TRY(jinja_text_from(r, n->name, strlen(n->name), MARK_TEMPLATE, &keys[given.n_named]));
+    TRY(jinja_text_from(r, n->name, strlen(n->name), ORIGIN_TEMPLATE, &keys[given.n_named]));
     TRY(make_macro(r, s, n, &named[given.n_named]));
     given.names = names;
     given.keys = keys;

@@ -9,22 +9,22 @@
 #include <utf8proc.h>
 #include <wctype.h>
 
-/* Texts with one origin share their marks. */
-lariat_status jinja_text_from(rendering *r, const char *text, size_t size, uint8_t mark, jinja_text *out)
+/* Texts with one origin throughout share that list of origins. */
+lariat_status jinja_text_from(rendering *r, const char *text, size_t size, uint8_t origin, jinja_text *out)
 {
-    if (size > r->uniform_size[mark] || !r->uniform[mark]) {
+    if (size > r->uniform_size[origin] || !r->uniform[origin]) {
         size_t room = size > 4096 ? 2 * size : 8192;
-        TAKE(r, r->uniform[mark], room);
-        memset(r->uniform[mark], mark, room);
-        r->uniform_size[mark] = room;
+        TAKE(r, r->uniform[origin], room);
+        memset(r->uniform[origin], origin, room);
+        r->uniform_size[origin] = room;
     }
-    *out = (jinja_text){text ? text : "", r->uniform[mark], size};
+    *out = (jinja_text){text ? text : "", r->uniform[origin], size};
     return LARIAT_OK;
 }
 
 jinja_text jinja_text_part(jinja_text text, size_t from, size_t to)
 {
-    return (jinja_text){text.text + from, text.marks + from, to > from ? to - from : 0};
+    return (jinja_text){text.text + from, text.origins + from, to > from ? to - from : 0};
 }
 
 bool jinja_text_is(jinja_text text, const char *literal)
@@ -45,15 +45,15 @@ static lariat_status maker_reserve(maker *m, size_t more)
     if (m->size + more > m->capacity) {
         size_t capacity = m->size + more < 64 ? 64 : 2 * (m->size + more);
         char *text;
-        uint8_t *marks;
+        uint8_t *origins;
         TAKE(m->r, text, capacity);
-        TAKE(m->r, marks, capacity);
+        TAKE(m->r, origins, capacity);
         if (m->size) {
             memcpy(text, m->text, m->size);
-            memcpy(marks, m->marks, m->size);
+            memcpy(origins, m->origins, m->size);
         }
         m->text = text;
-        m->marks = marks;
+        m->origins = origins;
         m->capacity = capacity;
     }
     return rendering_work(m->r, more / 64);
@@ -66,32 +66,32 @@ lariat_status maker_add(maker *m, jinja_text text)
     }
     TRY(maker_reserve(m, text.size));
     memcpy(m->text + m->size, text.text, text.size);
-    memcpy(m->marks + m->size, text.marks, text.size);
+    memcpy(m->origins + m->size, text.origins, text.size);
     m->size += text.size;
     return LARIAT_OK;
 }
 
-lariat_status maker_fill(maker *m, const char *text, size_t size, uint8_t mark)
+lariat_status maker_fill(maker *m, const char *text, size_t size, uint8_t origin)
 {
     if (size == 0) {
         return LARIAT_OK;
     }
     TRY(maker_reserve(m, size));
     memcpy(m->text + m->size, text, size);
-    memset(m->marks + m->size, mark, size);
+    memset(m->origins + m->size, origin, size);
     m->size += size;
     return LARIAT_OK;
 }
 
-lariat_status maker_words(maker *m, const char *text, uint8_t mark)
+lariat_status maker_words(maker *m, const char *text, uint8_t origin)
 {
-    return maker_fill(m, text, strlen(text), mark);
+    return maker_fill(m, text, strlen(text), origin);
 }
 
 jinja_text maker_take(maker *m)
 {
     static const uint8_t none[1];
-    jinja_text out = {m->text ? m->text : "", m->marks ? m->marks : none, m->size};
+    jinja_text out = {m->text ? m->text : "", m->origins ? m->origins : none, m->size};
 
     maker_open(m, m->r);
     return out;
@@ -276,11 +276,11 @@ int64_t jinja_text_find(jinja_text text, jinja_text part, size_t from)
     return found ? found - text.text : -1;
 }
 
-static lariat_status add_character(maker *m, int32_t code, uint8_t mark)
+static lariat_status add_character(maker *m, int32_t code, uint8_t origin)
 {
     char text[UTF8_MAX];
 
-    return maker_fill(m, text, utf8_encode(code, text), mark);
+    return maker_fill(m, text, utf8_encode(code, text), origin);
 }
 
 /* One character becomes one by the C library's tables, but for the sharp s, which becomes two. Python differs in the other
@@ -294,7 +294,7 @@ lariat_status jinja_text_change_case(rendering *r, jinja_text text, bool upper, 
     for (size_t i = 0; i < text.size; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
         if (upper && code == 0xDF) {
-            TRY(maker_fill(&m, "SS", 2, text.marks[i]));
+            TRY(maker_fill(&m, "SS", 2, text.origins[i]));
             continue;
         }
         if (code < 0x80) {
@@ -302,7 +302,7 @@ lariat_status jinja_text_change_case(rendering *r, jinja_text text, bool upper, 
         } else if (r->characters) {
             code = (int32_t)(upper ? towupper_l((wint_t)code, r->characters) : towlower_l((wint_t)code, r->characters));
         }
-        TRY(add_character(&m, code, text.marks[i]));
+        TRY(add_character(&m, code, text.origins[i]));
     }
     *out = maker_take(&m);
     return LARIAT_OK;

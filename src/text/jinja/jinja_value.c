@@ -383,16 +383,16 @@ static lariat_status repr_character(maker *m, int32_t code, jinja_text character
     const char *escape = code == '\n' ? "\\n" : code == '\r' ? "\\r" : code == '\t' ? "\\t" : code == '\\' ? "\\\\" : NULL;
 
     if (escape) {
-        return maker_words(m, escape, *character.marks);
+        return maker_words(m, escape, *character.origins);
     }
     if (code == quote) {
-        TRY(maker_words(m, "\\", *character.marks));
+        TRY(maker_words(m, "\\", *character.origins));
     }
     if (is_python_printable(code)) {
         return maker_add(m, character);
     }
     snprintf(text, sizeof text, code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)code);
-    return maker_words(m, text, *character.marks);
+    return maker_words(m, text, *character.origins);
 }
 
 static lariat_status repr_text(maker *m, jinja_text text)
@@ -400,12 +400,12 @@ static lariat_status repr_text(maker *m, jinja_text text)
     const char *quote = memchr(text.text, '\'', text.size) && !memchr(text.text, '"', text.size) ? "\"" : "'";
     int length;
 
-    TRY(maker_words(m, quote, MARK_FOREIGN));
+    TRY(maker_words(m, quote, ORIGIN_FOREIGN));
     for (size_t i = 0; i < text.size; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
         TRY(repr_character(m, code, jinja_text_part(text, i, i + (size_t)length), *quote));
     }
-    return maker_words(m, quote, MARK_FOREIGN);
+    return maker_words(m, quote, ORIGIN_FOREIGN);
 }
 
 static lariat_status repr_list(maker *m, const value *v, int depth)
@@ -413,25 +413,25 @@ static lariat_status repr_list(maker *m, const value *v, int depth)
     bool tuple = v->kind == VALUE_TUPLE, view = v->kind >= VALUE_KEYS;
     const value_list *l = v->as.list;
 
-    TRY(maker_words(m, view ? value_type(v) : "", MARK_FOREIGN));
-    TRY(maker_words(m, view ? "([" : tuple ? "(" : "[", MARK_FOREIGN));
+    TRY(maker_words(m, view ? value_type(v) : "", ORIGIN_FOREIGN));
+    TRY(maker_words(m, view ? "([" : tuple ? "(" : "[", ORIGIN_FOREIGN));
     for (size_t i = 0; i < l->n; i++) {
-        TRY(maker_words(m, i ? ", " : "", MARK_FOREIGN));
+        TRY(maker_words(m, i ? ", " : "", ORIGIN_FOREIGN));
         TRY(value_repr(m, &l->items[i], depth + 1));
     }
-    return maker_words(m, view ? "])" : !tuple ? "]" : l->n == 1 ? ",)" : ")", MARK_FOREIGN);
+    return maker_words(m, view ? "])" : !tuple ? "]" : l->n == 1 ? ",)" : ")", ORIGIN_FOREIGN);
 }
 
 static lariat_status repr_dict(maker *m, const dict *d, int depth)
 {
-    TRY(maker_words(m, "{", MARK_FOREIGN));
+    TRY(maker_words(m, "{", ORIGIN_FOREIGN));
     for (size_t i = 0; i < d->n; i++) {
-        TRY(maker_words(m, i ? ", " : "", MARK_FOREIGN));
+        TRY(maker_words(m, i ? ", " : "", ORIGIN_FOREIGN));
         TRY(value_repr(m, &d->keys[i], depth + 1));
-        TRY(maker_words(m, ": ", MARK_FOREIGN));
+        TRY(maker_words(m, ": ", ORIGIN_FOREIGN));
         TRY(value_repr(m, &d->values[i], depth + 1));
     }
-    return maker_words(m, "}", MARK_FOREIGN);
+    return maker_words(m, "}", ORIGIN_FOREIGN);
 }
 
 lariat_status value_repr(maker *m, const value *v, int depth)
@@ -444,17 +444,17 @@ lariat_status value_repr(maker *m, const value *v, int depth)
     TRY(rendering_work(m->r, 1));
     switch (v->kind) {
     case VALUE_UNDEFINED:
-        return maker_words(m, "Undefined", MARK_FOREIGN);
+        return maker_words(m, "Undefined", ORIGIN_FOREIGN);
     case VALUE_NONE:
     case VALUE_BOOL:
     case VALUE_INT:
     case VALUE_FLOAT:
         number_text(v, text);
-        return maker_words(m, text, v->own ? MARK_TEMPLATE : MARK_FOREIGN);
+        return maker_words(m, text, v->own ? ORIGIN_TEMPLATE : ORIGIN_FOREIGN);
     case VALUE_TEXT:
-        TRY(maker_words(m, v->safe ? "Markup(" : "", MARK_FOREIGN));
+        TRY(maker_words(m, v->safe ? "Markup(" : "", ORIGIN_FOREIGN));
         TRY(repr_text(m, v->as.text));
-        return maker_words(m, v->safe ? ")" : "", MARK_FOREIGN);
+        return maker_words(m, v->safe ? ")" : "", ORIGIN_FOREIGN);
     case VALUE_LIST:
     case VALUE_TUPLE:
     case VALUE_KEYS:

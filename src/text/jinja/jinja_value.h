@@ -16,7 +16,7 @@ typedef struct node node;
 /* A text with the origin of each byte. */
 typedef struct jinja_text {
     const char *text;
-    const uint8_t *marks;
+    const uint8_t *origins;
     size_t size;
 } jinja_text;
 
@@ -96,7 +96,7 @@ struct method {
 typedef struct maker {
     rendering *r;
     char *text;
-    uint8_t *marks;
+    uint8_t *origins;
     size_t size, capacity;
 } maker;
 
@@ -113,14 +113,14 @@ value value_sequence(value_kind kind, value_list *list);
 value value_dict(dict *d);
 
 /* A text with one origin. The bytes are not copied. */
-lariat_status jinja_text_from(rendering *r, const char *text, size_t size, uint8_t mark, jinja_text *out);
+lariat_status jinja_text_from(rendering *r, const char *text, size_t size, uint8_t origin, jinja_text *out);
 jinja_text jinja_text_part(jinja_text text, size_t from, size_t to);
 bool jinja_text_is(jinja_text text, const char *literal);
 
 void maker_open(maker *m, rendering *r);
 lariat_status maker_add(maker *m, jinja_text text);
-lariat_status maker_fill(maker *m, const char *text, size_t size, uint8_t mark);
-lariat_status maker_words(maker *m, const char *text, uint8_t mark);
+lariat_status maker_fill(maker *m, const char *text, size_t size, uint8_t origin);
+lariat_status maker_words(maker *m, const char *text, uint8_t origin);
 jinja_text maker_take(maker *m);
 
 lariat_status list_make(rendering *r, value_list **out);
