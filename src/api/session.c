@@ -156,7 +156,7 @@ static lariat_status copy_shard(local_rank *r, void *arg)
     return LARIAT_OK;
 }
 
-/* CPUs first compute what is pending: those passes may still write to slots that their sessions have lost meanwhile. */
+/* CPUs first compute pending passes: these may still write to slots that their sessions have lost meanwhile. */
 lariat_status lariat_session_fork(lariat_session *s, int64_t length, lariat_session **out)
 {
     lariat_engine *e = s->engine;

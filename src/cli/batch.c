@@ -369,8 +369,8 @@ static int open_results(batch *b)
     return rc;
 }
 
-/* A run ended with `rc`. Writes what it has made and not written: results behind one that is not whole, and after Ctrl-C also
-   the replies that are not. A file of results gets neither: the next run makes them anew. Returns rc, or, where that is
+/* A run ended with `rc`. Writes results not written yet: results behind one that is not whole, and after Ctrl-C also the
+   replies that are not. A file of results gets neither: the next run makes them anew. Returns rc, or, where that is
    EXIT_INTERRUPTED, a failure. */
 static int write_rest(batch *b, int rc)
 {
@@ -420,7 +420,7 @@ static void release(batch *b)
     free(b->entries);
 }
 
-/* Carries out what was read. */
+/* Carries out the lines read. */
 static int run(batch *b)
 {
     int rc = b->written == b->n ? 0 : open_engine(b);

@@ -48,7 +48,7 @@ void invocation_tell_seed(invocation *inv, const request *asked)
     }
 }
 
-/* The trained length may be more than memory holds; nobody asked for all of it, so what fits will do. */
+/* The trained length may be more than memory holds; the user did not ask for all of it, so the context that fits will do. */
 int invocation_default_context(const options *o, int64_t at_most, int64_t *out)
 {
     lariat_options library = plan_options(o, 0, 1);
@@ -116,11 +116,11 @@ static void warn_of_hops(const options *o, const lariat_plan *plan)
     }
 }
 
-/* What the run will write, tried before it. */
-static int check_places(const options *o)
+/* The run's files, tried before it. */
+static int check_outputs(const options *o)
 {
-    int rc = o->stats ? check_place(o->stats) : 0;
-    return rc || !o->trace ? rc : check_place(o->trace);
+    int rc = o->stats ? check_writable(o->stats) : 0;
+    return rc || !o->trace ? rc : check_writable(o->trace);
 }
 
 void invocation_warn_of(const options *o, const lariat_plan *plan)
@@ -151,7 +151,7 @@ int invocation_open_engine(invocation *inv, slot_wish wanted)
     lariat_plan plan;
     TRY(checked(lariat_plan_make(o->model, &library, &plan)));
     invocation_warn_of(o, &plan);
-    TRY(check_places(o));
+    TRY(check_outputs(o));
     if (o->plan) {
         return tell_plan(o, &plan);
     }

@@ -67,7 +67,7 @@ launcher launcher_find(void)
     return l;
 }
 
-/* --- what it is to do --- */
+/* --- its part --- */
 
 int launcher_find_model(options *o, char room[PATH_MAX])
 {
@@ -145,7 +145,7 @@ static void own_ranks(options *o)
 
 /* --- the start --- */
 
-/* What decides the ring, as it was given: process 0's would be taken silently. */
+/* The options that decide the ring, as given: process 0's would be taken silently. */
 static void list_agreed(const options *o, char out[AGREED_MOST])
 {
     static const char *const names[] = {"context", "chunk", "block",  "kv",   "device",

@@ -10,7 +10,7 @@
 
 enum { FIRST_IDS = 256, FIRST_BYTES = 1024 };
 
-/* GPUs replay what they have recorded; where the host reads logits there is nothing to replay. */
+/* GPUs replay recorded passes; where the host reads logits there is nothing to replay. */
 static void warn_of_host(invocation *inv, const request *asked)
 {
     if (!inv->warned_of_host && request_is_read_by_host(asked) && lariat_engine_plan(inv->engine)->cards > 0) {
@@ -210,8 +210,8 @@ static void note_stop(reply *r, bool interrupted)
     }
 }
 
-/* Lists what the replies go on from. As PREFILL, where one of them begins, prompts are read to the first token; otherwise
-   each goes on from one token. *read: tokens to be read. */
+/* Lists the tokens to read. As PREFILL, where one of them begins, prompts are read to the first token; otherwise each goes on
+   from one token. *read: tokens to be read. */
 static phase list_items(reply *const list[], int n, lariat_reply items[], int64_t *read)
 {
     phase what = DECODE;

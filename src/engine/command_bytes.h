@@ -1,4 +1,4 @@
-/* What process 0 tells the other processes of a ring, as bytes: the fields of each command are listed once, for writing and
+/* Commands of process 0 to the other processes of a ring, as bytes: the fields of each command are listed once, for writing and
    for reading.
    Rests on placement.h and device/device.h. telling.c writes, follow.c reads; opening.c has the reports of the start.
 
@@ -9,12 +9,12 @@
 #include "device/device.h"
 #include "engine/placement.h"
 
-/* The protocol grows with every change of what stands here, in command_bytes.c or in opening.c. */
+/* The protocol grows with every change of this file, command_bytes.c or opening.c. */
 enum { COMMANDS_PROTOCOL = 3, COMMAND_TEXT_MOST = 1000 };
 
 typedef enum command_kind {
     TOLD_OPEN = 1, /* an engine: its options */
-    TOLD_VERDICT,  /* about what all have reported: LARIAT_OK, or why not */
+    TOLD_VERDICT,  /* on the reports of all: LARIAT_OK, or the failure */
     TOLD_SHARES,   /* which of the ranks of its host are a process's own: see host_share */
     TOLD_SESSION_OPEN,
     TOLD_SESSION_CLOSE,
@@ -35,7 +35,7 @@ typedef enum command_kind {
     TOLD_STOP
 } command_kind;
 
-/* What a pass takes of a session. */
+/* A session's part of a pass. */
 typedef struct told_item {
     int32_t session;
     int32_t read_by_host; /* not 0: its logits are, in process 0 */
@@ -63,7 +63,7 @@ typedef struct command {
     const void *tokens;
 } command;
 
-/* Copies a list of a command that was read, which lies unaligned in its message. */
+/* Copies a list of a command that was read, which is unaligned in its message. */
 void command_items(const command *c, int64_t from, int64_t n, told_item out[]);
 void command_shares(const command *c, int64_t from, host_share *out);
 void command_tokens(const command *c, int64_t from, int64_t n, int32_t out[]);
@@ -73,7 +73,7 @@ typedef struct command_bytes {
     unsigned char *to;
     const unsigned char *from;
     size_t room, at;
-    bool bad; /* there was no room for what was to be written, or no command where one was to be read */
+    bool bad; /* no room for a command that was written, or no command where one was read */
 } command_bytes;
 
 /* Bytes that are enough for a pass of so many tokens and sessions, submitted, taken back, carried out and concluded.

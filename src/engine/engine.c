@@ -108,7 +108,7 @@ static lariat_status open_lists(lariat_engine *e)
     return LARIAT_OK;
 }
 
-/* What the run would take, before anything large is loaded. */
+/* The plan of the run, before anything large is loaded. */
 static lariat_status prepare(lariat_engine *e, const char *path, const lariat_options *options)
 {
     TRY(model_describe(path, &e->model));

@@ -1,4 +1,4 @@
-/* The start of several processes: what they are, and the phases in which they open an engine together.
+/* The start of several processes: their descriptions, and the phases in which they open an engine together.
    Rests on comm/processes.h: everybody reports to process 0, which tells its verdict. See engine.h.
 
    A failure of one process is a failure of all, before anybody waits for its ranks. Each report has what must be the same
@@ -249,7 +249,7 @@ typedef struct opening_report {
 static const char *const fact_names[FACTS] = {"ranks",       "chunk",  "context",       "slots",        "sessions",
                                               "slices up to", "layers", "queries travel", "message bytes", "key bytes"};
 
-/* What the plan of a pass follows from. */
+/* The inputs of the plan of a pass. */
 static void list_facts(const lariat_engine *e, opening_report *out)
 {
     const lariat_plan *p = &e->plan.shown;
@@ -287,7 +287,7 @@ static lariat_status compare_reports(const processes *others, const opening_repo
     return LARIAT_OK;
 }
 
-/* The first failure, in order of processes; otherwise what is not alike. */
+/* The first failure, in order of processes; otherwise the first difference. */
 static lariat_status judge_reports(const lariat_processes *p, lariat_status mine)
 {
     opening_report own, his;

@@ -20,7 +20,8 @@ static lariat_status rank_pass(local_rank *r, void *arg)
     return transformer_pass(&b->engine->local[r - r->all->list].transformer, &b->pass->input);
 }
 
-/* What rank_pass takes. Passes that are not carried out get no number: the transport compares numbers by their difference. */
+/* The argument of rank_pass. Passes that are not carried out get no number: the transport compares numbers by their
+   difference. */
 static lariat_status begin_pass(lariat_engine *e, pending_pass *p, begun_pass *out)
 {
     *out = (begun_pass){e, p};
@@ -127,7 +128,7 @@ lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t 
     }
     lose_passes(e, p, status);
     if (status == LARIAT_CANCELLED) {
-        return LARIAT_OK; /* its results say it, as they do where the cancel comes later */
+        return LARIAT_OK; /* its results say it, as they do after a later cancel */
     }
     e->n_submitted--;
     return status;
@@ -147,7 +148,7 @@ lariat_status lariat_submit(lariat_engine *e, const lariat_work work[], int32_t 
 
 /* --- collect --- */
 
-/* Is there a session that nobody has cancelled? */
+/* Is there a session that is not cancelled? */
 static bool is_wanted(const pending_pass *p)
 {
     for (int32_t i = 0; i < p->n; i++) {
@@ -170,7 +171,7 @@ static void list_chosen(pending_pass *p, const pending_pass *before)
             int32_t chosen = known ? before->chosen[-1 - *token] : 0;
             *token = chosen < 0 ? 0 : chosen;
         }
-        if (x->status != LARIAT_OK && x->output >= 0) { /* what was taken back chooses nothing */
+        if (x->status != LARIAT_OK && x->output >= 0) { /* an entry taken back chooses nothing */
             p->logprobs[x->output].sampler = NULL;
         }
     }

@@ -40,7 +40,7 @@ struct local_ranks {
 };
 
 /* Starts the threads of the group's local ranks, opens their devices and attaches them to the group. After a failure
-   ranks_close frees what is there. */
+   ranks_close frees the ranks so far. */
 lariat_status ranks_open(local_ranks *all, const placement *on, comm_group *group, int32_t ring, const rank_threads *how);
 
 /* All local ranks carry out fn(rank, arg). Returns when all have. Where one fails, the group is cancelled, so that no rank

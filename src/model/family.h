@@ -1,6 +1,6 @@
 /* The family: graphs near LLaMA's, one row of traits each. The transformer's one text reads the traits; readers and binder read
    names and defaults.
-   Rests on device/device.h. A new member is a row in family.c: docs/adding-a-model.md. Read on in config.h. */
+   Rests on device/device.h. A new member is a row in family.c: docs/dev/adding-a-model.md. Read on in config.h. */
 #pragma once
 
 #include "base/fail.h"
@@ -84,5 +84,5 @@ const family *family_by_gguf(const char *text, size_t size);
 /* Does the row read this field? */
 bool family_reads(const family *f, const char *field);
 
-/* Refuses an architecture that no row has: says what it needs and names the nearest that works, or lists all rows. */
+/* Refuses an architecture that no row has: names the missing feature and the nearest that works, or lists all rows. */
 lariat_status family_refuse(const char *path, const char *architecture, size_t size);

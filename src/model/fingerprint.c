@@ -100,8 +100,8 @@ uint64_t model_fingerprint(const model *m)
 
 /* --- all values --- */
 
-/* AHEAD: bytes between what is hashed and what is prefetched: a memory's latency of words (measured, GB/s a thread:
-   10.5 of mapped pages, 6.3 without prefetching; 7 with the faults of the first touch, as read(2) into a buffer). */
+/* AHEAD: bytes between hashed and prefetched ones: a memory's latency of words (measured, GB/s a thread: 10.5 of mapped pages,
+   6.3 without prefetching; 7 with the faults of the first touch, as read(2) into a buffer). */
 enum { WORD = 8, STRIPE = 4 * WORD, AHEAD = 2048, PIECE = 1 << 20 };
 
 /* Odd numbers with bits all over: the fractions of square roots. */

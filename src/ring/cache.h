@@ -4,8 +4,8 @@
 
    A shard's layer is K [n_kv_heads, slots, head_dim] and V the same, in the type of the cache, keys after RoPE. Slots are
    handed out in blocks; a sequence reserves all that it may need when it opens, as few extents as the pool allows. A rank's
-   slots of a sequence are filled in the order in which positions come, so they are always sorted by position: rewinding drops
-   the tail on every rank, and what was there before a pass is seen whole by every query of the pass. */
+   slots of a sequence are filled in the order of positions, so they are always sorted by position: rewinding drops the tail on
+   every rank, and all slots filled before a pass are visible to every query of the pass. */
 #pragma once
 
 #include "device/device.h"
@@ -24,7 +24,7 @@ typedef struct shard {
     size_t bytes;        /* in all */
 } shard;
 
-/* What one rank holds of a sequence. */
+/* One rank's slots of a sequence. */
 typedef struct holding {
     slot_span *extents;  /* reserved slots, in the order in which they are filled */
     int32_t n_extents;
@@ -58,8 +58,8 @@ void shard_close(shard *s, device *dev);
 /* Byte offset of KV head 0 of `slot` in K (side 0) or V (side 1) of a layer. */
 size_t shard_offset(const shard *s, int32_t layer, int side, int64_t slot);
 
-/* Slots a rank must have for a sequence of `capacity` positions over n ranks: an even share, what decoding may be ahead by,
-   whole blocks. */
+/* Slots a rank must have for a sequence of `capacity` positions over n ranks: an even share, the most by which decoding may
+   exceed it, whole blocks. */
 int64_t cache_slots_for(int n_ranks, int64_t capacity);
 
 lariat_status cache_open(cache *c, int32_t n_ranks, int64_t slots);
@@ -76,10 +76,10 @@ lariat_status sequence_open(cache *c, int64_t capacity, sequence *out);
 void sequence_close(cache *c, sequence *s);
 /* Drops all positions from `length` on. Where all came in one layout the next ones go to the ranks to which those went. */
 void sequence_rewind(sequence *s, int32_t n_ranks, int64_t length);
-/* Makes it what it was before the passes that came since. */
+/* Restores the state from before later passes. */
 void sequence_restore(sequence *s, int32_t n_ranks, const sequence *before);
 /* Reserves slots for a copy of the first `length` positions of a sequence, of the same capacity, and fills the tables; and
-   copies what one rank holds of them. */
+   copies one rank's keys and values of them. */
 lariat_status sequence_fork(cache *c, const sequence *from, int64_t length, sequence *out);
 void shard_copy(const shard *s, device *dev, const holding *from, const holding *to);
 
@@ -90,7 +90,7 @@ typedef struct pass_request {
     int64_t count; /* tokens wanted */
 } pass_request;
 
-/* What the largest pass has. Runs and parts are never empty, so there are no more of them than tokens. */
+/* Sizes of the largest pass. Runs and parts are never empty, so there are no more of them than tokens. */
 typedef struct pass_limits {
     int64_t runs, parts;
     int64_t extents; /* that all sequences together have of a rank's slots: cache_extents */

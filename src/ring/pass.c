@@ -1,6 +1,7 @@
-/* Planning a pass: its runs, the slots that they fill, and what every rank held before. All lists have their room from the
+/* Planning a pass: its runs, the slots that they fill, and the slots that every rank held before. All lists have their room
+   from the
    beginning: planning cannot fail.
-   Rests on plan.h (the division) and cache.h (sequences). See plan.h for what a pass is. */
+   Rests on plan.h (the division) and cache.h (sequences). plan.h defines a pass. */
 #include "ring/cache.h"
 
 #include <string.h>

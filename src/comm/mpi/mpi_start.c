@@ -120,10 +120,10 @@ static uint64_t host_id(const char *host)
     return known ? hash_text(hash_text(hash_text(UINT64_C(0xcbf29ce484222325), boot), numbers), host) : 0;
 }
 
-/* What each process says of itself. */
+/* The description of a process. */
 static void introduce(process_info *out, int32_t local_ranks)
 {
-    memset(out, 0, sizeof *out); /* what lies between its fields is sent too */
+    memset(out, 0, sizeof *out); /* padding is sent too */
     out->pid = (int32_t)getpid();
     out->n_ranks = local_ranks;
     (void)gethostname(out->host, sizeof out->host - 1);
@@ -131,7 +131,7 @@ static void introduce(process_info *out, int32_t local_ranks)
     out->host_id = host_id(out->host);
 }
 
-/* Process 0 collects what all say of themselves, and tells all. */
+/* Process 0 collects all descriptions, and sends them to all. */
 static lariat_status gather_introductions(mpi_processes *p, const process_info *mine, process_info all[], process_bytes given[])
 {
     size_t count = (size_t)p->base.count;
