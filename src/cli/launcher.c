@@ -131,7 +131,9 @@ static int check_options(const options *o)
 static void own_ranks(options *o)
 {
     for (int i = 0; i < option_count; i++) {
-        if (o->command == COMMAND_BENCH && strcmp(option_table[i].name, "ranks") == 0 && !o->given[i]) {
+        const option *one = &option_table[i]; /* of several with this name, each for other subcommands */
+        bool is_of_bench = o->command == COMMAND_BENCH && option_applies(one, COMMAND_BENCH);
+        if (is_of_bench && strcmp(one->name, "ranks") == 0 && !o->given[i]) {
             o->ring_sizes = (count_list){.n = 1, .values = {1}};
         }
     }
