@@ -35,6 +35,7 @@ static void release(lariat_processes *p)
 {
     free(p->given);
     free(p->shares);
+    opening_forget(&p->verified);
     free(p);
 }
 

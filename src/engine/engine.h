@@ -26,12 +26,19 @@
 #include "model/device_weights.h"
 #include "model/transformer.h"
 
+/* Hashes of all values of a model's tensors. */
+typedef struct model_hashes {
+    char *path; /* NULL: of none */
+    uint64_t fingerprint, *list; /* [tensors] */
+} model_hashes;
+
 /* The processes of a run. */
 struct lariat_processes {
     processes *others;
     host_share share;     /* of this one */
     process_bytes *given; /* [count]: reports of processes_collect, process 0's */
     host_share *shares;   /* [count]: for the others, process 0's */
+    model_hashes verified; /* of the newest model whose values were compared: a benchmark opens many engines on one */
 };
 
 /* Options with nothing left to choose, and values derived from them. */
@@ -219,6 +226,7 @@ lariat_status opening_agree_alone(lariat_processes *p, lariat_status mine);
 lariat_status opening_agree(lariat_engine *e, lariat_status mine);
 /* Processes that agree on a described model compare all values of its tensors. One process alone has nothing to compare. */
 lariat_status opening_verify(lariat_engine *e);
+void opening_forget(model_hashes *h);
 
 /* --- telling.c --- */
 

@@ -74,6 +74,7 @@ typedef struct family {
     int32_t bos_id, end_ids[FAMILY_ENDS]; /* 0: none */
     window_rule window;
     int32_t missing_window;   /* "sliding_window" where the field is missing; 0: none */
+    int32_t full_layers;      /* "max_window_layers" where the field is missing: first layers without a window; 0: not read */
     int32_t no_rope_interval; /* every so many layers one has no RoPE; 0: all have it */
 } family;
 
