@@ -244,9 +244,9 @@ typedef struct lariat_result {
 /* Queues one pass of 1 to plan.chunk tokens, at least one for each session. After an error it is not queued and no session has
    moved; where a rank failed, the pass under way before it is lost too, which its results say. LARIAT_BUSY: two passes are
    under way; LARIAT_CONTEXT_FULL: a session has not so many positions left (lariat_session_capacity), or, where all have, a
-   rank has no free slots or no rows for its share of this pass: fewer tokens find room, or those of fewer sessions, or more once
-   a session is rewound or closed. On CPUs, where a session copies a block that it shares, passes under way are computed first;
-   then a failure of theirs is this call's. */
+   rank has no free slots or no rows for its share of this pass: fewer tokens find room, or those of fewer sessions, or more
+   once a session is rewound or closed. On CPUs, where a session copies a block that it shares, passes under way are computed
+   first; then a failure of theirs is this call's. */
 LARIAT_API lariat_status lariat_submit(lariat_engine *engine, const lariat_work work[], int32_t n);
 
 /* Waits for the oldest pass (CPUs compute it here, in the calling thread as rank 0), and gives the results of its sessions in

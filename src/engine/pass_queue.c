@@ -124,7 +124,8 @@ lariat_status session_unshare(lariat_session *s)
     lariat_engine *e = s->engine;
 
     if (!sequence_unshare(&e->cache, &s->seq, e->copies)) {
-        return fail(LARIAT_CONTEXT_FULL, "work: a session that shares its last slots finds none to copy them to, close a session");
+        return fail(LARIAT_CONTEXT_FULL,
+                    "work: a session that shares its last slots finds none to copy them to, close a session");
     }
     tell(e, &(command){.kind = TOLD_UNSHARE, .session = s->number});
     TRY(tell_now(e));

@@ -252,8 +252,8 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
             sequence_restore(&e->cache, &work[i].session->seq, &p->entries[i].before);
         }
         return fail(LARIAT_CONTEXT_FULL,
-                    "work: %lld of %lld tokens find no rows or no free slots on their ranks in one pass; submit fewer, or close "
-                    "a session",
+                    "work: %lld of %lld tokens find no rows or no free slots on their ranks in one pass; submit fewer, or "
+                    "close a session",
                     (long long)(tokens - p->plan.n_tokens), (long long)tokens);
     }
     p->plan.side = side_of(e, &p->plan);

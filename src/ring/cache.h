@@ -89,7 +89,8 @@ void sequence_close(cache *c, sequence *s);
 int64_t sequence_room(const cache *c, const sequence *s, int32_t rank);
 /* The slot for its next position on a rank that has room, which is filled. */
 int64_t sequence_append(cache *c, sequence *s, int32_t rank, int64_t position);
-/* A rank's slots of it, neighbours joined, in the order in which they were filled. Returns how many, at most `room`; -1: more. */
+/* A rank's slots of it, neighbours joined, in the order in which they were filled. Returns how many spans; -1: more than
+   `room`. */
 int32_t sequence_spans(const cache *c, const sequence *s, int32_t rank, slot_span out[], int64_t room);
 /* Drops all positions from `length` on. Where all came in one layout the next ones go to the ranks to which those went. */
 void sequence_rewind(cache *c, sequence *s, int64_t length);

@@ -67,7 +67,7 @@ void pass_close(pass *p)
     *p = (pass){0};
 }
 
-/* The slots that each rank holds of a sequence before the pass. False: there is no room for so many spans, and none is noted. */
+/* The slots that each rank holds of a sequence before the pass. False: there is no room for so many spans. */
 static bool note_spans(pass *p, const cache *c, int32_t part, const sequence *seq)
 {
     struct pass_work *w = p->work;

@@ -1,6 +1,6 @@
 /* Shards and passes: every position in one slot of one rank, whatever is opened, forked, stepped, rewound and closed, and
    what one sequence writes is never seen by another.
-   Rests on ring/cache.h. The model of truth is a plain list of who owns which slot, and a memory with what was written there. */
+   Rests on ring/cache.h. The model of truth is a plain list of who owns which slot, and a memory of what was written. */
 #include "ring/cache.h"
 
 #include <setjmp.h>
