@@ -149,10 +149,11 @@ static void add_job(world *w, scheduler *s, trial *t)
 
 /* --- a run --- */
 
-/* What a job that decodes had before a pass. */
+/* What a job had before a pass. */
 typedef struct before {
     lariat_session *session;
     int made;
+    bool decodes; /* it has read all but the token that came last */
 } before;
 
 /* On CPUs, where passes are not ahead of their results: every job that decoded and kept its session has one token more, and of
@@ -163,7 +164,7 @@ static void check_pass(const world *w, const before was[], const pass_report *re
 
     for (int i = 0; i < JOBS; i++) {
         const trial *t = &w->trials[i];
-        if (was[i].session && was[i].made && (t->ended ? t->n_made > was[i].made : t->job.session == was[i].session)) {
+        if (was[i].decodes && (t->ended ? t->n_made > was[i].made : t->job.session == was[i].session)) {
             assert_int_equal(t->n_made, was[i].made + 1);
             decoded++;
         }
@@ -176,8 +177,10 @@ static void note_before(const world *w, before was[])
 {
     for (int i = 0; i < JOBS; i++) {
         const trial *t = &w->trials[i];
-        bool runs = t->added && !t->ended && t->job.session;
-        was[i] = (before){runs ? t->job.session : NULL, runs ? t->n_made : 0};
+        const job *j = &t->job;
+        bool runs = t->added && !t->ended && j->session;
+        was[i] = (before){.session = runs ? j->session : NULL, .made = runs ? t->n_made : 0};
+        was[i].decodes = runs && t->n_made && lariat_session_length(j->session) == j->n_prompt + t->n_made - 1;
     }
 }
 
@@ -318,6 +321,59 @@ static void each_gets_the_tokens_that_it_has_alone(void **state)
     assert_true(near_ties <= 1);
 }
 
+/* --- what fails --- */
+
+enum { GOOD, BAD_ID, TOO_LONG, NO_PROMPT, OTHER_VOCABULARY, GOOD_TOO, KINDS };
+
+/* A job of each kind: those that fail do so for themselves, whatever the others do, and say why. */
+static void what_fails_ends_alone(void **state)
+{
+    static const lariat_status expected[KINDS] = {LARIAT_OK, LARIAT_BAD_ARGUMENT, LARIAT_NO_MEMORY, LARIAT_CONTEXT_FULL,
+                                                  LARIAT_BAD_ARGUMENT, LARIAT_OK};
+    static world w;
+    char *path = reference_path("reference/models/gqa-llama3-fp16-sharded");
+    lariat_options o = {.device = LARIAT_DEVICE_CPU, .kv = LARIAT_KV_F32, .threads = 1, .chunk = CHUNK, .sessions = 4,
+                        .context = 2 * CAPACITY};
+
+    (void)state;
+    assert_non_null(path);
+    w.alone = w.engine = open_or_fail(path, o);
+    free(path);
+    w.vocab = lariat_engine_model(w.engine)->vocab;
+    for (int i = 0; i < KINDS; i++) {
+        trial *t = &w.trials[i];
+        *t = (trial){.sampling = {.top_p = 1}, .prompt = {1 + i, 2, 3}};
+        t->job = (job){.prompt = t->prompt, .n_prompt = 3, .most = 10, .capacity = 20, .on_token = take_token, .on_end = take_end,
+                       .user = t};
+        run_alone(&w, t);
+    }
+    w.trials[BAD_ID].prompt[2] = w.vocab;
+    w.trials[TOO_LONG].job.capacity = LARIAT_CONTEXT_MAX;
+    w.trials[NO_PROMPT].job.n_prompt = 0;
+    scheduler *s = scheduler_open(&(scheduler_setup){.engine = w.engine, .sessions = 4});
+    assert_non_null(s);
+    for (int i = 0; i < KINDS; i++) {
+        int32_t vocab = w.vocab;
+        w.vocab -= i == OTHER_VOCABULARY;
+        add_job(&w, s, &w.trials[i]);
+        w.vocab = vocab;
+    }
+    while (scheduler_jobs(s)) {
+        pass_report report;
+        assert_int_equal(scheduler_pass(s, &report), LARIAT_OK);
+    }
+    for (int i = 0; i < KINDS; i++) {
+        const trial *t = &w.trials[i];
+        assert_int_equal(t->job.status, expected[i]);
+        assert_int_equal(t->job.end, expected[i] == LARIAT_OK ? JOB_MOST : JOB_FAILED);
+        assert_int_equal(t->n_made, expected[i] == LARIAT_OK ? 10 : 0);
+        assert_true((expected[i] == LARIAT_OK) == (t->job.why[0] == 0));
+        check_tokens(t);
+    }
+    scheduler_close(s);
+    assert_int_equal(lariat_engine_close(w.engine), LARIAT_OK);
+}
+
 int main(void)
 {
     if (!reference_models_found()) {
@@ -325,6 +381,7 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_gets_the_tokens_that_it_has_alone),
+        cmocka_unit_test(what_fails_ends_alone),
     };
 
     play_gpus();
