@@ -192,10 +192,10 @@ static int64_t shareable(const job *from, const job *j)
     return n < SHARE_LEAST ? 0 : n;
 }
 
-/* The job that runs from which most can be had; NULL: none. */
+/* The job that runs from which most can be had; *length: so much, 0 of none. */
 static const job *find_parent(const scheduler *s, const job *j, int64_t *length)
 {
-    const job *best = NULL;
+    const job *best = j;
 
     *length = 0;
     for (int32_t i = 0; i < s->running; i++) {
@@ -300,13 +300,13 @@ static bool admit_next(scheduler *s)
     int64_t length;
     const job *parent = find_parent(s, j, &length);
 
-    if (parent && length > parent->settled) {
+    if (length > parent->settled) { /* of none both are 0 */
         return false;
     }
     if (s->running && (s->full || lariat_engine_room(s->setup.engine) < known(j) - length + SHARE_LEAST + promised(s))) {
         return false;
     }
-    lariat_status status = parent ? lariat_session_fork(parent->session, length, &session)
+    lariat_status status = length ? lariat_session_fork(parent->session, length, &session)
                                   : lariat_session_open(s->setup.engine, j->capacity, &session);
     if (status != LARIAT_OK) {
         end_job(s, j, JOB_FAILED, status, lariat_error());

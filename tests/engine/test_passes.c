@@ -666,6 +666,57 @@ static void a_failed_pass_keeps_its_reason(void **state)
     }
 }
 
+/* One pass of a session; what became of it. */
+static lariat_status pass_of(trial *t, lariat_session *s, int64_t count)
+{
+    lariat_work work = {.session = s, .tokens = t->prompt[0], .count = count};
+    lariat_status status = lariat_submit(t->engine, &work, 1);
+
+    if (status == LARIAT_OK) {
+        assert_int_equal(collect_one(t).status, LARIAT_OK);
+    }
+    return status;
+}
+
+/* Two sessions of which each could have the whole pool. */
+static void check_no_slots(int where)
+{
+    trial *t = open_trial(where);
+    lariat_session **s = t->sessions;
+    int64_t room = lariat_engine_room(t->engine), length;
+
+    for (int i = 0; i < 2; i++) {
+        lariat_session_close(s[i]);
+        assert_int_equal(lariat_session_open(t->engine, 0, &s[i]), LARIAT_OK);
+        assert_int_equal(lariat_session_capacity(s[i]), room);
+    }
+    while (lariat_session_length(s[0]) < room / 2) {
+        assert_int_equal(pass_of(t, s[0], 60), LARIAT_OK);
+    }
+    assert_true(lariat_engine_room(t->engine) < room);
+    while (pass_of(t, s[1], 20) == LARIAT_OK) {
+    }
+    while (pass_of(t, s[1], 1) == LARIAT_OK) {
+    }
+    length = lariat_session_length(s[1]);
+    assert_true(length > 0 && length < lariat_session_capacity(s[1]));
+    assert_int_equal(pass_of(t, s[1], 1), LARIAT_CONTEXT_FULL); /* and nothing has moved: */
+    assert_int_equal(lariat_session_length(s[1]), length);
+    assert_int_equal(lariat_session_rewind(s[0], 1), LARIAT_OK);
+    assert_int_equal(pass_of(t, s[1], 60), LARIAT_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(lariat_session_rewind(s[i], 0), LARIAT_OK);
+    }
+    assert_int_equal(lariat_engine_room(t->engine), room);
+    close_trial(t);
+}
+
+static void a_pass_that_finds_no_slots_is_refused_until_some_are_given_back(void **state)
+{
+    (void)state;
+    everywhere(check_no_slots);
+}
+
 static void what_makes_no_sense_is_refused_by_name(void **state)
 {
     trial *t = open_trial(0);
@@ -702,6 +753,7 @@ int main(void)
         cmocka_unit_test(a_step_that_fails_leaves_tokens_and_samplers),
         cmocka_unit_test(a_fork_is_not_cancelled_with_another_session),
         cmocka_unit_test(a_failed_pass_keeps_its_reason),
+        cmocka_unit_test(a_pass_that_finds_no_slots_is_refused_until_some_are_given_back),
         cmocka_unit_test(what_makes_no_sense_is_refused_by_name),
     };
     int failed = 0;

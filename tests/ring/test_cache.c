@@ -297,6 +297,41 @@ static void a_sequence_alone_lies_in_one_piece(void **state)
     }
 }
 
+/* Two sequences whose blocks alternate: the second has more spans than the plan has room for behind those of the first. */
+static void a_part_whose_spans_find_no_room_gets_no_token(void **state)
+{
+    (void)state;
+    cache c;
+    pass p, small;
+    sequence s[2];
+    const pass_limits most = {.runs = 300, .parts = 2, .extents = 6}, few = {.runs = 300, .parts = 2, .extents = 4};
+
+    assert_int_equal(cache_open(&c, 1, SLOTS), LARIAT_OK);
+    assert_int_equal(pass_open(&p, 1, &most), LARIAT_OK);
+    assert_int_equal(pass_open(&small, 1, &few), LARIAT_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(sequence_open(&c, SLOTS, &s[i]), LARIAT_OK);
+    }
+    for (int i = 0; i < 6; i++) {
+        grow(&c, &p, &s[i % 2], PASS_BY_TOKENS, i < 4 ? SLOT_BLOCK : 5);
+    }
+    pass_request requests[] = {{&s[0], 2}, {&s[1], 2}};
+    pass_plan(&small, &c, PASS_BY_TOKENS, requests, 2, 400);
+    assert_int_equal(requests[0].count, 2);
+    assert_int_equal(requests[1].count, 0);
+    assert_int_equal(small.n_tokens, 2);
+    assert_int_equal(s[1].length, 2 * SLOT_BLOCK + 5);
+    requests[0] = (pass_request){&s[1], 2};
+    pass_plan(&small, &c, PASS_BY_TOKENS, requests, 1, 400);
+    assert_int_equal(requests[0].count, 2);
+    for (int i = 0; i < 2; i++) {
+        sequence_close(&c, &s[i]);
+    }
+    pass_close(&p);
+    pass_close(&small);
+    cache_close(&c);
+}
+
 /* What the pool is sized for: capacities that are together no more than the context. */
 static void capacities_of_the_context_all_find_room(void **state)
 {
@@ -368,6 +403,7 @@ int main(void)
         cmocka_unit_test(every_position_keeps_its_slot_and_its_value_whatever_happens),
         cmocka_unit_test(more_than_the_cache_has_is_refused),
         cmocka_unit_test(a_sequence_alone_lies_in_one_piece),
+        cmocka_unit_test(a_part_whose_spans_find_no_room_gets_no_token),
         cmocka_unit_test(capacities_of_the_context_all_find_room),
         cmocka_unit_test(shards_stay_even_in_prefill_and_decode),
     };
