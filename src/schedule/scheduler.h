@@ -30,7 +30,7 @@ enum {
     SHARE_LEAST = 128,   /* a block */
     /* Tokens of prompts in a pass that decodes too: more would delay the answers under way for longer, fewer would be read at a
        lower rate. */
-    BUDGET_CPU = 96,
+    BUDGET_CPU = 64,
     BUDGET_GPU = 1024,
     JOB_WHY = 320 /* bytes of a reason */
 };

@@ -343,8 +343,8 @@ static void what_fails_ends_alone(void **state)
     for (int i = 0; i < KINDS; i++) {
         trial *t = &w.trials[i];
         *t = (trial){.sampling = {.top_p = 1}, .prompt = {1 + i, 2, 3}};
-        t->job = (job){.prompt = t->prompt, .n_prompt = 3, .most = 10, .capacity = 20, .on_token = take_token, .on_end = take_end,
-                       .user = t};
+        t->job = (job){.prompt = t->prompt, .n_prompt = 3, .most = 10, .capacity = 20, .on_token = take_token,
+                       .on_end = take_end, .user = t};
         run_alone(&w, t);
     }
     w.trials[BAD_ID].prompt[2] = w.vocab;
