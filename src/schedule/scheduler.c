@@ -232,7 +232,7 @@ static void end_job(scheduler *s, job *j, job_end how, lariat_status status, con
     j->status = status;
     snprintf(j->why, sizeof j->why, "%s", why);
     remove_job(s, j);
-    s->full = false;
+    s->full = s->full && !session;
     if (!hand_over(s, j, session, settled)) {
         close_session(s, session);
     }
