@@ -167,24 +167,28 @@ LARIAT_API bool lariat_engine_is_end(const lariat_engine *engine, int32_t id);
 
 /* --- sessions --- */
 
-/* Opens an empty sequence of at most max_tokens positions and reserves its slots on every rank. LARIAT_NO_MEMORY if the pool
-   has too few left: the message says how many. 0: all that the pool has left. LARIAT_BAD_ARGUMENT if as many are open as the
-   engine was opened for. */
+/* Opens an empty sequence of at most max_tokens positions. It takes slots from the pool, in blocks of 128 a rank, as positions
+   come: all of them find room as long as the capacities of the open sessions are together no more than options.context.
+   LARIAT_NO_MEMORY if the whole pool has fewer: the message says how many. 0: as many as the pool has. LARIAT_BAD_ARGUMENT if
+   as many sessions are open as the engine was opened for. */
 LARIAT_API lariat_status lariat_session_open(lariat_engine *engine, int64_t max_tokens, lariat_session **out);
 /* Gives its slots back to the pool. Its passes under way are taken back: their results have no session then, and the memory of
    their logits may be written until they are collected. NULL is allowed. */
 LARIAT_API void lariat_session_close(lariat_session *session);
 
-/* Opens a session of the same capacity with a copy of the first `length` positions, which must not be of passes under way. It
+/* Opens a session of the same capacity with the first `length` positions, which must not be of passes under way. It
    goes on as one that has read them itself (to the same bits where all its positions came by tokens, or all by slices), but
-   has no newest token: its next work names tokens. Failures as those of lariat_session_open; a length that is none of the
-   session's is LARIAT_BAD_ARGUMENT; and on CPUs, where passes under way are computed first, theirs, but no cancel of their
-   sessions. */
+   has no newest token: its next work names tokens. It takes no slots: both share those of these positions, whichever is closed
+   first. The one that first goes on inside a block that both have gets a copy of it then. Failures as those of
+   lariat_session_open; a length that is none of the session's is LARIAT_BAD_ARGUMENT. */
 LARIAT_API lariat_status lariat_session_fork(lariat_session *session, int64_t length, lariat_session **out);
 
 /* Positions so far, those of passes under way included, and the most that it can hold. */
 LARIAT_API int64_t lariat_session_length(const lariat_session *session);
 LARIAT_API int64_t lariat_session_capacity(const lariat_session *session);
+
+/* The most positions that a new session could come to have of the slots that are free now. */
+LARIAT_API int64_t lariat_engine_room(const lariat_engine *engine);
 
 /* Drops all positions from `length` on, on every rank alike. Passes under way that begin there or later are taken back, and the
    numbers that they drew from the session's sampler: their results have LARIAT_CANCELLED. A length beyond the session's, or
@@ -199,7 +203,7 @@ LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t 
    before it looks at tokens. From any thread or signal handler. */
 LARIAT_API void lariat_session_cancel(lariat_session *session);
 
-/* Slots that `rank` holds for this session: about length / ranks; 0 for a rank that the ring does not have. */
+/* Slots that `rank` holds for this session, shared ones too: about length / ranks; 0 for a rank that the ring does not have. */
 LARIAT_API int64_t lariat_session_shard(const lariat_session *session, int32_t rank);
 
 /* --- one pass --- */
@@ -241,7 +245,9 @@ typedef struct lariat_result {
 /* Queues one pass of 1 to plan.chunk tokens, at least one for each session. After an error it is not queued and no session has
    moved; where a rank failed, the pass under way before it is lost too, which its results say. LARIAT_BUSY: two passes are
    under way; LARIAT_CONTEXT_FULL: a session has not so many positions left (lariat_session_capacity), or, where all have, a
-   rank has no slots or rows for its share of this pass: fewer tokens find room. */
+   rank has no free slots or no rows for its share of this pass: fewer tokens find room, or those of fewer sessions, or more
+   once a session is rewound or closed. On CPUs, where a session copies a block that it shares, passes under way are computed
+   first; then a failure of theirs is this call's. */
 LARIAT_API lariat_status lariat_submit(lariat_engine *engine, const lariat_work work[], int32_t n);
 
 /* Waits for the oldest pass (CPUs compute it here, in the calling thread as rank 0), and gives the results of its sessions in

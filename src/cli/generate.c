@@ -55,11 +55,11 @@ static int continue_prompt(invocation *inv, const token_list *prompt, int64_t co
     TRY(check_tokens(input, prompt, inv->model->vocab));
     lariat_session *session;
     TRY(checked(lariat_session_open(inv->engine, context, &session)));
-    reply answer, *one = &answer;
+    reply answer;
     int rc = checked(reply_open(&answer, inv, &inv->defaults, 0, session, context, true));
     if (rc == 0) {
         reply_begin(&answer, prompt->ids, prompt->n, 0);
-        rc = replies_go_on(inv, &one, 1);
+        rc = reply_go_on(&answer);
         rc = rc ? rc : reply_end(&answer);
         reply_explain(&answer);
         rc = rc == 0 && answer.stop == STOP_INTERRUPTED ? EXIT_INTERRUPTED : rc;

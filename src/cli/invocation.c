@@ -217,6 +217,20 @@ int invocation_step(invocation *inv, const lariat_work work[], int32_t n, bool *
     return invocation_end_call(inv, status, PREFILL, tokens, cancelled);
 }
 
+int invocation_pass(invocation *inv, scheduler *s, pass_report *report, bool *interrupted)
+{
+    lariat_status status = LARIAT_OK;
+    signals_cancel_by(scheduler_interrupt, s);
+    inv->call_began_s = now_s();
+    *report = (pass_report){0};
+    if (!signals_interrupted()) {
+        status = scheduler_pass(s, report);
+    }
+    int rc = invocation_end_call(inv, status, report->prompts ? PREFILL : DECODE, report->tokens, interrupted);
+    *interrupted = *interrupted || signals_interrupted();
+    return rc;
+}
+
 void invocation_note_shards(invocation *inv, const lariat_session *session)
 {
     int32_t ranks = lariat_engine_plan(inv->engine)->ranks;

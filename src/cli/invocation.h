@@ -8,6 +8,7 @@
 #include "lariat/lariat.h"
 #include "lariat/text.h"
 #include "schedule/request.h"
+#include "schedule/scheduler.h"
 
 /* Prefill: prompts, up to the first token of a reply; decode: the tokens after it. */
 typedef struct figures {
@@ -68,6 +69,9 @@ int invocation_end_call(invocation *inv, lariat_status status, phase what, int64
 
 /* lariat_step, as prefill. Where it is cancelled no session has moved. */
 int invocation_step(invocation *inv, const lariat_work work[], int32_t n, bool *cancelled);
+
+/* scheduler_pass, as prefill where it reads prompts, otherwise as decode. *interrupted: by Ctrl-C, also before it. */
+int invocation_pass(invocation *inv, scheduler *s, pass_report *report, bool *interrupted);
 
 /* Remembers the shards of a session that is about to be closed. */
 void invocation_note_shards(invocation *inv, const lariat_session *session);

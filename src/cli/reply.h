@@ -1,12 +1,10 @@
-/* One sequence being continued: a prompt is read, then it yields a token at a time. generate runs one reply, a batch several at
-   once, chat one after the other. Rests on invocation.h and the tokenizer's stream. */
+/* One sequence being continued: its prompt goes in, then a token at a time comes out. generate runs one reply, chat one after
+   the other, a batch several at once, by schedule/scheduler.h. Rests on invocation.h and the tokenizer's stream. */
 #pragma once
 
 #include "cli/invocation.h"
 
 #include <stddef.h>
-
-enum { REPLIES_MOST = 16 }; /* sequences in one step: decode of 16 reads the weights as often as decode of one */
 
 typedef enum stop_reason {
     STOP_NOT_YET,
@@ -20,7 +18,7 @@ typedef enum stop_reason {
 typedef struct reply {
     invocation *inv;
     const request *asked;
-    lariat_session *session;
+    lariat_session *session; /* NULL: the scheduler has it */
     lariat_sampler *sampler;
     lariat_stream *stream; /* NULL: a model without tokenizer */
     lariat_stops *stops;   /* NULL: no text ends it */
@@ -39,8 +37,9 @@ typedef struct reply {
     int32_t turn_end; /* the marker that the chat template writes behind a reply, or -1 */
 } reply;
 
-/* A reply on an open session of `capacity` positions, or one after another. The request stays the caller's; a `sample` has a
-   random stream of its own. BAD_ARGUMENT: a bias is for an id that the vocabulary does not have. */
+/* A reply on an open session of `capacity` positions, or one after another; NULL: on what the scheduler has. What is asked for
+   stays the caller's; a `sample` has a random stream of its own. BAD_ARGUMENT: a bias is for an id that the vocabulary does not
+   have. */
 lariat_status reply_open(reply *r, invocation *inv, const request *asked, int32_t sample, lariat_session *session,
                          int64_t capacity, bool shown);
 void reply_close(reply *r);
@@ -49,8 +48,10 @@ void reply_close(reply *r);
    until it has gone on. */
 void reply_begin(reply *r, const int32_t *tokens, int64_t n, int64_t held);
 
-/* Takes all of them on, until one has a reason to stop. */
-int replies_go_on(invocation *inv, reply *const list[], int n);
+/* Takes it on, until it has a reason to stop. */
+int reply_go_on(reply *r);
+/* What reply_go_on does with a token that was made for it, and with what n_top of lariat_work asks for: it may stop then. */
+int reply_take(reply *r, int32_t id, float logprob, const lariat_top *top);
 
 /* Appends the bytes that its stream has held back; where it is shown, ends the line. */
 int reply_end(reply *r);

@@ -120,6 +120,7 @@ static void move_fields(command_bytes *b, command *c)
         FIELD(c->length);
         return;
     case TOLD_SESSION_CLOSE:
+    case TOLD_UNSHARE:
         FIELD(c->session);
         return;
     case TOLD_TRACE:

@@ -9,8 +9,8 @@
 #include "device/device.h"
 #include "engine/placement.h"
 
-/* The protocol grows with every change of this file, command_bytes.c or opening.c. */
-enum { COMMANDS_PROTOCOL = 3, COMMAND_TEXT_MOST = 1000 };
+/* The protocol grows with every change of what stands here, in command_bytes.c or in opening.c. */
+enum { COMMANDS_PROTOCOL = 4, COMMAND_TEXT_MOST = 1000 };
 
 typedef enum command_kind {
     TOLD_OPEN = 1, /* an engine: its options */
@@ -20,6 +20,7 @@ typedef enum command_kind {
     TOLD_SESSION_CLOSE,
     TOLD_SESSION_REWIND,
     TOLD_SESSION_FORK,
+    TOLD_UNSHARE,   /* a session gets a block of its own */
     TOLD_SUBMIT,    /* a pass: its sessions and tokens */
     TOLD_TAKE_BACK, /* passes of a session */
     TOLD_RUN,       /* carry out the pass */

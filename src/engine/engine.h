@@ -122,6 +122,7 @@ struct lariat_engine {
     lariat_model_info info;
     comm_group *comm;
     cache cache;
+    block_copy *copies;         /* [ranks], while a session gets a block of its own */
     local_ranks ranks;
     engine_rank *local;         /* [ranks.n] */
     pending_pass passes[2];     /* the pass that was submitted as number i, from 0, is passes[i % 2] */
@@ -198,6 +199,8 @@ lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t 
    failure of a session. */
 lariat_status passes_carry_out(lariat_engine *e, uint32_t number);
 lariat_status passes_conclude(lariat_engine *e, lariat_status status);
+/* Gives a session that shares its last block one of its own: CONTEXT_FULL: none is free. Passes under way were carried out. */
+lariat_status session_unshare(lariat_session *s);
 /* Takes back the passes of a session that begin at `length` or later; their results have this status and reason. */
 void session_take_back(lariat_session *s, int64_t length, lariat_status status, const char *reason);
 /* Collects all passes under way and drops the results. Returns `status`, with the reason that is in lariat_error(), or, if that
@@ -256,8 +259,8 @@ void telling_phase(const lariat_engine *e, const char *text);
 
 /* --- api/session.c --- */
 
-/* lariat_session_fork, without its checks: passes under way were carried out. */
-lariat_status session_copy(lariat_session *s, int64_t length, lariat_session **out);
+/* lariat_session_fork, without its checks. */
+lariat_status session_copy(const lariat_session *s, int64_t length, lariat_session **out);
 
 /* --- api/tracing.c --- */
 

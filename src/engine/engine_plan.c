@@ -66,12 +66,6 @@ static dtype kv_type_of(lariat_kv kv, const placement *m)
     return kv == LARIAT_KV_F32 ? DTYPE_F32 : kv == LARIAT_KV_BF16 ? DTYPE_BF16 : DTYPE_F16;
 }
 
-/* Slots a rank for `context` positions in up to `sessions` sequences: each may waste a block and be ahead by one. */
-static int64_t slots_for(int32_t ranks, int64_t context, int32_t sessions)
-{
-    return cache_slots_for(ranks, context) + (int64_t)(sessions - 1) * (ranks > 1 ? DECODE_BLOCK + SLOT_BLOCK : SLOT_BLOCK);
-}
-
 static plan_costs costs_of(const model *m, const placement *on, const lariat_plan *p, dtype kv)
 {
     const model_config *c = &m->config;
@@ -125,7 +119,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     const model_config *c = &m->config;
     int threads_a_rank = (p->threads + e->n_local - 1) / e->n_local;
 
-    e->setup.slots = slots_for(p->ranks, context, e->sessions);
+    e->setup.slots = cache_slots_for(p->ranks, context, e->sessions);
     e->limits.extents = e->setup.max_extents = cache_extents(e->setup.slots, e->sessions);
     size_t kv = shard_need(c->n_layers, c->n_kv_heads, c->head_dim, e->setup.slots, e->setup.kv_type);
     size_t activations = transformer_memory(c, &e->setup);

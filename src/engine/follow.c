@@ -101,7 +101,7 @@ static lariat_status open_session(lariat_engine *e, const command *c)
     return s->number == c->session ? LARIAT_OK : refuse("a session of another number");
 }
 
-static lariat_status fork_session(lariat_session *from, const command *c)
+static lariat_status fork_session(const lariat_session *from, const command *c)
 {
     lariat_session *s;
 
@@ -130,6 +130,8 @@ static lariat_status obey_session(lariat_engine *e, const command *c)
         return lariat_session_rewind(s, c->length);
     case TOLD_SESSION_FORK:
         return fork_session(s, c);
+    case TOLD_UNSHARE:
+        return session_unshare(s);
     default:
         session_take_back(s, c->length, LARIAT_CANCELLED, "taken back");
         return LARIAT_OK;
@@ -259,6 +261,7 @@ static lariat_status obey_engine(follower *f, const command *c)
     case TOLD_SESSION_CLOSE:
     case TOLD_SESSION_REWIND:
     case TOLD_SESSION_FORK:
+    case TOLD_UNSHARE:
     case TOLD_TAKE_BACK:
         return obey_session(e, c);
     default:

@@ -244,13 +244,15 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
         e->requests[i] = (pass_request){&s->seq, work[i].count};
         tokens += work[i].count;
     }
-    pass_plan(&p->plan, tokens <= e->plan.shown.slices_up_to ? PASS_BY_SLICES : PASS_BY_TOKENS, e->requests, n,
+    pass_plan(&p->plan, &e->cache, tokens <= e->plan.shown.slices_up_to ? PASS_BY_SLICES : PASS_BY_TOKENS, e->requests, n,
               e->plan.setup.max_rows);
     if (p->plan.n_tokens < tokens) {
         for (int32_t i = 0; i < n; i++) {
-            sequence_restore(&work[i].session->seq, p->plan.n_ranks, &p->entries[i].before);
+            sequence_restore(&e->cache, &work[i].session->seq, &p->entries[i].before);
         }
-        return fail(LARIAT_CONTEXT_FULL, "work: %lld of %lld tokens find no room on their ranks in one pass, submit fewer",
+        return fail(LARIAT_CONTEXT_FULL,
+                    "work: %lld of %lld tokens find no rows or no free slots on their ranks in one pass; submit fewer, or "
+                    "close a session",
                     (long long)(tokens - p->plan.n_tokens), (long long)tokens);
     }
     p->plan.side = side_of(e, &p->plan);

@@ -16,7 +16,7 @@ typedef struct transformer_setup {
     int64_t max_slices;  /* tokens of a pass by slices */
     int64_t slots;       /* of a rank's shard */
     int64_t max_parts;   /* sequences of a pass */
-    int64_t max_extents; /* that all sequences together have of a rank's slots */
+    int64_t max_extents; /* spans of a rank's slots in a pass: cache_extents */
     /* of a block of the feed-forward: bounds the memory of g and u; on CPUs each block unpacks all matrices once */
     int64_t ffn_rows;
     dtype kv_type;

@@ -44,7 +44,7 @@ typedef struct ring_setup {
     int64_t max_slices;  /* tokens of a pass by slices */
     int64_t max_runs;    /* of one rank in a pass */
     int64_t max_parts;   /* sequences of a pass */
-    int64_t max_extents; /* that all sequences together have of a rank's slots */
+    int64_t max_extents; /* spans of a rank's slots in a pass: cache_extents */
     bool pass_q;         /* queries may travel by tokens */
     int64_t q_row_bytes; /* from one row of queries to the next, where they may travel */
 } ring_setup;
