@@ -442,6 +442,49 @@ static void products_with_blocks_agree_with_the_cpu(void **state)
     for_every_type(check_every_product);
 }
 
+/* linear_gated of slices of two matrices against linear and silu_mul: the same bits, for one row of x and for many. */
+static void check_gated(device *dev, dtype type)
+{
+    static const int64_t counts[] = {1, 9, 17, 40, 128};
+    enum { ROWS = 200, ALL = 240, COLS = 1024, MOST = 128 };
+    twin w[2] = {twin_of(dev, type, ALL, COLS), twin_of(dev, type, ALL, COLS)};
+    buffer x = random_buffer(dev, dev->act, MOST * COLS, 1), bias = random_buffer(dev, DTYPE_F32, ALL, 1), y[4];
+    linear_job jobs[4];
+
+    for (int j = 0; j < 4; j++) {
+        y[j] = poisoned_buffer(dev, dev->act, MOST * ROWS);
+        jobs[j] = (linear_job){.w = &w[j % 2].card, .row0 = 19, .rows = ROWS, .type = dev->act, .y = y[j].data, .ldy = ROWS,
+                               .bias = j % 2 ? bias.data : NULL};
+    }
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        dev->ops->linear(dev, x.data, COLS, counts[i], jobs, 2);
+        dev->ops->silu_mul(dev, y[0].data, ROWS, y[1].data, ROWS, counts[i], ROWS);
+        dev->ops->linear_gated(dev, x.data, COLS, counts[i], &jobs[2], &jobs[3]);
+        float *want = buffer_get(&y[0]), *got = buffer_get(&y[2]);
+        assert_memory_equal(got, want, (size_t)(counts[i] * ROWS) * sizeof *got);
+        free(want);
+        free(got);
+    }
+    for (int j = 0; j < 4; j++) {
+        buffer_free(&y[j]);
+    }
+    buffer_free(&x);
+    buffer_free(&bias);
+    twin_free(&w[0]);
+    twin_free(&w[1]);
+}
+
+static void check_every_gated(device *dev)
+{
+    for_every_block_type(dev, check_gated);
+}
+
+static void gated_products_with_blocks_have_the_bits_of_their_two_ops(void **state)
+{
+    (void)state;
+    for_every_type(check_every_gated);
+}
+
 /* A row's sum is the same bits alone, in a slice and beside other jobs. */
 static void check_slices(device *dev, dtype type)
 {
@@ -555,6 +598,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_order_on_the_card_is_undone_to_the_stored_bytes),
         cmocka_unit_test(rows_of_a_table_of_blocks_have_the_bits_of_the_definition),
         cmocka_unit_test(products_with_blocks_agree_with_the_cpu),
+        cmocka_unit_test(gated_products_with_blocks_have_the_bits_of_their_two_ops),
         cmocka_unit_test(rows_of_a_slice_of_blocks_have_the_same_bits),
         cmocka_unit_test(a_matrix_beyond_the_room_for_plain_rows_is_taken_in_parts),
         cmocka_unit_test(random_blocks_have_the_bits_of_the_host),
