@@ -263,8 +263,9 @@ static bool composes_with_marker(const composer *c, size_t at)
 {
     const vocabulary *v = &c->t->v;
     bool composes = false, ends = false;
+    bool in_template = at == 0 || c->origins[at] == ORIGIN_TEMPLATE;
 
-    if (at == 0 || c->origins[at] == ORIGIN_TEMPLATE || c->origins[at - 1] != ORIGIN_TEMPLATE || form_end(c->text, c->size, at) == at) {
+    if (in_template || c->origins[at - 1] != ORIGIN_TEMPLATE || form_end(c->text, c->size, at) == at) {
         return false;
     }
     for (int64_t i = 0; i < v->n_rules; i++) {

@@ -27,7 +27,8 @@ using namespace blocks;
 
 constexpr int JOBS = 4;                           // of one launch
 constexpr int TILE = 64;                          // rows of a warpgroup
-constexpr int PANEL = 64, PANEL_ROW = 2 * PANEL;  // columns of x that one box of a copy brings; bytes
+constexpr int PANEL = 64; // columns of x that one box of a copy brings
+[[maybe_unused]] constexpr int PANEL_ROW = 2 * PANEL; // bytes; unused where the kernel is empty
 constexpr int WARPGROUPS = 2, WARPS = 4 * WARPGROUPS, ROWS = TILE * WARPGROUPS; // of a block
 constexpr int THREADS = 32 * WARPS + 32;          // with the producer
 constexpr int SHARED_MOST = 224 << 10, SHARED_HALF = 112 << 10, BARRIER_BYTES = 1024; // of a multiprocessor's 228 KB
@@ -77,7 +78,7 @@ struct place {
     int row;   // of the matrix
     bool real; // otherwise a repetition of the last one, whose results nobody stores
 
-    __device__ static place of(const many_launch &l, int block, int warpgroup)
+    [[maybe_unused]] __device__ static place of(const many_launch &l, int block, int warpgroup)
     {
         const int number = l.gated ? block * (WARPGROUPS / 2) + warpgroup / 2 : block * WARPGROUPS + warpgroup;
         const int tile = min(number, l.tiles - 1);
