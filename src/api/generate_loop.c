@@ -59,9 +59,9 @@ static void give_out(call *c)
         if (s->is_new) {
             s->is_new = false;
             s->given++;
-            s->before = s->seq.length - s->under_way;
+            s->before = session_settled(s);
             s->token_before = s->token;
-            bool goes_on = c->on_token(c->user, i, s->token) && s->given < r->most && s->before < s->seq.capacity;
+            bool goes_on = c->on_token(c->user, i, s->token) && s->given < r->most && s->before.length < s->seq.capacity;
             c->ended = c->ended || !goes_on;
         }
     }

@@ -89,6 +89,14 @@ static void move_options(command_bytes *b, lariat_options *o)
 
 /* --- commands --- */
 
+static void move_sequence(command_bytes *b, command *c)
+{
+    FIELD(c->length);
+    FIELD(c->slices_from);
+    FIELD(c->decode_rank);
+    FIELD(c->decode_left);
+}
+
 static void move_fields(command_bytes *b, command *c)
 {
     switch (c->kind) {
@@ -112,6 +120,10 @@ static void move_fields(command_bytes *b, command *c)
         FIELD(c->other);
         FIELD(c->session);
         FIELD(c->length);
+        return;
+    case TOLD_SESSION_RESTORE:
+        FIELD(c->session);
+        move_sequence(b, c);
         return;
     case TOLD_SESSION_OPEN:
     case TOLD_SESSION_REWIND:

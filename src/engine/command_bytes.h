@@ -10,7 +10,7 @@
 #include "engine/placement.h"
 
 /* The protocol grows with every change of what stands here, in command_bytes.c or in opening.c. */
-enum { COMMANDS_PROTOCOL = 3, COMMAND_TEXT_MOST = 1000 };
+enum { COMMANDS_PROTOCOL = 4, COMMAND_TEXT_MOST = 1000 };
 
 typedef enum command_kind {
     TOLD_OPEN = 1, /* an engine: its options */
@@ -19,6 +19,7 @@ typedef enum command_kind {
     TOLD_SESSION_OPEN,
     TOLD_SESSION_CLOSE,
     TOLD_SESSION_REWIND,
+    TOLD_SESSION_RESTORE, /* a sequence as it was before a call that failed */
     TOLD_SESSION_FORK,
     TOLD_SUBMIT,    /* a pass: its sessions and tokens */
     TOLD_TAKE_BACK, /* passes of a session */
@@ -55,6 +56,8 @@ typedef struct command {
     char text[COMMAND_TEXT_MOST + 1];
     /* SUBMIT, RUN: counted from the engine's opening; RUN: its number on the transport; HOP: repetitions */
     uint32_t pass, number;
+    int64_t slices_from, decode_left; /* RESTORE: of the sequence */
+    int32_t decode_rank;
     int32_t layout, side;  /* SUBMIT: as process 0 has planned it */
     int64_t n_items, n_tokens;
     const void *items;  /* SUBMIT: told_item. SHARES: host_share */

@@ -153,7 +153,7 @@ struct lariat_session {
     int32_t row;        /* of the newest of them: the output that chooses its token, -1: none */
     int32_t token;      /* that the newest pass that was collected chose, -1: none */
     /* In lariat_step and lariat_generate: */
-    int64_t before;     /* length when the call began, or when the last token was given out */
+    sequence before;    /* `seq` when the call began, or when the last token was given out, without the passes under way */
     int64_t given;      /* tokens given out */
     int32_t token_before; /* `token` then */
     bool is_new;        /* `token` was chosen since */
@@ -248,6 +248,10 @@ void telling_phase(const lariat_engine *e, const char *text);
 
 /* --- api/session.c --- */
 
+/* The session's sequence as it was before the passes under way. */
+sequence session_settled(const lariat_session *s);
+/* Makes it what it was, also for the ranks to which the next tokens go. No passes are under way. */
+void session_restore(lariat_session *s, const sequence *before);
 /* lariat_session_fork, without its checks: passes under way were carried out. */
 lariat_status session_copy(lariat_session *s, int64_t length, lariat_session **out);
 

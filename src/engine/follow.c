@@ -112,6 +112,19 @@ static lariat_status fork_session(lariat_session *from, const command *c)
     return s->number == c->other ? LARIAT_OK : refuse("a fork of another number");
 }
 
+static lariat_status restore_session(lariat_session *s, const command *c)
+{
+    const sequence before = {.length = c->length, .slices_from = c->slices_from, .decode_rank = c->decode_rank,
+                             .decode_left = c->decode_left};
+
+    if (s->under_way || c->length < 0 || c->length > s->seq.length || c->slices_from < 0 || c->slices_from > c->length ||
+        c->decode_rank < 0 || c->decode_rank >= s->engine->ranks.ring || c->decode_left < 0 || c->decode_left > DECODE_BLOCK) {
+        return refuse("positions that its session did not have");
+    }
+    session_restore(s, &before);
+    return LARIAT_OK;
+}
+
 static lariat_status obey_session(lariat_engine *e, const command *c)
 {
     lariat_session *s = session_of(e, c->session);
@@ -128,6 +141,8 @@ static lariat_status obey_session(lariat_engine *e, const command *c)
         return LARIAT_OK;
     case TOLD_SESSION_REWIND:
         return lariat_session_rewind(s, c->length);
+    case TOLD_SESSION_RESTORE:
+        return restore_session(s, c);
     case TOLD_SESSION_FORK:
         return fork_session(s, c);
     default:
@@ -258,6 +273,7 @@ static lariat_status obey_engine(follower *f, const command *c)
     case TOLD_SESSION_OPEN:
     case TOLD_SESSION_CLOSE:
     case TOLD_SESSION_REWIND:
+    case TOLD_SESSION_RESTORE:
     case TOLD_SESSION_FORK:
     case TOLD_TAKE_BACK:
         return obey_session(e, c);

@@ -61,6 +61,13 @@ static command example(command_kind kind)
         c.session = 1;
         c.length = 40;
         return c;
+    case TOLD_SESSION_RESTORE:
+        c.session = 1;
+        c.length = 50;
+        c.slices_from = 40;
+        c.decode_rank = 2;
+        c.decode_left = 6;
+        return c;
     case TOLD_SESSION_OPEN:
     case TOLD_SESSION_REWIND:
     case TOLD_TAKE_BACK:
@@ -130,6 +137,9 @@ static void every_command_is_read_as_it_was_written(void **unused)
         assert_int_equal(c.session, e.session);
         assert_int_equal(c.other, e.other);
         assert_int_equal(c.length, e.length);
+        assert_int_equal(c.slices_from, e.slices_from);
+        assert_int_equal(c.decode_rank, e.decode_rank);
+        assert_int_equal(c.decode_left, e.decode_left);
         assert_int_equal(c.status, e.status);
         assert_string_equal(c.text, e.text);
         assert_int_equal(c.pass, e.pass);
