@@ -50,7 +50,8 @@ static lariat_status hear_command(processes *others, command_kind kind, command 
     TRY(carried(others, processes_hear(others, &message)));
     command_bytes b = {.from = message.at, .room = message.n};
     if (!command_read(&b, out) || out->kind != kind) {
-        return fail(LARIAT_FAILED, "processes: an order from process 0 that makes no sense, please report this");
+        return carried(others,
+                       fail(LARIAT_FAILED, "processes: an order from process 0 that makes no sense, please report this"));
     }
     return LARIAT_OK;
 }
@@ -222,14 +223,15 @@ lariat_status opening_greet(lariat_processes *p, const char *agreed)
     TRY(processes_collect(p->others, (process_bytes){&mine, sizeof mine}, p->given));
     if (number == 0) {
         TRY(tell_verdict(p->others, judge_hellos(p, &mine)));
-        TRY(tell_shares(p));
+        TRY(carried(p->others, tell_shares(p)));
         p->share = p->shares[0];
         return LARIAT_OK;
     }
     TRY(hear_verdict(p->others));
     TRY(hear_command(p->others, TOLD_SHARES, &c));
     if (c.n_items != count) {
-        return fail(LARIAT_FAILED, "processes: shares of %lld, there are %d, please report this", (long long)c.n_items, count);
+        return carried(p->others, fail(LARIAT_FAILED, "processes: shares of %lld, there are %d, please report this",
+                                       (long long)c.n_items, count));
     }
     command_shares(&c, number, &p->share);
     return LARIAT_OK;
