@@ -106,7 +106,8 @@ typedef struct pending_pass {
     pass_logprob *logprobs;   /* [parts], likewise: as far as they are asked for */
     bool begun, done;         /* the ranks have it; its results are on the host, or it is lost */
     lariat_status status;     /* not LARIAT_OK: it is lost */
-    char reason[640];         /* why */
+    char reason[640];         /* why; and why entries are that were taken back with a pass before: */
+    char chained_reason[640];
 } pending_pass;
 
 struct lariat_engine {
@@ -135,6 +136,8 @@ struct lariat_engine {
     lariat_processes *processes;
     lariat_session **numbered; /* [sessions], by number */
     command_bytes told;        /* process 0: what the others have not been told yet */
+    lariat_status untold;      /* process 0: not LARIAT_OK: they were not told something, and cannot go on, */
+    char untold_reason[640];   /* for this reason */
     told_item *told_items;     /* [parts], in the others what they were told */
     int32_t *told_tokens;      /* [chunk] */
     far_trace *far;            /* process 0: [ranks] of the other processes' traces; NULL: none were gathered */
@@ -231,7 +234,8 @@ lariat_status telling_open(const lariat_options *options);
 lariat_status telling_stop(lariat_processes *p);
 /* One command as a message of its own, without lists: before there is an engine. */
 lariat_status tell_alone(processes *others, const command *c);
-/* Appends a command to what will be told; and tells it. A failure of the former shows in the latter. */
+/* Appends a command to what will be told; and tells it. A failure of either, the first one, is that of every tell_now from
+   then on: the others have missed something. */
 void tell(lariat_engine *e, const command *c);
 lariat_status tell_now(lariat_engine *e);
 /* Tells a pass that was planned; and that it is carried out now. */
@@ -265,9 +269,9 @@ const trace *tracing_of(const lariat_engine *e, int32_t rank);
 
 /* --- api/tracing_far.c --- */
 
-/* Process 0 tells the others to trace; then, in stop, brings their spans here, on its own clock. What cannot be had is counted
-   as lost. Forget frees them. */
-lariat_status tracing_tell_start(lariat_engine *e, int64_t spans);
+/* Process 0 starts tracing here and in the others, or nowhere; then, in stop, brings their spans here, on its own clock. What
+   cannot be had is counted as lost. Forget frees them. */
+lariat_status tracing_start_all(lariat_engine *e, int64_t spans);
 void tracing_gather(lariat_engine *e);
 void tracing_forget(lariat_engine *e);
 /* The others: what they report for it. */

@@ -87,23 +87,42 @@ void session_take_back(lariat_session *s, int64_t length, lariat_status status, 
     }
 }
 
-/* After a failure of the ranks in a pass none that they had begun is left, nor one that goes on from it. */
+/* Entries of a pass that were taken back for the reason of another pass: its results may be collected when that one's slot
+   has another pass. */
+static void keep_reason(pending_pass *p, const pending_pass *lost)
+{
+    for (int32_t i = 0; i < p->n; i++) {
+        if (p->entries[i].reason == lost->reason) {
+            memcpy(p->chained_reason, lost->reason, sizeof lost->reason);
+            p->entries[i].reason = p->chained_reason;
+        }
+    }
+}
+
+/* After a failure of the ranks in a pass none that they had begun is left, nor one that goes on from it. The reason is in
+   lariat_error(), which what is told meanwhile may replace. */
 static void lose_passes(lariat_engine *e, const pending_pass *failed, lariat_status status)
 {
+    static const char chained[] = "lost with another pass: ";
+    char reason[sizeof failed->reason - sizeof chained];
+
+    snprintf(reason, sizeof reason, "%s", lariat_error());
     for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
         pending_pass *p = &e->passes[i % 2];
         if (!p->begun || p->done) {
             continue;
         }
         p->status = status;
-        snprintf(p->reason, sizeof p->reason, "%s%s", p == failed ? "" : "lost with another pass: ", lariat_error());
+        snprintf(p->reason, sizeof p->reason, "%s%s", p == failed ? "" : chained, reason);
         p->done = true;
         for (int32_t k = 0; k < p->n; k++) {
             if (p->entries[k].status == LARIAT_OK) {
                 session_take_back(p->entries[k].session, p->entries[k].before.length, status, p->reason);
             }
         }
+        keep_reason(&e->passes[(i + 1) % 2], p);
     }
+    give_reason("%s", reason);
 }
 
 /* --- submit --- */

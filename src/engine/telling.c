@@ -1,10 +1,11 @@
 /* Process 0 of a ring over several tells the others what it does to sessions and passes.
-   Rests on comm/processes.h and commands.h. follow.c is the other side.
+   Rests on comm/processes.h and command_bytes.h. follow.c is the other side.
 
    Commands are gathered and told when the others' ranks have something to do: for a decoded token, the end of the pass before,
    the next pass and its start are one message. */
 #include "engine/engine.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { NOTES = 4096 }; /* bytes for sessions between two passes; what is more is told earlier */
@@ -35,15 +36,24 @@ void telling_take(lariat_engine *e, arena *a)
 
 /* --- one message --- */
 
+/* Notes that the others are not told something: they cannot go on. The first failure stays. */
+static void note_lost(lariat_engine *e, lariat_status status)
+{
+    if (status != LARIAT_OK && e->untold == LARIAT_OK) {
+        e->untold = status;
+        snprintf(e->untold_reason, sizeof e->untold_reason, "%s", lariat_error());
+    }
+}
+
 lariat_status tell_now(lariat_engine *e)
 {
     size_t n = e->told.at;
 
-    if (n == 0) {
-        return LARIAT_OK;
-    }
     e->told.at = 0;
-    return processes_tell(e->processes->others, e->told.to, n);
+    if (n && e->untold == LARIAT_OK) {
+        note_lost(e, processes_tell(e->processes->others, e->told.to, n));
+    }
+    return e->untold == LARIAT_OK ? LARIAT_OK : fail(e->untold, "%s", e->untold_reason);
 }
 
 void tell(lariat_engine *e, const command *c)
@@ -52,8 +62,11 @@ void tell(lariat_engine *e, const command *c)
         return;
     }
     e->told.bad = false;
-    (void)tell_now(e); /* a failure stays one: the next call that needs the others finds it */
-    (void)command_write(&e->told, c);
+    (void)tell_now(e); /* a failure stays one: each later call returns it */
+    if (!command_write(&e->told, c)) {
+        e->told.bad = false;
+        note_lost(e, fail(LARIAT_FAILED, "processes: an order that is longer than its message, please report this"));
+    }
 }
 
 lariat_status tell_alone(processes *others, const command *c)
@@ -161,7 +174,7 @@ lariat_status tell_outcome(lariat_engine *e, lariat_status status)
     processes *others = e->processes->others;
     TRY(processes_check(others, 0)); /* ranks that are cancelled do not know why */
     const local_rank *failed = ranks_failed(&e->ranks);
-    if (!failed) { /* telling itself has failed */
+    if (!failed || failed->status != status) { /* telling itself has failed; of the ranks an older failure is known, if any */
         processes_fail(others, -1, lariat_error());
         return status;
     }
