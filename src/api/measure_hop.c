@@ -516,7 +516,6 @@ static lariat_status plan_ranks(const lariat_options *o, hops_trial *trial)
     h->cards = plan.placement.n_cards;
     h->through_host = plan.placement.through_host;
     if (h->cards) {
-        trial->threads = (rank_threads){.bind = !o->no_bind, .sharing = h->ranks};
         snprintf(h->machine, sizeof h->machine, "%s", plan.placement.name);
     } else {
         h->threads = plan.shown.threads;
