@@ -5,10 +5,10 @@
    All ranks measure before any of them releases its memory: between threads others read it in place. */
 #include "lariat/measure.h"
 
+#include "api/measure_hop.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "device/cpu/cpu_ceilings.h"
-#include "engine/engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -583,21 +583,6 @@ static lariat_status run_ranks(hops_trial *trial)
     return status;
 }
 
-/* A failure that the others do not know ends the run: they wait for this process. */
-static lariat_status tell_failure(const hops_trial *trial, lariat_status status)
-{
-    processes *others = trial->processes->others;
-    const local_rank *failed = ranks_failed(&trial->ranks);
-    bool of_rank = failed && failed->status != LARIAT_OK && failed->status != LARIAT_CANCELLED;
-    int32_t me = processes_number(others), rank = of_rank ? failed->number : processes_of(others, me)->first_rank;
-    char reason[COMMAND_TEXT_MOST];
-
-    snprintf(reason, sizeof reason, "%s", of_rank ? failed->reason : lariat_error());
-    TRY(processes_check(others, 0));
-    processes_fail(others, rank, reason);
-    return fail(status, "rank %d (%s): %s", rank, processes_of(others, me)->host, reason);
-}
-
 /* In this process; all processes of the ring do it together. *alike: a failure is that of all. */
 static lariat_status measure_here(const lariat_options *o, int64_t bytes, hops_trial *trial, bool *alike)
 {
@@ -609,7 +594,7 @@ static lariat_status measure_here(const lariat_options *o, int64_t bytes, hops_t
     NEXT(status, run_ranks(trial));
     NEXT(status, sum_up(trial));
     if (status != LARIAT_OK && !*alike && p) {
-        status = tell_failure(trial, status);
+        status = tell_failure(p->others, &trial->ranks, status); /* they wait for this process */
     }
     ranks_close(&trial->ranks);
     placement_close_transport(&trial->placement, trial->comm);

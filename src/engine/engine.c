@@ -1,6 +1,6 @@
 /* Opening a model on a ring, and closing it.
    Rests on ranks.h (the threads), model/device_weights.h and model/transformer.h (what a rank has). See engine.h; sessions are
-   in api/session.c. */
+   in session.c. */
 #include "engine/engine.h"
 
 #include "engine/model_info.h"

@@ -1,7 +1,8 @@
 /* What the files of the engine share: the engine, its sessions, and the passes under way.
-   Rests on ranks.h, model/transformer.h and ring/cache.h. engine.c opens and closes it, engine_plan.c sizes it, requests.c
-   makes a pass of what is asked for, pass_queue.c carries passes out, accounting.c counts; src/api is built on these. Where the
-   ring has other processes: opening.c opens it in all of them, telling.c tells them what is done here, follow.c does it there.
+   Rests on ranks.h, model/transformer.h and ring/cache.h. engine.c opens and closes it, engine_plan.c sizes it, session.c has
+   its sessions, requests.c makes a pass of what is asked for, pass_queue.c carries passes out, accounting.c counts, tracing.c
+   traces; src/api is built on these. Where the ring has other processes: opening.c opens it in all of them, telling.c tells
+   them what is done here, follow.c and tracing_far.c do it there.
 
        lariat_submit                                     lariat_collect
             |                                                  ^
@@ -205,16 +206,13 @@ lariat_status passes_run(lariat_engine *e, pending_pass *p);
 /* Takes the oldest pass off the queue, whose sessions' results have been made. */
 void passes_retire(lariat_engine *e);
 
-/* --- api/launch.c --- */
-
-/* lariat_processes_start with processes that have started. After a failure they are the caller's to end. */
-lariat_status processes_adopt(processes *others, const char *agreed, lariat_processes **out);
-
 /* --- opening.c --- */
 
-/* The processes compare what they are, and learn how they share their hosts. `agreed`: lines "name value" that must be the
-   same in all of them. */
-lariat_status opening_greet(lariat_processes *p, const char *agreed);
+/* Processes that have started compare what they are, and learn how they share their hosts. `agreed`: lines "name value" that
+   must be the same in all of them. Ending the processes stays the caller's, also after processes_disown, which frees what is
+   here. */
+lariat_status processes_adopt(processes *others, const char *agreed, lariat_processes **out);
+void processes_disown(lariat_processes *p);
 /* A phase ends in this process with `mine`: as below, without an engine. */
 lariat_status opening_agree_alone(lariat_processes *p, lariat_status mine);
 /* A phase of opening an engine ends in this process with `mine`. Returns the same in all processes: LARIAT_OK, or the failure
@@ -241,6 +239,10 @@ lariat_status tell_now(lariat_engine *e);
 /* Tells a pass that was planned; and that it is carried out now. */
 void tell_submit(lariat_engine *e, const pending_pass *p);
 lariat_status tell_run(lariat_engine *e, const pending_pass *p);
+/* A failure began in this process, with the reason in lariat_error(): all others hear of it, unless one is known. It is that of
+   a rank, where the newest function of `ranks` (NULL: none) failed so, otherwise the process's. Returns the failure that
+   explains it. */
+lariat_status tell_failure(processes *others, const local_ranks *ranks, lariat_status status);
 /* A pass ended here with a failure: cancelled, all processes reset the transport; otherwise the run ends everywhere. Returns
    the failure that explains it. */
 lariat_status tell_outcome(lariat_engine *e, lariat_status status);
@@ -250,7 +252,7 @@ void telling_remove(lariat_session *s);
 /* What this process is doing from now on, for the others to say if it stops answering. Text that stays. */
 void telling_phase(const lariat_engine *e, const char *text);
 
-/* --- api/session.c --- */
+/* --- session.c --- */
 
 /* The session's sequence as it was before the passes under way. */
 sequence session_settled(const lariat_session *s);
@@ -259,7 +261,7 @@ void session_restore(lariat_session *s, const sequence *before);
 /* lariat_session_fork, without its checks: passes under way were carried out. */
 lariat_status session_copy(lariat_session *s, int64_t length, lariat_session **out);
 
-/* --- api/tracing.c --- */
+/* --- tracing.c --- */
 
 /* lariat_trace_start and lariat_trace_stop of the ranks of this process. `spans` 0: automatic. */
 lariat_status tracing_start_local(lariat_engine *e, int64_t spans);
@@ -267,7 +269,7 @@ void tracing_stop_local(lariat_engine *e);
 /* The buffer of a rank; NULL: it is another process's. */
 const trace *tracing_of(const lariat_engine *e, int32_t rank);
 
-/* --- api/tracing_far.c --- */
+/* --- tracing_far.c --- */
 
 /* Process 0 starts tracing here and in the others, or nowhere; then, in stop, brings their spans here, on its own clock. What
    cannot be had is counted as lost. Forget frees them. */
@@ -278,10 +280,12 @@ void tracing_forget(lariat_engine *e);
 lariat_status tracing_report_clock(const lariat_engine *e);
 lariat_status tracing_report_spans(const lariat_engine *e, int64_t local);
 
-/* --- api/measure_hop.c --- */
+/* --- follow.c --- */
 
 /* Another process measures hops together with process 0, which tells what. */
-lariat_status hop_follow(const lariat_options *o, const command *c);
+typedef lariat_status (*hop_fn)(const lariat_options *o, const command *c);
+/* lariat_follow. */
+lariat_status engine_follow(lariat_processes *p, const char *path, const lariat_options *options, hop_fn measure);
 
 /* --- accounting.c --- */
 

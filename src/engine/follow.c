@@ -1,8 +1,7 @@
 /* Any process but 0: does to its own sessions and passes what process 0 does, with the same functions, and computes with its
    own ranks. It has no samplers, no logits and no results.
-   Rests on opening.c, api/session.c and pass_queue.c. telling.c is the other side. */
+   Rests on opening.c, session.c, pass_queue.c and tracing_far.c. telling.c is the other side. */
 #include "engine/engine.h"
-#include "lariat/launch.h"
 
 #include <stdio.h>
 
@@ -10,6 +9,7 @@ typedef struct follower {
     lariat_processes *processes;
     const char *path; /* of the model */
     const lariat_options *options;
+    hop_fn measure;
     lariat_engine *engine;   /* NULL: none is open */
     lariat_sampler *sampler; /* stands for those of process 0: what it would choose by is replaced */
     bool ends;
@@ -79,7 +79,7 @@ static lariat_status measure_hops(const follower *f, const command *c)
     if (f->engine) {
         return refuse("hops beside an engine");
     }
-    return hop_follow(&o, c);
+    return f->measure(&o, c);
 }
 
 /* --- sessions --- */
@@ -308,24 +308,9 @@ static lariat_status obey_message(follower *f, process_bytes message)
     return b.bad ? refuse("something that cannot be read") : LARIAT_OK;
 }
 
-/* Tells the others of a failure that began here. */
-static void tell_failure(const follower *f)
+lariat_status engine_follow(lariat_processes *p, const char *path, const lariat_options *options, hop_fn measure)
 {
-    processes *others = f->processes->others;
-    const local_rank *failed = f->engine && f->engine->ranks.n ? ranks_failed(&f->engine->ranks) : NULL;
-    bool of_rank = failed && failed->status != LARIAT_CANCELLED;
-    char reason[COMMAND_TEXT_MOST];
-
-    snprintf(reason, sizeof reason, "%s", lariat_error());
-    if (processes_check(others, 0) == LARIAT_OK) {
-        processes_fail(others, of_rank ? failed->number : -1, of_rank ? failed->reason : reason);
-        give_reason("%s", reason);
-    }
-}
-
-lariat_status lariat_follow(lariat_processes *p, const char *path, const lariat_options *options)
-{
-    follower f = {.processes = p, .path = path, .options = options};
+    follower f = {.processes = p, .path = path, .options = options, .measure = measure};
     lariat_status status = LARIAT_OK;
     process_bytes message;
 
@@ -335,7 +320,7 @@ lariat_status lariat_follow(lariat_processes *p, const char *path, const lariat_
         status = status == LARIAT_OK ? obey_message(&f, message) : status;
     }
     if (status != LARIAT_OK) {
-        tell_failure(&f);
+        status = tell_failure(p->others, f.engine ? &f.engine->ranks : NULL, status);
     }
     char reason[COMMAND_TEXT_MOST];
     snprintf(reason, sizeof reason, "%s", lariat_error());

@@ -212,7 +212,7 @@ static lariat_status tell_shares(const lariat_processes *p)
     return status;
 }
 
-lariat_status opening_greet(lariat_processes *p, const char *agreed)
+static lariat_status exchange_hellos(lariat_processes *p, const char *agreed)
 {
     hello mine;
     int32_t number = processes_number(p->others), count = processes_count(p->others);
@@ -234,6 +234,39 @@ lariat_status opening_greet(lariat_processes *p, const char *agreed)
                                        (long long)c.n_items, count));
     }
     command_shares(&c, number, &p->share);
+    return LARIAT_OK;
+}
+
+static lariat_status greet(lariat_processes *p, const char *agreed)
+{
+    size_t count = (size_t)processes_count(p->others);
+
+    p->given = calloc(count, sizeof *p->given);
+    p->shares = calloc(count, sizeof *p->shares);
+    TRY_MEMORY(p->given && p->shares, "processes: no memory for %zu of them" FREE_MEMORY, count);
+    return exchange_hellos(p, agreed);
+}
+
+void processes_disown(lariat_processes *p)
+{
+    free(p->given);
+    free(p->shares);
+    free(p);
+}
+
+lariat_status processes_adopt(processes *others, const char *agreed, lariat_processes **out)
+{
+    lariat_processes *p = calloc(1, sizeof *p);
+
+    *out = NULL;
+    TRY_MEMORY(p, "processes: no memory" FREE_MEMORY);
+    p->others = others;
+    lariat_status status = greet(p, agreed);
+    if (status != LARIAT_OK) {
+        processes_disown(p);
+        return status;
+    }
+    *out = p;
     return LARIAT_OK;
 }
 

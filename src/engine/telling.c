@@ -166,22 +166,31 @@ lariat_status tell_run(lariat_engine *e, const pending_pass *p)
     return tell_now(e);
 }
 
+lariat_status tell_failure(processes *others, const local_ranks *ranks, lariat_status status)
+{
+    const local_rank *failed = ranks ? ranks_failed(ranks) : NULL;
+    bool of_rank = failed && failed->status == status && status != LARIAT_CANCELLED; /* not of an older function */
+    const process_info *own = processes_of(others, processes_number(others));
+    char reason[COMMAND_TEXT_MOST];
+
+    snprintf(reason, sizeof reason, "%s", lariat_error());
+    TRY(processes_check(others, 0)); /* ranks that are cancelled do not know why */
+    processes_fail(others, of_rank ? failed->number : -1, of_rank ? failed->reason : reason);
+    return processes_number(others) ? fail(status, "%s", reason) /* a follower is named where its line is printed */
+                                    : fail(status, "rank %d (%s): %s", of_rank ? failed->number : own->first_rank, own->host,
+                                           of_rank ? failed->reason : reason);
+}
+
 lariat_status tell_outcome(lariat_engine *e, lariat_status status)
 {
     if (!is_told(e)) {
         return status;
     }
     processes *others = e->processes->others;
-    TRY(processes_check(others, 0)); /* ranks that are cancelled do not know why */
-    const local_rank *failed = ranks_failed(&e->ranks);
-    if (!failed || failed->status != status) { /* telling itself has failed; of the ranks an older failure is known, if any */
-        processes_fail(others, -1, lariat_error());
-        return status;
-    }
     if (status != LARIAT_CANCELLED) {
-        processes_fail(others, failed->number, failed->reason);
-        return fail(status, "rank %d (%s): %s", failed->number, processes_of(others, 0)->host, failed->reason);
+        return tell_failure(others, &e->ranks, status);
     }
+    TRY(processes_check(others, 0)); /* ranks that are cancelled do not know why */
     tell(e, &(command){.kind = TOLD_RESET});
     TRY(tell_now(e));
     placement_reset_transport(&e->plan.placement, e->comm);
