@@ -20,31 +20,18 @@ static lariat_status rank_pass(local_rank *r, void *arg)
     return transformer_pass(&b->engine->local[r - r->all->list].transformer, &b->pass->input);
 }
 
-/* What rank_pass takes. Passes that are not carried out get no number: the transport compares numbers by their difference. */
-static lariat_status begin_pass(lariat_engine *e, pending_pass *p, begun_pass *out)
+/* Passes that are not carried out get no number: the transport compares numbers by their difference. */
+lariat_status passes_run(lariat_engine *e, pending_pass *p)
 {
-    *out = (begun_pass){e, p};
     p->begun = true;
     p->plan.number = ++e->n_begun;
-    return tell_run(e, p);
-}
-
-static lariat_status end_pass(lariat_engine *e, const pending_pass *p, lariat_status status)
-{
+    lariat_status status = tell_run(e, p);
+    NEXT(status, ranks_run(&e->ranks, rank_pass, &(begun_pass){e, p}));
     if (status != LARIAT_OK) {
         return tell_outcome(e, status);
     }
     account_pass(e, p);
     return LARIAT_OK;
-}
-
-lariat_status passes_run(lariat_engine *e, pending_pass *p)
-{
-    begun_pass b;
-    lariat_status status = begin_pass(e, p, &b);
-
-    NEXT(status, ranks_run(&e->ranks, rank_pass, &b));
-    return end_pass(e, p, status);
 }
 
 static lariat_status rank_wait(local_rank *r, void *unused)
@@ -238,10 +225,7 @@ lariat_status passes_carry_out(lariat_engine *e, uint32_t number)
         status = ranks_run(&e->ranks, rank_wait, NULL);
     } else if (!p->begun && is_wanted(p)) {
         list_chosen(p, &e->passes[(number - 1) % 2]);
-        begun_pass b;
-        status = begin_pass(e, p, &b); /* as passes_run, with one function less between main and a kernel */
-        NEXT(status, ranks_run(&e->ranks, rank_pass, &b));
-        status = end_pass(e, p, status);
+        status = passes_run(e, p);
     }
     if (status != LARIAT_OK) {
         lose_passes(e, p, status);
