@@ -109,7 +109,7 @@ lariat_status lariat_generate(lariat_engine *e, const lariat_reply replies[], in
     while (status == LARIAT_OK) {
         give_out(&c);
         int32_t count = list_round(&c);
-        bool ahead = e->plan.shown.cards > 0 && count && count <= e->plan.shown.slices_up_to;
+        bool ahead = on_cards(&e->plan.placement) && count && count <= e->plan.shown.slices_up_to;
         if (c.ended || (count == 0 && passes_under_way(e) == 0)) {
             break;
         }

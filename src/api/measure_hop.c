@@ -469,7 +469,7 @@ static lariat_status check_memory(const hops_trial *trial)
     int32_t ranks = trial->transport.n_local;
     const size_t shared[] = {placement_shared_bytes(m, &trial->transport), list_bytes(trial->out),
                              bytes_of(ranks, 1, sizeof(local_rank)),
-                             m->n_cards ? 0 : place_bytes(trial, ranks),
+                             on_cards(m) ? 0 : place_bytes(trial, ranks),
                              trial->processes ? bytes_of(2, 1, trial->block) : 0}; /* of the comparison with MPI */
 
     TRY(check_fits(trial, arena_sum(shared, sizeof shared / sizeof *shared), memory_available(), "this machine"));
@@ -508,8 +508,8 @@ static lariat_status plan_ranks(const lariat_options *o, hops_trial *trial)
     trial->threads = plan.threads;
     h->ranks = plan.shown.ranks;
     h->processes = trial->processes ? processes_count(trial->processes->others) : 1;
-    trial->in_place = !plan.placement.n_cards && h->processes < h->ranks;
-    trial->transport = (comm_setup){.n_ranks = h->ranks, .first = plan.first, .n_local = plan.n_local};
+    trial->in_place = !on_cards(&plan.placement) && h->processes < h->ranks;
+    trial->transport = plan.transport;
     if (h->ranks < 2) {
         return fail(LARIAT_BAD_ARGUMENT, "hops: a ring of one has none, use 2 ranks or more");
     }

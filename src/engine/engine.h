@@ -44,9 +44,8 @@ typedef struct engine_plan {
     plan_costs costs;
     transformer_setup setup;
     pass_limits limits;
-    comm_setup transport;
+    comm_setup transport; /* with the ranks of this process: [first, first + n_local) */
     placement placement;
-    int32_t first, n_local; /* ranks of this process: [first, first + n_local) */
     rank_threads threads;
 } engine_plan;
 

@@ -124,7 +124,7 @@ lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t 
     TRY(requests_plan(e, p, work, n));
     tell_submit(e, p);
     e->n_submitted++;
-    if (e->plan.shown.cards == 0) {
+    if (!on_cards(&e->plan.placement)) {
         return LARIAT_OK;
     }
     lariat_status status = passes_run(e, p);

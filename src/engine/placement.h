@@ -10,7 +10,7 @@
 #include "model/transformer.h"
 
 typedef struct placement {
-    lariat_device kind; /* CPU or CUDA */
+    lariat_device kind; /* CPU or CUDA, for people */
     char name[96];
     dtype act;          /* of activations; on GPUs also of weights and of the cache */
     processes *others;  /* NULL: all ranks of the ring are in this process */
@@ -42,6 +42,12 @@ typedef struct rank_threads {
     int32_t sharing;   /* ranks that share the CPUs, in all processes of this host; the first of this process; their threads: */
     int32_t first, of_all;
 } rank_threads;
+
+/* Are the ranks on GPUs? */
+static inline bool on_cards(const placement *m)
+{
+    return m->n_cards > 0;
+}
 
 /* The card of a rank, as an index into cards: ranks are dealt out in order. */
 int32_t placement_card(const placement *m, int32_t n_ranks, int32_t rank);

@@ -45,7 +45,7 @@ static void *rank_main(void *arg)
 
 static bool is_callers(const local_rank *r)
 {
-    return r == r->all->list && r->all->placement->n_cards == 0;
+    return r == r->all->list && !on_cards(r->all->placement);
 }
 
 /* --- all ranks --- */
