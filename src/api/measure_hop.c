@@ -583,30 +583,37 @@ static lariat_status run_ranks(hops_trial *trial)
     return status;
 }
 
-/* In this process; all processes of the ring do it together. *alike: a failure is that of all. */
-static lariat_status measure_here(const lariat_options *o, int64_t bytes, hops_trial *trial, bool *alike)
+/* All processes of the ring do it together, and fail alike. */
+static lariat_status open_trial(const lariat_options *o, int64_t bytes, hops_trial *trial)
 {
     lariat_processes *p = o->processes && processes_count(o->processes->others) > 1 ? o->processes : NULL;
     lariat_status status = opening_agree_alone(p, prepare(o, bytes, trial));
 
     NEXT(status, opening_agree_alone(p, open_ranks(trial)));
-    *alike = status != LARIAT_OK;
-    NEXT(status, run_ranks(trial));
+    return status;
+}
+
+/* All processes of the ring do it together. A failure of this one ends the run: the others wait for it. */
+static lariat_status run_trial(hops_trial *trial)
+{
+    lariat_status status = run_ranks(trial);
+
     NEXT(status, sum_up(trial));
-    if (status != LARIAT_OK && !*alike && p) {
-        status = tell_failure(p->others, &trial->ranks, status); /* they wait for this process */
-    }
+    return status == LARIAT_OK || !trial->processes ? status : tell_failure(trial->processes->others, &trial->ranks, status);
+}
+
+/* Safe on one that was opened in part. */
+static void close_trial(hops_trial *trial)
+{
     ranks_close(&trial->ranks);
     placement_close_transport(&trial->placement, trial->comm);
     arena_close(&trial->lists);
-    return status;
 }
 
 lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind kind, int64_t bytes, int32_t reps,
                                  lariat_hop *out)
 {
     hops_trial trial = {.out = out};
-    bool alike;
 
     *out = (lariat_hop){.kind = kind, .reps = reps};
     TRY(check_arguments(options, kind, bytes, reps));
@@ -615,17 +622,21 @@ lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind 
         TRY(tell_alone(options->processes->others, &(command){.kind = TOLD_HOP, .options = *options, .status = (int32_t)kind,
                                                               .length = bytes, .number = (uint32_t)reps}));
     }
-    return measure_here(options, bytes, &trial, &alike);
+    lariat_status status = open_trial(options, bytes, &trial);
+    NEXT(status, run_trial(&trial));
+    close_trial(&trial);
+    return status;
 }
 
 lariat_status hop_follow(const lariat_options *o, const command *c)
 {
     lariat_hop out = {.kind = (lariat_hop_kind)c->status, .reps = (int32_t)c->number};
     hops_trial trial = {.out = &out};
-    bool alike;
 
     TRY(check_arguments(o, out.kind, c->length, out.reps));
     processes_phase(o->processes->others, "measuring hops");
-    lariat_status status = measure_here(o, c->length, &trial, &alike);
-    return status != LARIAT_OK && alike ? processes_check(o->processes->others, 0) : status;
+    bool opened = open_trial(o, c->length, &trial) == LARIAT_OK;
+    lariat_status status = opened ? run_trial(&trial) : processes_check(o->processes->others, 0);
+    close_trial(&trial);
+    return status;
 }

@@ -66,10 +66,11 @@ typedef struct command {
     const void *tokens;
 } command;
 
-/* Copies a list of a command that was read, which lies unaligned in its message. */
-void command_items(const command *c, int64_t from, int64_t n, told_item out[]);
-void command_shares(const command *c, int64_t from, host_share *out);
-void command_tokens(const command *c, int64_t from, int64_t n, int32_t out[]);
+/* Copies a whole list of a command that was read, which lies unaligned in its message: [n_items], [n_tokens]. */
+void command_items(const command *c, told_item out[]);
+void command_tokens(const command *c, int32_t out[]);
+/* One of them. */
+void command_share(const command *c, int64_t index, host_share *out);
 
 /* A message: read from `from`, or written to `to`, where that is not NULL, up to `room` bytes. */
 typedef struct command_bytes {

@@ -195,8 +195,8 @@ static lariat_status submit(const follower *f, const command *c)
         c->n_tokens < 1 || c->n_tokens > e->plan.shown.chunk) {
         return refuse("a pass that is none");
     }
-    command_items(c, 0, c->n_items, e->told_items);
-    command_tokens(c, 0, c->n_tokens, e->told_tokens);
+    command_items(c, e->told_items);
+    command_tokens(c, e->told_tokens);
     TRY(list_work(f, c));
     TRY(requests_plan(e, p, e->works, (int32_t)c->n_items));
     for (int32_t i = 0; i < p->n; i++) {
@@ -217,7 +217,7 @@ static lariat_status run(lariat_engine *e, const command *c)
     if (c->pass - e->n_collected >= passes_under_way(e) || p->begun || c->n_tokens != p->n) {
         return refuse("a pass that was not submitted");
     }
-    command_tokens(c, 0, p->n, e->told_tokens);
+    command_tokens(c, e->told_tokens);
     for (int32_t i = 0; i < p->n; i++) {
         if (e->told_tokens[i] < 0 || e->told_tokens[i] >= e->model->config.vocab) {
             return refuse("a token that the vocabulary does not have");

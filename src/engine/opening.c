@@ -233,7 +233,7 @@ static lariat_status exchange_hellos(lariat_processes *p, const char *agreed)
         return carried(p->others, fail(LARIAT_FAILED, "processes: shares of %lld, there are %d, please report this",
                                        (long long)c.n_items, count));
     }
-    command_shares(&c, number, &p->share);
+    command_share(&c, number, &p->share);
     return LARIAT_OK;
 }
 

@@ -110,8 +110,8 @@ static void assert_lists_equal(const command *read, const command *written)
 
     assert_int_equal(read->n_tokens, written->n_tokens);
     assert_int_equal(read->n_items, written->n_items);
-    command_items(read, 0, read->n_items, got);
-    command_tokens(read, 0, read->n_tokens, ids);
+    command_items(read, got);
+    command_tokens(read, ids);
     for (int i = 0; i < read->n_items; i++) {
         assert_int_equal(got[i].session, items[i].session);
         assert_int_equal(got[i].read_by_host, items[i].read_by_host);
@@ -203,19 +203,19 @@ static void read_to_the_end(const unsigned char *from, size_t n)
     assert_non_null(exact);
     memcpy(exact, from, n);
     while (command_read(&b, &c)) {
-        int32_t id;
-        told_item item;
         host_share share;
-        for (int64_t i = 0; i < c.n_tokens; i++) {
-            command_tokens(&c, i, 1, &id);
+        int32_t *ids = malloc((size_t)c.n_tokens * sizeof *ids + 1);
+        told_item *all = malloc((size_t)c.n_items * sizeof *all + 1);
+        assert_true(ids && all);
+        command_tokens(&c, ids);
+        for (int64_t i = 0; i < c.n_items && c.kind == TOLD_SHARES; i++) {
+            command_share(&c, i, &share);
         }
-        for (int64_t i = 0; i < c.n_items; i++) {
-            if (c.kind == TOLD_SHARES) {
-                command_shares(&c, i, &share);
-            } else {
-                command_items(&c, i, 1, &item);
-            }
+        if (c.kind != TOLD_SHARES) {
+            command_items(&c, all);
         }
+        free(ids);
+        free(all);
         assert_in_range(c.kind, TOLD_OPEN, TOLD_STOP);
         assert_true(strlen(c.text) <= COMMAND_TEXT_MOST);
     }
