@@ -1,4 +1,4 @@
-/* The op attention on the GPU: cuts a call into launches, by shape alone. Rests on attention.h for the kernels. Read on in
+/* The op attention on the GPU: cuts a call into launches, by shape alone. Rests on cuda_attention.h for the kernels. Read on in
    attention_hopper.cu.
 
    The kernel of an item is that of its shape and of the card: many rows or few in a 16-bit type on the matrix unit, everything
@@ -11,6 +11,7 @@
    Layer after layer asks for the same over other memory: a call that is the last one but for a shift of its keys and values
    goes out with the last one's lists. In a pass that is replayed these were announced before it began (cuda_attention_class),
    and the grid is rounded up, so that one recording serves many lengths. */
+#include "base/mixed.h"
 #include "device/cuda/attention/cuda_attention.h"
 #include "device/cuda/runtime/kernels.h"
 
@@ -567,14 +568,6 @@ void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, i
 }
 
 /* --- the class of a call --- */
-
-static uint64_t mixed(uint64_t a, uint64_t b)
-{
-    uint64_t x = (a ^ b) * 0x9E3779B97F4A7C15u;
-
-    x = (x ^ x >> 29) * 0xBF58476D1CE4E5B9u;
-    return x ^ x >> 32;
-}
 
 /* Of all that launches are given beside what is in their lists, and what a layer's own arguments are. */
 static uint64_t class_of(const attention_call *call, bool native, const attention_item items[], int n_items)
