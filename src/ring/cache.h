@@ -76,7 +76,8 @@ lariat_status sequence_open(cache *c, int64_t capacity, sequence *out);
 void sequence_close(cache *c, sequence *s);
 /* Drops all positions from `length` on. Where all came in one layout the next ones go to the ranks to which those went. */
 void sequence_rewind(sequence *s, int32_t n_ranks, int64_t length);
-/* Makes it what it was before the passes that came since. */
+/* Makes it what it was before the passes that came since. `before`: a copy of the struct from then, when it was not longer; its
+   lists are not read. */
 void sequence_restore(sequence *s, int32_t n_ranks, const sequence *before);
 /* Reserves slots for a copy of the first `length` positions of a sequence, of the same capacity, and fills the tables; and
    copies what one rank holds of them. */
