@@ -327,7 +327,7 @@ static bool aligned(const void *p)
 
 static bool call_aligned(const attention_launch *a, const attention_ends *ends)
 {
-    return aligned(a->q) && a->ldq % 8 == 0 && aligned(a->c.o) && (!ends || (aligned(ends->out) && ends->ldo % 8 == 0));
+    return aligned(a->q) && a->ldq % 8 == 0 && aligned(a->c.o) && aligned(ends->out) && ends->ldo % 8 == 0;
 }
 
 /* Whether bulk copies can be told of the queries and of all keys of an item: a box has at most 256 heads, and strides end at
@@ -554,15 +554,15 @@ void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, i
     attention_launch a = launch_of(dev, s, q, ldq, c);
     bool native = is_native(dev, &a, ends, items, n_items);
 
-    if (ends && native) {
+    if (native) {
         a.is_first = ends->is_first;
         a.out = ends->out;
         a.ldo = ends->ldo;
-    } else if (ends && ends->is_first) {
+    } else if (ends->is_first) {
         clear_rows(dev, s, items, n_items, c);
     }
     attend_items(dev, &a, ends, native, s, items, n_items);
-    if (ends && ends->out && !native) {
+    if (ends->out && !native) {
         finish_rows(dev, s, items, n_items, c, ends);
     }
 }
