@@ -31,6 +31,7 @@ static const lariat_sampling settings[SESSIONS] = {{.top_p = 1},
 /* --- a pass that fails --- */
 
 static _Atomic int passes_left = -1; /* until one fails on the last rank; negative: none does */
+static const char *_Atomic failure = "so it was told"; /* why */
 static lariat_session *_Atomic to_cancel;        /* by the last rank when it begins a pass */
 
 lariat_status __real_transformer_pass(transformer *t, const pass_input *in);
@@ -42,7 +43,7 @@ lariat_status __wrap_transformer_pass(transformer *t, const pass_input *in)
         lariat_session_cancel(s);
     }
     if (comm_rank(t->comm) == ranks - 1 && atomic_load(&passes_left) >= 0 && atomic_fetch_sub(&passes_left, 1) == 0) {
-        give_reason("so it was told");
+        give_reason("%s", atomic_load(&failure));
         return LARIAT_IO;
     }
     return __real_transformer_pass(t, in);
@@ -661,6 +662,34 @@ static void a_failed_pass_keeps_its_reason(void **state)
     }
 }
 
+/* On CPUs: a pass that is chained to one that was lost is collected after another one was lost too, in the lost one's place. */
+static void a_chained_pass_keeps_the_reason_of_the_first(void **state)
+{
+    (void)state;
+    for (int where = 0; where < 3; where++) {
+        trial *t = open_trial(where);
+        lariat_work work[] = {prompt_of(t, 0), next_of(t, 0), prompt_of(t, 1)};
+        lariat_session *fork;
+        lariat_result result;
+        int32_t n;
+        assert_int_equal(lariat_submit(t->engine, &work[0], 1), LARIAT_OK);
+        assert_int_equal(lariat_submit(t->engine, &work[1], 1), LARIAT_OK);
+        atomic_store(&passes_left, 0);
+        assert_int_equal(lariat_collect(t->engine, &result, 1, &n), LARIAT_IO);
+        assert_int_equal(lariat_submit(t->engine, &work[2], 1), LARIAT_OK);
+        atomic_store(&failure, "another time");
+        atomic_store(&passes_left, 0);
+        assert_int_equal(lariat_session_fork(t->sessions[2], 0, &fork), LARIAT_IO); /* carries out what is pending */
+        atomic_store(&failure, "so it was told");
+        result = collect_one(t);
+        assert_int_equal(result.status, LARIAT_IO);
+        assert_non_null(strstr(result.reason, "so it was told"));
+        assert_int_equal(lariat_collect(t->engine, &result, 1, &n), LARIAT_IO);
+        assert_non_null(strstr(result.reason, "another time"));
+        close_trial(t);
+    }
+}
+
 static void what_makes_no_sense_is_refused_by_name(void **state)
 {
     trial *t = open_trial(0);
@@ -697,6 +726,7 @@ int main(void)
         cmocka_unit_test(a_step_that_fails_leaves_tokens_samplers_and_their_ranks),
         cmocka_unit_test(a_fork_is_not_cancelled_with_another_session),
         cmocka_unit_test(a_failed_pass_keeps_its_reason),
+        cmocka_unit_test(a_chained_pass_keeps_the_reason_of_the_first),
         cmocka_unit_test(what_makes_no_sense_is_refused_by_name),
     };
     int failed = 0;
