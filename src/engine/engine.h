@@ -136,8 +136,6 @@ struct lariat_engine {
     lariat_processes *processes;
     lariat_session **numbered; /* [sessions], by number */
     command_bytes told;        /* process 0: what the others have not been told yet */
-    lariat_status untold;      /* process 0: not LARIAT_OK: they were not told something, and cannot go on, */
-    char untold_reason[640];   /* for this reason */
     told_item *told_items;     /* [parts], in the others what they were told */
     int32_t *told_tokens;      /* [chunk] */
     far_trace *far;            /* process 0: [ranks] of the other processes' traces; NULL: none were gathered */
@@ -231,8 +229,8 @@ lariat_status telling_open(const lariat_options *options);
 lariat_status telling_stop(lariat_processes *p);
 /* One command as a message of its own, without lists: before there is an engine. */
 lariat_status tell_alone(processes *others, const command *c);
-/* Appends a command to what will be told; and tells it. A failure of either, the first one, is that of every tell_now from
-   then on: the others have missed something. */
+/* Appends a command to what will be told; and tells it. A failure of either ends the run in all processes, since the others
+   have missed something: the next call that needs them returns it. */
 void tell(lariat_engine *e, const command *c);
 lariat_status tell_now(lariat_engine *e);
 /* Tells a pass that was planned; and that it is carried out now. */

@@ -143,7 +143,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     p->shared_bytes = (int64_t)(transport + host);
     int64_t a_rank = p->kv_bytes_per_rank + p->activation_bytes_per_rank;
     p->total_bytes = p->weight_bytes + (on_cards(&e->placement) ? most_ranks_on_a_card(p) * a_rank
-                                                                          : e->transport.n_local * a_rank + p->shared_bytes);
+                                                                : e->transport.n_local * a_rank + p->shared_bytes);
     return p->total_bytes;
 }
 

@@ -36,13 +36,10 @@ void telling_take(lariat_engine *e, arena *a)
 
 /* --- one message --- */
 
-/* Notes that the others are not told something: they cannot go on. The first failure stays. */
-static void note_lost(lariat_engine *e, lariat_status status)
+/* What the others are not told they cannot do: the run ends, and all later calls say why. */
+static lariat_status end_if_lost(lariat_engine *e, lariat_status status)
 {
-    if (status != LARIAT_OK && e->untold == LARIAT_OK) {
-        e->untold = status;
-        snprintf(e->untold_reason, sizeof e->untold_reason, "%s", lariat_error());
-    }
+    return status == LARIAT_OK ? LARIAT_OK : tell_failure(e->processes->others, NULL, status);
 }
 
 lariat_status tell_now(lariat_engine *e)
@@ -50,10 +47,7 @@ lariat_status tell_now(lariat_engine *e)
     size_t n = e->told.at;
 
     e->told.at = 0;
-    if (n && e->untold == LARIAT_OK) {
-        note_lost(e, processes_tell(e->processes->others, e->told.to, n));
-    }
-    return e->untold == LARIAT_OK ? LARIAT_OK : fail(e->untold, "%s", e->untold_reason);
+    return n ? end_if_lost(e, processes_tell(e->processes->others, e->told.to, n)) : LARIAT_OK;
 }
 
 void tell(lariat_engine *e, const command *c)
@@ -62,10 +56,10 @@ void tell(lariat_engine *e, const command *c)
         return;
     }
     e->told.bad = false;
-    (void)tell_now(e); /* a failure stays one: each later call returns it */
+    (void)tell_now(e); /* a failure stays one: the next call that needs the others finds it */
     if (!command_write(&e->told, c)) {
         e->told.bad = false;
-        note_lost(e, fail(LARIAT_FAILED, "processes: an order that is longer than its message, please report this"));
+        (void)end_if_lost(e, fail(LARIAT_FAILED, "processes: an order that is longer than its message, please report this"));
     }
 }
 

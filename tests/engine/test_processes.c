@@ -758,6 +758,8 @@ static void lose_a_command(lariat_engine *e, const processes *others, results *o
     e->told.room = 4;
     assert_int_equal(lariat_session_open(e, CAPACITY, &s), LARIAT_OK);
     e->told.room = room;
+    assert_int_equal(lariat_trace_start(e, 0), LARIAT_FAILED);
+    assert_null(e->local[0].transformer.trace); /* it starts in all processes or in none */
     for (int i = 0; i < 2; i++) {
         assert_int_equal(lariat_step(e, &(lariat_work){.session = s, .tokens = &first, .count = 1}, 1), LARIAT_FAILED);
         assert_non_null(strstr(lariat_error(), "processes: an order that is longer than its message"));
