@@ -4,7 +4,7 @@
   bench/peer.py --peer FOLDER [--lariat PROGRAM] [--model FILE.gguf] [PART ...]
 
 FOLDER holds llama.cpp's llama-bench and llama-quantize (PyPI's source package llama-cpp-python 0.3.36 carries it; build it
-outside the tree); ring and start run without it too. The model is the demo's unless named (scripts/fetch-model.sh). Parts, all by default:
+outside the tree); without it only ring and start run. The model is the demo's unless named (scripts/fetch-model.sh). Parts, all by default:
 
   types      prefill of 512 and decode for the types of TYPES (made from the model by llama-quantize; the others: bench_linear)
   long       prefill of 4,096 of the model as it is
@@ -16,17 +16,12 @@ outside the tree); ring and start run without it too. The model is the demo's un
 Every figure is the median of --reps rounds in which all contenders take turns; ratios are of medians. A table goes to standard
 output, the same as JSON to --out.
 """
-import argparse, json, os, platform, re, signal, statistics, subprocess, sys, tempfile, time
+import json, os, re, signal, statistics, subprocess, sys, tempfile, time
+
+from contest import cpu_name, parse, parser_of, run, take_turns
 
 TYPES = ["Q4_1", "Q4_0", "Q5_0", "Q5_1", "Q8_0", "Q4_K_M", "Q6_K", "F16", "BF16", "F32"]
 PARTS = ["types", "long", "ring", "neighbour", "start"]
-
-
-def run(command):
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"peer.py: {' '.join(command)}: {done.stderr.strip().splitlines()[-1:]}")
-    return done.stdout
 
 
 class Bench:
@@ -43,13 +38,8 @@ class Bench:
         rows = json.loads(run([self.peer, "-m", model, "-p", str(prompt), "-n", str(gen), "-r", "1", "-t", str(threads), "-o", "json"]))
         return rows[0]["avg_ts"]
 
-    def take_turns(self, contenders):
-        """Medians of {name: function}, every round all of them."""
-        values = {name: [] for name in contenders}
-        for _ in range(self.args.reps):
-            for name, measure in contenders.items():
-                values[name].append(measure())
-        return {name: statistics.median(v) for name, v in values.items()}
+    def medians(self, contenders):
+        return {name: statistics.median(v) for name, v in take_turns(contenders, self.args.reps).items()}
 
     def share(self, model, prompt, gen):
         row = json.loads(run([self.args.lariat, "bench", "-q", "-m", model, "-p", str(prompt), "-n", str(gen), "-r", "3", "-t", "2",
@@ -61,7 +51,7 @@ class Bench:
         print(f"| {part} | {what} | " + " | ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()) + " |", flush=True)
 
     def against_peer(self, part, what, model, prompt, gen):
-        got = self.take_turns({"lariat": lambda: self.lariat(model, prompt, gen), "peer": lambda: self.llama(model, prompt, gen)})
+        got = self.medians({"lariat": lambda: self.lariat(model, prompt, gen), "peer": lambda: self.llama(model, prompt, gen)})
         self.report(part, what, lariat=got["lariat"], peer=got["peer"], ratio=got["lariat"] / got["peer"],
                     ceiling_share=self.share(model, prompt, gen))
 
@@ -83,7 +73,7 @@ class Bench:
 
     def ring(self):
         for what, prompt, gen in (("prefill 4096", 4096, 0), ("decode", 0, 128)):
-            got = self.take_turns({f"ranks{n}": lambda n=n: self.lariat(self.args.model, prompt, gen, 2, n) for n in (1, 2)})
+            got = self.medians({f"ranks{n}": lambda n=n: self.lariat(self.args.model, prompt, gen, 2, n) for n in (1, 2)})
             self.report("ring", f"{what}, 2 ranks of 1 thread over 1 rank of 2", two=got["ranks2"], one=got["ranks1"],
                         ratio=got["ranks2"] / got["ranks1"], peer="has no ring")
 
@@ -93,7 +83,7 @@ class Bench:
             model = self.args.model
             contenders = {f"lariat{t}": lambda t=t: self.lariat(model, 0, 128, t) for t in (1, 2)}
             contenders.update({f"peer{t}": lambda t=t: self.llama(model, 0, 128, t) for t in (1, 2)})
-            got = self.take_turns(contenders)
+            got = self.medians(contenders)
         finally:
             busy.send_signal(signal.SIGKILL)
             busy.wait()
@@ -117,35 +107,23 @@ class Bench:
         if self.peer:
             contenders["peer"] = lambda: whole("peer", [self.peer, "-m", model, "-p", "1", "-n", "0", "-r", "1", "--no-warmup",
                                                         "-t", "2"])
-        got = self.take_turns(contenders)
+        got = self.medians(contenders)
         figures = {f"{name}_s": seconds for name, seconds in got.items()}
         figures.update({f"{name}_resident_beyond_file_mb": statistics.median(resident[name]) for name in got})
         self.report("start", "one token read, start and exit included", **figures)
 
 
 def machine():
-    name = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
     flags = next((l for l in open("/proc/cpuinfo") if l.startswith("flags")), "")
     special = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if re.search(rf"\b{f}\b", flags)]
-    return {"cpu": name, "cores": os.cpu_count(), "flags": special, "date": time.strftime("%Y-%m-%d")}
+    return {"cpu": cpu_name(), "cores": os.cpu_count(), "flags": special, "date": time.strftime("%Y-%m-%d")}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", help="folder with llama-bench and llama-quantize")
-    parser.add_argument("--lariat", default="build/lariat")
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    parser.add_argument("--model", default=os.path.join(cache, "lariat", "SmolLM2-135M-Instruct.Q4_1.gguf"))
-    parser.add_argument("--reps", type=int, default=5)
+    parser = parser_of(__doc__, "llama-bench and llama-quantize", PARTS)
     parser.add_argument("--types", default=",".join(TYPES), help="those of the part types, with commas between")
     parser.add_argument("--out", help="JSON file for the results")
-    parser.add_argument("parts", nargs="*", default=PARTS)
-    args = parser.parse_args()
-    for part in args.parts:
-        if part not in PARTS:
-            parser.error(f"no part {part}: there are {', '.join(PARTS)}")
-        if part not in ("ring", "start") and not args.peer:
-            parser.error(f"{part} needs --peer FOLDER")
+    args = parse(parser, PARTS, ["ring", "start"])
     bench = Bench(args)
     about = machine()
     print(f"{about['cpu']}, {about['cores']} cores, {' '.join(about['flags'])}; {run([args.lariat, '--version']).strip()}")

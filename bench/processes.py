@@ -17,19 +17,17 @@ Parts, all by default, peer only with --peer:
 
 Every figure is the median of --reps rounds in which all contenders take turns; ratios are medians of the rounds' ratios.
 """
-import argparse, json, os, random, re, shutil, statistics, struct, subprocess, sys, tempfile, time
+import json, os, random, re, shutil, statistics, struct, subprocess, sys, tempfile, time
+
+import contest
 
 PARTS = ["prefill", "hops", "decode", "messages", "peer"]
 SHAPE = {"dim": 2048, "hidden_dim": 8192, "n_layers": 16, "n_heads": 32, "n_kv_heads": 8, "vocab_size": 128256, "head_dim": 64}
 PROMPT, REPLY, PORT = 501, 64, 19990
 
 
-def run(command, **more):
-    env = {**os.environ, "LARIAT_DEVICE": "cpu", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", **more}
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    if done.returncode:
-        sys.exit(f"processes.py: {' '.join(command)}: {done.stderr.strip().splitlines()[-3:]}")
-    return done.stdout
+def run(command, **env):
+    return contest.run(command, LARIAT_DEVICE="cpu", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", **env)
 
 
 class Bench:
@@ -44,12 +42,7 @@ class Bench:
         return json.loads(run(words + ["-t", "1" if processes == 2 else "2", *options], **env))[0]
 
     def turns(self, contenders):
-        """{name: [row of each round]}"""
-        rows = {name: [] for name in contenders}
-        for _ in range(self.args.reps):
-            for name, measure in contenders.items():
-                rows[name].append(measure())
-        return rows
+        return contest.take_turns(contenders, self.args.reps)
 
     def report(self, part, what, **figures):
         print(f"| {part} | {what} | " + ", ".join(f"{k} {v:.3g}" for k, v in figures.items()) + " |", flush=True)
@@ -179,30 +172,17 @@ def write_tokenizer(path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", help="folder with dllama")
-    parser.add_argument("--lariat", default="build/lariat")
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    parser.add_argument("--model", default=os.path.join(cache, "lariat", "SmolLM2-135M-Instruct.Q4_1.gguf"))
+    parser = contest.parser_of(__doc__, "dllama", PARTS)
     parser.add_argument("--mpi", default="openmpi")
-    parser.add_argument("--reps", type=int, default=5)
     parser.add_argument("--lengths", default="4096,8192")
-    parser.add_argument("parts", nargs="*", default=PARTS)
-    args = parser.parse_args()
-    for part in args.parts:
-        if part not in PARTS:
-            parser.error(f"no part {part}: there are {', '.join(PARTS)}")
+    args = contest.parse(parser, PARTS, PARTS[:-1])
     if not shutil.which(f"mpirun.{args.mpi}"):
         parser.error(f"no mpirun.{args.mpi} here")
-    if args.peer is None and args.parts == ["peer"]:
-        parser.error("peer needs --peer FOLDER")
     bench = Bench(args)
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "?")
     version = run([args.lariat, "--version"]).strip()
-    print(f"{cpu}, {os.cpu_count()} cores; {version}; load {os.getloadavg()[0]:.1f} at the start")
+    print(f"{contest.cpu_name()}, {os.cpu_count()} cores; {version}; load {os.getloadavg()[0]:.1f} at the start")
     for part in args.parts:
-        if part != "peer" or args.peer:
-            getattr(bench, part)()
+        getattr(bench, part)()
     print(f"load {os.getloadavg()[0]:.1f} at the end, of which the benchmark is 2")
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Kills, stops and cuts off processes of rings at random moments, and prints a table of what was seen (docs/faults.md).
+# Kills, stops and cuts off processes of rings at random moments, and prints a table of what was seen (bench/results/faults.md).
 # Rests on common.sh, Open MPI, python3 and, for links, root; CI tries twelve faults of these (tests/clusters).
 #   scripts/faults.sh [KILLS STOPS LINKS [FILE.jsonl]]    200 50 20; the file keeps what was seen, and a run that was broken
 #                                                         off goes on behind it

@@ -11,14 +11,14 @@
             +--> [ pass 2 ] --> [ pass 1: carried out ] ------------+     a failed or cancelled session
                                                                           is again where it was before
 
-   lariat_step and lariat_generate are loops over passes: the first reads any number of tokens, the second goes on from
-   there, token after token. That the ring spans threads, GPUs or processes is a property of the engine: this interface does not
-   change with it. Processes that a launcher has started: see launch.h.
+   lariat_step and lariat_generate are loops over passes: the first reads any number of tokens, the second goes on from there,
+   token after token. That the ring spans threads, GPUs or processes is a property of the engine: this interface does not change
+   with it. Processes that a launcher has started: see launch.h.
 
-   Calls on one engine and its sessions come from one thread at a time (lariat_session_cancel excepted). Functions that can
-   fail return lariat_status and leave the reason in lariat_error(); what they would have opened is NULL then. On GPUs the
-   calling thread's current CUDA device stays what it was; only where the system lets no thread be started, closing an engine or
-   a pass that fails may change it. Text: see text.h; samplers: sample.h.
+   One thread at a time calls an engine and its sessions (lariat_session_cancel excepted). Functions that can fail return
+   lariat_status and leave the reason in lariat_error(); the object that they would have opened is NULL then. On GPUs the
+   calling thread's current CUDA device does not change; only where the system lets no thread be started, closing an engine or a
+   pass that fails may change it. Text: see text.h; samplers: sample.h.
    No pointer may be NULL unless the function says so. */
 #ifndef LARIAT_LARIAT_H
 #define LARIAT_LARIAT_H
@@ -43,7 +43,7 @@ typedef struct lariat_processes lariat_processes; /* see launch.h */
 /* AUTO: F16 on CPUs; on GPUs the type of activations, the only one that they take. */
 typedef enum lariat_kv { LARIAT_KV_AUTO, LARIAT_KV_F16, LARIAT_KV_BF16, LARIAT_KV_F32 } lariat_kv;
 
-/* What the ranks compute with. AUTO: GPUs if there are any that can be used. */
+/* The ranks' devices. AUTO: GPUs if there are any that can be used. */
 typedef enum lariat_device { LARIAT_DEVICE_AUTO, LARIAT_DEVICE_CPU, LARIAT_DEVICE_CUDA } lariat_device;
 
 /* Type of weights and activations on GPUs; CPUs compute in F32 from weights as they are stored. AUTO: F16 for a model that is
@@ -102,7 +102,7 @@ typedef struct lariat_options {
 /* All zero, which is: everything automatic. */
 LARIAT_API void lariat_options_default(lariat_options *o);
 
-/* What opening would take, before anything is loaded. Bytes. */
+/* Memory, layouts and limits of an engine with these options, computed before anything is loaded. Sizes are bytes. */
 typedef struct lariat_plan {
     lariat_device device;         /* CPU or CUDA */
     char device_name[96];         /* the first GPU's own name, or "CPU" */
@@ -123,7 +123,7 @@ typedef struct lariat_plan {
     int64_t weight_bytes;         /* on CPUs once for a process, mapped or copied; on GPUs the copy that each card has */
     int64_t kv_bytes_per_rank;
     int64_t activation_bytes_per_rank;
-    int64_t shared_bytes;         /* on the host, once: transport, norms, tables, lists; of GPUs also what transfers pin */
+    int64_t shared_bytes;         /* on the host, once: transport, norms, tables, lists; of GPUs also pinned memory */
     int64_t total_bytes;          /* of this process; on GPUs of the card that needs most */
     int64_t available_bytes;      /* of this machine, now, shared by its processes; on GPUs of the card that has least */
     int64_t fits_context;         /* the largest context that would fit, 0: not even a short one */
@@ -137,7 +137,8 @@ LARIAT_API lariat_status lariat_plan_make(const char *model, const lariat_option
 /* --- the engine --- */
 
 /* Opens `model`: a Hugging Face directory, a .safetensors file beside its config.json, a .gguf file, or "random:NAME[:TYPE]".
-   Refuses what does not fit into memory (LARIAT_NO_MEMORY) and whatever in the model it would not compute exactly. */
+   Refuses a model that does not fit into memory (LARIAT_NO_MEMORY), and settings of the model that it would not compute
+   exactly. */
 LARIAT_API lariat_status lariat_engine_open(const char *model, const lariat_options *options, lariat_engine **out);
 
 /* Ends the ranks and frees all. LARIAT_BAD_ARGUMENT while sessions of the engine are open: then nothing is closed, and
@@ -166,44 +167,48 @@ LARIAT_API bool lariat_engine_is_end(const lariat_engine *engine, int32_t id);
 
 /* --- sessions --- */
 
-/* Opens an empty sequence of at most max_tokens positions and reserves its slots on every rank. LARIAT_NO_MEMORY if the pool
-   has too few left: the message says how many. 0: all that the pool has left. LARIAT_BAD_ARGUMENT if as many are open as the
-   engine was opened for. */
+/* Opens an empty sequence of at most max_tokens positions. It takes slots from the pool, in blocks of 128 a rank, as positions
+   come: all of them find room as long as the capacities of the open sessions are together no more than options.context.
+   LARIAT_NO_MEMORY if the whole pool has fewer: the message says how many. 0: as many as the pool has. LARIAT_BAD_ARGUMENT if
+   as many sessions are open as the engine was opened for. */
 LARIAT_API lariat_status lariat_session_open(lariat_engine *engine, int64_t max_tokens, lariat_session **out);
 /* Gives its slots back to the pool. Its passes under way are taken back: their results have no session then, and the memory of
    their logits may be written until they are collected. NULL is allowed. */
 LARIAT_API void lariat_session_close(lariat_session *session);
 
-/* Opens a session of the same capacity with a copy of the first `length` positions, which must not be of passes under way. It
+/* Opens a session of the same capacity with the first `length` positions, which must not be of passes under way. It
    goes on as one that has read them itself (to the same bits where all its positions came by tokens, or all by slices), but
-   has no newest token: its next work names tokens. Failures as those of lariat_session_open; a length that is none of the
-   session's is LARIAT_BAD_ARGUMENT; and on CPUs, where passes under way are computed first, theirs, but no cancel of their
-   sessions. */
+   has no newest token: its next work names tokens. It takes no slots: both share those of these positions, whichever is closed
+   first. The one that first goes on inside a block that both have gets a copy of it then. Failures as those of
+   lariat_session_open; a length that is none of the session's is LARIAT_BAD_ARGUMENT. */
 LARIAT_API lariat_status lariat_session_fork(lariat_session *session, int64_t length, lariat_session **out);
 
 /* Positions so far, those of passes under way included, and the most that it can hold. */
 LARIAT_API int64_t lariat_session_length(const lariat_session *session);
 LARIAT_API int64_t lariat_session_capacity(const lariat_session *session);
 
-/* Drops all positions from `length` on, on every rank alike. Passes under way that begin there or later are taken back, and
-   the numbers that they drew from the session's sampler: their results come with LARIAT_CANCELLED. A length beyond the
-   session's, or inside a pass under way, is LARIAT_BAD_ARGUMENT. */
+/* The most positions that a new session could come to have of the slots that are free now. */
+LARIAT_API int64_t lariat_engine_room(const lariat_engine *engine);
+
+/* Drops all positions from `length` on, on every rank alike. Passes under way that begin there or later are taken back, and the
+   numbers that they drew from the session's sampler: their results have LARIAT_CANCELLED. A length beyond the session's, or
+   inside a pass under way, is LARIAT_BAD_ARGUMENT. */
 LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t length);
 
-/* Cancels the session's passes under way, those included that are submitted before these are collected: their results come with
+/* Cancels the session's passes under way, those included that are submitted before these are collected: their results have
    LARIAT_CANCELLED. Passes submitted after that are not affected, nor are other sessions of the same passes. A pass ends
    between two layers when all its sessions are cancelled, and on GPUs those of the other pass that is queued. lariat_step and
-   lariat_generate return LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs what is queued is completed
+   lariat_generate return LARIAT_CANCELLED soon when one of their sessions is cancelled; on GPUs queued passes are completed
    first, two passes at most. A cancel counts for such a call from the moment at which it has listed its sessions, which it does
    before it looks at tokens. From any thread or signal handler. */
 LARIAT_API void lariat_session_cancel(lariat_session *session);
 
-/* Slots that `rank` holds for this session: about length / ranks; 0 for a rank that the ring does not have. */
+/* Slots that `rank` holds for this session, shared ones too: about length / ranks; 0 for a rank that the ring does not have. */
 LARIAT_API int64_t lariat_session_shard(const lariat_session *session, int32_t rank);
 
 /* --- one pass --- */
 
-/* What is asked for a session. In one list either tokens are chosen or logits are given. */
+/* A session's tokens in a pass, and the results wanted. In one list either tokens are chosen or logits are given. */
 typedef struct lariat_work {
     lariat_session *session;    /* once a list */
     /* [count], ids below the vocabulary's size (checked), copied; NULL, with a count of 1: the token that the session's newest
@@ -221,10 +226,10 @@ typedef struct lariat_work {
        probable tokens with theirs. 0: neither, at no cost. On GPUs such a pass has its logits copied to the host, for which
        lariat_submit waits, and is not replayed. After lariat_step they are had by lariat_session_top */
     int32_t n_top;
-    void *user;                 /* comes back with the result */
+    void *user;                 /* handed back in the result */
 } lariat_work;
 
-/* What became of it. */
+/* The result of a work. */
 typedef struct lariat_result {
     lariat_session *session;    /* NULL: it was closed */
     void *user;
@@ -240,7 +245,9 @@ typedef struct lariat_result {
 /* Queues one pass of 1 to plan.chunk tokens, at least one for each session. After an error it is not queued and no session has
    moved; where a rank failed, the pass under way before it is lost too, which its results say. LARIAT_BUSY: two passes are
    under way; LARIAT_CONTEXT_FULL: a session has not so many positions left (lariat_session_capacity), or, where all have, a
-   rank has no slots or rows for its share of this pass: fewer tokens find room. */
+   rank has no free slots or no rows for its share of this pass: fewer tokens find room, or those of fewer sessions, or more
+   once a session is rewound or closed. On CPUs, where a session copies a block that it shares, passes under way are computed
+   first; then a failure of theirs is this call's. */
 LARIAT_API lariat_status lariat_submit(lariat_engine *engine, const lariat_work work[], int32_t n);
 
 /* Waits for the oldest pass (CPUs compute it here, in the calling thread as rank 0), and gives the results of its sessions in
@@ -255,7 +262,7 @@ LARIAT_API lariat_status lariat_collect(lariat_engine *engine, lariat_result res
    are more than plan.chunk; from the thread that called it: tokens taken so far, and in all. It may call
    lariat_session_cancel, and nothing else that takes the engine or a session of the items. */
 typedef void (*lariat_progress_fn)(void *user, int64_t done, int64_t total);
-/* For all later calls of both, in place of what was named before; NULL: none. `user` is handed to it. */
+/* For all later calls of both, in place of the one before; NULL: none. `user` is handed to it. */
 LARIAT_API void lariat_engine_on_progress(lariat_engine *engine, lariat_progress_fn fn, void *user);
 
 /* Takes every session forward by its tokens, in as many passes as memory asks for; a count of 0 is allowed. Logits follow
@@ -266,11 +273,11 @@ LARIAT_API lariat_status lariat_step(lariat_engine *engine, const lariat_work wo
 
 typedef struct lariat_reply {
     lariat_session *session; /* each session in one item only */
-    const int32_t *tokens;   /* [count], to be read first: a prompt, or the token that came last */
+    const int32_t *tokens;   /* [count], to be read first: a prompt, or the newest token */
     int64_t count;           /* at least one */
     lariat_sampler *sampler; /* one for each item, for the model's vocabulary */
     int64_t most;            /* tokens to make; 0: it stops when all have read, and the others get one token each */
-    int32_t n_top;           /* as in lariat_work: lariat_session_top gives what was asked for */
+    int32_t n_top;           /* as in lariat_work: lariat_session_top gives the result */
 } lariat_reply;
 
 /* Called with each token that is made, from the thread that called lariat_generate: `item` is its index. False: this item stops
@@ -282,17 +289,17 @@ typedef bool (*lariat_token_fn)(void *user, int32_t item, int32_t token);
    and the most probable tokens as in lariat_result, with which NULL and 0 are shared. The session's, until its next call. */
 LARIAT_API const lariat_top *lariat_session_top(const lariat_session *session, float *logprob);
 
-/* Reads what the items name, as lariat_step does, then makes token after token for all of them together, each chosen by its
-   own sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session
-   full. All items have got the same number of tokens then, but one with a `most` of 0 none; those that did not
-   stop go on with the next call. A session then holds all that was read and made but the token that came last, which the next
-   call reads. On GPUs two passes are under way where one by slices has room for all items; what was submitted beyond the last
-   token is taken back, the samplers' numbers too. After an error, and when cancelled, a session holds all but the token that it
-   gave out last, or, before the first one, what it held before. */
+/* Reads the items' tokens, as lariat_step does, then makes token after token for all of them together, each chosen by its own
+   sampler where its logits are. Returns when one of the items has stopped: by on_token, at its `most`, or with its session
+   full. All items have got the same number of tokens then, but one with a `most` of 0 none; those that did not stop go on with
+   the next call. A session then holds all tokens read and made but the newest, which the next call reads. On GPUs two passes
+   are under way where one by slices has room for all items; passes beyond the last token are taken back, the samplers' numbers
+   too. After an error, and when cancelled, a session holds all but the token that it gave out last, or, before the first one,
+   the tokens that it held before. */
 LARIAT_API lariat_status lariat_generate(lariat_engine *engine, const lariat_reply items[], int32_t n, lariat_token_fn on_token,
                                          void *user);
 
-/* --- what happened --- */
+/* --- statistics --- */
 
 typedef struct lariat_stats {
     int64_t passes_tokens, passes_slices; /* passes in each layout since opening */

@@ -27,7 +27,7 @@ extern "C" {
 typedef struct lariat_launch {
     const char *mpi;    /* "openmpi", "mpich", or the path of Lariat's module for an MPI; NULL: by the launcher */
     int32_t ranks;      /* of this process; 0: one */
-    double timeout_s;   /* a process that gives no sign of life for so long has failed, computing or not; 0: 30 seconds */
+    double timeout_s;   /* a process that gives no sign of life for so long has failed, computing or not; at least 1, 0: 30 s */
     /* Lines "name value", the same in all processes, or the start fails with the first that is not; NULL: none. For options
        that would otherwise be taken from process 0. */
     const char *agreed;
@@ -52,8 +52,8 @@ LARIAT_API lariat_status lariat_processes_check(lariat_processes *p, double wait
 /* Calls fn once, from another thread, as soon as a failure is known: for a program that waits for something else. */
 LARIAT_API void lariat_processes_watch(lariat_processes *p, void (*fn)(void *user, const char *reason), void *user);
 
-/* Any process but 0: opens, computes and closes what process 0 does, until that ends. Of the options it takes threads and
-   no_bind, all others are process 0's. A failure of another process is returned; what fails here fails the run. */
+/* Any process but 0: follows process 0 in opening, computing and closing, until that ends. Of the options it takes threads and
+   no_bind, all others are process 0's. A failure of another process is returned; a failure here fails the run. */
 LARIAT_API lariat_status lariat_follow(lariat_processes *p, const char *model, const lariat_options *options);
 
 #ifdef __cplusplus

@@ -78,7 +78,7 @@ typedef struct lariat_hop {
     double seconds;        /* of a hop: the median of the repetitions, */
     double min_s, max_s;   /* the fastest and the slowest */
     double algbw, busbw;   /* bytes a second, by the median */
-    double mpi_s, ping_s;  /* several processes: what plain messages take, see below; otherwise 0 */
+    double mpi_s, ping_s;  /* several processes: times of plain messages, see below; otherwise 0 */
 } lariat_hop;
 
 /* Measures one kind of hop at one size, on ranks opened as an engine opens them; the options device, cards, dtype, ranks,
@@ -88,7 +88,7 @@ typedef struct lariat_hop {
      before each hop, outside the measured time: otherwise the second hop would read the reader's own cache.
    - KEYS on GPUs: copies into the reader's staging buffer, hop after hop on the stream, and the wait for the last.
    - GATHER: copying the own block into a row, the all-gather, and copying the row to the rank's own memory.
-   Where the ring is in several processes, all of them measure. On CPUs a hop of KEYS has come when it is in the memory of the
+   Where the ring is in several processes, all of them measure. On CPUs a hop of KEYS ends when it is in the memory of the
    reader, unless a rank reads another one of its process in place. Then the MPI alone is measured with plain messages of the
    same bytes (GATHER: of one rank's block): mpi_s, where every process sends to the one before it and receives from the one
    behind it at once, as hops do; ping_s, half of a round trip between two neighbours, on two hosts where there are several.

@@ -18,10 +18,10 @@ extern "C" {
 typedef struct lariat_ring lariat_ring;
 
 typedef struct lariat_ring_shape {
-    int32_t n_heads, n_kv_heads; /* n_heads a multiple of n_kv_heads */
-    int32_t head_dim;
+    int32_t n_heads, n_kv_heads; /* n_heads a multiple of n_kv_heads, at most 4096 */
+    int32_t head_dim;            /* at most 512 */
     float scale;                 /* of the scores, finite; 0: 1 / sqrt(head_dim) */
-    int64_t max_tokens_per_rank; /* the largest `tokens` of any call */
+    int64_t max_tokens_per_rank; /* the largest `tokens` of any call; times n_heads at most INT32_MAX */
 } lariat_ring_shape;
 
 /* `count` tokens at positions first, first + 1, ... */
@@ -30,7 +30,7 @@ typedef struct lariat_run {
     int64_t count;
 } lariat_run;
 
-/* A ring of n_ranks in this process, each with threads_per_rank threads, the calling one included. */
+/* A ring of 1 to 4096 ranks in this process, each with threads_per_rank threads, the calling one included. */
 LARIAT_API lariat_status lariat_ring_open(int32_t n_ranks, int32_t threads_per_rank, const lariat_ring_shape *shape,
                                           lariat_ring **out);
 /* No rank may be inside a call. NULL is allowed. */

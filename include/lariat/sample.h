@@ -55,9 +55,9 @@ LARIAT_API lariat_status lariat_sampler_open(const lariat_sampling *settings, in
 /* NULL is allowed. */
 LARIAT_API void lariat_sampler_close(lariat_sampler *s);
 
-/* A reply begins behind these n tokens (0 is allowed): what the sampler has chosen before is no longer part of it. The random
-   stream goes on. Not while a pass is under way for which it chooses. Without this call a reply begins when the sampler is
-   opened, behind nothing. */
+/* A reply begins behind these n tokens (0 is allowed): tokens that the sampler chose before are no longer part of it. The
+   random stream goes on. Not while a pass is under way for which it chooses. Without this call a reply begins when the sampler
+   is opened, behind nothing. */
 LARIAT_API void lariat_sampler_begin(lariat_sampler *s, const int32_t *tokens, int64_t n);
 
 /* A token, and the natural logarithm of its probability: the softmax of the logits that the model gives, before a sampler's

@@ -67,17 +67,17 @@ typedef struct lariat_stop_text {
 
 enum { LARIAT_STOPS_MAX = 32, LARIAT_STOP_BYTES = 4096 };
 
-/* Finds any of these texts in bytes as they come, however they are cut: across tokens, too. */
+/* Finds any of these texts in a stream of bytes, however it is cut: across tokens, too. */
 typedef struct lariat_stops lariat_stops;
 LARIAT_API lariat_status lariat_stops_open(const lariat_stop_text texts[], int32_t n, lariat_stops **out);
 /* NULL is allowed. */
 LARIAT_API void lariat_stops_close(lariat_stops *s);
 /* Takes bytes, those of a lariat_stream. *text: bytes that can no longer be part of a text, owned by s and valid until the next
-   call; what a text may begin with is held back. *found: one of them is complete, the longest of those that end there; *text
-   ends before it, and nothing more is taken until the flush. */
+   call; bytes with which a text may begin are held back. *found: one of them is complete, the longest of those that end there;
+   *text ends before it, and nothing more is taken until the flush. */
 LARIAT_API lariat_status lariat_stops_put(lariat_stops *s, const char *bytes, size_t n, const char **text, size_t *size,
                                           bool *found);
-/* What is held back, nothing where a text was found; the next bytes are those of another reply. */
+/* The bytes held back, none where a text was found; the next bytes are those of another reply. */
 LARIAT_API lariat_status lariat_stops_flush(lariat_stops *s, const char **text, size_t *size);
 
 /* --- chat --- */
@@ -91,17 +91,17 @@ typedef struct lariat_conversation {
     const char *messages;
     const char *variables; /* a JSON object, or NULL: tools, enable_thinking, ...; add_generation_prompt is true unless given */
     const char *now;       /* the time that templates see, "2026-11-27T12:34:56"; NULL: local time */
-    const char *name;      /* what errors call the template: its file; NULL: the model's file, or "template" */
-    const char *messages_name; /* what errors call the messages: their file; NULL: "messages" */
+    const char *name;      /* of the template in error messages: its file; NULL: the model's file, or "template" */
+    const char *messages_name; /* of the messages there: their file; NULL: "messages" */
 } lariat_conversation;
 
 /* The model's own template, or NULL; and one of llama2, llama3, chatml, or NULL: there is none of that name. */
 LARIAT_API const char *lariat_chat_template(const lariat_tokenizer *t);
 LARIAT_API const char *lariat_template_by_name(const char *name);
 
-/* Ids of a conversation. Control tokens, added tokens that the template's text has, and ends of turns become ids only where
-   the template wrote them: a marker in a message is text. Allocated (lariat_free). LARIAT_BAD_ARGUMENT: the template, or what
-   it calls for, is refused, with the line. */
+/* Ids of a conversation. Control tokens, added tokens that the template's text has, and ends of turns become ids only where the
+   template wrote them: a marker in a message is text. Allocated (lariat_free). LARIAT_BAD_ARGUMENT: the template or a call in
+   it is refused, with the line. */
 LARIAT_API lariat_status lariat_chat_encode(const lariat_tokenizer *t, const lariat_conversation *c, int32_t **ids, int64_t *n);
 /* The text. Without a tokenizer, NULL, the conversation has its template, and variables bos_token and eos_token. Allocated,
    terminated. */

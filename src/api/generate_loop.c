@@ -1,9 +1,9 @@
 /* lariat_generate: token after token for all items together.
-   Rests on loops.h for what is read first, and on engine/pass_queue.c. See lariat/lariat.h.
+   Rests on loops.h for the reading of prompts, and on engine/pass_queue.c. See lariat/lariat.h.
 
-   The plan of a pass does not depend on the tokens that it reads, and a GPU finds them in the memory where the pass before
-   has put them. So two passes are under way there: while the tokens of one are given out, the GPUs compute the next. CPUs
-   compute a pass when it is collected, so nothing is submitted there that may not be wanted. */
+   The plan of a pass does not depend on the tokens that it reads, and a GPU finds them in the memory where the pass before has
+   put them. So two passes are under way there: while the tokens of one are given out, the GPUs compute the next. CPUs compute a
+   pass when it is collected, so nothing is submitted there that may not be wanted. */
 #include "api/loops.h"
 
 /* A call, and whom its tokens go to. */
@@ -31,7 +31,7 @@ static lariat_status check_reply(const lariat_reply *r, int32_t index)
     return LARIAT_OK;
 }
 
-/* Lists what is to be read first. */
+/* Lists the tokens to be read first. */
 static lariat_status begin(call *c, int64_t *total)
 {
     lariat_engine *e = c->engine;
@@ -83,7 +83,7 @@ static int32_t list_round(const call *c)
     return count;
 }
 
-/* Takes back what was begun beyond the last token that was given out. */
+/* Takes back passes beyond the last token that was given out. */
 static lariat_status end(call *c, lariat_status status)
 {
     lariat_engine *e = c->engine;

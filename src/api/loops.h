@@ -1,4 +1,4 @@
-/* What lariat_step and lariat_generate share: calls that take sessions through pass after pass.
+/* Common to lariat_step and lariat_generate: calls that take sessions through pass after pass.
    Rests on engine/engine.h. step.c has the functions. */
 #pragma once
 

@@ -1,4 +1,4 @@
-/* What one hop of the ring takes: ranks with the devices and the transport of an engine, and nothing but hops between them.
+/* The time of one hop of the ring: ranks with the devices and the transport of an engine, and nothing but hops between them.
    Rests on engine/ranks.h and comm/comm.h, and on device/cpu/cpu_ceilings.h for reading. See lariat/measure.h for what is
    counted.
 
@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum {
-    WARM_UPS = 2,                /* repetitions that do not count: for pages, and on GPUs for recording what is repeated */
+    WARM_UPS = 2,                /* repetitions that do not count: for pages, and on GPUs for recording */
     REPETITION_BYTES = 64 << 20, /* that the hops of a repetition bring together, with these bounds to their number: */
     HOPS_LEAST = 4,              /* a pass of all-gathers that GPUs repeat has more than one (comm/cuda/card_gather.c) */
     HOPS_MOST = 256,
@@ -55,7 +55,7 @@ struct hops_trial {
     double *slowest, *merged; /* [3 * reps] */
 };
 
-/* --- what is sent --- */
+/* --- the data --- */
 
 /* Bytes that no mistake brings by chance: each piece of each rank in each round begins elsewhere in one fixed sequence. */
 static const unsigned char *piece_of(const hops_trial *trial, int32_t rank, uint32_t round, size_t piece)
@@ -105,7 +105,7 @@ static lariat_status check_block(hops_rank *r, const void *block, int32_t owner)
     return LARIAT_OK;
 }
 
-/* Begins a pass. Returns when all ranks have come here and their devices are idle. */
+/* Begins a pass. Returns when all ranks have entered it and their devices are idle. */
 static lariat_status meet(hops_rank *r)
 {
     comm_begin(r->c, ++r->pass, false);
@@ -130,7 +130,8 @@ static bool is_local(const hops_trial *trial, int32_t rank)
     return rank >= trial->transport.first && rank < trial->transport.first + trial->transport.n_local;
 }
 
-/* One hop, as the ring's: offered, asked for, taken, released. What is read in place has not come before it was read. */
+/* One hop, as the ring's: offered, asked for, taken, released. Pieces that are read in place have not arrived before they were
+   read. */
 static lariat_status take_keys(hops_rank *r, bool check)
 {
     const hops_trial *trial = r->trial;
@@ -215,7 +216,7 @@ static lariat_status repeat_gathers(hops_rank *r, double *seconds)
     return LARIAT_OK;
 }
 
-/* What the last repetition brought. */
+/* The data of the last repetition. */
 static lariat_status check_gathered(hops_rank *r)
 {
     for (int32_t i = 0; i < r->trial->out->ranks; i++) {
@@ -366,7 +367,7 @@ static void take_larger(double list[], const double other[], int32_t n)
     }
 }
 
-/* The slowest rank of each repetition, of all processes: seconds[0, reps), and behind them what the MPI alone took. */
+/* The slowest rank of each repetition, of all processes: seconds[0, reps), and behind them those of the MPI alone. */
 static lariat_status merge(hops_trial *trial, double seconds[])
 {
     int32_t n = trial->out->reps;
@@ -409,7 +410,7 @@ static lariat_status sum_up(hops_trial *trial)
     return LARIAT_OK;
 }
 
-/* --- what it takes --- */
+/* --- memory --- */
 
 /* Takes the lists from trial->lists, which may be one that counts. */
 static void take_lists(hops_trial *trial)
@@ -443,7 +444,7 @@ static size_t list_bytes(const lariat_hop *h)
     return counting.lists.used;
 }
 
-/* Bytes of memory that holds `ranks` ranks, without what they share on the host. SIZE_MAX on overflow. */
+/* Bytes of memory that holds `ranks` ranks, without memory that they share on the host. SIZE_MAX on overflow. */
 static size_t place_bytes(const hops_trial *trial, int32_t ranks)
 {
     const lariat_hop *h = trial->out;
@@ -549,7 +550,7 @@ static lariat_status plan_hops(const lariat_options *o, int64_t bytes, hops_tria
     return check_memory(trial);
 }
 
-/* What needs no other process. */
+/* Checks that need no other process. */
 static lariat_status prepare(const lariat_options *o, int64_t bytes, hops_trial *trial)
 {
     const lariat_hop *h = trial->out;

@@ -12,7 +12,7 @@
 
 enum { MAX_RUNS = 256, MAX_HEADS = 4096, MAX_HEAD_DIM = 512 };
 
-/* What a rank tells the others at the beginning of a call, in whole cache lines. */
+/* A rank's announcement to the others at the beginning of a call, in whole cache lines. */
 typedef struct announcement {
     _Alignas(ARENA_ALIGN) int32_t n_runs; /* -1: its arguments make no sense, so that all ranks leave together */
     lariat_run runs[MAX_RUNS];
@@ -161,7 +161,7 @@ int32_t lariat_ring_runs(int32_t n_ranks, int32_t rank, int64_t tokens, lariat_r
     return n;
 }
 
-/* What is wrong with one rank's own arguments; NULL if nothing. */
+/* The fault in one rank's own arguments; NULL: none. */
 static const char *wrong_arguments(const lariat_ring *ring, const lariat_run runs[], int32_t n_runs, int64_t tokens)
 {
     int64_t sum = 0;

@@ -1,5 +1,5 @@
 /* Memory whose size is known before it is used: one block, handed out in aligned pieces, freed at once.
-   Rests on mmap, so that untouched pages cost nothing and large blocks come as huge pages where the system has them. */
+   Rests on mmap, so that untouched pages cost nothing and large blocks are huge pages where the system has them. */
 #pragma once
 
 #include "base/fail.h"
@@ -27,11 +27,11 @@ void arena_count(arena *a);
    the plan and aborts. */
 void *arena_take(arena *a, size_t bytes);
 
-/* What arena_take(bytes) uses up: for adding up a plan. */
+/* Bytes of an arena that arena_take(bytes) uses: for adding up a plan. */
 size_t arena_need(size_t bytes);
 
 /* a * b * c in bytes, or SIZE_MAX where it overflows. */
 size_t bytes_of(int64_t a, int64_t b, size_t c);
 
-/* What n pieces use up together, or SIZE_MAX where one of them is that or it overflows. */
+/* Bytes that n pieces use together, or SIZE_MAX where one of them is that or it overflows. */
 size_t arena_sum(const size_t pieces[], size_t n);

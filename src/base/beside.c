@@ -36,14 +36,14 @@ static bool own_folder(char *out, size_t size)
 
 bool file_beside(const char *name, char path[], size_t size)
 {
-    static const char *const places[] = {"", "/..", "/lariat", "/../lariat", "/../lib/lariat"};
+    static const char *const folders[] = {"", "/..", "/lariat", "/../lariat", "/../lib/lariat"};
     char folder[PATH_MAX];
 
     if (!own_folder(folder, sizeof folder)) {
         return false;
     }
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        int n = snprintf(path, size, "%s%s/%s", folder, places[i], name);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        int n = snprintf(path, size, "%s%s/%s", folder, folders[i], name);
         if (n > 0 && (size_t)n < size && access(path, R_OK) == 0) {
             return true;
         }

@@ -90,7 +90,7 @@ static int64_t figure_of(const char *root, int32_t number, const char *file)
     return value;
 }
 
-/* --- what is permitted --- */
+/* --- permitted CPUs --- */
 
 /* The calling thread's CPUs that exist and are online. */
 static void read_permitted(const char *root, cpu_set *out)
@@ -172,7 +172,7 @@ int cpus_available(void)
     return read_granted("", count_of(&permitted));
 }
 
-/* --- what they are --- */
+/* --- their properties --- */
 
 static int32_t core_of(const char *root, int32_t number)
 {

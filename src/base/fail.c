@@ -33,7 +33,7 @@ static void make_harmless(char *text)
 
 void give_reason(const char *format, ...)
 {
-    char text[REASON_SIZE]; /* the arguments may lie in `reason` */
+    char text[REASON_SIZE]; /* arguments may point into `reason` */
     va_list args;
 
     va_start(args, format);

@@ -34,7 +34,7 @@ static inline lariat_status failed_with(lariat_status code)
         }                                          \
     } while (0)
 
-/* Returns LARIAT_NO_MEMORY with this reason to the caller, unless what was to be allocated is there. */
+/* Returns LARIAT_NO_MEMORY with this reason to the caller, unless the allocation succeeded. */
 #define TRY_MEMORY(there, ...) TRY((there) ? LARIAT_OK : fail(LARIAT_NO_MEMORY, __VA_ARGS__))
 
 /* A step of a sequence that frees something at its end: carried out unless one before it failed. */

@@ -4,6 +4,6 @@
 
 #include "base/fail.h"
 
-/* Refuses a folder of Hugging Face's cache around its snapshots, and an adapter without its model, and says what to do. Any
-   other folder is LARIAT_OK. */
+/* Refuses a folder of Hugging Face's cache around its snapshots, and an adapter without its model, with advice. Any other
+   folder is LARIAT_OK. */
 lariat_status model_folder_check(const char *folder);

@@ -175,7 +175,7 @@ static void *worker_main(void *arg)
 
     for (uint32_t seen = 0;;) {
         epoch_wait(&p->job, seen + 1);
-        /* The number first: looked at the other way round, the end could come in between and be taken for a job that was
+        /* The number first: looked at the other way round, the end could be set in between and be taken for a job that was
            seen. */
         seen = atomic_load_explicit(&p->job.value, memory_order_acquire);
         if (atomic_load(&p->stop)) {

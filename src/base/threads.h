@@ -13,7 +13,7 @@
 
 typedef struct pool pool;
 
-/* `thread` is in [0, pool_threads): for scratch memory, never for deciding what is computed. */
+/* `thread` is in [0, pool_threads): for scratch memory, never for choices that change results. */
 typedef void (*pool_fn)(void *arg, int64_t piece, int thread);
 
 /* A pool of n_threads, the calling one included (n_threads - 1 are started). */

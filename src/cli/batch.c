@@ -1,19 +1,25 @@
 /* Continuous batching: sequences start as others end, all active ones advance together, results are written in the order of
    the input. A line that is bad has an error as its result.
-   Rests on batch_entry.h for the lines, and on reply.c, which advances the sequences. */
+   Rests on batch_entry.h for the lines, schedule/scheduler.h, which advances the sequences, and reply.c for their tokens. */
 #include "cli/batch.h"
 #include "cli/batch_entry.h"
 #include "cli/message.h"
 #include "cli/output.h"
 #include "cli/plan_text.h"
 #include "cli/results.h"
+#include "cli/signals.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* A reply that is being made. */
+/* Twice as many as run: when one ends, the next is there, which may go on in its session. */
+enum { SEATS = 2 * SCHEDULE_WIDTH };
+
+/* A reply that the scheduler has. */
 typedef struct seat {
+    struct batch *batch;
     reply reply;
+    job job;
     entry *of; /* NULL: it is free */
     int32_t sample;
 } seat;
@@ -27,10 +33,11 @@ typedef struct batch {
     int64_t entered, written; /* entries of which all replies have started; whose line is written */
     int64_t failed;           /* whose line has an error, as far as written */
     int width;                /* sequences at once */
-    int active;
-    reply *open[REPLIES_MOST]; /* [active] */
-    seat *seat_of[REPLIES_MOST]; /* [active] */
-    seat seats[REPLIES_MOST];  /* storage */
+    scheduler *scheduler;
+    seat seats[SEATS];
+    bool reads;               /* there is a line of progress, */
+    int64_t read;             /* and so many tokens were read since */
+    int rc;                   /* of what was done with a pass */
 } batch;
 
 /* --- reading --- */
@@ -133,17 +140,23 @@ static int refuse_too_long(batch *b, int64_t longest)
     return 0;
 }
 
-/* The largest width, up to REPLIES_MOST, that fits into memory. */
+/* The largest width, up to SCHEDULE_WIDTH, that fits into memory: with slots for all that they may become, or, where memory
+   has fewer, with these, as long as the longest finds room alone. */
 static int choose_width(batch *b, const int64_t *longest_first, int64_t n, slot_wish *wanted)
 {
     const options *o = b->inv->options;
-    int width = n < REPLIES_MOST ? (int)n : REPLIES_MOST;
+    int width = n < SCHEDULE_WIDTH ? (int)n : SCHEDULE_WIDTH;
     for (;; width--) {
         *wanted = (slot_wish){.context = slots_of(longest_first, width), .sessions = width, .longest = longest_first[0]};
         lariat_options library = plan_options(o, wanted->context, width);
         lariat_plan plan;
         lariat_status status = lariat_plan_make(o->model, &library, &plan);
         bool fits = status == LARIAT_OK && plan.total_bytes <= plan.available_bytes;
+        int64_t most = status == LARIAT_OK ? plan.fits_context - plan.fits_context / 8 : 0; /* others take memory meanwhile */
+        if (!fits && !o->plan && most >= longest_first[0] && most < wanted->context) {
+            wanted->context = most;
+            fits = true;
+        }
         if (status != LARIAT_OK && width == 1) {
             return complain_library();
         }
@@ -218,109 +231,95 @@ static int open_engine(batch *b)
 
 /* --- running --- */
 
-/* Begins the entry's next sample on a session that holds the first `held` tokens of the prompt. */
-static int sit_down(batch *b, seat *s, entry *e, lariat_session *session, int64_t held)
+static void end_progress(batch *b)
 {
-    int rc = checked(reply_open(&s->reply, b->inv, &e->asked, e->started, session, e->context, false));
-    if (rc) {
-        reply_close(&s->reply);
-        return rc;
-    }
-    s->reply.turn_end = e->turn_end;
-    s->of = e;
-    s->sample = e->started++;
-    reply_begin(&s->reply, e->prompt.ids, e->prompt.n, held);
-    b->entered += e->started == e->asked.samples;
-    return 0;
-}
-
-/* Reads the prompt but for its last token, for all samples. */
-static int read_shared(batch *b, const entry *e, lariat_session *session)
-{
-    bool cancelled = false;
-    lariat_work item = {.session = session, .tokens = e->prompt.ids, .count = e->prompt.n - 1};
-    progress_begin(&b->inv->progress, "reading", item.count);
-    int rc = item.count ? invocation_step(b->inv, &item, 1, &cancelled) : 0;
     progress_end(&b->inv->progress);
-    return rc == 0 && cancelled ? EXIT_INTERRUPTED : rc;
+    b->reads = false;
 }
 
-/* A session for the entry's next sample: its first, or a copy of one that another sample goes on in. */
-static lariat_status open_session(const batch *b, const entry *e, lariat_session **out)
+static bool on_token(job *j, const lariat_result *made)
 {
-    for (int i = 0; i < b->active; i++) {
-        if (b->seat_of[i]->of == e) {
-            return lariat_session_fork(b->open[i]->session, e->prompt.n - 1, out);
-        }
+    seat *s = j->user;
+    batch *b = s->batch;
+    end_progress(b);
+    if (b->rc == 0 && signals_interrupted()) {
+        s->reply.stop = STOP_INTERRUPTED;
+    } else if (b->rc == 0) {
+        b->rc = reply_take(&s->reply, made->token, made->logprob, made->top);
     }
-    return lariat_session_open(b->inv->engine, e->context, out);
+    return b->rc == 0 && s->reply.stop == STOP_NOT_YET;
 }
 
-/* Starts the next reply. *full: the pool of slots has no room for it now. */
-static int enter(batch *b, bool *full)
+/* Why a reply ended that did not end by itself. */
+static stop_reason stop_of(const job *j)
 {
-    entry *e = &b->entries[b->entered];
-    lariat_session *session;
-    if (e->error) {
-        b->entered++;
-        return entry_finish(b->inv, e);
+    return j->end == JOB_MOST ? STOP_LENGTH : j->end == JOB_FULL ? STOP_CONTEXT : STOP_INTERRUPTED;
+}
+
+/* The entry gets the reply, and has its result when it has all. */
+static int leave(batch *b, seat *s)
+{
+    entry *e = s->of;
+    reply *r = &s->reply;
+    r->stop = r->stop == STOP_NOT_YET ? stop_of(&s->job) : r->stop;
+    if (s->job.end == JOB_FAILED && !e->error) {
+        entry_refuse(e, "%s", s->job.why);
     }
-    bool first = e->started == 0, shares = e->asked.samples > 1;
-    lariat_status status = open_session(b, e, &session);
-    *full = status == LARIAT_NO_MEMORY && b->active > 0;
-    if (status != LARIAT_OK) {
-        return *full ? 0 : complain_library();
+    TRY(reply_end(r));
+    TRY(entry_add(e, r, s->sample));
+    e->ended++;
+    return e->ended == e->asked.samples ? entry_finish(b->inv, e) : 0;
+}
+
+static void on_end(job *j)
+{
+    seat *s = j->user;
+    batch *b = s->batch;
+    end_progress(b);
+    if (b->rc == 0 && j->end != JOB_LOST && (j->began || j->end == JOB_FAILED)) { /* otherwise it is not half a reply */
+        b->rc = leave(b, s);
     }
-    seat *s = b->seats;
-    while (s->of) {
-        s++;
-    }
-    int rc = first && shares ? read_shared(b, e, session) : 0;
-    rc = rc ? rc : sit_down(b, s, e, session, shares ? e->prompt.n - 1 : 0);
+    reply_close(&s->reply);
+    s->of = NULL;
+}
+
+/* A seat for the entry's next reply. */
+static int sit_down(batch *b, seat *s, entry *e)
+{
+    reply *r = &s->reply;
+    int rc = checked(reply_open(r, b->inv, &e->asked, e->started, NULL, e->context, false));
     if (rc) {
-        lariat_session_close(session);
+        reply_close(r);
         return rc;
     }
-    b->open[b->active] = &s->reply;
-    b->seat_of[b->active++] = s;
-    return 0;
+    r->turn_end = e->turn_end;
+    reply_begin(r, e->prompt.ids, e->prompt.n, 0);
+    *s = (seat){.batch = b, .reply = *r, .of = e, .sample = e->started++};
+    s->job = (job){.prompt = e->prompt.ids, .n_prompt = e->prompt.n,
+                   .shared = e->asked.samples > 1 ? e->prompt.n - 1 : 0, .capacity = e->context,
+                   .most = e->asked.most == REQUEST_UNBOUNDED ? INT64_MAX : e->asked.most, .sampler = r->sampler,
+                   .n_top = request_n_top(&e->asked), .on_token = on_token, .on_end = on_end, .user = s};
+    b->entered += e->started == e->asked.samples;
+    TRY_MEMORY(scheduler_add(b->scheduler, &s->job), b->input);
+    return b->rc;
 }
 
+/* Gives the next replies the seats that are free. */
 static int enter_all(batch *b)
 {
-    bool full = false;
     int rc = 0;
-    while (rc == 0 && !full && b->entered < b->n && (b->active < b->width || b->entries[b->entered].error)) {
-        rc = enter(b, &full);
-    }
-    return rc;
-}
-
-/* Reply i has ended: its entry gets it. Its session goes to the entry's next sample, or `closes`. */
-static int leave(batch *b, int i, bool closes)
-{
-    seat *at = b->seat_of[i];
-    entry *e = at->of;
-    lariat_session *session = at->reply.session;
-    int rc = reply_end(&at->reply);
-
-    rc = rc ? rc : entry_add(e, &at->reply, at->sample);
-    invocation_note_shards(b->inv, session);
-    reply_close(&at->reply);
-    at->of = NULL;
-    e->ended++;
-    if (rc == 0 && !closes && e->started < e->asked.samples) {
-        rc = checked(lariat_session_rewind(session, e->prompt.n - 1));
-        rc = rc ? rc : sit_down(b, at, e, session, e->prompt.n - 1);
-        if (rc == 0) {
-            return 0;
+    for (seat *s = b->seats; rc == 0 && b->entered < b->n && s < b->seats + SEATS;) {
+        entry *e = &b->entries[b->entered];
+        if (e->error && e->started == 0) {
+            b->entered++;
+            rc = entry_finish(b->inv, e);
+        } else if (s->of) {
+            s++;
+        } else {
+            rc = sit_down(b, s, e);
         }
     }
-    lariat_session_close(session);
-    b->active--;
-    memmove(&b->open[i], &b->open[i + 1], (size_t)(b->active - i) * sizeof b->open[0]);
-    memmove(&b->seat_of[i], &b->seat_of[i + 1], (size_t)(b->active - i) * sizeof b->seat_of[0]);
-    return rc == 0 && e->ended == e->asked.samples ? entry_finish(b->inv, e) : rc;
+    return rc;
 }
 
 /* Writes a result, and frees the entry. Of samples each is a line; why there are none is for standard error. */
@@ -369,8 +368,8 @@ static int open_results(batch *b)
     return rc;
 }
 
-/* A run ended with `rc`. Writes what it has made and not written: results behind one that is not whole, and after Ctrl-C also
-   the replies that are not. A file of results gets neither: the next run makes them anew. Returns rc, or, where that is
+/* A run ended with `rc`. Writes results not written yet: results behind one that is not whole, and after Ctrl-C also the
+   replies that are not. A file of results gets neither: the next run makes them anew. Returns rc, or, where that is
    EXIT_INTERRUPTED, a failure. */
 static int write_rest(batch *b, int rc)
 {
@@ -378,10 +377,11 @@ static int write_rest(batch *b, int rc)
     if (rc == 0 || b->results.path) {
         return rc;
     }
-    while (rc == EXIT_INTERRUPTED && wrong == 0 && b->active > 0) {
-        reply *last = b->open[b->active - 1];
-        last->stop = last->stop == STOP_NOT_YET ? STOP_INTERRUPTED : last->stop; /* another's prompt was being read */
-        wrong = leave(b, b->active - 1, true);
+    if (rc == EXIT_INTERRUPTED) {
+        b->rc = 0;
+        scheduler_close(b->scheduler);
+        b->scheduler = NULL;
+        wrong = b->rc;
     }
     for (; wrong == 0 && b->written < b->n; b->written++) {
         entry *e = &b->entries[b->written];
@@ -393,37 +393,59 @@ static int write_rest(batch *b, int rc)
     return rc == EXIT_INTERRUPTED && wrong ? wrong : rc;
 }
 
+/* A pass of the replies that there are. The line of progress is there while prompts are read and nobody gets a token. */
 static int go_on(batch *b)
 {
-    int rc = b->active ? replies_go_on(b->inv, b->open, b->active) : 0;
+    progress *p = &b->inv->progress;
+    pass_report report;
     bool interrupted = false;
-    for (int i = b->active - 1; rc == 0 && i >= 0; i--) {
-        if (b->open[i]->stop == STOP_INTERRUPTED) {
-            interrupted = true;
-        } else if (b->open[i]->stop != STOP_NOT_YET) {
-            rc = leave(b, i, false);
+    int rc = 0;
+    if (b->scheduler && scheduler_jobs(b->scheduler)) {
+        if (!b->reads && scheduler_unread(b->scheduler)) {
+            progress_begin(p, "reading", scheduler_unread(b->scheduler));
+            b->reads = true;
+            b->read = 0;
+        }
+        rc = invocation_pass(b->inv, b->scheduler, &report, &interrupted);
+        b->read += report.tokens;
+        if (b->reads) {
+            progress_at(p, b->read);
         }
     }
+    rc = rc ? rc : b->rc;
     rc = rc ? rc : write_results(b);
     return rc == 0 && interrupted ? EXIT_INTERRUPTED : rc;
 }
 
+static void note_shards(void *inv, const lariat_session *session)
+{
+    invocation_note_shards(inv, session);
+}
+
+static int open_scheduler(batch *b)
+{
+    if (b->inv->engine) {
+        b->scheduler = scheduler_open(&(scheduler_setup){b->inv->engine, b->width, note_shards, b->inv});
+        TRY_MEMORY(b->scheduler, b->input);
+    }
+    return 0;
+}
+
 static void release(batch *b)
 {
-    for (int i = 0; i < b->active; i++) {
-        lariat_session_close(b->open[i]->session);
-        reply_close(b->open[i]);
-    }
+    b->rc = EXIT_FAILURE; /* nothing more is made of what is left */
+    scheduler_close(b->scheduler);
     for (int64_t i = 0; i < b->n; i++) {
         entry_free(&b->entries[i]);
     }
     free(b->entries);
 }
 
-/* Carries out what was read. */
+/* Carries out the lines read. */
 static int run(batch *b)
 {
     int rc = b->written == b->n ? 0 : open_engine(b);
+    rc = rc ? rc : open_scheduler(b);
     while (rc == 0 && b->written < b->n && !(b->inv->options->plan && !b->inv->engine)) {
         rc = enter_all(b);
         rc = rc ? rc : go_on(b);

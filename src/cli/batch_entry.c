@@ -171,7 +171,7 @@ static bool read_prompt_of(const invocation *inv, entry *e, const json_t *object
                                                               : read_text_prompt(inv, e, prompt);
 }
 
-/* --- what is asked for --- */
+/* --- the request --- */
 
 static bool read_asked(const invocation *inv, int64_t index, entry *e, const json_t *object)
 {

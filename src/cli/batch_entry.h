@@ -1,4 +1,4 @@
-/* A line of a batch: what it asks for, and its result.
+/* A line of a batch: its request, and its result.
    Rests on invocation.h and schedule/request.h. batch.c carries entries out, batch_result.c writes their results; docs/files.md
    has the form of both. */
 #pragma once
@@ -32,7 +32,7 @@ typedef struct entry {
     int32_t started, ended; /* replies */
     json_t *choices;  /* [asked.samples]: replies that have ended, otherwise null */
     int64_t made;     /* tokens of these */
-    bool interrupted; /* Ctrl-C ended one of them, or came before the last one began */
+    bool interrupted; /* Ctrl-C ended one of them, or prevented the last one */
     json_t *result;   /* its line, once all have */
 } entry;
 
@@ -53,5 +53,5 @@ bool entry_refuse(entry *e, const char *format, ...) __attribute__((format(print
 int entry_add(entry *e, const reply *r, int32_t sample);
 /* Makes the result of the replies that have ended, or of the error. */
 int entry_finish(const invocation *inv, entry *e);
-/* Is it what an earlier run wrote for the entry? *failed: an error. */
+/* Is it the entry's result from an earlier run? *failed: an error. */
 bool entry_is_result(const entry *e, const json_t *line, bool *failed);

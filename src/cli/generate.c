@@ -84,7 +84,7 @@ int command_generate(const options *o)
     token_list prompt = {0};
     const char *input = "";
     int64_t context;
-    reply answer, *one = &answer;
+    reply answer;
     bool reads_text = !o->tokens && !o->prompts && (!o->plan || o->prompt || o->file);
     int rc = invocation_open_tokenizer(&inv, o, reads_text);
     if (rc == 0 && o->prompts) {
@@ -97,7 +97,7 @@ int command_generate(const options *o)
         bool opened = rc == 0 && inv.engine;
         rc = opened ? begin_reply(&inv, &prompt, context, input, &answer) : rc;
         if (opened && rc == 0) {
-            rc = finish_reply(&inv, &answer, replies_go_on(&inv, &one, 1));
+            rc = finish_reply(&inv, &answer, reply_go_on(&answer));
         }
     }
     lariat_free(prompt.ids);

@@ -48,7 +48,7 @@ void invocation_tell_seed(invocation *inv, const request *asked)
     }
 }
 
-/* The trained length may be more than memory holds; nobody asked for all of it, so what fits will do. */
+/* The trained length may be more than memory holds; the user did not ask for all of it, so the context that fits will do. */
 int invocation_default_context(const options *o, int64_t at_most, int64_t *out)
 {
     lariat_options library = plan_options(o, 0, 1);
@@ -116,11 +116,11 @@ static void warn_of_hops(const options *o, const lariat_plan *plan)
     }
 }
 
-/* What the run will write, tried before it. */
-static int check_places(const options *o)
+/* The run's files, tried before it. */
+static int check_outputs(const options *o)
 {
-    int rc = o->stats ? check_place(o->stats) : 0;
-    return rc || !o->trace ? rc : check_place(o->trace);
+    int rc = o->stats ? check_writable(o->stats) : 0;
+    return rc || !o->trace ? rc : check_writable(o->trace);
 }
 
 void invocation_warn_of(const options *o, const lariat_plan *plan)
@@ -151,7 +151,7 @@ int invocation_open_engine(invocation *inv, slot_wish wanted)
     lariat_plan plan;
     TRY(checked(lariat_plan_make(o->model, &library, &plan)));
     invocation_warn_of(o, &plan);
-    TRY(check_places(o));
+    TRY(check_outputs(o));
     if (o->plan) {
         return tell_plan(o, &plan);
     }
@@ -215,6 +215,20 @@ int invocation_step(invocation *inv, const lariat_work work[], int32_t n, bool *
     }
     lariat_status status = invocation_begin_call(inv, work[0].session) ? lariat_step(inv->engine, work, n) : LARIAT_CANCELLED;
     return invocation_end_call(inv, status, PREFILL, tokens, cancelled);
+}
+
+int invocation_pass(invocation *inv, scheduler *s, pass_report *report, bool *interrupted)
+{
+    lariat_status status = LARIAT_OK;
+    signals_cancel_by(scheduler_interrupt, s);
+    inv->call_began_s = now_s();
+    *report = (pass_report){0};
+    if (!signals_interrupted()) {
+        status = scheduler_pass(s, report);
+    }
+    int rc = invocation_end_call(inv, status, report->prompts ? PREFILL : DECODE, report->tokens, interrupted);
+    *interrupted = *interrupted || signals_interrupted();
+    return rc;
 }
 
 void invocation_note_shards(invocation *inv, const lariat_session *session)

@@ -67,7 +67,7 @@ launcher launcher_find(void)
     return l;
 }
 
-/* --- what it is to do --- */
+/* --- its part --- */
 
 int launcher_find_model(options *o, char room[PATH_MAX])
 {
@@ -118,12 +118,6 @@ static int refuse_singletons(int32_t tasks)
                     "--mpi=pmi2 for MPICH, or one with -n 1", tasks);
 }
 
-static int refuse_count(int32_t tasks, const lariat_processes *p)
-{
-    return complain("srun: %d tasks were started, %s finds %d: start them with the --mpi of srun that this MPI needs", tasks,
-                    lariat_processes_library(p), lariat_processes_count(p));
-}
-
 /* Options that several processes have no use for, or not yet. */
 static int check_options(const options *o)
 {
@@ -137,7 +131,9 @@ static int check_options(const options *o)
 static void own_ranks(options *o)
 {
     for (int i = 0; i < option_count; i++) {
-        if (o->command == COMMAND_BENCH && strcmp(option_table[i].name, "ranks") == 0 && !o->given[i]) {
+        const option *one = &option_table[i]; /* of several with this name, each for other subcommands */
+        bool is_of_bench = o->command == COMMAND_BENCH && option_applies(one, COMMAND_BENCH);
+        if (is_of_bench && strcmp(one->name, "ranks") == 0 && !o->given[i]) {
             o->ring_sizes = (count_list){.n = 1, .values = {1}};
         }
     }
@@ -145,7 +141,7 @@ static void own_ranks(options *o)
 
 /* --- the start --- */
 
-/* What decides the ring, as it was given: process 0's would be taken silently. */
+/* The options that decide the ring, as given: process 0's would be taken silently. */
 static void list_agreed(const options *o, char out[AGREED_MOST])
 {
     static const char *const names[] = {"context", "chunk", "block",  "kv",   "device",
@@ -333,12 +329,8 @@ static int lead(lariat_processes *p, options *o, int (*run)(const options *))
     return run(o);
 }
 
-static int run_processes(const launcher *l, options *o, lariat_processes *p, int (*run)(const options *))
+static int run_processes(options *o, lariat_processes *p, int (*run)(const options *))
 {
-    int32_t told = l->count > 0 ? l->count : l->tasks;
-    if (told > 0 && told != lariat_processes_count(p)) {
-        return refuse_count(told, p);
-    }
     name_process(p, o->model);
     lariat_processes_watch(p, on_failure, NULL);
     if (o->verbose) {
@@ -379,7 +371,7 @@ int launcher_run(const launcher *l, options *o, int (*run)(const options *))
     if (!awaits) {
         signals_await_end();
     }
-    rc = run_processes(l, o, p, run);
+    rc = run_processes(o, p, run);
     if (awaits) {
         signals_await_end();
         pthread_join(thread, NULL);

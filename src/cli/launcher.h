@@ -1,4 +1,4 @@
-/* Several processes of a launcher (mpirun, srun): who started this one, and what each of them does.
+/* Several processes of a launcher (mpirun, srun): the launcher's variables, and the part of each process.
    Rests on lariat/launch.h. Process 0 runs the subcommand, the others follow it; subcommands that open no ring run in process 0
    alone, without MPI. */
 #pragma once
@@ -18,7 +18,7 @@ typedef struct launcher {
 /* By the environment. Processes but the first get a name for their messages. */
 launcher launcher_find(void);
 
-/* Replaces o->model by what --model-dir makes of it, in `room`. Returns an exit status. */
+/* Replaces o->model by its path in --model-dir, in `room`. Returns an exit status. */
 int launcher_find_model(options *o, char room[PATH_MAX]);
 
 /* Is this process one of several, or to be, for this subcommand? Otherwise main runs it, and options that are of no use then

@@ -1,6 +1,6 @@
 /* A file of lines that grows while a run goes on, and with which a run that was stopped is continued.
    Rests on stdio. Each line is written at once when it is complete; so a file that a run left behind holds whole lines, and
-   perhaps the beginning of one more. bench/resume.h and results.h say what the lines are. */
+   perhaps the beginning of one more. bench/resume.h and results.h define the lines. */
 #pragma once
 
 #include <stddef.h>
@@ -10,8 +10,8 @@ typedef struct line_file {
     void *file;       /* FILE *, positioned at its end */
 } line_file;
 
-/* Opens or creates it; without a path nothing is done. Only a regular file is taken; `what` it keeps is named where it is
-   another. Returns 0, or an exit status after a message. */
+/* Opens or creates it; without a path nothing is done. Only a regular file is taken; the message about another kind names its
+   content, `what`. Returns 0, or an exit status after a message. */
 int line_file_open(line_file *f, const char *path, const char *what);
 
 /* Calls take(user, number, line, size) with each line, its end included, from number 1 on, until one returns an exit status. A
@@ -21,5 +21,5 @@ int line_file_read(const line_file *f, const char *beginning,
 
 /* Appends and flushes a line. */
 int line_file_put(const line_file *f, const char *line);
-/* Also what was not opened. */
+/* Also a file that was not opened. */
 int line_file_close(line_file *f);

@@ -88,12 +88,12 @@ static void print_environment(FILE *to)
 static const char tail[] =
     ".SH FILES\n"
     ".TP\n.I $XDG_STATE_HOME/lariat/history\n(\\(ti/.local/state) the lines typed in chats\n"
-    ".TP\n.I $XDG_CACHE_HOME/lariat/ceilings\\-HOST\\-CPU.json\n(\\(ti/.cache) what \\fBlariat bench \\-\\-ceilings\\fR "
-    "measured on this machine, of CPUs and of GPUs\n"
+    ".TP\n.I $XDG_CACHE_HOME/lariat/ceilings\\-HOST\\-CPU.json\n(\\(ti/.cache) results of \\fBlariat bench \\-\\-ceilings\\fR "
+    "on this machine, of CPUs and of GPUs\n"
     ".SH EXIT STATUS\n"
     "0 on success (also where a reply ended because the context was full, which is said); 1 where something failed, after one "
-    "line on standard error that says what, why and what to do; 2 where the command line makes no sense; 130 after Ctrl\\-C, "
-    "143 after SIGTERM; 141, without a word, where the reader of standard output went away.\n"
+    "line on standard error with the failure, its reason and advice; 2 where the command line makes no sense; 130 after "
+    "Ctrl\\-C, 143 after SIGTERM; 141, without a word, where the reader of standard output went away.\n"
     ".SH EXAMPLES\n"
     ".TP\nA document of any length, read by two ranks, then talked about:\n.B lariat chat \\-m MODEL \\-\\-ranks 2 \\-f FILE\n"
     ".TP\nWhat a context of 128k would need, on a ring of four:\n.B lariat inspect MODEL \\-c 128k \\-\\-ranks 4\n";

@@ -27,7 +27,7 @@ int checked(lariat_status status);
         }                      \
     } while (0)
 
-/* Returns the exit status of a lack of memory for `what` to the caller, unless what was to be allocated is there. */
+/* Returns the exit status of a lack of memory for `what` to the caller, unless the allocation succeeded. */
 #define TRY_MEMORY(there, what)          \
     do {                                 \
         if (!(there)) {                  \

@@ -64,15 +64,15 @@ const option option_table[] = {
      "tokens to decode after the prompt"},
     {'c', "context", "N", GENERATE, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,
      "positions of a sequence, prompt and reply together (default: prompt plus -n where -n is given, otherwise the trained "
-     "length or, with a warning, what fits into memory)"},
+     "length or, with a warning, the longest that fits into memory)"},
     {'c', "context", "N", CHAT, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,
-     "positions of the whole talk (default: the trained length or, with a warning, what fits into memory)"},
+     "positions of the whole talk (default: the trained length or, with a warning, the longest that fits into memory)"},
     {'c', "context", "N", LOGITS, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,
      "positions to make room for (default: as many as ids)"},
     {'c', "context", "N", PERPLEXITY, OPTION_COUNT, FIELD(context), 2, LARIAT_CONTEXT_MAX, NULL, NULL,
      "tokens of a window (default: the trained length)"},
     {'c', "context", "N", INSPECT, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,
-     "say what memory a context of N tokens needs (default: the trained length)"},
+     "print the memory of a context of N tokens (default: the trained length)"},
 
     {0, "temp", "X", REPLIES, OPTION_REAL, FIELD(temperature), 0, 100, "0", NULL,
      "temperature; 0 takes the likeliest token always"},
@@ -104,7 +104,7 @@ const option option_table[] = {
      "special tokens written in the text become their ids (with --decode: are shown)"},
 
     {0, "system", "TEXT", CHAT, OPTION_TEXT, FIELD(system), 0, 0, NULL, NULL,
-     "the system message (default: what the template has, or none)"},
+     "the system message (default: the template's, or none)"},
     {0, "template", "NAME|FILE", CHAT, OPTION_PATH, FIELD(chat_template), 0, 0, NULL, NULL,
      "the chat template: llama2, llama3, chatml, or a file with a Jinja template (default: the model's own)"},
     {'f', "file", "FILE.jinja", TEMPLATE, OPTION_PATH, FIELD(chat_template), 0, 0, NULL, NULL,
@@ -162,7 +162,7 @@ const option option_table[] = {
      "draw the rows into this folder, as SVG and PNG (needs gnuplot), with their data beside"},
     {'o', "format", "md|csv|json|jsonl", BENCH, OPTION_CHOICE, FIELD(format), 0, 0, "md", NULL, "how the table is written"},
     {0, "ceilings", NULL, BENCH, OPTION_FLAG, FIELD(ceilings), 0, 0, NULL, NULL,
-     "measure what this machine does at best and keep it for the last line of other runs: CPUs with -t threads (multiply-adds; "
+     "measure this machine's peak rates and keep them for the last line of other runs: CPUs with -t threads (multiply-adds; "
      "reading memory, the cache and, with -m, a buffer as large as the weights), and one GPU of each kind, of --devices or all "
      "(large products of --dtype or the model's type, without either of bf16; reading memory). --device cpu or cuda measures "
      "these alone; without a model nothing else is run"},
@@ -193,13 +193,13 @@ const option option_table[] = {
     {0, "chunk", "N,N...", BENCH, OPTION_LIST, FIELD(chunks), 1, LARIAT_CHUNK_MAX, NULL, "LARIAT_CHUNK",
      "most tokens of one pass through the model (default: 512 a rank, 4096 on GPUs)"},
     {0, "kv", "auto|f16|bf16|f32", PLANS & ~(unsigned)BENCH, OPTION_CHOICE, FIELD(kv), 0, 0, "auto", "LARIAT_KV",
-     "element type of the KV cache; auto is f16 on CPUs and the type of the run on GPUs"},
+     "element type of the KV cache; auto is f16 on CPUs and the type of activations on GPUs"},
     {0, "kv", "auto|f16|bf16|f32", BENCH, OPTION_CHOICES, FIELD(kvs), 0, 0, "auto", "LARIAT_KV",
-     "element types of the KV cache, separated by commas; auto is f16 on CPUs and the type of the run on GPUs"},
+     "element types of the KV cache, separated by commas; auto is f16 on CPUs and the type of activations on GPUs"},
     {0, "device", "auto|cpu|cuda", PLANS & ~(unsigned)BENCH, OPTION_CHOICE, FIELD(device), 0, 0, "auto", "LARIAT_DEVICE",
-     "what the ranks compute with; auto takes GPUs if there are any that can be used"},
+     "the ranks' devices; auto takes GPUs if there are any that can be used"},
     {0, "device", "auto|cpu|cuda", BENCH, OPTION_CHOICES, FIELD(devices), 0, 0, "auto", "LARIAT_DEVICE",
-     "what the ranks compute with, separated by commas; auto takes GPUs if there are any that can be used"},
+     "the ranks' devices, separated by commas; auto takes GPUs if there are any that can be used"},
     {0, "devices", "N,N...", PLANS, OPTION_LIST, FIELD(cards), 0, LARIAT_CARDS_MAX - 1, NULL, "LARIAT_DEVICES",
      "the GPUs to use, by their numbers from 0 (default: all); ranks are dealt out over them in order"},
     {0, "dtype", "auto|bf16|f16|f32", PLANS, OPTION_CHOICE, FIELD(dtype), 0, 0, "auto", "LARIAT_DTYPE",
@@ -209,18 +209,18 @@ const option option_table[] = {
      "the way of hops between GPUs; auto goes from card to card where the machine allows it, otherwise through the host's "
      "memory; host takes that way always"},
     {0, "layout", "auto|tokens|slices", PLANS, OPTION_CHOICE, FIELD(layout), 0, 0, "auto", "LARIAT_LAYOUT",
-     "how a pass lies on the ring: each rank its tokens, or each rank its slice of every matrix; auto takes slices for short "
-     "passes"},
+     "how a pass is divided over the ring: each rank its tokens, or each rank its slice of every matrix; auto takes slices for "
+     "short passes"},
     {0, "side", "auto|kv|q", PLANS, OPTION_CHOICE, FIELD(side), 0, 0, "auto", "LARIAT_SIDE",
      "which side of attention travels round the ring; auto takes the one that is predicted to be faster"},
     {0, "plan", NULL, RINGS, OPTION_FLAG, FIELD(plan), 0, 0, NULL, NULL,
-     "print what the run would take, in memory and layout, and stop"},
+     "print the run's memory and layout, and stop"},
     {0, "stats", "FILE.json", RUNS, OPTION_PATH, FIELD(stats), 0, 0, NULL, NULL,
      "write the figures of the run to a file; with --plan, the plan"},
     {0, "timeline", "FILE.svg", BENCH, OPTION_PATH, FIELD(timeline), 0, 0, NULL, NULL,
-     "draw one layer of the last row: what each rank did, and what travelled to it meanwhile"},
+     "draw one layer of the last row: each rank's work, and its hops meanwhile"},
     {0, "trace", "FILE.json", GENERATE | BENCH, OPTION_PATH, FIELD(trace), 0, 0, NULL, NULL,
-     "write what each rank did when, for Perfetto or chrome://tracing (bench: of one more run of the last row)"},
+     "write a timeline of each rank, for Perfetto or chrome://tracing (bench: of one more run of the last row)"},
     {'q', "quiet", NULL, ALL, OPTION_FLAG, FIELD(quiet), 0, 0, NULL, NULL, "no progress and no figures on standard error"},
     {'v', "verbose", NULL, ALL, OPTION_FLAG, FIELD(verbose), 0, 0, NULL, NULL,
      "say more on standard error: the model and the plan"},
@@ -245,8 +245,7 @@ const command_text command_texts[COMMAND_COUNT] = {
          "full, which is said."},
     [COMMAND_CHAT] = {"chat", "-m MODEL [-f DOCUMENT] [-p TEXT] [options]",
                       "talk with a model, about a long document if you like",
-                      "What was read stays in the KV cache between turns, so that a turn only has to read what is new. Ctrl-C "
-                      "stops an answer, "
+                      "The KV cache is kept between turns, so that a turn only reads its new tokens. Ctrl-C stops an answer, "
                       "Ctrl-D or /exit ends the talk; /help names the other commands. Lines typed are kept in "
                       "$XDG_STATE_HOME/lariat/history (~/.local/state). From a pipe, each line is a turn."},
     [COMMAND_LOGITS] = {"logits", "-m MODEL --tokens FILE --out FILE.safetensors [options]",
@@ -263,27 +262,27 @@ const command_text command_texts[COMMAND_COUNT] = {
     [COMMAND_TEMPLATE] =
         {"template", "[-m MODEL] [-f FILE.jinja] --messages FILE.json [--var NAME=JSON]... [--now TIME]",
          "print the prompt that a chat template makes of a conversation",
-         "The template is run as transformers' apply_chat_template runs it; docs/templates.md has what is known of Jinja. "
-         "bos_token and eos_token are the model's unless --var gives them."},
-    [COMMAND_INSPECT] = {"inspect", "MODEL [options]", "say what a model is, its tensors, and the memory that it needs", NULL},
+         "The template is run as transformers' apply_chat_template runs it; docs/templates.md lists the supported part of "
+         "Jinja. bos_token and eos_token are the model's unless --var gives them."},
+    [COMMAND_INSPECT] = {"inspect", "MODEL [options]", "print a model's configuration, tensors and memory", NULL},
     [COMMAND_BENCH] =
         {"bench", "-m MODEL [options] | --ceilings [-m MODEL] [-t T] [--device D] | --hops [options]",
          "measure prefill and decode, or the hops of a ring",
          "Each row: a prompt of n_prompt random tokens is read (prefill: until the first token of its reply is there), then "
          "n_gen tokens are decoded after that one. There is a row for every combination of the lists. Rows are measured in "
-         "rounds, one sample each, so that what drifts falls on all alike, and after Ctrl-C what was measured is reported. A "
+         "rounds, one sample each, so that drift affects all alike, and after Ctrl-C the rows measured so far are reported. A "
          "row that does not fit into memory says so. ceiling_share is the time that the machine's ceilings, measured in the "
          "same run, would allow (operations of the prefill at the peak of multiply-adds, plus weight bytes of the decode at "
          "the read rate, or without a cache its operations) over the time taken. On CPUs the peak is that of fp32 "
-         "multiply-adds; on GPUs, all that a ring lies on together, that of large dense products on tensor cores, in f32 of "
+         "multiply-adds; on GPUs, all that a ring uses together, that of large dense products on tensor cores, in f32 of "
          "fp32 multiply-adds. Empty for more threads than CPUs, and where there was no memory to measure in. The table has "
-         "what one reads first; csv, json and jsonl have everything, and what a row is repeated by.\n"
+         "the main columns; csv, json and jsonl have all, and the options that repeat a row.\n"
          "With --compare rings stand beside a ring of one, which is regular attention, in passes of the default length, or of "
          "--chunk. Below the table stands from which prompt length on a ring is faster.\n"
          "With --hops each row is a kind of hop and a size. keys: every rank takes bytes of the next one's memory, all at "
          "once; gather: every rank gives a block, and all get all, bytes in all. time_us is of one hop with nothing to hide "
          "it, by the slowest rank, min_us and max_us are the fastest and the slowest repetition. As in nccl-tests, algbw_gbs "
-         "is bytes over time, and busbw_gbs what of it comes from others: the same for keys, (ranks - 1) / ranks of it for "
+         "is bytes over time, and busbw_gbs its part from others: the same for keys, (ranks - 1) / ranks of it for "
          "gathers. share is busbw over the rate at which one rank's threads alone read as many bytes of their own; empty on "
          "GPUs."},
     [COMMAND_HELP] = {"help", "[SUBCOMMAND] [--man | --completion bash|zsh|fish]", "describe a subcommand, or all of them",

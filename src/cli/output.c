@@ -96,7 +96,7 @@ static int create_beside(const char *path, char **name)
     }
     int file = mkostemp(beside, O_CLOEXEC);
     if (file < 0) {
-        complain("%s: cannot create: %s, choose another place", path, strerror(errno));
+        complain("%s: cannot create: %s, choose another path", path, strerror(errno));
         free(beside);
         return -1;
     }
@@ -104,7 +104,7 @@ static int create_beside(const char *path, char **name)
     return file;
 }
 
-int check_place(const char *path)
+int check_writable(const char *path)
 {
     mode_t mode;
     if (is_special(path, &mode)) {

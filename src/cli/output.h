@@ -12,7 +12,7 @@ int output_format(const char *format, ...) __attribute__((format(printf, 1, 2)))
 int output_flush(void);
 
 /* Checks at the start of a run that the file can probably be created. */
-int check_place(const char *path);
+int check_writable(const char *path);
 /* A file that appears under its name only when it is complete; a path that is not a regular file (/dev/stdout) is written
    directly. A failure between open and close is reported once; close returns it. */
 typedef struct new_file {

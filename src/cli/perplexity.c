@@ -1,6 +1,6 @@
 /* lariat perplexity: exp of the mean loss over windows of a text.
    Rests on score.h. With --second-half as llama.cpp's tool: a window's last token is predicted by the one before it, the first
-   that is scored is at n / 2 + 1, and what is left of the text behind the last whole window is not read. */
+   that is scored is at n / 2 + 1, and the rest of the text behind the last whole window is not read. */
 #include "cli/commands.h"
 #include "cli/message.h"
 #include "cli/output.h"

@@ -70,7 +70,7 @@ void plan_describe(const lariat_plan *plan, const char *indent, FILE *to)
     fprintf(to, "%sring         ranks %d, threads %d, passes of up to %d tokens\n", indent, plan->ranks, plan->threads,
             plan->chunk);
     if (plan->nodes > 0) {
-        fprintf(to, "%splaces       ranks are bound to %d NUMA node%s\n", indent, plan->nodes, plan->nodes == 1 ? "" : "s");
+        fprintf(to, "%sbinding      ranks are bound to %d NUMA node%s\n", indent, plan->nodes, plan->nodes == 1 ? "" : "s");
     }
     describe_schedule(plan, indent, to);
     fprintf(to, "%scontext      %lld positions, %lld a rank\n", indent, (long long)plan->context,

@@ -37,7 +37,7 @@ static int add_variable(json_t *all, const char *given)
         return complain_usage("--var: '%s' is no variable, give NAME=JSON", given);
     }
     if (name_size == strlen("messages") && strncmp(given, "messages", name_size) == 0) {
-        return complain_usage("--var: the messages are no variable, they come from --messages or the conversation");
+        return complain_usage("--var: the messages are no variable, they are those of --messages or the conversation");
     }
     json_t *value = json_loads(sign + 1, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
     if (!value) {

@@ -1,5 +1,5 @@
 /* The loop of generation, once for all subcommands.
-   Rests on lariat_generate. */
+   Rests on lariat_generate; a batch's tokens come by reply_take. */
 #include "cli/reply.h"
 #include "cli/message.h"
 #include "cli/output.h"
@@ -10,7 +10,7 @@
 
 enum { FIRST_IDS = 256, FIRST_BYTES = 1024 };
 
-/* GPUs replay what they have recorded; where the host reads logits there is nothing to replay. */
+/* GPUs replay recorded passes; where the host reads logits there is nothing to replay. */
 static void warn_of_host(invocation *inv, const request *asked)
 {
     if (!inv->warned_of_host && request_is_read_by_host(asked) && lariat_engine_plan(inv->engine)->cards > 0) {
@@ -135,12 +135,10 @@ static int make_room(reply *r)
     return 0;
 }
 
-static int keep(reply *r, int32_t id)
+static int keep(reply *r, int32_t id, float logprob, const lariat_top *top)
 {
-    float logprob;
     TRY(r->n == r->room ? make_room(r) : 0);
     size_t n_top = (size_t)request_n_top(r->asked);
-    const lariat_top *top = n_top ? lariat_session_top(r->session, &logprob) : NULL;
     if (top && r->tops) {
         lariat_top *to = r->tops + (size_t)r->n * (n_top + 1);
         to[0] = (lariat_top){id, logprob};
@@ -159,8 +157,7 @@ static bool ends_reply(const reply *r, int32_t id)
     return !r->inv->options->no_stop_markers && (id == r->turn_end || (t && lariat_tokenizer_ends_turn(t, id)));
 }
 
-/* Takes a token that was made. */
-static int take(reply *r, int32_t id)
+int reply_take(reply *r, int32_t id, float logprob, const lariat_top *top)
 {
     figures *f = &r->inv->figures;
     if (r->n == 0 && f->first_s == 0) {
@@ -170,14 +167,14 @@ static int take(reply *r, int32_t id)
         r->stop = STOP_END;
         return 0;
     }
-    TRY(keep(r, id));
+    TRY(keep(r, id, logprob, top));
     r->next = &r->ids[r->n - 1];
     r->n_next = 1;
     return take_id(r, id);
 }
 
 typedef struct round {
-    reply *const *list;
+    reply *reply;
     int64_t tokens; /* that were made */
     int rc;
 } round;
@@ -185,13 +182,16 @@ typedef struct round {
 static bool on_token(void *user, int32_t item, int32_t id)
 {
     round *now = user;
-    reply *r = now->list[item];
+    reply *r = now->reply;
+    float logprob;
+    (void)item;
     now->tokens++;
     progress_end(&r->inv->progress);
     if (now->rc || signals_interrupted()) {
         return false;
     }
-    now->rc = take(r, id);
+    const lariat_top *top = lariat_session_top(r->session, &logprob);
+    now->rc = reply_take(r, id, logprob, top);
     return now->rc == 0 && r->stop == STOP_NOT_YET;
 }
 
@@ -210,60 +210,27 @@ static void note_stop(reply *r, bool interrupted)
     }
 }
 
-/* Lists what the replies go on from. As PREFILL, where one of them begins, prompts are read to the first token; otherwise
-   each goes on from one token. *read: tokens to be read. */
-static phase list_items(reply *const list[], int n, lariat_reply items[], int64_t *read)
+int reply_go_on(reply *r)
 {
-    phase what = DECODE;
-    *read = 0;
-    for (int i = 0; i < n; i++) {
-        *read += list[i]->n_next;
-        what = list[i]->n == 0 ? PREFILL : what;
-    }
-    for (int i = 0; i < n; i++) {
-        const reply *r = list[i];
-        int64_t left = r->asked->most == REQUEST_UNBOUNDED ? INT64_MAX : r->asked->most - r->n;
-        items[i] = (lariat_reply){.session = r->session,
-                                  .tokens = r->next,
-                                  .count = r->n_next,
-                                  .sampler = r->sampler,
-                                  .most = what == PREFILL && left > 1 ? 1 : left,
-                                  .n_top = request_n_top(r->asked)};
-    }
-    return what;
-}
-
-static bool all_go_on(reply *const list[], int n)
-{
-    for (int i = 0; i < n; i++) {
-        if (list[i]->stop != STOP_NOT_YET) {
-            return false;
-        }
-    }
-    return true;
-}
-
-int replies_go_on(invocation *inv, reply *const list[], int n)
-{
-    lariat_reply items[REPLIES_MOST] = {0};
+    invocation *inv = r->inv;
     int rc = 0;
-    while (rc == 0 && all_go_on(list, n)) {
-        round now = {.list = list};
+    while (rc == 0 && r->stop == STOP_NOT_YET) { /* as PREFILL to the first token, then as DECODE */
+        round now = {.reply = r};
+        phase what = r->n == 0 ? PREFILL : DECODE;
+        int64_t left = r->asked->most == REQUEST_UNBOUNDED ? INT64_MAX : r->asked->most - r->n, read = r->n_next;
+        lariat_reply item = {.session = r->session, .tokens = r->next, .count = r->n_next, .sampler = r->sampler,
+                             .most = what == PREFILL && left > 1 ? 1 : left, .n_top = request_n_top(r->asked)};
         lariat_status status = LARIAT_CANCELLED;
-        int64_t read;
         bool cancelled;
-        phase what = list_items(list, n, items, &read);
         if (what == PREFILL) {
             progress_begin(&inv->progress, "reading", read);
         }
-        if (invocation_begin_call(inv, items[0].session)) {
-            status = lariat_generate(inv->engine, items, n, on_token, &now); /* each token made has read the one before */
+        if (invocation_begin_call(inv, r->session)) {
+            status = lariat_generate(inv->engine, &item, 1, on_token, &now); /* each token made has read the one before */
         }
         rc = invocation_end_call(inv, status, what, what == PREFILL ? read : now.tokens, &cancelled);
         progress_end(&inv->progress);
-        for (int i = 0; i < n; i++) {
-            note_stop(list[i], cancelled || signals_interrupted());
-        }
+        note_stop(r, cancelled || signals_interrupted());
         rc = rc ? rc : now.rc;
     }
     return rc;

@@ -16,7 +16,8 @@
 
 enum { LINE_MOST = 1024, NAME_MOST = 128, FOLLOW_S = 30 };
 
-static _Atomic(lariat_session *) running;
+static void (*_Atomic cancel)(void *); /* what is under way; NULL: nothing is */
+static void *_Atomic cancelled;        /* for it */
 static atomic_bool cancels_again, held, interrupted, terminated, warned;
 static char bus_line[LINE_MOST];
 static char process_name[NAME_MOST];
@@ -46,10 +47,17 @@ static void on_bus(int signal_number)
     _exit(EXIT_FAILURE);
 }
 
-/* Cancels the session under way and sets `note`, or ends the program: without a hold, or on a second signal unless `again`. */
+static void cancel_all(void)
+{
+    void (*now)(void *) = atomic_load(&cancel);
+    if (now) {
+        now(atomic_load(&cancelled));
+    }
+}
+
+/* Cancels what is under way and sets `note`, or ends the program: without a hold, or on a second signal unless `again`. */
 static void stop(atomic_bool *note, bool again, int exit_status)
 {
-    lariat_session *session = atomic_load(&running);
     if (atomic_load(&follows)) {
         if (note == &terminated) { /* Ctrl-C in a chat stops an answer only */
             alarm(FOLLOW_S);
@@ -59,9 +67,7 @@ static void stop(atomic_bool *note, bool again, int exit_status)
     }
     if (atomic_load(&awaited) && note == &terminated && !again) {
         atomic_store(note, true);
-        if (session) {
-            lariat_session_cancel(session);
-        }
+        cancel_all();
         return;
     }
     if (!atomic_load(&held) || again) {
@@ -69,9 +75,7 @@ static void stop(atomic_bool *note, bool again, int exit_status)
         _exit(exit_status);
     }
     atomic_store(note, true);
-    if (session) {
-        lariat_session_cancel(session);
-    }
+    cancel_all();
 }
 
 static void on_interrupt(int signal_number)
@@ -202,9 +206,21 @@ void signals_hold(bool on, bool again)
     atomic_store(&held, on);
 }
 
+void signals_cancel_by(void (*by)(void *), void *what)
+{
+    atomic_store(&cancel, NULL);
+    atomic_store(&cancelled, what);
+    atomic_store(&cancel, by);
+}
+
+static void cancel_session(void *session)
+{
+    lariat_session_cancel(session);
+}
+
 void signals_cancel(lariat_session *session)
 {
-    atomic_store(&running, session);
+    signals_cancel_by(session ? cancel_session : NULL, session);
 }
 
 bool signals_interrupted(void)

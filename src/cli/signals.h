@@ -35,6 +35,8 @@ void signals_hold(bool on, bool again);
 
 /* The session that Ctrl-C and SIGTERM cancel, one of several is enough; NULL before it is closed. */
 void signals_cancel(lariat_session *session);
+/* The same by a function, which is called in the handler; NULL before what it needs is gone. */
+void signals_cancel_by(void (*by)(void *), void *what);
 
 /* Has Ctrl-C been pressed since the last signals_forget, or SIGTERM or SIGUSR1 arrived? These are never forgotten: they end the
  * run. */

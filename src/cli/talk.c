@@ -178,10 +178,9 @@ static int answer(talk *t, const int32_t *ids, int64_t n, int64_t common)
 {
     TRY(rewind_to(t, common));
     t->inv->figures.first_s = 0;
-    reply *one = &t->answer;
-    reply_begin(one, ids, n, common);
-    int rc = replies_go_on(t->inv, &one, 1);
-    rc = rc ? rc : reply_end(one);
+    reply_begin(&t->answer, ids, n, common);
+    int rc = reply_go_on(&t->answer);
+    rc = rc ? rc : reply_end(&t->answer);
     if (rc) {
         return rc;
     }

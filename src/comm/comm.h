@@ -1,4 +1,4 @@
-/* What the ring needs of a network: the ranks of a ring in order, each with one endpoint in the process that has its device.
+/* The ring's interface to a network: the ranks of a ring in order, each with one endpoint in the process that has its device.
    Rests on base/, and on device/device.h for the handles of memory. in_process.c: ranks that are threads of one process and
    read one another's memory in place; comm/cuda: the same, each with a GPU; processes.h: ranks of several processes.
 
@@ -11,10 +11,9 @@
    One thread at a time makes calls on an endpoint: its rank's own, or another one while no rank is inside a call. Collective
    calls (comm_begin, comm_all_gather, comm_end) are made by all ranks in the same order.
 
-   All memory named here belongs to the ranks' devices. On a device with streams a call orders queued work: what was queued
-   before comm_offer or comm_all_gather has been done when others read the result, and what is queued after comm_take or
-   comm_all_gather finds the data there. The host waits for other ranks' hosts at most, never for a device, and a failure ends
-   every wait. */
+   All memory named here belongs to the ranks' devices. On a device with streams a call orders queued work: work queued before
+   comm_offer or comm_all_gather has been done when others read the result, and work queued after comm_take or comm_all_gather
+   finds the data there. The host waits for other ranks' hosts at most, never for a device, and a failure ends every wait. */
 #pragma once
 
 #include "trace/spans.h"
@@ -35,7 +34,7 @@ typedef struct comm_speed {
 /* Regions that others may read: one of each kind a rank. */
 typedef enum comm_region { COMM_KV, COMM_QUERIES, COMM_PARTIALS, COMM_REGIONS } comm_region;
 
-/* What a group is sized for. */
+/* Sizes of a group. */
 typedef struct comm_setup {
     int32_t n_ranks;        /* of the ring, and of these ... */
     int32_t first, n_local; /* ... ranks [first, first + n_local) are local: this process has their devices */
@@ -48,8 +47,8 @@ lariat_status comm_threads_open(const comm_setup *s, comm_group **out);
 size_t comm_threads_memory(const comm_setup *s); /* bytes that the group takes, SIZE_MAX on overflow */
 comm_speed comm_threads_speed(void);
 
-/* What a transport between processes is built on: the local ranks alone. An all-gather completes their columns, and waits for
-   them only; hops are those between them. */
+/* The base of a transport between processes: the local ranks alone. An all-gather completes their columns, and waits for them
+   only; hops are those between them. */
 lariat_status comm_local_open(const comm_setup *s, comm_group **out);
 
 void comm_group_close(comm_group *g); /* NULL is allowed; the ranks' devices have finished, and may be closed */
@@ -77,8 +76,8 @@ void comm_reset(comm_group *g);
 /* Lets messages make progress; never waits. Nothing on transports that need no help. */
 void comm_poll(comm *c);
 
-/* Totals so far. Where pieces are copied, hop_s counts from the start of the copy, times come from stream events and only as
-   far as these have completed, and waits cover hops only. */
+/* Totals so far. Where pieces are copied, hop_s counts from the start of the copy, times are those of stream events, as far as
+   these have completed, and waits cover hops only. */
 typedef struct comm_counters {
     double wait_s;     /* of waiting for other ranks */
     int64_t hops;      /* taken from other ranks */
@@ -110,7 +109,7 @@ typedef struct comm_into {
     void *y;
     int64_t ld;
     dtype type;
-    bool add; /* F32 only: to what is there */
+    bool add; /* F32 only: to the values there */
 } comm_into;
 
 /* The columns of each rank are its partial results of the same queries, as carry_at divides them: merged in the order of the
@@ -133,8 +132,8 @@ typedef struct comm_gather {
     const comm_merge *merge;
 } comm_gather;
 
-/* Where the rows of this rank's next all-gather lie: message_bytes of the device's memory, aligned to ARENA_ALIGN. The rank
-   writes its columns there, and no others. */
+/* The memory of this rank's next all-gather: message_bytes of the device's memory, aligned to ARENA_ALIGN. The rank writes its
+   columns there, and no others. */
 void *comm_rows(comm *c);
 
 /* Completes the rows at comm_rows: afterwards the columns of all other ranks are there. They stay until this rank's next
@@ -172,10 +171,10 @@ typedef struct comm_view {
 void comm_expose(comm *c, comm_region region, const void *base, size_t bytes);
 
 /* The pieces are written, and rank `to` (or COMM_ALL) may read them: it takes the same step of the same region with the same
-   pieces in this pass, since what is sent must be received. The list is the caller's again afterwards. The pieces stay as they
-   are until whoever takes them has released them, which the owner knows by what came back from there, or until the pass has
-   ended on all ranks. An offer to oneself is allowed, and part of COMM_ALL. A failure cancels the group, and this rank's next
-   call tells it. */
+   pieces in this pass, since every message must be received. The list is the caller's again afterwards. The pieces stay as they
+   are until all receivers have released them, which the owner knows by data from them, or until the pass has ended on all
+   ranks. An offer to oneself is allowed, and part of COMM_ALL. A failure cancels the group, and this rank's next call returns
+   it. */
 void comm_offer(comm *c, int to, const comm_pieces *p);
 
 /* One hop: what `owner` offers this rank. The hop and its arrays belong to the caller and do not change from ask to release. */
@@ -197,7 +196,7 @@ void comm_release(comm *c, const comm_hop *hop);
 
 /* --- for transports --- */
 
-/* What `into` or `merge` of an all-gather asks, of rows that are complete at `rows`. */
+/* Carries out `into` or `merge` of an all-gather, on rows that are complete at `rows`. */
 void comm_deliver(comm *c, const comm_gather *g, const void *rows);
 
 typedef struct comm_ops {
@@ -212,7 +211,7 @@ typedef struct comm_ops {
     lariat_status (*end)(comm *c); /* NULL: nothing has to leave */
     void *(*rows)(comm *c);
     lariat_status (*all_gather)(comm *c, const comm_gather *g); /* looks at neither `into` nor `merge`, but where ... */
-    bool delivers;                                              /* ... it does what comm_deliver would */
+    bool delivers;                                              /* ... it delivers as comm_deliver would */
     void (*expose)(comm *c, comm_region region, const void *base, size_t bytes);
     void (*offer)(comm *c, int to, const comm_pieces *p);
     lariat_status (*ask)(comm *c, const comm_hop *hop);
@@ -228,7 +227,7 @@ typedef struct comm_hops {
     const comm_hop *open[COMM_OPEN_HOPS];
 } comm_hops;
 
-/* What every group and every endpoint begins with. */
+/* Every group and every endpoint begin with these. */
 struct comm_group {
     const comm_ops *ops;
     int n, first, n_local;

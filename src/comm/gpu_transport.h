@@ -1,10 +1,10 @@
-/* The transport between GPUs, as the program sees it: it lies in the CUDA module.
+/* The transport between GPUs, as the program sees it: a part of the CUDA module.
    Rests on device/gpu.h, which opens the module. Read on in cuda/card_transport.c. */
 #pragma once
 
 #include "comm/comm.h"
 
-/* What the module offers. */
+/* The module's functions. */
 typedef struct comm_gpu {
     size_t tables; /* COMM_GPU_TABLES of its build */
     /* Rank r has card ordinals[r]; several ranks may share one. through_host: rows and hops go through pinned memory of the

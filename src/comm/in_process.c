@@ -1,10 +1,10 @@
-/* Ranks that are threads of one process: rows are completed where all write them, pieces are read where they lie. All ranks
-   of a ring, or those of them that are in this process, for a transport between processes.
+/* Ranks that are threads of one process: rows are completed where all write them, pieces are read in place. All ranks of a
+   ring, or those of them that are in this process, for a transport between processes.
    Rests on base/threads.h. See comm.h for the interface, ring/attention.c for the schedule that uses it.
 
    An all-gather is a barrier: each rank counts its own gathers in a cache line of its own, and waits until all others have
-   counted as far. Rows lie in two buffers that all ranks share, used in turn. A rank reads buffer k until it enters barrier
-   k + 1, and buffer k is written again only behind that barrier. */
+   counted as far. All ranks share two buffers of rows, used in turn. A rank reads buffer k until it enters barrier k + 1, and
+   buffer k is written again only behind that barrier. */
 #include "comm/comm.h"
 
 #include "base/arena.h"
@@ -92,7 +92,7 @@ lariat_status comm_threads_open(const comm_setup *s, comm_group **out)
 
 static void threads_close(comm_group *base)
 {
-    arena memory = ((threads_group *)base)->memory; /* the group lies in it */
+    arena memory = ((threads_group *)base)->memory; /* the group is in it */
 
     arena_close(&memory);
 }
@@ -175,7 +175,7 @@ static void threads_begin(comm *base, bool replays)
 
 /* --- all-gathers --- */
 
-/* The number of this rank's newest all-gather: nobody else writes it. */
+/* The number of this rank's newest all-gather: only this rank writes it. */
 static uint32_t gathers_of(const threads_comm *c)
 {
     return atomic_load_explicit(&c->gathered.value, memory_order_relaxed);
@@ -294,8 +294,8 @@ static lariat_status threads_take(comm *base, comm_hop *hop)
     return LARIAT_OK;
 }
 
-/* Nothing was copied, and the owner is not told: it writes these bytes again in a later pass, or earlier once what came back
-   from this rank says that they were read. */
+/* Nothing was copied, and the owner gets no message: it writes these bytes again in a later pass, or earlier once data of this
+   rank prove that they were read. */
 static void threads_release(comm *base, const comm_hop *hop)
 {
     (void)base;

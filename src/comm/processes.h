@@ -1,5 +1,5 @@
-/* The processes of a run that a launcher has started (mpirun, srun), numbered from 0: what process 0 tells the others, what
-   all give process 0, who has failed, and the transport of a ring whose ranks are theirs.
+/* The processes of a run that a launcher has started (mpirun, srun), numbered from 0: messages of process 0 to the others,
+   their reports to it, failures, and the transport of a ring whose ranks are theirs.
    Rests on comm.h; no header of MPI. comm/mpi is the implementation over MPI.
 
        process 0            process 1            process 2
@@ -12,7 +12,7 @@
    LARIAT_FAILED with one line, "rank R (HOST): has died while PHASE", "...: stopped answering while PHASE" or "...: its
    reason", in all processes alike; R is the process's first rank where no rank is to blame. In the transport all waits and
    calls return LARIAT_CANCELLED then, as after any failure of another rank (comm.h), and processes_check has the line;
-   comm_reset and comm_group_close wait for nobody then. So nothing waits for a process that is gone.
+   comm_reset and comm_group_close wait for no process then. So nothing waits for a process that is gone.
 
    One thread at a time calls tell, hear, collect, swap and transport; all other calls are safe from any thread. */
 #pragma once
@@ -23,7 +23,7 @@ typedef struct processes processes; /* from start until end, usually as long as 
 
 typedef struct process_info {
     char host[64];    /* its name, without a domain */
-    uint64_t host_id; /* 0: not known, nobody shares it */
+    uint64_t host_id; /* 0: not known, shared with none */
     int32_t pid, first_rank, n_ranks;
 } process_info;
 
@@ -37,7 +37,7 @@ typedef struct process_bytes {
    are counted, never computation. Collective: all processes call it. LARIAT_UNSUPPORTED: no such module, or one of another
    build. */
 lariat_status processes_start(const char *which, int32_t local_ranks, double timeout_s, processes **out);
-/* Ends MPI: collective after success; `failed`, or after a failure, it waits for nobody. All transports are closed. NULL is
+/* Ends MPI: collective after success; `failed`, or after a failure, it does not wait. All transports are closed. NULL is
    allowed. The memory that messages under way may still reach stays after a failure: the program ends. */
 void processes_end(processes *p, bool failed);
 
@@ -55,8 +55,8 @@ enum { PROCESSES_MESSAGE_MAX = 1 << 30 }; /* bytes of one message of tell or col
 lariat_status processes_tell(processes *p, const void *bytes, size_t n);
 /* Another process: waits for the next message of process 0, as long as it takes. Valid until the next call. */
 lariat_status processes_hear(processes *p, process_bytes *out);
-/* All processes call it: process 0 gets what each gives, out[count], valid until its next call; out[0] is `mine`. In the others
-   `out` is not used, NULL is allowed. In the order of calls; tells and collects may alternate. */
+/* All processes call it: process 0 gets the bytes of each, out[count], valid until its next call; out[0] is `mine`. In the
+   others `out` is not used, NULL is allowed. In the order of calls; tells and collects may alternate. */
 lariat_status processes_collect(processes *p, process_bytes mine, process_bytes out[]);
 
 /* Sends `bytes` to one process and receives as many from one, -1: none, by the plainest calls of the MPI: for measuring these.
@@ -64,10 +64,10 @@ lariat_status processes_collect(processes *p, process_bytes mine, process_bytes 
 enum { PROCESSES_SWAP_MAX = 64 << 20 };
 lariat_status processes_swap(processes *p, int32_t to, const void *out, int32_t from, void *in, size_t bytes);
 
-/* What this process is doing from now on, for the others to say if it stops answering: "loading the model". Text that stays. */
+/* This process's phase from now on, which the others report if it stops answering: "loading the model". Text that stays. */
 void processes_phase(processes *p, const char *text);
-/* Tells all others that this process fails and why (one line, without rank and host), so that they end too. rank -1: the
-   process. Takes a second at most. Only the first failure of a run counts. */
+/* Sends all others the failure of this process (one line, without rank and host), so that they end too. rank -1: the process.
+   Takes a second at most. Only the first failure of a run counts. */
 void processes_fail(processes *p, int32_t rank, const char *reason);
 
 /* LARIAT_OK, or the failure that is known. wait_s > 0: waits up to that long for a beat from the process whose beats this one
@@ -104,7 +104,7 @@ typedef struct processes_ops {
     comm_speed (*speed)(const processes *p);
 } processes_ops;
 
-/* What every implementation's struct begins with. */
+/* Every implementation's struct begins with this. */
 struct processes {
     const processes_ops *ops;
     int32_t number, count;

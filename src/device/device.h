@@ -129,8 +129,8 @@ typedef struct device_ops {
 
     /* load fills the device matrix `to` with the values of the host matrix `from`, converted to the type of `to`. Blocks stay
        blocks, in as many bytes; the device chooses their order. make_random fills `to` with the values that model/random.h
-       defines for a matrix of `type` and this seed. finish() comes before an operation reads them: products read weights ahead
-       of what is queued before them. NULL where shares_host. */
+       defines for a matrix of `type` and this seed. finish() is called before an operation reads them: products read weights
+       before earlier queued work is done. NULL where shares_host. */
     lariat_status (*load)(device *dev, const matrix *to, const matrix *from);
     lariat_status (*make_random)(device *dev, const matrix *to, dtype type, uint64_t seed);
 
@@ -149,13 +149,14 @@ typedef struct device_ops {
 
     /* Replay of passes that issue the same operations again and again; all three NULL on a device without streams.
 
-       Passes of one key are those that issue the same operations with the same arguments. Only two things may differ: what lies
-       in the device's memory (tokens, positions, slots, settings), and the items and segments of attention. So the key is
-       formed of whatever arguments depend on, and of the class of the pass's call of attention.
+       Passes of one key are those that issue the same operations with the same arguments. Only two things may differ: contents
+       of the device's memory (tokens, positions, slots, settings), and the items and segments of attention. So the key is
+       formed of all that arguments depend on, and of the class of the pass's call of attention.
 
        replay_class: the class of this call. Calls of one class differ in items and segments only, and are carried out alike. 0:
        a pass with this call is not replayed. The device keeps items and segments for the replay_begin that follows: the pass
-       calls attention with the same ones in every layer, but that all keys and values lie one and the same distance further.
+       calls attention with the same ones in every layer, except that all keys and values are at one and the same offset from
+       the first layer's.
        replay_begin: a pass of this key begins, not 0. True: a recording of it has been launched, and nothing is to be issued.
        Otherwise its operations follow (none of the above among them), which the device may record, and then replay_end.
        replay_end: true: the recording failed, and nothing was done; everything is issued once more, from replay_begin on. */

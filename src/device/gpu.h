@@ -5,7 +5,7 @@
 #include "device/cuda/runtime/module.h"
 
 /* Finds and opens the module once a process; *out is its table. From any thread. LARIAT_UNSUPPORTED: no module, or one of
-   another build; the message says what to do. */
+   another build; the message has advice. */
 lariat_status gpu_module(const cuda_module **out);
 
 /* Is there a module with a usable GPU? */

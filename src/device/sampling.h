@@ -75,7 +75,7 @@ SAMPLING_FN uint32_t sampling_times(uint32_t a, uint32_t b)
     return (uint32_t)((uint64_t)a * b >> 32);
 }
 
-/* 2^-f for f in units of 2^-32, in units of 2^-32: the chord from 1 to 1/2, less f (1 - f) times what is left, a polynomial of
+/* 2^-f for f in units of 2^-32, in units of 2^-32: the chord from 1 to 1/2, less f (1 - f) times the rest, a polynomial of
    degree 4 through its values at Chebyshev's points. Off by 8e-9 at most, and never growing with f. */
 SAMPLING_FN uint64_t sampling_power(uint32_t f)
 {

@@ -1,4 +1,4 @@
-/* What the engine's passes came to: counters of operations and bytes, and those of the ranks' endpoints.
+/* Accounting of the engine's passes: counters of operations and bytes, and those of the ranks' endpoints.
    Rests on comm/comm.h. See engine.h. */
 #include "engine/engine.h"
 

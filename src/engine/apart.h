@@ -1,6 +1,6 @@
-/* What is done apart from the caller's thread. In CUDA each thread has a current card of its own: code that makes a card
-   current runs on another thread, so that the caller's thread keeps the card that it has, or has none. Rests on base/fail.h.
-   Used for what no rank does: a rank on a GPU is a thread already. */
+/* Work apart from the caller's thread. In CUDA each thread has a current card of its own: code that makes a card current runs
+   on another thread, so that the caller's thread keeps the card that it has, or has none. Rests on base/fail.h. Used for work
+   of no rank: a rank on a GPU is a thread already. */
 #pragma once
 
 #include "base/fail.h"

@@ -24,7 +24,7 @@ static void move_bytes(command_bytes *b, void *field, size_t n)
 
 #define FIELD(x) move_bytes(b, &(x), sizeof(x))
 
-/* A list of `*n` elements. What is read stays where it lies. */
+/* A list of `*n` elements. A list that is read stays in place. */
 static void move_list(command_bytes *b, const void **list, int64_t *n, size_t size)
 {
     FIELD(*n);
@@ -132,6 +132,7 @@ static void move_fields(command_bytes *b, command *c)
         FIELD(c->length);
         return;
     case TOLD_SESSION_CLOSE:
+    case TOLD_UNSHARE:
         FIELD(c->session);
         return;
     case TOLD_TRACE:

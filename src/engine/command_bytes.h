@@ -1,4 +1,4 @@
-/* What process 0 tells the other processes of a ring, as bytes: the fields of each command are listed once, for writing and
+/* Commands of process 0 to the other processes of a ring, as bytes: the fields of each command are listed once, for writing and
    for reading.
    Rests on placement.h and device/device.h. telling.c writes, follow.c reads; opening.c has the reports of the start.
 
@@ -14,13 +14,14 @@ enum { COMMANDS_PROTOCOL = 4, COMMAND_TEXT_MOST = 1000 };
 
 typedef enum command_kind {
     TOLD_OPEN = 1, /* an engine: its options */
-    TOLD_VERDICT,  /* about what all have reported: LARIAT_OK, or why not */
+    TOLD_VERDICT,  /* on the reports of all: LARIAT_OK, or the failure */
     TOLD_SHARES,   /* which of the ranks of its host are a process's own: see host_share */
     TOLD_SESSION_OPEN,
     TOLD_SESSION_CLOSE,
     TOLD_SESSION_REWIND,
     TOLD_SESSION_RESTORE, /* a sequence as it was before a call that failed */
     TOLD_SESSION_FORK,
+    TOLD_UNSHARE,   /* a session gets a block of its own */
     TOLD_SUBMIT,    /* a pass: its sessions and tokens */
     TOLD_TAKE_BACK, /* passes of a session */
     TOLD_RUN,       /* carry out the pass */
@@ -36,7 +37,7 @@ typedef enum command_kind {
     TOLD_STOP
 } command_kind;
 
-/* What a pass takes of a session. */
+/* A session's part of a pass. */
 typedef struct told_item {
     int32_t session;
     int32_t read_by_host; /* not 0: its logits are, in process 0 */
@@ -66,7 +67,7 @@ typedef struct command {
     const void *tokens;
 } command;
 
-/* Copies a whole list of a command that was read, which lies unaligned in its message: [n_items], [n_tokens]. */
+/* Copies a whole list of a command that was read, which is unaligned in its message: [n_items], [n_tokens]. */
 void command_items(const command *c, told_item out[]);
 void command_tokens(const command *c, int32_t out[]);
 /* One of them. */
@@ -77,7 +78,7 @@ typedef struct command_bytes {
     unsigned char *to;
     const unsigned char *from;
     size_t room, at;
-    bool bad; /* there was no room for what was to be written, or no command where one was to be read */
+    bool bad; /* no room for a command that was written, or no command where one was read */
 } command_bytes;
 
 /* Bytes that are enough for a pass of so many tokens and sessions, submitted, taken back, carried out and concluded.

@@ -81,6 +81,7 @@ static void take_lists(lariat_engine *e)
         p->chosen = arena_take(a, bytes_of(parts, 1, sizeof *p->chosen));
         p->logprobs = arena_take(a, bytes_of(parts, 1, sizeof *p->logprobs));
     }
+    e->copies = arena_take(a, bytes_of(e->plan.shown.ranks, 1, sizeof *e->copies));
     e->requests = arena_take(a, bytes_of(sessions, 1, sizeof *e->requests));
     e->items = arena_take(a, bytes_of(sessions, 1, sizeof *e->items));
     e->works = arena_take(a, bytes_of(sessions, 1, sizeof *e->works));
@@ -108,7 +109,7 @@ static lariat_status open_lists(lariat_engine *e)
     return LARIAT_OK;
 }
 
-/* What the run would take, before anything large is loaded. */
+/* The plan of the run, before anything large is loaded. */
 static lariat_status prepare(lariat_engine *e, const char *path, const lariat_options *options)
 {
     TRY(model_describe(path, &e->model));

@@ -1,8 +1,8 @@
-/* What the files of the engine share: the engine, its sessions, and the passes under way.
+/* Common to the files of the engine: the engine, its sessions, and the passes under way.
    Rests on ranks.h, model/transformer.h and ring/cache.h. engine.c opens and closes it, engine_plan.c sizes it, session.c has
-   its sessions, requests.c makes a pass of what is asked for, pass_queue.c carries passes out, accounting.c counts, tracing.c
-   traces; src/api is built on these. Where the ring has other processes: opening.c opens it in all of them, telling.c tells
-   them what is done here, follow.c and tracing_far.c do it there.
+   its sessions, requests.c plans a pass of the works, pass_queue.c carries passes out, accounting.c counts, tracing.c traces;
+   src/api is built on these. Where the ring has other processes: opening.c opens it in all of them, telling.c sends them
+   commands, follow.c and tracing_far.c carry these out.
 
        lariat_submit                                     lariat_collect
             |                                                  ^
@@ -16,7 +16,7 @@
                                    |  CPUs: ranks compute it in collect
 
    Taking an entry back gives its session the length and its sampler the number that they had before the pass. Slots need no
-   wait: passes are carried out in the order of their plans, so that what a pass writes into slots that were taken back is
+   wait: passes are carried out in the order of their plans, so that keys and values in slots that were taken back are
    overwritten by the next pass to which they are given. */
 #pragma once
 
@@ -27,15 +27,22 @@
 #include "model/device_weights.h"
 #include "model/transformer.h"
 
+/* Hashes of all values of a model's tensors. */
+typedef struct model_hashes {
+    char *path; /* NULL: of none */
+    uint64_t fingerprint, *list; /* [tensors] */
+} model_hashes;
+
 /* The processes of a run. */
 struct lariat_processes {
     processes *others;
     host_share share;     /* of this one */
-    process_bytes *given; /* [count]: what processes_collect gives process 0 */
-    host_share *shares;   /* [count]: what process 0 tells the others */
+    process_bytes *given; /* [count]: reports of processes_collect, process 0's */
+    host_share *shares;   /* [count]: for the others, process 0's */
+    model_hashes verified; /* of the newest model whose values were compared: a benchmark opens many engines on one */
 };
 
-/* Options with nothing left to choose, and what follows from them. */
+/* Options with nothing left to choose, and values derived from them. */
 typedef struct engine_plan {
     lariat_plan shown;
     int32_t sessions;
@@ -59,7 +66,7 @@ lariat_status engine_plan_ranks(const lariat_options *o, engine_plan *out);
 
 /* --- fit.c --- */
 
-/* Refuses a plan that memory does not hold, and says what would fit. */
+/* Refuses a plan that memory does not hold, and advises one that would fit. */
 lariat_status fit_check(const model *m, const engine_plan *plan, const lariat_options *options);
 
 /* --- the engine --- */
@@ -67,7 +74,7 @@ lariat_status fit_check(const model *m, const engine_plan *plan, const lariat_op
 /* Bytes of the lists of pending passes and sessions, SIZE_MAX on overflow. */
 size_t engine_lists_bytes(const engine_plan *plan);
 
-/* What a local rank has besides its device. */
+/* A local rank's state besides its device. */
 typedef struct engine_rank {
     device_weights held; /* of this rank's card, if it is the first one there */
     transformer transformer;
@@ -116,6 +123,7 @@ struct lariat_engine {
     lariat_model_info info;
     comm_group *comm;
     cache cache;
+    block_copy *copies;         /* [ranks], while a session gets a block of its own */
     local_ranks ranks;
     engine_rank *local;         /* [ranks.n] */
     pending_pass passes[2];     /* the pass that was submitted as number i, from 0, is passes[i % 2] */
@@ -125,7 +133,7 @@ struct lariat_engine {
     int32_t n_called;           /* while it runs: one cancelled session ends the pass, whose ever it is */
     arena lists;                /* those of the pending passes and these: */
     pass_request *requests;     /* [sessions] */
-    lariat_work *items, *works; /* [sessions]: what lariat_generate asks for; what is submitted of it */
+    lariat_work *items, *works; /* [sessions]: of a call of lariat_generate; those submitted */
     float *row;                 /* [vocab]: of logits, for rank 0 while it computes log-probabilities */
     lariat_result *results;     /* [sessions]: of the pass that was collected last */
     int32_t n_sessions;
@@ -135,8 +143,8 @@ struct lariat_engine {
     /* Where the ring has other processes, otherwise zero: */
     lariat_processes *processes;
     lariat_session **numbered; /* [sessions], by number */
-    command_bytes told;        /* process 0: what the others have not been told yet */
-    told_item *told_items;     /* [parts], in the others what they were told */
+    command_bytes told;        /* process 0: commands not sent yet */
+    told_item *told_items;     /* [parts]; in the others of the command received */
     int32_t *told_tokens;      /* [chunk] */
     far_trace *far;            /* process 0: [ranks] of the other processes' traces; NULL: none were gathered */
     trace_anchor *clocks;      /* process 0: [processes] of their clocks when tracing started; NULL: they do not trace */
@@ -174,17 +182,17 @@ static inline uint32_t passes_under_way(const lariat_engine *e)
 
 /* --- requests.c --- */
 
-/* Checks what is asked for, for the whole of it (`least`: tokens of each session). Forgets cancels of sessions that no pass
-   under way takes forward: those that come from here on count. *total: tokens of all. */
+/* Checks the works as a whole (`least`: tokens of each session). Forgets cancels of sessions that no pass under way takes
+   forward: later ones count. *total: tokens of all. */
 lariat_status requests_check(const lariat_engine *e, const lariat_work work[], int32_t n, int64_t least, int64_t *total);
 
-/* Plans a pass of all that is asked for, which was checked, and takes the sessions forward. LARIAT_CONTEXT_FULL, and no session
+/* Plans a pass of all works, which were checked, and takes the sessions forward. LARIAT_CONTEXT_FULL, and no session
    moves: some rank has no slot or row left for its share. */
 lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work work[], int32_t n);
 
 /* --- pass_queue.c --- */
 
-/* lariat_submit of what was checked. */
+/* lariat_submit after its checks. */
 lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t n);
 /* The two halves of lariat_collect. The first waits for a pass under way, or on CPUs computes it, once those before it were
    carried out; for a pass that was lost it gives the reason, for any other one that was carried out LARIAT_OK. The second
@@ -192,6 +200,8 @@ lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t 
    failure of a session. */
 lariat_status passes_carry_out(lariat_engine *e, uint32_t number);
 lariat_status passes_conclude(lariat_engine *e, lariat_status status);
+/* Gives a session that shares its last block one of its own: CONTEXT_FULL: none is free. Passes under way were carried out. */
+lariat_status session_unshare(lariat_session *s);
 /* Takes back the passes of a session that begin at `length` or later; their results have this status and reason. */
 void session_take_back(lariat_session *s, int64_t length, lariat_status status, const char *reason);
 /* Collects all passes under way and drops the results. Returns `status`, with the reason that is in lariat_error(), or, if that
@@ -205,35 +215,36 @@ void passes_retire(lariat_engine *e);
 
 /* --- opening.c --- */
 
-/* Processes that have started compare what they are, and learn how they share their hosts. `agreed`: lines "name value" that
-   must be the same in all of them. Ending the processes stays the caller's, also after processes_disown, which frees what is
-   here. */
+/* Processes that have started compare their builds and options, and learn how they share their hosts. `agreed`: lines
+   "name value" that must be the same in all of them. Ending the processes stays the caller's, also after processes_disown,
+   which frees the rest. */
 lariat_status processes_adopt(processes *others, const char *agreed, lariat_processes **out);
 void processes_disown(lariat_processes *p);
 /* A phase ends in this process with `mine`: as below, without an engine. */
 lariat_status opening_agree_alone(lariat_processes *p, lariat_status mine);
 /* A phase of opening an engine ends in this process with `mine`. Returns the same in all processes: LARIAT_OK, or the failure
-   of one of them, or what they do not have alike. */
+   of one of them, or the first difference between them. */
 lariat_status opening_agree(lariat_engine *e, lariat_status mine);
 /* Processes that agree on a described model compare all values of its tensors. One process alone has nothing to compare. */
 lariat_status opening_verify(lariat_engine *e);
+void opening_forget(model_hashes *h);
 
 /* --- telling.c --- */
 
-/* Does this process tell others what it does? */
+/* Does this process send commands to others? */
 bool is_told(const lariat_engine *e);
 /* Takes the lists from an arena, or from one that counts. */
 void telling_take(lariat_engine *e, arena *a);
-/* Process 0 of several tells the others to open an engine, or to end. Of one: does nothing. */
+/* Process 0 of several sends the others the command to open an engine, or to end. Of one: does nothing. */
 lariat_status telling_open(const lariat_options *options);
 lariat_status telling_stop(lariat_processes *p);
 /* One command as a message of its own, without lists: before there is an engine. */
 lariat_status tell_alone(processes *others, const command *c);
-/* Appends a command to what will be told; and tells it. A failure of either ends the run in all processes, since the others
+/* Appends a command to the pending ones; and sends these. A failure of either ends the run in all processes, since the others
    have missed something: the next call that needs them returns it. */
 void tell(lariat_engine *e, const command *c);
 lariat_status tell_now(lariat_engine *e);
-/* Tells a pass that was planned; and that it is carried out now. */
+/* Sends a pass that was planned; and the command to carry it out. */
 void tell_submit(lariat_engine *e, const pending_pass *p);
 lariat_status tell_run(lariat_engine *e, const pending_pass *p);
 /* A failure began in this process, with the reason in lariat_error(): all others hear of it, unless one is known. It is that of
@@ -246,7 +257,7 @@ lariat_status tell_outcome(lariat_engine *e, lariat_status status);
 /* A session is open, or will be closed: here and in the others. Numbers it. */
 void telling_add(lariat_session *s);
 void telling_remove(lariat_session *s);
-/* What this process is doing from now on, for the others to say if it stops answering. Text that stays. */
+/* This process's phase from now on, which the others report if it stops answering. Text that stays. */
 void telling_phase(const lariat_engine *e, const char *text);
 
 /* --- session.c --- */
@@ -255,8 +266,8 @@ void telling_phase(const lariat_engine *e, const char *text);
 sequence session_settled(const lariat_session *s);
 /* Makes it what it was, also for the ranks to which the next tokens go. No passes are under way. */
 void session_restore(lariat_session *s, const sequence *before);
-/* lariat_session_fork, without its checks: passes under way were carried out. */
-lariat_status session_copy(lariat_session *s, int64_t length, lariat_session **out);
+/* lariat_session_fork, without its checks. */
+lariat_status session_copy(const lariat_session *s, int64_t length, lariat_session **out);
 
 /* --- tracing.c --- */
 
@@ -268,18 +279,18 @@ const trace *tracing_of(const lariat_engine *e, int32_t rank);
 
 /* --- tracing_far.c --- */
 
-/* Process 0 starts tracing here and in the others, or nowhere; then, in stop, brings their spans here, on its own clock. What
-   cannot be had is counted as lost. Forget frees them. */
+/* Process 0 starts tracing here and in the others, or nowhere; then, in stop, collects their spans, on its own clock. Missing
+   spans are counted as lost. Forget frees them. */
 lariat_status tracing_start_all(lariat_engine *e, int64_t spans);
 void tracing_gather(lariat_engine *e);
 void tracing_forget(lariat_engine *e);
-/* The others: what they report for it. */
+/* The others' reports for it. */
 lariat_status tracing_report_clock(const lariat_engine *e);
 lariat_status tracing_report_spans(const lariat_engine *e, int64_t local);
 
 /* --- follow.c --- */
 
-/* Another process measures hops together with process 0, which tells what. */
+/* Another process measures hops together with process 0, by its command. */
 typedef lariat_status (*hop_fn)(const lariat_options *o, const command *c);
 /* lariat_follow. */
 lariat_status engine_follow(lariat_processes *p, const char *path, const lariat_options *options, hop_fn measure);
@@ -297,13 +308,13 @@ void account_pass(lariat_engine *e, const pending_pass *p);
 /* --- sampler.c --- */
 
 int32_t sampler_vocab(const lariat_sampler *s);
-/* Marks it as found in a list, or not. Returns what it was. */
+/* Marks it as found in a list, or not. Returns the old mark. */
 bool sampler_list(lariat_sampler *s, bool listed);
 /* Does it change logits? Then the host chooses. */
 bool sampler_changes(const lariat_sampler *s);
 /* Makes room for one more token. */
 lariat_status sampler_reserve(lariat_sampler *s);
-/* What the next token is chosen by. Takes the newest one back, also where its token has been chosen. */
+/* The setting for the next token. Takes the newest one back, also where its token has been chosen. */
 sample_setting sampler_next(lariat_sampler *s);
 void sampler_take_back(lariat_sampler *s);
 /* Chooses the oldest token that sampler_next has prepared and that is not chosen yet; -1: a logit is not finite. */

@@ -1,4 +1,4 @@
-/* What opening a model on a ring would take: options with nothing left open, memory, layouts.
+/* The plan of a model on a ring: options with nothing left open, memory, layouts.
    Rests on placement.h for the devices, model/transformer.h for the sizes and ring/plan.h for the predictions. See engine.h. */
 #include "engine/engine.h"
 
@@ -13,7 +13,7 @@ enum {
     UNEVEN_ROWS = DECODE_BLOCK,    /* rows beyond an even share that a rank can take: what its shard may be behind */
     GPU_ROWS = 4096,     /* rows a rank on a GPU: matrix products are at their best, activations are small beside the weights */
     GPU_SLICES_MOST = 16, /* beyond, a GPU's products of few rows are no longer bound by reading */
-    FFN_ROWS = CHUNK_ROWS + 128, /* on CPUs: what the default chunk gives a rank, and what an uneven division may add to it */
+    FFN_ROWS = CHUNK_ROWS + 128, /* on CPUs: of the default chunk, and the rows that an uneven division may add */
 };
 _Static_assert(LARIAT_CONTEXT_MAX == CONFIG_MAX_CONTEXT, "one limit");
 
@@ -66,12 +66,6 @@ static dtype kv_type_of(lariat_kv kv, const placement *m)
     return kv == LARIAT_KV_F32 ? DTYPE_F32 : kv == LARIAT_KV_BF16 ? DTYPE_BF16 : DTYPE_F16;
 }
 
-/* Slots a rank for `context` positions in up to `sessions` sequences: each may waste a block and be ahead by one. */
-static int64_t slots_for(int32_t ranks, int64_t context, int32_t sessions)
-{
-    return cache_slots_for(ranks, context) + (int64_t)(sessions - 1) * (ranks > 1 ? DECODE_BLOCK + SLOT_BLOCK : SLOT_BLOCK);
-}
-
 static plan_costs costs_of(const model *m, const placement *on, const lariat_plan *p, dtype kv)
 {
     const model_config *c = &m->config;
@@ -100,7 +94,7 @@ static int64_t most_ranks_on_a_card(const lariat_plan *p)
     return (p->ranks + p->cards - 1) / p->cards;
 }
 
-/* What the ranks share on the host but for the transport: norms and biases, the tables of sequences, the plans of two passes
+/* Shared by the ranks on the host, but for the transport: norms and biases, the tables of sequences, the plans of two passes
    and their lists. SIZE_MAX on overflow. */
 static size_t host_bytes(const model *m, const engine_plan *e)
 {
@@ -125,7 +119,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     const model_config *c = &m->config;
     int threads_a_rank = (p->threads + e->transport.n_local - 1) / e->transport.n_local;
 
-    e->setup.slots = slots_for(p->ranks, context, e->sessions);
+    e->setup.slots = cache_slots_for(p->ranks, context, e->sessions);
     e->limits.extents = e->setup.max_extents = cache_extents(e->setup.slots, e->sessions);
     size_t kv = shard_need(c->n_layers, c->n_kv_heads, c->head_dim, e->setup.slots, e->setup.kv_type);
     size_t activations = transformer_memory(c, &e->setup);
@@ -147,7 +141,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     return p->total_bytes;
 }
 
-/* The largest context that fits into what the machine has, and on GPUs its host as well. */
+/* The largest context that fits into the machine's memory, and on GPUs its host's as well. */
 static int64_t largest_context(const model *m, const engine_plan *plan)
 {
     int64_t low = 0, high = LARIAT_CONTEXT_MAX;
@@ -249,7 +243,7 @@ static int64_t memory_of_process(const lariat_options *o, int64_t weights, int64
     return available > weights ? weights + (available - weights) / n : available;
 }
 
-/* What the machine decides: where ranks lie, and the free memory of the fullest place. */
+/* Decided by the machine: the ranks' devices, and the free memory of the fullest one. */
 static lariat_status plan_machine(const model *m, const lariat_options *o, engine_plan *out)
 {
     lariat_plan *p = &out->shown;
@@ -294,7 +288,7 @@ static void plan_layouts(const lariat_options *o, int64_t context, engine_plan *
                                                  : plan_q_from(&out->costs, p->chunk, context);
 }
 
-/* What ranks on GPUs pin cannot be taken back: a machine that lacks it would give it by ending programs. */
+/* Memory pinned by ranks on GPUs cannot be taken back: a machine that lacks it would give it by ending programs. */
 static lariat_status check_host(const model *m, const lariat_options *o, const engine_plan *e)
 {
     const lariat_plan *p = &e->shown;

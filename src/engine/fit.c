@@ -1,4 +1,4 @@
-/* Advice where memory is short: what would fit instead, found by planning it.
+/* Advice where memory is short: settings that would fit, found by planning them.
    Rests on engine_plan.c. See engine.h. */
 #include "engine/engine.h"
 
@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Where memory is short: this machine, or a card of it. */
-static const char *place_of(const lariat_plan *p)
+/* The owner of the memory that is short: this machine, or a card of it. */
+static const char *memory_of(const lariat_plan *p)
 {
     return p->cards == 0 ? "this machine" : p->cards == 1 ? "the GPU" : "the fullest GPU";
 }
@@ -41,7 +41,7 @@ static int64_t random_that_fits(const char *path, const lariat_options *o, char 
     return context;
 }
 
-/* What to do where the weights do not fit: only what was found to fit is named. */
+/* Advice where the weights do not fit: only plans that were found to fit are named. */
 static void way_out(const model *m, const engine_plan *plan, const lariat_options *options, char *out, size_t size)
 {
     const char *path = m->path;
@@ -91,18 +91,18 @@ lariat_status fit_check(const model *m, const engine_plan *plan, const lariat_op
         return fail(LARIAT_NO_MEMORY,
                     "%s: the weights alone need %.1f GB, with the rest it needs %.1f GB, %s has %.1f GB free, %.1f GB too "
                     "little; use %s",
-                    path, (double)p->weight_bytes / 1e9, need, place_of(p), have, need - have, instead);
+                    path, (double)p->weight_bytes / 1e9, need, memory_of(p), have, need - have, instead);
     }
     if (p->fits_context < 1) {
         return fail(LARIAT_NO_MEMORY,
                     "%s: needs %.1f GB, %s has %.1f GB free, %.1f GB too little even for a short context; "
                     "use %sa smaller --chunk, model or type",
-                    path, need, place_of(p), have, need - have, p->ranks > 1 ? "fewer ranks, " : "");
+                    path, need, memory_of(p), have, need - have, p->ranks > 1 ? "fewer ranks, " : "");
     }
     return fail(LARIAT_NO_MEMORY,
                 "%s: a context of %lld tokens needs %.1f GB, %s has %.1f GB free, %.1f GB too little; "
                 "%lld (-c) would fit%s",
-                path, (long long)p->context, need, place_of(p), have, need - have, (long long)p->fits_context,
+                path, (long long)p->context, need, memory_of(p), have, need - have, (long long)p->fits_context,
                 on_cards(&plan->placement)          ? ", or more GPUs"
                 : smaller_kv_fits(m, plan, options) ? ", or --kv f16, with which all of it would"
                                                     : "");

@@ -1,5 +1,5 @@
-/* Any process but 0: does to its own sessions and passes what process 0 does, with the same functions, and computes with its
-   own ranks. It has no samplers, no logits and no results.
+/* Any process but 0: carries out process 0's commands on its own sessions and passes, with the same functions, and computes
+   with its own ranks. It has no samplers, no logits and no results.
    Rests on opening.c, session.c, pass_queue.c and tracing_far.c. telling.c is the other side. */
 #include "engine/engine.h"
 
@@ -11,13 +11,13 @@ typedef struct follower {
     const lariat_options *options;
     hop_fn measure;
     lariat_engine *engine;   /* NULL: none is open */
-    lariat_sampler *sampler; /* stands for those of process 0: what it would choose by is replaced */
+    lariat_sampler *sampler; /* stands for those of process 0: its settings are replaced */
     bool ends;
 } follower;
 
 static lariat_status refuse(const char *what)
 {
-    return fail(LARIAT_FAILED, "processes: told of %s, please report this", what);
+    return fail(LARIAT_FAILED, "processes: a command of %s, please report this", what);
 }
 
 /* --- the engine --- */
@@ -46,7 +46,7 @@ static lariat_options options_of(const follower *f, const command *c)
     return o;
 }
 
-/* What fails alike in all processes is process 0's to tell: it may go on without this engine. */
+/* A failure alike in all processes is process 0's to return: it may go on without this engine. */
 static lariat_status open_engine(follower *f, const command *c)
 {
     static const lariat_sampling any = {.top_p = 1};
@@ -71,7 +71,7 @@ static lariat_status count(const lariat_engine *e)
     return processes_collect(e->processes->others, (process_bytes){&stats, sizeof stats}, NULL);
 }
 
-/* What fails alike in all processes is process 0's to tell. */
+/* A failure alike in all processes is process 0's to return. */
 static lariat_status measure_hops(const follower *f, const command *c)
 {
     lariat_options o = options_of(f, c);
@@ -101,7 +101,7 @@ static lariat_status open_session(lariat_engine *e, const command *c)
     return s->number == c->session ? LARIAT_OK : refuse("a session of another number");
 }
 
-static lariat_status fork_session(lariat_session *from, const command *c)
+static lariat_status fork_session(const lariat_session *from, const command *c)
 {
     lariat_session *s;
 
@@ -145,6 +145,8 @@ static lariat_status obey_session(lariat_engine *e, const command *c)
         return restore_session(s, c);
     case TOLD_SESSION_FORK:
         return fork_session(s, c);
+    case TOLD_UNSHARE:
+        return session_unshare(s);
     default:
         session_take_back(s, c->length, LARIAT_CANCELLED, "taken back");
         return LARIAT_OK;
@@ -153,7 +155,7 @@ static lariat_status obey_session(lariat_engine *e, const command *c)
 
 /* --- passes --- */
 
-/* Lists what the pass takes; checks what planning relies on. */
+/* Lists the pass's sessions and tokens; checks the conditions of planning. */
 static lariat_status list_work(const follower *f, const command *c)
 {
     lariat_engine *e = f->engine;
@@ -275,6 +277,7 @@ static lariat_status obey_engine(follower *f, const command *c)
     case TOLD_SESSION_REWIND:
     case TOLD_SESSION_RESTORE:
     case TOLD_SESSION_FORK:
+    case TOLD_UNSHARE:
     case TOLD_TAKE_BACK:
         return obey_session(e, c);
     default:

@@ -1,4 +1,4 @@
-/* What a model is, in the words of the public interface.
+/* The description of a model in the public interface.
    Rests on model/weights.h. Used by the engine and by api/inspection.c. */
 #pragma once
 

@@ -1,4 +1,4 @@
-/* The start of several processes: what they are, and the phases in which they open an engine together.
+/* The start of several processes: their descriptions, and the phases in which they open an engine together.
    Rests on comm/processes.h: everybody reports to process 0, which tells its verdict. See engine.h.
 
    A failure of one process is a failure of all, before anybody waits for its ranks. Each report has what must be the same
@@ -251,6 +251,7 @@ void processes_disown(lariat_processes *p)
 {
     free(p->given);
     free(p->shares);
+    opening_forget(&p->verified);
     free(p);
 }
 
@@ -284,7 +285,7 @@ typedef struct opening_report {
 static const char *const fact_names[FACTS] = {"ranks",       "chunk",  "context",       "slots",        "sessions",
                                               "slices up to", "layers", "queries travel", "message bytes", "key bytes"};
 
-/* What the plan of a pass follows from. */
+/* The inputs of the plan of a pass. */
 static void list_facts(const lariat_engine *e, opening_report *out)
 {
     const lariat_plan *p = &e->plan.shown;
@@ -322,7 +323,7 @@ static lariat_status compare_reports(const processes *others, const opening_repo
     return LARIAT_OK;
 }
 
-/* The first failure, in order of processes; otherwise what is not alike. */
+/* The first failure, in order of processes; otherwise the first difference. */
 static lariat_status judge_reports(const lariat_processes *p, lariat_status mine)
 {
     opening_report own, his;
@@ -418,18 +419,38 @@ static lariat_status exchange_hashes(lariat_processes *p, const tensors *table, 
     return tell_verdict(p->others, status);
 }
 
-lariat_status opening_verify(lariat_engine *e)
+void opening_forget(model_hashes *h)
 {
-    const tensors *table = e->model->table;
+    free(h->path);
+    free(h->list);
+    *h = (model_hashes){0};
+}
 
-    if (!e->processes) {
+/* Hashes the model, with this process's threads, unless that was done before. */
+static lariat_status hash_once(const lariat_engine *e, model_hashes *h)
+{
+    const model *m = e->model;
+
+    if (h->path && h->fingerprint == m->fingerprint && strcmp(h->path, m->path) == 0) {
         return LARIAT_OK;
     }
-    uint64_t *hashes = calloc((size_t)table->n + 1, sizeof *hashes);
-    lariat_status status = hashes ? model_hash(e->model, hashes)
-                                  : fail(LARIAT_NO_MEMORY, "%s: no memory for its hashes" FREE_MEMORY, e->model->path);
-    status = agree(e->processes, NULL, status);
-    NEXT(status, exchange_hashes(e->processes, table, hashes));
-    free(hashes);
-    return status;
+    opening_forget(h);
+    h->list = calloc((size_t)m->table->n + 1, sizeof *h->list);
+    TRY_MEMORY(h->list, "%s: no memory for its hashes" FREE_MEMORY, m->path);
+    TRY(model_hash(m, e->plan.threads.threads, h->list));
+    h->path = strdup(m->path);
+    TRY_MEMORY(h->path, "%s: no memory for its hashes" FREE_MEMORY, m->path);
+    h->fingerprint = m->fingerprint;
+    return LARIAT_OK;
+}
+
+lariat_status opening_verify(lariat_engine *e)
+{
+    lariat_processes *p = e->processes;
+
+    if (!p) {
+        return LARIAT_OK;
+    }
+    TRY(agree(p, NULL, hash_once(e, &p->verified)));
+    return exchange_hashes(p, e->model->table, p->verified.list);
 }

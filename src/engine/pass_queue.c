@@ -46,7 +46,7 @@ static void entry_take_back(pass_entry *x, lariat_status status, const char *rea
 {
     lariat_session *s = x->session;
 
-    sequence_restore(&s->seq, s->engine->ranks.ring, &x->before);
+    sequence_restore(&s->engine->cache, &s->seq, &x->before);
     if (x->sampler) {
         sampler_take_back(x->sampler);
     }
@@ -114,6 +114,48 @@ static void lose_passes(lariat_engine *e, const pending_pass *failed, lariat_sta
 
 /* --- submit --- */
 
+static lariat_status copy_blocks(local_rank *r, void *engine)
+{
+    const lariat_engine *e = engine;
+    const block_copy *what = &e->copies[r->number];
+
+    if (what->count) {
+        shard_copy(&e->local[r - r->all->list].transformer.ring.shard, r->dev, what);
+    }
+    return LARIAT_OK;
+}
+
+lariat_status session_unshare(lariat_session *s)
+{
+    lariat_engine *e = s->engine;
+
+    if (!sequence_unshare(&e->cache, &s->seq, e->copies)) {
+        return fail(LARIAT_CONTEXT_FULL,
+                    "work: a session that shares its last slots finds none to copy them to, close a session");
+    }
+    tell(e, &(command){.kind = TOLD_UNSHARE, .session = s->number});
+    TRY(tell_now(e));
+    return ranks_run(&e->ranks, copy_blocks, e);
+}
+
+/* CPUs first compute what is pending: those passes may still write to slots that their sessions have lost meanwhile. */
+static lariat_status unshare_all(lariat_engine *e, const lariat_work work[], int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        if (!sequence_is_shared(&e->cache, &work[i].session->seq)) {
+            continue;
+        }
+        for (uint32_t k = e->n_collected; k != e->n_submitted; k++) {
+            lariat_status status = e->passes[k % 2].begun ? LARIAT_OK : passes_carry_out(e, k);
+            if (status != LARIAT_OK && status != LARIAT_CANCELLED) { /* cancelled: that session's result says it */
+                return status;
+            }
+        }
+        TRY(session_unshare(work[i].session));
+    }
+    return LARIAT_OK;
+}
+
 lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t n)
 {
     pending_pass *p = &e->passes[e->n_submitted % 2];
@@ -121,6 +163,7 @@ lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t 
     if (passes_under_way(e) == 2) {
         return fail(LARIAT_BUSY, "submit: two passes are under way, collect one first");
     }
+    TRY(unshare_all(e, work, n));
     TRY(requests_plan(e, p, work, n));
     tell_submit(e, p);
     e->n_submitted++;
@@ -133,7 +176,7 @@ lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t 
     }
     lose_passes(e, p, status);
     if (status == LARIAT_CANCELLED) {
-        return LARIAT_OK; /* its results say it, as they do where the cancel comes later */
+        return LARIAT_OK; /* its results say it, as they do after a later cancel */
     }
     e->n_submitted--;
     return status;
@@ -153,7 +196,7 @@ lariat_status lariat_submit(lariat_engine *e, const lariat_work work[], int32_t 
 
 /* --- collect --- */
 
-/* Is there a session that nobody has cancelled? */
+/* Is there a session that is not cancelled? */
 static bool is_wanted(const pending_pass *p)
 {
     for (int32_t i = 0; i < p->n; i++) {
@@ -176,7 +219,7 @@ static void list_chosen(pending_pass *p, const pending_pass *before)
             int32_t chosen = known ? before->chosen[-1 - *token] : 0;
             *token = chosen < 0 ? 0 : chosen;
         }
-        if (x->status != LARIAT_OK && x->output >= 0) { /* what was taken back chooses nothing */
+        if (x->status != LARIAT_OK && x->output >= 0) { /* an entry taken back chooses nothing */
             p->logprobs[x->output].sampler = NULL;
         }
     }

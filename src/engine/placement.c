@@ -47,7 +47,7 @@ static lariat_status check_kv(const lariat_options *o, dtype act)
     if (o->kv == LARIAT_KV_AUTO || types[o->kv] == act) {
         return LARIAT_OK;
     }
-    return fail(LARIAT_BAD_ARGUMENT, "kv: on GPUs the cache has the type of the run, %s; leave --kv out, or say --dtype",
+    return fail(LARIAT_BAD_ARGUMENT, "kv: on GPUs the cache has the type of activations, %s; leave --kv out, or say --dtype",
                 dtype_name(act));
 }
 
@@ -57,7 +57,7 @@ static int32_t cards_used(const lariat_options *o, int32_t n)
     return o->ranks && o->ranks < n ? o->ranks : n;
 }
 
-/* Those that are named, all of which must be there: what they are comes into `seen`. */
+/* Those that are named, all of which must be there: their descriptions go to `seen`. */
 static lariat_status take_named_cards(const lariat_options *o, int n, placement *out, cuda_card seen[])
 {
     for (int32_t i = 0; i < o->n_cards; i++) {
@@ -118,7 +118,7 @@ static void note_cards(placement *m, const cuda_card seen[])
     snprintf(m->name, sizeof m->name, "%s", seen[0].name);
 }
 
-/* What choose_gpus needs. */
+/* The arguments of choose_gpus. */
 typedef struct choice {
     const lariat_options *o;
     dtype weight_type;
@@ -173,7 +173,7 @@ void placement_nodes(const placement *m, const cpus *c, int32_t n_ranks, int32_t
     }
 }
 
-/* --- what they can do --- */
+/* --- their rates --- */
 
 double placement_read_rate(const placement *m)
 {
@@ -193,7 +193,7 @@ comm_speed placement_speed(const placement *m)
     return m->others ? processes_speed(m->others) : comm_threads_speed();
 }
 
-/* --- what they take --- */
+/* --- their memory --- */
 
 size_t placement_device_bytes(const placement *m, int32_t threads)
 {
@@ -265,7 +265,7 @@ static lariat_status close_group(void *g)
     return LARIAT_OK;
 }
 
-/* Without memory for a thread it is done here all the same: what is left open would be worse. */
+/* Without memory for a thread it is done here all the same: leaving it open would be worse. */
 static void apart_if_cards(const placement *m, lariat_status (*fn)(void *g), comm_group *g)
 {
     if (!on_cards(m) || run_apart(fn, g) != LARIAT_OK) {

@@ -22,10 +22,10 @@ typedef struct placement {
     int32_t n_cards;
     int32_t cards[LARIAT_CARDS_MAX];
     int64_t card_free[LARIAT_CARDS_MAX];
-    int32_t card_node[LARIAT_CARDS_MAX]; /* the system's number of a card's NUMA node, negative where it tells none */
+    int32_t card_node[LARIAT_CARDS_MAX]; /* the system's number of a card's NUMA node, negative: unknown */
 } placement;
 
-/* Chooses by the options and by what there is; the model's own type of weights decides that of a run on GPUs. */
+/* Chooses by the options and the machine's devices; the model's type of weights decides that of activations on GPUs. */
 lariat_status placement_choose(const lariat_options *o, dtype weight_type, placement *out);
 
 /* How the processes of a host share its CPUs: their ranks are placed as those of one process would be. */
@@ -58,7 +58,8 @@ int32_t placement_card(const placement *m, int32_t n_ranks, int32_t rank);
    n_ranks or more. */
 void placement_nodes(const placement *m, const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[]);
 
-/* For predictions, which must be the same on every run: what one rank reads and computes a second. Only their ratios matter. */
+/* For predictions, which must be the same on every run: bytes read and operations of one rank a second. Only their ratios
+   matter. */
 double placement_read_rate(const placement *m);
 double placement_flops(const placement *m);
 comm_speed placement_speed(const placement *m);

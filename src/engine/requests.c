@@ -1,4 +1,4 @@
-/* From what is asked for to the plan of a pass: checks, runs and slots, tokens, outputs.
+/* From works to the plan of a pass: checks, runs and slots, tokens, outputs.
    Rests on ring/cache.h (the plan of a pass). See engine.h; pass_queue.c carries the plan out. */
 #include "engine/engine.h"
 
@@ -36,7 +36,7 @@ static lariat_status check_tokens(const lariat_engine *e, const lariat_work *w, 
     return LARIAT_OK;
 }
 
-/* What is wanted of an item, beside the others: a pass chooses tokens or gives logits. */
+/* An item's wishes, beside the others': a pass chooses tokens or gives logits. */
 static lariat_status check_outputs(const lariat_engine *e, const lariat_work *w, int32_t index, bool *choose, bool *logits)
 {
     if (w->n_logits > 0 && !w->logits) {
@@ -57,8 +57,7 @@ static lariat_status check_outputs(const lariat_engine *e, const lariat_work *w,
     }
     if (w->n_top && !w->sampler) {
         return fail(LARIAT_BAD_ARGUMENT,
-                    "work: item %d wants the %d most probable tokens, which come with a chosen one, and has no sampler: name "
-                    "one",
+                    "work: item %d wants the %d most probable tokens, listed beside a chosen one, and has no sampler: name one",
                     index, w->n_top);
     }
     *choose = *choose || w->sampler;
@@ -119,7 +118,7 @@ lariat_status requests_check(const lariat_engine *e, const lariat_work work[], i
         return fail(LARIAT_BAD_ARGUMENT, "work: %d items, the engine was opened for %d sessions: give each session once", n,
                     e->plan.sessions);
     }
-    TRY(list_sessions(e, work, n)); /* before anything that takes time: a cancel that comes meanwhile counts */
+    TRY(list_sessions(e, work, n)); /* before anything that takes time: a cancel meanwhile counts */
     TRY(list_samplers(work, n));
     for (int32_t i = 0; i < n; i++) {
         TRY(check_tokens(e, &work[i], i, least));
@@ -245,13 +244,15 @@ lariat_status requests_plan(lariat_engine *e, pending_pass *p, const lariat_work
         e->requests[i] = (pass_request){&s->seq, work[i].count};
         tokens += work[i].count;
     }
-    pass_plan(&p->plan, tokens <= e->plan.shown.slices_up_to ? PASS_BY_SLICES : PASS_BY_TOKENS, e->requests, n,
+    pass_plan(&p->plan, &e->cache, tokens <= e->plan.shown.slices_up_to ? PASS_BY_SLICES : PASS_BY_TOKENS, e->requests, n,
               e->plan.setup.max_rows);
     if (p->plan.n_tokens < tokens) {
         for (int32_t i = 0; i < n; i++) {
-            sequence_restore(&work[i].session->seq, p->plan.n_ranks, &p->entries[i].before);
+            sequence_restore(&e->cache, &work[i].session->seq, &p->entries[i].before);
         }
-        return fail(LARIAT_CONTEXT_FULL, "work: %lld of %lld tokens find no room on their ranks in one pass, submit fewer",
+        return fail(LARIAT_CONTEXT_FULL,
+                    "work: %lld of %lld tokens find no rows or no free slots on their ranks in one pass; submit fewer, or "
+                    "close a session",
                     (long long)(tokens - p->plan.n_tokens), (long long)tokens);
     }
     p->plan.side = side_of(e, &p->plan);

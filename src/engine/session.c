@@ -40,11 +40,7 @@ lariat_status lariat_session_open(lariat_engine *e, int64_t max_tokens, lariat_s
         return fail(LARIAT_BAD_ARGUMENT, "session: %lld positions make no sense, ask for 1 or more", (long long)max_tokens);
     }
     TRY(new_session(e, out));
-    if (max_tokens == 0 && cache_room(&e->cache) == 0) {
-        return finish_session(fail(LARIAT_NO_MEMORY, "session: the KV cache has no slot left; open the engine with a larger "
-                                                     "context (-c) or close a session"), out);
-    }
-    int64_t capacity = max_tokens ? max_tokens : cache_room(&e->cache);
+    int64_t capacity = max_tokens ? max_tokens : cache_most(&e->cache);
     TRY(finish_session(sequence_open(&e->cache, capacity, &(*out)->seq), out));
     tell(e, &(command){.kind = TOLD_SESSION_OPEN, .session = (*out)->number, .length = capacity});
     return LARIAT_OK;
@@ -77,6 +73,11 @@ int64_t lariat_session_length(const lariat_session *s)
 int64_t lariat_session_capacity(const lariat_session *s)
 {
     return s->seq.capacity;
+}
+
+int64_t lariat_engine_room(const lariat_engine *e)
+{
+    return cache_room(&e->cache);
 }
 
 int64_t lariat_session_shard(const lariat_session *s, int32_t rank)
@@ -143,7 +144,7 @@ lariat_status lariat_session_rewind(lariat_session *s, int64_t length)
     session_take_back(s, length, LARIAT_CANCELLED, "session: rewound before the pass was collected");
     if (s->seq.length > length) {
         tell(s->engine, &(command){.kind = TOLD_SESSION_REWIND, .session = s->number, .length = length});
-        sequence_rewind(&s->seq, s->engine->ranks.ring, length);
+        sequence_rewind(&s->engine->cache, &s->seq, length);
         s->token = -1;
     }
     return LARIAT_OK;
@@ -155,27 +156,10 @@ void session_restore(lariat_session *s, const sequence *before)
         tell(s->engine, &(command){.kind = TOLD_SESSION_RESTORE, .session = s->number, .length = before->length,
                                    .slices_from = before->slices_from, .decode_rank = before->decode_rank,
                                    .decode_left = before->decode_left});
-        sequence_restore(&s->seq, s->engine->ranks.ring, before);
+        sequence_restore(&s->engine->cache, &s->seq, before);
     }
 }
 
-/* --- a copy --- */
-
-typedef struct fork_copy {
-    const lariat_engine *engine;
-    const sequence *from, *to;
-} fork_copy;
-
-static lariat_status copy_shard(local_rank *r, void *arg)
-{
-    const fork_copy *f = arg;
-
-    shard_copy(&f->engine->local[r - r->all->list].transformer.ring.shard, r->dev, &f->from->held[r->number],
-               &f->to->held[r->number]);
-    return LARIAT_OK;
-}
-
-/* CPUs first compute what is pending: those passes may still write to slots that their sessions have lost meanwhile. */
 lariat_status lariat_session_fork(lariat_session *s, int64_t length, lariat_session **out)
 {
     lariat_engine *e = s->engine;
@@ -187,27 +171,13 @@ lariat_status lariat_session_fork(lariat_session *s, int64_t length, lariat_sess
                     "session: cannot fork %lld positions, it has %lld without passes under way, choose from 0 to that",
                     (long long)length, (long long)most);
     }
-    for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
-        lariat_status status = e->passes[i % 2].begun ? LARIAT_OK : passes_carry_out(e, i);
-        if (status != LARIAT_OK && status != LARIAT_CANCELLED) { /* cancelled: that session's result says it */
-            return status;
-        }
-    }
     TRY(session_copy(s, length, out));
     tell(e, &(command){.kind = TOLD_SESSION_FORK, .session = s->number, .other = (*out)->number, .length = length});
     return LARIAT_OK;
 }
 
-lariat_status session_copy(lariat_session *s, int64_t length, lariat_session **out)
+lariat_status session_copy(const lariat_session *s, int64_t length, lariat_session **out)
 {
-    lariat_engine *e = s->engine;
-
-    TRY(new_session(e, out));
-    TRY(finish_session(sequence_fork(&e->cache, &s->seq, length, &(*out)->seq), out));
-    lariat_status status = ranks_run(&e->ranks, copy_shard, &(fork_copy){e, &s->seq, &(*out)->seq});
-    if (status != LARIAT_OK) {
-        lariat_session_close(*out);
-        *out = NULL;
-    }
-    return status;
+    TRY(new_session(s->engine, out));
+    return finish_session(sequence_fork(&s->engine->cache, &s->seq, length, &(*out)->seq), out);
 }

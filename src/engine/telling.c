@@ -1,14 +1,14 @@
-/* Process 0 of a ring over several tells the others what it does to sessions and passes.
+/* Process 0 of a ring over several: commands to the others, for each change of sessions and passes.
    Rests on comm/processes.h and command_bytes.h. follow.c is the other side.
 
-   Commands are gathered and told when the others' ranks have something to do: for a decoded token, the end of the pass before,
+   Commands are buffered and sent when the others' ranks have something to do: for a decoded token, the end of the pass before,
    the next pass and its start are one message. */
 #include "engine/engine.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { NOTES = 4096 }; /* bytes for sessions between two passes; what is more is told earlier */
+enum { NOTES = 4096 }; /* bytes for sessions between two passes; with more they are sent earlier */
 
 bool is_told(const lariat_engine *e)
 {
@@ -131,7 +131,7 @@ void tell_submit(lariat_engine *e, const pending_pass *p)
     for (int32_t i = 0; i < p->n; i++) {
         const pass_entry *x = &p->entries[i];
         told_item *item = &e->told_items[i];
-        memset(item, 0, sizeof *item); /* what lies between its fields is sent too */
+        memset(item, 0, sizeof *item); /* padding is sent too */
         item->session = x->session->number;
         item->count = p->plan.parts[i].count;
         item->n_logits = x->n_logits;
@@ -188,6 +188,6 @@ lariat_status tell_outcome(lariat_engine *e, lariat_status status)
     tell(e, &(command){.kind = TOLD_RESET});
     TRY(tell_now(e));
     placement_reset_transport(&e->plan.placement, e->comm);
-    TRY(processes_check(others, 0)); /* another one's rank had failed: its reason comes after its cancel */
+    TRY(processes_check(others, 0)); /* another one's rank had failed: its reason arrives after its cancel */
     return fail(LARIAT_CANCELLED, "session: cancelled");
 }

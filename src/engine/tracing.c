@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Room for so many passes is made where nobody says how much: a reply of some thousand tokens. */
+/* Room for so many passes is made where the caller names none: a reply of some thousand tokens. */
 enum { PASSES = 4096, SPANS_MOST = 1 << 22 };
 
 /* The most that a rank records of a pass whose head has one block. By slices a layer has itself, two projections, attention,
@@ -104,7 +104,7 @@ static lariat_status align_rank(local_rank *r, void *engine)
 
 /* --- start, stop, read --- */
 
-/* A new buffer for every rank, or for none: what was traced before goes only once all are there. */
+/* A new buffer for every rank, or for none: earlier spans are dropped only once all are there. */
 static lariat_status renew_buffers(lariat_engine *e, int64_t room)
 {
     int32_t n = e->ranks.n, opened = 0;

@@ -1,5 +1,5 @@
 /* Traces of the ranks of other processes, brought to process 0 and to its clock.
-   Rests on comm/processes.h and trace/spans.h. See tracing.c; follow.c calls what the others report.
+   Rests on comm/processes.h and trace/spans.h. See tracing.c; follow.c calls the others' reports.
 
    A clock is read by asking: process 0 notes its own before and after. The answer belongs to the middle, give or take half of
    the time between; of ROUNDS questions the fastest one counts. Two readings, when tracing starts and when it stops, give the

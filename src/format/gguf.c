@@ -120,7 +120,7 @@ static lariat_status place_tensors(reader *r, size_t alignment, int64_t first, t
         tensor *x = &out->list[i];
         size_t offset = (size_t)((const unsigned char *)x->data - r->data);
         if (offset % alignment != 0) {
-            return fail(LARIAT_BAD_MODEL, "%s: tensor %s lies at %zu, no multiple of the alignment of %zu" FETCH_AGAIN, r->path,
+            return fail(LARIAT_BAD_MODEL, "%s: tensor %s is at %zu, no multiple of the alignment of %zu" FETCH_AGAIN, r->path,
                         x->name, offset, alignment);
         }
         if (start > r->size || offset > r->size - start || x->bytes > r->size - start - offset) {

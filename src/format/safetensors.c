@@ -88,7 +88,7 @@ static lariat_status read_offsets(const char *path, const char *name, const json
     int64_t start = json_integer_value(first);
     int64_t end = json_integer_value(last);
     if (start < 0 || end < start) {
-        return fail(LARIAT_BAD_MODEL, "%s: tensor %s lies at [%lld, %lld), which is no range" FETCH_AGAIN, path, name,
+        return fail(LARIAT_BAD_MODEL, "%s: tensor %s is at [%lld, %lld), which is no range" FETCH_AGAIN, path, name,
                     (long long)start, (long long)end);
     }
     if ((uint64_t)end > size) {

@@ -105,7 +105,7 @@ static lariat_status open_place(safetensors_writer *w)
         int why = errno;
         free(w->partial); /* not made: nothing to remove */
         w->partial = NULL;
-        return fail(LARIAT_IO, "%s: cannot be written: %s, choose another place or make room", w->path, strerror(why));
+        return fail(LARIAT_IO, "%s: cannot be written: %s, choose another path or make room", w->path, strerror(why));
     }
     w->file = fdopen(fd, "wb");
     if (!w->file) {
@@ -118,7 +118,7 @@ static lariat_status open_place(safetensors_writer *w)
 static lariat_status put(safetensors_writer *w, const void *data, size_t bytes)
 {
     if (fwrite(data, 1, bytes, w->file) != bytes) {
-        return fail(LARIAT_IO, "%s: cannot be written: %s, choose another place or make room", w->path, strerror(errno));
+        return fail(LARIAT_IO, "%s: cannot be written: %s, choose another path or make room", w->path, strerror(errno));
     }
     return LARIAT_OK;
 }
@@ -177,10 +177,10 @@ lariat_status safetensors_finish(safetensors_writer *w)
     int closed = fclose(w->file);
     w->file = NULL;
     if (status == LARIAT_OK && closed != 0) {
-        status = fail(LARIAT_IO, "%s: cannot be written: %s, choose another place or make room", w->path, strerror(errno));
+        status = fail(LARIAT_IO, "%s: cannot be written: %s, choose another path or make room", w->path, strerror(errno));
     }
     if (status == LARIAT_OK && w->partial && rename(w->partial, w->path) != 0) {
-        status = fail(LARIAT_IO, "%s: cannot be put into its place: %s, choose another place", w->path, strerror(errno));
+        status = fail(LARIAT_IO, "%s: cannot be replaced: %s, choose another path", w->path, strerror(errno));
     }
     if (status != LARIAT_OK) {
         safetensors_discard(w);

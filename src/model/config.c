@@ -214,6 +214,18 @@ static lariat_status read_multipliers(const char *path, const json_t *o, model_c
     return LARIAT_OK;
 }
 
+/* Classes with a switch may have no layer with a window: their list of layers' kinds decides, otherwise the number of first
+   layers without one. `listed`: some kind is a window. */
+static lariat_status find_window_layers(const char *path, const json_t *o, const model_config *c, bool listed, bool *found)
+{
+    int64_t full = c->family->full_layers;
+    bool has_list = json_array_size(json_object_get(o, "layer_types")) > 0;
+
+    TRY(full ? json_int(o, path, "max_window_layers", false, 0, INT64_MAX, &full) : LARIAT_OK);
+    *found = c->family->window != WINDOW_SWITCHED || (has_list ? listed : full < c->n_layers);
+    return LARIAT_OK;
+}
+
 static lariat_status read_window(const char *path, const json_t *o, model_config *c)
 {
     const json_t *v = json_object_get(o, "sliding_window"), *kinds = json_object_get(o, "layer_types");
@@ -225,6 +237,7 @@ static lariat_status read_window(const char *path, const json_t *o, model_config
         const char *kind = json_string_value(json_array_get(kinds, i));
         listed = listed || (kind && strcmp(kind, "sliding_attention") == 0);
     }
+    TRY(on ? find_window_layers(path, o, c, listed, &on) : LARIAT_OK);
     if (!on && !listed) {
         return LARIAT_OK;
     }

@@ -31,7 +31,8 @@ typedef struct model_config {
     float rms_eps;
     float attention_scale; /* 1 / sqrt(head_dim), or the member's own; 0 until config_check */
 
-    /* The embedding is multiplied, what attention and feed-forward add to the residual as well, and logits are divided. */
+    /* The embedding is multiplied, and so are the results of attention and feed-forward before they are added to the residual;
+       logits are divided. */
     double embedding_multiplier, residual_multiplier, logits_divisor;
     /* So that this costs nothing in a layer, the residual is kept divided by its multiplier: config_check sets the embedding's
        factor, and the epsilon with which norms of the residual give the same. */
@@ -63,7 +64,7 @@ lariat_status config_from_gguf(const gguf *g, model_config *out);
 /* An empty configuration of this member: multipliers of 1, no ids. */
 model_config config_of(const family *f);
 
-/* Refuses sizes out of range or inconsistent, and sets what follows from others; config_from_* call it. */
+/* Refuses sizes out of range or inconsistent, and sets derived fields; config_from_* call it. */
 lariat_status config_check(const char *path, model_config *c);
 
 /* Refuses a window (0: none) that a sequence within the trained context would notice, and keeps any other. `what` names it. */

@@ -1,5 +1,5 @@
 /* Copies a model's weights into a device's memory, matrix by matrix in model order.
-   Rests on device/device.h: load converts plain types and leaves blocks what they are, make_random makes. See device_weights.h.
+   Rests on device/device.h: load converts plain types and copies blocks, make_random makes. See device_weights.h.
 
    The same walk is done twice: with an arena that counts, for the size, and with the device's memory, for the copy. */
 #include "model/device_weights.h"
@@ -32,7 +32,7 @@ static matrix copy_matrix(walk *w, const matrix *from)
     return to;
 }
 
-/* A norm, or an optional bias. Counting comes before the values are loaded: each bias that is possible counts. */
+/* A norm, or an optional bias. Counting precedes loading of the values: each bias that is possible counts. */
 static const float *copy_vector(walk *w, const float *from, int64_t size, bool possible)
 {
     size_t bytes = (size_t)size * sizeof *from;

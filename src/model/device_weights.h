@@ -1,5 +1,5 @@
 /* A model's weights as a device has them: where the host has them, or a copy in the device's memory and type.
-   Rests on weights.h and device/device.h. The transformer takes what comes from here. */
+   Rests on weights.h and device/device.h. The transformer reads all weights through this. */
 #pragma once
 
 #include "device/device.h"

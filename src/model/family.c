@@ -56,11 +56,12 @@ static const family rows[] = {
 
     {.name = "qwen2", .class = "Qwen2ForCausalLM", .gguf = "qwen2", .names = &llama_names, .qkv_bias = BIAS_ALWAYS,
      .gguf_rope = ROPE_HALVES, .n_kv_heads = 32, .context = 32768, .rms_eps = 1e-6, .theta = 1e4, .window = WINDOW_SWITCHED,
-     .missing_window = 4096},
+     .missing_window = 4096, .full_layers = 28},
 
     {.name = "qwen3", .class = "Qwen3ForCausalLM", .gguf = "qwen3", .names = &llama_names, .qk_norms = QK_NORM_HEADS,
      .qkv_bias = BIAS_BY_FIELD, .o_bias = BIAS_BY_FIELD, .gguf_rope = ROPE_HALVES, .n_kv_heads = 32, .head_dim = 128,
-     .context = 32768, .rms_eps = 1e-6, .theta = 1e4, .window = WINDOW_SWITCHED, .missing_window = 4096},
+     .context = 32768, .rms_eps = 1e-6, .theta = 1e4, .window = WINDOW_SWITCHED, .missing_window = 4096,
+     .full_layers = 28},
 
     {.name = "granite", .class = "GraniteForCausalLM", .gguf = "granite", .names = &llama_names, BIASES_BY_FIELDS,
      .gguf_rope = ROPE_PAIRS,

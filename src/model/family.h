@@ -1,6 +1,6 @@
 /* The family: graphs near LLaMA's, one row of traits each. The transformer's one text reads the traits; readers and binder read
    names and defaults.
-   Rests on device/device.h. A new member is a row in family.c: docs/adding-a-model.md. Read on in config.h. */
+   Rests on device/device.h. A new member is a row in family.c: docs/dev/adding-a-model.md. Read on in config.h. */
 #pragma once
 
 #include "base/fail.h"
@@ -74,6 +74,7 @@ typedef struct family {
     int32_t bos_id, end_ids[FAMILY_ENDS]; /* 0: none */
     window_rule window;
     int32_t missing_window;   /* "sliding_window" where the field is missing; 0: none */
+    int32_t full_layers;      /* "max_window_layers" where the field is missing: first layers without a window; 0: not read */
     int32_t no_rope_interval; /* every so many layers one has no RoPE; 0: all have it */
 } family;
 
@@ -84,5 +85,5 @@ const family *family_by_gguf(const char *text, size_t size);
 /* Does the row read this field? */
 bool family_reads(const family *f, const char *field);
 
-/* Refuses an architecture that no row has: says what it needs and names the nearest that works, or lists all rows. */
+/* Refuses an architecture that no row has: names the missing feature and the nearest that works, or lists all rows. */
 lariat_status family_refuse(const char *path, const char *architecture, size_t size);

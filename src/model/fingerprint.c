@@ -2,7 +2,6 @@
    Rests on format/tensors.h and base/threads.h. See weights.h. */
 #include "model/weights.h"
 
-#include "base/cpus.h"
 #include "base/threads.h"
 
 #include <stdatomic.h>
@@ -100,8 +99,8 @@ uint64_t model_fingerprint(const model *m)
 
 /* --- all values --- */
 
-/* AHEAD: bytes between what is hashed and what is prefetched: a memory's latency of words (measured, GB/s a thread:
-   10.5 of mapped pages, 6.3 without prefetching; 7 with the faults of the first touch, as read(2) into a buffer). */
+/* AHEAD: bytes between hashed and prefetched ones: a memory's latency of words (measured, GB/s a thread: 10.5 of mapped pages,
+   6.3 without prefetching; 7 with the faults of the first touch, as read(2) into a buffer). */
 enum { WORD = 8, STRIPE = 4 * WORD, AHEAD = 2048, PIECE = 1 << 20 };
 
 /* Odd numbers with bits all over: the fractions of square roots. */
@@ -175,7 +174,7 @@ static void hash_one(void *arg, int64_t piece, int thread)
 }
 
 /* The sum over pieces does not depend on which thread takes which. */
-static lariat_status hash_pieces(hashing *h)
+static lariat_status hash_pieces(hashing *h, int threads)
 {
     pool *p;
 
@@ -183,18 +182,18 @@ static lariat_status hash_pieces(hashing *h)
         const tensor *x = &h->table->list[i];
         h->first[i + 1] = h->first[i] + (x->data ? (int64_t)((x->bytes + PIECE - 1) / PIECE) : 0);
     }
-    TRY(pool_open(cpus_available(), &p));
+    TRY(pool_open(threads, &p));
     pool_run(p, h->first[h->table->n], hash_one, h);
     pool_close(p);
     return LARIAT_OK;
 }
 
-lariat_status model_hash(const model *m, uint64_t out[])
+lariat_status model_hash(const model *m, int threads, uint64_t out[])
 {
     size_t n = (size_t)m->table->n;
     hashing h = {.table = m->table, .first = calloc(n + 1, sizeof *h.first), .sums = calloc(n + 1, sizeof *h.sums)};
-    lariat_status status =
-        h.first && h.sums ? hash_pieces(&h) : fail(LARIAT_NO_MEMORY, "%s: no memory for its hashes" FREE_MEMORY, m->path);
+    lariat_status status = h.first && h.sums ? hash_pieces(&h, threads)
+                                             : fail(LARIAT_NO_MEMORY, "%s: no memory for its hashes" FREE_MEMORY, m->path);
 
     for (size_t i = 0; status == LARIAT_OK && i < n; i++) {
         out[i] = atomic_load(&h.sums[i]);

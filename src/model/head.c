@@ -51,9 +51,9 @@ static lariat_status output_rows(transformer *t, const pass_output out[], int64_
     return comm_all_gather(t->comm, &(comm_gather){.rows = 1, .stride = begin[ranks], .begin = begin});
 }
 
-/* What the host does with the logits [n, vocab] of n outputs from `at` on, from which the device has chosen tokens: it has
-   both, row by row, before it computes. A token that the host chooses replaces the device's on this rank; the next pass gets it
-   by its id. */
+/* The host's part in the logits [n, vocab] of n outputs from `at` on, from which the device has chosen tokens: it has both, row
+   by row, before it computes. A token that the host chooses replaces the device's on this rank; the next pass gets it by its
+   id. */
 static lariat_status read_rows(transformer *t, const pass_input *in, int64_t at, int64_t n, const float *logits)
 {
     const device_ops *ops = t->dev->ops;

@@ -24,7 +24,7 @@ typedef struct projection {
     const float *bias;
 } projection;
 
-/* Where a result goes: y [n, ...] of `type`, row t at y + t * ld elements; added to what is there, or in its place. */
+/* Where a result goes: y [n, ...] of `type`, row t at y + t * ld elements; added to the values there, or in their place. */
 typedef struct linear_target {
     dtype type;
     void *y;

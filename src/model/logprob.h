@@ -1,5 +1,5 @@
-/* What the host does with a row of logits whose token is chosen: log-probabilities, of that token and of the most probable
-   ones; or choosing it.
+/* Rows of logits on the host, where a token is chosen: log-probabilities, of that token and of the most probable ones; or the
+   choice itself.
    Rests on lariat/sample.h. head.c brings the rows to the host, engine/pass_queue.c hands the results on. */
 #pragma once
 
@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-/* What is wanted of one output whose token is chosen. */
+/* The host's part in one output whose token is chosen. */
 typedef struct pass_logprob {
     lariat_sampler *sampler; /* by which the host chooses: see pass_input.choose; NULL: the device chooses */
     int32_t n_top; /* most probable tokens wanted; 0: no log-probability either */
@@ -15,5 +15,5 @@ typedef struct pass_logprob {
     lariat_top top[LARIAT_TOP_MAX];
 } pass_logprob;
 
-/* Fills what out->n_top asks for from a row of logits [vocab]; `token` was chosen from it. */
+/* Fills out->logprob and out->top, as out->n_top asks, from a row of logits [vocab]; `token` was chosen from it. */
 void logprob_row(const float *logits, int64_t vocab, int32_t token, pass_logprob *out);

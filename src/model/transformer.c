@@ -60,7 +60,7 @@ static lariat_status check_cancel(const pass_input *in)
     return in->cancelled(in->engine) ? fail(LARIAT_CANCELLED, "session: cancelled") : LARIAT_OK;
 }
 
-/* What a projection of the residual reads: its norm, or where the member has none before, the residual itself. */
+/* The input of a projection of the residual: its norm, or where the member has none before, the residual itself. */
 static const void *projected(transformer *t, const float *x, const float *norm, int64_t rows)
 {
     const model_config *c = t->config;
@@ -181,8 +181,8 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
     return LARIAT_OK;
 }
 
-/* All that the arguments of compute()'s operations depend on, but for what lies in the device's memory and attention's items
-   and segments: passes with the same key are replays of one another (device.h). 0: the device cannot replay this one. */
+/* All that the arguments of compute()'s operations depend on, except contents of the device's memory and attention's items and
+   segments: passes with the same key are replays of one another (device.h). 0: the device cannot replay this one. */
 static uint64_t replay_key(transformer *t, const pass_input *in, int64_t rows)
 {
     const model_config *c = t->config;
@@ -236,7 +236,7 @@ lariat_status transformer_pass(transformer *t, const pass_input *in)
         ops->download(t->dev, in->chosen, t->chosen, (size_t)in->n_outputs * sizeof *in->chosen);
     }
     TRY(comm_end(t->comm));
-    trace_settle(t->trace); /* of what was queued before: while the device is busy */
+    trace_settle(t->trace); /* of work queued before: while the device is busy */
     trace_end(t->trace, span);
     TRY(ops->mark ? ops->mark(t->dev) : ops->finish(t->dev));
     trace_pass_end(t->trace);

@@ -9,14 +9,14 @@
 #include "model/weights.h"
 #include "ring/attention.h"
 
-/* What a transformer is sized for. */
+/* Sizes of a transformer. */
 typedef struct transformer_setup {
     int32_t n_ranks;
     int64_t max_rows;    /* of a rank, by tokens */
     int64_t max_slices;  /* tokens of a pass by slices */
     int64_t slots;       /* of a rank's shard */
     int64_t max_parts;   /* sequences of a pass */
-    int64_t max_extents; /* that all sequences together have of a rank's slots */
+    int64_t max_extents; /* spans of a rank's slots in a pass: cache_extents */
     /* of a block of the feed-forward: bounds the memory of g and u; on CPUs each block unpacks all matrices once */
     int64_t ffn_rows;
     dtype kv_type;
@@ -40,9 +40,9 @@ typedef struct pass_input {
        written by rank 0. There are no more of them than sequences. */
     const sample_setting *settings; /* [n_outputs] */
     int32_t *chosen;                /* [n_outputs] */
-    /* Where the host reads the logits of some of them, otherwise NULL: for what, filled by rank 0 before its pass ends; host
-       memory for a row of logits; and how the host chooses a token. Rows come to the host by these fields alone, and a pass
-       that has them is not replayed. */
+    /* Where the host reads the logits of some of them, otherwise NULL: the purpose, and its results, filled by rank 0 before
+       its pass ends; host memory for a row of logits; and how the host chooses a token. Rows are copied to the host by these
+       fields alone, and a pass that has them is not replayed. */
     pass_logprob *logprobs; /* [n_outputs] */
     float *row;             /* [vocab] */
     int32_t (*choose)(lariat_sampler *s, const float *row, const sample_setting *setting);
@@ -69,7 +69,7 @@ typedef struct transformer {
     arena memory, lists; /* the device's; the host's */
     /* On the device: the residual, angles and logits in F32, activations in its own type. */
     float *x;            /* [rows, d_model]: the residual */
-    void *h;             /* [rows, at least HEAD_ROWS, d_model]: what is normalised of it, or will be */
+    void *h;             /* [rows, at least HEAD_ROWS, d_model]: the normalised residual, or a result to be normalised */
     void *qkv;           /* [rows, (n_heads + 2 * n_kv_heads) * head_dim] */
     void *o;             /* [rows, n_heads * head_dim] */
     void *g, *u;         /* [rows of a block, d_ff] */
@@ -99,7 +99,7 @@ lariat_status transformer_open(transformer *t, const model_config *config, const
                                const transformer_setup *s);
 void transformer_close(transformer *t);
 
-/* From the next pass on, what this rank does is written down here; NULL: nowhere. */
+/* From the next pass on, this rank's spans are recorded in `where`; NULL: nowhere. */
 void transformer_trace(transformer *t, trace *where);
 
 /* Takes the tokens of a pass through the model. Collective: all ranks call it with the same input. A device with streams is

@@ -1,4 +1,4 @@
-/* The transformer's buffers on one rank: what they take, and taking them.
+/* The transformer's buffers on one rank: their size, and taking them.
    Rests on base/arena.h: one walk over the buffers, with arenas that count or that have memory. See transformer.h. */
 #include "model/head.h"
 
@@ -83,7 +83,7 @@ static void take_buffers(transformer *t, const model_config *c, const transforme
     t->linear.begin = arena_take(lists, bytes_of((int64_t)s->n_ranks + 1, 1, sizeof *t->linear.begin));
 }
 
-/* What the buffers take, in the arenas of a transformer that is used for nothing else. */
+/* The size of the buffers, in the arenas of a transformer that is used for nothing else. */
 static transformer count_buffers(const model_config *c, const transformer_setup *s)
 {
     transformer t = {0};

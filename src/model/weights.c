@@ -157,7 +157,7 @@ static lariat_status bind_vector(binder *b, const char *name, int64_t size, cons
     return bind_values(b, name, size, 0, 1, out);
 }
 
-/* What Hugging Face's form leaves out of a norm's weights. */
+/* The constant that Hugging Face's form leaves out of a norm's weights. */
 static float norm_plus(const binder *b)
 {
     return b->m->config.family->norm_plus_one && !b->m->file ? 1 : 0;
@@ -181,7 +181,7 @@ static lariat_status bind_linear(binder *b, int32_t layer, role r, int64_t rows,
     return LARIAT_OK;
 }
 
-/* Rows [row, row + rows) of a matrix, where they lie. */
+/* Rows [row, row + rows) of a matrix, in place. */
 static matrix rows_of(const matrix *all, int64_t row, int64_t rows)
 {
     size_t bytes = (size_t)row * all->row_bytes;

@@ -54,8 +54,8 @@ lariat_status model_describe(const char *path, model **out);
 lariat_status model_load(model *m, bool device_makes, int32_t processes);
 
 /* Hashes of the values of each tensor in the table, [n], every byte of them; of a random model, whose name determines them, 0.
-   Before model_load: reads the mapped files, with all CPUs. */
-lariat_status model_hash(const model *m, uint64_t out[]);
+   Before model_load: reads the mapped files, with so many threads. */
+lariat_status model_hash(const model *m, int threads, uint64_t out[]);
 
 /* NULL is allowed. */
 void model_close(model *m);

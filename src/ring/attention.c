@@ -1,11 +1,11 @@
-/* The schedule of ring attention: which keys meet which queries, in which order, and what travels meanwhile.
+/* The schedule of ring attention: which keys meet which queries, in which order, and the hops meanwhile.
    Rests on cache.h, comm/comm.h, device/device.h. See attention.h; the kernels are device/cpu/cpu_attention.c and
    device/cuda/attention/cuda_attention.c.
 
    The carry (O, m, l) is fp32 over all hops and is divided once, so the order of the hops changes rounding only.
    Three schedules, one kernel:
    - pass-KV: rank r begins with its own keys and asks for those of r + 1, r + 2, ... while it computes;
-   - pass-Q: the queries of r + 1, r + 2, ... come to rank r's keys, and the partial results go back to be merged;
+   - pass-Q: the queries of r + 1, r + 2, ... travel to rank r's keys, and the partial results go back to be merged;
    - by slices (decode): every rank has all queries, attends to its own shard, and all partial results are gathered. */
 #include "ring/attention.h"
 
@@ -32,7 +32,7 @@ void ring_hops(const ring_setup *s, size_t bytes[COMM_REGIONS])
 /* Takes all buffers but the shard from r's arenas, which may be ones that count. */
 static void take_buffers(ring_rank *r, const ring_setup *s)
 {
-    /* What one rank holds in one segment each: what was there before, and the runs of the pass. */
+    /* A rank's slots, in one segment each: those filled before, and the runs of the pass. */
     int64_t segments = s->max_runs + s->max_extents, items = s->max_runs > s->max_parts ? s->max_runs : s->max_parts;
     int64_t rows = s->max_rows > s->max_slices ? s->max_rows : s->max_slices;
 
@@ -51,7 +51,7 @@ static void take_buffers(ring_rank *r, const ring_setup *s)
     }
 }
 
-/* What the buffers take, in the arenas of a ring_rank that is used for nothing else. */
+/* The size of the buffers, in the arenas of a ring_rank that is used for nothing else. */
 static ring_rank count_buffers(const ring_setup *s, int32_t n_ranks)
 {
     ring_rank r = {.n_ranks = n_ranks};
@@ -142,7 +142,7 @@ static void add_source(const ring_rank *r, hop_set *h, int32_t layer, int64_t sl
     h->segments[h->n++] = (kv_segment){.count = (int32_t)count, .first = first};
 }
 
-/* What `owner` holds of the pass's sequences: all that came before, seen whole by every query, then the runs of this pass. */
+/* The slots of `owner` of the pass's sequences: those filled before, visible to every query, then the runs of this pass. */
 static void list_sources(const ring_rank *r, hop_set *h, int32_t layer, int owner)
 {
     const pass *p = r->pass;
@@ -165,7 +165,7 @@ static void list_sources(const ring_rank *r, hop_set *h, int32_t layer, int owne
                         .views = h->views};
 }
 
-/* Points the segments at where the hop's pieces lie now. */
+/* Points the segments at the hop's pieces. */
 static void place_segments(const ring_rank *r, hop_set *h)
 {
     size_t row = (size_t)r->shape.head_dim * dtype_block_bytes(r->shape.kv_type);

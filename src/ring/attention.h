@@ -7,7 +7,7 @@
 #include "device/device.h"
 #include "ring/cache.h"
 
-/* What one hop brings: the keys and values that one rank holds of the sequences of a pass. */
+/* The pieces of one hop: the keys and values that one rank holds of the sequences of a pass. */
 typedef struct hop_set {
     comm_hop hop;
     comm_piece *pieces;    /* K and V of each source in turn: [2 * n] */
@@ -44,7 +44,7 @@ typedef struct ring_setup {
     int64_t max_slices;  /* tokens of a pass by slices */
     int64_t max_runs;    /* of one rank in a pass */
     int64_t max_parts;   /* sequences of a pass */
-    int64_t max_extents; /* that all sequences together have of a rank's slots */
+    int64_t max_extents; /* spans of a rank's slots in a pass: cache_extents */
     bool pass_q;         /* queries may travel by tokens */
     int64_t q_row_bytes; /* from one row of queries to the next, where they may travel */
 } ring_setup;
@@ -76,7 +76,8 @@ void ring_append(ring_rank *r, int32_t layer, const rotation *rotate, const void
                  const bool attends[]);
 
 /* Attention of the pass's queries on this rank: q [rows, n_heads, head_dim], row t at q + t * ldq, into o [rows, n_heads,
-   head_dim], row t at o + t * ldo. ring_append of the layer comes before, on all ranks, also on those that do not attend. */
+   head_dim], row t at o + t * ldo. ring_append of the layer is called before, on all ranks, also on those that do not
+   attend. */
 lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ldq, void *o, int64_t ldo);
 
 /* The class of this pass's calls of ring_attend with these q and o, by slices, as the device tells it (replay_class): 0 if the

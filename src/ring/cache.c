@@ -1,4 +1,4 @@
-/* Shards, sequences and the slots that they reserve.
+/* Shards, blocks of slots, and the sequences that have them.
    Rests on device/device.h for memory. See cache.h; passes over sequences are planned in pass.c. */
 #include "ring/cache.h"
 
@@ -37,32 +37,47 @@ size_t shard_offset(const shard *s, int32_t layer, int side, int64_t slot)
     return ((size_t)layer * 2 + (size_t)side) * s->side_bytes + (size_t)slot * row;
 }
 
-/* --- slots --- */
+/* --- blocks --- */
+
+/* Parts of a pass that share a beginning list its spans each: room for so many of the whole pool. */
+enum { SHARING_PARTS = 16 };
 
 static int64_t whole_blocks(int64_t slots)
 {
     return (slots + SLOT_BLOCK - 1) / SLOT_BLOCK;
 }
 
-int64_t cache_slots_for(int n_ranks, int64_t capacity)
+/* Of a sequence alone. */
+static int64_t slots_for(int32_t n_ranks, int64_t capacity)
 {
     int64_t share = (capacity + n_ranks - 1) / n_ranks;
     int64_t ahead = n_ranks > 1 ? DECODE_BLOCK : 0;
-    int64_t slots = share + ahead < capacity ? share + ahead : capacity;
 
-    return whole_blocks(slots) * SLOT_BLOCK;
+    return whole_blocks(share + ahead < capacity ? share + ahead : capacity) * SLOT_BLOCK;
+}
+
+int64_t cache_slots_for(int32_t n_ranks, int64_t capacity, int32_t sessions)
+{
+    int64_t each = n_ranks > 1 ? 1 + DECODE_BLOCK : 0; /* its share is rounded up, and it is ahead by itself */
+
+    return whole_blocks(slots_for(n_ranks, capacity) + (sessions - 1) * (each + SLOT_BLOCK)) * SLOT_BLOCK;
 }
 
 int64_t cache_extents(int64_t slots, int32_t sessions)
 {
-    return sessions == 1 ? 1 : whole_blocks(slots); /* a sequence alone finds all slots in one piece */
+    return sessions == 1 ? 1 : whole_blocks(slots) * (sessions < SHARING_PARTS ? sessions : SHARING_PARTS);
 }
 
 /* Takes the tables of blocks from their arena, or from one that counts. */
 static void take_tables(cache *c)
 {
-    c->taken = arena_take(&c->memory, bytes_of(c->n_ranks, c->blocks, sizeof *c->taken));
-    c->free_blocks = arena_take(&c->memory, bytes_of(c->n_ranks, 1, sizeof *c->free_blocks));
+    int64_t n = c->n_ranks;
+
+    c->users = arena_take(&c->memory, bytes_of(n, c->blocks, sizeof *c->users));
+    c->before = arena_take(&c->memory, bytes_of(n, c->blocks, sizeof *c->before));
+    c->positions = arena_take(&c->memory, bytes_of(n, c->blocks, SLOT_BLOCK * sizeof *c->positions));
+    c->free_blocks = arena_take(&c->memory, bytes_of(n, 1, sizeof *c->free_blocks));
+    c->lowest = arena_take(&c->memory, bytes_of(n, 1, sizeof *c->lowest));
 }
 
 static size_t tables_bytes(cache c)
@@ -74,12 +89,8 @@ static size_t tables_bytes(cache c)
 
 size_t cache_table_bytes(int32_t n_ranks, int64_t slots, int32_t sessions)
 {
-    const size_t pieces[] = {
-        tables_bytes((cache){.n_ranks = n_ranks, .blocks = whole_blocks(slots)}),
-        bytes_of(n_ranks, sessions, sizeof(holding)),
-        bytes_of(n_ranks, cache_extents(slots, sessions), sizeof(slot_span)),
-        bytes_of(n_ranks, whole_blocks(slots) * SLOT_BLOCK, sizeof(int32_t)), /* positions */
-    };
+    const size_t pieces[] = {tables_bytes((cache){.n_ranks = n_ranks, .blocks = whole_blocks(slots)}),
+                             bytes_of(n_ranks, sessions, sizeof(holding))};
 
     return arena_sum(pieces, sizeof pieces / sizeof *pieces);
 }
@@ -101,18 +112,14 @@ void cache_close(cache *c)
     *c = (cache){0};
 }
 
-int64_t cache_room(const cache *c)
+/* The largest capacity of a sequence that has so many blocks of each rank: slots_for grows with it. */
+static int64_t capacity_of(const cache *c, int64_t blocks)
 {
-    int64_t least = c->blocks;
+    int64_t low = 0, high = blocks * SLOT_BLOCK * c->n_ranks;
 
-    for (int32_t r = 0; r < c->n_ranks; r++) {
-        least = c->free_blocks[r] < least ? c->free_blocks[r] : least;
-    }
-    /* The largest capacity whose slots fit: cache_slots_for grows with it. */
-    int64_t low = 0, high = least * SLOT_BLOCK * c->n_ranks;
     while (low < high) {
         int64_t middle = low + (high - low + 1) / 2;
-        if (cache_slots_for(c->n_ranks, middle) <= least * SLOT_BLOCK) {
+        if (slots_for(c->n_ranks, middle) <= blocks * SLOT_BLOCK) {
             low = middle;
         } else {
             high = middle - 1;
@@ -121,65 +128,83 @@ int64_t cache_room(const cache *c)
     return low;
 }
 
-/* The run of free blocks from `from` on, at most `most` long: its begin in *begin. Returns its length, 0 at the end. */
-static int64_t next_free_run(const cache *c, int32_t rank, int64_t from, int64_t most, int64_t *begin)
+int64_t cache_most(const cache *c)
 {
-    const unsigned char *taken = c->taken + rank * c->blocks;
-    int64_t b = from, n = 0;
-
-    while (b < c->blocks && taken[b]) {
-        b++;
-    }
-    *begin = b;
-    while (b + n < c->blocks && !taken[b + n] && n < most) {
-        n++;
-    }
-    return n;
+    return capacity_of(c, c->blocks);
 }
 
-/* Takes `blocks` free blocks of a rank, lowest first, as extents. The caller has checked that there are so many. */
-static lariat_status reserve(cache *c, int32_t rank, int64_t blocks, holding *h)
+int64_t cache_room(const cache *c)
 {
-    int64_t begin = 0, count, left;
-    size_t extents = 0;
+    int64_t least = c->blocks;
 
-    for (left = blocks; left; left -= count, begin += count) {
-        count = next_free_run(c, rank, begin, left, &begin);
-        extents++;
+    for (int32_t r = 0; r < c->n_ranks; r++) {
+        least = c->free_blocks[r] < least ? c->free_blocks[r] : least;
     }
-    h->extents = calloc(extents + 1, sizeof *h->extents);
-    h->positions = malloc((size_t)(blocks * SLOT_BLOCK + 1) * sizeof *h->positions);
-    TRY_MEMORY(h->extents && h->positions, "session: no memory for a table of %lld slots" FREE_MEMORY,
-               (long long)(blocks * SLOT_BLOCK));
-    for (left = blocks, begin = 0; left; left -= count, begin += count) {
-        count = next_free_run(c, rank, begin, left, &begin);
-        memset(c->taken + rank * c->blocks + begin, 1, (size_t)count);
-        h->extents[h->n_extents++] = (slot_span){begin * SLOT_BLOCK, count * SLOT_BLOCK};
-    }
-    h->room = blocks * SLOT_BLOCK;
-    c->free_blocks[rank] -= blocks;
-    return LARIAT_OK;
+    return capacity_of(c, least);
 }
+
+/* One more block for a holding, of a rank that has a free one. */
+static void take_block(cache *c, int32_t rank, holding *h)
+{
+    int32_t *users = c->users + rank * c->blocks;
+    int64_t b = h->last + 1;
+
+    if (h->last < 0 || b == c->blocks || users[b]) {
+        for (b = c->lowest[rank]; users[b]; b++) {
+        }
+        c->lowest[rank] = b + 1;
+    }
+    users[b] = 1;
+    c->before[rank * c->blocks + b] = h->last; /* whose user is this block now, not the holding */
+    c->free_blocks[rank]--;
+    h->last = (int32_t)b;
+}
+
+/* A block loses a user. One that has none left is free, and the block before it loses one. */
+static void release_block(cache *c, int32_t rank, int32_t block)
+{
+    int32_t *users = c->users + rank * c->blocks;
+
+    for (int32_t b = block; b >= 0 && --users[b] == 0; b = c->before[rank * c->blocks + b]) {
+        c->free_blocks[rank]++;
+        c->lowest[rank] = b < c->lowest[rank] ? b : c->lowest[rank];
+    }
+}
+
+/* The holding ends one block earlier. */
+static void drop_block(cache *c, int32_t rank, holding *h)
+{
+    int32_t block = h->last;
+
+    h->last = c->before[rank * c->blocks + block];
+    h->used -= (h->used - 1) % SLOT_BLOCK + 1;
+    if (h->last >= 0) {
+        c->users[rank * c->blocks + h->last]++;
+    }
+    release_block(c, rank, block);
+}
+
+static int32_t *positions_of(const cache *c, int32_t rank, int64_t block)
+{
+    return c->positions + (rank * c->blocks + block) * SLOT_BLOCK;
+}
+
+/* --- sequences --- */
 
 lariat_status sequence_open(cache *c, int64_t capacity, sequence *out)
 {
-    *out = (sequence){.capacity = capacity};
-    if (capacity > cache_room(c)) {
-        return fail(
-            LARIAT_NO_MEMORY,
-            "session: %lld positions do not fit into the KV cache, which has room for %lld more; open the engine with a "
-            "larger context (-c) or close a session",
-            (long long)capacity, (long long)cache_room(c));
+    *out = (sequence){0};
+    if (capacity > cache_most(c)) {
+        return fail(LARIAT_NO_MEMORY,
+                    "session: %lld positions do not fit into the KV cache, which has room for %lld; open the engine with a "
+                    "larger context (-c)",
+                    (long long)capacity, (long long)cache_most(c));
     }
-    int64_t blocks = cache_slots_for(c->n_ranks, capacity) / SLOT_BLOCK;
+    *out = (sequence){.capacity = capacity, .most = slots_for(c->n_ranks, capacity)};
     out->held = calloc((size_t)c->n_ranks, sizeof *out->held);
     TRY_MEMORY(out->held, "session: no memory for %d ranks" FREE_MEMORY, c->n_ranks);
     for (int32_t r = 0; r < c->n_ranks; r++) {
-        lariat_status status = reserve(c, r, blocks, &out->held[r]);
-        if (status != LARIAT_OK) {
-            sequence_close(c, out);
-            return status;
-        }
+        out->held[r].last = -1;
     }
     return LARIAT_OK;
 }
@@ -187,30 +212,83 @@ lariat_status sequence_open(cache *c, int64_t capacity, sequence *out)
 void sequence_close(cache *c, sequence *s)
 {
     for (int32_t r = 0; s->held && r < c->n_ranks; r++) {
-        holding *h = &s->held[r];
-        for (int32_t i = 0; i < h->n_extents; i++) {
-            int64_t block = h->extents[i].slot / SLOT_BLOCK, count = h->extents[i].count / SLOT_BLOCK;
-            memset(c->taken + r * c->blocks + block, 0, (size_t)count);
-            c->free_blocks[r] += count;
-        }
-        free(h->extents);
-        free(h->positions);
+        release_block(c, r, s->held[r].last);
     }
     free(s->held);
     *s = (sequence){0};
 }
 
-/* By slices a rank gets whole blocks: the one that has the last positions gets the rest of its block; otherwise the next token
-   looks for the least-filled rank. */
-static void find_decode_rank(sequence *s, int32_t n_ranks)
+int64_t sequence_room(const cache *c, const sequence *s, int32_t rank)
 {
-    s->decode_left = 0;
-    for (int32_t r = 0; r < n_ranks && n_ranks > 1; r++) {
-        const holding *h = &s->held[r];
-        int64_t n = 0, most = h->used < s->length - s->slices_from ? h->used : s->length - s->slices_from;
-        while (n < most && h->positions[h->used - 1 - n] == s->length - 1 - n) {
+    int64_t used = s->held[rank].used, left = s->most - used;
+    int64_t pool = whole_blocks(used) * SLOT_BLOCK - used + c->free_blocks[rank] * SLOT_BLOCK;
+
+    return left < pool ? left : pool;
+}
+
+int64_t sequence_append(cache *c, sequence *s, int32_t rank, int64_t position)
+{
+    holding *h = &s->held[rank];
+    int64_t at = h->used % SLOT_BLOCK;
+
+    if (at == 0) {
+        take_block(c, rank, h);
+    }
+    positions_of(c, rank, h->last)[at] = (int32_t)position;
+    h->used++;
+    return h->last * (int64_t)SLOT_BLOCK + at;
+}
+
+int32_t sequence_spans(const cache *c, const sequence *s, int32_t rank, slot_span out[], int64_t room)
+{
+    const int32_t *before = c->before + rank * c->blocks;
+    int32_t n = 0, b = s->held[rank].last;
+
+    for (int64_t left = s->held[rank].used, count; left > 0; left -= count, b = before[b]) { /* the last one first */
+        count = (left - 1) % SLOT_BLOCK + 1;
+        if (n && out[n - 1].slot == (b + 1) * (int64_t)SLOT_BLOCK) {
+            out[n - 1].slot -= SLOT_BLOCK;
+            out[n - 1].count += count;
+        } else if (n == room) {
+            return -1;
+        } else {
+            out[n++] = (slot_span){b * (int64_t)SLOT_BLOCK, count};
+        }
+    }
+    for (int32_t i = 0; i < n / 2; i++) {
+        slot_span other = out[i];
+        out[i] = out[n - 1 - i];
+        out[n - 1 - i] = other;
+    }
+    return n;
+}
+
+/* How many of a rank's last slots have the sequence's last positions, one after the other; at most `most`. */
+static int64_t last_in_a_row(const cache *c, const sequence *s, int32_t rank, int64_t most)
+{
+    const holding *h = &s->held[rank];
+    int64_t n = 0;
+
+    most = most < h->used ? most : h->used;
+    for (int32_t b = h->last; n < most; b = c->before[rank * c->blocks + b]) {
+        const int32_t *positions = positions_of(c, rank, b);
+        for (int64_t at = (h->used - n - 1) % SLOT_BLOCK; at >= 0 && n < most; at--) {
+            if (positions[at] != s->length - 1 - n) {
+                return n;
+            }
             n++;
         }
+    }
+    return n;
+}
+
+/* By slices a rank gets whole blocks: the one that has the last positions gets the rest of its block; otherwise the next token
+   looks for the least-filled rank. */
+static void find_decode_rank(const cache *c, sequence *s)
+{
+    s->decode_left = 0;
+    for (int32_t r = 0; r < c->n_ranks && c->n_ranks > 1; r++) {
+        int64_t n = last_in_a_row(c, s, r, s->length - s->slices_from);
         if (n % DECODE_BLOCK) {
             s->decode_rank = r;
             s->decode_left = DECODE_BLOCK - n % DECODE_BLOCK;
@@ -218,69 +296,93 @@ static void find_decode_rank(sequence *s, int32_t n_ranks)
     }
 }
 
-void sequence_rewind(sequence *s, int32_t n_ranks, int64_t length)
+void sequence_rewind(cache *c, sequence *s, int64_t length)
 {
-    for (int32_t r = 0; r < n_ranks; r++) {
+    for (int32_t r = 0; r < c->n_ranks; r++) {
         holding *h = &s->held[r];
-        int64_t low = 0, high = h->used; /* slots below `low` stay */
-        while (low < high) {
-            int64_t middle = low + (high - low) / 2;
-            if (h->positions[middle] < length) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
+        while (h->used && positions_of(c, r, h->last)[0] >= length) {
+            drop_block(c, r, h);
         }
-        h->used = low;
+        while (h->used && positions_of(c, r, h->last)[(h->used - 1) % SLOT_BLOCK] >= length) {
+            h->used--;
+        }
     }
     s->length = length;
     s->slices_from = length < s->slices_from ? length : s->slices_from;
-    find_decode_rank(s, n_ranks);
+    find_decode_rank(c, s);
 }
 
-void sequence_restore(sequence *s, int32_t n_ranks, const sequence *before)
+void sequence_restore(cache *c, sequence *s, const sequence *before)
 {
-    sequence_rewind(s, n_ranks, before->length);
+    sequence_rewind(c, s, before->length);
     s->decode_rank = before->decode_rank;
     s->decode_left = before->decode_left;
     s->slices_from = before->slices_from;
 }
 
+/* --- sharing --- */
+
 lariat_status sequence_fork(cache *c, const sequence *from, int64_t length, sequence *out)
 {
     TRY(sequence_open(c, from->capacity, out));
     for (int32_t r = 0; r < c->n_ranks; r++) {
-        memcpy(out->held[r].positions, from->held[r].positions,
-               (size_t)from->held[r].used * sizeof *from->held[r].positions);
-        out->held[r].used = from->held[r].used;
+        out->held[r] = from->held[r];
+        if (out->held[r].last >= 0) {
+            c->users[r * c->blocks + out->held[r].last]++;
+        }
     }
     out->length = from->length;
     out->slices_from = from->slices_from;
-    sequence_rewind(out, c->n_ranks, length);
+    sequence_rewind(c, out, length);
     return LARIAT_OK;
 }
 
-/* Slot i of the sequence, and how many follow it in its extent. */
-static slot_span slots_from(const holding *h, int64_t i)
+static bool ends_in_shared(const cache *c, const sequence *s, int32_t rank)
 {
-    const slot_span *extent = h->extents;
+    const holding *h = &s->held[rank];
 
-    for (; i >= extent->count; extent++) {
-        i -= extent->count;
-    }
-    return (slot_span){extent->slot + i, extent->count - i};
+    return h->used % SLOT_BLOCK && c->users[rank * c->blocks + h->last] > 1;
 }
 
-void shard_copy(const shard *s, device *dev, const holding *from, const holding *to)
+bool sequence_is_shared(const cache *c, const sequence *s)
+{
+    for (int32_t r = 0; r < c->n_ranks; r++) {
+        if (ends_in_shared(c, s, r)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool sequence_unshare(cache *c, sequence *s, block_copy copies[])
+{
+    for (int32_t r = 0; r < c->n_ranks; r++) {
+        if (ends_in_shared(c, s, r) && c->free_blocks[r] == 0) {
+            return false;
+        }
+    }
+    for (int32_t r = 0; r < c->n_ranks; r++) {
+        holding *h = &s->held[r];
+        int64_t count = h->used % SLOT_BLOCK;
+        copies[r] = (block_copy){0};
+        if (!ends_in_shared(c, s, r)) {
+            continue;
+        }
+        int32_t shared = h->last;
+        drop_block(c, r, h);
+        take_block(c, r, h);
+        memcpy(positions_of(c, r, h->last), positions_of(c, r, shared), (size_t)count * sizeof *c->positions);
+        h->used += count;
+        copies[r] = (block_copy){shared * (int64_t)SLOT_BLOCK, h->last * (int64_t)SLOT_BLOCK, count};
+    }
+    return true;
+}
+
+void shard_copy(const shard *s, device *dev, const block_copy *what)
 {
     int64_t slot = s->head_dim, head = s->slots * slot, element = (int64_t)dtype_block_bytes(s->type);
     int64_t heads = (int64_t)s->bytes / (head * element); /* of all layers, K and V */
 
-    for (int64_t at = 0, count; at < to->used; at += count) {
-        slot_span a = slots_from(from, at), b = slots_from(to, at);
-        count = a.count < b.count ? a.count : b.count;
-        count = count < to->used - at ? count : to->used - at;
-        dev->ops->copy(dev, s->type, s->base + b.slot * slot * element, head, s->base + a.slot * slot * element, head, heads,
-                       count * slot, false);
-    }
+    dev->ops->copy(dev, s->type, s->base + what->to * slot * element, head, s->base + what->from * slot * element, head, heads,
+                   what->count * slot, false);
 }

@@ -1,5 +1,5 @@
 /* Planning a pass: its runs, the slots that they fill, and what every rank held before. All lists have their room from the
-   beginning: planning cannot fail.
+   beginning: planning takes no memory.
    Rests on plan.h (the division) and cache.h (sequences). See plan.h for what a pass is. */
 #include "ring/cache.h"
 
@@ -8,6 +8,7 @@
 /* Working lists of planning. */
 struct pass_work {
     int64_t *filled, *room, *rows, *share; /* [n_ranks] */
+    int64_t *n_spans, most_spans;          /* [n_ranks] of all parts so far; at most, each */
     plan_run *division;                    /* [runs] of the part that is planned: in order of position */
     pass_run *unsorted;                    /* [runs]: by part; sorted by rank in the end */
     int32_t *unsorted_rank;
@@ -32,6 +33,8 @@ static void take_lists(pass *p, const pass_limits *most)
         .room = arena_take(a, bytes_of(n, 1, sizeof *work.room)),
         .rows = arena_take(a, bytes_of(n, 1, sizeof *work.rows)),
         .share = arena_take(a, bytes_of(n, 1, sizeof *work.share)),
+        .n_spans = arena_take(a, bytes_of(n, 1, sizeof *work.n_spans)),
+        .most_spans = most->extents,
         .division = arena_take(a, bytes_of(most->runs, 1, sizeof *work.division)),
         .unsorted = arena_take(a, bytes_of(most->runs, 1, sizeof *work.unsorted)),
         .unsorted_rank = arena_take(a, bytes_of(most->runs, 1, sizeof *work.unsorted_rank)),
@@ -64,54 +67,48 @@ void pass_close(pass *p)
     *p = (pass){0};
 }
 
-/* The slots that each rank holds of a sequence before the pass, as spans of whole extents. */
-static void note_spans(pass *p, int32_t part, const sequence *seq)
+/* The slots that each rank holds of a sequence before the pass. False: there is no room for so many spans. */
+static bool note_spans(pass *p, const cache *c, int32_t part, const sequence *seq)
 {
+    struct pass_work *w = p->work;
+    bool fits = true;
+
     for (int32_t r = 0; r < p->n_ranks; r++) {
-        int32_t at = part * p->n_ranks + r, end = p->span_begin[at];
-        int64_t left = seq->held[r].used;
-        for (int32_t e = 0; left > 0; e++) {
-            slot_span extent = seq->held[r].extents[e];
-            int64_t count = extent.count < left ? extent.count : left;
-            p->spans[end++] = (slot_span){extent.slot, count};
-            left -= count;
-        }
-        p->span_begin[at + 1] = end;
+        int32_t at = part * p->n_ranks + r, begin = p->span_begin[at];
+        int32_t n = fits ? sequence_spans(c, seq, r, p->spans + begin, w->most_spans - w->n_spans[r]) : 0;
+        fits = n >= 0;
+        n = fits ? n : 0;
+        p->span_begin[at + 1] = begin + n;
+        w->n_spans[r] += n;
     }
+    return fits;
 }
 
-/* Fills the next slots of a rank's part with a run and notes it, cut where extents end. */
-static void fill_slots(pass *p, int32_t part, sequence *seq, const plan_run *run)
+/* Fills a rank's next slots with a run and notes it, cut where slots do not follow one another. */
+static void fill_slots(pass *p, cache *c, int32_t part, sequence *seq, const plan_run *run)
 {
-    holding *held = &seq->held[run->rank];
     struct pass_work *w = p->work;
-    int64_t skip = held->used, first = run->first, left = run->count;
+    pass_run *now = NULL;
 
-    for (int32_t e = 0; left > 0; e++) {
-        slot_span extent = held->extents[e];
-        if (skip >= extent.count) {
-            skip -= extent.count;
+    for (int64_t i = 0; i < run->count; i++) {
+        int64_t slot = sequence_append(c, seq, run->rank, run->first + i);
+        if (now && now->slot + now->count == slot) {
+            now->count++;
             continue;
         }
-        int64_t count = extent.count - skip < left ? extent.count - skip : left;
-        w->unsorted[w->n_unsorted] = (pass_run){.part = part, .first = first, .count = count, .slot = extent.slot + skip};
+        now = &w->unsorted[w->n_unsorted];
+        *now = (pass_run){.part = part, .first = run->first + i, .count = 1, .slot = slot};
         w->unsorted_rank[w->n_unsorted++] = run->rank;
-        for (int64_t i = 0; i < count; i++) {
-            held->positions[held->used++] = (int32_t)(first + i);
-        }
-        first += count;
-        left -= count;
-        skip = 0;
     }
 }
 
 /* By tokens: shares that fill the ranks evenly, in zigzag. Returns the number of runs; *placed tokens found room. */
-static int divide_by_tokens(pass *p, const sequence *seq, int64_t count, int64_t max_rows, int64_t *placed)
+static int divide_by_tokens(pass *p, const cache *c, const sequence *seq, int64_t count, int64_t max_rows, int64_t *placed)
 {
     struct pass_work *w = p->work;
 
     for (int32_t r = 0; r < p->n_ranks; r++) {
-        int64_t slots = seq->held[r].room - seq->held[r].used, rows = max_rows - w->rows[r];
+        int64_t slots = sequence_room(c, seq, r), rows = max_rows - w->rows[r];
         w->filled[r] = seq->held[r].used;
         w->room[r] = slots < rows ? slots : rows;
     }
@@ -122,35 +119,48 @@ static int divide_by_tokens(pass *p, const sequence *seq, int64_t count, int64_t
     return plan_zigzag(p->n_ranks, w->share, seq->length, w->division);
 }
 
-/* By slices: a block of tokens to one rank, the next to the least-filled one. */
-static int divide_by_slices(pass *p, sequence *seq, int64_t count)
+/* The rank that has least of those that have room; -1: none has. */
+static int32_t least_filled(const pass *p)
+{
+    const struct pass_work *w = p->work;
+    int32_t to = -1;
+
+    for (int32_t r = 0; r < p->n_ranks; r++) {
+        to = w->room[r] > 0 && (to < 0 || w->filled[r] < w->filled[to]) ? r : to;
+    }
+    return to;
+}
+
+/* By slices: a block of tokens to one rank, the next to the least-filled one. Returns and gives as divide_by_tokens. */
+static int divide_by_slices(pass *p, const cache *c, sequence *seq, int64_t count, int64_t *placed)
 {
     struct pass_work *w = p->work;
-    int64_t first = seq->length;
+    int64_t left = count;
     int n = 0;
 
     for (int32_t r = 0; r < p->n_ranks; r++) {
         w->filled[r] = seq->held[r].used;
+        w->room[r] = sequence_room(c, seq, r);
     }
-    while (count) {
+    while (left) {
         int32_t to = seq->decode_rank;
-        if (seq->decode_left == 0 || w->filled[to] == seq->held[to].room) {
-            to = 0;
-            for (int32_t r = 1; r < p->n_ranks; r++) {
-                to = w->filled[r] < w->filled[to] ? r : to;
+        if (seq->decode_left == 0 || w->room[to] == 0) {
+            to = least_filled(p);
+            if (to < 0) {
+                break;
             }
             seq->decode_rank = to;
             seq->decode_left = DECODE_BLOCK;
         }
-        int64_t take = seq->decode_left < count ? seq->decode_left : count;
-        int64_t room = seq->held[to].room - w->filled[to];
-        take = take < room ? take : room;
-        w->division[n++] = (plan_run){to, first, take};
+        int64_t take = seq->decode_left < left ? seq->decode_left : left;
+        take = take < w->room[to] ? take : w->room[to];
+        w->division[n++] = (plan_run){to, seq->length + count - left, take};
         w->filled[to] += take;
+        w->room[to] -= take;
         seq->decode_left -= take;
-        first += take;
-        count -= take;
+        left -= take;
     }
+    *placed = count - left;
     return n;
 }
 
@@ -178,7 +188,27 @@ static void sort_runs(pass *p)
     p->run_begin[p->n_ranks] = n;
 }
 
-void pass_plan(pass *p, pass_layout layout, pass_request requests[], int32_t n, int64_t max_rows)
+/* The next part. Returns how many of its tokens were placed. */
+static int64_t plan_part(pass *p, cache *c, int32_t part, const pass_request *asked, int64_t max_rows)
+{
+    sequence *seq = asked->seq;
+    int64_t placed = 0;
+    int runs = 0;
+
+    if (note_spans(p, c, part, seq)) {
+        runs = p->layout == PASS_BY_TOKENS ? divide_by_tokens(p, c, seq, asked->count, max_rows, &placed)
+                                           : divide_by_slices(p, c, seq, asked->count, &placed);
+    }
+    p->parts[part] = (pass_part){.first = seq->length, .count = placed, .token = p->n_tokens, .capacity = seq->capacity};
+    for (int k = 0; k < runs; k++) {
+        fill_slots(p, c, part, seq, &p->work->division[k]);
+    }
+    seq->length += placed;
+    seq->slices_from = p->layout == PASS_BY_TOKENS ? seq->length : seq->slices_from;
+    return placed;
+}
+
+void pass_plan(pass *p, cache *c, pass_layout layout, pass_request requests[], int32_t n, int64_t max_rows)
 {
     struct pass_work *w = p->work;
 
@@ -188,20 +218,10 @@ void pass_plan(pass *p, pass_layout layout, pass_request requests[], int32_t n, 
     p->span_begin[0] = 0;
     w->n_unsorted = 0;
     memset(w->rows, 0, (size_t)p->n_ranks * sizeof *w->rows);
+    memset(w->n_spans, 0, (size_t)p->n_ranks * sizeof *w->n_spans);
     for (int32_t i = 0; i < n; i++) {
-        sequence *seq = requests[i].seq;
-        int64_t placed = requests[i].count;
-        note_spans(p, i, seq);
-        int runs = layout == PASS_BY_TOKENS ? divide_by_tokens(p, seq, placed, max_rows, &placed)
-                                            : divide_by_slices(p, seq, placed);
-        p->parts[i] = (pass_part){.first = seq->length, .count = placed, .token = p->n_tokens, .capacity = seq->capacity};
-        for (int k = 0; k < runs; k++) {
-            fill_slots(p, i, seq, &w->division[k]);
-        }
-        seq->length += placed;
-        seq->slices_from = layout == PASS_BY_TOKENS ? seq->length : seq->slices_from;
-        p->n_tokens += placed;
-        requests[i].count = placed;
+        requests[i].count = plan_part(p, c, i, &requests[i], max_rows);
+        p->n_tokens += requests[i].count;
     }
     sort_runs(p);
 }

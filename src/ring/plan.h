@@ -1,9 +1,9 @@
-/* Who holds what: the division of a pass over the ranks. Pure arithmetic; every rank of every process computes the same.
+/* The division of a pass over the ranks: rows, keys and values. Pure arithmetic; every rank of every process computes the same.
    Rests on base/. Read on in cache.h (the shards) and attention.h (the schedule).
 
    A pass takes tokens of one or several sequences (its parts), flattened. Of each part a rank gets some runs of positions:
-   its keys and values go to that rank's shard. By tokens, these runs are also the rows that the rank computes; by slices,
-   every rank has the rows of all tokens. */
+   its keys and values go to that rank's shard. By tokens, these runs are also the rows that the rank computes; by slices, every
+   rank has the rows of all tokens. */
 #pragma once
 
 #include "base/arena.h"
@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 /* Decoded tokens go to one rank until it has got so many, then to the least-filled one: small enough that shards stay even,
-   large enough that a rank's new slots lie together. */
+   large enough that a rank's new slots are consecutive. */
 enum { DECODE_BLOCK = 32 };
 
 /* Slots [slot, slot + count) of a rank's shard. */
@@ -33,7 +33,7 @@ typedef struct pass_run {
 typedef struct pass_part {
     int64_t first, count; /* positions */
     int64_t token;        /* index of the first in the pass's flat list */
-    int64_t capacity;     /* positions that the sequence may come to have */
+    int64_t capacity;     /* positions: the sequence's limit */
 } pass_part;
 
 typedef enum pass_layout { PASS_BY_TOKENS, PASS_BY_SLICES } pass_layout;
@@ -48,17 +48,16 @@ typedef struct pass {
     pass_part *parts;    /* [n_parts] */
     pass_run *runs;      /* by rank, then part, then position: those of rank r are [run_begin[r], run_begin[r + 1]) */
     int32_t *run_begin;  /* [n_ranks + 1] */
-    /* what a rank held of a part's sequence before: [span_begin[p * n_ranks + r], ...[p * n_ranks + r + 1]) */
+    /* slots that a rank held of a part's sequence before the pass: [span_begin[p * n_ranks + r], ...[p * n_ranks + r + 1]) */
     slot_span *spans;
     int32_t *span_begin; /* [n_parts * n_ranks + 1] */
     int64_t *rows;       /* [n_ranks]: rows of activations: by tokens the sum of its runs, by slices n_tokens */
     arena memory;           /* of all these lists */
-    struct pass_work *work; /* what planning needs besides: see pass.c */
+    struct pass_work *work; /* scratch of planning: see pass.c */
 } pass;
 
-/* Divides `tokens` over n ranks so that filled[r] + share[r] become as even as they can, with share[r] <= room[r]; what cannot
-   be even goes first to the rank with the fewest `rows`. Returns how many tokens were placed: fewer only where the room
-   ends. */
+/* Divides `tokens` over n ranks so that filled[r] + share[r] become as even as they can, with share[r] <= room[r]; a remainder
+   goes first to the rank with the fewest `rows`. Returns how many tokens were placed: fewer only where the room ends. */
 int64_t plan_shares(int n, const int64_t filled[], const int64_t room[], const int64_t rows[], int64_t tokens, int64_t share[]);
 
 /* One run of a division. */
@@ -77,7 +76,7 @@ int plan_zigzag(int n, const int64_t share[], int64_t first, plan_run runs[]);
 typedef struct plan_costs {
     int n_ranks;
     double weight_bytes;      /* of all layers */
-    double row_bytes;         /* what a token's row costs to gather through all layers when a pass goes by slices */
+    double row_bytes;         /* of a token: of its all-gathers of all layers, by slices */
     double read_bytes_per_s;  /* of weights, one rank */
     double flops;             /* of attention, one rank, a second */
     double hop_bytes_per_s;   /* 0: read in place */

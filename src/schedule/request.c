@@ -1,4 +1,4 @@
-/* Reading a request's parameters, and what follows from them.
+/* Reading a request's parameters, and values derived from them.
    Rests on jansson. See request.h; reply.c of the program carries a request out. */
 #include "schedule/request.h"
 

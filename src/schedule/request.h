@@ -1,4 +1,4 @@
-/* A request: what is asked for one prompt besides the prompt, from the command line, a line of a batch or a client.
+/* A request: the parameters of a prompt's replies, from the command line, a line of a batch or a client.
    Rests on lariat.h, text.h and jansson. request_read knows OpenAI's names of parameters. */
 #pragma once
 
@@ -45,13 +45,12 @@ uint64_t request_seed(const request *r, int32_t sample);
 
 typedef enum request_key { REQUEST_READ, REQUEST_IGNORED, REQUEST_OTHER } request_key;
 
-/* What request_read does with a key of that name: it is a parameter; or one of OpenAI's that changes no reply (user, metadata,
-   ...); or none that it knows. */
+/* How request_read takes a key of that name: as a parameter; or as one of OpenAI's that changes no reply (user, metadata, ...);
+   or as none that it knows. */
 request_key request_knows(const char *name);
 
-/* Sets what the object's members ask for by OpenAI's names, and those of llama.cpp where OpenAI has none: max_tokens,
+/* Sets the parameters of the object's members, by OpenAI's names, and those of llama.cpp where OpenAI has none: max_tokens,
    max_completion_tokens, temperature, top_k, top_p, min_p, seed, n, stop, presence_penalty, frequency_penalty, repeat_penalty,
    logit_bias, logprobs, top_logprobs. null is as if it were absent. A parameter of OpenAI's that is none of these is refused,
-   unless it has the value that it has by default. False: why[REQUEST_WHY] says why, and *r is only
-   to be freed. */
+   unless it has the value that it has by default. False: why[REQUEST_WHY] says why, and *r is only to be freed. */
 bool request_read(request *r, const json_t *object, char *why);

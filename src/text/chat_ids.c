@@ -12,7 +12,7 @@
 typedef struct composer {
     const lariat_tokenizer *t;
     const char *text;
-    const uint8_t *marks;
+    const uint8_t *origins;
     size_t size, done; /* what stands before `done` has its ids */
     size_t own_end;    /* the end of the last run of the template's bytes that was looked at */
     const json_t *messages;
@@ -86,7 +86,7 @@ static lariat_status find_markers(composer *c, const char *source)
     const vocabulary *v = &c->t->v;
     hidden_tokens *m = &c->markers;
 
-    *m = (hidden_tokens){.text = c->text, .origin = c->marks, .own = MARK_TEMPLATE};
+    *m = (hidden_tokens){.text = c->text, .origin = c->origins, .own = ORIGIN_TEMPLATE};
     m->added = calloc((size_t)v->n_added + 1, sizeof *m->added);
     m->ids = calloc((size_t)v->n_tokens, sizeof *m->ids);
     TRY_MEMORY(m->added && m->ids, "chat: no memory for the markers of %lld tokens" FREE_MEMORY, (long long)v->n_tokens);
@@ -115,7 +115,7 @@ static void composer_close(composer *c)
 /* The end of the template's bytes that begin at `at`. */
 static size_t own_end(composer *c, size_t at)
 {
-    for (c->own_end = c->own_end > at ? c->own_end : at; c->own_end < c->size && c->marks[c->own_end] == MARK_TEMPLATE;) {
+    for (c->own_end = c->own_end > at ? c->own_end : at; c->own_end < c->size && c->origins[c->own_end] == ORIGIN_TEMPLATE;) {
         c->own_end++;
     }
     return c->own_end;
@@ -172,7 +172,7 @@ static size_t reply_length(const composer *c, size_t at)
 {
     size_t n = 1;
 
-    while (at + n < c->size && c->marks[at + n] == MARK_REPLY) {
+    while (at + n < c->size && c->origins[at + n] == ORIGIN_REPLY) {
         n++;
     }
     return n;
@@ -264,7 +264,7 @@ static bool composes_with_marker(const composer *c, size_t at)
     const vocabulary *v = &c->t->v;
     bool composes = false, ends = false;
 
-    if (at == 0 || c->marks[at] == MARK_TEMPLATE || c->marks[at - 1] != MARK_TEMPLATE || form_end(c->text, c->size, at) == at) {
+    if (at == 0 || c->origins[at] == ORIGIN_TEMPLATE || c->origins[at - 1] != ORIGIN_TEMPLATE || form_end(c->text, c->size, at) == at) {
         return false;
     }
     for (int64_t i = 0; i < v->n_rules; i++) {
@@ -288,12 +288,12 @@ static lariat_status compose(composer *c)
         if (composes_with_marker(c, at)) {
             TRY(flush(c, at));
         }
-        if (c->marks[at] == MARK_REPLY_BEGINS) {
+        if (c->origins[at] == ORIGIN_REPLY_BEGINS) {
             TRY(put_reply(c, at, &length));
             at += length;
         }
         if (length == 0) {
-            found_marker m = c->marks[at] == MARK_TEMPLATE ? marker_at(c, at) : (found_marker){-1, 0, NULL};
+            found_marker m = c->origins[at] == ORIGIN_TEMPLATE ? marker_at(c, at) : (found_marker){-1, 0, NULL};
             size_t next = at + 1;
             if (is_symbol(c, &m)) {
                 next = at + m.size;
@@ -310,7 +310,7 @@ static lariat_status compose(composer *c)
 static lariat_status composer_open(composer *c, const lariat_tokenizer *t, const char *source, const jinja_output *rendered)
 {
     *c = (composer){
-        .t = t, .text = rendered->text.data, .marks = (const uint8_t *)rendered->marks.data, .size = rendered->text.size};
+        .t = t, .text = rendered->text.data, .origins = (const uint8_t *)rendered->origins.data, .size = rendered->text.size};
     lariat_status status = find_markers(c, source);
     NEXT(status, encoder_open(&c->e, t, 0, &c->markers));
     if (status == LARIAT_OK) {
@@ -342,12 +342,12 @@ static int32_t first_marker(composer *c)
 
 int32_t chat_end_of_reply(const lariat_tokenizer *t, const char *source, const jinja_output *rendered)
 {
-    const char *reply = memchr(rendered->marks.data, MARK_REPLY_BEGINS, rendered->marks.size);
+    const char *reply = memchr(rendered->origins.data, ORIGIN_REPLY_BEGINS, rendered->origins.size);
     composer c;
     int32_t end = -1;
 
     if (composer_open(&c, t, source, rendered) == LARIAT_OK && reply) {
-        c.done = spaces_after(c.text, c.size, (size_t)(reply - rendered->marks.data) + 1);
+        c.done = spaces_after(c.text, c.size, (size_t)(reply - rendered->origins.data) + 1);
         found_marker m = c.done < c.size ? marker_at(&c, c.done) : (found_marker){-1, 0, NULL};
         end = m.size ? m.id : first_marker(&c);
     }

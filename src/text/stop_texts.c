@@ -1,4 +1,4 @@
-/* Texts that end a reply, found in its bytes as they come.
+/* Texts that end a reply, found in a stream of bytes.
    Rests on buffer.h. See lariat/text.h; lariat_stream (decode.c) gives the bytes.
 
    Each text has an automaton (Knuth, Morris and Pratt 1977): its state is the length of the longest beginning of the text with

@@ -17,7 +17,8 @@ const char expression_llama3[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p
 /* Hugging Face's Digits uses Rust's tables, which include Unicode 17. */
 #define NUMBER "[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]"
 const char expression_digit[] = NUMBER, expression_digits[] = NUMBER "+";
-/* Hugging Face's Punctuation uses tables of Unicode 8: what was no punctuation then, or no longer is. ASCII's symbols count. */
+/* Hugging Face's Punctuation uses tables of Unicode 8: characters that were no punctuation then, or no longer are. ASCII's
+   symbols count. */
 #define LATER_PUNCTUATION                                                                                                     \
     "\\x{61D}\\x{9FD}\\x{A76}\\x{C77}\\x{C84}\\x{1B4E}\\x{1B4F}\\x{1B7D}-\\x{1B7F}\\x{2E43}-\\x{2E7F}\\x{10D6E}"              \
     "\\x{10EAD}\\x{10ED0}-\\x{10ED8}\\x{10F55}-\\x{10F59}\\x{10F86}-\\x{10F89}\\x{113D4}-\\x{113D8}"                          \

@@ -162,7 +162,7 @@ typedef struct vocabulary {
     int n_warnings;
     const char *path;   /* what errors call it: its file; NULL: "tokenizer" */
     const char *chat_template; /* terminated, or NULL */
-    const char *template_name; /* what errors call it: its file and field */
+    const char *template_name; /* in error messages: its file and field */
 
     struct text_block *texts; /* owns all strings above */
 } vocabulary;
@@ -182,7 +182,7 @@ lariat_status vocabulary_rule(vocabulary *v, rule_kind kind, const char *pattern
 /* A replacement in decoded tokens. */
 lariat_status vocabulary_shown(vocabulary *v, const char *pattern, const char *content);
 lariat_status vocabulary_step(vocabulary *v, const split_step *step);
-/* `path` and `field`, which may be NULL, are what errors call it. */
+/* `path` and `field`, which may be NULL, name it in error messages. */
 lariat_status vocabulary_template(vocabulary *v, const char *text, size_t size, const char *path, const char *field);
 /* Notes a fault in the file that has been put right. */
 lariat_status vocabulary_warn(vocabulary *v, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -148,7 +148,10 @@ for mpi in openmpi mpich; do
         must "perplexity" like_one 2 2 perplexity -q -m mha-bf16 --tokens ids -c 32 --layout tokens
         printf 'hello\n/help\nbye\n' >lines
         input=lines must "chat, lines from a pipe" like_one 2 2 chat -q -m letters -n 8 -c 256
-        must "bench" of 2 bench -q -m mha-bf16 -p 40 -n 4 -r 1 -o csv
+        must "bench" into rows of 2 bench -q -m mha-bf16 -p 40 -n 4 -r 1 -o json
+        must "a rank a process" jq -e 'length == 1 and .[0].ranks == 2' rows
+        must "bench, two ranks a process" into rows of 2 bench -q -m mha-bf16 -p 40 -n 4 -r 1 --ranks 2 -o json
+        must "a ring of four" jq -e 'length == 1 and .[0].ranks == 4' rows
         must "generate, traced" of 3 generate -q -m mha-bf16 --tokens ids -n 5 --trace t.json
         must "a trace of all ranks on one clock" traced t.json 3 5
         must "bench, traced" of 2 bench -q -m mha-bf16 -p 40 -n 4 -r 1 --trace b.json --timeline b.svg

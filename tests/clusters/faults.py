@@ -222,7 +222,7 @@ def main():
     parser.add_argument("-n", type=int, default=40)
     parser.add_argument("--timeout", type=float, default=3)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--table", action="store_true", help="a table of what was seen, for docs/faults.md")
+    parser.add_argument("--table", action="store_true", help="a table of what was seen, for bench/results/faults.md")
     parser.add_argument("--resume", help="a file that keeps what was seen")
     args = parser.parse_args()
     if not cluster.launcher(args.mpi) or not os.path.exists(args.model):

@@ -95,6 +95,12 @@ must "singletons are refused" grep -q -- "--mpi=pmix for Open MPI" err
 must "nothing is written by them" test ! -s out
 srun -N 2 -n 2 --mpi=pmix "$lariat" generate -q -m "$model" --tokens ids -n 8 >out
 must "srun --mpi=pmix gives the text of two ranks" cmp out expected
+if [ -e "${lariat%/*}/liblariat_mpich.so" ] && srun --mpi=list 2>&1 | grep -q pmi2; then
+    srun -N 2 -n 2 --mpi=pmi2 "$lariat" generate -q -m "$model" --tokens ids -n 8 >out
+    must "srun --mpi=pmi2 does so under MPICH" cmp out expected
+    srun -N 2 -n 2 --mpi=pmix "$lariat" generate -q -m "$model" --tokens ids -n 8 --mpi mpich 2>err
+    must "an MPI that sees one of two tasks is refused" grep -q "started 2 processes (SLURM_STEP_NUM_TASKS), but MPICH" err
+fi
 srun -n 1 --mpi=none "$lariat" generate -q -m "$model" --tokens ids -n 8 >out
 "$lariat" generate -q -m "$model" --tokens ids -n 8 >alone
 must "a step of one task needs no MPI" cmp out alone

@@ -12,43 +12,26 @@
 
 #include <cmocka.h>
 
-static void check(const char *member, const char *file, lariat_options options, int64_t longest)
-{
-    options.device = LARIAT_DEVICE_CUDA;
-    options.dtype = LARIAT_DTYPE_F32;
-    oracle_check_member(member, file, options, longest);
-}
+static const lariat_options on = {.device = LARIAT_DEVICE_CUDA, .dtype = LARIAT_DTYPE_F32};
 
 static void every_member_agrees_with_the_oracle_on_every_ring(void **state)
 {
     (void)state;
-    for (int m = 0; m < ORACLE_MEMBERS; m++) {
-        for (int ranks = 1; ranks <= 8; ranks++) {
-            check(oracle_members[m], "", (lariat_options){.ranks = ranks}, INT64_MAX);
-            check(oracle_members[m], "", (lariat_options){.ranks = ranks, .chunk = 61, .layout = LARIAT_LAYOUT_TOKENS}, 300);
-            check(oracle_members[m], "", (lariat_options){.ranks = ranks, .chunk = 200, .layout = LARIAT_LAYOUT_SLICES}, 300);
-        }
+    for (int ranks = 1; ranks <= 8; ranks++) {
+        oracle_check_family_on_ring(on, ranks);
     }
 }
 
 static void single_tokens_and_queries_that_travel_agree_with_the_oracle(void **state)
 {
     (void)state;
-    for (int m = 0; m < ORACLE_MEMBERS; m++) {
-        check(oracle_members[m], "",
-              (lariat_options){.ranks = 3, .chunk = 100, .layout = LARIAT_LAYOUT_TOKENS, .side = LARIAT_SIDE_Q}, 300);
-        check(oracle_members[m], "", (lariat_options){.ranks = 1, .chunk = 1}, 64);
-        check(oracle_members[m], "", (lariat_options){.ranks = 2, .chunk = 1}, 64);
-    }
+    oracle_check_family_by_tokens_and_queries(on);
 }
 
 static void a_converted_gguf_file_is_the_same_model(void **state)
 {
     (void)state;
-    for (int m = 0; m < ORACLE_MEMBERS; m++) {
-        check(oracle_members[m], "/model.gguf", (lariat_options){.ranks = 1}, 300);
-        check(oracle_members[m], "/model.gguf", (lariat_options){.ranks = 3, .chunk = 61}, 300);
-    }
+    oracle_check_family_as_gguf(on);
 }
 
 int main(void)

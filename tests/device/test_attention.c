@@ -508,6 +508,34 @@ static void check_merge(device *dev)
     }
 }
 
+/* As many as a sequence has whose blocks of slots are no neighbours: each task begins in the middle of the list. */
+static void check_long_lists(device *dev)
+{
+    enum { SEGMENTS = 24, BLOCK = 128 };
+    static const int32_t rows[] = {1, 5, 200};
+
+    for (int i = 0; i < 3; i++) {
+        fixture f = new_fixture(2, 3, 32, rows[i], SEGMENTS * BLOCK - 9);
+        carry c = cleared_carry(dev, &f.s, f.rows);
+        kv_segment parts[SEGMENTS];
+        for (int32_t n = 0; n < SEGMENTS; n++) {
+            parts[n] = part_of(&f.s, &f.whole, n * BLOCK, n == SEGMENTS - 1 ? BLOCK - 9 : BLOCK);
+        }
+        f.item.segments = parts;
+        f.item.n_segments = SEGMENTS;
+        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+        assert_fixture_true(dev, &f, &c);
+        free(c.o);
+        free_fixture(&f);
+    }
+}
+
+static void long_lists_of_segments_give_the_whole(void **state)
+{
+    (void)state;
+    for_every_family(check_long_lists);
+}
+
 static void partial_results_merge_in_any_order(void **state)
 {
     (void)state;
@@ -842,6 +870,7 @@ int main(void)
         cmocka_unit_test(long_inputs_agree_with_double_precision),
         cmocka_unit_test(light_keys_after_heavy_ones_are_not_lost),
         cmocka_unit_test(keys_cut_into_any_segments_and_calls_give_the_whole),
+        cmocka_unit_test(long_lists_of_segments_give_the_whole),
         cmocka_unit_test(partial_results_merge_in_any_order),
         cmocka_unit_test(an_empty_side_of_a_merge_leaves_the_other_bit_for_bit),
         cmocka_unit_test(merging_results_of_very_different_scale_stays_finite),

@@ -75,6 +75,7 @@ static command example(command_kind kind)
         c.length = INT64_C(1) << 40;
         return c;
     case TOLD_SESSION_CLOSE:
+    case TOLD_UNSHARE:
         c.session = 1;
         return c;
     case TOLD_TRACE:

@@ -18,42 +18,26 @@ static int next_family_ring(int ranks)
     return TEST_QUICK ? (ranks == 1 ? 3 : 9) : ranks < 3 ? ranks + 1 : ranks < 8 ? 8 : 9;
 }
 
-static void check(const char *member, const char *file, lariat_options options, int64_t longest)
-{
-    options.kv = LARIAT_KV_F32;
-    options.threads = options.ranks < 2 ? 2 : options.ranks;
-    oracle_check_member(member, file, options, longest);
-}
+static const lariat_options on = {.device = LARIAT_DEVICE_CPU, .kv = LARIAT_KV_F32};
 
 static void every_member_agrees_with_the_oracle_on_every_ring(void **state)
 {
     (void)state;
-    for (int m = 0; m < ORACLE_MEMBERS; m++) {
-        for (int ranks = 1; ranks <= 8; ranks = next_family_ring(ranks)) {
-            check(oracle_members[m], "", (lariat_options){.ranks = ranks}, INT64_MAX);
-            check(oracle_members[m], "", (lariat_options){.ranks = ranks, .chunk = 61, .layout = LARIAT_LAYOUT_TOKENS}, 300);
-            check(oracle_members[m], "", (lariat_options){.ranks = ranks, .chunk = 200, .layout = LARIAT_LAYOUT_SLICES}, 300);
-        }
+    for (int ranks = 1; ranks <= 8; ranks = next_family_ring(ranks)) {
+        oracle_check_family_on_ring(on, ranks);
     }
 }
 
 static void single_tokens_and_queries_that_travel_agree_with_the_oracle(void **state)
 {
     (void)state;
-    for (int m = 0; m < ORACLE_MEMBERS; m++) {
-        check(oracle_members[m], "",
-              (lariat_options){.ranks = 3, .chunk = 100, .layout = LARIAT_LAYOUT_TOKENS, .side = LARIAT_SIDE_Q}, 300);
-        check(oracle_members[m], "", (lariat_options){.ranks = 2, .chunk = 1}, 64);
-    }
+    oracle_check_family_by_tokens_and_queries(on);
 }
 
 static void a_converted_gguf_file_is_the_same_model(void **state)
 {
     (void)state;
-    for (int m = 0; m < ORACLE_MEMBERS; m++) {
-        check(oracle_members[m], "/model.gguf", (lariat_options){.ranks = 1}, 300);
-        check(oracle_members[m], "/model.gguf", (lariat_options){.ranks = 3, .chunk = 61}, 300);
-    }
+    oracle_check_family_as_gguf(on);
 }
 
 static void a_context_beyond_the_window_is_refused(void **state)

@@ -357,7 +357,7 @@ static void what_cannot_be_given_is_refused_by_name(void **state)
     assert_refused(t, &work, "work: item 0 wants the -1 most probable tokens, ask for 0 to 20");
     work.n_top = 3;
     work.sampler = NULL;
-    assert_refused(t, &work, "work: item 0 wants the 3 most probable tokens, which come with a chosen one, and has no sampler: "
+    assert_refused(t, &work, "work: item 0 wants the 3 most probable tokens, listed beside a chosen one, and has no sampler: "
                              "name one");
     close_trial(t);
 }

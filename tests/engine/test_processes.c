@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 enum { RANKS_MOST = 8, SESSIONS = 4, CAPACITY = 128, VOCAB_MOST = 2048, FLOATS_MOST = 1 << 16, IDS_MOST = 512, MOST = 12 };
+enum { FOLLOWER_THREADS = 3 };
 
 /* --- a pass that is cancelled, or fails --- */
 
@@ -45,6 +46,17 @@ lariat_status __wrap_transformer_pass(transformer *t, const pass_input *in)
     return __real_transformer_pass(t, in);
 }
 
+static _Atomic int hashings, by_followers;
+
+lariat_status __real_model_hash(const model *m, int threads, uint64_t out[]);
+lariat_status __wrap_model_hash(const model *m, int threads, uint64_t out[]);
+lariat_status __wrap_model_hash(const model *m, int threads, uint64_t out[])
+{
+    atomic_fetch_add(&hashings, 1);
+    atomic_fetch_add(&by_followers, threads == FOLLOWER_THREADS);
+    return __real_model_hash(m, threads, out);
+}
+
 /* --- what is done, and what comes of it --- */
 
 typedef struct results {
@@ -60,6 +72,7 @@ typedef struct trial {
     lariat_options follower_options;
     bool too_large_first; /* before its engine process 0 opens one that fits nowhere */
     const char *agreed, *other_agreed;
+    const char *next_path; /* process 0's second engine; NULL: it opens one */
     void (*play)(lariat_engine *e, const processes *others, results *out);
     results *out;
     lariat_status opened; /* of process 0; its reason */
@@ -251,6 +264,11 @@ static void lead(processes *self, void *arg)
             t->play(e, self, t->out);
             assert_int_equal(lariat_engine_close(e), LARIAT_OK);
         }
+        if (t->next_path) {
+            t->opened = lariat_engine_open(t->next_path, &t->options, &e);
+            snprintf(t->reason, sizeof t->reason, "%s", lariat_error());
+            assert_int_equal(lariat_engine_close(e), LARIAT_OK);
+        }
         lariat_processes_end(t->options.processes);
         return;
     }
@@ -297,7 +315,7 @@ static lariat_options options_of(int32_t ranks)
 static void run_trial(trial *t, const mix *m)
 {
     t->options.ranks = t->options.threads = 0;
-    t->follower_options.threads = 2;
+    t->follower_options.threads = FOLLOWER_THREADS;
     played_run(m->count, m->ranks, lead, follow, t);
 }
 
@@ -681,6 +699,32 @@ static void a_bit_that_samples_leave_out_is_found_where_all_values_are_compared(
     }
 }
 
+static void values_are_hashed_once_for_all_engines_on_a_model(void **unused)
+{
+    static const char name[] = "model.layers.1.mlp.up_proj.weight";
+    trial *t = new_trial(nothing);
+
+    (void)unused;
+    t->options.verify = true;
+    t->next_path = t->path;
+    atomic_store(&hashings, 0);
+    atomic_store(&by_followers, 0);
+    run_trial(t, &mixes[3]);
+    assert_int_equal(t->opened, LARIAT_OK);
+    assert_int_equal(atomic_load(&hashings), 3);
+    assert_in_range(atomic_load(&by_followers), 2, 3); /* process 0 has those of the machine */
+    free_trial(t);
+    t = new_trial(nothing); /* not for a model of the same fingerprint elsewhere */
+    t->options.verify = true;
+    char *altered = altered_model(t->path, name);
+    t->next_path = altered;
+    run_trial(t, &mixes[3]);
+    assert_int_not_equal(t->opened, LARIAT_OK);
+    assert_non_null(strstr(t->reason, "has other values"));
+    free_trial(t);
+    free(altered);
+}
+
 static void what_a_process_cannot_open_is_told_with_its_rank(void **unused)
 {
     trial *t = new_trial(nothing);
@@ -854,6 +898,7 @@ int main(void)
         cmocka_unit_test(a_rank_that_fails_ends_the_run_in_all_processes),
         cmocka_unit_test(another_model_is_refused_by_its_fingerprint),
         cmocka_unit_test(a_bit_that_samples_leave_out_is_found_where_all_values_are_compared),
+        cmocka_unit_test(values_are_hashed_once_for_all_engines_on_a_model),
         cmocka_unit_test(what_a_process_cannot_open_is_told_with_its_rank),
         cmocka_unit_test(options_that_differ_are_refused_by_name),
         cmocka_unit_test(a_second_engine_opens_after_one_that_did_not),

@@ -236,7 +236,7 @@ static void every_rank_holds_its_share_of_the_cache(void **state)
         assert_int_equal(stats.shard_bytes, lariat_engine_plan(e)->kv_bytes_per_rank);
         assert_int_equal(stats.activation_bytes, lariat_engine_plan(e)->activation_bytes_per_rank);
         alone = ranks == 1 ? stats.shard_bytes : alone;
-        assert_true(stats.shard_bytes <= alone / ranks + alone * 64 / 8192);
+        assert_true(stats.shard_bytes <= alone / ranks + alone * 160 / 8192); /* a block, and what decoding is ahead by */
         assert_true(ranks == 1 ? stats.hop_bytes == 0 : stats.hop_bytes > 0);
         lariat_session_close(s);
         lariat_engine_close(e);

@@ -116,7 +116,7 @@ static void bad_tensors_are_refused_by_name(void **state)
     gguf_image_tensor(&i, "t", 1, row_of_32, 4000000000u, 0);
     refuses(&i, 64, LARIAT_UNSUPPORTED, "tensor t has the type number 4000000000");
     gguf_image_tensor(&i, "t", 1, row_of_32, 0, 16);
-    refuses(&i, 256, LARIAT_BAD_MODEL, "tensor t lies at 16, no multiple of the alignment of 32");
+    refuses(&i, 256, LARIAT_BAD_MODEL, "tensor t is at 16, no multiple of the alignment of 32");
     gguf_image_tensor(&i, "t", 1, row_of_32, 0, UINT64_MAX - 31);
     refuses(&i, 256, LARIAT_BAD_MODEL, "past the end of a file");
     gguf_image_tensor(&i, "t", 1, row_of_32, 0, 32);

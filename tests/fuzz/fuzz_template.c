@@ -27,9 +27,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                       .eos = "</s>",
                       .now = &now};
     if (was_read(jinja_render(&in, &out))) {
-        CHECK(out.text.size == out.marks.size);
-        for (size_t i = 0; i < out.marks.size; i++) {
-            CHECK((uint8_t)out.marks.data[i] < MARK_COUNT);
+        CHECK(out.text.size == out.origins.size);
+        for (size_t i = 0; i < out.origins.size; i++) {
+            CHECK((uint8_t)out.origins.data[i] < ORIGIN_COUNT);
         }
         touch(out.text.data, out.text.size);
     }

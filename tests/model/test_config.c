@@ -221,11 +221,43 @@ static void a_window_of_the_whole_context_is_accepted(void **state)
     refuses("{\"sliding_window\":2047}", LARIAT_UNSUPPORTED, "\"sliding_window\": 2047 changes");
     assert_accepted(read_config(QWEN2 ",\"sliding_window\":4096}", NULL, &c));
     assert_int_equal(c.window, 0);
-    refuses(QWEN2 ",\"sliding_window\":4096,\"use_sliding_window\":true}", LARIAT_UNSUPPORTED, "\"sliding_window\": 4096");
-    refuses(QWEN2 ",\"use_sliding_window\":true}", LARIAT_UNSUPPORTED, "which means a window of 4096 in a qwen2 model");
+    refuses(QWEN2 ",\"sliding_window\":4096,\"use_sliding_window\":true,\"max_window_layers\":0}", LARIAT_UNSUPPORTED,
+            "\"sliding_window\": 4096");
+    refuses(QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0}", LARIAT_UNSUPPORTED,
+            "which means a window of 4096 in a qwen2 model");
     assert_accepted(read_config(QWEN2 ",\"sliding_window\":32768,\"use_sliding_window\":true,\"layer_types\":"
                                       "[\"sliding_attention\",\"full_attention\"]}", NULL, &c));
     assert_int_equal(c.window, 32768);
+}
+
+/* As Qwen2Config and Qwen3Config of transformers make "layer_types": layer i has the window from "max_window_layers" on, 28 by
+   default; a list that the file has is taken as it is. The model has 2 layers. */
+static void a_window_that_no_layer_has_is_accepted(void **state)
+{
+#define SWITCHED_ON "{\"architectures\":null,\"sliding_window\":64,\"use_sliding_window\":true,\"model_type\":"
+    static const char *const none[] = {
+        SWITCHED_ON "\"qwen2\",\"num_key_value_heads\":2}",
+        SWITCHED_ON "\"qwen3\",\"num_key_value_heads\":2,\"max_window_layers\":2}",
+        SWITCHED_ON "\"qwen3\",\"num_key_value_heads\":2,\"max_window_layers\":0,\"layer_types\":"
+                    "[\"full_attention\",\"full_attention\"]}",
+        SWITCHED_ON "\"smollm3\",\"layer_types\":[\"full_attention\",\"full_attention\"]}",
+    };
+    static const char *const some[] = {
+        SWITCHED_ON "\"qwen2\",\"num_key_value_heads\":2,\"max_window_layers\":1}",
+        SWITCHED_ON "\"qwen3\",\"num_key_value_heads\":2,\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
+        SWITCHED_ON "\"smollm3\",\"max_window_layers\":28}", /* which this class does not read */
+    };
+    model_config c;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        assert_accepted(read_config(none[i], NULL, &c));
+        assert_int_equal(c.window, 0);
+    }
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+        refuses(some[i], LARIAT_UNSUPPORTED, "64 changes the result");
+    }
+    refuses(SWITCHED_ON "\"qwen2\",\"max_window_layers\":-1}", LARIAT_BAD_MODEL, "\"max_window_layers\" is -1");
 }
 
 static void part_of_a_head_is_rotated_where_the_class_reads_it(void **state)
@@ -662,6 +694,7 @@ int main(void)
         cmocka_unit_test(multipliers_go_into_the_embedding_and_the_epsilon),
         cmocka_unit_test(layers_without_rope_are_listed_or_counted),
         cmocka_unit_test(a_window_of_the_whole_context_is_accepted),
+        cmocka_unit_test(a_window_that_no_layer_has_is_accepted),
         cmocka_unit_test(part_of_a_head_is_rotated_where_the_class_reads_it),
         cmocka_unit_test(other_architectures_are_refused_by_name),
         cmocka_unit_test(what_would_change_the_result_is_refused_by_name),

@@ -121,8 +121,11 @@ static void hash_two(const unsigned char *values, size_t first, size_t second, u
     tensor list[2] = {{.data = values, .bytes = first}, {.data = values + first, .bytes = second}};
     tensors table = {.list = list, .n = 2};
     model m = {.table = &table};
+    uint64_t again[2];
 
-    assert_accepted(model_hash(&m, out));
+    assert_accepted(model_hash(&m, 1, out));
+    assert_accepted(model_hash(&m, 3, again));
+    assert_memory_equal(out, again, sizeof again); /* whichever thread takes a piece */
 }
 
 /* Sizes about those of a word, a stripe, a prefetch and a piece. */

@@ -22,7 +22,7 @@ enum {
     VOCAB = 100,
     SEQUENCES = HEAD_GATHERED + 4, /* their choices take two blocks of the head */
     CAPACITY = 300,               /* positions of a sequence, at most */
-    SLOTS = 1280,                 /* a rank */
+    SLOTS = (SEQUENCES + 4) * SLOT_BLOCK, /* a rank */
     MAX_ROWS = 40,                /* a rank, by tokens */
     MAX_SLICES = HEAD_ROWS + 8,   /* a pass, by slices: logits of all rows take two blocks of the head as well */
     PASSES = 600                  /* in a row */
@@ -150,7 +150,7 @@ static void world_close(world *w)
 
 static void open_sequence(world *w, int s, int64_t capacity)
 {
-    int64_t room = cache_room(&w->slots), most = room < capacity ? room : capacity;
+    int64_t room = cache_most(&w->slots), most = room < capacity ? room : capacity;
 
     if (!w->open[s] && most > 0) {
         assert_int_equal(sequence_open(&w->slots, most, &w->seq[s]), LARIAT_OK);
@@ -236,7 +236,7 @@ static void happen(world *w)
             sequence_close(&w->slots, &w->seq[s]);
             w->open[s] = false;
         } else if (w->open[s] && rand() % 16 == 0) {
-            sequence_rewind(&w->seq[s], w->n, rand() % (w->seq[s].length + 1));
+            sequence_rewind(&w->slots, &w->seq[s], rand() % (w->seq[s].length + 1));
         }
     }
 }
@@ -251,7 +251,7 @@ static void random_pass(world *w)
     if (n == 0) {
         return;
     }
-    pass_plan(&w->pass, slices ? PASS_BY_SLICES : PASS_BY_TOKENS, requests, n, MAX_ROWS);
+    pass_plan(&w->pass, &w->slots, slices ? PASS_BY_SLICES : PASS_BY_TOKENS, requests, n, MAX_ROWS);
     w->pass.side = rand() % 2 ? PASS_Q : PASS_KV;
     w->chooses = rand() % 2;
     w->waits = w->chooses && rand() % 4 == 0;
@@ -296,7 +296,7 @@ static void decode(world *w, int among, bool chooses)
     for (int s = 0; s < among; s++) {
         requests[s] = (pass_request){&w->seq[s], 1};
     }
-    pass_plan(&w->pass, PASS_BY_SLICES, requests, among, MAX_ROWS);
+    pass_plan(&w->pass, &w->slots, PASS_BY_SLICES, requests, among, MAX_ROWS);
     w->chooses = chooses;
     w->waits = false;
     choose_outputs(w, true);
@@ -391,7 +391,7 @@ static void logits_reach_the_host_from_rank_0_alone(void **state)
         world_open(&w, n);
         open_sequence(&w, 0, CAPACITY);
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-            pass_plan(&w.pass, PASS_BY_SLICES, &(pass_request){&w.seq[0], counts[i]}, 1, MAX_ROWS);
+            pass_plan(&w.pass, &w.slots, PASS_BY_SLICES, &(pass_request){&w.seq[0], counts[i]}, 1, MAX_ROWS);
             choose_outputs(&w, false);
             for (int r = 0; r < n; r++) {
                 carry_out(&w, r);

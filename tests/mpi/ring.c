@@ -3,12 +3,14 @@
    seeds that all processes have.
    Rests on comm/processes.h.
      mpi_ring MODULE right        control messages, all-gathers, hops, cancelled passes; uneven ranks a process
+     mpi_ring MODULE yields 0|1   Open MPI says that its waits yield the CPU, or that they do not
      mpi_ring MODULE CASE WHO     process WHO fails (killed, killed-waiting, stopped, stopped-asked, failing), which all others
                                   say */
 #include "comm/processes.h"
 
 #include "base/clock.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -544,6 +546,43 @@ static void fail_as_told(const char *what, int who)
     _exit(3);
 }
 
+/* --- what MPI has been given --- */
+
+/* A function of the MPI that the module has loaded. */
+static void *function_of_mpi(const char *name)
+{
+    void *symbol = dlsym(RTLD_DEFAULT, name);
+
+    if (!symbol) {
+        bad("there is no %s: %s", name, dlerror());
+    }
+    return symbol;
+}
+
+/* By MPI's own interface for its settings. */
+static void expect_yields(int expected)
+{
+    int (*init)(int level, int *provided), (*find)(const char *name, int *index), (*read)(void *handle, void *value);
+    int (*open)(int index, void *object, void **handle, int *count);
+    void *names[] = {function_of_mpi("MPI_T_init_thread"), function_of_mpi("MPI_T_cvar_get_index"),
+                     function_of_mpi("MPI_T_cvar_handle_alloc"), function_of_mpi("MPI_T_cvar_read")};
+    int level, index, count;
+    long value = 0; /* of a shorter type */
+    void *handle;
+
+    memcpy(&init, &names[0], sizeof init);
+    memcpy(&find, &names[1], sizeof find);
+    memcpy(&open, &names[2], sizeof open);
+    memcpy(&read, &names[3], sizeof read);
+    if (init(0, &level) || find("mpi_yield_when_idle", &index) || open(index, NULL, &handle, &count) || count != 1 ||
+        read(handle, &value)) {
+        bad("its setting mpi_yield_when_idle cannot be read");
+    }
+    if (value != expected) {
+        bad("mpi_yield_when_idle is %ld, not %d", value, expected);
+    }
+}
+
 int main(int argc, char *argv[])
 {
     const char *own = getenv("OMPI_COMM_WORLD_RANK") ? getenv("OMPI_COMM_WORLD_RANK") : getenv("PMI_RANK");
@@ -557,6 +596,8 @@ int main(int argc, char *argv[])
     must(processes_start(argv[1], ranks[strtoul(own, NULL, 10)] - '0', timeout_s, &all), "start");
     if (strcmp(argv[2], "right") == 0) {
         be_right();
+    } else if (strcmp(argv[2], "yields") == 0) {
+        expect_yields(argc > 3 ? (int)strtol(argv[3], NULL, 10) : 0);
     } else {
         fail_as_told(argv[2], argc > 3 ? (int)strtol(argv[3], NULL, 10) : 0);
     }

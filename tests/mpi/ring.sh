@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs mpi_ring (ring.c) under the mpirun of one MPI: processes with 1 to 3 ranks each, and processes that fail.
 #   ring.sh openmpi|mpich MODULE PROGRAM right RANKS...        RANKS: of each process, a digit; one run for each
+#   ring.sh openmpi MODULE PROGRAM yields                      where there are more ranks than CPUs, and nowhere else
 #   ring.sh openmpi|mpich MODULE PROGRAM CASE RANKS WHO...     process WHO fails; all others must name it. One run for each
 set -euo pipefail
 
@@ -28,6 +29,26 @@ if [ "$what" = right ]; then
     for TEST_RANKS; do
         "$mpirun" "${options[@]}" -n ${#TEST_RANKS} "$program" "$module" right </dev/null
     done
+    exit
+fi
+
+# yields EXPECTED RANKS COMMAND...: processes that are started with this command in front
+yields() {
+    local expected=$1
+    TEST_RANKS=$2
+    shift 2
+    "$mpirun" "${options[@]}" -n ${#TEST_RANKS} "$@" "$program" "$module" yields "$expected" </dev/null
+}
+
+if [ "$what" = yields ]; then
+    first=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
+    slurm=(env -u OMPI_COMM_WORLD_LOCAL_SIZE 'SLURM_STEP_TASKS_PER_NODE=1(x2),9999')
+    unset OMPI_MCA_mpi_yield_when_idle
+    yields 1 22 taskset -c "$first"
+    yields 0 22 env OMPI_MCA_mpi_yield_when_idle=0 taskset -c "$first"
+    yields 0 1 env
+    yields 1 1 "${slurm[@]}" SLURM_NODEID=2
+    yields 0 1 "${slurm[@]}" SLURM_NODEID=1
     exit
 fi
 TEST_RANKS=$1

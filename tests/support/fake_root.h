@@ -18,6 +18,6 @@ void fake_file(const char *text, const char *path, ...) __attribute__((format(pr
 void fake_servers(int nodes, int cores_a_node, int threads_a_core);
 
 /* A mount of control groups, and the process's path in it: version 1 with these controllers, NULL: version 2. `top` is the
-   group that lies at `point`. Call fake_groups_done() behind the last. */
+   group at `point`. Call fake_groups_done() behind the last. */
 void fake_group(const char *controllers, const char *top, const char *point, const char *path);
 void fake_groups_done(void);

@@ -254,7 +254,8 @@ char *oracle_member_path(const char *member, const char *file)
     return path;
 }
 
-void oracle_check_member(const char *member, const char *file, lariat_options options, int64_t longest)
+/* oracle_check_file for a member, as a folder (file "") or a file in it. */
+static void check_member(const char *member, const char *file, lariat_options options, int64_t longest)
 {
     char *expected = oracle_member_path(member, "/expected.safetensors"), *path = oracle_member_path(member, file);
     oracle o;
@@ -265,4 +266,57 @@ void oracle_check_member(const char *member, const char *file, lariat_options op
     oracle_close(&o);
     free(expected);
     free(path);
+}
+
+typedef struct way {
+    const char *file;
+    int64_t longest;
+    lariat_options options;
+} way;
+
+static void check_family(lariat_options on, const way ways[], int n, int32_t ranks)
+{
+    for (int m = 0; m < ORACLE_MEMBERS; m++) {
+        for (int i = 0; i < n; i++) {
+            lariat_options o = ways[i].options;
+            o.ranks = ranks ? ranks : o.ranks;
+            o.device = on.device;
+            o.dtype = on.dtype;
+            o.kv = on.kv;
+            o.threads = o.device == LARIAT_DEVICE_CUDA ? 0 : o.ranks < 2 ? 2 : o.ranks;
+            check_member(oracle_members[m], ways[i].file, o, ways[i].longest);
+        }
+    }
+}
+
+void oracle_check_family_on_ring(lariat_options on, int32_t ranks)
+{
+    static const way ways[] = {
+        {"", INT64_MAX, {0}},
+        {"", 300, {.chunk = 61, .layout = LARIAT_LAYOUT_TOKENS}},
+        {"", 300, {.chunk = 200, .layout = LARIAT_LAYOUT_SLICES}},
+    };
+
+    check_family(on, ways, sizeof ways / sizeof *ways, ranks);
+}
+
+void oracle_check_family_by_tokens_and_queries(lariat_options on)
+{
+    static const way ways[] = {
+        {"", 300, {.ranks = 3, .chunk = 100, .layout = LARIAT_LAYOUT_TOKENS, .side = LARIAT_SIDE_Q}},
+        {"", 64, {.ranks = 1, .chunk = 1}},
+        {"", 64, {.ranks = 2, .chunk = 1}},
+    };
+
+    check_family(on, ways, sizeof ways / sizeof *ways, 0);
+}
+
+void oracle_check_family_as_gguf(lariat_options on)
+{
+    static const way ways[] = {
+        {"/model.gguf", 300, {.ranks = 1}},
+        {"/model.gguf", 300, {.ranks = 3, .chunk = 61}},
+    };
+
+    check_family(on, ways, sizeof ways / sizeof *ways, 0);
 }

@@ -79,8 +79,11 @@ extern const char *const oracle_members[ORACLE_MEMBERS];
 /* The path of a member's folder (file "") or of a file in it ("/model.gguf"); the caller's to free. */
 char *oracle_member_path(const char *member, const char *file);
 
-/* oracle_check_file for a member, as the file that oracle_member_path names. options.context is set. */
-void oracle_check_member(const char *member, const char *file, lariat_options options, int64_t longest);
+/* oracle_check_file for every member, with the device and the types of `on`: on a ring, by several cuts and both layouts; with
+   single tokens, and queries that travel; as its GGUF file. */
+void oracle_check_family_on_ring(lariat_options on, int32_t ranks);
+void oracle_check_family_by_tokens_and_queries(lariat_options on);
+void oracle_check_family_as_gguf(lariat_options on);
 
 /* Opens an engine or fails the test with the reason. */
 lariat_engine *open_or_fail(const char *path, lariat_options options);

@@ -23,7 +23,7 @@ enum {
     KV_WIDTH = KV_HEADS * HEAD_DIM,
     ROW_WIDTH = Q_WIDTH + 2 * KV_WIDTH, /* q, k and v of a token lie together, as in the transformer */
     ROWS_MOST = 20,                     /* of activations */
-    SLOTS = 192,                        /* a rank */
+    SLOTS = 4 * SLOT_BLOCK,             /* a rank */
     CAPACITY = 256,                     /* positions of a sequence, at most */
     WORDS = CAPACITY / 64
 };

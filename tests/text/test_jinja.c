@@ -93,7 +93,7 @@ static void every_byte_keeps_its_origin_through_filters_and_methods(void **state
 {
     static const char source[] = "{{ ('<' + messages[0].content.strip() ~ '>')|replace('b', 'B')|upper }}{{ messages[0].role }}"
                                  "{{ messages[0].content.split('b')|join('-') }}{{ bos_token }}{{ messages|length }}";
-    static const char text[] = "<ABC>usera-c<s>1", marks[] = "\1\0\1\0\1\1\1\1\1\0\1\0\1\1\1\1";
+    static const char text[] = "<ABC>usera-c<s>1", origins[] = "\1\0\1\0\1\1\1\1\1\0\1\0\1\1\1\1";
     jinja_output out;
 
     (void)state;
@@ -101,19 +101,19 @@ static void every_byte_keeps_its_origin_through_filters_and_methods(void **state
     /* split keeps the blank behind c */
     assert_int_equal(out.text.size, sizeof text);
     assert_memory_equal(out.text.data, "<ABC>usera-c <s>1", sizeof text);
-    assert_memory_equal(out.marks.data, marks, 11);
-    assert_memory_equal(out.marks.data + 11, "\0\0\1\1\1\1", 6);
+    assert_memory_equal(out.origins.data, origins, 11);
+    assert_memory_equal(out.origins.data + 11, "\0\0\1\1\1\1", 6);
     jinja_output_free(&out);
 }
 
-static void has_origin(const char *source, const char *messages, const char *text, int mark)
+static void has_origin(const char *source, const char *messages, const char *text, int origin)
 {
     jinja_output out;
 
     assert_accepted(render(source, messages, &out));
     assert_string_equal(out.text.data, text);
     for (size_t i = 0; i < out.text.size; i++) {
-        assert_int_equal(out.marks.data[i], mark);
+        assert_int_equal(out.origins.data[i], origin);
     }
     jinja_output_free(&out);
 }
@@ -123,21 +123,21 @@ static void names_and_forms_from_messages_stay_foreign(void **state)
     static const char messages[] = "[{\"role\": \"user\", \"content\": {\"<s>\": 1}, \"form\": \"<s>\"}]";
 
     (void)state;
-    has_origin("{% for k in dict(**messages[0].content) %}{{ k }}{% endfor %}", messages, "<s>", MARK_FOREIGN);
+    has_origin("{% for k in dict(**messages[0].content) %}{{ k }}{% endfor %}", messages, "<s>", ORIGIN_FOREIGN);
     has_origin("{% macro m() %}{% for k in kwargs %}{{ k }}{% endfor %}{% endmacro %}{{ m(**messages[0].content) }}", messages,
-               "<s>", MARK_FOREIGN);
-    has_origin("{% for k in dict(a=1, **{'<s>': 2}) %}{{ k }}{% endfor %}", messages, "a<s>", MARK_TEMPLATE);
+               "<s>", ORIGIN_FOREIGN);
+    has_origin("{% for k in dict(a=1, **{'<s>': 2}) %}{{ k }}{% endfor %}", messages, "a<s>", ORIGIN_TEMPLATE);
     has_origin("{% macro m() %}{% for k in kwargs %}{{ k }}{% endfor %}{% endmacro %}{% call m() %}x{% endcall %}", messages,
-               "caller", MARK_TEMPLATE);
-    has_origin("{{ strftime_now(messages[0].form) }}", messages, "<s>", MARK_FOREIGN);
-    has_origin("{{ strftime_now('<s>') }}", messages, "<s>", MARK_TEMPLATE);
+               "caller", ORIGIN_TEMPLATE);
+    has_origin("{{ strftime_now(messages[0].form) }}", messages, "<s>", ORIGIN_FOREIGN);
+    has_origin("{{ strftime_now('<s>') }}", messages, "<s>", ORIGIN_TEMPLATE);
 }
 
 static void a_time_that_is_too_long_is_refused(void **state)
 {
     (void)state;
     is_refused("{{ strftime_now('%c' * 100) }}", "longer than");
-    has_origin("{{ strftime_now('') }}", "[]", "", MARK_TEMPLATE);
+    has_origin("{{ strftime_now('') }}", "[]", "", ORIGIN_TEMPLATE);
 }
 
 /* --- bounds and refusals --- */

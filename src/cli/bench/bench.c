@@ -415,11 +415,11 @@ static int check_folder(const char *path)
 }
 
 /* Checks output paths before measuring. */
-static int check_places(const bench *b)
+static int check_outputs(const bench *b)
 {
     const options *o = b->all.options;
-    TRY(o->trace ? check_place(o->trace) : 0);
-    TRY(o->timeline ? check_place(o->timeline) : 0);
+    TRY(o->trace ? check_writable(o->trace) : 0);
+    TRY(o->timeline ? check_writable(o->timeline) : 0);
     return o->plot ? check_folder(o->plot) : 0;
 }
 
@@ -493,7 +493,7 @@ static int measure(bench *b)
 {
     const options *o = b->all.options;
     warn_of_length(b);
-    int rc = check_places(b);
+    int rc = check_outputs(b);
     rc = rc ? rc : keeper_open(o->resume, &b->all, &b->kept);
     if (rc == 0 && o->resume && !o->quiet) {
         fprintf(stderr, "%s: %lld of %lld samples are there\n", o->resume, (long long)rows_kept(&b->all),

@@ -1,4 +1,4 @@
-/* What bench measures: one cell for every combination of the axes that the command line names.
+/* The measurements of bench: one cell for every combination of the axes that the command line names.
    Rests on options.h. timing.h measures a cell, rows.h has the results. */
 #pragma once
 

@@ -169,7 +169,7 @@ static void add_all(panel *p, const row_list *all)
     }
 }
 
-/* --- what is left out --- */
+/* --- lines left out --- */
 
 /* Removes duplicate points of a line: the regular one, or repeated values of a list. */
 static void keep_one_of_each(panel *p)

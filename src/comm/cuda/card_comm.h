@@ -1,4 +1,4 @@
-/* The transport between cards: what its files share. A rank's endpoint, the group, the calls that one file makes of another.
+/* The transport between cards, common to its files: a rank's endpoint, the group, the calls that one file makes of another.
    Rests on the CUDA runtime and comm.h. card_transport.c opens and closes; card_order.c has words and waits; card_gather.c the
    all-gathers; card_hops.c the hops. */
 #pragma once
@@ -92,11 +92,11 @@ lariat_status card_checked(cudaError_t error, int rank, const char *what);
 
 void card_cancel(comm_group *base);
 void card_reset(comm_group *base);
-/* A failure of a call that could not tell it, or a cancel: asked by every call that can. */
+/* A failure of a call without a status, or a cancel: asked by every call that has one. */
 lariat_status card_check(const card_comm *c);
-/* The same of a call that cannot: the group is cancelled, since others must not wait for what was not queued. */
+/* The same of a call that cannot: the group is cancelled, since others must not wait for work that was not queued. */
 void card_lose(card_comm *c);
-/* Of the last calls of a pass, which could not tell it. */
+/* Of the last calls of a pass, which have no status. */
 lariat_status card_end(comm *base);
 /* Writes the word behind all work queued on the rank's stream so far. */
 lariat_status card_write_word(card_comm *c, stream_word *w, uint32_t value);
@@ -109,7 +109,7 @@ lariat_status card_wait_word(card_comm *c, cudaStream_t stream, stream_word *w, 
 
 /* Buffers of rows that a rank has. */
 int card_row_sets(int n_ranks, bool through_host);
-/* Packets that come to a rank in one all-gather at most; bytes of all its packets, SIZE_MAX on overflow. */
+/* Packets that a rank receives in one all-gather at most; bytes of all its packets, SIZE_MAX on overflow. */
 size_t card_packets(int n_ranks, size_t message_bytes);
 size_t card_packet_bytes(int n_ranks, size_t message_bytes);
 void card_begin(comm *base, bool replays);

@@ -1,15 +1,15 @@
 /* All-gathers between cards: rows are completed in each card's own memory, by a kernel that pushes, or one that copies.
    Rests on card_order.c for the order of copies and on gather.cu for the kernel. See comm.h.
 
-   Rows lie in buffers that are used in turn. Which one an all-gather has, all ranks agree on, since others write there (pushed)
+   Buffers of rows are used in turn. Which one an all-gather has, all ranks agree on, since others write there (pushed)
    or read from there (copied). Why no buffer is written too early, with A and B any two ranks:
    - Pushed: others write into A's packets, of which there are as many buffers. B writes A's packets of all-gather k once B
      itself has passed all-gather k - 1. A has entered k - 1 then, so A has read the packets of k - 2 and older: two buffers in
      turn suffice within a pass.
    - The first of a pass has a third buffer: the last one of the pass before may have had either of the two, and A may still
-     read it. Its own buffer was in use a pass earlier, and at least one all-gather lies between: a pass that pushes has two or
+     read it. Its own buffer was in use a pass earlier, and at least one all-gather is between: a pass that pushes has two or
      more. Rows go along with it, for the sake of passes that copied before.
-   - Copied: A's columns of k lie in A's buffer (or in pinned memory) until B's stream has copied them, which is before B's word
+   - Copied: A's columns of k are in A's buffer (or in pinned memory) until B's stream has copied them, which is before B's word
      of k + 1. A writes there again for k + 2, after its stream has waited for that word.
    - One kind after the other: both find the work of the other kind behind them, as the streams do all of it in order, and an
      all-gather of either kind ends after all others have entered it. Rows are not read any more once another pass has begun. */
@@ -56,7 +56,7 @@ static size_t next_set(const card_comm *c)
     return c->pushing ? pushed : copied;
 }
 
-/* Where its rows lie, in bytes from the first buffer. */
+/* The offset of its rows, in bytes from the first buffer. */
 static size_t next_rows(const card_comm *c)
 {
     return next_set(c) * c->group->message_bytes;
@@ -69,20 +69,20 @@ void *card_rows(comm *base)
     return c->rows + next_rows(c);
 }
 
-/* Partial results whose numbers come two in a packet. */
+/* Partial results whose numbers travel two in a packet. */
 static bool merges_on_its_way(const comm_gather *rows)
 {
     return rows->merge && rows->merge->shape->head_dim % 2 == 0;
 }
 
-/* By a kernel, which may be recorded: what it is given depends on the number of the all-gather in its pass, and on sizes. */
+/* By a kernel, which may be recorded: its arguments depend on the number of the all-gather in its pass, and on sizes. */
 static lariat_status push(card_comm *c, const comm_gather *rows)
 {
     card_group *g = c->group;
     size_t room = card_packets(c->base.n, g->message_bytes), set = next_set(c) * room;
     unsigned char *mine = c->rows + next_rows(c);
     gather_push p = {.rank = c->base.rank, .n = c->base.n, .rows = rows->rows, .mine = mine, .stride = rows->stride,
-                     .into = mine, .into_stride = rows->stride, .come = c->packets + set, .room = (uint32_t)room,
+                     .into = mine, .into_stride = rows->stride, .incoming = c->packets + set, .room = (uint32_t)room,
                      .count = c->count, .stop = g->stop};
 
     for (int r = 0; r < p.n; r++) {
@@ -105,7 +105,7 @@ static lariat_status push(card_comm *c, const comm_gather *rows)
     return card_checked(cuda_gather_merge(c->stream, &p, &merge), c->base.rank, "an all-gather");
 }
 
-/* What pushing does on its way, or is left for when the rows are complete. */
+/* Delivery: by the push on its way, or later, when the rows are complete. */
 static bool is_delivered(const card_comm *c, const comm_gather *rows)
 {
     return c->pushing && c->base.n > 1 && (!rows->merge || merges_on_its_way(rows));

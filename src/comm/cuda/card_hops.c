@@ -182,7 +182,7 @@ lariat_status card_ask(comm *base, const comm_hop *hop)
 
     TRY(card_check(c));
     bool queued = owner != c && card_word_queued(&owner->offered[hop->offer.region], comm_step_number(base, hop->offer.step));
-    q->pending[at] = owner != c && !queued; /* one's own pieces lie where they are */
+    q->pending[at] = owner != c && !queued; /* one's own pieces are read in place */
     return queued ? start(c, hop, &q->list[at]) : LARIAT_OK;
 }
 

@@ -1,4 +1,4 @@
-/* Ranks that are threads of one process, each with a GPU: opening and closing what they share, and the table of calls.
+/* Ranks that are threads of one process, each with a GPU: opening and closing their common memory, and the table of calls.
    Rests on the CUDA runtime. See comm.h for the interface, in_process.c for the same on CPUs; read on in card_order.c. */
 #include "comm/cuda/card_comm.h"
 #include "comm/gpu_transport.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { UNWRITTEN = 0xFF }; /* fresh memory holds NaN: whoever reads what nobody brought shows it */
+enum { UNWRITTEN = 0xFF }; /* fresh memory holds NaN: reading it before data arrived shows */
 
 static const comm_ops cuda_ops;
 
@@ -17,14 +17,14 @@ lariat_status card_checked(cudaError_t error, int rank, const char *what)
     if (error == cudaSuccess) {
         return LARIAT_OK;
     }
-    (void)cudaGetLastError(); /* what is told is not told again by the next launch */
+    (void)cudaGetLastError(); /* a reported failure is not reported again by the next launch */
     return fail(LARIAT_FAILED, "rank %d: %s: %s", rank, what, cudaGetErrorString(error));
 }
 
 /* --- opening --- */
 
 /* Of the rows of one all-gather: each buffer of them is aligned as one that the card hands out, since products of slices choose
-   their algorithm by the alignment of what they write. */
+   their algorithm by the alignment of their result. */
 static size_t row_buffer(const comm_setup *s)
 {
     enum { ALIGN = 256 };
@@ -166,7 +166,7 @@ static lariat_status cuda_open(const comm_setup *s, const int32_t ordinals[], bo
 
 static void free_bytes(void *block, bool on_host)
 {
-    (void)(on_host ? cudaFreeHost(block) : cudaFree(block)); /* what is queued on it has been finished by its rank */
+    (void)(on_host ? cudaFreeHost(block) : cudaFree(block)); /* work queued on it has been finished by its rank */
 }
 
 static void close_event(cudaEvent_t event)
@@ -379,7 +379,7 @@ static const comm_ops cuda_ops = {
     .count = card_count,
 };
 
-/* What the program finds by name: see gpu_transport.h. */
+/* Found by the program by name: see gpu_transport.h. */
 __attribute__((visibility("default"))) extern const comm_gpu lariat_cuda_transport;
 const comm_gpu lariat_cuda_transport = {
     .tables = COMM_GPU_TABLES,

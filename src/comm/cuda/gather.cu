@@ -42,7 +42,7 @@ __device__ __forceinline__ bool read_packet(const gather_packet *from, uint32_t 
     return (uint32_t)there == number;
 }
 
-// Whatever lies there once the pass is lost.
+// Returns any value once the pass is lost.
 __device__ __forceinline__ uint64_t await_packet(const gather_packet *from, uint32_t number, const uint32_t *stop)
 {
     uint64_t data;
@@ -104,7 +104,7 @@ __device__ __forceinline__ void store_bytes(unsigned char *rows, size_t stride, 
     }
 }
 
-// What stands where a packet is added. It is read before the packet has come.
+// The value to which a packet is added. It is read before the packet has arrived.
 __device__ __forceinline__ uint64_t before(const gather_push &p, const columns &c, uint32_t i)
 {
     return p.add && p.rows > 0 ? load_bytes(p.into, p.into_stride, c, i) : 0;
@@ -126,7 +126,7 @@ __host__ __device__ __forceinline__ uint32_t packets_of(const gather_push &p, in
     return p.rows > 0 ? (bytes + PACKET_BYTES - 1) / PACKET_BYTES : 1; // without rows ranks wait for one another
 }
 
-// All threads of all blocks call it, with what they have read. The last block that has read the count raises it, while packets
+// All threads of all blocks call it, with the values read. The last block that has read the count raises it, while packets
 // are on their way.
 __device__ __forceinline__ void raise_count(const gather_push &p, uint32_t number)
 {
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ 
             }
             continue;
         }
-        const uint64_t there = before(p, theirs, at), data = await_packet(p.come + k, number, p.stop);
+        const uint64_t there = before(p, theirs, at), data = await_packet(p.incoming + k, number, p.stop);
         if (p.rows > 0) {
             deliver(p, theirs, at, there, data);
         }
@@ -192,7 +192,7 @@ __device__ __forceinline__ float half_of(uint64_t data, int64_t i)
     return __uint_as_float((uint32_t)(i % 2 ? data >> 32 : data));
 }
 
-// Numbers o, o + 1 (o is even) and those of its head. False: not all have come.
+// Numbers o, o + 1 (o is even) and those of its head. False: not all have arrived.
 __device__ __forceinline__ bool read_part(const gather_push &p, int r, uint32_t number, int64_t o, int64_t m, int64_t l,
                                           rank_part &part)
 {
@@ -201,7 +201,7 @@ __device__ __forceinline__ bool read_part(const gather_push &p, int r, uint32_t 
         part = {mine[m], mine[l], *(const float2 *)(mine + o)};
         return true;
     }
-    const gather_packet *from = p.come + p.first[r];
+    const gather_packet *from = p.incoming + p.first[r];
     uint64_t pair, of_m, of_l;
     const bool has_pair = read_packet(from + o / 2, number, &pair), has_m = read_packet(from + m / 2, number, &of_m);
     const bool has_l = read_packet(from + l / 2, number, &of_l);

@@ -1,8 +1,8 @@
 /* The kernels of all-gathers: one pushes a rank's columns to all others and waits for theirs; one copies the others' here.
    Rests on the CUDA runtime. card_gather.c uses them; gather.cu has them.
 
-   Pushing is safe only where no two ranks share a card: a waiting kernel keeps others from starting. What is pushed travels in
-   packets with the number of the all-gather, into memory that nothing else is written to: a packet of that number is there. */
+   Pushing is safe only where no two ranks share a card: a waiting kernel keeps others from starting. Columns travel in packets
+   with the number of the all-gather, into memory that nothing else is written to: a packet of that number is there. */
 #pragma once
 
 #include "base/dtype.h"
@@ -33,9 +33,9 @@ typedef struct gather_push {
     size_t begin[GATHER_RANKS_MAX + 1]; /* of each row rank r's bytes are [begin[r], begin[r + 1]) */
     unsigned char *into;                /* complete rows, into_stride bytes apart; `mine` itself, or another place, ... */
     size_t into_stride;
-    bool add;                           /* ... where they are added, as F32, to what is there */
-    gather_packet *to[GATHER_RANKS_MAX];  /* the packets that come to rank r's card, aligned to their size */
-    const gather_packet *come;            /* those that come here */
+    bool add;                           /* ... where they are added, as F32, to the values there */
+    gather_packet *to[GATHER_RANKS_MAX];  /* memory of the packets sent to rank r's card, aligned to their size */
+    const gather_packet *incoming;        /* of those sent to this one */
     uint32_t first[GATHER_RANKS_MAX + 1]; /* packets [first[r], first[r + 1]) are rank r's; set by cuda_gather_push */
     uint32_t room;                        /* packets that there is memory for */
     uint32_t *count; /* [2] on this card: all-gathers so far, alike on all ranks, since they queue the same ones; and of the
@@ -43,8 +43,8 @@ typedef struct gather_push {
     const uint32_t *stop; /* the host's: not 0 if no rank must wait any longer */
 } gather_push;
 
-/* What the columns of the ranks hold, instead of bytes for `into`: partial results of attention, of so many heads (of all rows)
-   head_dim numbers of O each, then m, then l. They are merged in the order of the ranks and finished. */
+/* The columns of the ranks, instead of bytes for `into`: partial results of attention, of so many heads (of all rows) head_dim
+   numbers of O each, then m, then l. They are merged in the order of the ranks and finished. */
 typedef struct gather_merge {
     int64_t heads;
     int32_t n_heads, head_dim; /* heads of a row; head_dim is even */

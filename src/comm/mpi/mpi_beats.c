@@ -3,9 +3,9 @@
 
    Each process sends a beat to the process after it, every BEAT_S, and looks for those of the process before it: one message
    each, however many there are. Silence is counted in beats that this process has sent meanwhile, so that a process that was
-   stopped itself blames nobody. A process of the same machine that has ended is seen at once, by its pidfd. Whoever finds a
-   failure tells all others; nobody passes on what it was told. Only the process after a dead one knows what it was doing: the
-   others give it a moment to say so. */
+   stopped itself blames no other. A process of the same machine that has ended is seen at once, by its pidfd. The process that
+   finds a failure sends it to all others, and these do not pass it on. Only the process after a dead one knows its phase: the
+   others give it a moment to send that. */
 #include "comm/mpi/mpi_processes.h"
 
 #include "base/clock.h"
@@ -22,13 +22,13 @@
 
 enum { TAG_BEAT, TAG_NEWS };
 
-/* Calls that bring a message which lies ready: Open MPI looks at some of its queues in one call of several only. Nobody else
-   may make calls, where a process waits for its user. */
+/* Calls that deliver a message which is ready: Open MPI looks at some of its queues in one call of several only. No other
+   thread may make calls, where a process waits for its user. */
 enum { PROGRESS = 20 };
 
-/* Between beats. What a process that is gone has told before is taken within NEWS_S; whoever heard its beats says within
-   NAMED_S what it was doing. One that leaves may be one of many that end; the run ends LEAVES_S later. Nobody tells longer
-   than TELL_S. */
+/* Between beats. News that a process sent before it was gone are received within NEWS_S; the process that received its beats
+   sends its phase within NAMED_S. One that leaves may be one of many that end; the run ends LEAVES_S later. No process sends
+   news for longer than TELL_S. */
 static const double BEAT_S = 0.2, NEWS_S = 0.05, NAMED_S = 0.3, LEAVES_S = 1, TELL_S = 1;
 
 /* News to all others, freed when they have left. */
@@ -194,7 +194,7 @@ static void beat_left(mpi_note *note, const mpi_done *d)
     MPI_NOTE_OF(note, mpi_processes, beats.sent)->beats.sending = false;
 }
 
-/* Sends a beat if it is due, and counts those that did not come. */
+/* Sends a beat if it is due, and counts those that did not arrive. */
 static void beat(mpi_processes *p)
 {
     mpi_beats *b = &p->beats;

@@ -1,8 +1,8 @@
-/* Messages of any length: what process 0 tells the others, what each gives process 0, and numbers that all exchange.
+/* Messages of any length: those of process 0 to the others, each one's reports to it, and numbers that all exchange.
    Rests on mpi_wire.c. See processes.h.
 
-   A message begins with its length. What does not fit the first FIRST bytes follows as messages of another tag, so that a
-   receive for the first part can be posted before the length is known: one tell of a decoded token is one message. */
+   A message begins with its length. The rest beyond the first FIRST bytes follows as messages of another tag, so that a receive
+   for the first part can be posted before the length is known: one tell of a decoded token is one message. */
 #include "comm/mpi/mpi_processes.h"
 
 #include "base/clock.h"
@@ -21,7 +21,7 @@ typedef struct outgoing {
     mpi_note note;
     mpi_control *of;
     int open;
-    unsigned char bytes[]; /* the length, and what was told */
+    unsigned char bytes[]; /* the length, and the message */
 } outgoing;
 
 typedef struct incoming {
@@ -208,7 +208,7 @@ lariat_status control_hear(processes *base, process_bytes *out)
     incoming *in = &c->tells[c->posted];
 
     if (base->number == 0) {
-        return fail(LARIAT_BAD_ARGUMENT, "processes: process 0 has nobody to hear");
+        return fail(LARIAT_BAD_ARGUMENT, "processes: process 0 hears no other");
     }
     if (!wire_wait(p, is_whole, in, SLEEP_S)) {
         return beats_failure(p);

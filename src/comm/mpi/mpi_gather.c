@@ -4,8 +4,8 @@
 
    The columns of one row arrive where they belong; those of several rows arrive packed, and are copied there when all are here.
 
-   The first rank of this process to enter posts the receives, the last one sends. Into rows k the others' columns may come as
-   soon as one rank has entered k: all have entered k - 1 then, so none reads rows k - 2 any more, which lay there. This
+   The first rank of this process to enter posts the receives, the last one sends. The others' columns of rows k may arrive as
+   soon as one rank has entered k: all have entered k - 1 then, so none reads rows k - 2 any more, which had this buffer. This
    process's columns of k are written again once k + 1 has landed, so it waits for the sends of k. */
 #include "comm/mpi/mpi_transport.h"
 
@@ -16,7 +16,7 @@ static bool is_plain(const comm_piece *columns)
     return columns->rows <= 1 || columns->stride == columns->bytes;
 }
 
-/* All columns have come: those that are packed to their rows. */
+/* All columns have arrived: copies packed ones to their rows. */
 static void unpack(mpi_gathers *a, int count)
 {
     const unsigned char *from = a->staging;
@@ -87,7 +87,7 @@ void mpi_gathers_reset(mpi_gathers *a, int count)
     a->missing = 0;
 }
 
-/* The columns of a process's ranks in all rows. False: there are none, and nobody sends them. */
+/* The columns of a process's ranks in all rows. False: there are none, and none are sent. */
 static bool columns_of(const mpi_group *g, int process, const comm_gather *rows, comm_piece *out)
 {
     const process_info *i = &g->p->list[process];

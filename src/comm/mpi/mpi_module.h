@@ -11,7 +11,7 @@
 
 /* Lanes are communicators: messages of one do not match those of another. */
 typedef enum mpi_lane {
-    MPI_LANE_CONTROL, /* tells, collects, and what ends a pass or a run in common */
+    MPI_LANE_CONTROL, /* tells, collects, and the ends of passes and of the run */
     MPI_LANE_NEWS,    /* beats, failures and cancelled passes */
     MPI_LANE_DATA,    /* the ring's */
     MPI_LANES
@@ -30,7 +30,7 @@ typedef struct mpi_message {
     void *base;
     const comm_piece *list; /* [n], the caller's again when the call returns */
     int n;
-    void *note; /* comes back when the message has left or arrived; one may be that of many messages */
+    void *note; /* handed back when the message has left or arrived; one may be that of many messages */
 } mpi_message;
 
 /* A message that has left or arrived. */
@@ -64,12 +64,12 @@ typedef struct mpi_module {
     int (*probe)(mpi_wire *w, mpi_lane lane, int peer, bool *there, int *tag, size_t *bytes);
     void (*explain)(int error, char *text, size_t size);
     /* One plain message to a peer and one from a peer, -1: none, beside all others; and have both been? Nothing else is tested
-       meanwhile. For measuring what the MPI itself takes. */
+       meanwhile. For measuring the MPI alone. */
     int (*swap)(mpi_wire *w, int to, const void *out, int from, void *in, size_t bytes);
     int (*swapped)(mpi_wire *w, bool *done);
 } mpi_module;
 
-/* A module of another build is refused: the number grows with every change of what stands here. */
+/* A module of another build is refused: the number grows with every change of this file. */
 enum { MPI_MODULE_ABI = 2 << 16 | (int)(sizeof(mpi_module) + sizeof(mpi_message) + sizeof(mpi_done) + sizeof(comm_piece)) };
 
 typedef const mpi_module *(*mpi_module_entry)(int abi); /* NULL where `abi` is not the module's own */

@@ -1,4 +1,4 @@
-/* Processes over MPI: what the files of this folder share.
+/* Processes over MPI, common to the files of this folder.
    Rests on processes.h and mpi_module.h.
 
    - mpi_start.c: finds the module, starts MPI, who else there is; the end;
@@ -7,8 +7,8 @@
    - mpi_beats.c: beats, and the state of failure;
    - mpi_transport.c, mpi_gather.c, mpi_hops.c: the transport.
 
-   Any thread that waits makes progress for all: what a message does when it has left or arrived stands in its note, and is
-   done by whoever finds it so, inside the lock. Nobody waits inside the lock. */
+   Any thread that waits makes progress for all: the effect of a message that has left or arrived is in its note, and is carried
+   out by the thread that finds it, inside the lock. No thread waits inside the lock. */
 #pragma once
 
 #include "comm/mpi/mpi_module.h"
@@ -28,7 +28,7 @@ struct mpi_note {
     void (*done)(mpi_note *n, const mpi_done *d);
 };
 
-/* What has the note as this member. */
+/* The struct that has the note as this member. */
 #define MPI_NOTE_OF(note, type, member) ((type *)(void *)((unsigned char *)(note) - offsetof(type, member)))
 
 enum { MPI_NEWS_TEXT = 512, MPI_PHASE_TEXT = 64 };
@@ -36,7 +36,7 @@ enum { MPI_NEWS_TEXT = 512, MPI_PHASE_TEXT = 64 };
 typedef enum mpi_news_kind {
     MPI_NEWS_CANCELLED, /* the ring's pass, in `generation` */
     MPI_NEWS_FAILED,    /* `process`, by `rank`, for the reason `text` */
-    MPI_NEWS_GONE,      /* `process` has ended; whoever hears its beats knows what it was doing */
+    MPI_NEWS_GONE,      /* `process` has ended; the process that receives its beats knows its phase */
     MPI_NEWS_LEAVES     /* `process` ends now, and knows it */
 } mpi_news_kind;
 
@@ -51,7 +51,7 @@ typedef struct mpi_beat {
     char phase[MPI_PHASE_TEXT];
 } mpi_beat;
 
-/* What is known of another process. */
+/* Knowledge of another process. */
 typedef struct mpi_other {
     int alive;      /* a pidfd, readable when the process has ended; -1: it is on another host, or has ended */
     bool leaves;    /* it said so */
@@ -68,7 +68,7 @@ typedef struct mpi_beats {
     mpi_beat out, in, newest;  /* being sent; being received; the newest of the process before this one */
     bool sending;
     int missed;                /* beats of that process since */
-    _Atomic double heard_at;   /* when it came, or the start */
+    _Atomic double heard_at;   /* when it arrived, or the start */
     mpi_news news;             /* being received */
     _Atomic int telling;       /* news that have not left */
     mpi_other *others;         /* [count]; NULL: it is not known yet who there is */
@@ -137,10 +137,10 @@ void beats_stop(mpi_processes *p);
 
 /* The failure, as a status. */
 lariat_status beats_failure(mpi_processes *p);
-/* Inside the lock: this failure is known from now on, and told the others if they cannot know. */
+/* Inside the lock: this failure is known from now on, and sent to the others if they cannot know. */
 void beats_fail(mpi_processes *p, int32_t process, int32_t rank, const char *text, bool tell);
-/* Inside the lock: this process is found to have ended; the process after it says soon what it was doing. False: it is not
-   known yet who there is. */
+/* Inside the lock: this process is found to have ended; the process after it soon sends its phase. False: it is not known yet
+   who there is. */
 bool beats_gone(mpi_processes *p, int process);
 bool beats_is_gone(const mpi_processes *p, int process); /* also of one that leaves */
 /* Inside the lock: to all others. */
@@ -168,7 +168,7 @@ lariat_status control_tell(processes *base, const void *bytes, size_t n);
 lariat_status control_hear(processes *base, process_bytes *out);
 lariat_status control_collect(processes *base, process_bytes mine, process_bytes out[]);
 lariat_status control_swap(processes *base, int32_t to, const void *out, int32_t from, void *in, size_t bytes);
-/* Each process gives each other a number; returns when all have come. theirs: [count]. */
+/* Each process gives each other a number; returns when all have arrived. theirs: [count]. */
 lariat_status control_exchange(mpi_processes *p, const uint64_t mine[], uint64_t theirs[]);
 /* Returns when all tells and collects of this process have left. */
 lariat_status control_flush(mpi_processes *p);

@@ -1,8 +1,9 @@
 /* Finding and loading an MPI module, starting MPI, learning who else there is; and the end.
-   Rests on base/beside.h and dlopen. See processes.h; read on in mpi_wire.c. */
+   Rests on base/beside.h, base/cpus.h and dlopen. See processes.h; read on in mpi_wire.c. */
 #include "comm/mpi/mpi_processes.h"
 
 #include "base/beside.h"
+#include "base/cpus.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -60,31 +61,90 @@ static lariat_status open_module(const char *which, const mpi_module **out)
                : fail(LARIAT_UNSUPPORTED, "MPI: the module is of another build than this program: install both together");
 }
 
-/* A launcher of another MPI starts processes that do not know one another. */
+/* --- what the launcher says --- */
+
+/* A number of the environment; 0: none. */
+static long number_of(const char *name)
+{
+    const char *text = getenv(name);
+
+    return text ? strtol(text, NULL, 10) : 0;
+}
+
+/* A launcher of another MPI starts processes that do not know one another. Of several launchers, one in another, the one that
+   stands first here has started this process. */
 static lariat_status check_count(const mpi_world *w)
 {
-    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"};
+    static const char *const names[] = {"MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"};
+    bool local = number_of(names[0]) > w->count; /* of this host alone */
+    size_t i = local ? 0 : 1;
 
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *text = getenv(names[i]);
-        long n = text ? strtol(text, NULL, 10) : 0;
-        if (n > 1 && w->count == 1) {
-            return fail(LARIAT_BAD_ARGUMENT,
-                        "MPI: the launcher started %ld processes (%s), but %s sees one: name the launcher's MPI with --mpi", n,
-                        names[i], w->library);
-        }
+    while (i < 3 && number_of(names[i]) == 0) {
+        i++;
     }
-    return LARIAT_OK;
+    long n = number_of(names[i]);
+    return n == 0 || n == w->count
+               ? LARIAT_OK
+               : fail(LARIAT_BAD_ARGUMENT, "MPI: the launcher started %ld processes (%s), but %s sees %d: use the launcher of "
+                      "this MPI, or name the launcher's with --mpi", n, names[i], w->library, w->count);
+}
+
+/* Those of a node in Slurm's list, "2(x3),1": three nodes with two tasks and one with one. 0: it has no such node. */
+static long tasks_of_node(const char *list, long node)
+{
+    long tasks, times;
+    int used;
+
+    while (sscanf(list, "%ld%n", &tasks, &used) == 1) {
+        list += used;
+        times = 1;
+        if (sscanf(list, "(x%ld)%n", &times, &used) == 1) {
+            list += used;
+        }
+        if (node < times) {
+            return tasks;
+        }
+        node -= times > 0 ? times : 0;
+        list += *list == ',';
+    }
+    return 0;
+}
+
+/* Processes of this host; 1: the launcher does not say. */
+static long processes_here(void)
+{
+    enum { MOST = 1 << 20 };
+    const char *tasks = getenv("SLURM_STEP_TASKS_PER_NODE");
+    long n = number_of("OMPI_COMM_WORLD_LOCAL_SIZE");
+
+    n = n > 0 ? n : number_of("MPI_LOCALNRANKS");
+    n = n > 0 ? n : tasks ? tasks_of_node(tasks, number_of("SLURM_NODEID")) : 0;
+    return n < 1 ? 1 : n < MOST ? n : MOST;
+}
+
+/* Are the ranks of this host more than its CPUs, if all its processes have as many? Where a launcher binds them, so that each
+   may have CPUs of its own, it is enough that this one has. */
+static bool is_crowded(int32_t local_ranks)
+{
+    cpus c;
+    long here = processes_here();
+
+    cpus_read("", &c);
+    bool apart = here * c.n <= sysconf(_SC_NPROCESSORS_ONLN);
+    return (apart ? 1 : here) * local_ranks > c.granted;
 }
 
 /* --- starting --- */
 
-static lariat_status start_library(mpi_processes *p, const char *which)
+static lariat_status start_library(mpi_processes *p, const char *which, int32_t local_ranks)
 {
     char text[256] = "";
     const char *what = "";
 
     TRY(open_module(which, &p->mpi));
+    if (is_crowded(local_ranks)) { /* Open MPI reads it when it starts; what the user has set stays */
+        (void)setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    }
     int error = p->mpi->start(&p->wire, &p->world, &what);
     if (error) {
         if (error > 0) {
@@ -120,10 +180,10 @@ static uint64_t host_id(const char *host)
     return known ? hash_text(hash_text(hash_text(UINT64_C(0xcbf29ce484222325), boot), numbers), host) : 0;
 }
 
-/* What each process says of itself. */
+/* The description of a process. */
 static void introduce(process_info *out, int32_t local_ranks)
 {
-    memset(out, 0, sizeof *out); /* what lies between its fields is sent too */
+    memset(out, 0, sizeof *out); /* padding is sent too */
     out->pid = (int32_t)getpid();
     out->n_ranks = local_ranks;
     (void)gethostname(out->host, sizeof out->host - 1);
@@ -131,7 +191,7 @@ static void introduce(process_info *out, int32_t local_ranks)
     out->host_id = host_id(out->host);
 }
 
-/* Process 0 collects what all say of themselves, and tells all. */
+/* Process 0 collects all descriptions, and sends them to all. */
 static lariat_status gather_introductions(mpi_processes *p, const process_info *mine, process_info all[], process_bytes given[])
 {
     size_t count = (size_t)p->base.count;
@@ -232,7 +292,7 @@ lariat_status processes_start(const char *which, int32_t local_ranks, double tim
     p->generation = 1;
     atomic_store(&p->phase, "starting");
     pthread_mutex_init(&p->lock, NULL);
-    lariat_status status = start_library(p, which);
+    lariat_status status = start_library(p, which, local_ranks);
     if (status != LARIAT_OK) {
         free(p);
         return status;

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of so many bytes are messages by themselves: MPI takes them from memory as they lie, where it can without a copy.
-   Measured through shared memory: rows of 16 KiB are equally fast both ways, smaller ones faster in a datatype. */
+/* Rows of so many bytes are messages by themselves: MPI takes them from their own memory, where it can without a copy. Measured
+   through shared memory: rows of 16 KiB are equally fast both ways, smaller ones faster in a datatype. */
 enum { APART = 32 << 10 };
 
 /* Tags tell so many steps apart; more are not under way. */
@@ -255,7 +255,7 @@ static bool nothing_under_way(const void *arg)
     return atomic_load(&((const mpi_group *)arg)->p->data) == 0;
 }
 
-/* A message that nobody asks for any more. */
+/* A message that is no longer asked for. */
 typedef struct unwanted {
     mpi_note note;
     mpi_group *of;
@@ -270,7 +270,7 @@ static void throw_away(mpi_note *n, const mpi_done *d)
     free(u);
 }
 
-/* Inside the lock: receives the next message of that process, if it has come. */
+/* Inside the lock: receives the next message of that process, if it has arrived. */
 static lariat_status take_unwanted(mpi_group *g, int from)
 {
     bool there = false;
@@ -417,7 +417,7 @@ comm_speed transport_speed(const processes *base)
 
 static void free_group(mpi_group *g)
 {
-    arena memory = g->memory; /* the group lies in it */
+    arena memory = g->memory; /* the group is in it */
 
     comm_group_close(g->local);
     arena_close(&memory);

@@ -1,12 +1,12 @@
-/* The transport between processes: what its files share.
+/* The transport between processes, common to its files.
    Rests on mpi_processes.h and comm.h. mpi_transport.c opens and resets it, mpi_gather.c has the all-gathers, mpi_hops.c the
    hops.
 
-   Ranks of one process are those of in_process.c: one set of rows in common, pieces read where they lie. Only what goes between
-   processes is a message:
+   Ranks of one process are those of in_process.c: one set of rows in common, pieces read in place. Only data between processes
+   is a message:
    - an all-gather: one message from each process to each other one, the columns of all its ranks; it lands in the row, or, of
      several rows, is unpacked there;
-   - an offer: one or more messages to each rank of another process that it names, from where the pieces lie; they land in the
+   - an offer: one or more messages to each rank of another process that it names, from the pieces' own memory; they land in the
      staging memory of the rank that asks.
    The tag of a message says kind, step, sending and receiving rank; messages of one tag arrive in order. */
 #pragma once
@@ -51,7 +51,7 @@ typedef struct mpi_gathers {
     _Atomic uint32_t landed;  /* of so many all columns of other processes are there */
     uint32_t posted;          /* the one whose receives have been posted */
     int missing;              /* messages of it */
-    unsigned char *rows;      /* where it lies */
+    unsigned char *rows;      /* its memory */
     comm_piece *theirs;       /* [processes]: their columns of it; rows: 0 where they have been put there, or have none */
     unsigned char *staging;   /* [message_bytes]: columns of several rows, packed */
     int unsent[2];            /* messages of the newest two, by turns */
@@ -95,8 +95,8 @@ typedef struct mpi_cut {
 bool mpi_cut_next(mpi_cut *c, comm_piece out[MPI_MESSAGE_PIECES], int *n, size_t *bytes);
 size_t mpi_packed(const comm_piece list[], int n);
 
-/* Inside the lock: sends the pieces from where they lie, or receives them, packed, at `to`. Returns the number of messages. No
-   receive has a datatype: MPICH loses those of receives that are cancelled. */
+/* Inside the lock: sends the pieces from their own memory, or receives them, packed, at `to`. Returns the number of messages.
+   No receive has a datatype: MPICH loses those of receives that are cancelled. */
 int mpi_send_pieces(mpi_group *g, int process, int tag, const void *base, const comm_piece list[], int n, mpi_note *note);
 int mpi_receive_pieces(mpi_group *g, int process, int tag, unsigned char *to, const comm_piece list[], int n, mpi_note *note);
 /* Inside the lock, by the notes of receives: a message has arrived, or will not. */
@@ -123,7 +123,7 @@ lariat_status mpi_take(comm *base, comm_hop *hop);
 void mpi_release(comm *base, const comm_hop *hop);
 lariat_status mpi_pass_end(comm *base);
 
-/* The rank's endpoint among those of its process, which traces what it does itself. */
+/* The rank's endpoint among those of its process, which traces its own waits and hops. */
 static inline comm *mpi_local(const mpi_endpoint *c)
 {
     c->local->trace = c->base.trace;

@@ -34,11 +34,18 @@ enum {
     WORK_ALONE = 100000,
 };
 
+/* A place in an item's list of ranges: a segment, and how many ranges lie before it. */
+typedef struct range_place {
+    int32_t segment;
+    int64_t before;
+} range_place;
+
 struct attention_task {
     const attention_item *item;
     int32_t kv_head;
     int32_t first_row, rows; /* of the stack */
     int64_t from, to;        /* ranges of the item's list */
+    range_place place;       /* of `from`: lists of many segments are not walked from their start by each task */
     float *partial; /* for the result: o [rows, ld], m [rows], l [rows]; NULL: merged into the carry */
 };
 
@@ -145,14 +152,31 @@ static int64_t visible_to_any(const attention_item *item, const kv_segment *s)
     return n < 0 ? 0 : n < s->count ? n : s->count;
 }
 
+static int64_t segment_ranges(const attention_item *item, int32_t segment)
+{
+    return divide_up(visible_to_any(item, &item->segments[segment]), KEY_RANGE);
+}
+
 static int64_t item_ranges(const attention_item *item)
 {
     int64_t n = 0;
 
     for (int32_t i = 0; i < item->n_segments; i++) {
-        n += divide_up(visible_to_any(item, &item->segments[i]), KEY_RANGE);
+        n += segment_ranges(item, i);
     }
     return n;
+}
+
+/* The place of a range, which does not lie before `at`. */
+static range_place find_range(const attention_item *item, range_place at, int64_t range)
+{
+    for (int64_t n; at.segment < item->n_segments; at.segment++, at.before += n) {
+        n = segment_ranges(item, at.segment);
+        if (range < at.before + n) {
+            break;
+        }
+    }
+    return at;
 }
 
 /* Range `index` of a segment, clipped to the keys that the block's last row sees; false: none. */
@@ -198,12 +222,12 @@ static void run_task(void *arg, int64_t piece, int thread)
         .kv_type = a->shape->kv_type,
     };
     bool loaded = false;
-    int64_t base = 0;
+    int64_t base = t->place.before;
 
     block_lay_out(&b, (float *)(void *)(a->cpu->scratch + (size_t)thread * a->cpu->scratch_stride));
-    for (int32_t i = 0; i < t->item->n_segments && base < t->to; i++) {
+    for (int32_t i = t->place.segment; i < t->item->n_segments && base < t->to; i++) {
         const kv_segment *s = &t->item->segments[i];
-        int64_t n = divide_up(visible_to_any(t->item, s), KEY_RANGE);
+        int64_t n = segment_ranges(t->item, i);
         int64_t from = t->from > base ? t->from - base : 0, to = t->to - base < n ? t->to - base : n;
         key_range range;
         for (int64_t j = from; j < to && range_of(a, t, s, j, &range); j++) {
@@ -287,14 +311,15 @@ static int32_t task_rows(const attention_call *a, const attention_item *item)
 }
 
 /* Tasks of all rows of an item over ranges [from, to), the last rows first: under a causal mask they are the longest. */
-static void add_tasks(attention_call *a, const attention_item *item, int64_t from, int64_t to, bool split)
+static void add_tasks(attention_call *a, const attention_item *item, int64_t from, int64_t to, range_place place, bool split)
 {
     int32_t stack = item->count * a->group, step = task_rows(a, item);
 
     for (int32_t first = (stack - 1) / step * step; first >= 0; first -= step) {
         int32_t rows = stack - first < step ? stack - first : step;
         for (int32_t g = 0; g < a->shape->n_kv_heads; g++) {
-            add_task(a, (attention_task){.item = item, .kv_head = g, .first_row = first, .rows = rows, .from = from, .to = to},
+            add_task(a, (attention_task){.item = item, .kv_head = g, .first_row = first, .rows = rows, .from = from, .to = to,
+                                         .place = place},
                      split);
         }
     }
@@ -312,9 +337,11 @@ static void add_split_item(attention_call *a, const attention_item *item, int64_
 {
     int32_t rows = task_rows(a, item);
     int64_t step = rows < SPLIT_ROWS ? SPLIT_RANGES : SPLIT_RANGES * rows / SPLIT_ROWS;
+    range_place place = {0};
 
     for (int64_t at = 0; at < ranges; at += step) {
-        add_tasks(a, item, at, at + step < ranges ? at + step : ranges, ranges > step);
+        place = find_range(item, place, at);
+        add_tasks(a, item, at, at + step < ranges ? at + step : ranges, place, ranges > step);
     }
 }
 
@@ -347,7 +374,8 @@ static void attend_items(device *dev, const attention_shape *s, const void *q, i
         for (int i = 0; i < n_items; i++) {
             int64_t ranges = items[i].count > 0 && !item_is_split(&a, &items[i]) ? item_ranges(&items[i]) : 0;
             if (at < ranges) {
-                add_tasks(&a, &items[i], at, at + span < ranges ? at + span : ranges, false);
+                add_tasks(&a, &items[i], at, at + span < ranges ? at + span : ranges,
+                          find_range(&items[i], (range_place){0}, at), false);
             }
         }
         flush(&a);

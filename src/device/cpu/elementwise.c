@@ -136,7 +136,7 @@ typedef struct rope_op {
     int32_t head_dim;
 } rope_op;
 
-/* Norm and rotation of a head follow one another while it is in the cache. A norm of a whole side comes before its heads. */
+/* Norm and rotation of a head follow one another while it is in the cache. A norm of a whole side precedes its heads. */
 static void rope_rows(const void *op, int64_t from, int64_t to)
 {
     const rope_op *o = op;

@@ -1,7 +1,7 @@
 /* The Jinja2 that chat templates use, as Hugging Face's apply_chat_template sets it up: trim_blocks, lstrip_blocks, loop
    controls, transparent generation blocks, tojson, raise_exception and strftime_now, the immutable sandbox. The result is
    the text and, for each byte, its origin.
-   Rests on jansson, for messages and variables. Read on in jinja_run.h. */
+   Rests on jansson, for messages and variables. Read on in jinja_rendering.h. */
 #pragma once
 
 #include "text/buffer.h"
@@ -11,11 +11,11 @@
 
 /* The origin of a byte. */
 enum {
-    MARK_FOREIGN,      /* messages and variables */
-    MARK_TEMPLATE,     /* the template's own text; names of roles, and the tokens bos and eos, count as its own */
-    MARK_REPLY,        /* a message that was generated here, */
-    MARK_REPLY_BEGINS, /* and its first byte */
-    MARK_COUNT
+    ORIGIN_FOREIGN,      /* messages and variables */
+    ORIGIN_TEMPLATE,     /* the template's own text; names of roles, and the tokens bos and eos, count as its own */
+    ORIGIN_REPLY,        /* a message that was generated here, */
+    ORIGIN_REPLY_BEGINS, /* and its first byte */
+    ORIGIN_COUNT
 };
 
 typedef struct jinja_input {
@@ -28,7 +28,7 @@ typedef struct jinja_input {
 } jinja_input;
 
 typedef struct jinja_output {
-    buffer text, marks; /* of one size; terminated */
+    buffer text, origins; /* of one size; terminated */
 } jinja_output;
 
 /* Renders the template. A failure names the line. Free the output also then. */

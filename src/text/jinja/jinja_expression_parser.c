@@ -96,7 +96,7 @@ static lariat_status comparison(parser *p, const char **out)
     TRY(one_of(p, names, out));
     if (!*out && parser_sees(p, "not") && p->at[1].type == TOKEN_NAME && strcmp(p->at[1].text, "in") == 0) {
         p->at += 2;
-        *out = run_name(p->r, "not in", 6);
+        *out = rendering_name(p->r, "not in", 6);
         return *out ? LARIAT_OK : LARIAT_NO_MEMORY;
     }
     return LARIAT_OK;
@@ -215,7 +215,7 @@ static lariat_status parse_string(parser *p, node *n)
 
     maker_open(&m, p->r);
     for (; p->at->type == TOKEN_STRING; p->at++) {
-        TRY(maker_fill(&m, p->at->text, p->at->size, MARK_TEMPLATE));
+        TRY(maker_fill(&m, p->at->text, p->at->size, ORIGIN_TEMPLATE));
     }
     n->constant = value_text(maker_take(&m));
     return LARIAT_OK;
@@ -327,7 +327,7 @@ static lariat_status parse_argument(parser *p, argument_list *list, size_t *capa
         return parser_refuse(p);
     }
     TRY(parse_expression(p, &n));
-    return node_list_add(p->r, &list->places, n);
+    return node_list_add(p->r, &list->positional, n);
 }
 
 static lariat_status parse_arguments(parser *p, argument_list *list)
@@ -478,7 +478,7 @@ static lariat_status parse_test(parser *p, node *what, node **out)
         }
         TRY(parse_primary(p, &argument));
         TRY(parse_postfix(p, &argument));
-        TRY(node_list_add(p->r, &n->arguments.places, argument));
+        TRY(node_list_add(p->r, &n->arguments.positional, argument));
     }
     *out = n;
     if (negative) {

@@ -1,10 +1,10 @@
 /* Expressions: names, attributes, items, calls.
-   Rests on jinja_run.h. Read on in jinja_operators.c. */
-#include "text/jinja/jinja_run.h"
+   Rests on jinja_rendering.h. Read on in jinja_operators.c. */
+#include "text/jinja/jinja_rendering.h"
 
 #include <string.h>
 
-static lariat_status evaluate_name(run *r, const scope *s, const node *n, value *out)
+static lariat_status evaluate_name(rendering *r, const scope *s, const node *n, value *out)
 {
     const value *found;
 
@@ -13,12 +13,12 @@ static lariat_status evaluate_name(run *r, const scope *s, const node *n, value 
         *out = *found;
         return LARIAT_OK;
     }
-    const char *why = run_format(r, "'%.100s' is undefined", n->name);
+    const char *why = rendering_format(r, "'%.100s' is undefined", n->name);
     *out = value_undefined(why);
     return why ? LARIAT_OK : LARIAT_NO_MEMORY;
 }
 
-static lariat_status evaluate_list(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_list(rendering *r, scope *s, const node *n, value *out)
 {
     value_list *l;
     value v;
@@ -32,7 +32,7 @@ static lariat_status evaluate_list(run *r, scope *s, const node *n, value *out)
     return LARIAT_OK;
 }
 
-static lariat_status evaluate_dict(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_dict(rendering *r, scope *s, const node *n, value *out)
 {
     value key, v;
     dict *d;
@@ -50,18 +50,18 @@ static lariat_status evaluate_dict(run *r, scope *s, const node *n, value *out)
 /* --- attributes and items --- */
 
 /* "'dict object' has no attribute 'x'" */
-static lariat_status missing(run *r, const value *v, const char *what, marked name, value *out)
+static lariat_status missing(rendering *r, const value *v, const char *what, jinja_text name, value *out)
 {
     const char *type = value_type(v);
     bool none = v->kind == VALUE_NONE;
-    const char *why = run_format(r, "'%s' has no %s '%.*s'", none ? "None" : run_format(r, "%s object", type), what,
-                                 name.size < 100 ? (int)name.size : 100, name.text);
+    const char *why = rendering_format(r, "'%s' has no %s '%.*s'", none ? "None" : rendering_format(r, "%s object", type), what,
+                                       name.size < 100 ? (int)name.size : 100, name.text);
 
     *out = value_undefined(why);
     return why ? LARIAT_OK : LARIAT_NO_MEMORY;
 }
 
-static lariat_status loop_attribute(run *r, const value *v, marked name, value *out)
+static lariat_status loop_attribute(rendering *r, const value *v, jinja_text name, value *out)
 {
     const loop_state *l = v->as.loop;
     const struct {
@@ -76,53 +76,53 @@ static lariat_status loop_attribute(run *r, const value *v, marked name, value *
                    {"depth0", 0}};
 
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (marked_is(name, numbers[i].name)) {
+        if (jinja_text_is(name, numbers[i].name)) {
             *out = value_int(numbers[i].value, true);
             return LARIAT_OK;
         }
     }
-    if (marked_is(name, "first") || marked_is(name, "last")) {
-        *out = value_bool(marked_is(name, "first") ? l->index == 0 : l->index + 1 == l->items->n);
+    if (jinja_text_is(name, "first") || jinja_text_is(name, "last")) {
+        *out = value_bool(jinja_text_is(name, "first") ? l->index == 0 : l->index + 1 == l->items->n);
         return LARIAT_OK;
     }
-    if (marked_is(name, "previtem")) {
+    if (jinja_text_is(name, "previtem")) {
         *out = l->index ? l->items->items[l->index - 1] : value_undefined("there is no previous item");
         return LARIAT_OK;
     }
-    if (marked_is(name, "nextitem")) {
+    if (jinja_text_is(name, "nextitem")) {
         *out = l->index + 1 < l->items->n ? l->items->items[l->index + 1] : value_undefined("there is no next item");
         return LARIAT_OK;
     }
     return missing(r, v, "attribute", name, out);
 }
 
-static lariat_status bind_method(run *r, const value *v, marked name, value *out)
+static lariat_status bind_method(rendering *r, const value *v, jinja_text name, value *out)
 {
     method *m;
 
     TAKE(r, m, 1);
     m->self = *v;
-    m->name = run_name(r, name.text, name.size);
+    m->name = rendering_name(r, name.text, name.size);
     *out = (value){.kind = VALUE_METHOD, .as.method = m};
     return m->name ? LARIAT_OK : LARIAT_NO_MEMORY;
 }
 
-static lariat_status macro_attribute(run *r, const value *v, marked name, value *out)
+static lariat_status macro_attribute(rendering *r, const value *v, jinja_text name, value *out)
 {
     const node *d = v->as.macro->definition;
-    marked text;
+    jinja_text text;
 
-    if (marked_is(name, "name")) {
-        TRY(marked_from(r, d->name, strlen(d->name), MARK_TEMPLATE, &text));
+    if (jinja_text_is(name, "name")) {
+        TRY(jinja_text_from(r, d->name, strlen(d->name), ORIGIN_TEMPLATE, &text));
         *out = value_text(text);
         return LARIAT_OK;
     }
     return missing(r, v, "attribute", name, out);
 }
 
-static lariat_status text_attribute(run *r, const value *v, marked name, value *out)
+static lariat_status text_attribute(rendering *r, const value *v, jinja_text name, value *out)
 {
-    const char *own = run_name(r, name.text, name.size), *why;
+    const char *own = rendering_name(r, name.text, name.size), *why;
     const value *found;
 
     TRY(own ? LARIAT_OK : LARIAT_NO_MEMORY);
@@ -131,7 +131,7 @@ static lariat_status text_attribute(run *r, const value *v, marked name, value *
     case METHOD_KNOWN:
         return bind_method(r, v, name, out);
     case METHOD_UNSAFE:
-        why = run_format(r, "access to attribute '%s' of '%s' object is unsafe.", own, value_type(v));
+        why = rendering_format(r, "access to attribute '%s' of '%s' object is unsafe.", own, value_type(v));
         *out = value_undefined(why);
         return why ? LARIAT_OK : LARIAT_NO_MEMORY;
     case METHOD_REFUSED:
@@ -146,7 +146,7 @@ static lariat_status text_attribute(run *r, const value *v, marked name, value *
         return macro_attribute(r, v, name, out);
     }
     if (v->kind == VALUE_DICT || v->kind == VALUE_NAMESPACE) {
-        TRY(run_work(r, v->as.dict->n / 8));
+        TRY(rendering_work(r, v->as.dict->n / 8));
         found = dict_find_words(v->as.dict, own);
         if (found) {
             *out = *found;
@@ -156,11 +156,11 @@ static lariat_status text_attribute(run *r, const value *v, marked name, value *
     return missing(r, v, "attribute", name, out);
 }
 
-lariat_status get_attribute(run *r, const value *v, const char *name, size_t size, value *out)
+lariat_status get_attribute(rendering *r, const value *v, const char *name, size_t size, value *out)
 {
-    marked text;
+    jinja_text text;
 
-    TRY(marked_from(r, name, size, MARK_TEMPLATE, &text));
+    TRY(jinja_text_from(r, name, size, ORIGIN_TEMPLATE, &text));
     return text_attribute(r, v, text, out);
 }
 
@@ -171,24 +171,24 @@ static lariat_status item_of_list(const value_list *l, int64_t index, value *out
     return LARIAT_OK;
 }
 
-static lariat_status item_of_text(run *r, const value *v, int64_t index, value *out)
+static lariat_status item_of_text(rendering *r, const value *v, int64_t index, value *out)
 {
     int64_t n = (int64_t)characters(v->as.text);
 
-    TRY(run_work(r, v->as.text.size / 64));
+    TRY(rendering_work(r, v->as.text.size / 64));
     index += index < 0 ? n : 0;
     if (index < 0 || index >= n) {
         *out = value_undefined("an index is out of range");
         return LARIAT_OK;
     }
     size_t from = character_offset(v->as.text, (size_t)index);
-    marked rest = marked_part(v->as.text, from, v->as.text.size);
-    *out = value_text(marked_part(rest, 0, character_offset(rest, 1)));
+    jinja_text rest = jinja_text_part(v->as.text, from, v->as.text.size);
+    *out = value_text(jinja_text_part(rest, 0, character_offset(rest, 1)));
     out->safe = v->safe;
     return LARIAT_OK;
 }
 
-lariat_status get_item(run *r, const value *v, const value *key, value *out)
+lariat_status get_item(rendering *r, const value *v, const value *key, value *out)
 {
     bool integer = key->kind == VALUE_INT || key->kind == VALUE_BOOL;
     bool indexed = v->kind == VALUE_LIST || v->kind == VALUE_TUPLE || v->kind == VALUE_RANGE;
@@ -240,16 +240,16 @@ static lariat_status check_bounds(const value part[3])
     return part[2].kind != VALUE_NONE && value_integer(&part[2]) == 0 ? jinja_fail("slice step cannot be zero") : LARIAT_OK;
 }
 
-static lariat_status slice_text(run *r, const value *v, int64_t from, int64_t to, int64_t step, value *out)
+static lariat_status slice_text(rendering *r, const value *v, int64_t from, int64_t to, int64_t step, value *out)
 {
-    marked text = v->as.text;
+    jinja_text text = v->as.text;
     value_list *l;
     maker m;
 
     if (step == 1) {
         size_t begin = character_offset(text, (size_t)from);
-        marked rest = marked_part(text, begin, text.size);
-        *out = value_text(marked_part(rest, 0, character_offset(rest, to > from ? (size_t)(to - from) : 0)));
+        jinja_text rest = jinja_text_part(text, begin, text.size);
+        *out = value_text(jinja_text_part(rest, 0, character_offset(rest, to > from ? (size_t)(to - from) : 0)));
     } else {
         TRY(value_iterate(r, v, &l));
         maker_open(&m, r);
@@ -259,10 +259,10 @@ static lariat_status slice_text(run *r, const value *v, int64_t from, int64_t to
         *out = value_text(maker_take(&m));
     }
     out->safe = v->safe;
-    return run_work(r, text.size / 64);
+    return rendering_work(r, text.size / 64);
 }
 
-lariat_status get_slice(run *r, const value *v, const value part[3], value *out)
+lariat_status get_slice(rendering *r, const value *v, const value part[3], value *out)
 {
     bool sequence = v->kind == VALUE_LIST || v->kind == VALUE_TUPLE || v->kind == VALUE_RANGE;
     value_list *l;
@@ -287,7 +287,7 @@ lariat_status get_slice(run *r, const value *v, const value part[3], value *out)
     return LARIAT_OK;
 }
 
-static lariat_status evaluate_item(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_item(rendering *r, scope *s, const node *n, value *out)
 {
     value v, part[3], key;
 
@@ -305,7 +305,7 @@ static lariat_status evaluate_item(run *r, scope *s, const node *n, value *out)
     return get_slice(r, &v, part, out);
 }
 
-static lariat_status evaluate_attribute(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_attribute(rendering *r, scope *s, const node *n, value *out)
 {
     value v;
 
@@ -316,12 +316,12 @@ static lariat_status evaluate_attribute(run *r, scope *s, const node *n, value *
 
 /* --- calls --- */
 
-static lariat_status add_named(run *r, call_arguments *out, size_t *capacity, marked key, value v)
+static lariat_status add_named(rendering *r, call_arguments *out, size_t *capacity, jinja_text key, value v)
 {
-    const char *name = run_name(r, key.text, key.size);
+    const char *name = rendering_name(r, key.text, key.size);
     size_t names = *capacity, keys = names;
 
-    TRY(name ? run_work(r, out->n_named / 8 + 1) : LARIAT_NO_MEMORY);
+    TRY(name ? rendering_work(r, out->n_named / 8 + 1) : LARIAT_NO_MEMORY);
     for (size_t i = 0; i < out->n_named; i++) {
         if (out->names[i] == name) {
             return jinja_fail("two values for the keyword argument '%s'", name);
@@ -336,7 +336,7 @@ static lariat_status add_named(run *r, call_arguments *out, size_t *capacity, ma
     return LARIAT_OK;
 }
 
-static lariat_status add_others(run *r, call_arguments *out, size_t *capacity, const value *others)
+static lariat_status add_others(rendering *r, call_arguments *out, size_t *capacity, const value *others)
 {
     if (others->kind != VALUE_DICT) {
         return jinja_fail("argument after ** must be a mapping, not %s", value_type(others));
@@ -351,30 +351,30 @@ static lariat_status add_others(run *r, call_arguments *out, size_t *capacity, c
     return LARIAT_OK;
 }
 
-lariat_status evaluate_arguments(run *r, scope *s, const argument_list *list, call_arguments *out)
+lariat_status evaluate_arguments(rendering *r, scope *s, const argument_list *list, call_arguments *out)
 {
-    value_list places = {0}, *rest;
+    value_list positional = {0}, *rest;
     size_t capacity = 0;
-    marked key;
+    jinja_text key;
     value v;
 
     *out = (call_arguments){0};
-    for (size_t i = 0; i < list->places.n; i++) {
-        TRY(evaluate(r, s, list->places.items[i], &v));
-        TRY(list_add(r, &places, v));
+    for (size_t i = 0; i < list->positional.n; i++) {
+        TRY(evaluate(r, s, list->positional.items[i], &v));
+        TRY(list_add(r, &positional, v));
     }
     if (list->rest) {
         TRY(evaluate(r, s, list->rest, &v));
         TRY(value_iterate(r, &v, &rest));
         for (size_t i = 0; i < rest->n; i++) {
-            TRY(list_add(r, &places, rest->items[i]));
+            TRY(list_add(r, &positional, rest->items[i]));
         }
     }
-    out->places = places.items;
-    out->n = places.n;
+    out->positional = positional.items;
+    out->n = positional.n;
     for (size_t i = 0; i < list->named.n; i++) {
         TRY(evaluate(r, s, list->named.items[i], &v));
-        TRY(marked_from(r, list->names[i], strlen(list->names[i]), MARK_TEMPLATE, &key));
+        TRY(jinja_text_from(r, list->names[i], strlen(list->names[i]), ORIGIN_TEMPLATE, &key));
         TRY(add_named(r, out, &capacity, key, v));
     }
     if (list->others) {
@@ -424,7 +424,7 @@ lariat_status arguments_bind(const call_arguments *given, const char *what, cons
         return jinja_fail("%s takes at most %d arguments, not %zu", what, by_place, given->n);
     }
     for (size_t i = 0; i < given->n; i++) {
-        out[i] = given->places[i];
+        out[i] = given->positional[i];
     }
     for (size_t i = 0; i < given->n_named; i++) {
         int at = find_parameter(parameters, given->names[i], &n, &by_place);
@@ -436,7 +436,7 @@ lariat_status arguments_bind(const call_arguments *given, const char *what, cons
     return LARIAT_OK;
 }
 
-lariat_status call_value(run *r, const value *what, const call_arguments *given, value *out)
+lariat_status call_value(rendering *r, const value *what, const call_arguments *given, value *out)
 {
     TRY(value_refuse_undefined(what));
     switch (what->kind) {
@@ -451,7 +451,7 @@ lariat_status call_value(run *r, const value *what, const call_arguments *given,
     }
 }
 
-static lariat_status evaluate_call(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_call(rendering *r, scope *s, const node *n, value *out)
 {
     call_arguments given;
     value what;
@@ -462,7 +462,7 @@ static lariat_status evaluate_call(run *r, scope *s, const node *n, value *out)
     return call_value(r, &what, &given, out);
 }
 
-static lariat_status evaluate_filter(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_filter(rendering *r, scope *s, const node *n, value *out)
 {
     call_arguments given;
     value v;
@@ -477,7 +477,7 @@ static lariat_status evaluate_filter(run *r, scope *s, const node *n, value *out
     return apply_filter(r, n->name, &v, &given, out);
 }
 
-static lariat_status evaluate_test(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_test(rendering *r, scope *s, const node *n, value *out)
 {
     call_arguments given;
     bool truth = false;
@@ -493,7 +493,7 @@ static lariat_status evaluate_test(run *r, scope *s, const node *n, value *out)
 
 /* --- operators --- */
 
-static lariat_status evaluate_if_else(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_if_else(rendering *r, scope *s, const node *n, value *out)
 {
     value condition;
 
@@ -508,9 +508,9 @@ static lariat_status evaluate_if_else(run *r, scope *s, const node *n, value *ou
     return LARIAT_OK;
 }
 
-static lariat_status evaluate_concat(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_concat(rendering *r, scope *s, const node *n, value *out)
 {
-    marked text;
+    jinja_text text;
     maker m;
     value v;
 
@@ -524,7 +524,7 @@ static lariat_status evaluate_concat(run *r, scope *s, const node *n, value *out
     return LARIAT_OK;
 }
 
-static lariat_status evaluate_compare(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_compare(rendering *r, scope *s, const node *n, value *out)
 {
     value left, right;
     bool holds = true;
@@ -539,7 +539,7 @@ static lariat_status evaluate_compare(run *r, scope *s, const node *n, value *ou
     return LARIAT_OK;
 }
 
-static lariat_status evaluate_binary(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_binary(rendering *r, scope *s, const node *n, value *out)
 {
     value a, b;
 
@@ -548,7 +548,7 @@ static lariat_status evaluate_binary(run *r, scope *s, const node *n, value *out
     return binary(r, n->name, &a, &b, out);
 }
 
-static lariat_status evaluate_sign(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_sign(rendering *r, scope *s, const node *n, value *out)
 {
     value v, zero = value_int(0, true);
 
@@ -561,7 +561,7 @@ static lariat_status evaluate_sign(run *r, scope *s, const node *n, value *out)
     return binary(r, n->kind == NODE_NEGATIVE ? "-" : "+", &zero, &v, out);
 }
 
-static lariat_status evaluate_logic(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_logic(rendering *r, scope *s, const node *n, value *out)
 {
     TRY(evaluate(r, s, n->a, out));
     if (n->kind == NODE_NOT) {
@@ -571,7 +571,7 @@ static lariat_status evaluate_logic(run *r, scope *s, const node *n, value *out)
     return value_truth(out) == (n->kind == NODE_AND) ? evaluate(r, s, n->b, out) : LARIAT_OK;
 }
 
-static lariat_status evaluate_kind(run *r, scope *s, const node *n, value *out)
+static lariat_status evaluate_kind(rendering *r, scope *s, const node *n, value *out)
 {
     switch (n->kind) {
     case NODE_NAME:
@@ -614,7 +614,7 @@ static lariat_status evaluate_kind(run *r, scope *s, const node *n, value *out)
     }
 }
 
-lariat_status evaluate(run *r, scope *s, const node *n, value *out)
+lariat_status evaluate(rendering *r, scope *s, const node *n, value *out)
 {
     value result;
 
@@ -622,7 +622,7 @@ lariat_status evaluate(run *r, scope *s, const node *n, value *out)
         return jinja_fail("more than %d steps within steps: a macro that calls itself without end?", MAX_JINJA_DEPTH);
     }
     r->line = n->line;
-    TRY(run_work(r, 1));
+    TRY(rendering_work(r, 1));
     TRY(evaluate_kind(r, s, n, &result));
     *out = result;
     r->depth--;

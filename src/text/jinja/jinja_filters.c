@@ -1,6 +1,6 @@
 /* Filters of texts and single values. A filter of jinja2 that is not here is refused by name.
    Rests on jinja_methods.c and jinja_json.c. Read on in jinja_sequences.c. */
-#include "text/jinja/jinja_run.h"
+#include "text/jinja/jinja_rendering.h"
 
 #include "text/utf8.h"
 
@@ -12,11 +12,11 @@
 #include <string.h>
 #include <strings.h>
 
-typedef lariat_status (*filter_fn)(run *r, const value *v, const call_arguments *given, value *out);
+typedef lariat_status (*filter_fn)(rendering *r, const value *v, const call_arguments *given, value *out);
 
-static lariat_status as_text(run *r, const value *v, value *out)
+static lariat_status as_text(rendering *r, const value *v, value *out)
 {
-    marked text;
+    jinja_text text;
 
     TRY(value_str(r, v, &text));
     *out = value_text(text);
@@ -25,7 +25,7 @@ static lariat_status as_text(run *r, const value *v, value *out)
 }
 
 /* A method of the value's text. */
-static lariat_status by_method(run *r, const char *name, const value *v, const call_arguments *given, value *out)
+static lariat_status by_method(rendering *r, const char *name, const value *v, const call_arguments *given, value *out)
 {
     method m = {.name = name};
 
@@ -33,40 +33,40 @@ static lariat_status by_method(run *r, const char *name, const value *v, const c
     return call_method(r, &m, given, out);
 }
 
-static lariat_status filter_trim(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_trim(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value set;
 
     TRY(arguments_bind(given, "trim", "chars", &set));
-    return by_method(r, "strip", v, &(call_arguments){.places = &set, .n = argument_is_given(&set)}, out);
+    return by_method(r, "strip", v, &(call_arguments){.positional = &set, .n = argument_is_given(&set)}, out);
 }
 
-static lariat_status filter_upper(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_upper(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     return by_method(r, "upper", v, given, out);
 }
 
-static lariat_status filter_lower(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_lower(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     return by_method(r, "lower", v, given, out);
 }
 
-static lariat_status filter_capitalize(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_capitalize(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     return by_method(r, "capitalize", v, given, out);
 }
 
-static lariat_status filter_center(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_center(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value width;
 
     TRY(arguments_bind(given, "center", "width", &width));
     width = argument_is_given(&width) ? width : value_int(80, true);
-    return by_method(r, "center", v, &(call_arguments){.places = &width, .n = 1}, out);
+    return by_method(r, "center", v, &(call_arguments){.positional = &width, .n = 1}, out);
 }
 
 /* Words begin behind white space, -, and opening brackets. */
-static lariat_status filter_title(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_title(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value text;
     bool begins = true;
@@ -78,8 +78,8 @@ static lariat_status filter_title(run *r, const value *v, const call_arguments *
     maker_open(&m, r);
     for (size_t i = 0; i < text.as.text.size; i += (size_t)length) {
         int32_t code = utf8_decode(text.as.text.text + i, text.as.text.size - i, &length);
-        marked changed;
-        TRY(marked_change_case(r, marked_part(text.as.text, i, i + (size_t)length), begins, &changed));
+        jinja_text changed;
+        TRY(jinja_text_change_case(r, jinja_text_part(text.as.text, i, i + (size_t)length), begins, &changed));
         TRY(maker_add(&m, changed));
         begins = is_python_space(code) || (code < 0x80 && code && strchr("-({[<", code));
     }
@@ -87,20 +87,20 @@ static lariat_status filter_title(run *r, const value *v, const call_arguments *
     return LARIAT_OK;
 }
 
-static lariat_status filter_string(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_string(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     TRY(arguments_bind(given, "string", "", NULL));
     return as_text(r, v, out);
 }
 
-static lariat_status filter_safe(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_safe(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     TRY(filter_string(r, v, given, out));
     out->safe = true;
     return LARIAT_OK;
 }
 
-static lariat_status filter_escape(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_escape(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     TRY(filter_string(r, v, given, out));
     if (!out->safe) {
@@ -110,7 +110,7 @@ static lariat_status filter_escape(run *r, const value *v, const call_arguments 
     return LARIAT_OK;
 }
 
-static lariat_status filter_replace(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_replace(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value text, a[3], old, fresh;
 
@@ -127,7 +127,7 @@ static lariat_status filter_replace(run *r, const value *v, const call_arguments
                         &out->as.text);
 }
 
-static lariat_status filter_default(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_default(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value a[2];
 
@@ -136,15 +136,15 @@ static lariat_status filter_default(run *r, const value *v, const call_arguments
     if (v->kind == VALUE_UNDEFINED || (value_truth(&a[1]) && !value_truth(v))) {
         *out = a[0];
         if (!argument_is_given(&a[0])) {
-            marked none;
-            TRY(marked_from(r, "", 0, MARK_TEMPLATE, &none));
+            jinja_text none;
+            TRY(jinja_text_from(r, "", 0, ORIGIN_TEMPLATE, &none));
             *out = value_text(none);
         }
     }
     return LARIAT_OK;
 }
 
-static lariat_status filter_length(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_length(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     size_t n;
 
@@ -161,7 +161,7 @@ static lariat_status filter_length(run *r, const value *v, const call_arguments 
         return jinja_fail("object of type '%s' has no len()", value_type(v));
     }
     *out = value_int((int64_t)n, true);
-    return run_work(r, v->kind == VALUE_TEXT ? n / 64 : 0);
+    return rendering_work(r, v->kind == VALUE_TEXT ? n / 64 : 0);
 }
 
 /* Digits may be grouped by single underscores, as in Python's source; they are removed. */
@@ -181,14 +181,14 @@ static void join_digits(char *text, int base)
 }
 
 /* A copy for the C library, with the decimal digits of all scripts in ASCII. *out: NULL where Python reads no number either. */
-static lariat_status number_letters(run *r, marked text, int base, char **out)
+static lariat_status number_letters(rendering *r, jinja_text text, int base, char **out)
 {
     char *copy, *word;
     size_t n = 0;
     int length;
 
     *out = NULL;
-    text = marked_strip(text, NULL, true, true);
+    text = jinja_text_strip(text, NULL, true, true);
     TAKE(r, copy, text.size + 1);
     for (size_t i = 0; i < text.size; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
@@ -217,12 +217,12 @@ static lariat_status whole_number(double d, bool own, value *out)
 }
 
 /* *out, which is the default, becomes the number where the value is or has one. */
-static lariat_status to_number(run *r, const value *v, bool real, int base, value *out)
+static lariat_status to_number(rendering *r, const value *v, bool real, int base, value *out)
 {
     char *text = NULL, *end;
 
     TRY(value_refuse_undefined(v));
-    TRY(run_work(r, v->kind == VALUE_TEXT ? v->as.text.size / 8 + 1 : 1));
+    TRY(rendering_work(r, v->kind == VALUE_TEXT ? v->as.text.size / 8 + 1 : 1));
     if (value_is_number(v)) {
         if (!real && v->kind == VALUE_FLOAT) {
             return isinf(v->as.real) ? jinja_fail("int: cannot convert float infinity to integer")
@@ -249,7 +249,7 @@ static lariat_status to_number(run *r, const value *v, bool real, int base, valu
     return real ? LARIAT_OK : whole_number(d, false, out);
 }
 
-static lariat_status filter_int(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_int(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value a[2];
 
@@ -262,7 +262,7 @@ static lariat_status filter_int(run *r, const value *v, const call_arguments *gi
     return to_number(r, v, false, (int)base.as.integer, out);
 }
 
-static lariat_status filter_float(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_float(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value a;
 
@@ -271,7 +271,7 @@ static lariat_status filter_float(run *r, const value *v, const call_arguments *
     return to_number(r, v, true, 10, out);
 }
 
-static lariat_status filter_abs(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_abs(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value zero = value_int(0, true);
 
@@ -300,22 +300,22 @@ static double nearest_decimal(double real, int64_t precision)
     return strtod(text, NULL);
 }
 
-static lariat_status filter_round(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_round(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value a[2];
 
     TRY(arguments_bind(given, "round", "precision method", a));
     TRY(value_refuse_undefined(v));
     int64_t precision = a[0].kind == VALUE_INT ? a[0].as.integer : 0;
-    bool up = a[1].kind == VALUE_TEXT && marked_is(a[1].as.text, "ceil");
-    bool down = a[1].kind == VALUE_TEXT && marked_is(a[1].as.text, "floor");
+    bool up = a[1].kind == VALUE_TEXT && jinja_text_is(a[1].as.text, "ceil");
+    bool down = a[1].kind == VALUE_TEXT && jinja_text_is(a[1].as.text, "floor");
     if (!value_is_number(v) || (argument_is_given(&a[0]) && a[0].kind != VALUE_INT)) {
         return jinja_fail("round: numbers are wanted");
     }
     if (precision < 0) {
         return jinja_fail("round: a negative precision is not supported");
     }
-    if (argument_is_given(&a[1]) && !up && !down && !(a[1].kind == VALUE_TEXT && marked_is(a[1].as.text, "common"))) {
+    if (argument_is_given(&a[1]) && !up && !down && !(a[1].kind == VALUE_TEXT && jinja_text_is(a[1].as.text, "common"))) {
         return jinja_fail("round: method must be common, ceil or floor");
     }
     if (up || down) {
@@ -328,13 +328,13 @@ static lariat_status filter_round(run *r, const value *v, const call_arguments *
         *out = v->kind == VALUE_FLOAT ? value_float(nearest_decimal(v->as.real, precision), v->own)
                                       : value_int(value_integer(v), v->own);
     }
-    return run_work(r, 1);
+    return rendering_work(r, 1);
 }
 
-static lariat_status filter_indent(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_indent(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value text, a[3];
-    marked by;
+    jinja_text by;
     maker m;
     size_t done = 0;
 
@@ -344,23 +344,24 @@ static lariat_status filter_indent(run *r, const value *v, const call_arguments 
     if (width < 0 || width > 64) {
         return jinja_fail("indent: a width in 0 to 64 is wanted");
     }
-    TRY(marked_from(r, "                                                                ", (size_t)width, MARK_TEMPLATE, &by));
+    TRY(jinja_text_from(r, "                                                                ", (size_t)width, ORIGIN_TEMPLATE,
+                        &by));
     by = a[0].kind == VALUE_TEXT ? a[0].as.text : by;
     maker_open(&m, r);
-    marked t = text.as.text;
+    jinja_text t = text.as.text;
     for (size_t line = 0; done <= t.size; line++) {
         const char *end = memchr(t.text + done, '\n', t.size - done);
         size_t to = end ? (size_t)(end - t.text) : t.size;
         bool wanted = line == 0 ? value_truth(&a[1]) : to > done || value_truth(&a[2]);
         TRY(wanted ? maker_add(&m, by) : LARIAT_OK);
-        TRY(maker_add(&m, marked_part(t, done, to + (end != NULL))));
+        TRY(maker_add(&m, jinja_text_part(t, done, to + (end != NULL))));
         done = to + 1;
     }
     *out = value_text(maker_take(&m));
     return LARIAT_OK;
 }
 
-static lariat_status filter_format(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_format(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value text, values;
     value_list *l;
@@ -371,13 +372,13 @@ static lariat_status filter_format(run *r, const value *v, const call_arguments 
     }
     TRY(list_make(r, &l));
     for (size_t i = 0; i < given->n; i++) {
-        TRY(list_add(r, l, given->places[i]));
+        TRY(list_add(r, l, given->positional[i]));
     }
     values = value_sequence(VALUE_TUPLE, l);
     return format_percent(r, text.as.text, &values, out);
 }
 
-static lariat_status filter_wordcount(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_wordcount(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value text, none = value_none(), words;
 
@@ -390,7 +391,7 @@ static lariat_status filter_wordcount(run *r, const value *v, const call_argumen
 
 /* --- tojson --- */
 
-static lariat_status terminated(run *r, const value *v, const char **out)
+static lariat_status terminated(rendering *r, const value *v, const char **out)
 {
     char *copy;
 
@@ -400,7 +401,7 @@ static lariat_status terminated(run *r, const value *v, const char **out)
     return LARIAT_OK;
 }
 
-static lariat_status json_form_of(run *r, const value a[4], json_form *form)
+static lariat_status json_form_of(rendering *r, const value a[4], json_form *form)
 {
     *form = (json_form){.item = ", ", .pair = ": ", .ascii = value_truth(&a[0]), .sorted = value_truth(&a[3])};
     if (a[1].kind == VALUE_INT) {
@@ -424,7 +425,7 @@ static lariat_status json_form_of(run *r, const value a[4], json_form *form)
     return LARIAT_OK;
 }
 
-static lariat_status filter_tojson(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_tojson(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value a[4];
     json_form form;
@@ -484,12 +485,12 @@ bool filter_is_known(const char *name)
     return find_filter(name) || sequence_filter_is_known(name);
 }
 
-lariat_status apply_filter(run *r, const char *name, const value *v, const call_arguments *given, value *out)
+lariat_status apply_filter(rendering *r, const char *name, const value *v, const call_arguments *given, value *out)
 {
     filter_fn apply = find_filter(name);
     bool known = true;
 
-    TRY(run_work(r, 1));
+    TRY(rendering_work(r, 1));
     if (++r->depth > MAX_JINJA_DEPTH) { /* map applies a filter, which may be map */
         return jinja_fail("more than %d filters within filters", MAX_JINJA_DEPTH);
     }

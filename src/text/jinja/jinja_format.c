@@ -1,6 +1,6 @@
 /* Texts from texts: replacing, splitting, joining, escaping, str.format and %.
    Rests on jinja_text.c. Read on in jinja_methods.c. */
-#include "text/jinja/jinja_run.h"
+#include "text/jinja/jinja_rendering.h"
 
 #include "text/utf8.h"
 
@@ -9,19 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-lariat_status replace_text(run *r, marked text, marked old, marked fresh, int64_t most, marked *out)
+lariat_status replace_text(rendering *r, jinja_text text, jinja_text old, jinja_text fresh, int64_t most, jinja_text *out)
 {
     size_t done = 0, at = 0;
     maker m;
 
     maker_open(&m, r);
     while (most != 0) {
-        int64_t found = marked_find(text, old, at);
+        int64_t found = jinja_text_find(text, old, at);
         if (found < 0) {
             break;
         }
-        TRY(run_work(r, 1));
-        TRY(maker_add(&m, marked_part(text, done, (size_t)found)));
+        TRY(rendering_work(r, 1));
+        TRY(maker_add(&m, jinja_text_part(text, done, (size_t)found)));
         TRY(maker_add(&m, fresh));
         done = (size_t)found + old.size;
         at = done;
@@ -33,9 +33,9 @@ lariat_status replace_text(run *r, marked text, marked old, marked fresh, int64_
         }
         most -= most > 0;
     }
-    TRY(maker_add(&m, marked_part(text, done, text.size)));
+    TRY(maker_add(&m, jinja_text_part(text, done, text.size)));
     *out = maker_take(&m);
-    return run_work(r, text.size / 64);
+    return rendering_work(r, text.size / 64);
 }
 
 static void reverse_list(value_list *l)
@@ -48,11 +48,11 @@ static void reverse_list(value_list *l)
 }
 
 /* Words between white space. */
-static lariat_status split_words(run *r, marked text, int64_t most, bool from_right, value_list *l)
+static lariat_status split_words(rendering *r, jinja_text text, int64_t most, bool from_right, value_list *l)
 {
     for (;; most -= most > 0) {
         size_t end = 0, length;
-        text = marked_strip(text, NULL, !from_right, from_right);
+        text = jinja_text_strip(text, NULL, !from_right, from_right);
         if (text.size == 0) {
             break;
         }
@@ -72,7 +72,7 @@ static lariat_status split_words(run *r, marked text, int64_t most, bool from_ri
                 }
                 begin = back;
             }
-            TRY(list_add(r, l, value_text(marked_part(text, begin, text.size))));
+            TRY(list_add(r, l, value_text(jinja_text_part(text, begin, text.size))));
             text.size = begin;
             continue;
         }
@@ -84,20 +84,20 @@ static lariat_status split_words(run *r, marked text, int64_t most, bool from_ri
                 break;
             }
         }
-        TRY(list_add(r, l, value_text(marked_part(text, 0, end))));
-        text = marked_part(text, end, text.size);
+        TRY(list_add(r, l, value_text(jinja_text_part(text, 0, end))));
+        text = jinja_text_part(text, end, text.size);
     }
     return LARIAT_OK;
 }
 
-lariat_status find_last(run *r, marked text, marked part, int64_t *out)
+lariat_status find_last(rendering *r, jinja_text text, jinja_text part, int64_t *out)
 {
     size_t end = text.size >= part.size ? text.size - part.size + 1 : 0; /* behind the last place where it may begin */
     const char *found = part.size ? NULL : text.text + text.size;
 
     while (!found && part.size && end > 0) {
         const char *at = memrchr(text.text, *part.text, end);
-        TRY(run_work(r, (end - (at ? (size_t)(at - text.text) : 0)) / 64 + part.size / 64 + 1));
+        TRY(rendering_work(r, (end - (at ? (size_t)(at - text.text) : 0)) / 64 + part.size / 64 + 1));
         found = at && memcmp(at, part.text, part.size) == 0 ? at : NULL;
         end = at ? (size_t)(at - text.text) : 0;
     }
@@ -105,13 +105,13 @@ lariat_status find_last(run *r, marked text, marked part, int64_t *out)
     return LARIAT_OK;
 }
 
-lariat_status split_text_value(run *r, marked text, const value *separator, int64_t most, bool from_right, value *out)
+lariat_status split_text_value(rendering *r, jinja_text text, const value *separator, int64_t most, bool from_right, value *out)
 {
     value_list *l;
 
     TRY(list_make(r, &l));
     *out = value_sequence(VALUE_LIST, l);
-    TRY(run_work(r, text.size / 64));
+    TRY(rendering_work(r, text.size / 64));
     if (!argument_is_given(separator) || separator->kind == VALUE_NONE) {
         TRY(split_words(r, text, most, from_right, l));
         if (from_right) {
@@ -123,18 +123,19 @@ lariat_status split_text_value(run *r, marked text, const value *separator, int6
     if (separator->kind != VALUE_TEXT || separator->as.text.size == 0) {
         return jinja_fail("split: the separator must be a text, and not empty");
     }
-    marked part = separator->as.text;
+    jinja_text part = separator->as.text;
     int64_t found;
     for (; most != 0; most -= most > 0) {
         if (from_right) {
             TRY(find_last(r, text, part, &found));
         } else {
-            found = marked_find(text, part, 0);
+            found = jinja_text_find(text, part, 0);
         }
         if (found < 0) {
             break;
         }
-        marked left = marked_part(text, 0, (size_t)found), right = marked_part(text, (size_t)found + part.size, text.size);
+        jinja_text left = jinja_text_part(text, 0, (size_t)found);
+        jinja_text right = jinja_text_part(text, (size_t)found + part.size, text.size);
         TRY(list_add(r, l, value_text(from_right ? right : left)));
         text = from_right ? left : right;
     }
@@ -146,9 +147,9 @@ lariat_status split_text_value(run *r, marked text, const value *separator, int6
 }
 
 /* strict: str.join, which takes texts only. */
-lariat_status join_texts(run *r, marked separator, const value_list *l, bool strict, marked *out)
+lariat_status join_texts(rendering *r, jinja_text separator, const value_list *l, bool strict, jinja_text *out)
 {
-    marked text;
+    jinja_text text;
     maker m;
 
     maker_open(&m, r);
@@ -156,7 +157,7 @@ lariat_status join_texts(run *r, marked separator, const value_list *l, bool str
         if (strict && l->items[i].kind != VALUE_TEXT) {
             return jinja_fail("join: item %zu is no text but %s", i, value_type(&l->items[i]));
         }
-        TRY(run_work(r, 1));
+        TRY(rendering_work(r, 1));
         TRY(i ? maker_add(&m, separator) : LARIAT_OK);
         TRY(value_str(r, &l->items[i], &text));
         TRY(maker_add(&m, text));
@@ -165,7 +166,7 @@ lariat_status join_texts(run *r, marked separator, const value_list *l, bool str
     return LARIAT_OK;
 }
 
-lariat_status escape_text(run *r, marked text, marked *out)
+lariat_status escape_text(rendering *r, jinja_text text, jinja_text *out)
 {
     static const char from[] = "&<>\"'", *const to[] = {"&amp;", "&lt;", "&gt;", "&#34;", "&#39;"};
     maker m;
@@ -173,7 +174,7 @@ lariat_status escape_text(run *r, marked text, marked *out)
     maker_open(&m, r);
     for (size_t i = 0; i < text.size; i++) {
         const char *found = text.text[i] ? strchr(from, text.text[i]) : NULL;
-        TRY(found ? maker_words(&m, to[found - from], text.marks[i]) : maker_add(&m, marked_part(text, i, i + 1)));
+        TRY(found ? maker_words(&m, to[found - from], text.origins[i]) : maker_add(&m, jinja_text_part(text, i, i + 1)));
     }
     *out = maker_take(&m);
     return LARIAT_OK;
@@ -181,7 +182,7 @@ lariat_status escape_text(run *r, marked text, marked *out)
 
 /* --- str.format --- */
 
-static lariat_status field_value(marked name, const call_arguments *given, size_t *next, value *out)
+static lariat_status field_value(jinja_text name, const call_arguments *given, size_t *next, value *out)
 {
     size_t end = 0;
 
@@ -194,10 +195,10 @@ static lariat_status field_value(marked name, const call_arguments *given, size_
         if (index >= given->n) {
             return jinja_fail("format: there is no argument %zu", index);
         }
-        *out = given->places[index];
+        *out = given->positional[index];
     } else {
         size_t i = 0;
-        while (i < given->n_named && !marked_is(marked_part(name, 0, end), given->names[i])) {
+        while (i < given->n_named && !jinja_text_is(jinja_text_part(name, 0, end), given->names[i])) {
             i++;
         }
         if (i == given->n_named) {
@@ -208,7 +209,7 @@ static lariat_status field_value(marked name, const call_arguments *given, size_
     return end == name.size ? LARIAT_OK : jinja_fail("format: attributes within braces are not supported");
 }
 
-lariat_status format_braces(run *r, marked form, const call_arguments *given, value *out)
+lariat_status format_braces(rendering *r, jinja_text form, const call_arguments *given, value *out)
 {
     size_t next = 0, done = 0;
     maker m;
@@ -219,9 +220,9 @@ lariat_status format_braces(run *r, marked form, const call_arguments *given, va
         if (c != '{' && c != '}') {
             continue;
         }
-        TRY(maker_add(&m, marked_part(form, done, i)));
+        TRY(maker_add(&m, jinja_text_part(form, done, i)));
         if (i + 1 < form.size && form.text[i + 1] == c) {
-            TRY(maker_add(&m, marked_part(form, i, i + 1)));
+            TRY(maker_add(&m, jinja_text_part(form, i, i + 1)));
             done = ++i + 1;
             continue;
         }
@@ -229,20 +230,20 @@ lariat_status format_braces(run *r, marked form, const call_arguments *given, va
         if (!end) {
             return jinja_fail("format: a single '%c'", c);
         }
-        marked field = marked_part(form, i + 1, (size_t)(end - form.text)), text;
+        jinja_text field = jinja_text_part(form, i + 1, (size_t)(end - form.text)), text;
         value v;
         if (memchr(field.text, ':', field.size) || memchr(field.text, '!', field.size)) {
             return jinja_fail("format: '{%.*s}' is not supported, only names and numbers",
                               (int)(field.size < 64 ? field.size : 64), field.text);
         }
-        TRY(run_work(r, given->n_named / 8 + 1));
+        TRY(rendering_work(r, given->n_named / 8 + 1));
         TRY(field_value(field, given, &next, &v));
         TRY(value_str(r, &v, &text));
         TRY(maker_add(&m, text));
         i = (size_t)(end - form.text);
         done = i + 1;
     }
-    TRY(maker_add(&m, marked_part(form, done, form.size)));
+    TRY(maker_add(&m, jinja_text_part(form, done, form.size)));
     *out = value_text(maker_take(&m));
     return LARIAT_OK;
 }
@@ -267,20 +268,20 @@ static lariat_status convert_text(maker *m, const char *spec, char kind, const v
     const char *point = strchr(spec, '.');
     size_t width = strtoul(spec + strspn(spec, "-+ #0"), NULL, 10), n;
     bool left = strchr(spec, '-') != NULL;
-    marked text;
+    jinja_text text;
     maker repr;
 
     maker_open(&repr, m->r);
     TRY(kind == 's' ? value_str(m->r, v, &text) : value_repr(&repr, v, 0));
     text = kind == 's' ? text : maker_take(&repr);
     if (point) {
-        text = marked_part(text, 0, character_offset(text, strtoul(point + 1, NULL, 10)));
+        text = jinja_text_part(text, 0, character_offset(text, strtoul(point + 1, NULL, 10)));
     }
     n = width ? characters(text) : 0;
     n = n < width ? width - n : 0;
-    TRY(left ? LARIAT_OK : maker_fill(m, spaces, n, MARK_TEMPLATE));
+    TRY(left ? LARIAT_OK : maker_fill(m, spaces, n, ORIGIN_TEMPLATE));
     TRY(maker_add(m, text));
-    return left ? maker_fill(m, spaces, n, MARK_TEMPLATE) : LARIAT_OK;
+    return left ? maker_fill(m, spaces, n, ORIGIN_TEMPLATE) : LARIAT_OK;
 }
 
 /* One conversion, with its flags, width and precision. */
@@ -319,10 +320,10 @@ static lariat_status convert(maker *m, const char *spec, char kind, const value 
     if (n < 0 || (size_t)n >= sizeof text) {
         return jinja_fail("%%%s%c: a number of more than %zu characters", spec, kind, sizeof text - 1);
     }
-    return maker_words(m, text, v->own ? MARK_TEMPLATE : MARK_FOREIGN);
+    return maker_words(m, text, v->own ? ORIGIN_TEMPLATE : ORIGIN_FOREIGN);
 }
 
-static lariat_status next_value(const value *given, marked name, bool named, size_t *next, value *out)
+static lariat_status next_value(const value *given, jinja_text name, bool named, size_t *next, value *out)
 {
     if (named) {
         for (size_t i = 0; given->kind == VALUE_DICT && i < given->as.dict->n; i++) {
@@ -344,7 +345,7 @@ static lariat_status next_value(const value *given, marked name, bool named, siz
     return LARIAT_OK;
 }
 
-lariat_status format_percent(run *r, marked form, const value *given, value *out)
+lariat_status format_percent(rendering *r, jinja_text form, const value *given, value *out)
 {
     size_t next = 0;
     maker m;
@@ -353,11 +354,11 @@ lariat_status format_percent(run *r, marked form, const value *given, value *out
     for (size_t i = 0; i < form.size; i++) {
         char spec[16] = "";
         size_t n = 0;
-        marked name = {0};
+        jinja_text name = {0};
         bool named = false;
         value v;
         if (form.text[i] != '%') {
-            TRY(maker_add(&m, marked_part(form, i, i + 1)));
+            TRY(maker_add(&m, jinja_text_part(form, i, i + 1)));
             continue;
         }
         i++;
@@ -366,7 +367,7 @@ lariat_status format_percent(run *r, marked form, const value *given, value *out
             if (!end) {
                 return jinja_fail("%%( without )");
             }
-            name = marked_part(form, i + 1, (size_t)(end - form.text));
+            name = jinja_text_part(form, i + 1, (size_t)(end - form.text));
             named = true;
             i = (size_t)(end - form.text) + 1;
         }
@@ -375,13 +376,13 @@ lariat_status format_percent(run *r, marked form, const value *given, value *out
         }
         char kind = i < form.size ? form.text[i] : 0;
         if (kind == '%') {
-            TRY(maker_words(&m, "%", form.marks[i]));
+            TRY(maker_words(&m, "%", form.origins[i]));
             continue;
         }
         if (!kind || !strchr("srdifFeEgGxXo", kind) || !is_form(spec)) {
             return jinja_fail("unsupported format character behind %%");
         }
-        TRY(run_work(r, named && given->kind == VALUE_DICT ? given->as.dict->n / 8 + 1 : 1));
+        TRY(rendering_work(r, named && given->kind == VALUE_DICT ? given->as.dict->n / 8 + 1 : 1));
         TRY(next_value(given, name, named, &next, &v));
         TRY(convert(&m, spec, kind, &v));
     }

@@ -1,6 +1,6 @@
 /* Functions of the environment: range, dict, namespace, raise_exception, strftime_now.
-   Rests on jinja_run.h. Read on in jinja_filters.c. */
-#include "text/jinja/jinja_run.h"
+   Rests on jinja_rendering.h. Read on in jinja_filters.c. */
+#include "text/jinja/jinja_rendering.h"
 
 #include <string.h>
 
@@ -8,19 +8,19 @@ enum { FUNCTION_RANGE, FUNCTION_DICT, FUNCTION_NAMESPACE, FUNCTION_RAISE, FUNCTI
 enum { MAX_RANGE = 100000 }; /* of jinja2's sandbox */
 enum { MAX_FORM = 254, FORM_BYTES = 3 * MAX_FORM + 2 }; /* six digits for each %f */
 
-lariat_status set_functions(run *r)
+lariat_status set_functions(rendering *r)
 {
     static const char *const names[FUNCTION_COUNT] = {"range", "dict", "namespace", "raise_exception", "strftime_now"};
 
     for (int i = 0; i < FUNCTION_COUNT; i++) {
-        const char *name = run_name(r, names[i], strlen(names[i]));
+        const char *name = rendering_name(r, names[i], strlen(names[i]));
         value v = {.kind = VALUE_FUNCTION, .as.function = i};
         TRY(name ? scope_set(r, r->globals, name, v) : LARIAT_NO_MEMORY);
     }
     return LARIAT_OK;
 }
 
-static lariat_status make_range(run *r, const call_arguments *given, value *out)
+static lariat_status make_range(rendering *r, const call_arguments *given, value *out)
 {
     int64_t from = 0, to, step = 1;
     value_list *l;
@@ -29,17 +29,17 @@ static lariat_status make_range(run *r, const call_arguments *given, value *out)
         return jinja_fail("range takes 1 to 3 numbers");
     }
     for (size_t i = 0; i < given->n; i++) {
-        TRY(value_refuse_undefined(&given->places[i]));
-        if (given->places[i].kind != VALUE_INT && given->places[i].kind != VALUE_BOOL) {
-            return jinja_fail("range: '%s' is no integer", value_type(&given->places[i]));
+        TRY(value_refuse_undefined(&given->positional[i]));
+        if (given->positional[i].kind != VALUE_INT && given->positional[i].kind != VALUE_BOOL) {
+            return jinja_fail("range: '%s' is no integer", value_type(&given->positional[i]));
         }
-        if (value_integer(&given->places[i]) > INT32_MAX || value_integer(&given->places[i]) < -INT32_MAX) {
+        if (value_integer(&given->positional[i]) > INT32_MAX || value_integer(&given->positional[i]) < -INT32_MAX) {
             return jinja_fail("range: a number of more than 32 bits");
         }
     }
-    to = value_integer(&given->places[given->n > 1]);
-    from = given->n > 1 ? value_integer(&given->places[0]) : 0;
-    step = given->n > 2 ? value_integer(&given->places[2]) : 1;
+    to = value_integer(&given->positional[given->n > 1]);
+    from = given->n > 1 ? value_integer(&given->positional[0]) : 0;
+    step = given->n > 2 ? value_integer(&given->positional[2]) : 1;
     if (step == 0) {
         return jinja_fail("range: a step of 0");
     }
@@ -55,16 +55,16 @@ static lariat_status make_range(run *r, const call_arguments *given, value *out)
 }
 
 /* dict() and namespace(): from a dictionary and keyword arguments. */
-static lariat_status make_dict(run *r, value_kind kind, const call_arguments *given, value *out)
+static lariat_status make_dict(rendering *r, value_kind kind, const call_arguments *given, value *out)
 {
     dict *d;
 
     TRY(dict_make(r, &d));
-    if (given->n > 1 || (given->n == 1 && given->places[0].kind != VALUE_DICT)) {
+    if (given->n > 1 || (given->n == 1 && given->positional[0].kind != VALUE_DICT)) {
         return jinja_fail("%s takes a dictionary and keyword arguments", kind == VALUE_DICT ? "dict" : "namespace");
     }
-    for (size_t i = 0; given->n && i < given->places[0].as.dict->n; i++) {
-        TRY(dict_set(r, d, given->places[0].as.dict->keys[i], given->places[0].as.dict->values[i]));
+    for (size_t i = 0; given->n && i < given->positional[0].as.dict->n; i++) {
+        TRY(dict_set(r, d, given->positional[0].as.dict->keys[i], given->positional[0].as.dict->values[i]));
     }
     for (size_t i = 0; i < given->n_named; i++) {
         TRY(dict_set(r, d, value_text(given->keys[i]), given->named[i]));
@@ -73,11 +73,11 @@ static lariat_status make_dict(run *r, value_kind kind, const call_arguments *gi
     return LARIAT_OK;
 }
 
-static lariat_status raise(run *r, const call_arguments *given)
+static lariat_status raise(rendering *r, const call_arguments *given)
 {
-    marked text;
+    jinja_text text;
 
-    TRY(given->n == 1 ? value_str(r, &given->places[0], &text) : jinja_fail("raise_exception takes one text"));
+    TRY(given->n == 1 ? value_str(r, &given->positional[0], &text) : jinja_fail("raise_exception takes one text"));
     return jinja_fail("the template refuses: %.*s", text.size < 400 ? (int)text.size : 400, text.text);
 }
 
@@ -106,28 +106,28 @@ static lariat_status plain_form(const value *asked, char form[FORM_BYTES])
 }
 
 /* In English whatever the locale. The template's where the whole form is. */
-static lariat_status now(run *r, const call_arguments *given, value *out)
+static lariat_status now(rendering *r, const call_arguments *given, value *out)
 {
     char form[FORM_BYTES], text[1024];
-    uint8_t mark = MARK_TEMPLATE;
+    uint8_t origin = ORIGIN_TEMPLATE;
     maker m;
 
-    TRY(given->n == 1 ? plain_form(given->places, form) : jinja_fail("strftime_now takes one form"));
-    marked asked = given->places[0].as.text;
+    TRY(given->n == 1 ? plain_form(given->positional, form) : jinja_fail("strftime_now takes one form"));
+    jinja_text asked = given->positional[0].as.text;
     for (size_t i = 0; i < asked.size; i++) {
-        mark = asked.marks[i] == MARK_TEMPLATE ? mark : MARK_FOREIGN;
+        origin = asked.origins[i] == ORIGIN_TEMPLATE ? origin : ORIGIN_FOREIGN;
     }
     size_t n = r->plain ? strftime_l(text, sizeof text, form, &r->now, r->plain) : strftime(text, sizeof text, form, &r->now);
     if (n == 0) {
         return jinja_fail("strftime_now: the text is longer than %zu bytes", sizeof text - 2);
     }
     maker_open(&m, r);
-    TRY(maker_fill(&m, text, n - 1, mark));
+    TRY(maker_fill(&m, text, n - 1, origin));
     *out = value_text(maker_take(&m));
     return LARIAT_OK;
 }
 
-lariat_status call_function(run *r, int function, const call_arguments *given, value *out)
+lariat_status call_function(rendering *r, int function, const call_arguments *given, value *out)
 {
     switch (function) {
     case FUNCTION_RANGE:

@@ -1,6 +1,6 @@
 /* JSON in and out: messages and variables become values, and tojson writes values as Python's json.dumps does.
    Rests on jansson and jinja_value.c. Read on in jinja_filters.c. */
-#include "text/jinja/jinja_run.h"
+#include "text/jinja/jinja_rendering.h"
 
 #include "text/utf8.h"
 
@@ -29,25 +29,25 @@ size_t json_bytes(const json_t *json, int depth)
     return n;
 }
 
-static lariat_status from_json(run *r, const json_t *json, uint8_t mark, value *out, int depth);
+static lariat_status from_json(rendering *r, const json_t *json, uint8_t origin, value *out, int depth);
 
-static lariat_status text_from_json(run *r, const json_t *json, uint8_t mark, value *out)
+static lariat_status text_from_json(rendering *r, const json_t *json, uint8_t origin, value *out)
 {
-    marked text;
+    jinja_text text;
 
-    TRY(marked_from(r, json_string_value(json), json_string_length(json), mark, &text));
+    TRY(jinja_text_from(r, json_string_value(json), json_string_length(json), origin, &text));
     *out = value_text(text);
     return LARIAT_OK;
 }
 
-static lariat_status list_from_json(run *r, const json_t *json, value *out, int depth)
+static lariat_status list_from_json(rendering *r, const json_t *json, value *out, int depth)
 {
     value_list *l;
     value v;
 
     TRY(list_make(r, &l));
     for (size_t i = 0; i < json_array_size(json); i++) {
-        TRY(from_json(r, json_array_get(json, i), MARK_FOREIGN, &v, depth + 1));
+        TRY(from_json(r, json_array_get(json, i), ORIGIN_FOREIGN, &v, depth + 1));
         TRY(list_add(r, l, v));
     }
     *out = value_sequence(VALUE_LIST, l);
@@ -55,12 +55,12 @@ static lariat_status list_from_json(run *r, const json_t *json, value *out, int 
 }
 
 /* Keys are different already: they are appended unseen, so that a large object takes time in proportion. */
-static lariat_status add_member(run *r, dict *d, const char *key, size_t size, value v)
+static lariat_status add_member(rendering *r, dict *d, const char *key, size_t size, value v)
 {
     size_t capacity = d->capacity;
-    marked name;
+    jinja_text name;
 
-    TRY(marked_from(r, key, size, MARK_FOREIGN, &name));
+    TRY(jinja_text_from(r, key, size, ORIGIN_FOREIGN, &name));
     MAKE_ROOM(r, d->keys, d->n, capacity);
     MAKE_ROOM(r, d->values, d->n, d->capacity);
     d->keys[d->n] = value_text(name);
@@ -68,7 +68,7 @@ static lariat_status add_member(run *r, dict *d, const char *key, size_t size, v
     return LARIAT_OK;
 }
 
-static lariat_status dict_from_json(run *r, const json_t *json, value *out, int depth)
+static lariat_status dict_from_json(rendering *r, const json_t *json, value *out, int depth)
 {
     const char *key;
     json_t *member;
@@ -78,14 +78,14 @@ static lariat_status dict_from_json(run *r, const json_t *json, value *out, int 
     TRY(dict_make(r, &d));
     json_object_foreach((json_t *)json, key, member)
     {
-        TRY(from_json(r, member, MARK_FOREIGN, &v, depth + 1));
+        TRY(from_json(r, member, ORIGIN_FOREIGN, &v, depth + 1));
         TRY(add_member(r, d, key, strlen(key), v));
     }
     *out = value_dict(d);
     return LARIAT_OK;
 }
 
-static lariat_status from_json(run *r, const json_t *json, uint8_t mark, value *out, int depth)
+static lariat_status from_json(rendering *r, const json_t *json, uint8_t origin, value *out, int depth)
 {
     if (depth > MAX_JINJA_VALUES) {
         return jinja_fail("messages or variables are nested too deeply");
@@ -96,7 +96,7 @@ static lariat_status from_json(run *r, const json_t *json, uint8_t mark, value *
     case JSON_ARRAY:
         return list_from_json(r, json, out, depth);
     case JSON_STRING:
-        return text_from_json(r, json, mark, out);
+        return text_from_json(r, json, origin, out);
     case JSON_INTEGER:
         *out = value_int(json_integer_value(json), false);
         return LARIAT_OK;
@@ -112,9 +112,9 @@ static lariat_status from_json(run *r, const json_t *json, uint8_t mark, value *
     }
 }
 
-lariat_status value_from_json(run *r, const json_t *json, value *out)
+lariat_status value_from_json(rendering *r, const json_t *json, value *out)
 {
-    return from_json(r, json, MARK_FOREIGN, out, 0);
+    return from_json(r, json, ORIGIN_FOREIGN, out, 0);
 }
 
 /* The name of a role is chosen by the program that holds the conversation, not by who takes part in it: templates put it
@@ -135,8 +135,8 @@ static bool is_role_name(const json_t *json)
     return true;
 }
 
-/* The text of a message that was generated here, its first byte marked. */
-static lariat_status reply_from_json(run *r, const json_t *content, value *out)
+/* The text of a message that was generated here, its first byte jinja_text. */
+static lariat_status reply_from_json(rendering *r, const json_t *content, value *out)
 {
     const char *text = json_string_value(content);
     size_t size = json_string_length(content);
@@ -144,14 +144,14 @@ static lariat_status reply_from_json(run *r, const json_t *content, value *out)
 
     maker_open(&m, r);
     if (size) {
-        TRY(maker_fill(&m, text, 1, MARK_REPLY_BEGINS));
-        TRY(maker_fill(&m, text + 1, size - 1, MARK_REPLY));
+        TRY(maker_fill(&m, text, 1, ORIGIN_REPLY_BEGINS));
+        TRY(maker_fill(&m, text + 1, size - 1, ORIGIN_REPLY));
     }
     *out = value_text(maker_take(&m));
     return LARIAT_OK;
 }
 
-static lariat_status message_from_json(run *r, const json_t *message, value *out)
+static lariat_status message_from_json(rendering *r, const json_t *message, value *out)
 {
     bool reply = json_object_get(message, "ids") != NULL;
     const char *key;
@@ -169,7 +169,7 @@ static lariat_status message_from_json(run *r, const json_t *message, value *out
             TRY(reply_from_json(r, member, &v));
         } else {
             bool role = strcmp(key, "role") == 0 && is_role_name(member);
-            TRY(from_json(r, member, role ? MARK_TEMPLATE : MARK_FOREIGN, &v, 1));
+            TRY(from_json(r, member, role ? ORIGIN_TEMPLATE : ORIGIN_FOREIGN, &v, 1));
         }
         TRY(add_member(r, d, key, strlen(key), v));
     }
@@ -177,7 +177,7 @@ static lariat_status message_from_json(run *r, const json_t *message, value *out
     return LARIAT_OK;
 }
 
-lariat_status messages_from_json(run *r, const json_t *messages, value *out)
+lariat_status messages_from_json(rendering *r, const json_t *messages, value *out)
 {
     value_list *l;
     value v;
@@ -220,12 +220,12 @@ static const char *short_escape(int32_t code)
     }
 }
 
-static lariat_status write_text(maker *m, marked text, bool ascii)
+static lariat_status write_text(maker *m, jinja_text text, bool ascii)
 {
     size_t done = 0;
     int length;
 
-    TRY(maker_words(m, "\"", MARK_FOREIGN));
+    TRY(maker_words(m, "\"", ORIGIN_FOREIGN));
     for (size_t i = 0; i < text.size; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
         const char *escape = short_escape(code);
@@ -239,12 +239,12 @@ static lariat_status write_text(maker *m, marked text, bool ascii)
         } else if (!escape) {
             snprintf(number, sizeof number, "\\u%04x", (unsigned)code);
         }
-        TRY(maker_add(m, marked_part(text, done, i)));
-        TRY(maker_words(m, escape ? escape : number, text.marks[i]));
+        TRY(maker_add(m, jinja_text_part(text, done, i)));
+        TRY(maker_words(m, escape ? escape : number, text.origins[i]));
         done = i + (size_t)length;
     }
-    TRY(maker_add(m, marked_part(text, done, text.size)));
-    return maker_words(m, "\"", MARK_FOREIGN);
+    TRY(maker_add(m, jinja_text_part(text, done, text.size)));
+    return maker_words(m, "\"", ORIGIN_FOREIGN);
 }
 
 static lariat_status write_break(maker *m, const json_form *form, int depth)
@@ -252,25 +252,25 @@ static lariat_status write_break(maker *m, const json_form *form, int depth)
     if (!form->indent) {
         return LARIAT_OK;
     }
-    TRY(maker_words(m, "\n", MARK_FOREIGN));
+    TRY(maker_words(m, "\n", ORIGIN_FOREIGN));
     for (int i = 0; i < depth; i++) {
-        TRY(maker_words(m, form->indent, MARK_FOREIGN));
+        TRY(maker_words(m, form->indent, ORIGIN_FOREIGN));
     }
     return LARIAT_OK;
 }
 
 static lariat_status write_list(maker *m, const value_list *l, const json_form *form, int depth)
 {
-    TRY(maker_words(m, "[", MARK_FOREIGN));
+    TRY(maker_words(m, "[", ORIGIN_FOREIGN));
     for (size_t i = 0; i < l->n; i++) {
-        TRY(maker_words(m, i ? form->item : "", MARK_FOREIGN));
+        TRY(maker_words(m, i ? form->item : "", ORIGIN_FOREIGN));
         TRY(write_break(m, form, depth + 1));
         TRY(value_to_json(m, &l->items[i], form, depth + 1));
     }
     if (l->n) {
         TRY(write_break(m, form, depth));
     }
-    return maker_words(m, "]", MARK_FOREIGN);
+    return maker_words(m, "]", ORIGIN_FOREIGN);
 }
 
 static void scalar_text(const value *v, char out[32])
@@ -287,13 +287,13 @@ static void scalar_text(const value *v, char out[32])
 static lariat_status write_key(maker *m, const value *key, const json_form *form)
 {
     char text[32];
-    marked name = {0};
+    jinja_text name = {0};
 
     if (key->kind == VALUE_TEXT) {
         name = key->as.text;
     } else if (value_is_number(key) || key->kind == VALUE_NONE) {
         scalar_text(key, text);
-        TRY(marked_from(m->r, text, strlen(text), MARK_FOREIGN, &name));
+        TRY(jinja_text_from(m->r, text, strlen(text), ORIGIN_FOREIGN, &name));
     } else {
         return jinja_fail("keys must be str, int, float, bool or None, not %s", value_type(key));
     }
@@ -311,18 +311,18 @@ static lariat_status write_dict(maker *m, const dict *d, const json_form *form, 
         memcpy(values, d->values, d->n * sizeof *values);
         TRY(sort_values(m->r, keys, values, d->n, false));
     }
-    TRY(maker_words(m, "{", MARK_FOREIGN));
+    TRY(maker_words(m, "{", ORIGIN_FOREIGN));
     for (size_t i = 0; i < d->n; i++) {
-        TRY(maker_words(m, i ? form->item : "", MARK_FOREIGN));
+        TRY(maker_words(m, i ? form->item : "", ORIGIN_FOREIGN));
         TRY(write_break(m, form, depth + 1));
         TRY(write_key(m, &keys[i], form));
-        TRY(maker_words(m, form->pair, MARK_FOREIGN));
+        TRY(maker_words(m, form->pair, ORIGIN_FOREIGN));
         TRY(value_to_json(m, &values[i], form, depth + 1));
     }
     if (d->n) {
         TRY(write_break(m, form, depth));
     }
-    return maker_words(m, "}", MARK_FOREIGN);
+    return maker_words(m, "}", ORIGIN_FOREIGN);
 }
 
 lariat_status value_to_json(maker *m, const value *v, const json_form *form, int depth)
@@ -332,7 +332,7 @@ lariat_status value_to_json(maker *m, const value *v, const json_form *form, int
     if (depth > MAX_JINJA_VALUES) {
         return jinja_fail("values are nested too deeply");
     }
-    TRY(run_work(m->r, 1));
+    TRY(rendering_work(m->r, 1));
     switch (v->kind) {
     case VALUE_TEXT:
         return write_text(m, v->as.text, form->ascii);
@@ -346,7 +346,7 @@ lariat_status value_to_json(maker *m, const value *v, const json_form *form, int
     case VALUE_INT:
     case VALUE_FLOAT:
         scalar_text(v, text);
-        return maker_words(m, text, v->own ? MARK_TEMPLATE : MARK_FOREIGN);
+        return maker_words(m, text, v->own ? ORIGIN_TEMPLATE : ORIGIN_FOREIGN);
     default:
         return jinja_fail("Object of type %s is not JSON serializable", value_type(v));
     }

@@ -1,7 +1,7 @@
-/* The source of a template as tokens: text, the beginnings and ends of tags with their rules of white space, and what is in
-   tags.
+/* The source of a template as tokens: text, the beginnings and ends of tags with their rules of white space, and their contents
+   in tags.
    Rests on jinja_tree.h. Read on in jinja_parser.c. */
-#include "text/jinja/jinja_run.h"
+#include "text/jinja/jinja_rendering.h"
 
 #include "text/utf8.h"
 
@@ -10,7 +10,7 @@
 #include <string.h>
 
 typedef struct lexer {
-    run *r;
+    rendering *r;
     const char *text; /* newlines are \n; terminated */
     size_t size, at;
     int line;
@@ -82,21 +82,22 @@ static lariat_status open_source(lexer *x, const char *source, size_t size)
 /* The text before a tag, without the white space that the tag's sign, or lstrip_blocks, removes. */
 static lariat_status add_data(lexer *x, size_t from, size_t to, char sign, bool variable)
 {
-    marked text = {x->text + from, (const uint8_t *)x->text + from, to - from};
+    jinja_text text = {x->text + from, (const uint8_t *)x->text + from, to - from};
 
     if (sign == '-') {
-        text = marked_strip(text, NULL, false, true);
+        text = jinja_text_strip(text, NULL, false, true);
     } else if (sign != '+' && !variable) {
         const char *newline = memrchr(text.text, '\n', text.size);
         size_t begin = newline ? (size_t)(newline - text.text) + 1 : 0;
-        if ((begin > 0 || x->line_begins) && marked_strip(marked_part(text, begin, text.size), NULL, false, true).size == 0) {
+        jinja_text line = jinja_text_part(text, begin, text.size);
+        if ((begin > 0 || x->line_begins) && jinja_text_strip(line, NULL, false, true).size == 0) {
             text.size = begin;
         }
     }
     return text.size ? add(x, (jinja_token){.type = TOKEN_DATA, .text = text.text, .size = text.size}) : LARIAT_OK;
 }
 
-/* Is this the end of a tag, "-%}" and its kind? Its length with what it takes along, or 0. */
+/* Is this the end of a tag, "-%}" and its kind? Its length with the white space that it removes, or 0. */
 static size_t end_of_tag(const lexer *x, size_t at, const char *end)
 {
     bool block = *end != '}';
@@ -199,7 +200,7 @@ static lariat_status lex_operator(lexer *x)
 {
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
         if (is_at(x, x->at, operators[i])) {
-            const char *name = run_name(x->r, operators[i], strlen(operators[i]));
+            const char *name = rendering_name(x->r, operators[i], strlen(operators[i]));
             TRY(balance(x, *operators[i]));
             TRY(name ? add(x, (jinja_token){.type = TOKEN_OPERATOR, .text = name}) : LARIAT_NO_MEMORY);
             advance(x, x->at + strlen(operators[i]));
@@ -348,7 +349,7 @@ static lariat_status lex_name(lexer *x)
     while (is_letter(x->text[end]) || is_digit(x->text[end])) {
         end++;
     }
-    const char *name = run_name(x->r, x->text + x->at, end - x->at);
+    const char *name = rendering_name(x->r, x->text + x->at, end - x->at);
     TRY(name ? add(x, (jinja_token){.type = TOKEN_NAME, .text = name}) : LARIAT_NO_MEMORY);
     advance(x, end);
     return LARIAT_OK;
@@ -371,7 +372,7 @@ static lariat_status lex_tag(lexer *x, const char *end, token_type end_type)
             return LARIAT_OK;
         }
         char c = x->text[x->at];
-        TRY(run_work(x->r, 1));
+        TRY(rendering_work(x->r, 1));
         TRY(is_digit(c) ? lex_number(x) : is_letter(c) ? lex_name(x) : c == '\'' || c == '"' ? lex_string(x) : lex_operator(x));
     }
     x->r->line = line;
@@ -397,7 +398,7 @@ static lariat_status lex_at_tag(lexer *x, size_t at)
     return kind == '{' ? lex_tag(x, "}}", TOKEN_VARIABLE_END) : lex_tag(x, "%}", TOKEN_BLOCK_END);
 }
 
-lariat_status jinja_lex(run *r, const char *source, size_t size, token_list *out)
+lariat_status jinja_lex(rendering *r, const char *source, size_t size, token_list *out)
 {
     lexer x = {.r = r, .line = 1, .line_begins = true, .out = out};
 

@@ -1,6 +1,6 @@
 /* Methods of texts, dictionaries, lists and loops. Those that change their object are unsafe in jinja2's immutable sandbox.
    Rests on jinja_format.c. Read on in jinja_functions.c. */
-#include "text/jinja/jinja_run.h"
+#include "text/jinja/jinja_rendering.h"
 
 #include "text/utf8.h"
 
@@ -68,66 +68,67 @@ static int64_t number_or(const value *v, int64_t otherwise)
     return v->kind == VALUE_INT || v->kind == VALUE_BOOL ? value_integer(v) : otherwise;
 }
 
-static lariat_status strip(run *r, const method *m, const value *set, value *out)
+static lariat_status strip(rendering *r, const method *m, const value *set, value *out)
 {
     bool given = argument_is_given(set) && set->kind != VALUE_NONE;
 
     if (given) {
         TRY(need_text(m->name, set));
     }
-    TRY(run_work(r, (m->self.as.text.size / 64 + 1) * (given ? set->as.text.size : 1)));
-    *out = value_text(marked_strip(m->self.as.text, given ? &set->as.text : NULL, *m->name != 'r', *m->name != 'l'));
+    TRY(rendering_work(r, (m->self.as.text.size / 64 + 1) * (given ? set->as.text.size : 1)));
+    *out = value_text(jinja_text_strip(m->self.as.text, given ? &set->as.text : NULL, *m->name != 'r', *m->name != 'l'));
     return LARIAT_OK;
 }
 
-static bool has_end(marked text, marked end, bool prefix)
+static bool has_end(jinja_text text, jinja_text end, bool prefix)
 {
     return end.size <= text.size && memcmp(prefix ? text.text : text.text + text.size - end.size, end.text, end.size) == 0;
 }
 
-static lariat_status has_any_end(run *r, const method *m, const value *ends, value *out)
+static lariat_status has_any_end(rendering *r, const method *m, const value *ends, value *out)
 {
     bool prefix = *m->name == 's', holds = false;
     size_t n = ends->kind == VALUE_TUPLE ? ends->as.list->n : 1;
 
-    TRY(run_work(r, n));
+    TRY(rendering_work(r, n));
     for (size_t i = 0; i < n && !holds; i++) {
         const value *end = ends->kind == VALUE_TUPLE ? &ends->as.list->items[i] : ends;
         TRY(need_text(m->name, end));
-        TRY(run_work(r, end->as.text.size / 64));
+        TRY(rendering_work(r, end->as.text.size / 64));
         holds = has_end(m->self.as.text, end->as.text, prefix);
     }
     *out = value_bool(holds);
     return LARIAT_OK;
 }
 
-static lariat_status remove_end(run *r, const method *m, const value *end, value *out)
+static lariat_status remove_end(rendering *r, const method *m, const value *end, value *out)
 {
-    marked text = m->self.as.text;
+    jinja_text text = m->self.as.text;
     bool prefix = strcmp(m->name, "removeprefix") == 0;
 
     TRY(need_text(m->name, end));
-    TRY(run_work(r, end->as.text.size / 64 + 1));
+    TRY(rendering_work(r, end->as.text.size / 64 + 1));
     if (has_end(text, end->as.text, prefix)) {
-        text = prefix ? marked_part(text, end->as.text.size, text.size) : marked_part(text, 0, text.size - end->as.text.size);
+        size_t cut = end->as.text.size;
+        text = prefix ? jinja_text_part(text, cut, text.size) : jinja_text_part(text, 0, text.size - cut);
     }
     *out = value_text(text);
     return LARIAT_OK;
 }
 
 /* find, rfind, index, count: in characters. */
-static lariat_status find_in_text(run *r, const method *m, const value *part, value *out)
+static lariat_status find_in_text(rendering *r, const method *m, const value *part, value *out)
 {
-    marked text = m->self.as.text;
+    jinja_text text = m->self.as.text;
     int64_t found, n = 0;
 
     TRY(need_text(m->name, part));
-    TRY(run_work(r, text.size / 16 + 1));
+    TRY(rendering_work(r, text.size / 16 + 1));
     if (strcmp(m->name, "count") == 0) {
         if (part->as.text.size == 0) {
             n = (int64_t)characters(text) + 1;
         }
-        for (size_t from = 0; part->as.text.size && (found = marked_find(text, part->as.text, from)) >= 0; n++) {
+        for (size_t from = 0; part->as.text.size && (found = jinja_text_find(text, part->as.text, from)) >= 0; n++) {
             from = (size_t)found + part->as.text.size;
         }
         *out = value_int(n, true);
@@ -136,22 +137,22 @@ static lariat_status find_in_text(run *r, const method *m, const value *part, va
     if (*m->name == 'r') {
         TRY(find_last(r, text, part->as.text, &found));
     } else {
-        found = marked_find(text, part->as.text, 0);
+        found = jinja_text_find(text, part->as.text, 0);
     }
     if (found < 0 && *m->name == 'i') {
         return jinja_fail("substring not found");
     }
-    *out = value_int(found < 0 ? -1 : (int64_t)characters(marked_part(text, 0, (size_t)found)), true);
+    *out = value_int(found < 0 ? -1 : (int64_t)characters(jinja_text_part(text, 0, (size_t)found)), true);
     return LARIAT_OK;
 }
 
-static lariat_status split_lines(run *r, marked text, bool keep, value *out)
+static lariat_status split_lines(rendering *r, jinja_text text, bool keep, value *out)
 {
     value_list *l;
     size_t done = 0;
     int length;
 
-    TRY(run_work(r, text.size / 64 + 1));
+    TRY(rendering_work(r, text.size / 64 + 1));
     TRY(list_make(r, &l));
     for (size_t i = 0; i < text.size; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
@@ -160,26 +161,26 @@ static lariat_status split_lines(run *r, marked text, bool keep, value *out)
             continue;
         }
         length += code == '\r' && i + 1 < text.size && text.text[i + 1] == '\n';
-        TRY(list_add(r, l, value_text(marked_part(text, done, keep ? i + (size_t)length : i))));
+        TRY(list_add(r, l, value_text(jinja_text_part(text, done, keep ? i + (size_t)length : i))));
         done = i + (size_t)length;
     }
     if (done < text.size) {
-        TRY(list_add(r, l, value_text(marked_part(text, done, text.size))));
+        TRY(list_add(r, l, value_text(jinja_text_part(text, done, text.size))));
     }
     *out = value_sequence(VALUE_LIST, l);
     return LARIAT_OK;
 }
 
-static bool is_cased(const run *r, int32_t code)
+static bool is_cased(const rendering *r, int32_t code)
 {
     return (r->characters && (iswupper_l((wint_t)code, r->characters) || iswlower_l((wint_t)code, r->characters))) ||
            is_title_case(code);
 }
 
 /* title and capitalize: the first letter, of each word or of the text, is upper case, the others lower. */
-static lariat_status change_first(run *r, const method *m, value *out)
+static lariat_status change_first(rendering *r, const method *m, value *out)
 {
-    marked text = m->self.as.text, changed;
+    jinja_text text = m->self.as.text, changed;
     bool title = *m->name == 't', begins = true;
     maker made;
     int length;
@@ -187,8 +188,8 @@ static lariat_status change_first(run *r, const method *m, value *out)
     maker_open(&made, r);
     for (size_t i = 0; i < text.size; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
-        marked one = marked_part(text, i, i + (size_t)length);
-        TRY(marked_change_case(r, one, begins, &changed));
+        jinja_text one = jinja_text_part(text, i, i + (size_t)length);
+        TRY(jinja_text_change_case(r, one, begins, &changed));
         TRY(maker_add(&made, changed));
         begins = title && !is_cased(r, code);
     }
@@ -196,7 +197,7 @@ static lariat_status change_first(run *r, const method *m, value *out)
     return LARIAT_OK;
 }
 
-static bool has_property(const run *r, const char *name, int32_t code)
+static bool has_property(const rendering *r, const char *name, int32_t code)
 {
     number_kind number = python_number_kind(code);
     bool title = is_title_case(code);
@@ -213,13 +214,13 @@ static bool has_property(const run *r, const char *name, int32_t code)
 }
 
 /* isdigit, isalpha and their kind, by Unicode's categories; cases by the C library's C.UTF-8. */
-static lariat_status is_of_kind(run *r, const method *m, value *out)
+static lariat_status is_of_kind(rendering *r, const method *m, value *out)
 {
-    marked text = m->self.as.text;
+    jinja_text text = m->self.as.text;
     bool all = text.size > 0, cased = false;
     int length;
 
-    TRY(run_work(r, text.size / 16 + 1));
+    TRY(rendering_work(r, text.size / 16 + 1));
     for (size_t i = 0; i < text.size && all; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
         cased = cased || is_cased(r, code);
@@ -230,14 +231,14 @@ static lariat_status is_of_kind(run *r, const method *m, value *out)
     return LARIAT_OK;
 }
 
-static lariat_status pad_text(run *r, const method *m, const value *width, const value *filler, value *out)
+static lariat_status pad_text(rendering *r, const method *m, const value *width, const value *filler, value *out)
 {
-    marked text = m->self.as.text, fill;
+    jinja_text text = m->self.as.text, fill;
     size_t n = characters(text), left = 0, right = 0;
     bool zeros = *m->name == 'z', sign = zeros && text.size && (*text.text == '-' || *text.text == '+');
     maker made;
 
-    TRY(marked_from(r, zeros ? "0" : " ", 1, MARK_TEMPLATE, &fill));
+    TRY(jinja_text_from(r, zeros ? "0" : " ", 1, ORIGIN_TEMPLATE, &fill));
     if (filler->kind == VALUE_TEXT) {
         fill = filler->as.text;
     }
@@ -250,11 +251,11 @@ static lariat_status pad_text(run *r, const method *m, const value *width, const
         right = more - left;
     }
     maker_open(&made, r);
-    TRY(maker_add(&made, marked_part(text, 0, sign)));
+    TRY(maker_add(&made, jinja_text_part(text, 0, sign)));
     for (size_t i = 0; i < left; i++) {
         TRY(maker_add(&made, fill));
     }
-    TRY(maker_add(&made, marked_part(text, sign, text.size)));
+    TRY(maker_add(&made, jinja_text_part(text, sign, text.size)));
     for (size_t i = 0; i < right; i++) {
         TRY(maker_add(&made, fill));
     }
@@ -263,10 +264,10 @@ static lariat_status pad_text(run *r, const method *m, const value *width, const
 }
 
 /* The three parts around the first or last separator. */
-static lariat_status partition(run *r, const method *m, const value *separator, value *out)
+static lariat_status partition(rendering *r, const method *m, const value *separator, value *out)
 {
     bool last = *m->name == 'r';
-    marked text = m->self.as.text, none = marked_part(text, 0, 0);
+    jinja_text text = m->self.as.text, none = jinja_text_part(text, 0, 0);
     value parts;
     value_list *l;
 
@@ -286,10 +287,10 @@ static lariat_status partition(run *r, const method *m, const value *separator, 
     return LARIAT_OK;
 }
 
-static lariat_status replace_method(run *r, const method *m, const call_arguments *given, value *out)
+static lariat_status replace_method(rendering *r, const method *m, const call_arguments *given, value *out)
 {
     value a[3];
-    marked text;
+    jinja_text text;
 
     TRY(arguments_bind(given, "replace", "old new count", a));
     TRY(need_text("replace", &a[0]));
@@ -299,10 +300,10 @@ static lariat_status replace_method(run *r, const method *m, const call_argument
     return LARIAT_OK;
 }
 
-static lariat_status one_text(run *r, const method *m, const call_arguments *given, value *out)
+static lariat_status one_text(rendering *r, const method *m, const call_arguments *given, value *out)
 {
     value a[2];
-    marked text;
+    jinja_text text;
     value_list *l;
 
     TRY(arguments_bind(given, m->name, "sep maxsplit", a));
@@ -336,9 +337,9 @@ static lariat_status one_text(run *r, const method *m, const call_arguments *giv
     return is_word("partition rpartition", m->name) ? partition(r, m, &a[0], out) : find_in_text(r, m, &a[0], out);
 }
 
-lariat_status call_text_method(run *r, const method *m, const call_arguments *given, value *out)
+lariat_status call_text_method(rendering *r, const method *m, const call_arguments *given, value *out)
 {
-    marked text;
+    jinja_text text;
     value keep;
 
     if (strcmp(m->name, "format") == 0) {
@@ -362,14 +363,14 @@ lariat_status call_text_method(run *r, const method *m, const call_arguments *gi
     if (*m->name == 't' || *m->name == 'c') {
         return change_first(r, m, out);
     }
-    TRY(marked_change_case(r, m->self.as.text, *m->name == 'u', &text));
+    TRY(jinja_text_change_case(r, m->self.as.text, *m->name == 'u', &text));
     *out = value_text(text);
     return LARIAT_OK;
 }
 
 /* --- others --- */
 
-static lariat_status view(run *r, const dict *d, char part, value *out)
+static lariat_status view(rendering *r, const dict *d, char part, value *out)
 {
     value_list *l, *pair;
 
@@ -388,7 +389,7 @@ static lariat_status view(run *r, const dict *d, char part, value *out)
     return LARIAT_OK;
 }
 
-static lariat_status call_dict_method(run *r, const method *m, const call_arguments *given, value *out)
+static lariat_status call_dict_method(rendering *r, const method *m, const call_arguments *given, value *out)
 {
     const dict *d = m->self.as.dict;
     value a[2];
@@ -414,7 +415,7 @@ static lariat_status call_dict_method(run *r, const method *m, const call_argume
     return LARIAT_OK;
 }
 
-static lariat_status call_list_method(run *r, const method *m, const call_arguments *given, value *out)
+static lariat_status call_list_method(rendering *r, const method *m, const call_arguments *given, value *out)
 {
     const value_list *l = m->self.as.list;
     int64_t n = 0;
@@ -427,7 +428,7 @@ static lariat_status call_list_method(run *r, const method *m, const call_argume
     }
     for (size_t i = 0; i < l->n; i++) {
         bool same;
-        TRY(run_work(r, 1));
+        TRY(rendering_work(r, 1));
         TRY(value_equal(r, &l->items[i], &a, &same));
         if (same && *m->name == 'i') {
             *out = value_int((int64_t)i, true);
@@ -439,7 +440,7 @@ static lariat_status call_list_method(run *r, const method *m, const call_argume
     return *m->name == 'i' ? jinja_fail("index: the value is not in the list") : LARIAT_OK;
 }
 
-static lariat_status call_loop_method(run *r, const method *m, const call_arguments *given, value *out)
+static lariat_status call_loop_method(rendering *r, const method *m, const call_arguments *given, value *out)
 {
     loop_state *l = m->self.as.loop;
     value_list *values;
@@ -449,12 +450,12 @@ static lariat_status call_loop_method(run *r, const method *m, const call_argume
         if (given->n == 0) {
             return jinja_fail("no items for cycling given");
         }
-        *out = given->places[l->index % given->n];
+        *out = given->positional[l->index % given->n];
         return LARIAT_OK;
     }
     TRY(list_make(r, &values));
     for (size_t i = 0; i < given->n; i++) {
-        TRY(list_add(r, values, given->places[i]));
+        TRY(list_add(r, values, given->positional[i]));
     }
     value now = value_sequence(VALUE_TUPLE, values);
     TRY(value_equal(r, &l->changed, &now, &same));
@@ -463,7 +464,7 @@ static lariat_status call_loop_method(run *r, const method *m, const call_argume
     return LARIAT_OK;
 }
 
-lariat_status call_method(run *r, const method *m, const call_arguments *given, value *out)
+lariat_status call_method(rendering *r, const method *m, const call_arguments *given, value *out)
 {
     switch (m->self.kind) {
     case VALUE_TEXT:

@@ -1,6 +1,6 @@
 /* Operators: arithmetic, comparing, containing.
    Rests on jinja_value.c. Read on in jinja_filters.c. */
-#include "text/jinja/jinja_run.h"
+#include "text/jinja/jinja_rendering.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,7 +12,7 @@ static lariat_status no_operator(const char *operator, const value * a, const va
     return jinja_fail("unsupported operand types for %s: '%s' and '%s'", operator, value_type(a), value_type(b));
 }
 
-static lariat_status add_lists(run *r, const value *a, const value *b, value *out)
+static lariat_status add_lists(rendering *r, const value *a, const value *b, value *out)
 {
     value_list *l;
 
@@ -28,9 +28,9 @@ static lariat_status add_lists(run *r, const value *a, const value *b, value *ou
 }
 
 /* Markup escapes a text that is added to it. */
-static lariat_status add_texts(run *r, const value *a, const value *b, value *out)
+static lariat_status add_texts(rendering *r, const value *a, const value *b, value *out)
 {
-    marked left = a->as.text, right = b->as.text;
+    jinja_text left = a->as.text, right = b->as.text;
     maker m;
 
     if (a->safe != b->safe) {
@@ -45,7 +45,7 @@ static lariat_status add_texts(run *r, const value *a, const value *b, value *ou
 }
 
 /* times * a sequence */
-static lariat_status repeat(run *r, const value *v, int64_t times, value *out)
+static lariat_status repeat(rendering *r, const value *v, int64_t times, value *out)
 {
     value_list *l;
     maker m;
@@ -53,7 +53,7 @@ static lariat_status repeat(run *r, const value *v, int64_t times, value *out)
     if (v->kind == VALUE_TEXT) {
         maker_open(&m, r);
         for (int64_t i = 0; i < times; i++) {
-            TRY(run_work(r, 1));
+            TRY(rendering_work(r, 1));
             TRY(maker_add(&m, v->as.text));
         }
         *out = value_text(maker_take(&m));
@@ -144,7 +144,7 @@ static lariat_status integers(const char *operator, int64_t a, int64_t b, bool o
     return overflow ? jinja_fail("a number of more than 64 bits") : LARIAT_OK;
 }
 
-lariat_status binary(run *r, const char *operator, const value * a, const value *b, value *out)
+lariat_status binary(rendering *r, const char *operator, const value * a, const value *b, value *out)
 {
     bool own = a->own && b->own;
 
@@ -172,7 +172,7 @@ lariat_status binary(run *r, const char *operator, const value * a, const value 
     return no_operator(operator, a, b);
 }
 
-lariat_status is_contained(run *r, const value *part, const value *whole, bool *out)
+lariat_status is_contained(rendering *r, const value *part, const value *whole, bool *out)
 {
     value_list *l;
 
@@ -181,8 +181,8 @@ lariat_status is_contained(run *r, const value *part, const value *whole, bool *
         if (part->kind != VALUE_TEXT) {
             return jinja_fail("'in <string>' requires string as left operand, not %s", value_type(part));
         }
-        *out = marked_find(whole->as.text, part->as.text, 0) >= 0;
-        return run_work(r, whole->as.text.size / 64);
+        *out = jinja_text_find(whole->as.text, part->as.text, 0) >= 0;
+        return rendering_work(r, whole->as.text.size / 64);
     }
     if (whole->kind == VALUE_DICT) {
         if (part->kind == VALUE_LIST || part->kind == VALUE_DICT) {
@@ -198,13 +198,13 @@ lariat_status is_contained(run *r, const value *part, const value *whole, bool *
     }
     TRY(value_iterate(r, whole, &l));
     for (size_t i = 0; i < l->n && !*out; i++) {
-        TRY(run_work(r, 1));
+        TRY(rendering_work(r, 1));
         TRY(value_equal(r, &l->items[i], part, out));
     }
     return LARIAT_OK;
 }
 
-lariat_status compare(run *r, const char *operator, const value * a, const value *b, bool *out)
+lariat_status compare(rendering *r, const char *operator, const value * a, const value *b, bool *out)
 {
     int order;
 

@@ -60,7 +60,7 @@ lariat_status parser_enter(parser *p)
     if (++p->nesting > MAX_JINJA_NESTING) {
         return jinja_fail("more than %d constructs within constructs", MAX_JINJA_NESTING);
     }
-    return run_work(p->r, 1);
+    return rendering_work(p->r, 1);
 }
 
 void parser_leave(parser *p)
@@ -76,7 +76,7 @@ lariat_status parser_node(parser *p, node_kind kind, node **out)
     return LARIAT_OK;
 }
 
-lariat_status node_list_add(run *r, node_list *l, node *n)
+lariat_status node_list_add(rendering *r, node_list *l, node *n)
 {
     MAKE_ROOM(r, l->items, l->n, l->capacity);
     l->items[l->n++] = n;
@@ -266,7 +266,7 @@ static lariat_status parse_call_block(parser *p, node *n)
     static const char *const ends[] = {"endcall", NULL};
 
     n->kind = NODE_CALL_BLOCK;
-    n->name = run_name(p->r, "caller", 6);
+    n->name = rendering_name(p->r, "caller", 6);
     if (!n->name) {
         return LARIAT_NO_MEMORY;
     }
@@ -374,9 +374,9 @@ static bool is_end(const parser *p, const char *const *ends)
 static lariat_status parse_part(parser *p, node **out)
 {
     if (p->at->type == TOKEN_DATA) {
-        marked text;
+        jinja_text text;
         TRY(parser_node(p, NODE_TEXT, out));
-        TRY(marked_from(p->r, p->at->text, p->at->size, MARK_TEMPLATE, &text));
+        TRY(jinja_text_from(p->r, p->at->text, p->at->size, ORIGIN_TEMPLATE, &text));
         (*out)->constant = value_text(text);
         p->at++;
         return LARIAT_OK;
@@ -411,7 +411,7 @@ static lariat_status parse_body(parser *p, const char *const *ends, node_list *o
     return ends ? jinja_fail("the template ends without '%s'", *ends) : LARIAT_OK;
 }
 
-lariat_status jinja_parse(run *r, const char *source, size_t size, node_list *out)
+lariat_status jinja_parse(rendering *r, const char *source, size_t size, node_list *out)
 {
     token_list tokens;
     parser p = {.r = r};

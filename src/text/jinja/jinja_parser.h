@@ -2,10 +2,10 @@
    Rests on jinja_tree.h. Read on in jinja_parser.c and jinja_expression_parser.c. */
 #pragma once
 
-#include "text/jinja/jinja_run.h"
+#include "text/jinja/jinja_rendering.h"
 
 typedef struct parser {
-    run *r;
+    rendering *r;
     const jinja_token *at;
     node *macro;     /* the innermost macro or call block, or NULL */
     int conditional; /* within this many ifs: unknown filters are refused when they are reached */

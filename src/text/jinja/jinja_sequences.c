@@ -1,12 +1,12 @@
 /* Filters of lists and dictionaries: sorting, selecting, mapping, joining.
-   Rests on jinja_run.h. Read on in jinja_tests.c. */
-#include "text/jinja/jinja_run.h"
+   Rests on jinja_rendering.h. Read on in jinja_tests.c. */
+#include "text/jinja/jinja_rendering.h"
 
 #include <string.h>
 
-typedef lariat_status (*filter_fn)(run *r, const value *v, const call_arguments *given, value *out);
+typedef lariat_status (*filter_fn)(rendering *r, const value *v, const call_arguments *given, value *out);
 
-lariat_status get_path(run *r, const value *v, const value *path, const value *otherwise, value *out)
+lariat_status get_path(rendering *r, const value *v, const value *path, const value *otherwise, value *out)
 {
     *out = *v;
     if (path->kind != VALUE_TEXT) {
@@ -17,7 +17,7 @@ lariat_status get_path(run *r, const value *v, const value *path, const value *o
     for (size_t from = 0; from <= path->as.text.size;) {
         const char *dot = memchr(path->as.text.text + from, '.', path->as.text.size - from);
         size_t to = dot ? (size_t)(dot - path->as.text.text) : path->as.text.size;
-        value key = value_text(marked_part(path->as.text, from, to)), part = *out;
+        value key = value_text(jinja_text_part(path->as.text, from, to)), part = *out;
         int64_t index = 0;
         size_t i = from;
         while (i < to && path->as.text.text[i] >= '0' && path->as.text.text[i] <= '9' && index < INT32_MAX) {
@@ -26,7 +26,7 @@ lariat_status get_path(run *r, const value *v, const value *path, const value *o
         if (to > from && (i == to || index >= INT32_MAX)) {
             key = value_int(index, true);
         }
-        TRY(run_work(r, (to - from) / 64 + 1));
+        TRY(rendering_work(r, (to - from) / 64 + 1));
         TRY(get_item(r, &part, &key, out));
         *out = otherwise && out->kind == VALUE_UNDEFINED ? *otherwise : *out;
         from = to + 1;
@@ -34,14 +34,14 @@ lariat_status get_path(run *r, const value *v, const value *path, const value *o
     return LARIAT_OK;
 }
 
-static lariat_status fold_case(run *r, const value *v, bool sensitive, value *out)
+static lariat_status fold_case(rendering *r, const value *v, bool sensitive, value *out)
 {
     *out = *v;
-    return v->kind == VALUE_TEXT && !sensitive ? marked_change_case(r, v->as.text, false, &out->as.text) : LARIAT_OK;
+    return v->kind == VALUE_TEXT && !sensitive ? jinja_text_change_case(r, v->as.text, false, &out->as.text) : LARIAT_OK;
 }
 
 /* Merges two sorted halves: equal values keep their order. */
-static lariat_status merge_halves(run *r, value *keys, value *values, size_t half, size_t n, bool reverse)
+static lariat_status merge_halves(rendering *r, value *keys, value *values, size_t half, size_t n, bool reverse)
 {
     value *new_keys, *new_values;
     size_t a = 0, b = half;
@@ -62,7 +62,7 @@ static lariat_status merge_halves(run *r, value *keys, value *values, size_t hal
     return LARIAT_OK;
 }
 
-lariat_status sort_values(run *r, value *keys, value *values, size_t n, bool reverse)
+lariat_status sort_values(rendering *r, value *keys, value *values, size_t n, bool reverse)
 {
     if (n < 2) {
         return LARIAT_OK;
@@ -73,7 +73,7 @@ lariat_status sort_values(run *r, value *keys, value *values, size_t n, bool rev
     return merge_halves(r, keys, values, half, n, reverse);
 }
 
-static lariat_status copy_list(run *r, const value_list *from, value_list **out)
+static lariat_status copy_list(rendering *r, const value_list *from, value_list **out)
 {
     TRY(list_make(r, out));
     for (size_t i = 0; i < from->n; i++) {
@@ -83,7 +83,7 @@ static lariat_status copy_list(run *r, const value_list *from, value_list **out)
 }
 
 /* The keys by which items are sorted or compared: the items, or their attribute, in lower case unless sensitive. */
-static lariat_status keys_of(run *r, const value_list *l, const value *attribute, bool sensitive, value_list **out)
+static lariat_status keys_of(rendering *r, const value_list *l, const value *attribute, bool sensitive, value_list **out)
 {
     value key;
 
@@ -99,7 +99,7 @@ static lariat_status keys_of(run *r, const value_list *l, const value *attribute
     return LARIAT_OK;
 }
 
-static lariat_status filter_sort(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_sort(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value_list *l, *keys, *sorted;
     value a[3];
@@ -116,7 +116,7 @@ static lariat_status filter_sort(run *r, const value *v, const call_arguments *g
     return LARIAT_OK;
 }
 
-static lariat_status pairs_of(run *r, const dict *d, value_list **out)
+static lariat_status pairs_of(rendering *r, const dict *d, value_list **out)
 {
     value_list *pair;
 
@@ -130,7 +130,7 @@ static lariat_status pairs_of(run *r, const dict *d, value_list **out)
     return LARIAT_OK;
 }
 
-static lariat_status filter_dictsort(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_dictsort(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value_list *pairs, *keys;
     value a[3], key;
@@ -139,7 +139,7 @@ static lariat_status filter_dictsort(run *r, const value *v, const call_argument
     if (v->kind != VALUE_DICT) {
         return jinja_fail("dictsort: a dictionary is wanted, not %s", value_type(v));
     }
-    bool by_value = a[1].kind == VALUE_TEXT && marked_is(a[1].as.text, "value");
+    bool by_value = a[1].kind == VALUE_TEXT && jinja_text_is(a[1].as.text, "value");
     TRY(pairs_of(r, v->as.dict, &pairs));
     TRY(list_make(r, &keys));
     for (size_t i = 0; i < pairs->n; i++) {
@@ -151,7 +151,7 @@ static lariat_status filter_dictsort(run *r, const value *v, const call_argument
     return LARIAT_OK;
 }
 
-static lariat_status filter_items(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_items(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value_list *l;
 
@@ -164,7 +164,7 @@ static lariat_status filter_items(run *r, const value *v, const call_arguments *
     return LARIAT_OK;
 }
 
-static lariat_status filter_list(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_list(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value_list *l;
 
@@ -174,7 +174,7 @@ static lariat_status filter_list(run *r, const value *v, const call_arguments *g
     return LARIAT_OK;
 }
 
-static lariat_status filter_first(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_first(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value_list *l;
 
@@ -184,7 +184,7 @@ static lariat_status filter_first(run *r, const value *v, const call_arguments *
     return LARIAT_OK;
 }
 
-static lariat_status filter_last(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_last(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value_list *l;
 
@@ -197,7 +197,7 @@ static lariat_status filter_last(run *r, const value *v, const call_arguments *g
     return LARIAT_OK;
 }
 
-static lariat_status filter_reverse(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_reverse(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value_list *l, *back;
 
@@ -209,19 +209,19 @@ static lariat_status filter_reverse(run *r, const value *v, const call_arguments
     }
     *out = value_sequence(VALUE_GENERATOR, back);
     if (v->kind == VALUE_TEXT) {
-        marked none;
-        TRY(marked_from(r, "", 0, MARK_TEMPLATE, &none));
+        jinja_text none;
+        TRY(jinja_text_from(r, "", 0, ORIGIN_TEMPLATE, &none));
         TRY(join_texts(r, none, back, true, &none));
         *out = value_text(none);
     }
     return LARIAT_OK;
 }
 
-static lariat_status filter_join(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_join(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value_list *l, *parts;
     value a[2];
-    marked separator = {"", NULL, 0};
+    jinja_text separator = {"", NULL, 0};
 
     TRY(arguments_bind(given, "join", "d attribute", a));
     TRY(value_iterate(r, v, &l));
@@ -234,7 +234,7 @@ static lariat_status filter_join(run *r, const value *v, const call_arguments *g
     return LARIAT_OK;
 }
 
-static lariat_status least(run *r, const value *v, const call_arguments *given, int sign, value *out)
+static lariat_status least(rendering *r, const value *v, const call_arguments *given, int sign, value *out)
 {
     value_list *l, *keys;
     size_t best = 0;
@@ -252,17 +252,17 @@ static lariat_status least(run *r, const value *v, const call_arguments *given, 
     return LARIAT_OK;
 }
 
-static lariat_status filter_min(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_min(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     return least(r, v, given, -1, out);
 }
 
-static lariat_status filter_max(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_max(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     return least(r, v, given, 1, out);
 }
 
-static lariat_status filter_sum(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_sum(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value_list *l, *parts;
     value a[2], sum;
@@ -278,7 +278,7 @@ static lariat_status filter_sum(run *r, const value *v, const call_arguments *gi
     return LARIAT_OK;
 }
 
-static lariat_status filter_unique(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_unique(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value_list *l, *keys, *kept;
     dict *seen;
@@ -301,29 +301,30 @@ static lariat_status filter_unique(run *r, const value *v, const call_arguments 
 /* --- select and map --- */
 
 /* The name of a filter or test, and the arguments behind it. */
-static lariat_status name_and_rest(run *r, const char *what, const call_arguments *given, size_t at, const char **name,
+static lariat_status name_and_rest(rendering *r, const char *what, const call_arguments *given, size_t at, const char **name,
                                    call_arguments *rest)
 {
-    const value *v = &given->places[at];
+    const value *v = &given->positional[at];
 
     if (v->kind != VALUE_TEXT) {
         return jinja_fail("%s: the name of a filter or test is wanted", what);
     }
-    *name = run_name(r, v->as.text.text, v->as.text.size);
+    *name = rendering_name(r, v->as.text.text, v->as.text.size);
     *rest = *given;
-    rest->places += at + 1;
+    rest->positional += at + 1;
     rest->n -= at + 1;
     return *name ? LARIAT_OK : LARIAT_NO_MEMORY;
 }
 
 /* Nothing to iterate, as in "none|select", is an empty list. */
-static lariat_status iterate_if_any(run *r, const value *v, value_list **out)
+static lariat_status iterate_if_any(rendering *r, const value *v, value_list **out)
 {
     return value_truth(v) ? value_iterate(r, v, out) : list_make(r, out);
 }
 
 /* by_attribute: the first argument is an attribute, whose value is tested. */
-static lariat_status keep_items(run *r, const value *v, const call_arguments *given, bool by_attribute, bool wanted, value *out)
+static lariat_status keep_items(rendering *r, const value *v, const call_arguments *given, bool by_attribute, bool wanted,
+                                value *out)
 {
     call_arguments rest = {0};
     value_list *l, *kept;
@@ -340,9 +341,9 @@ static lariat_status keep_items(run *r, const value *v, const call_arguments *gi
     for (size_t i = 0; i < l->n; i++) {
         value tested = l->items[i];
         bool holds;
-        TRY(run_work(r, 1));
+        TRY(rendering_work(r, 1));
         if (by_attribute) {
-            TRY(get_path(r, &l->items[i], &given->places[0], NULL, &tested));
+            TRY(get_path(r, &l->items[i], &given->positional[0], NULL, &tested));
         }
         holds = value_truth(&tested);
         if (test) {
@@ -354,27 +355,27 @@ static lariat_status keep_items(run *r, const value *v, const call_arguments *gi
     return LARIAT_OK;
 }
 
-static lariat_status filter_select(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_select(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     return keep_items(r, v, given, false, true, out);
 }
 
-static lariat_status filter_reject(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_reject(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     return keep_items(r, v, given, false, false, out);
 }
 
-static lariat_status filter_selectattr(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_selectattr(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     return keep_items(r, v, given, true, true, out);
 }
 
-static lariat_status filter_rejectattr(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_rejectattr(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     return keep_items(r, v, given, true, false, out);
 }
 
-static lariat_status map_attribute(run *r, const value_list *l, const call_arguments *given, value_list *mapped)
+static lariat_status map_attribute(rendering *r, const value_list *l, const call_arguments *given, value_list *mapped)
 {
     value a[2], one;
 
@@ -386,7 +387,7 @@ static lariat_status map_attribute(run *r, const value_list *l, const call_argum
     return LARIAT_OK;
 }
 
-static lariat_status filter_map(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_map(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value_list *l, *mapped;
     call_arguments rest;
@@ -407,7 +408,7 @@ static lariat_status filter_map(run *r, const value *v, const call_arguments *gi
     return LARIAT_OK;
 }
 
-static lariat_status filter_attr(run *r, const value *v, const call_arguments *given, value *out)
+static lariat_status filter_attr(rendering *r, const value *v, const call_arguments *given, value *out)
 {
     value name;
 
@@ -415,7 +416,7 @@ static lariat_status filter_attr(run *r, const value *v, const call_arguments *g
     if (name.kind != VALUE_TEXT) {
         return jinja_fail("attr: a name is wanted");
     }
-    if (v->kind == VALUE_DICT && find_method(v, run_name(r, name.as.text.text, name.as.text.size)) == METHOD_NONE) {
+    if (v->kind == VALUE_DICT && find_method(v, rendering_name(r, name.as.text.text, name.as.text.size)) == METHOD_NONE) {
         *out = value_undefined("attr does not look up items");
         return LARIAT_OK;
     }
@@ -456,7 +457,7 @@ bool sequence_filter_is_known(const char *name)
     return false;
 }
 
-lariat_status apply_sequence_filter(run *r, const char *name, const value *v, const call_arguments *given, bool *known,
+lariat_status apply_sequence_filter(rendering *r, const char *name, const value *v, const call_arguments *given, bool *known,
                                     value *out)
 {
     *known = false;

@@ -1,19 +1,19 @@
-/* Statements: what a template writes, sets, repeats and defines.
-   Rests on jinja_run.h. Read on in jinja_expressions.c. */
-#include "text/jinja/jinja_run.h"
+/* Statements: a template's output, assignments, loops and definitions.
+   Rests on jinja_rendering.h. Read on in jinja_expressions.c. */
+#include "text/jinja/jinja_rendering.h"
 
 #include <string.h>
 
-static lariat_status execute_one(run *r, scope *s, const node *n);
+static lariat_status execute_one(rendering *r, scope *s, const node *n);
 
-lariat_status execute(run *r, scope *s, const node_list *body)
+lariat_status execute(rendering *r, scope *s, const node_list *body)
 {
     if (++r->depth > MAX_JINJA_DEPTH) {
         return jinja_fail("more than %d steps within steps: a macro that calls itself without end?", MAX_JINJA_DEPTH);
     }
     for (size_t i = 0; i < body->n && r->jump == NODE_CONST; i++) {
         r->line = body->items[i]->line;
-        TRY(run_work(r, 1));
+        TRY(rendering_work(r, 1));
         TRY(execute_one(r, s, body->items[i]));
     }
     r->depth--;
@@ -21,7 +21,7 @@ lariat_status execute(run *r, scope *s, const node_list *body)
 }
 
 /* Names that the body sets are its own. */
-static lariat_status execute_in_scope(run *r, scope *s, const node_list *body)
+static lariat_status execute_in_scope(rendering *r, scope *s, const node_list *body)
 {
     scope *inner;
 
@@ -30,7 +30,7 @@ static lariat_status execute_in_scope(run *r, scope *s, const node_list *body)
 }
 
 /* Executes a body in a scope of its own, its output taken. */
-static lariat_status capture(run *r, scope *s, const node_list *body, value *out)
+static lariat_status capture(rendering *r, scope *s, const node_list *body, value *out)
 {
     maker *outer = r->out, *text;
     scope *inner;
@@ -45,7 +45,7 @@ static lariat_status capture(run *r, scope *s, const node_list *body, value *out
     return LARIAT_OK;
 }
 
-lariat_status assign(run *r, scope *s, const node *target, const value *v)
+lariat_status assign(rendering *r, scope *s, const node *target, const value *v)
 {
     value_list *parts;
 
@@ -54,12 +54,12 @@ lariat_status assign(run *r, scope *s, const node *target, const value *v)
     }
     if (target->kind == NODE_TARGET_ATTRIBUTE) {
         const value *space;
-        marked name;
+        jinja_text name;
         TRY(scope_find(r, s, target->name, &space));
         if (!space || space->kind != VALUE_NAMESPACE) {
             return jinja_fail("cannot assign attribute %s: '%s' is no namespace", target->attribute, target->name);
         }
-        TRY(marked_from(r, target->attribute, strlen(target->attribute), MARK_TEMPLATE, &name));
+        TRY(jinja_text_from(r, target->attribute, strlen(target->attribute), ORIGIN_TEMPLATE, &name));
         return dict_set(r, space->as.dict, value_text(name), *v);
     }
     TRY(value_iterate(r, v, &parts));
@@ -72,9 +72,9 @@ lariat_status assign(run *r, scope *s, const node *target, const value *v)
     return LARIAT_OK;
 }
 
-static lariat_status execute_output(run *r, scope *s, const node *n)
+static lariat_status execute_output(rendering *r, scope *s, const node *n)
 {
-    marked text;
+    jinja_text text;
     value v;
 
     TRY(evaluate(r, s, n->a, &v));
@@ -83,7 +83,7 @@ static lariat_status execute_output(run *r, scope *s, const node *n)
 }
 
 /* The items for which the loop's condition holds. */
-static lariat_status filter_items(run *r, scope *s, const node *n, value_list **items)
+static lariat_status filter_items(rendering *r, scope *s, const node *n, value_list **items)
 {
     value_list *kept;
 
@@ -105,9 +105,9 @@ static lariat_status filter_items(run *r, scope *s, const node *n, value_list **
     return LARIAT_OK;
 }
 
-static lariat_status execute_for(run *r, scope *s, const node *n)
+static lariat_status execute_for(rendering *r, scope *s, const node *n)
 {
-    const char *name = run_name(r, "loop", 4);
+    const char *name = rendering_name(r, "loop", 4);
     value_list *items;
     loop_state *loop;
     value over;
@@ -119,7 +119,7 @@ static lariat_status execute_for(run *r, scope *s, const node *n)
     loop->items = items;
     for (; loop->index < items->n; loop->index++) {
         scope *inner;
-        TRY(run_work(r, 1));
+        TRY(rendering_work(r, 1));
         TRY(scope_open(r, s, &inner));
         TRY(scope_set(r, inner, name, (value){.kind = VALUE_LOOP, .as.loop = loop}));
         TRY(assign(r, inner, n->a, &items->items[loop->index]));
@@ -133,7 +133,7 @@ static lariat_status execute_for(run *r, scope *s, const node *n)
     return items->n == 0 ? execute_in_scope(r, s, &n->otherwise) : LARIAT_OK;
 }
 
-static lariat_status execute_if(run *r, scope *s, const node *n)
+static lariat_status execute_if(rendering *r, scope *s, const node *n)
 {
     value condition;
 
@@ -141,7 +141,7 @@ static lariat_status execute_if(run *r, scope *s, const node *n)
     return execute(r, s, value_truth(&condition) ? &n->body : &n->otherwise);
 }
 
-static lariat_status execute_set(run *r, scope *s, const node *n)
+static lariat_status execute_set(rendering *r, scope *s, const node *n)
 {
     value v;
 
@@ -150,7 +150,7 @@ static lariat_status execute_set(run *r, scope *s, const node *n)
 }
 
 /* The body of a block of set or filter, with its filters applied. */
-static lariat_status filtered_body(run *r, scope *s, const node *n, value *out)
+static lariat_status filtered_body(rendering *r, scope *s, const node *n, value *out)
 {
     const value *outer = r->captured;
     value *body;
@@ -166,7 +166,7 @@ static lariat_status filtered_body(run *r, scope *s, const node *n, value *out)
     return LARIAT_OK;
 }
 
-static lariat_status execute_set_block(run *r, scope *s, const node *n)
+static lariat_status execute_set_block(rendering *r, scope *s, const node *n)
 {
     value v;
 
@@ -174,9 +174,9 @@ static lariat_status execute_set_block(run *r, scope *s, const node *n)
     return assign(r, s, n->a, &v);
 }
 
-static lariat_status execute_filter_block(run *r, scope *s, const node *n)
+static lariat_status execute_filter_block(rendering *r, scope *s, const node *n)
 {
-    marked text;
+    jinja_text text;
     value v;
 
     TRY(filtered_body(r, s, n, &v));
@@ -184,7 +184,7 @@ static lariat_status execute_filter_block(run *r, scope *s, const node *n)
     return maker_add(r->out, text);
 }
 
-static lariat_status make_macro(run *r, scope *s, const node *n, value *out)
+static lariat_status make_macro(rendering *r, scope *s, const node *n, value *out)
 {
     macro *m;
 
@@ -194,7 +194,7 @@ static lariat_status make_macro(run *r, scope *s, const node *n, value *out)
     return LARIAT_OK;
 }
 
-static lariat_status execute_macro(run *r, scope *s, const node *n)
+static lariat_status execute_macro(rendering *r, scope *s, const node *n)
 {
     value v;
 
@@ -203,12 +203,12 @@ static lariat_status execute_macro(run *r, scope *s, const node *n)
 }
 
 /* A call with the block as its argument "caller". */
-static lariat_status execute_call_block(run *r, scope *s, const node *n)
+static lariat_status execute_call_block(rendering *r, scope *s, const node *n)
 {
     call_arguments given;
     const char **names;
     value *named, what, result;
-    marked text, *keys;
+    jinja_text text, *keys;
 
     TRY(evaluate(r, s, n->a->a, &what));
     TRY(evaluate_arguments(r, s, &n->a->arguments, &given));
@@ -221,7 +221,7 @@ static lariat_status execute_call_block(run *r, scope *s, const node *n)
         named[i] = given.named[i];
     }
     names[given.n_named] = n->name;
-    TRY(marked_from(r, n->name, strlen(n->name), MARK_TEMPLATE, &keys[given.n_named]));
+    TRY(jinja_text_from(r, n->name, strlen(n->name), ORIGIN_TEMPLATE, &keys[given.n_named]));
     TRY(make_macro(r, s, n, &named[given.n_named]));
     given.names = names;
     given.keys = keys;
@@ -232,7 +232,7 @@ static lariat_status execute_call_block(run *r, scope *s, const node *n)
     return maker_add(r->out, text);
 }
 
-static lariat_status execute_with(run *r, scope *s, const node *n)
+static lariat_status execute_with(rendering *r, scope *s, const node *n)
 {
     scope *inner;
     value v;
@@ -245,7 +245,7 @@ static lariat_status execute_with(run *r, scope *s, const node *n)
     return execute(r, inner, &n->body);
 }
 
-static lariat_status execute_one(run *r, scope *s, const node *n)
+static lariat_status execute_one(rendering *r, scope *s, const node *n)
 {
     switch (n->kind) {
     case NODE_TEXT:
@@ -300,7 +300,7 @@ static bool is_parameter(const node *d, const char *name)
 }
 
 /* varargs, kwargs and caller, where the macro uses them; arguments that have no place are refused otherwise. */
-static lariat_status bind_others(run *r, scope *s, const node *d, const call_arguments *given)
+static lariat_status bind_others(rendering *r, scope *s, const node *d, const call_arguments *given)
 {
     value_list *rest;
     dict *others;
@@ -310,11 +310,11 @@ static lariat_status bind_others(run *r, scope *s, const node *d, const call_arg
     }
     TRY(list_make(r, &rest));
     for (size_t i = d->items.n; i < given->n; i++) {
-        TRY(list_add(r, rest, given->places[i]));
+        TRY(list_add(r, rest, given->positional[i]));
     }
     TRY(dict_make(r, &others));
     for (size_t i = 0; i < given->n_named; i++) {
-        TRY(run_work(r, d->items.n / 8 + 1));
+        TRY(rendering_work(r, d->items.n / 8 + 1));
         if (is_parameter(d, given->names[i])) {
             continue;
         }
@@ -324,36 +324,36 @@ static lariat_status bind_others(run *r, scope *s, const node *d, const call_arg
         TRY(dict_set(r, others, value_text(given->keys[i]), given->named[i]));
     }
     if (d->uses_rest) {
-        TRY(scope_set(r, s, run_name(r, "varargs", 7), value_sequence(VALUE_TUPLE, rest)));
+        TRY(scope_set(r, s, rendering_name(r, "varargs", 7), value_sequence(VALUE_TUPLE, rest)));
     }
     if (d->uses_others) {
-        TRY(scope_set(r, s, run_name(r, "kwargs", 6), value_dict(others)));
+        TRY(scope_set(r, s, rendering_name(r, "kwargs", 6), value_dict(others)));
     }
     if (d->uses_caller) {
         const value *caller = named_argument(given, "caller");
-        TRY(scope_set(r, s, run_name(r, "caller", 6), caller ? *caller : value_undefined("No caller defined")));
+        TRY(scope_set(r, s, rendering_name(r, "caller", 6), caller ? *caller : value_undefined("No caller defined")));
     }
     return LARIAT_OK;
 }
 
-static lariat_status bind_parameters(run *r, scope *s, const node *d, const call_arguments *given)
+static lariat_status bind_parameters(rendering *r, scope *s, const node *d, const call_arguments *given)
 {
     for (size_t i = 0; i < d->items.n; i++) {
         const value *named = named_argument(given, d->names[i]);
         const char *why;
         value v;
-        TRY(run_work(r, given->n_named / 8 + 1));
+        TRY(rendering_work(r, given->n_named / 8 + 1));
         if (i < given->n) {
             if (named) {
                 return jinja_fail("macro '%s' got two values for '%s'", d->name, d->names[i]);
             }
-            v = given->places[i];
+            v = given->positional[i];
         } else if (named) {
             v = *named;
         } else if (d->items.items[i]) {
             TRY(evaluate(r, s, d->items.items[i], &v));
         } else {
-            why = run_format(r, "parameter '%.100s' was not provided", d->names[i]);
+            why = rendering_format(r, "parameter '%.100s' was not provided", d->names[i]);
             TRY(why ? LARIAT_OK : LARIAT_NO_MEMORY);
             v = value_undefined(why);
         }
@@ -362,7 +362,7 @@ static lariat_status bind_parameters(run *r, scope *s, const node *d, const call
     return LARIAT_OK;
 }
 
-lariat_status call_macro(run *r, const macro *m, const call_arguments *given, value *out)
+lariat_status call_macro(rendering *r, const macro *m, const call_arguments *given, value *out)
 {
     node_kind jump = r->jump;
     scope *s;

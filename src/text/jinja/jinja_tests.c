@@ -1,6 +1,6 @@
 /* Tests: "is defined", "is string" and their kind.
-   Rests on jinja_run.h. Read on in jinja_filters.c. */
-#include "text/jinja/jinja_run.h"
+   Rests on jinja_rendering.h. Read on in jinja_filters.c. */
+#include "text/jinja/jinja_rendering.h"
 
 #include <string.h>
 
@@ -32,21 +32,21 @@ bool test_is_known(const char *name)
     return find_test(name) >= 0;
 }
 
-static bool is_same_text(marked a, marked b)
+static bool is_same_text(jinja_text a, jinja_text b)
 {
     return a.size == b.size && memcmp(a.text, b.text, a.size) == 0;
 }
 
-static lariat_status is_text_case(run *r, const value *v, bool upper, bool *out)
+static lariat_status is_text_case(rendering *r, const value *v, bool upper, bool *out)
 {
-    marked changed, other;
+    jinja_text changed, other;
 
     *out = false;
     if (v->kind != VALUE_TEXT) {
         return LARIAT_OK;
     }
-    TRY(marked_change_case(r, v->as.text, upper, &changed));
-    TRY(marked_change_case(r, v->as.text, !upper, &other));
+    TRY(jinja_text_change_case(r, v->as.text, upper, &changed));
+    TRY(jinja_text_change_case(r, v->as.text, !upper, &other));
     *out = is_same_text(changed, v->as.text) && !is_same_text(other, v->as.text);
     return LARIAT_OK;
 }
@@ -60,10 +60,10 @@ static lariat_status test_number(const char *name, const value *v, const call_ar
         return jinja_fail("is %s: an integer is wanted, not %s", name, value_type(v));
     }
     if (*name == 'd') {
-        if (given->n != 1 || given->places[0].kind != VALUE_INT || given->places[0].as.integer == 0) {
+        if (given->n != 1 || given->positional[0].kind != VALUE_INT || given->positional[0].as.integer == 0) {
             return jinja_fail("is divisibleby: a number other than 0 is wanted");
         }
-        by = given->places[0].as.integer;
+        by = given->positional[0].as.integer;
     }
     rest = by == -1 ? 0 : value_integer(v) % by;
     *out = (rest == 0) != (*name == 'o');
@@ -136,7 +136,7 @@ static bool names_known(const value *v, bool (*known)(const char *name))
     return known(name);
 }
 
-lariat_status apply_test(run *r, const char *name, const value *v, const call_arguments *given, bool *out)
+lariat_status apply_test(rendering *r, const char *name, const value *v, const call_arguments *given, bool *out)
 {
     int test = find_test(name);
     size_t wanted = test >= 0 && (tests[test].operator|| strcmp(name, "sameas") == 0 || strcmp(name, "divisibleby") == 0);
@@ -148,10 +148,10 @@ lariat_status apply_test(run *r, const char *name, const value *v, const call_ar
         return jinja_fail("is %s takes %zu arguments", name, wanted);
     }
     if (tests[test].operator) {
-        return compare(r, tests[test].operator, v, &given->places[0], out);
+        return compare(r, tests[test].operator, v, &given->positional[0], out);
     }
     if (strcmp(name, "sameas") == 0) {
-        *out = is_same(v, &given->places[0]);
+        *out = is_same(v, &given->positional[0]);
     } else if (strcmp(name, "odd") == 0 || strcmp(name, "even") == 0 || strcmp(name, "divisibleby") == 0) {
         return test_number(name, v, given, out);
     } else if (strcmp(name, "lower") == 0 || strcmp(name, "upper") == 0) {

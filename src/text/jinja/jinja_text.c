@@ -1,7 +1,7 @@
 /* Texts with the origin of each byte: making, searching, characters.
    Rests on utf8.h, the C library's character tables in the locale C.UTF-8 (cases) and utf8proc's (categories). Read on in
    jinja_value.c. */
-#include "text/jinja/jinja_run.h"
+#include "text/jinja/jinja_rendering.h"
 
 #include "text/utf8.h"
 
@@ -9,30 +9,30 @@
 #include <utf8proc.h>
 #include <wctype.h>
 
-/* Texts with one origin share their marks. */
-lariat_status marked_from(run *r, const char *text, size_t size, uint8_t mark, marked *out)
+/* Texts with one origin throughout share that list of origins. */
+lariat_status jinja_text_from(rendering *r, const char *text, size_t size, uint8_t origin, jinja_text *out)
 {
-    if (size > r->uniform_size[mark] || !r->uniform[mark]) {
+    if (size > r->uniform_size[origin] || !r->uniform[origin]) {
         size_t room = size > 4096 ? 2 * size : 8192;
-        TAKE(r, r->uniform[mark], room);
-        memset(r->uniform[mark], mark, room);
-        r->uniform_size[mark] = room;
+        TAKE(r, r->uniform[origin], room);
+        memset(r->uniform[origin], origin, room);
+        r->uniform_size[origin] = room;
     }
-    *out = (marked){text ? text : "", r->uniform[mark], size};
+    *out = (jinja_text){text ? text : "", r->uniform[origin], size};
     return LARIAT_OK;
 }
 
-marked marked_part(marked text, size_t from, size_t to)
+jinja_text jinja_text_part(jinja_text text, size_t from, size_t to)
 {
-    return (marked){text.text + from, text.marks + from, to > from ? to - from : 0};
+    return (jinja_text){text.text + from, text.origins + from, to > from ? to - from : 0};
 }
 
-bool marked_is(marked text, const char *literal)
+bool jinja_text_is(jinja_text text, const char *literal)
 {
     return strlen(literal) == text.size && memcmp(text.text, literal, text.size) == 0;
 }
 
-void maker_open(maker *m, run *r)
+void maker_open(maker *m, rendering *r)
 {
     *m = (maker){.r = r};
 }
@@ -45,53 +45,53 @@ static lariat_status maker_reserve(maker *m, size_t more)
     if (m->size + more > m->capacity) {
         size_t capacity = m->size + more < 64 ? 64 : 2 * (m->size + more);
         char *text;
-        uint8_t *marks;
+        uint8_t *origins;
         TAKE(m->r, text, capacity);
-        TAKE(m->r, marks, capacity);
+        TAKE(m->r, origins, capacity);
         if (m->size) {
             memcpy(text, m->text, m->size);
-            memcpy(marks, m->marks, m->size);
+            memcpy(origins, m->origins, m->size);
         }
         m->text = text;
-        m->marks = marks;
+        m->origins = origins;
         m->capacity = capacity;
     }
-    return run_work(m->r, more / 64);
+    return rendering_work(m->r, more / 64);
 }
 
-lariat_status maker_add(maker *m, marked text)
+lariat_status maker_add(maker *m, jinja_text text)
 {
     if (text.size == 0) {
         return LARIAT_OK;
     }
     TRY(maker_reserve(m, text.size));
     memcpy(m->text + m->size, text.text, text.size);
-    memcpy(m->marks + m->size, text.marks, text.size);
+    memcpy(m->origins + m->size, text.origins, text.size);
     m->size += text.size;
     return LARIAT_OK;
 }
 
-lariat_status maker_fill(maker *m, const char *text, size_t size, uint8_t mark)
+lariat_status maker_fill(maker *m, const char *text, size_t size, uint8_t origin)
 {
     if (size == 0) {
         return LARIAT_OK;
     }
     TRY(maker_reserve(m, size));
     memcpy(m->text + m->size, text, size);
-    memset(m->marks + m->size, mark, size);
+    memset(m->origins + m->size, origin, size);
     m->size += size;
     return LARIAT_OK;
 }
 
-lariat_status maker_words(maker *m, const char *text, uint8_t mark)
+lariat_status maker_words(maker *m, const char *text, uint8_t origin)
 {
-    return maker_fill(m, text, strlen(text), mark);
+    return maker_fill(m, text, strlen(text), origin);
 }
 
-marked maker_take(maker *m)
+jinja_text maker_take(maker *m)
 {
     static const uint8_t none[1];
-    marked out = {m->text ? m->text : "", m->marks ? m->marks : none, m->size};
+    jinja_text out = {m->text ? m->text : "", m->origins ? m->origins : none, m->size};
 
     maker_open(m, m->r);
     return out;
@@ -104,7 +104,7 @@ static bool is_inner(char c)
     return ((unsigned char)c & 0xC0) == 0x80;
 }
 
-size_t characters(marked text)
+size_t characters(jinja_text text)
 {
     size_t n = 0;
 
@@ -114,7 +114,7 @@ size_t characters(marked text)
     return n;
 }
 
-size_t character_offset(marked text, size_t index)
+size_t character_offset(jinja_text text, size_t index)
 {
     size_t at = 0;
 
@@ -227,7 +227,7 @@ int decimal_digit(int32_t code)
     return (code - zero) % 10; /* digits of one script follow each other, the mathematical ones in five tens */
 }
 
-static bool is_stripped(const char *text, size_t size, const marked *set)
+static bool is_stripped(const char *text, size_t size, const jinja_text *set)
 {
     int length;
 
@@ -243,14 +243,14 @@ static bool is_stripped(const char *text, size_t size, const marked *set)
     return false;
 }
 
-marked marked_strip(marked text, const marked *set, bool left, bool right)
+jinja_text jinja_text_strip(jinja_text text, const jinja_text *set, bool left, bool right)
 {
     while (left && text.size) {
         size_t length = (size_t)utf8_length(text.text);
         if (!is_stripped(text.text, length, set)) {
             break;
         }
-        text = marked_part(text, length, text.size);
+        text = jinja_text_part(text, length, text.size);
     }
     while (right && text.size) {
         size_t back = text.size - 1;
@@ -265,7 +265,7 @@ marked marked_strip(marked text, const marked *set, bool left, bool right)
     return text;
 }
 
-int64_t marked_find(marked text, marked part, size_t from)
+int64_t jinja_text_find(jinja_text text, jinja_text part, size_t from)
 {
     const char *found;
 
@@ -276,16 +276,16 @@ int64_t marked_find(marked text, marked part, size_t from)
     return found ? found - text.text : -1;
 }
 
-static lariat_status add_character(maker *m, int32_t code, uint8_t mark)
+static lariat_status add_character(maker *m, int32_t code, uint8_t origin)
 {
     char text[UTF8_MAX];
 
-    return maker_fill(m, text, utf8_encode(code, text), mark);
+    return maker_fill(m, text, utf8_encode(code, text), origin);
 }
 
 /* One character becomes one by the C library's tables, but for the sharp s, which becomes two. Python differs in the other
    characters whose upper or lower case has several (ligatures, a dotted capital I) and in a final sigma. */
-lariat_status marked_change_case(run *r, marked text, bool upper, marked *out)
+lariat_status jinja_text_change_case(rendering *r, jinja_text text, bool upper, jinja_text *out)
 {
     maker m;
     int length;
@@ -294,7 +294,7 @@ lariat_status marked_change_case(run *r, marked text, bool upper, marked *out)
     for (size_t i = 0; i < text.size; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
         if (upper && code == 0xDF) {
-            TRY(maker_fill(&m, "SS", 2, text.marks[i]));
+            TRY(maker_fill(&m, "SS", 2, text.origins[i]));
             continue;
         }
         if (code < 0x80) {
@@ -302,7 +302,7 @@ lariat_status marked_change_case(run *r, marked text, bool upper, marked *out)
         } else if (r->characters) {
             code = (int32_t)(upper ? towupper_l((wint_t)code, r->characters) : towlower_l((wint_t)code, r->characters));
         }
-        TRY(add_character(&m, code, text.marks[i]));
+        TRY(add_character(&m, code, text.origins[i]));
     }
     *out = maker_take(&m);
     return LARIAT_OK;

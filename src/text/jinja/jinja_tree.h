@@ -49,7 +49,7 @@ typedef struct node_list {
 } node_list;
 
 typedef struct argument_list {
-    node_list places;    /* by position */
+    node_list positional; /* by position */
     node_list named;     /* by name */
     const char **names;  /* of `named` */
     node *rest, *others; /* *rest, **others */
@@ -98,7 +98,7 @@ typedef struct token_list {
     size_t n, capacity;
 } token_list;
 
-lariat_status jinja_lex(run *r, const char *source, size_t size, token_list *out);
+lariat_status jinja_lex(rendering *r, const char *source, size_t size, token_list *out);
 /* The body of the template. */
-lariat_status jinja_parse(run *r, const char *source, size_t size, node_list *out);
-lariat_status node_list_add(run *r, node_list *l, node *n);
+lariat_status jinja_parse(rendering *r, const char *source, size_t size, node_list *out);
+lariat_status node_list_add(rendering *r, node_list *l, node *n);

@@ -1,6 +1,6 @@
 /* Values: making them, comparing, iterating, and their texts as Python writes them.
    Rests on jinja_text.c. Read on in jinja_json.c. */
-#include "text/jinja/jinja_run.h"
+#include "text/jinja/jinja_rendering.h"
 
 #include "text/utf8.h"
 
@@ -34,7 +34,7 @@ value value_float(double real, bool own)
     return (value){.kind = VALUE_FLOAT, .own = own, .as.real = real};
 }
 
-value value_text(marked text)
+value value_text(jinja_text text)
 {
     return (value){.kind = VALUE_TEXT, .as.text = text};
 }
@@ -49,29 +49,29 @@ value value_dict(dict *d)
     return (value){.kind = VALUE_DICT, .as.dict = d};
 }
 
-lariat_status list_make(run *r, value_list **out)
+lariat_status list_make(rendering *r, value_list **out)
 {
     TAKE(r, *out, 1);
     return LARIAT_OK;
 }
 
-lariat_status list_add(run *r, value_list *l, value v)
+lariat_status list_add(rendering *r, value_list *l, value v)
 {
     MAKE_ROOM(r, l->items, l->n, l->capacity);
     l->items[l->n++] = v;
-    return run_work(r, 1);
+    return rendering_work(r, 1);
 }
 
-lariat_status dict_make(run *r, dict **out)
+lariat_status dict_make(rendering *r, dict **out)
 {
     TAKE(r, *out, 1);
     return LARIAT_OK;
 }
 
-lariat_status dict_find(run *r, const dict *d, const value *key, value **out)
+lariat_status dict_find(rendering *r, const dict *d, const value *key, value **out)
 {
     *out = NULL;
-    TRY(run_work(r, d->n / 8 + 1));
+    TRY(rendering_work(r, d->n / 8 + 1));
     for (size_t i = 0; i < d->n; i++) {
         bool same;
         TRY(value_equal(r, &d->keys[i], key, &same));
@@ -86,14 +86,14 @@ lariat_status dict_find(run *r, const dict *d, const value *key, value **out)
 value *dict_find_words(const dict *d, const char *key)
 {
     for (size_t i = 0; i < d->n; i++) {
-        if (d->keys[i].kind == VALUE_TEXT && marked_is(d->keys[i].as.text, key)) {
+        if (d->keys[i].kind == VALUE_TEXT && jinja_text_is(d->keys[i].as.text, key)) {
             return &d->values[i];
         }
     }
     return NULL;
 }
 
-lariat_status dict_set(run *r, dict *d, value key, value v)
+lariat_status dict_set(rendering *r, dict *d, value key, value v)
 {
     if (key.kind == VALUE_LIST || key.kind == VALUE_DICT) {
         return jinja_fail("unhashable type: '%s'", value_type(&key));
@@ -187,17 +187,17 @@ lariat_status value_refuse_undefined(const value *v)
     return v->kind == VALUE_UNDEFINED ? jinja_fail("%s", v->as.why ? v->as.why : "an undefined value") : LARIAT_OK;
 }
 
-static lariat_status lists_equal(run *r, const value_list *a, const value_list *b, bool *out)
+static lariat_status lists_equal(rendering *r, const value_list *a, const value_list *b, bool *out)
 {
     *out = a->n == b->n;
     for (size_t i = 0; i < a->n && *out; i++) {
-        TRY(run_work(r, 1));
+        TRY(rendering_work(r, 1));
         TRY(value_equal(r, &a->items[i], &b->items[i], out));
     }
     return LARIAT_OK;
 }
 
-static lariat_status dicts_equal(run *r, const dict *a, const dict *b, bool *out)
+static lariat_status dicts_equal(rendering *r, const dict *a, const dict *b, bool *out)
 {
     *out = a->n == b->n;
     for (size_t i = 0; i < a->n && *out; i++) {
@@ -211,7 +211,7 @@ static lariat_status dicts_equal(run *r, const dict *a, const dict *b, bool *out
     return LARIAT_OK;
 }
 
-static lariat_status same_kind_equal(run *r, const value *a, const value *b, bool *out)
+static lariat_status same_kind_equal(rendering *r, const value *a, const value *b, bool *out)
 {
     *out = true;
     switch (a->kind) {
@@ -220,7 +220,7 @@ static lariat_status same_kind_equal(run *r, const value *a, const value *b, boo
         return LARIAT_OK;
     case VALUE_TEXT:
         *out = a->as.text.size == b->as.text.size && memcmp(a->as.text.text, b->as.text.text, a->as.text.size) == 0;
-        return run_work(r, a->as.text.size / 64);
+        return rendering_work(r, a->as.text.size / 64);
     case VALUE_LIST:
     case VALUE_TUPLE:
     case VALUE_RANGE:
@@ -239,7 +239,7 @@ static lariat_status same_kind_equal(run *r, const value *a, const value *b, boo
     }
 }
 
-lariat_status value_equal(run *r, const value *a, const value *b, bool *out)
+lariat_status value_equal(rendering *r, const value *a, const value *b, bool *out)
 {
     *out = false;
     if (value_is_number(a) && value_is_number(b)) {
@@ -250,18 +250,18 @@ lariat_status value_equal(run *r, const value *a, const value *b, bool *out)
     if (a->kind != b->kind) {
         return LARIAT_OK;
     }
-    TRY(run_work(r, 1));
+    TRY(rendering_work(r, 1));
     lariat_status status =
         ++r->depth > MAX_JINJA_DEPTH ? jinja_fail("values are nested too deeply") : same_kind_equal(r, a, b, out);
     r->depth--;
     return status;
 }
 
-static lariat_status lists_compare(run *r, const value_list *a, const value_list *b, int *out)
+static lariat_status lists_compare(rendering *r, const value_list *a, const value_list *b, int *out)
 {
     for (size_t i = 0; i < a->n && i < b->n; i++) {
         bool same;
-        TRY(run_work(r, 1));
+        TRY(rendering_work(r, 1));
         TRY(value_equal(r, &a->items[i], &b->items[i], &same));
         if (!same) {
             return value_compare(r, &a->items[i], &b->items[i], out);
@@ -271,11 +271,11 @@ static lariat_status lists_compare(run *r, const value_list *a, const value_list
     return LARIAT_OK;
 }
 
-lariat_status value_compare(run *r, const value *a, const value *b, int *out)
+lariat_status value_compare(rendering *r, const value *a, const value *b, int *out)
 {
     TRY(value_refuse_undefined(a));
     TRY(value_refuse_undefined(b));
-    TRY(run_work(r, 1));
+    TRY(rendering_work(r, 1));
     if (value_is_number(a) && value_is_number(b)) {
         double x = value_real(a), y = value_real(b);
         *out = x < y ? -1 : x > y;
@@ -288,7 +288,7 @@ lariat_status value_compare(run *r, const value *a, const value *b, int *out)
         size_t n = a->as.text.size < b->as.text.size ? a->as.text.size : b->as.text.size;
         int order = memcmp(a->as.text.text, b->as.text.text, n);
         *out = order ? (order < 0 ? -1 : 1) : a->as.text.size < b->as.text.size ? -1 : a->as.text.size > b->as.text.size;
-        return run_work(r, n / 64);
+        return rendering_work(r, n / 64);
     }
     if (a->kind == b->kind && (a->kind == VALUE_LIST || a->kind == VALUE_TUPLE)) {
         lariat_status status = ++r->depth > MAX_JINJA_DEPTH ? jinja_fail("values are nested too deeply")
@@ -299,17 +299,17 @@ lariat_status value_compare(run *r, const value *a, const value *b, int *out)
     return jinja_fail("'%s' and '%s' have no order", value_type(a), value_type(b));
 }
 
-static lariat_status iterate_text(run *r, marked text, value_list *out)
+static lariat_status iterate_text(rendering *r, jinja_text text, value_list *out)
 {
     for (size_t i = 0; i < text.size;) {
         size_t n = (size_t)utf8_length(text.text + i);
-        TRY(list_add(r, out, value_text(marked_part(text, i, i + n))));
+        TRY(list_add(r, out, value_text(jinja_text_part(text, i, i + n))));
         i += n;
     }
     return LARIAT_OK;
 }
 
-lariat_status value_iterate(run *r, const value *v, value_list **out)
+lariat_status value_iterate(rendering *r, const value *v, value_list **out)
 {
     if (v->kind == VALUE_GENERATOR) { /* once */
         TRY(list_make(r, out));
@@ -352,8 +352,8 @@ void float_text(double real, char out[32])
     } while (strtod(digits, NULL) != real && ++precision <= 17);
     exponent = atoi(strchr(digits, 'e') + 1);
     if (exponent < -4 || exponent >= 16) {
-        char *mark = strchr(digits, 'e');
-        snprintf(out, 32, "%.*se%c%02d", (int)(mark - digits), digits, exponent < 0 ? '-' : '+', abs(exponent));
+        char *letter = strchr(digits, 'e');
+        snprintf(out, 32, "%.*se%c%02d", (int)(letter - digits), digits, exponent < 0 ? '-' : '+', abs(exponent));
         return;
     }
     int after = precision - 1 - exponent;
@@ -377,35 +377,35 @@ void number_text(const value *v, char out[32])
     }
 }
 
-static lariat_status repr_character(maker *m, int32_t code, marked character, char quote)
+static lariat_status repr_character(maker *m, int32_t code, jinja_text character, char quote)
 {
     char text[16];
     const char *escape = code == '\n' ? "\\n" : code == '\r' ? "\\r" : code == '\t' ? "\\t" : code == '\\' ? "\\\\" : NULL;
 
     if (escape) {
-        return maker_words(m, escape, *character.marks);
+        return maker_words(m, escape, *character.origins);
     }
     if (code == quote) {
-        TRY(maker_words(m, "\\", *character.marks));
+        TRY(maker_words(m, "\\", *character.origins));
     }
     if (is_python_printable(code)) {
         return maker_add(m, character);
     }
     snprintf(text, sizeof text, code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)code);
-    return maker_words(m, text, *character.marks);
+    return maker_words(m, text, *character.origins);
 }
 
-static lariat_status repr_text(maker *m, marked text)
+static lariat_status repr_text(maker *m, jinja_text text)
 {
     const char *quote = memchr(text.text, '\'', text.size) && !memchr(text.text, '"', text.size) ? "\"" : "'";
     int length;
 
-    TRY(maker_words(m, quote, MARK_FOREIGN));
+    TRY(maker_words(m, quote, ORIGIN_FOREIGN));
     for (size_t i = 0; i < text.size; i += (size_t)length) {
         int32_t code = utf8_decode(text.text + i, text.size - i, &length);
-        TRY(repr_character(m, code, marked_part(text, i, i + (size_t)length), *quote));
+        TRY(repr_character(m, code, jinja_text_part(text, i, i + (size_t)length), *quote));
     }
-    return maker_words(m, quote, MARK_FOREIGN);
+    return maker_words(m, quote, ORIGIN_FOREIGN);
 }
 
 static lariat_status repr_list(maker *m, const value *v, int depth)
@@ -413,25 +413,25 @@ static lariat_status repr_list(maker *m, const value *v, int depth)
     bool tuple = v->kind == VALUE_TUPLE, view = v->kind >= VALUE_KEYS;
     const value_list *l = v->as.list;
 
-    TRY(maker_words(m, view ? value_type(v) : "", MARK_FOREIGN));
-    TRY(maker_words(m, view ? "([" : tuple ? "(" : "[", MARK_FOREIGN));
+    TRY(maker_words(m, view ? value_type(v) : "", ORIGIN_FOREIGN));
+    TRY(maker_words(m, view ? "([" : tuple ? "(" : "[", ORIGIN_FOREIGN));
     for (size_t i = 0; i < l->n; i++) {
-        TRY(maker_words(m, i ? ", " : "", MARK_FOREIGN));
+        TRY(maker_words(m, i ? ", " : "", ORIGIN_FOREIGN));
         TRY(value_repr(m, &l->items[i], depth + 1));
     }
-    return maker_words(m, view ? "])" : !tuple ? "]" : l->n == 1 ? ",)" : ")", MARK_FOREIGN);
+    return maker_words(m, view ? "])" : !tuple ? "]" : l->n == 1 ? ",)" : ")", ORIGIN_FOREIGN);
 }
 
 static lariat_status repr_dict(maker *m, const dict *d, int depth)
 {
-    TRY(maker_words(m, "{", MARK_FOREIGN));
+    TRY(maker_words(m, "{", ORIGIN_FOREIGN));
     for (size_t i = 0; i < d->n; i++) {
-        TRY(maker_words(m, i ? ", " : "", MARK_FOREIGN));
+        TRY(maker_words(m, i ? ", " : "", ORIGIN_FOREIGN));
         TRY(value_repr(m, &d->keys[i], depth + 1));
-        TRY(maker_words(m, ": ", MARK_FOREIGN));
+        TRY(maker_words(m, ": ", ORIGIN_FOREIGN));
         TRY(value_repr(m, &d->values[i], depth + 1));
     }
-    return maker_words(m, "}", MARK_FOREIGN);
+    return maker_words(m, "}", ORIGIN_FOREIGN);
 }
 
 lariat_status value_repr(maker *m, const value *v, int depth)
@@ -441,20 +441,20 @@ lariat_status value_repr(maker *m, const value *v, int depth)
     if (depth > MAX_JINJA_VALUES) {
         return jinja_fail("values are nested too deeply");
     }
-    TRY(run_work(m->r, 1));
+    TRY(rendering_work(m->r, 1));
     switch (v->kind) {
     case VALUE_UNDEFINED:
-        return maker_words(m, "Undefined", MARK_FOREIGN);
+        return maker_words(m, "Undefined", ORIGIN_FOREIGN);
     case VALUE_NONE:
     case VALUE_BOOL:
     case VALUE_INT:
     case VALUE_FLOAT:
         number_text(v, text);
-        return maker_words(m, text, v->own ? MARK_TEMPLATE : MARK_FOREIGN);
+        return maker_words(m, text, v->own ? ORIGIN_TEMPLATE : ORIGIN_FOREIGN);
     case VALUE_TEXT:
-        TRY(maker_words(m, v->safe ? "Markup(" : "", MARK_FOREIGN));
+        TRY(maker_words(m, v->safe ? "Markup(" : "", ORIGIN_FOREIGN));
         TRY(repr_text(m, v->as.text));
-        return maker_words(m, v->safe ? ")" : "", MARK_FOREIGN);
+        return maker_words(m, v->safe ? ")" : "", ORIGIN_FOREIGN);
     case VALUE_LIST:
     case VALUE_TUPLE:
     case VALUE_KEYS:
@@ -468,7 +468,7 @@ lariat_status value_repr(maker *m, const value *v, int depth)
     }
 }
 
-lariat_status value_str(run *r, const value *v, marked *out)
+lariat_status value_str(rendering *r, const value *v, jinja_text *out)
 {
     maker m;
 

@@ -1,24 +1,24 @@
-/* Values of a template: Python's, as far as templates see them. All memory is that of one rendering (run) and is freed with
+/* Values of a template: Python's, as far as templates see them. All memory is that of one rendering and is freed with
    it, so values are copied freely and texts are shared. No value changes once made, except namespaces, generators
    and the state of a loop.
-   Rests on jinja.h. Read on in jinja_run.h. */
+   Rests on jinja.h. Read on in jinja_rendering.h. */
 #pragma once
 
 #include "text/jinja/jinja.h"
 
 #include <stdbool.h>
 
-typedef struct run run;
+typedef struct rendering rendering;
 typedef struct value value;
 typedef struct scope scope;
 typedef struct node node;
 
 /* A text with the origin of each byte. */
-typedef struct marked {
+typedef struct jinja_text {
     const char *text;
-    const uint8_t *marks;
+    const uint8_t *origins;
     size_t size;
-} marked;
+} jinja_text;
 
 typedef enum value_kind {
     VALUE_UNDEFINED,
@@ -69,7 +69,7 @@ struct value {
         bool truth;
         int64_t integer;
         double real;
-        marked text;
+        jinja_text text;
         const char *why; /* UNDEFINED: the error of using it */
         value_list *list;
         dict *dict;
@@ -94,9 +94,9 @@ struct method {
 
 /* A text while it is put together. */
 typedef struct maker {
-    run *r;
+    rendering *r;
     char *text;
-    uint8_t *marks;
+    uint8_t *origins;
     size_t size, capacity;
 } maker;
 
@@ -107,30 +107,30 @@ value value_none(void);
 value value_bool(bool truth);
 value value_int(int64_t integer, bool own);
 value value_float(double real, bool own);
-value value_text(marked text);
+value value_text(jinja_text text);
 /* A list, a tuple, a generator, a range or a view. */
 value value_sequence(value_kind kind, value_list *list);
 value value_dict(dict *d);
 
 /* A text with one origin. The bytes are not copied. */
-lariat_status marked_from(run *r, const char *text, size_t size, uint8_t mark, marked *out);
-marked marked_part(marked text, size_t from, size_t to);
-bool marked_is(marked text, const char *literal);
+lariat_status jinja_text_from(rendering *r, const char *text, size_t size, uint8_t origin, jinja_text *out);
+jinja_text jinja_text_part(jinja_text text, size_t from, size_t to);
+bool jinja_text_is(jinja_text text, const char *literal);
 
-void maker_open(maker *m, run *r);
-lariat_status maker_add(maker *m, marked text);
-lariat_status maker_fill(maker *m, const char *text, size_t size, uint8_t mark);
-lariat_status maker_words(maker *m, const char *text, uint8_t mark);
-marked maker_take(maker *m);
+void maker_open(maker *m, rendering *r);
+lariat_status maker_add(maker *m, jinja_text text);
+lariat_status maker_fill(maker *m, const char *text, size_t size, uint8_t origin);
+lariat_status maker_words(maker *m, const char *text, uint8_t origin);
+jinja_text maker_take(maker *m);
 
-lariat_status list_make(run *r, value_list **out);
-lariat_status list_add(run *r, value_list *l, value v);
-lariat_status dict_make(run *r, dict **out);
+lariat_status list_make(rendering *r, value_list **out);
+lariat_status list_add(rendering *r, value_list *l, value v);
+lariat_status dict_make(rendering *r, dict **out);
 /* *out is NULL where there is no such key. */
-lariat_status dict_find(run *r, const dict *d, const value *key, value **out);
+lariat_status dict_find(rendering *r, const dict *d, const value *key, value **out);
 value *dict_find_words(const dict *d, const char *key);
 /* Refuses keys that Python cannot hash. */
-lariat_status dict_set(run *r, dict *d, value key, value v);
+lariat_status dict_set(rendering *r, dict *d, value key, value v);
 
 /* --- asking --- */
 
@@ -141,13 +141,13 @@ int64_t value_integer(const value *v); /* of INT and BOOL */
 double value_real(const value *v);
 /* The name of its Python type. */
 const char *value_type(const value *v);
-lariat_status value_equal(run *r, const value *a, const value *b, bool *out);
+lariat_status value_equal(rendering *r, const value *a, const value *b, bool *out);
 /* -1, 0, 1; fails for types without an order. */
-lariat_status value_compare(run *r, const value *a, const value *b, int *out);
-/* What iterating gives: items, keys, characters. */
-lariat_status value_iterate(run *r, const value *v, value_list **out);
+lariat_status value_compare(rendering *r, const value *a, const value *b, int *out);
+/* The values of an iteration: items, keys, characters. */
+lariat_status value_iterate(rendering *r, const value *v, value_list **out);
 /* Python's str() and repr(). */
-lariat_status value_str(run *r, const value *v, marked *out);
+lariat_status value_str(rendering *r, const value *v, jinja_text *out);
 lariat_status value_repr(maker *m, const value *v, int depth);
 /* The text of a number, None, True and False; 32 bytes are enough. */
 void number_text(const value *v, char out[32]);
@@ -157,9 +157,9 @@ lariat_status value_refuse_undefined(const value *v);
 
 /* --- characters --- */
 
-size_t characters(marked text);
+size_t characters(jinja_text text);
 /* The byte at which character `index` begins, at most the size. */
-size_t character_offset(marked text, size_t index);
+size_t character_offset(jinja_text text, size_t index);
 bool is_python_space(int32_t code);
 bool is_python_printable(int32_t code);
 bool is_python_letter(int32_t code);
@@ -169,19 +169,19 @@ typedef enum number_kind { NUMBER_NONE, NUMBER_NUMERIC, NUMBER_DIGIT, NUMBER_DEC
 number_kind python_number_kind(int32_t code);
 /* The value of a decimal digit of any script, or -1. */
 int decimal_digit(int32_t code);
-lariat_status marked_change_case(run *r, marked text, bool upper, marked *out);
-marked marked_strip(marked text, const marked *set, bool left, bool right);
+lariat_status jinja_text_change_case(rendering *r, jinja_text text, bool upper, jinja_text *out);
+jinja_text jinja_text_strip(jinja_text text, const jinja_text *set, bool left, bool right);
 /* The first occurrence of `part` from byte `from` on, or -1. */
-int64_t marked_find(marked text, marked part, size_t from);
+int64_t jinja_text_find(jinja_text text, jinja_text part, size_t from);
 /* The last one; counts its work, which may be the product of the sizes. */
-lariat_status find_last(run *r, marked text, marked part, int64_t *out);
+lariat_status find_last(rendering *r, jinja_text text, jinja_text part, int64_t *out);
 
 /* --- JSON --- */
 
 /* Bytes of all texts, and some for each value. */
 size_t json_bytes(const json_t *json, int depth);
-lariat_status value_from_json(run *r, const json_t *json, value *out);
-lariat_status messages_from_json(run *r, const json_t *messages, value *out);
+lariat_status value_from_json(rendering *r, const json_t *json, value *out);
+lariat_status messages_from_json(rendering *r, const json_t *messages, value *out);
 
 typedef struct json_form {
     const char *item, *pair; /* separators */

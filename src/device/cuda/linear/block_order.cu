@@ -1,7 +1,7 @@
 // Stored blocks into the order of blocks.cuh, when weights are loaded; and the blocks of random models, made on the card.
 // Rests on blocks.cuh for where bits go, and on base/dtype.h for where they are in stored blocks.
 //
-// Budget: blocks come at the rate of PCIe, some 50 GB/s; a thread moves the 64 codes of a quarter one by one, some 20
+// Budget: blocks arrive at the rate of PCIe, some 50 GB/s; a thread moves the 64 codes of a quarter one by one, some 20
 // instructions each: 10^12 weights a second. Nothing is clever here.
 #include "device/cuda/linear/blocks.cuh"
 #include "device/cuda/runtime/kernels.h"

@@ -1,6 +1,6 @@
-// Plain rows of weights that lie as blocks: for products of many rows of x, and rows of a table for tokens.
-// Rests on blocks.cuh. What an element is, is defined in device/cpu/unpack_scalar.c: the same bits before rounding to the run's
-// type.
+// Plain rows of weights stored as blocks: for products of many rows of x, and rows of a table for tokens.
+// Rests on blocks.cuh. device/cpu/unpack_scalar.c defines an element: the same bits before rounding to the
+// activation type.
 //
 // Budget: blocks are read and 2 bytes a weight written, once a linear call: Llama-3-8B's shape in Q4_K 4.2 + 15 GB a pass, 4.6
 // ms of an H200's 4.2 TB/s, some 4 instructions a weight beside that.

@@ -4,7 +4,7 @@
 // Budget, 16-bit runs: Q4_K is 0.5625 bytes a weight, so that 4.2 TB/s are 7.5e12 weights a second; an H200 issues 28e12 lane
 // instructions in that time, 3.8 a weight, half as many for the integer unit. One row: a pair of codes costs a shift, a mask
 // and a multiply-add (in bf16 no multiply-add), a group of 32 columns two products of tensor cores and two multiply-adds for
-// its scale: 1.8 a weight in all, 1.3 in bf16. Its groups are told apart by the product's eight columns: column g is multiplied
+// its scale: 1.8 a weight in all, 1.3 in bf16. The product's eight columns separate its groups: column g is multiplied
 // with the x of group g, and of the product with the codes of group j only column j is used, so that each lane has scales for
 // two groups of eight only. 2 to 8 rows: columns are rows of x, each lane needs all scales: 3 a weight.
 //
@@ -13,7 +13,7 @@
 // depends on the number of columns and, at one row, two to eight, and more, on the rows of x; not on the row, the slice or the
 // other jobs.
 //
-// F32 runs: the elements, to the bit those of device/cpu/unpack_scalar.c, by multiply-adds of fp32, about 5 instructions a
+// With F32: the elements, to the bit those of device/cpu/unpack_scalar.c, by multiply-adds of fp32, about 5 instructions a
 // weight.
 #include "device/cuda/linear/blocks.cuh"
 #include "device/cuda/linear/norm_input.cuh"
@@ -161,7 +161,7 @@ template <bool BF16> __device__ inline void add_up(float (&sum)[4], uint32_t b0,
 
 // --- one row of x ---
 
-// What a lane needs of a unit: its quarter of two rows of the matrix, and x: of group lane / 4 what its quarter has of it
+// A lane's part of a unit: its quarter of two rows of the matrix, and x: of group lane / 4 what its quarter has of it
 // (scales for 16 columns: of two such groups).
 template <typename F> struct one_unit {
     quarter<F, true> row[2];
@@ -440,7 +440,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT)
     }
 }
 
-// --- F32 runs ---
+// --- F32 activations ---
 
 // A lane takes its quarter's columns of two rows; the four quarters and the warps are added up at the end.
 template <typename F, int ROWS>

@@ -1,4 +1,4 @@
-// Blocks of weights as they lie on the card: the planes of a tile of 16 rows, and what one lane of a warp has of them.
+// Blocks of weights on the card: the planes of a tile of 16 rows, and one lane's part of them.
 // Rests on base/dtype.h for the stored blocks and on element.cuh. block_order.cu writes this order, blocks.cu multiplies from
 // it, block_rows.cu makes plain rows of it.
 //
@@ -96,7 +96,7 @@ template <typename Work> bool with_format(dtype type, const Work &work)
     }
 }
 
-// --- where things lie ---
+// --- the order ---
 
 // One tile, and where its planes begin.
 template <typename F> struct tile {
@@ -112,7 +112,7 @@ template <typename F> struct tile {
         tail = F::TAILS ? (int)(cols % UNIT / 32) : 0;
     }
 
-    // This one, or another of the same width, by value: what has an address would not be kept in registers.
+    // This one, or another of the same width, by value: an object with an address would not be kept in registers.
     __device__ tile or_else(bool so, const tile &other) const
     {
         tile t = *this;
@@ -164,7 +164,7 @@ template <typename F> struct tile {
     }
 };
 
-// --- what a lane has ---
+// --- a lane's part ---
 
 // Weights are read once: they need not stay in the first-level cache, where x does.
 __device__ inline void read_once(uint32_t *to, const unsigned char *from, int words)
@@ -351,7 +351,7 @@ __device__ inline float small_byte(uint32_t w, uint32_t i, int offset)
     return __uint_as_float(__byte_perm(w, TWO_23, 0x7440 | i)) - (float)(8388608 + offset);
 }
 
-// The 24 bits of share s, and what follows.
+// The 24 bits of share s, and those that follow.
 __device__ inline uint32_t six_bit_share(const uint32_t *w, int s)
 {
     uint32_t a = s < 2 ? w[0] : w[1], b = s < 2 ? w[1] : w[2];

@@ -1,7 +1,7 @@
 // Stored weights of plain types as elements of the activation type. Blocks stay blocks: block_order.cu.
 // Rests on element.cuh.
 //
-// Budget: read at the rate at which weights come over PCIe. Nothing is clever here: a thread forms eight elements, each by
+// Budget: read at the rate at which weights arrive over PCIe. Nothing is clever here: a thread forms eight elements, each by
 // itself.
 #include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/kernels.h"

@@ -4,7 +4,7 @@
 //
 // Budget of a few rows: the matrix is read once (4096 x 4096 in bf16: 33.6 MB, 8.0 us of an H200's 4.2 TB/s), x and y are
 // small. Tensor cores are far from busy (one mma of 2,048 multiply-adds for 512 bytes of weights); they are used since 16 rows
-// of x would need 8 multiply-adds a byte, which is all that plain ones give beside the conversions. What counts is bytes in
+// of x would need 8 multiply-adds a byte, which is all that plain ones give beside the conversions. Decisive are bytes in
 // flight: 64 KB and more a multiprocessor; 128 KB here, in shared memory.
 // With 64 KB in registers an H200 reached, one row, bf16, launches in a row, of the 4.3 TB/s of a copy: 66 % at 4096 x 4096 (a
 // launch's start and end were 4 of its 12 us), 84 % at 4096 x 14336, 91 % at 28672 x 4096, 98 % at 128256 x 4096. What decoding
@@ -69,9 +69,9 @@ struct rotated_jobs : small_jobs {
 
 template <typename JOBS> constexpr bool rotates = sizeof(JOBS) == sizeof(rotated_jobs);
 
-// What a lane has of a unit: of two rows of the matrix, and of every chunk, 16 bytes. Lane 4 g + q has rows g and g + 8, and of
+// A lane's part of a unit: of two rows of the matrix, and of every chunk, 16 bytes. Lane 4 g + q has rows g and g + 8, and of
 // every chunk the weights [8 q, 8 q + 8). The product's k index is free as long as both sides agree on it, so that eight
-// neighbours in memory serve as the two pairs of two products, and no lane has to shuffle: each reads what it has copied
+// neighbours in memory serve as the two pairs of two products, and no lane has to shuffle: each reads its own copies
 // itself.
 struct unit {
     uint4 low[CHUNKS][32], high[CHUNKS][32];
@@ -81,7 +81,7 @@ struct ring {
     unit of[WARPS][STAGES];
 };
 
-// Columns from k on, which a lane counts from its own first: what is at or behind `end` becomes 0.
+// Columns from k on, which a lane counts from its own first: those at or behind `end` become 0.
 __device__ inline void copy_unit(unit &to, const uint16_t *low, const uint16_t *high, int k, int end, int lane)
 {
 #pragma unroll
@@ -92,7 +92,7 @@ __device__ inline void copy_unit(unit &to, const uint16_t *low, const uint16_t *
     }
 }
 
-// What a lane multiplies a unit with, of rows g, g + 8, ... of x.
+// A lane's factors of a unit, of rows g, g + 8, ... of x.
 template <int TILES> struct unit_of_x {
     uint4 b[CHUNKS][TILES];
 };
@@ -213,7 +213,7 @@ __device__ inline void put_pair(const small_job &job, const small_rotation &to, 
     }
 }
 
-// A thread's result, from the sums of all warps; `before`: what it is added to, where it is.
+// A thread's result, from the sums of all warps; `before`: its addend, where there is one.
 template <int TILES, typename JOBS>
 __device__ inline void put_sums(const JOBS &jobs, const small_tile &tile, const float (*sums)[TILES * 8][TILE_ROWS],
                                 int x_row, int row, float before, const small_pair &pair)
@@ -403,8 +403,8 @@ __global__ void __launch_bounds__(PLAIN_THREADS)
     }
 }
 
-// A few rows: a warp takes one row of the matrix, and reads it once. Budget: 4 bytes a weight of an F32 run, at the rate of
-// memory; x comes from the first-level cache. A lane's sum is that of every 32nd (WIDE) weights in order; the 32 sums are added
+// A few rows: a warp takes one row of the matrix, and reads it once. Budget: 4 bytes a weight in F32, at memory's
+// rate; x is read from the first-level cache. A lane's sum is that of every 32nd (WIDE) weights in order; the 32 sums are added
 // as a tree.
 constexpr int FEW_WARPS = 8, FEW_UNROLL = 4;
 

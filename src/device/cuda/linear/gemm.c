@@ -23,7 +23,7 @@ enum {
 
 static const size_t WORKSPACE_BYTES = (size_t)32 << 20; /* cublasLt's advice for Hopper; the rest of the scratch is for sums */
 
-/* What an algorithm was chosen for. */
+/* The key of a chosen algorithm. */
 typedef struct gemm_shape {
     int64_t rows, n, cols, ldw, ldx, ldy;
     int32_t out_f32;
@@ -89,7 +89,7 @@ static void *open_library(void)
     static const char distribution[] = "/lib/python3*/dist-packages/nvidia/cu" TEXT(CUBLAS_VER_MAJOR) "/lib";
     static const struct {
         const char *variable, *folder, *below;
-    } places[] = {
+    } folders[] = {
         {"LARIAT_CUBLASLT", NULL, ""},
         {"CUDA_HOME", NULL, "/lib64"},
         {"CUDA_PATH", NULL, "/lib64"},
@@ -104,8 +104,8 @@ static void *open_library(void)
     };
     void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 
-    for (size_t i = 0; i < sizeof places / sizeof *places && !library; i++) {
-        library = open_in(places[i].variable ? getenv(places[i].variable) : places[i].folder, places[i].below);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders && !library; i++) {
+        library = open_in(folders[i].variable ? getenv(folders[i].variable) : folders[i].folder, folders[i].below);
     }
     return library;
 }

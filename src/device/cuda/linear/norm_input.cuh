@@ -13,7 +13,7 @@ namespace
 
 constexpr int NORM_INPUT_THREADS = 256, NORM_INPUT_EACH = CUDA_NORM_INPUT_MOST / 4 / NORM_INPUT_THREADS;
 
-// Before the wait: the weights come to the second-level cache.
+// Before the wait: the weights are prefetched to the second-level cache.
 __device__ inline void norm_input_ahead(const cuda_norm_input &in)
 {
     const int i = (int)threadIdx.x * 32; // floats of a line

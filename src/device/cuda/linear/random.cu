@@ -16,7 +16,7 @@ __device__ uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-// Bits of a word that stay random, and what is added to them: the exponent of 2^-9 in every element.
+// Bits of a word that stay random, and the bits added to them: the exponent of 2^-9 in every element.
 struct plain_bits {
     uint64_t mask, base;
     int bits; // of an element

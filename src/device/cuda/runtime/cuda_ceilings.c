@@ -1,5 +1,5 @@
-/* What a card could do at best: the best of many bursts of each kind of work, by the card's own clock. Rests on cuda_device.c
-   for the card, gemm.c for products and cuda_ceilings.cu for two kernels. module.h tells what the figures are. */
+/* A card's peak rates: the best of many bursts of each kind of work, by the card's own clock. Rests on cuda_device.c for the
+   card, gemm.c for products and cuda_ceilings.cu for two kernels. module.h defines the figures. */
 #include "device/cuda/runtime/cuda_device.h"
 #include "device/cuda/runtime/kernels.h"
 #include "device/cuda/runtime/module.h"
@@ -10,7 +10,7 @@
 
 enum {
     SIDE = 8192,        /* of the square matrices: a product takes more than 10^12 operations, and all tiles are full */
-    TIMES_THE_CACHE = 4 /* at least, is what is read: then hardly anything is found there the next time */
+    TIMES_THE_CACHE = 4 /* at least, are read: then hardly any byte is found there the next time */
 };
 
 static const size_t BUFFER_BYTES = (size_t)2 << 30; /* read in less than a millisecond; less where less is free */
@@ -19,7 +19,7 @@ static const double NO_BETTER_S = 0.3, BETTER = 1.01;
 typedef struct measurement {
     cuda_device *dev;
     cudaEvent_t begin, end;
-    char *data; /* [bytes] of random numbers; the matrices lie in it as well */
+    char *data; /* [bytes] of random numbers; the matrices are parts of it */
     size_t bytes;
     cuda_square *square; /* NULL where activations are F32 */
     int choice;          /* of its algorithms */
@@ -110,7 +110,7 @@ static lariat_status choose_algorithm(measurement *m)
     return status;
 }
 
-/* --- what they take --- */
+/* --- memory --- */
 
 /* As much as is free, from 2 GiB down by halves. */
 static cudaError_t take_buffer(measurement *m)

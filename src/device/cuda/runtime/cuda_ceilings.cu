@@ -1,9 +1,9 @@
-// Two kernels that do nothing but what is measured: multiply-adds in registers, and reading.
+// Two kernels of pure work, to be measured: multiply-adds in registers, and reading.
 // Rests on kernels.h. ceilings.c times them.
 //
 // Multiply-adds: a multiprocessor begins as many a cycle as it has lanes, and whatever else is begun takes the place of one, so
 // the loop is long: 256 of them, and 3 instructions to go round. Reading: 128 KB are on their way to each multiprocessor,
-// several times what the rate of memory and its latency (about a microsecond) ask for.
+// several times the product of memory's rate and latency (about a microsecond).
 #include "device/cuda/runtime/kernels.h"
 
 namespace

@@ -1,4 +1,4 @@
-/* One card as a device: opening and closing it, its memory, the table of operations, and what went wrong.
+/* One card as a device: opening and closing it, its memory, the table of operations, and failures.
    Rests on the CUDA runtime, transfer.c and gemm.c. The kernels behind the operations are named in kernels.h. */
 #include "device/cuda/runtime/cuda_device.h"
 #include "device/cuda/runtime/kernels.h"
@@ -114,7 +114,7 @@ static lariat_status op_finish(device *dev)
     return told(d);
 }
 
-/* What could not be queued is told here: nobody shall wait for it. */
+/* Work that could not be queued is reported here, so that no call waits for it. */
 static lariat_status op_mark(device *dev)
 {
     cuda_device *d = of(dev);
@@ -235,7 +235,7 @@ static void op_narrow(device *dev, void *out, const float *x, int64_t count)
     leave();
 }
 
-/* Plain weights. Few rows: all matrices in one launch. More: each by cublasLt. F32, and what is not aligned: by plain
+/* Plain weights. Few rows: all matrices in one launch. More: each by cublasLt. F32, and unaligned rows: by plain
    multiply-adds. */
 static void queue_plain(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
                         int n_jobs, const cuda_norm_input *norm)
@@ -533,8 +533,8 @@ static const device_ops cuda_ops = {
     .close = op_close,
 };
 
-/* Every kernel (attention's: cuda_attention_open) onto the card now: what is loaded when it is first launched would wait for
-   what runs then. */
+/* Every kernel (attention's: cuda_attention_open) onto the card now: a kernel that is loaded when it is first launched would
+   wait for what runs then. */
 static cudaError_t load_kernels(void)
 {
     cudaError_t (*const files[])(void) = {cuda_elementwise_load, cuda_linear_load, cuda_convert_load, cuda_random_load,

@@ -1,5 +1,5 @@
-/* What the files of the CUDA device share: the device itself, and how a failure is kept. Rests on the CUDA runtime.
-   cuda_device.c opens it; kernels.h names the launches; module.h is what the program sees. For C17 and for nvcc. */
+/* Common to the files of the CUDA device: the device itself, and how a failure is kept. Rests on the CUDA runtime.
+   cuda_device.c opens it; kernels.h names the launches; module.h is the program's view. For C17 and for nvcc. */
 #pragma once
 
 #include <stdbool.h>
@@ -68,11 +68,11 @@ typedef struct cuda_device {
    fills a card, and so few that most are still in its second-level cache. */
 enum { CUDA_BLOCK_ROW_BYTES = 64 << 20 };
 
-/* What fresh memory is filled with: NaN in every activation type, so that what is read before it was written shows in every
-   test and is never taken for a result. */
+/* Bytes of fresh memory: NaN in every activation type, so that reading before writing shows in every test and never gives a
+   plausible result. */
 enum { CUDA_UNWRITTEN = 0xFF };
 
-/* Keeps the first failure; `op` is a literal. What every launch, copy or call of the runtime returns goes through this. */
+/* Keeps the first failure; `op` is a literal. The status of every launch, copy or call of the runtime is noted here. */
 static inline void cuda_note(cuda_device *dev, cudaError_t status, const char *op)
 {
     if (status != cudaSuccess && dev->failed == cudaSuccess) {
@@ -126,17 +126,17 @@ bool cuda_replay_begin(cuda_device *dev, uint64_t key);
 bool cuda_replay_end(cuda_device *dev);
 /* Ends recording without a result: the pass was given up. */
 void cuda_replay_stop(cuda_device *dev);
-/* What is queued goes into a recording. */
+/* Is queued work being recorded? */
 bool cuda_recording(const cuda_device *dev);
-/* Called instead of queueing what a recording cannot have. */
+/* Called instead of queueing work that cannot be recorded. */
 void cuda_refuse_recording(cuda_device *dev);
-/* A list of attention, of cuda_attention_list_bytes(): brought to the card now, for a launch that is queued next; and kept on
-   the host until a recording is launched, in place of all that were announced with this number or a larger one. Returns where
-   it lies on the card then. */
+/* A list of attention, of cuda_attention_list_bytes(): copied to the card now, for a launch that is queued next; and kept on
+   the host until a recording is launched, in place of all that were announced with this number or a larger one. Returns its
+   address on the card then. */
 const void *cuda_send_list(cuda_device *dev, int number, const void *list);
 const void *cuda_announce_list(cuda_device *dev, int number, const void *list);
 
-/* --- stamps.c: when what was queued was done --- */
+/* --- stamps.c: when queued work was done --- */
 
 lariat_status cuda_stamps_open(cuda_device *dev);
 void cuda_stamps_close(cuda_device *dev);
@@ -155,7 +155,7 @@ void cuda_attention_forget(cuda_device *dev);
 /* See replay_class in device.h. */
 uint64_t cuda_attention_class(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq,
                               const attention_item items[], int n_items, const carry *c, const attention_ends *ends);
-/* The lists of the call that cuda_attention_class was given last will be on the card when what is queued now begins. */
+/* The lists of the call that cuda_attention_class was given last will be on the card when work queued now begins. */
 void cuda_attention_use_announced(cuda_device *dev);
 size_t cuda_attention_list_bytes(void);
 

@@ -104,7 +104,7 @@ template <> __device__ inline void store_numbers<4>(dtype type, void *y, int64_t
     }
 }
 
-// Result r of row t of a linear job: with its bias, in the place of what y holds or added to it.
+// Result r of row t of a linear job: with its bias, stored in y or added to it.
 template <typename Job> __device__ inline void put_result(const Job &job, int64_t t, int64_t r, float sum)
 {
     float v = sum + (job.bias ? job.bias[r] : 0.0f);
@@ -124,8 +124,8 @@ inline bool aligned_4(dtype type, const void *p, int64_t ld)
     return ((uintptr_t)p % (type == DTYPE_F32 ? 16 : 8) | (uintptr_t)(ld % 4)) == 0;
 }
 
-// Brings kernels onto the card now: loading is lazy otherwise. shared_percent: of the memory that the first-level cache and
-// shared memory divide, what shared memory shall have; negative: as the driver likes.
+// Brings kernels onto the card now: loading is lazy otherwise. shared_percent: shared memory's part of the memory that it
+// divides with the first-level cache; negative: the driver's choice.
 inline cudaError_t load_kernels(const void *const kernels[], int n, int shared_percent = -1)
 {
     for (int i = 0; i < n; i++) {

@@ -1,5 +1,5 @@
-/* The launches of all kernels, as C functions: queued on the stream that is given; what comes back is the status of the
-   launch. Rests on cuda_device.h. device.h describes the ops; the headings name the .cu files that have the kernels.
+/* The launches of all kernels, as C functions: queued on the stream that is given; they return the status of the launch. Rests
+   on cuda_device.h. device.h describes the ops; the headings name the .cu files that have the kernels.
 
    Every file has a function ..._load: it brings the file's kernels onto the card, so that no launch loads code later, beside a
    grid that waits. Those of cuda_ceilings.cu run where nothing else does, and are loaded then. Types: `act` is F32, F16 or
@@ -67,7 +67,7 @@ cudaError_t cuda_linear_small_rotated(cudaStream_t stream, dtype act, const void
 /* Any type, shape and alignment, by fused multiply-adds of fp32. */
 cudaError_t cuda_linear_plain(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job *job);
 
-/* --- blocks.cu, block_rows.cu, block_order.cu: weights that stay stored blocks. blocks.cuh says in which order they lie --- */
+/* --- blocks.cu, block_rows.cu, block_order.cu: weights that stay stored blocks. blocks.cuh has their order --- */
 
 /* So many rows of x, CUDA_SMALL_ROWS at a time, are faster than plain weights made from blocks for the purpose. */
 enum { CUDA_BLOCK_ROWS = 64 };
@@ -89,7 +89,7 @@ cudaError_t cuda_block_order_load(void);
    rows as well unless they are the matrix's last. */
 enum { CUDA_BLOCK_TILE = 16 };
 cudaError_t cuda_block_order(cudaStream_t stream, const matrix *to, int64_t row0, int64_t rows, const void *from);
-/* The same rows of a random model, as stored blocks: what model/random.c makes. */
+/* The same rows of a random model, as stored blocks, as model/random.c makes them. */
 cudaError_t cuda_random_blocks(cudaStream_t stream, const matrix *w, int64_t row0, int64_t rows, uint64_t seed, void *to);
 
 /* --- convert.cu, random.cu --- */
@@ -108,13 +108,13 @@ cudaError_t cuda_sample_load(void);
 cudaError_t cuda_sample(cudaStream_t stream, int32_t *tokens, const float *logits, int64_t ld, int64_t n, int64_t vocab,
                         const sample_setting *settings);
 
-/* --- cuda_ceilings.cu: what is measured --- */
+/* --- cuda_ceilings.cu: bursts of work to be measured --- */
 
 /* Fused multiply-adds of fp32 on all lanes of so many multiprocessors, about a millisecond of them; and how many operations
    that is. `keep` is a word of the card's memory. */
 cudaError_t cuda_fma_burst(cudaStream_t stream, int n_sms, void *keep);
 double cuda_fma_burst_operations(int n_sms);
-/* Reads `bytes` once: a multiple of cuda_read_turn_bytes, what all blocks of the grid read in a turn. */
+/* Reads `bytes` once: a multiple of cuda_read_turn_bytes, the bytes that all blocks of the grid read in a turn. */
 cudaError_t cuda_read_all(cudaStream_t stream, int n_sms, const void *data, size_t bytes, void *keep);
 size_t cuda_read_turn_bytes(int n_sms);
 

@@ -1,5 +1,5 @@
-/* The module's entry: the table that the program gets, what is asked of a machine before a card is opened, and errors that land
-   in the program's own lariat_error(). Rests on the CUDA runtime. module.h tells the contract; read on in cuda_device.c. */
+/* The module's entry: the table that the program gets, queries of a machine before a card is opened, and errors that land in
+   the program's own lariat_error(). Rests on the CUDA runtime. module.h tells the contract; read on in cuda_device.c. */
 #include "device/cuda/runtime/cuda_device.h"
 #include "device/cuda/runtime/module.h"
 
@@ -47,7 +47,7 @@ lariat_status cuda_failure(int ordinal, const char *name, const char *what, cuda
     } else if (status == cudaErrorDevicesUnavailable) {
         advice = "; another process holds it, name others with --devices or use --device cpu";
     }
-    (void)cudaGetLastError(); /* what is told is not told again by the next launch */
+    (void)cudaGetLastError(); /* a reported failure is not reported again by the next launch */
     return fail(code, "CUDA: card %d%s%s%s: %s: %s%s", ordinal, *name ? " (" : "", name, *name ? ")" : "", what,
                 cudaGetErrorString(status), advice);
 }

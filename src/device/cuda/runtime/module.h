@@ -4,8 +4,8 @@
 
 #include "device/device.h"
 
-/* A module of another build is refused: the number grows with every change of what stands here or in device.h, and where that
-   was forgotten the size of the table may tell. comm/gpu_transport.h has the like for the transport. */
+/* A module of another build is refused: the number grows with every change of this file or of device.h, and where that was
+   forgotten the size of the table may tell. comm/gpu_transport.h has the like for the transport. */
 enum { CUDA_MODULE_ABI = 7 << 16 | (int)sizeof(device_ops) };
 
 enum {
@@ -13,7 +13,7 @@ enum {
     CUDA_SM_LEAST = 80, /* the oldest card that the kernels are made for */
 };
 
-/* What the module asks of the program: its errors land in the program's lariat_error(). */
+/* The program's functions that the module calls: its errors land in the program's lariat_error(). */
 typedef struct cuda_host {
     void (*give_reason)(const char *text);
     void (*give_reason_within)(const char *prefix);
@@ -28,7 +28,7 @@ typedef struct cuda_card {
     bool can_peer[CUDA_CARDS_MAX]; /* memory of card i can be read from this one */
 } cuda_card;
 
-/* What a card could do at best. */
+/* A card's peak rates. */
 typedef struct cuda_ceilings {
     double flops;     /* operations a second: 16-bit types in large dense products on tensor cores, F32 in registers */
     double read_rate; /* bytes a second, of reading `bytes` of its memory */
@@ -38,11 +38,11 @@ typedef struct cuda_ceilings {
 typedef struct cuda_module {
     int abi;
     /* Cards of this machine, numbered from 0, of which one at least can be used: CUDA_SM_LEAST. Otherwise LARIAT_UNSUPPORTED,
-       with what is wrong and what to install. */
+       with the reason and advice. */
     lariat_status (*count)(int *n);
     /* Compute capability, 90 for 9.0, of a card that is there; its context stays closed. */
     int (*capability)(int ordinal);
-    /* Opens the card's context, as the free bytes can be told only from there. */
+    /* Opens the card's context, as free bytes are known only there. */
     lariat_status (*describe)(int ordinal, cuda_card *out);
     /* Device memory that an open device takes, beside the context that the driver keeps. */
     size_t (*memory)(void);

@@ -5,10 +5,10 @@
 // Rules for a kernel that is launched so:
 // - Every thread of every block, also of one without work, calls overlap_begin(): from then on blocks of the next kernel start
 //   where there is room. A kernel that does not call it lets the next one start as its blocks end.
-// - Every thread of every block calls overlap_wait() before it reads what a kernel of the stream has written, and before it
+// - Every thread of every block calls overlap_wait() before it reads results of a kernel of the stream, and before it
 //   writes to global memory. The wait ends when the kernel before has ended, which by this rule had waited for the one before
 //   it: so all work that was queued before is complete and visible.
-// - Before the wait a kernel may read what no kernel of the pass writes: weights, lists of attention.
+// - Before the wait a kernel may read memory that no kernel of the pass writes: weights, lists of attention.
 // A kernel launched otherwise waits for all before it, as ever.
 #pragma once
 

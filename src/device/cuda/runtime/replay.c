@@ -1,7 +1,7 @@
-/* Replay: the operations of a pass are recorded as a graph the second time that its key comes, and from then on launched at
+/* Replay: the operations of a pass are recorded as a graph the second time that its key occurs, and from then on launched at
    once. Rests on the CUDA runtime's stream capture. device.h says what a key stands for; cuda_attention.c fills the lists.
 
-   Decoding gives a card hundreds of short operations a token, the same ones every time. What differs lies in the card's
+   Decoding gives a card hundreds of short operations a token, the same ones every time. Differences are in the card's
    memory: tokens, positions, slots, and the lists of attention, which go up in one copy before a recording is launched. Graphs
    take memory that no plan counts, a few MB each: where there is none left, passes go directly. */
 #include "device/cuda/runtime/cuda_device.h"
@@ -84,7 +84,7 @@ void cuda_replay_close(cuda_device *dev)
     dev->replay = NULL;
 }
 
-/* --- while operations come --- */
+/* --- while operations are issued --- */
 
 bool cuda_recording(const cuda_device *dev)
 {
@@ -166,7 +166,7 @@ static void launch(cuda_device *dev, recording *what)
     cuda_note(dev, cudaGraphLaunch(what->graph, dev->stream), "a recorded pass");
 }
 
-/* Keeps what was recorded, in place of the least recently used recording. NULL where that failed. */
+/* Keeps a recording, in place of the least recently used recording. NULL where that failed. */
 static recording *keep(cuda_device *dev, cudaGraph_t graph)
 {
     cuda_replay *r = dev->replay;
@@ -202,7 +202,7 @@ static bool begin_capture(cuda_device *dev, uint64_t key)
     return r->recording;
 }
 
-/* Ends what is being captured. NULL where that failed. */
+/* Ends the capture. NULL where that failed. */
 static cudaGraph_t end_capture(cuda_device *dev)
 {
     cudaGraph_t graph = NULL;

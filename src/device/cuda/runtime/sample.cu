@@ -1,8 +1,8 @@
-// From logits to a token, one block of threads a row: what the likeliest set is, what it weighs, which token of it is drawn.
+// From logits to a token, one block of threads a row: the likeliest set, its weight, the token drawn from it.
 // Rests on device/sampling.h for order and weights, element.cuh for loading. device/cpu/cpu_sample.c is the definition and
 // tells the method: where a leading part ends is found digit by digit of the ordered image.
 //
-// Budget: a row of 128K logits is 512 KB, which lie in L2 and are read once for temperature 0, up to ten times where everything
+// Budget: a row of 128K logits is 512 KB, which L2 holds and are read once for temperature 0, up to ten times where everything
 // is asked for. Sums are of whole numbers: exact, so that the order in which threads add does not show.
 #include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/kernels.h"
@@ -83,7 +83,7 @@ template <typename measure> __device__ uint64_t sum_of(workspace &w, const row &
         sum += of(i, sampling_image(r.logits[i]), r.logits[i]);
     }
     sum = warp_sum(sum);
-    __syncthreads(); // what was there before has been read
+    __syncthreads(); // the earlier values have been read
     if (threadIdx.x % WARP == 0) {
         w.warps[threadIdx.x / WARP] = sum;
     }
@@ -129,7 +129,7 @@ __device__ uint64_t brought(const workspace &w, uint32_t digit)
     return (uint64_t)w.high[digit] << 32 | w.low[digit];
 }
 
-// What tokens of a set bring, by one digit of their images, where the digits above it are known.
+// The weights of a set's tokens, by one digit of their images, where the digits above it are known.
 template <bool BY_WEIGHT>
 __device__ void count_digits(workspace &w, const row &r, sampling_set of, uint32_t image, uint32_t known, int shift)
 {
@@ -146,7 +146,7 @@ __device__ void count_digits(workspace &w, const row &r, sampling_set of, uint32
     __syncthreads();
 }
 
-// The digit, from the largest on, with which the sum reaches `wanted`, and what is wanted of that digit.
+// The digit, from the largest on, with which the sum reaches `wanted`, and the rest that is wanted of that digit.
 __device__ uint32_t end_digit(workspace &w, uint64_t &wanted)
 {
     uint32_t first = DIGITS - 1 - 2 * threadIdx.x;

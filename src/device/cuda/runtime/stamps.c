@@ -1,8 +1,8 @@
-/* Moments of a card's streams: events in turn, each numbered, and the seconds that they are read as. Rests on the CUDA
-   runtime. device.h says what a timestamp is; the transport stamps streams of its own on the same card.
+/* Moments of a card's streams: events in turn, each numbered, and the seconds that they are read as. Rests on the CUDA runtime.
+   device.h defines timestamps; the transport stamps streams of its own on the same card.
 
-   What the runtime tells is the time between two events, in a float of milliseconds. Seconds are counted from one event, the
-   base; once a timestamp is too far from it for the precision of a float, its event becomes the base. */
+   The runtime gives the time between two events, in a float of milliseconds. Seconds are counted from one event, the base; once
+   a timestamp is too far from it for the precision of a float, its event becomes the base. */
 #include "device/cuda/runtime/cuda_device.h"
 
 #include <math.h>
@@ -92,7 +92,7 @@ bool cuda_stamped(cuda_device *dev, int64_t number, double *seconds)
         if (status == cudaSuccess) {
             status = cudaEventElapsedTime(&ms, s->base, s->events[at]);
         }
-        if (status != cudaSuccess) { /* the card has not come so far, or has failed: finish() tells */
+        if (status != cudaSuccess) { /* the card has not reached it, or has failed: finish() returns that */
             (void)cudaGetLastError();
             return status != cudaErrorNotReady;
         }

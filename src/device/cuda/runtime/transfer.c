@@ -2,9 +2,10 @@
    Rests on base/threads.h for copying, on convert.cu and block_order.cu. cuda_device.c calls it.
 
    Uploads pass through a few pinned buffers in turn: while the card takes one, the next is filled, and a buffer is filled again
-   when the card is done with it (an event behind its last copy). Downloads lie in a landing zone until somebody waits for them:
-   one zone for those before a mark, the other for those behind it. What is asked for has been read when the call returns. Large
-   pieces are copied by a few threads. Reached by an H200 from pages in memory: 24 GB/s with four of them, 46 with eight. */
+   when the card is done with it (an event behind its last copy). Downloads stay in a landing zone until a call waits for them:
+   one zone for those before a mark, the other for those behind it. Host memory of an upload has been read when the call
+   returns. Large pieces are copied by a few threads. Reached by an H200 from pages in memory: 24 GB/s with four of them, 46
+   with eight. */
 #include "base/cpus.h"
 #include "base/threads.h"
 #include "device/cuda/runtime/cuda_device.h"
@@ -22,7 +23,7 @@ enum {
 static const size_t BUFFER_BYTES = (size_t)4 << 20, ZONE_BYTES = (size_t)4 << 20;
 static const size_t SHARED_COPY = (size_t)1 << 20, COPY_PIECE = (size_t)256 << 10, ALIGN = 64;
 
-/* A download: it lies in a landing zone, and goes to the host's memory when the stream has done it. */
+/* A download: it stays in a landing zone, and is copied to its place in the host's memory when the stream has done it. */
 typedef struct landing {
     void *to;
     size_t at, bytes;
@@ -103,7 +104,7 @@ void cuda_staging_close(cuda_device *dev)
 
 /* --- up --- */
 
-/* The next `bytes` of pinned memory, at most BUFFER_BYTES: free of what was copied through it before. */
+/* The next `bytes` of pinned memory, at most BUFFER_BYTES: free of earlier copies. */
 static unsigned char *stage(cuda_device *dev, size_t bytes)
 {
     cuda_staging *s = dev->staging;

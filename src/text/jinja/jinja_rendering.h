@@ -1,6 +1,6 @@
 /* One rendering: its memory, bounds, scopes and output; and the parts of the interpreter.
    Rests on jinja_tree.h. jinja_lexer.c makes tokens, jinja_parser.c the tree, jinja_statements.c and jinja_expressions.c
-   evaluate it, jinja_filters.c, jinja_tests.c, jinja_methods.c and jinja_functions.c have what templates call. */
+   evaluate it, jinja_filters.c, jinja_tests.c, jinja_methods.c and jinja_functions.c have the functions that templates call. */
 #pragma once
 
 #include "text/jinja/jinja_tree.h"
@@ -28,7 +28,7 @@ struct scope {
     size_t n, capacity;
 };
 
-struct run {
+struct rendering {
     pool_block *blocks; /* the newest first */
     size_t memory, memory_limit;
     bool exhausted; /* the limit was reached: the template's fault, not the machine's */
@@ -36,9 +36,9 @@ struct run {
     size_t steps, step_limit;
     int depth, line;
     struct tm now;
-    locale_t characters, plain;      /* C.UTF-8 and C */
-    uint8_t *uniform[MARK_COUNT];    /* marks of texts with one origin, */
-    size_t uniform_size[MARK_COUNT]; /* as many as the longest had */
+    locale_t characters, plain;        /* C.UTF-8 and C */
+    uint8_t *uniform[ORIGIN_COUNT];    /* of texts with one origin throughout, */
+    size_t uniform_size[ORIGIN_COUNT]; /* as many as the longest had */
     scope *globals, *top;
     maker *out;
     const value *captured; /* the body of a block whose filters are applied */
@@ -46,19 +46,19 @@ struct run {
 };
 
 /* Zeroed memory of the rendering; NULL after fail(). */
-void *run_take(run *r, size_t n, size_t element);
-lariat_status run_open(run *r, size_t input);
-void run_close(run *r);
+void *rendering_take(rendering *r, size_t n, size_t element);
+lariat_status rendering_open(rendering *r, size_t input);
+void rendering_close(rendering *r);
 /* Counts work; fails when it is too much. */
-lariat_status run_work(run *r, size_t work);
+lariat_status rendering_work(rendering *r, size_t work);
 /* The one copy of a name, NULL after fail(). */
-const char *run_name(run *r, const char *text, size_t size);
+const char *rendering_name(rendering *r, const char *text, size_t size);
 /* A text in the rendering's memory, for reasons of undefined values; NULL after fail(). */
-const char *run_format(run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const char *rendering_format(rendering *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define TAKE(r, out, n)                                                                                                        \
     do {                                                                                                                       \
-        (out) = run_take((r), (n), sizeof *(out));                                                                             \
+        (out) = rendering_take((r), (n), sizeof *(out));                                                                       \
         if (!(out)) {                                                                                                          \
             return LARIAT_NO_MEMORY;                                                                                           \
         }                                                                                                                      \
@@ -69,7 +69,7 @@ const char *run_format(run *r, const char *format, ...) __attribute__((format(pr
     do {                                                                                                                       \
         if ((n) == (capacity)) {                                                                                               \
             size_t room_ = (capacity) ? 2 * (capacity) : 4;                                                                    \
-            void *more_ = run_take((r), room_, sizeof *(list));                                                                \
+            void *more_ = rendering_take((r), room_, sizeof *(list));                                                          \
             if (!more_) {                                                                                                      \
                 return LARIAT_NO_MEMORY;                                                                                       \
             }                                                                                                                  \
@@ -86,18 +86,18 @@ const char *run_format(run *r, const char *format, ...) __attribute__((format(pr
 
 /* --- scopes --- */
 
-lariat_status scope_open(run *r, scope *outer, scope **out);
-lariat_status scope_set(run *r, scope *s, const char *name, value v);
+lariat_status scope_open(rendering *r, scope *outer, scope **out);
+lariat_status scope_set(rendering *r, scope *s, const char *name, value v);
 /* *out is NULL where there is no such variable. Counts the names looked at. */
-lariat_status scope_find(run *r, const scope *s, const char *name, const value **out);
+lariat_status scope_find(rendering *r, const scope *s, const char *name, const value **out);
 
 /* --- calls --- */
 
 typedef struct call_arguments {
-    value *places;
+    value *positional;
     size_t n;
     const char **names; /* by name; interned */
-    marked *keys;       /* the names with their origins: ** gives names that the template did not write */
+    jinja_text *keys;   /* the names with their origins: ** gives names that the template did not write */
     value *named;
     size_t n_named;
 } call_arguments;
@@ -107,47 +107,48 @@ typedef struct call_arguments {
 lariat_status arguments_bind(const call_arguments *given, const char *what, const char *parameters, value out[]);
 bool argument_is_given(const value *v);
 
-lariat_status evaluate(run *r, scope *s, const node *n, value *out);
-lariat_status evaluate_arguments(run *r, scope *s, const argument_list *list, call_arguments *out);
-lariat_status call_value(run *r, const value *what, const call_arguments *given, value *out);
-lariat_status call_macro(run *r, const macro *m, const call_arguments *given, value *out);
-lariat_status get_attribute(run *r, const value *v, const char *name, size_t size, value *out);
-lariat_status get_item(run *r, const value *v, const value *key, value *out);
-lariat_status get_slice(run *r, const value *v, const value part[3], value *out);
-lariat_status binary(run *r, const char *operator, const value * a, const value *b, value *out);
-lariat_status compare(run *r, const char *operator, const value * a, const value *b, bool *out);
-lariat_status is_contained(run *r, const value *part, const value *whole, bool *out);
+lariat_status evaluate(rendering *r, scope *s, const node *n, value *out);
+lariat_status evaluate_arguments(rendering *r, scope *s, const argument_list *list, call_arguments *out);
+lariat_status call_value(rendering *r, const value *what, const call_arguments *given, value *out);
+lariat_status call_macro(rendering *r, const macro *m, const call_arguments *given, value *out);
+lariat_status get_attribute(rendering *r, const value *v, const char *name, size_t size, value *out);
+lariat_status get_item(rendering *r, const value *v, const value *key, value *out);
+lariat_status get_slice(rendering *r, const value *v, const value part[3], value *out);
+lariat_status binary(rendering *r, const char *operator, const value * a, const value *b, value *out);
+lariat_status compare(rendering *r, const char *operator, const value * a, const value *b, bool *out);
+lariat_status is_contained(rendering *r, const value *part, const value *whole, bool *out);
 
-lariat_status execute(run *r, scope *s, const node_list *body);
+lariat_status execute(rendering *r, scope *s, const node_list *body);
 /* Assigns to a target; `unpacks` by its shape. */
-lariat_status assign(run *r, scope *s, const node *target, const value *v);
+lariat_status assign(rendering *r, scope *s, const node *target, const value *v);
 
 /* Has the interpreter a filter or test of the name? Those of jinja2 that it lacks are none, so that a template that asks
    takes its other way. */
 bool filter_is_known(const char *name);
 bool test_is_known(const char *name);
-lariat_status apply_filter(run *r, const char *name, const value *v, const call_arguments *given, value *out);
-lariat_status apply_test(run *r, const char *name, const value *v, const call_arguments *given, bool *out);
+lariat_status apply_filter(rendering *r, const char *name, const value *v, const call_arguments *given, value *out);
+lariat_status apply_test(rendering *r, const char *name, const value *v, const call_arguments *given, bool *out);
 /* Filters of lists: jinja_sequences.c. *known is false for other names. */
-lariat_status apply_sequence_filter(run *r, const char *name, const value *v, const call_arguments *given, bool *known,
+lariat_status apply_sequence_filter(rendering *r, const char *name, const value *v, const call_arguments *given, bool *known,
                                     value *out);
 bool sequence_filter_is_known(const char *name);
 /* The attribute "a.b.0" of a value, for filters; `otherwise`, which may be NULL, stands for each part that is missing. */
-lariat_status get_path(run *r, const value *v, const value *path, const value *otherwise, value *out);
-lariat_status sort_values(run *r, value *keys, value *values, size_t n, bool reverse);
+lariat_status get_path(rendering *r, const value *v, const value *path, const value *otherwise, value *out);
+lariat_status sort_values(rendering *r, value *keys, value *values, size_t n, bool reverse);
 
 /* Does the type of v have this method? Methods that change their object are unsafe. */
 typedef enum method_rule { METHOD_NONE, METHOD_KNOWN, METHOD_UNSAFE, METHOD_REFUSED } method_rule;
 method_rule find_method(const value *v, const char *name);
-lariat_status call_method(run *r, const method *m, const call_arguments *given, value *out);
-lariat_status call_text_method(run *r, const method *m, const call_arguments *given, value *out);
+lariat_status call_method(rendering *r, const method *m, const call_arguments *given, value *out);
+lariat_status call_text_method(rendering *r, const method *m, const call_arguments *given, value *out);
 /* str.format and the % operator: jinja_format.c. */
-lariat_status format_braces(run *r, marked form, const call_arguments *given, value *out);
-lariat_status format_percent(run *r, marked form, const value *given, value *out);
-lariat_status replace_text(run *r, marked text, marked old, marked fresh, int64_t most, marked *out);
-lariat_status split_text_value(run *r, marked text, const value *separator, int64_t most, bool from_right, value *out);
-lariat_status join_texts(run *r, marked separator, const value_list *l, bool strict, marked *out);
-lariat_status escape_text(run *r, marked text, marked *out);
+lariat_status format_braces(rendering *r, jinja_text form, const call_arguments *given, value *out);
+lariat_status format_percent(rendering *r, jinja_text form, const value *given, value *out);
+lariat_status replace_text(rendering *r, jinja_text text, jinja_text old, jinja_text fresh, int64_t most, jinja_text *out);
+lariat_status split_text_value(rendering *r, jinja_text text, const value *separator, int64_t most, bool from_right,
+                               value *out);
+lariat_status join_texts(rendering *r, jinja_text separator, const value_list *l, bool strict, jinja_text *out);
+lariat_status escape_text(rendering *r, jinja_text text, jinja_text *out);
 
-lariat_status set_functions(run *r);
-lariat_status call_function(run *r, int function, const call_arguments *given, value *out);
+lariat_status set_functions(rendering *r);
+lariat_status call_function(rendering *r, int function, const call_arguments *given, value *out);

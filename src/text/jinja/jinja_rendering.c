@@ -1,6 +1,6 @@
 /* One rendering: memory in blocks that are freed together, bounds, interned names, scopes; and the call that renders.
-   Rests on jinja_run.h. Read on in jinja_statements.c. */
-#include "text/jinja/jinja_run.h"
+   Rests on jinja_rendering.h. Read on in jinja_statements.c. */
+#include "text/jinja/jinja_rendering.h"
 
 #include "text/hash.h"
 
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_BYTES = 1 << 16, NAME_SLOTS = 1 << 10 };
+enum { BLOCK_BYTES = 1 << 16, NAME_BUCKETS = 1 << 10 };
 
 struct pool_block {
     pool_block *next;
@@ -24,11 +24,11 @@ typedef struct name_entry {
 } name_entry;
 
 struct name_table {
-    name_entry *slots[NAME_SLOTS];
+    name_entry *buckets[NAME_BUCKETS];
 };
 
 /* A large piece has a block of its own, behind the newest, which goes on being filled. */
-static pool_block *add_block(run *r, size_t bytes)
+static pool_block *add_block(rendering *r, size_t bytes)
 {
     size_t size = bytes > BLOCK_BYTES / 4 ? bytes : BLOCK_BYTES;
     pool_block *b;
@@ -56,7 +56,7 @@ static pool_block *add_block(run *r, size_t bytes)
     return b;
 }
 
-void *run_take(run *r, size_t n, size_t element)
+void *rendering_take(rendering *r, size_t n, size_t element)
 {
     enum { ALIGN = _Alignof(max_align_t) };
     size_t bytes = n > SIZE_MAX / 2 / element ? SIZE_MAX / 2 : (n * element + ALIGN - 1) / ALIGN * ALIGN;
@@ -72,7 +72,7 @@ void *run_take(run *r, size_t n, size_t element)
     return b->data + b->used - bytes;
 }
 
-lariat_status run_open(run *r, size_t input)
+lariat_status rendering_open(rendering *r, size_t input)
 {
     memset(r, 0, sizeof *r);
     input = input < SIZE_MAX / 128 ? input : SIZE_MAX / 128;
@@ -86,7 +86,7 @@ lariat_status run_open(run *r, size_t input)
     return LARIAT_OK;
 }
 
-void run_close(run *r)
+void rendering_close(rendering *r)
 {
     while (r->blocks) {
         pool_block *next = r->blocks->next;
@@ -101,7 +101,7 @@ void run_close(run *r)
     }
 }
 
-lariat_status run_work(run *r, size_t work)
+lariat_status rendering_work(rendering *r, size_t work)
 {
     if (work > r->step_limit - r->steps) {
         r->steps = r->step_limit;
@@ -111,27 +111,27 @@ lariat_status run_work(run *r, size_t work)
     return LARIAT_OK;
 }
 
-const char *run_name(run *r, const char *text, size_t size)
+const char *rendering_name(rendering *r, const char *text, size_t size)
 {
-    name_entry **slot = &r->names->slots[hash_text(text, size) % NAME_SLOTS], *e = *slot;
+    name_entry **bucket = &r->names->buckets[hash_text(text, size) % NAME_BUCKETS], *e = *bucket;
 
     while (e && (e->size != size || memcmp(e->text, text, size) != 0)) {
         e = e->next;
     }
     if (!e) {
-        e = run_take(r, 1, sizeof *e + size + 1);
+        e = rendering_take(r, 1, sizeof *e + size + 1);
         if (!e) {
             return NULL;
         }
         memcpy(e->text, text, size);
         e->size = size;
-        e->next = *slot;
-        *slot = e;
+        e->next = *bucket;
+        *bucket = e;
     }
     return e->text;
 }
 
-const char *run_format(run *r, const char *format, ...)
+const char *rendering_format(rendering *r, const char *format, ...)
 {
     char text[256], *copy;
     va_list arguments;
@@ -140,7 +140,7 @@ const char *run_format(run *r, const char *format, ...)
     int n = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     size_t size = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
-    copy = run_take(r, size + 1, 1);
+    copy = rendering_take(r, size + 1, 1);
     if (copy) {
         memcpy(copy, text, size);
     }
@@ -149,16 +149,16 @@ const char *run_format(run *r, const char *format, ...)
 
 /* --- scopes --- */
 
-lariat_status scope_open(run *r, scope *outer, scope **out)
+lariat_status scope_open(rendering *r, scope *outer, scope **out)
 {
     TAKE(r, *out, 1);
     (*out)->outer = outer;
     return LARIAT_OK;
 }
 
-lariat_status scope_set(run *r, scope *s, const char *name, value v)
+lariat_status scope_set(rendering *r, scope *s, const char *name, value v)
 {
-    TRY(run_work(r, s->n / 64));
+    TRY(rendering_work(r, s->n / 64));
     for (size_t i = 0; i < s->n; i++) {
         if (s->names[i] == name) {
             s->values[i] = v;
@@ -173,7 +173,7 @@ lariat_status scope_set(run *r, scope *s, const char *name, value v)
     return LARIAT_OK;
 }
 
-lariat_status scope_find(run *r, const scope *s, const char *name, const value **out)
+lariat_status scope_find(rendering *r, const scope *s, const char *name, const value **out)
 {
     size_t passed = 0;
 
@@ -183,30 +183,30 @@ lariat_status scope_find(run *r, const scope *s, const char *name, const value *
         }
         passed += s->n + 1;
     }
-    return run_work(r, passed / 64);
+    return rendering_work(r, passed / 64);
 }
 
 /* --- rendering --- */
 
-static lariat_status set_global(run *r, const char *name, value v)
+static lariat_status set_global(rendering *r, const char *name, value v)
 {
-    const char *own = run_name(r, name, strlen(name));
+    const char *own = rendering_name(r, name, strlen(name));
 
     return own ? scope_set(r, r->globals, own, v) : LARIAT_NO_MEMORY;
 }
 
-static lariat_status set_marker(run *r, const char *name, const char *text)
+static lariat_status set_marker(rendering *r, const char *name, const char *text)
 {
-    marked own;
+    jinja_text own;
 
     if (!text) {
         return LARIAT_OK;
     }
-    TRY(marked_from(r, text, strlen(text), MARK_TEMPLATE, &own));
+    TRY(jinja_text_from(r, text, strlen(text), ORIGIN_TEMPLATE, &own));
     return set_global(r, name, value_text(own));
 }
 
-static lariat_status set_variables(run *r, const jinja_input *in)
+static lariat_status set_variables(rendering *r, const jinja_input *in)
 {
     const json_t *bos = json_object_get(in->variables, "bos_token"), *eos = json_object_get(in->variables, "eos_token"),
                  *member;
@@ -227,7 +227,7 @@ static lariat_status set_variables(run *r, const jinja_input *in)
     return set_global(r, "messages", v);
 }
 
-static void set_now(run *r, const jinja_input *in)
+static void set_now(rendering *r, const jinja_input *in)
 {
     time_t now = time(NULL);
 
@@ -238,7 +238,7 @@ static void set_now(run *r, const jinja_input *in)
     }
 }
 
-static lariat_status render(run *r, const jinja_input *in, jinja_output *out)
+static lariat_status render(rendering *r, const jinja_input *in, jinja_output *out)
 {
     node_list body;
     maker *text;
@@ -252,33 +252,33 @@ static lariat_status render(run *r, const jinja_input *in, jinja_output *out)
     r->out = text;
     TRY(execute(r, r->top, &body));
     TRY(buffer_append(&out->text, text->text, text->size));
-    TRY(buffer_append(&out->marks, (const char *)text->marks, text->size));
-    TRY(buffer_terminate(&out->marks));
+    TRY(buffer_append(&out->origins, (const char *)text->origins, text->size));
+    TRY(buffer_terminate(&out->origins));
     return buffer_terminate(&out->text);
 }
 
 lariat_status jinja_render(const jinja_input *in, jinja_output *out)
 {
     size_t input = in->size + json_bytes(in->messages, 0) + json_bytes(in->variables, 0);
-    run r;
+    rendering r;
 
     *out = (jinja_output){0};
     if (in->size > MAX_JINJA_SOURCE) {
         return fail(LARIAT_BAD_ARGUMENT, "%zu bytes are too many for a template", in->size);
     }
-    lariat_status status = run_open(&r, input);
+    lariat_status status = rendering_open(&r, input);
     set_now(&r, in);
     NEXT(status, render(&r, in, out));
     if (status != LARIAT_OK) {
         status = r.exhausted ? LARIAT_BAD_ARGUMENT : status;
         status = r.line > 0 ? fail_within(status, "line %d", r.line) : status;
     }
-    run_close(&r);
+    rendering_close(&r);
     return status;
 }
 
 void jinja_output_free(jinja_output *out)
 {
     buffer_free(&out->text);
-    buffer_free(&out->marks);
+    buffer_free(&out->origins);
 }

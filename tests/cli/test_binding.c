@@ -1,4 +1,4 @@
-/* --no-bind on its way to the library, and what a plan says of the nodes that ranks are bound to.
+/* --no-bind on its way to the library, and the plan's line on the nodes to which ranks are bound.
    Rests on the program's own files. */
 #include "cli/options.h"
 #include "cli/plan_text.h"
