@@ -145,11 +145,11 @@ static void fill(bench *b, dtype type, const shape *s)
 
 static void few_rows(bench *b, dtype act, dtype type)
 {
-    static const int64_t rows[] = {1, 2, 4, 8, 16};
+    static const int64_t rows[] = {1, 2, 4, 8, 16, 32, 64, 128};
 
     for (int s = 0; s < SHAPES; s++) {
         fill(b, type, &shapes[s]);
-        for (int i = 0; i < 5; i++) {
+        for (int i = 0; i < 8; i++) {
             linear_run r = {&shapes[s], rows[i], act, type};
             double seconds = time_of(b, linear_once, &r), rate = (double)set_bytes(&shapes[s], type) / seconds;
             printf("| %-24s | %4s | %4lld | %8.1f us | %7.0f GB/s  | %3.0f %% of reading |\n", shapes[s].name, dtype_name(type),

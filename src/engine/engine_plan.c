@@ -12,7 +12,7 @@ enum {
     SLICES_MOST = 64,    /* tokens of a pass by slices: beyond, arithmetic binds, not the reading of weights */
     UNEVEN_ROWS = DECODE_BLOCK,    /* rows beyond an even share that a rank can take: what its shard may be behind */
     GPU_ROWS = 4096,     /* rows a rank on a GPU: matrix products are at their best, activations are small beside the weights */
-    GPU_SLICES_MOST = 16, /* beyond, a GPU's products of few rows are no longer bound by reading */
+    GPU_SLICES_MOST = 128, /* beyond, a GPU's products are bound by arithmetic, and one after another fills it without replay */
     FFN_ROWS = CHUNK_ROWS + 128, /* on CPUs: of the default chunk, and the rows that an uneven division may add */
 };
 _Static_assert(LARIAT_CONTEXT_MAX == CONFIG_MAX_CONTEXT, "one limit");

@@ -4,9 +4,9 @@
 
 int64_t head_rows(const pass_input *in, int64_t at)
 {
-    int64_t left = in->n_outputs - at, most = in->settings ? HEAD_GATHERED : HEAD_ROWS;
+    int64_t left = in->n_outputs - at;
 
-    return left < most ? left : most;
+    return left < HEAD_ROWS ? left : HEAD_ROWS;
 }
 
 /* Normalises outputs [from, until), whose rows this rank has: `to` [until - from, d]. */
@@ -79,6 +79,27 @@ static lariat_status read_rows(transformer *t, const pass_input *in, int64_t at,
     return LARIAT_OK;
 }
 
+/* Logits of up to HEAD_GATHERED outputs of a block that head() has left in slices, from row `at` of it on: of all ranks. */
+static lariat_status gather_slices(transformer *t, int64_t at, int64_t count, float **logits)
+{
+    int64_t vocab = t->config->vocab, begin, end;
+
+    *logits = comm_rows(t->comm);
+    linear_slice(vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
+    int64_t width = end - begin;
+    t->dev->ops->copy(t->dev, DTYPE_F32, *logits + begin, vocab, t->logits + at * width, width, count, width, false);
+    return linear_gather(&t->linear, DTYPE_F32, count, vocab, NULL);
+}
+
+/* Tokens of n outputs from `at` on, whose logits of the whole vocabulary these are. */
+static lariat_status choose(transformer *t, const pass_input *in, int64_t at, int64_t n, const float *logits)
+{
+    int64_t vocab = t->config->vocab;
+
+    t->dev->ops->sample(t->dev, t->chosen + at, logits, vocab, n, vocab, t->settings + at);
+    return in->logprobs && comm_rank(t->comm) == 0 ? read_rows(t, in, at, n, logits) : LARIAT_OK;
+}
+
 lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
 {
     const model_config *c = t->config;
@@ -95,9 +116,14 @@ lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
                       .y = gathers ? logits + begin : logits, .ldy = gathers ? c->vocab : end - begin};
     ops->linear(t->dev, rows, c->d_model, n, &job, end > begin);
     TRY(gathers ? linear_gather(&t->linear, DTYPE_F32, n, c->vocab, NULL) : LARIAT_OK);
-    if (in->settings) {
-        ops->sample(t->dev, t->chosen + at, logits, c->vocab, n, c->vocab, t->settings + at);
-        TRY(in->logprobs && comm_rank(t->comm) == 0 ? read_rows(t, in, at, n, logits) : LARIAT_OK);
+    if (in->settings && (gathers || comm_size(t->comm) == 1)) {
+        TRY(choose(t, in, at, n, logits));
+    } else if (in->settings) {
+        for (int64_t i = 0, count; i < n; i += count) {
+            count = n - i < HEAD_GATHERED ? n - i : HEAD_GATHERED;
+            TRY(gather_slices(t, i, count, &logits));
+            TRY(choose(t, in, at + i, count, logits));
+        }
     } else if (gathers && comm_rank(t->comm) == 0) { /* where head_deliver finds them after a replay as well */
         ops->copy(t->dev, DTYPE_F32, t->logits, c->vocab, logits, c->vocab, n, c->vocab, false);
     }
@@ -107,20 +133,13 @@ lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n)
 
 lariat_status head_deliver(transformer *t, const pass_output out[], int64_t n)
 {
-    int64_t vocab = t->config->vocab, begin, end, count;
+    int64_t vocab = t->config->vocab, count;
     bool sliced = comm_size(t->comm) > 1 && n > HEAD_GATHERED; /* otherwise head() has gathered them */
-    const float *logits = t->logits;
+    float *logits = t->logits;
 
-    linear_slice(vocab, comm_rank(t->comm), comm_size(t->comm), &begin, &end);
     for (int64_t at = 0; at < n; at += count) {
         count = sliced && n - at > HEAD_GATHERED ? HEAD_GATHERED : n - at;
-        if (sliced) {
-            float *rows = comm_rows(t->comm);
-            logits = rows;
-            t->dev->ops->copy(t->dev, DTYPE_F32, rows + begin, vocab, t->logits + at * (end - begin), end - begin, count,
-                              end - begin, false);
-            TRY(linear_gather(&t->linear, DTYPE_F32, count, vocab, NULL));
-        }
+        TRY(sliced ? gather_slices(t, at, count, &logits) : LARIAT_OK);
         for (int64_t i = 0; i < count && comm_rank(t->comm) == 0; i++) {
             t->dev->ops->download(t->dev, out[at + i].logits, logits + i * vocab, (size_t)vocab * sizeof *logits);
         }

@@ -5,8 +5,8 @@
 #include "model/transformer.h"
 
 enum {
-    HEAD_ROWS = 128,   /* outputs of a block whose logits are wanted: unpacking the head is spread over so many */
-    HEAD_GATHERED = 16 /* outputs of a block whose tokens are chosen, and of an all-gather of logits */
+    HEAD_ROWS = 128,   /* outputs of a block: reading the head is spread over so many */
+    HEAD_GATHERED = 16 /* outputs of an all-gather of logits */
 };
 
 /* How many outputs the block has that begins with output `at`. */
@@ -14,7 +14,7 @@ int64_t head_rows(const pass_input *in, int64_t at);
 
 /* Logits of n outputs from `at` on, each rank its slice of the vocabulary, in either layout; and the tokens, where they are
    chosen. A block: `at` is 0 or where the one before ended, n is head_rows(in, at), the same on all ranks. Up to HEAD_GATHERED
-   outputs are gathered at once. Collective. */
+   outputs are gathered at once, more where tokens are chosen, in blocks of so many. Collective. */
 lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n);
 
 /* Copies the logits of the last block to the host, on rank 0 only. More outputs than HEAD_GATHERED are gathered here, in blocks

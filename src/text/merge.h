@@ -47,14 +47,14 @@ typedef struct merger {
     int64_t turn_capacity;
     bool after_unknown;     /* by score: the last id was the unknown token */
     const bool *hidden;     /* [n_tokens] tokens that are no result; NULL: none */
-    /* By score: where hidden user-defined symbols are found nevertheless: sorted places, from `base` on. */
+    /* By score: hidden user-defined symbols that are found nevertheless, sorted by their places from `base` on. */
     const char *base;
-    const size_t *shown;
+    const own_symbol *shown;
     int64_t n_shown, next_shown;
 } merger;
 
 /* Appends the ids of one word of well-formed text. Time is O(n log n) in the size. */
 lariat_status merge_word(merger *m, const char *word, size_t size, id_list *ids);
 void merger_free(merger *m);
-/* By score: later words are of the text at `base`, which has hidden user-defined symbols of its own at sorted places. */
-void merger_show(merger *m, const char *base, const size_t *places, int64_t n);
+/* By score: the words to come are of the text at `base`, which has these hidden user-defined symbols, sorted by place. */
+void merger_show(merger *m, const char *base, const own_symbol *symbols, int64_t n);

@@ -50,12 +50,30 @@ static void it_ends_where_it_should(void **state)
     for_every_ring(check_ends, false);
 }
 
+/* All of them in one pass, by slices, and so fewer and fewer. */
+static void each_of_many_sequences_has_the_tokens_that_it_has_alone(void **state)
+{
+    static const int32_t counts[] = {17, 33, 128};
+    char *path = reference_path("reference/models/gqa-llama3-fp16-sharded");
+
+    (void)state;
+    assert_non_null(path);
+    for (int32_t i = 0; i < 3; i++) {
+        for (int32_t ranks = 1; ranks <= 2; ranks++) {
+            check_many(path, (lariat_options){.device = LARIAT_DEVICE_CUDA, .dtype = LARIAT_DTYPE_F32, .ranks = ranks,
+                                              .layout = LARIAT_LAYOUT_SLICES, .chunk = 256}, counts[i]);
+        }
+    }
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_are_those_of_steps_and_samples),
         cmocka_unit_test(what_was_begun_beyond_a_stop_leaves_no_trace),
         cmocka_unit_test(it_ends_where_it_should),
+        cmocka_unit_test(each_of_many_sequences_has_the_tokens_that_it_has_alone),
     };
     if (!gpu_usable()) {
         printf("skipped: no GPU that can be used\n");

@@ -523,7 +523,7 @@ static void check_long_lists(device *dev)
         }
         f.item.segments = parts;
         f.item.n_segments = SEGMENTS;
-        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
         assert_fixture_true(dev, &f, &c);
         free(c.o);
         free_fixture(&f);

@@ -39,8 +39,6 @@ static command example(command_kind kind)
         c.status = LARIAT_NO_MEMORY;
         strcpy(c.text, "rank 1 (there): no memory");
         return c;
-    case TOLD_SHARES:
-        return c;
     case TOLD_SUBMIT:
         c.pass = 9;
         c.layout = 1;

@@ -22,7 +22,7 @@
 #include <cmocka.h>
 
 enum { RANKS_MOST = 8, SESSIONS = 4, CAPACITY = 128, VOCAB_MOST = 2048, FLOATS_MOST = 1 << 16, IDS_MOST = 512, MOST = 12 };
-enum { FOLLOWER_THREADS = 3 };
+enum { FOLLOWER_THREADS = 3, RUBBISH = 200 };
 
 /* --- a pass that is cancelled, or fails --- */
 
@@ -246,7 +246,6 @@ static void open_too_large(const trial *t)
     o.sessions = 1 << 16;
     if (t->too_large_first) {
         assert_int_equal(lariat_engine_open(t->path, &o, &e), LARIAT_NO_MEMORY);
-        assert_null(e);
     }
 }
 
@@ -415,10 +414,13 @@ static void free_trial(trial *t)
 
 /* --- calls that fail --- */
 
-static void go_on(lariat_engine *e, results *out, bool fails)
+static bool fails; /* does a call fail in between? */
+
+static void go_on(lariat_engine *e, const processes *others, results *out)
 {
     lariat_session *s[2];
 
+    (void)others;
     for (int i = 0; i < 2; i++) {
         assert_int_equal(lariat_session_open(e, CAPACITY, &s[i]), LARIAT_OK);
         read_prompt(e, s[i], i, 17 + i, 0, out);
@@ -437,25 +439,14 @@ static void go_on(lariat_engine *e, results *out, bool fails)
     }
 }
 
-static void succeed(lariat_engine *e, const processes *others, results *out)
-{
-    (void)others;
-    go_on(e, out, false);
-}
-
-static void fail_between(lariat_engine *e, const processes *others, results *out)
-{
-    (void)others;
-    go_on(e, out, true);
-}
-
 /* Also not in the other processes; passes of both layouts, so that a rewind would forget where a block of decoded tokens is. */
 static void a_call_that_fails_leaves_no_trace(void **unused)
 {
-    trial *t[] = {new_trial(succeed), new_trial(fail_between)};
+    trial *t[] = {new_trial(go_on), new_trial(go_on)};
 
     (void)unused;
     for (int i = 0; i < 2; i++) {
+        fails = i == 1;
         run_trial(t[i], &mixes[4]);
         assert_int_equal(t[i]->opened, LARIAT_OK);
         assert_int_equal(t[i]->followed[1], LARIAT_OK);
@@ -771,8 +762,7 @@ static void greet_with_rubbish(processes *self, void *arg)
     process_bytes given[PLAYED_MOST];
     trial *t = arg;
 
-    t->opened = processes_collect(self, (process_bytes){rubbish, sizeof rubbish}, given);
-    assert_int_equal(t->opened, LARIAT_OK);
+    assert_int_equal(processes_collect(self, (process_bytes){rubbish, sizeof rubbish}, given), LARIAT_OK);
     assert_int_equal(processes_tell(self, rubbish, sizeof rubbish), LARIAT_OK);
     t->opened = processes_collect(self, (process_bytes){rubbish, sizeof rubbish}, given); /* which no other one gives */
     snprintf(t->reason, sizeof t->reason, "%s", lariat_error());
@@ -835,8 +825,6 @@ static void make_rubbish(unsigned char *rubbish, size_t n)
     memcpy(rubbish, &kind, sizeof kind);
 }
 
-enum { RUBBISH = 200 };
-
 static void send_commands_by_chance(lariat_engine *e, const processes *others, results *out)
 {
     unsigned char rubbish[RUBBISH];
@@ -878,7 +866,7 @@ static void assert_ends_with_reason(void (*send)(lariat_engine *e, const process
 static void a_follower_ends_with_a_reason_where_it_is_told_rubbish(void **unused)
 {
     (void)unused;
-    assert_ends_with_reason(send_no_command, "processes: told of something that cannot be read, please report this");
+    assert_ends_with_reason(send_no_command, "processes: a command of something that cannot be read, please report this");
     for (int i = 0; i < (TEST_QUICK ? 20 : 100); i++) {
         assert_ends_with_reason(send_commands_by_chance, ": ");
     }

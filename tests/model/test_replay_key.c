@@ -20,7 +20,7 @@ enum {
     RANKS_MOST = 3,
     LAYERS = 2,
     VOCAB = 100,
-    SEQUENCES = HEAD_GATHERED + 4, /* their choices take two blocks of the head */
+    SEQUENCES = HEAD_GATHERED + 4, /* their choices take two all-gathers of logits */
     CAPACITY = 300,               /* positions of a sequence, at most */
     SLOTS = (SEQUENCES + 4) * SLOT_BLOCK, /* a rank */
     MAX_ROWS = 40,                /* a rank, by tokens */

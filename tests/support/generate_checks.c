@@ -257,3 +257,107 @@ void check_ends(const char *path, lariat_options o)
     close_trial(&t);
     check_cancelled(path, o);
 }
+
+/* --- many sequences --- */
+
+enum { MANY_MOST = 14, MANY_PROMPT = 40 };
+
+typedef struct crowd {
+    lariat_session **sessions;
+    lariat_reply *replies; /* with a sampler each */
+    int32_t (*prompts)[MANY_PROMPT], (*made)[MANY_MOST];
+    int32_t *n; /* of each, made */
+    int32_t first; /* of those that write, in the lists */
+} crowd;
+
+static bool on_token_of_many(void *user, int32_t item, int32_t token)
+{
+    crowd *c = user;
+    int32_t at = c->first + item;
+
+    assert_in_range(c->n[at], 0, MANY_MOST - 1);
+    c->made[at][c->n[at]++] = token;
+    return true;
+}
+
+/* Replies of the sequences from `first` on, to their ends. */
+static void write_many(lariat_engine *e, crowd *c, int32_t first, int32_t sequences)
+{
+    lariat_reply *items = calloc((size_t)sequences, sizeof *items);
+    int32_t left = 0;
+
+    assert_non_null(items);
+    for (int32_t i = first; i < first + sequences; i++) {
+        assert_int_equal(lariat_session_rewind(c->sessions[i], 0), LARIAT_OK);
+        c->n[i] = 0;
+    }
+    do { /* lariat_generate returns when one has ended: those that have go on with nothing */
+        left = 0;
+        for (int32_t i = 0; i < sequences; i++) {
+            int32_t at = first + i, n = c->n[at];
+            items[i] = c->replies[at];
+            items[i].tokens = n ? &c->made[at][n - 1] : c->prompts[at];
+            items[i].count = n ? 1 : items[i].count;
+            items[i].most -= n;
+            left += items[i].most > 0;
+        }
+        int32_t live = 0;
+        for (int32_t i = 0; i < sequences; i++) { /* the first to end are the last of the list */
+            live += items[i].most > 0 && live == i;
+        }
+        assert_int_equal(live, left);
+        c->first = first;
+        assert_true(left == 0 || lariat_generate(e, items, live, on_token_of_many, c) == LARIAT_OK);
+    } while (left);
+    free(items);
+}
+
+static crowd open_crowd(lariat_engine *e, int32_t sequences)
+{
+    size_t n = (size_t)sequences;
+    crowd c = {.sessions = calloc(n, sizeof *c.sessions), .replies = calloc(n, sizeof *c.replies), .n = calloc(n, sizeof *c.n),
+               .prompts = calloc(n, sizeof *c.prompts), .made = calloc(n, sizeof *c.made)};
+    int32_t vocab = lariat_engine_model(e)->vocab;
+
+    assert_true(c.sessions && c.replies && c.n && c.prompts && c.made);
+    for (int32_t i = 0; i < sequences; i++) {
+        assert_int_equal(lariat_session_open(e, MANY_PROMPT + MANY_MOST, &c.sessions[i]), LARIAT_OK);
+        for (int32_t k = 0; k < MANY_PROMPT; k++) {
+            c.prompts[i][k] = (i * 131 + k * 37 + 5) % vocab;
+        }
+        c.replies[i] = (lariat_reply){.session = c.sessions[i], .count = 1 + i * 7 % MANY_PROMPT,
+                                      .most = MANY_MOST - i * 5 / sequences};
+        assert_int_equal(lariat_sampler_open(&settings[0], vocab, &c.replies[i].sampler), LARIAT_OK);
+    }
+    return c;
+}
+
+void check_many(const char *path, lariat_options o, int32_t sequences)
+{
+    o.threads = o.ranks;
+    o.context = (int64_t)sequences * (MANY_PROMPT + MANY_MOST);
+    o.sessions = sequences;
+    lariat_engine *e = open_or_fail(path, o);
+    crowd c = open_crowd(e, sequences);
+    int32_t(*alone)[MANY_MOST] = calloc((size_t)sequences, sizeof *alone);
+
+    assert_non_null(alone);
+    for (int32_t i = 0; i < sequences; i++) {
+        write_many(e, &c, i, 1);
+        memcpy(alone[i], c.made[i], sizeof *alone);
+    }
+    write_many(e, &c, 0, sequences);
+    for (int32_t i = 0; i < sequences; i++) {
+        assert_int_equal(c.n[i], c.replies[i].most);
+        assert_memory_equal(c.made[i], alone[i], (size_t)c.n[i] * sizeof(int32_t));
+        lariat_session_close(c.sessions[i]);
+        lariat_sampler_close(c.replies[i].sampler);
+    }
+    lariat_engine_close(e);
+    free(c.sessions);
+    free(c.replies);
+    free(c.n);
+    free(c.prompts);
+    free(c.made);
+    free(alone);
+}

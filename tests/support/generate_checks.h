@@ -8,3 +8,5 @@
 void check_tokens_of_steps(const char *path, lariat_options o); /* several sessions, settings and ends */
 void check_turns(const char *path, lariat_options o);           /* a talk: one sampler, replies that are stopped */
 void check_ends(const char *path, lariat_options o);            /* most, a full session, cancelled, nothing to make */
+/* So many sequences at once, whose replies end one after another: the tokens that each has alone. */
+void check_many(const char *path, lariat_options o, int32_t sequences);

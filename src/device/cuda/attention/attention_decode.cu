@@ -239,13 +239,12 @@ __device__ __forceinline__ void store_sums(const attention_launch &a, const bloc
 }
 
 // Counts the blocks of the pieces of one KV head that have written theirs. True in the last one, which may read all of them.
-__device__ __forceinline__ bool is_last_piece(const attention_launch &a, const block_task &t, unsigned *counters)
+__device__ __forceinline__ bool is_last_piece(const block_task &t, unsigned *counter)
 {
     __shared__ bool last;
 
     __syncthreads(); // all threads have written
     if (threadIdx.x == 0) {
-        unsigned *counter = counters + (t.part - t.lists->parts) * a.n_kv_heads + t.kv_head;
         unsigned before;
         asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(counter) : "memory");
         last = before + 1 == (unsigned)t.part->pieces;
@@ -325,7 +324,7 @@ __device__ __forceinline__ void attend_keys(const attention_launch &a, const blo
 
 template <typename T, int D>
 __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
-    attend_decode(const __grid_constant__ attention_launch a, const attention_lists *lists, unsigned *counters)
+    attend_decode(const __grid_constant__ attention_launch a, const attention_long_lists *lists, unsigned *counters)
 {
     overlap_begin();
     if ((int)blockIdx.x >= lists->n_blocks) {
@@ -348,7 +347,7 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
     }
     __syncthreads();
     store_sums<D>(a, t, (const float *)shared, w);
-    if (t.partial && is_last_piece(a, t, counters)) {
+    if (t.partial && is_last_piece(t, counters + (t.part - lists->parts) * a.n_kv_heads + t.kv_head)) {
         merge_rows(a, t, (float *)shared);
     }
 }
@@ -362,7 +361,7 @@ template <typename T, int D> cudaError_t load_kernel(int shared_most)
 }
 
 template <typename T, int D>
-cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks,
+cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_long_lists *lists, unsigned blocks,
                           unsigned *counters)
 {
     return overlap_launch(stream, blocks, THREADS, decode<D>::SHARED, attend_decode<T, D>, a, lists, counters);
@@ -374,7 +373,7 @@ template <typename T> cudaError_t load_type(int shared_most)
 }
 
 template <typename T>
-cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, unsigned blocks,
+cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_long_lists *lists, unsigned blocks,
                         unsigned *counters)
 {
     return with_head_dim(a.head_dim,
@@ -397,7 +396,7 @@ cudaError_t attention_decode_load(int shared_most)
     return status ? status : load_type<__half>(shared_most);
 }
 
-cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
+cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_long_lists *lists,
                                     int32_t blocks, unsigned *counters)
 {
     return a->act == DTYPE_BF16 ? launch_type<__nv_bfloat16>(stream, *a, lists, (unsigned)blocks, counters)

@@ -107,7 +107,7 @@ template <int KEYS> struct segment_walk {
             if (segment >= t.part->keys0 + t.part->n_keys || base >= t.to) {
                 return false;
             }
-            const attention_keys &s = t.lists->keys[segment];
+            const attention_keys &s = t.keys[segment];
             const int seen = (int)min(max(s.visible + t.query1, (int64_t)0), (int64_t)s.count);
             const int low = max(t.from - base, 0), end = min(t.to - base, (seen + KEYS - 1) / KEYS);
             n = s.tiles;
@@ -442,7 +442,7 @@ template <typename T, int D> struct consumer {
         hopper::pin(s);
         leave(offsetof(barriers, k_empty), k_stage);
         if (MASKED) {
-            mask(walk, t.lists->keys[walk.segment].count, s);
+            mask(walk, t.keys[walk.segment].count, s);
         }
         raise(s, sum, factor, shrink, base);
         // Half of the exponentials while o is multiplied; the other half, when it is, beside o's scaling and the packing.
@@ -474,7 +474,7 @@ template <typename T, int D> struct consumer {
         hopper::pin(s);
         leave(offsetof(barriers, k_empty), n_tiles % 2);
         if (walk.masked) {
-            mask(walk, t.lists->keys[walk.segment].count, s);
+            mask(walk, t.keys[walk.segment].count, s);
         }
         raise(s, sum, factor, shrink, base);
         soften<0, H::KEYS>(s, sum, factor, base);
@@ -573,11 +573,16 @@ template <typename T, int D> struct consumer {
             if (h.part < 0) {
                 break;
             }
-            const block_task t = {&lists,      &lists.parts[h.part],
-                                  h.first_row, h.rows,
-                                  h.kv_head,   h.query0,
-                                  h.query1,    h.from,
-                                  h.to,        h.partial < 0 ? nullptr : a.partials + h.partial};
+            const block_task t = {&lists.parts[h.part],
+                                  lists.keys,
+                                  h.first_row,
+                                  h.rows,
+                                  h.kv_head,
+                                  h.query0,
+                                  h.query1,
+                                  h.from,
+                                  h.to,
+                                  h.partial < 0 ? nullptr : a.partials + h.partial};
             sums<D> sum;
             start(t, sum);
             attend(t, sum);

@@ -5,15 +5,7 @@
 
 #include <string.h>
 
-/* A tensor of three dimensions in a 16-bit type: the first dense, `stride` bytes from one of the others to the next. A box has
-   `box` of each. What is outside is read as 0. */
-typedef struct tensor {
-    const void *at;
-    uint64_t size[3], stride[2];
-    uint32_t box[3];
-} tensor;
-
-static cudaError_t encode(map_encoder encoder, dtype type, const tensor *t, CUtensorMap *map)
+cudaError_t tensor_map_make(map_encoder encoder, dtype type, const tensor *t, CUtensorMap *map)
 {
     static const cuuint32_t step[3] = {1, 1, 1};
     CUtensorMapSwizzle swizzle = t->box[0] == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
@@ -46,7 +38,7 @@ cudaError_t attention_maps_make(map_encoder encoder, const attention_launch *a, 
                       .size = {(uint64_t)a->head_dim, (uint64_t)(a->n_kv_heads * a->group), (uint64_t)rows},
                       .stride = {width, (uint64_t)a->ldq * 2},
                       .box = {(uint32_t)f.panel, (uint32_t)a->group, (uint32_t)(a->tile_rows / a->group)}};
-    cudaError_t status = encode(encoder, a->act, &q, &out->q);
+    cudaError_t status = tensor_map_make(encoder, a->act, &q, &out->q);
 
     for (int32_t i = 0; i < lists->n_keys && status == cudaSuccess; i++) {
         const attention_keys *s = &lists->keys[i];
@@ -54,9 +46,9 @@ cudaError_t attention_maps_make(map_encoder encoder, const attention_launch *a, 
                     .size = {(uint64_t)a->head_dim, (uint64_t)s->count, (uint64_t)a->n_kv_heads},
                     .stride = {width, (uint64_t)s->head_stride * width},
                     .box = {(uint32_t)f.panel, (uint32_t)f.keys, 1}};
-        status = encode(encoder, a->act, &t, &out->k[i]);
+        status = tensor_map_make(encoder, a->act, &t, &out->k[i]);
         t.at = s->v;
-        status = status ? status : encode(encoder, a->act, &t, &out->v[i]);
+        status = status ? status : tensor_map_make(encoder, a->act, &t, &out->v[i]);
     }
     return status;
 }

@@ -15,14 +15,29 @@ struct row_place {
     int row; // of the part's stacks, one KV head's after the other's
 };
 
-__device__ __forceinline__ row_place find_row(const attention_launch &a, const attention_lists &lists, int row)
+// By all threads of a warp, whose row is one. A lane looks at a part: a list may be long.
+template <typename Lists>
+__device__ __forceinline__ row_place find_row(const attention_launch &a, const Lists &lists, int row)
 {
-    int n = 0;
+    const int lane = (int)threadIdx.x % 32;
 
-    while (n < lists.n_parts && row >= lists.parts[n].stack * a.n_kv_heads) {
-        row -= lists.parts[n++].stack * a.n_kv_heads;
+    for (int first = 0; first < lists.n_parts; first += 32) {
+        const int rows = first + lane < lists.n_parts ? lists.parts[first + lane].stack * a.n_kv_heads : 0;
+        int end = rows; // of the parts up to this lane's
+#pragma unroll
+        for (int by = 1; by < 32; by *= 2) {
+            const int other = __shfl_up_sync(0xffffffff, end, by);
+            end += lane >= by ? other : 0;
+        }
+        const unsigned has = __ballot_sync(0xffffffff, row < end);
+        if (has) {
+            const int n = __ffs((int)has) - 1;
+            const attention_part *part = &lists.parts[first + n];
+            return {part->pieces == 1 ? nullptr : part, row - __shfl_sync(0xffffffff, end - rows, n)};
+        }
+        row -= __shfl_sync(0xffffffff, end, 31);
     }
-    return {n == lists.n_parts || lists.parts[n].pieces == 1 ? nullptr : &lists.parts[n], row};
+    return {nullptr, row};
 }
 
 __device__ __forceinline__ merged_row pieces_of_row(const attention_launch &a, const row_place &place)
@@ -37,7 +52,7 @@ __device__ __forceinline__ merged_row pieces_of_row(const attention_launch &a, c
                          (p.row + query) * (a.n_kv_heads * a.group) + kv_head * a.group + stacked % a.group);
 }
 
-template <int V> __device__ __forceinline__ void merge_rows(const attention_launch &a, const attention_lists &lists)
+template <int V, typename Lists> __device__ __forceinline__ void merge_rows(const attention_launch &a, const Lists &lists)
 {
     __shared__ float weights[WARPS][PIECES_MAX];
 
@@ -53,7 +68,7 @@ template <int V> __device__ __forceinline__ void merge_rows(const attention_laun
 // By the list of a launch that may be repeated over other keys.
 template <int V>
 __global__ void __launch_bounds__(32 * WARPS)
-    merge_listed(const __grid_constant__ attention_launch a, const attention_lists *lists)
+    merge_listed(const __grid_constant__ attention_launch a, const attention_long_lists *lists)
 {
     merge_rows<V>(a, *lists);
 }
@@ -77,14 +92,20 @@ cudaError_t attention_merge_load(void)
     return load_kernels(kernels, sizeof kernels / sizeof *kernels);
 }
 
-cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, bool on_card,
+static unsigned blocks_of(int32_t rows)
+{
+    return (unsigned)((rows + WARPS - 1) / WARPS);
+}
+
+cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_long_lists *lists,
                                    int32_t rows)
 {
-    const unsigned blocks = (unsigned)((rows + WARPS - 1) / WARPS);
-    const bool four = a->head_dim % 4 == 0;
+    return overlap_launch(stream, blocks_of(rows), 32 * WARPS, 0, a->head_dim % 4 == 0 ? merge_listed<4> : merge_listed<1>, *a,
+                          lists);
+}
 
-    if (on_card) {
-        return overlap_launch(stream, blocks, 32 * WARPS, 0, four ? merge_listed<4> : merge_listed<1>, *a, lists);
-    }
-    return overlap_launch(stream, blocks, 32 * WARPS, 0, four ? merge_given<4> : merge_given<1>, *a, *lists);
+cudaError_t attention_merge_given(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t rows)
+{
+    return overlap_launch(stream, blocks_of(rows), 32 * WARPS, 0, a->head_dim % 4 == 0 ? merge_given<4> : merge_given<1>, *a,
+                          *lists);
 }

@@ -210,7 +210,7 @@ __device__ __forceinline__ void merge_into_carry(const attention_launch &a, cons
 }
 
 template <int D> __global__ void __launch_bounds__(THREADS)
-    attend_plain(const __grid_constant__ attention_launch a, const attention_lists *lists)
+    attend_plain(const __grid_constant__ attention_launch a, const attention_long_lists *lists)
 {
     overlap_begin_and_wait();
     if ((int)blockIdx.x >= lists->n_blocks) {
@@ -255,7 +255,7 @@ template <int D> cudaError_t load_kernel()
 }
 
 template <int D>
-cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_lists *lists, int32_t blocks)
+cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_long_lists *lists, int32_t blocks)
 {
     return overlap_launch(stream, (unsigned)blocks, THREADS, plain<D>::SHARED, attend_plain<D>, a, lists);
 }
@@ -281,7 +281,8 @@ cudaError_t attention_plain_load(void)
     return status ? status : load_kernel<512>();
 }
 
-cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t blocks)
+cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_long_lists *lists,
+                                   int32_t blocks)
 {
     if (a->head_dim <= 64) {
         return launch_kernel<64>(stream, *a, lists, blocks);

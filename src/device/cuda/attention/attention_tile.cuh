@@ -12,8 +12,8 @@ constexpr float LOG2_E = 1.4426950408889634f;
 // --- which block does what ---
 
 struct block_task {
-    const attention_lists *lists;
     const attention_part *part;
+    const attention_keys *keys; // of the list
     int first_row; // of the stack
     int rows;      // of the stack, from first_row on
     int kv_head;
@@ -24,8 +24,9 @@ struct block_task {
 };
 
 // Part n of the lists, rows from tile * a.tile_rows on, one KV head, one range of the key tiles.
-static __device__ __forceinline__ block_task task_of_tile(const attention_launch &a, const attention_lists &lists, int n,
-                                                          int tile, int kv_head, int piece)
+template <typename Lists>
+static __device__ __forceinline__ block_task task_of_tile(const attention_launch &a, const Lists &lists, int n, int tile,
+                                                          int kv_head, int piece)
 {
     const attention_part &p = lists.parts[n];
     const int n_tiles = (p.stack + a.tile_rows - 1) / a.tile_rows;
@@ -33,8 +34,8 @@ static __device__ __forceinline__ block_task task_of_tile(const attention_launch
     const int64_t block = ((int64_t)(n_tiles - 1 - tile) * a.n_kv_heads + kv_head) * p.pieces + piece;
     block_task t;
 
-    t.lists = &lists;
     t.part = &p;
+    t.keys = lists.keys;
     t.kv_head = kv_head;
     t.first_row = tile * a.tile_rows;
     t.rows = min(a.tile_rows, p.stack - t.first_row);
@@ -47,13 +48,10 @@ static __device__ __forceinline__ block_task task_of_tile(const attention_launch
     return t;
 }
 
-static __device__ __forceinline__ block_task task_of_block(const attention_launch &a, const attention_lists &lists)
+// Block `block` of the launch, which is one of part n.
+template <typename Lists>
+static __device__ __forceinline__ block_task task_in_part(const attention_launch &a, const Lists &lists, int n, int block)
 {
-    int n = 0, block = (int)blockIdx.x;
-
-    while (n + 1 < lists.n_parts && block >= lists.parts[n + 1].block0) {
-        n++;
-    }
     const attention_part &p = lists.parts[n];
     block -= p.block0;
     int piece = block % p.pieces, rest = block / p.pieces;
@@ -62,6 +60,37 @@ static __device__ __forceinline__ block_task task_of_block(const attention_launc
     return task_of_tile(a, lists, n, n_tiles - 1 - rest / a.n_kv_heads, rest % a.n_kv_heads, piece);
 }
 
+// All parts are asked for before the first answer: a list may be long. By all threads of a warp, whose block is one.
+static __device__ __forceinline__ block_task task_of_block(const attention_launch &a, const attention_long_lists &lists)
+{
+    const int lane = (int)threadIdx.x % 32;
+    int n = 0, block = (int)blockIdx.x;
+
+    if (lists.n_parts > 1) {
+        unsigned before[PARTS_LISTED / 32];
+#pragma unroll
+        for (int i = 0; i < PARTS_LISTED / 32; i++) {
+            const int at = 32 * i + lane;
+            before[i] = at > 0 && at < lists.n_parts && lists.parts[at].block0 <= block;
+        }
+#pragma unroll
+        for (int i = 0; i < PARTS_LISTED / 32; i++) {
+            n += __popc(__ballot_sync(0xffffffff, before[i]));
+        }
+    }
+    return task_in_part(a, lists, n, block);
+}
+
+// By a thread alone.
+static __device__ __forceinline__ block_task task_of_block(const attention_launch &a, const attention_lists &lists)
+{
+    int n = 0, block = (int)blockIdx.x;
+
+    while (n + 1 < lists.n_parts && block >= lists.parts[n + 1].block0) {
+        n++;
+    }
+    return task_in_part(a, lists, n, block);
+}
 // Row i of a block as an index into [rows, n_heads] of the whole call.
 static __device__ __forceinline__ int head_row(const attention_launch &a, const block_task &t, int i)
 {
@@ -103,7 +132,7 @@ static __device__ __forceinline__ void walk_start(key_walk &w, const block_task 
 
 static __device__ __forceinline__ void walk_enter(key_walk &w, const attention_launch &a, const block_task &t)
 {
-    const attention_keys &s = t.lists->keys[w.segment];
+    const attention_keys &s = t.keys[w.segment];
     int64_t head = t.kv_head * s.head_stride * a.slot_bytes + a.shift;
 
     w.n = s.tiles;

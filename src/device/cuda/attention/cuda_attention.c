@@ -4,9 +4,10 @@
    The kernel of an item is that of its shape and of the card: many rows or few in a 16-bit type on the matrix unit, everything
    else in fp32. Those for Hopper and for few rows can begin without a carry and finish rows themselves. A call whose items all
    go to these, each in one launch, does so; for any other call the carry is cleared before and divided after. An item is cut
-   along its keys where its blocks alone would leave multiprocessors idle; how is decided by its own sizes and the card's,
-   never by the other items, so that its bits are those it would have alone. Lists that a launch cannot hold go on in the next
-   launch.
+   along its keys where its blocks alone would leave multiprocessors idle; how is decided by its own sizes and the card's, so
+   that its bits are those it would have alone, but for few rows in 16 bits: there the items of a call share the card, as far as
+   each has keys (128 texts that are decoded have blocks enough without a cut). Lists that a launch cannot hold go on in the
+   next launch.
 
    Layer after layer asks for the same over other memory: a call that is the last one but for a shift of its keys and values
    goes out with the last one's lists. In a pass that is replayed these were announced before it began (cuda_attention_class),
@@ -28,7 +29,7 @@ typedef enum attention_kernel { HOPPER, PREFILL, DECODE, PLAIN, N_KERNELS } atte
 /* One launch: its list, and the grids. */
 typedef struct attention_work {
     attention_kernel kernel;
-    const attention_lists *listed; /* on the card; NULL: given by value */
+    const attention_long_lists *listed; /* on the card; NULL: given by value */
     int32_t blocks, merge_rows;    /* merge_rows 0: nothing was split */
     int32_t tile_rows;
 } attention_work;
@@ -36,19 +37,20 @@ typedef struct attention_work {
 typedef struct attention_call {
     cuda_device *dev;
     attention_launch a;
-    attention_lists lists;
+    attention_long_lists lists;
     attention_kernel kernel;
     int32_t keys_tile;   /* slots of a tile of the kernel */
     bool native;         /* its kernels begin and finish rows */
     int64_t rows;        /* of q */
     int64_t blocks_held; /* by the card at once */
+    int64_t work; /* of the items that share these: blocks times key tiles, were nothing cut; 0: each is cut as if alone */
     int64_t partial_floats;
     bool announces; /* nothing is queued: the lists are for a pass that may be replayed */
     int n_works;
     attention_work works[CUDA_LISTS]; /* the first launches */
 } attention_call;
 
-enum { MEMO_ITEMS = CUDA_LISTS * PARTS_MAX, MEMO_SEGMENTS = CUDA_LISTS * SEGMENTS_MAX };
+enum { MEMO_ITEMS = CUDA_LISTS * PARTS_LISTED, MEMO_SEGMENTS = CUDA_LISTS * SEGMENTS_LISTED };
 
 /* What the card's kernels are given, and the last call, if all its launches have lists on the card. */
 struct attention_memo {
@@ -68,7 +70,13 @@ struct attention_memo {
 
 size_t cuda_attention_list_bytes(void)
 {
-    return sizeof(attention_lists);
+    return sizeof(attention_long_lists);
+}
+
+/* Of which so much is filled. */
+static size_t filled_bytes(const attention_long_lists *l)
+{
+    return offsetof(attention_long_lists, keys) + (size_t)l->n_keys * sizeof *l->keys;
 }
 
 static int64_t divide_up(int64_t a, int64_t b)
@@ -110,12 +118,17 @@ lariat_status cuda_attention_open(cuda_device *dev)
     most -= STATIC_SHARED;
     dev->attention->shared_most = most;
     status = status ? status : open_hopper(dev, dev->attention);
-    status = status ? status : zeroed_words(dev, PARTS_MAX * MERGE_HEADS, &dev->attention->merge_counters);
+    status = status ? status : zeroed_words(dev, PARTS_LISTED * MERGE_HEADS, &dev->attention->merge_counters);
     status = status ? status : attention_prefill_load(most);
     status = status ? status : attention_decode_load(most);
     status = status ? status : attention_plain_load();
     status = status ? status : attention_merge_load();
     return status == cudaSuccess ? LARIAT_OK : cuda_failure(dev->ordinal, dev->name, "its kernels cannot be loaded", status);
+}
+
+map_encoder cuda_map_encoder(const cuda_device *dev)
+{
+    return dev->attention->encoder;
 }
 
 void cuda_attention_close(cuda_device *dev)
@@ -151,7 +164,7 @@ static void queue(cuda_device *dev, const attention_launch *a, const attention_w
                                   : attention_plain_launch(dev->stream, a, w->listed, w->blocks),
               w->kernel == DECODE ? "attention, few rows" : "attention in fp32");
     if (w->merge_rows) {
-        cuda_note(dev, attention_merge_launch(dev->stream, a, w->listed, true, w->merge_rows), "merge of attention");
+        cuda_note(dev, attention_merge_launch(dev->stream, a, w->listed, w->merge_rows), "merge of attention");
     }
 }
 
@@ -159,7 +172,7 @@ static void queue(cuda_device *dev, const attention_launch *a, const attention_w
 static int32_t heads_together(const attention_call *call)
 {
     enum { KEPT = 32 << 20 };
-    const attention_lists *l = &call->lists;
+    const attention_long_lists *l = &call->lists;
     int64_t most = 1;
 
     for (int32_t i = 0; i < l->n_parts; i++) {
@@ -172,35 +185,39 @@ static int32_t heads_together(const attention_call *call)
     return most > KEPT ? 1 : most * call->a.n_kv_heads <= KEPT ? call->a.n_kv_heads : (int32_t)(KEPT / most);
 }
 
-static cudaError_t launch_hopper(attention_call *call)
+static cudaError_t launch_hopper(attention_call *call, const attention_lists *lists)
 {
     attention_memo *m = call->dev->attention;
     attention_maps maps;
-    cudaError_t status = attention_maps_make(m->encoder, &call->a, &call->lists, call->rows, &maps);
+    cudaError_t status = attention_maps_make(m->encoder, &call->a, lists, call->rows, &maps);
 
     call->a.heads_together = heads_together(call);
-    return status ? status
-                  : attention_hopper_launch(call->dev->stream, &call->a, &call->lists, &maps, call->dev->n_sms, m->counters);
+    return status ? status : attention_hopper_launch(call->dev->stream, &call->a, lists, &maps, call->dev->n_sms, m->counters);
 }
 
 static void queue_prefill(attention_call *call, const attention_work *w)
 {
     cuda_device *dev = call->dev;
+    const attention_long_lists *l = &call->lists;
+    attention_lists given = {.n_parts = l->n_parts, .n_keys = l->n_keys, .n_blocks = l->n_blocks};
 
-    cuda_note(dev, w->kernel == HOPPER ? launch_hopper(call) : attention_prefill_launch(dev->stream, &call->a, &call->lists),
+    memcpy(given.parts, l->parts, (size_t)l->n_parts * sizeof *l->parts);
+    memcpy(given.keys, l->keys, (size_t)l->n_keys * sizeof *l->keys);
+    cuda_note(dev,
+              w->kernel == HOPPER ? launch_hopper(call, &given) : attention_prefill_launch(dev->stream, &call->a, &given),
               "attention");
     if (w->merge_rows) {
-        cuda_note(dev, attention_merge_launch(dev->stream, &call->a, &call->lists, false, w->merge_rows), "merge of attention");
+        cuda_note(dev, attention_merge_given(dev->stream, &call->a, &given, w->merge_rows), "merge of attention");
     }
 }
 
-/* Sends the parts listed so far. What is announced merges always, and has a grid in steps, so that one recording serves many
-   lengths: half a filling of the card too many at most. */
+/* Sends the parts listed so far. What is announced has a grid in steps, so that one recording serves many lengths: half a
+   filling of the card too many at most. */
 static void launch(attention_call *call)
 {
     cuda_device *dev = call->dev;
-    attention_lists *l = &call->lists;
-    bool split = call->kernel != DECODE && (call->partial_floats > 0 || call->announces); /* its blocks merge themselves */
+    attention_long_lists *l = &call->lists;
+    bool split = call->kernel != DECODE && call->partial_floats > 0; /* its blocks merge themselves */
     attention_work w = {.kernel = call->kernel, .blocks = l->n_blocks, .tile_rows = call->a.tile_rows};
 
     if (l->n_parts == 0) {
@@ -212,11 +229,11 @@ static void launch(attention_call *call)
     if (call->announces) {
         int32_t step = (dev->n_sms + 1) / 2;
         w.blocks = (w.blocks + step - 1) / step * step;
-        w.listed = call->n_works < CUDA_LISTS ? cuda_announce_list(dev, call->n_works, l) : NULL;
+        w.listed = call->n_works < CUDA_LISTS ? cuda_announce_list(dev, call->n_works, l, filled_bytes(l)) : NULL;
     } else if (call->kernel <= PREFILL) {
         queue_prefill(call, &w);
     } else {
-        w.listed = cuda_send_list(dev, call->n_works, l);
+        w.listed = cuda_send_list(dev, call->n_works, l, filled_bytes(l));
         queue(dev, &call->a, &w);
     }
     if (call->n_works < CUDA_LISTS) {
@@ -227,17 +244,24 @@ static void launch(attention_call *call)
     call->partial_floats = 0;
 }
 
+static int64_t blocks_of(const attention_call *call, int32_t stack)
+{
+    return divide_up(stack, call->a.tile_rows) * call->a.n_kv_heads;
+}
+
 /* Into how many ranges of its key tiles a part is cut: as many as finish first, were all blocks equal. */
 static int32_t pieces_of(const attention_call *call, int64_t blocks, int64_t tiles, int64_t block_bytes)
 {
+    int64_t shared = call->work ? call->blocks_held * blocks * tiles / call->work : call->blocks_held;
+    int64_t held = shared ? shared : 1;
     /* In tiles: what a block needs beside its tiles, and what partial results add to that. */
     int64_t start = 2, split = call->kernel == DECODE ? 0 : 4, best = INT64_MAX;
     int64_t least = call->kernel == DECODE ? 2 : 8; /* tiles of a piece */
     int32_t pieces = 1;
 
     for (int32_t n = 1; n <= PIECES_MAX; n++) {
-        int64_t cost = divide_up(blocks * n, call->blocks_held) * (divide_up(tiles, n) + start + (n > 1 ? split : 0));
-        if (n > 1 && (tiles / n < least || blocks * n > WAVES_MOST * call->blocks_held ||
+        int64_t cost = divide_up(blocks * n, held) * (divide_up(tiles, n) + start + (n > 1 ? split : 0));
+        if (n > 1 && (tiles / n < least || blocks * n > WAVES_MOST * held ||
                       (size_t)(blocks * n * block_bytes) > call->dev->scratch_bytes)) {
             break;
         }
@@ -253,10 +277,12 @@ static int32_t pieces_of(const attention_call *call, int64_t blocks, int64_t til
 static void add_part(attention_call *call, const attention_item *item, const attention_keys keys[], int32_t n_keys)
 {
     const attention_launch *a = &call->a;
-    attention_lists *l = &call->lists;
+    attention_long_lists *l = &call->lists;
+    const bool given = call->kernel <= PREFILL;
+    const int32_t parts_most = given ? PARTS_MAX : PARTS_LISTED, keys_most = given ? SEGMENTS_MAX : SEGMENTS_LISTED;
     int32_t tile_rows = a->tile_rows, stack = item->count * a->group;
     attention_part p = {.row = item->row, .stack = stack, .n_keys = n_keys, .rows = stack < tile_rows ? stack : tile_rows};
-    int64_t blocks = divide_up(stack, tile_rows) * a->n_kv_heads, floats = partial_floats(p.rows, a->head_dim);
+    int64_t blocks = blocks_of(call, stack), floats = partial_floats(p.rows, a->head_dim);
 
     for (int32_t i = 0; i < n_keys; i++) {
         p.tiles += keys[i].tiles;
@@ -264,7 +290,7 @@ static void add_part(attention_call *call, const attention_item *item, const att
     p.pieces = pieces_of(call, blocks, p.tiles, floats * (int64_t)sizeof(float));
     blocks *= p.pieces;
     floats = p.pieces > 1 ? floats * blocks : 0;
-    if (l->n_parts == PARTS_MAX || l->n_keys + n_keys > SEGMENTS_MAX || blocks > INT32_MAX / 2 - l->n_blocks ||
+    if (l->n_parts == parts_most || l->n_keys + n_keys > keys_most || blocks > INT32_MAX / 2 - l->n_blocks ||
         (size_t)(call->partial_floats + floats) * sizeof(float) > call->dev->scratch_bytes) {
         launch(call);
     }
@@ -481,6 +507,27 @@ static void set_tiles(attention_call *call)
     call->blocks_held = (int64_t)call->dev->n_sms * held;
 }
 
+static bool is_for(const attention_call *call, const attention_ends *ends, const attention_item *item)
+{
+    return item->count > 0 && kernel_of(call->dev, &call->a, ends, item) == call->kernel;
+}
+
+/* What the items of a kernel have to do, where they share the card. */
+static int64_t work_of(const attention_call *call, const attention_ends *ends, const attention_item items[], int n_items)
+{
+    int64_t work = 0;
+
+    for (int i = 0; call->kernel == DECODE && i < n_items; i++) {
+        int64_t tiles = 0;
+        for (int32_t k = 0; is_for(call, ends, &items[i]) && k < items[i].n_segments; k++) {
+            attention_keys keys;
+            tiles += keys_of(&items[i], &items[i].segments[k], call->keys_tile, &keys) ? keys.tiles : 0;
+        }
+        work += blocks_of(call, items[i].count * call->a.group) * tiles;
+    }
+    return work;
+}
+
 /* Cuts a call into launches, which are queued or announced. */
 static void cut(attention_call *call, const attention_ends *ends, const attention_item items[], int n_items)
 {
@@ -488,9 +535,10 @@ static void cut(attention_call *call, const attention_ends *ends, const attentio
         call->rows = items[i].row + items[i].count > call->rows ? items[i].row + items[i].count : call->rows;
     }
     for (call->kernel = 0; call->kernel < N_KERNELS; call->kernel++) {
+        set_tiles(call);
+        call->work = work_of(call, ends, items, n_items);
         for (int i = 0; i < n_items; i++) {
-            if (items[i].count > 0 && kernel_of(call->dev, &call->a, ends, &items[i]) == call->kernel) {
-                set_tiles(call);
+            if (is_for(call, ends, &items[i])) {
                 add_item(call, &items[i]);
             }
         }

@@ -19,6 +19,8 @@ enum {
     PREFILL_ROWS = 128,
     PARTS_MAX = 24, /* with the segments: what a launch can take by value in 4 KB (Hopper's takes its maps as well: 21 KB) */
     SEGMENTS_MAX = 64,
+    PARTS_LISTED = 128, /* the same where the list lies on the card: a multiple of 32 */
+    SEGMENTS_LISTED = 512,
     PIECES_MAX = 256,
     MERGE_HEADS = 512, /* KV heads, at most, of the kernel for few rows */
     KEYS_ALL = INT32_MAX, /* `visible` of keys that every query sees: those from before the pass */
@@ -46,13 +48,19 @@ typedef struct attention_part {
     int64_t partial0; /* floats into `partials`; a block's are o [rows, head_dim], m [rows], l [rows], see partial_floats() */
 } attention_part;
 
-/* What a launch works on. Prefill takes it by value; the others read it from the card's memory, so that a recorded launch can
-   be repeated over other keys. */
+/* What a launch works on. Prefill takes it by value. */
 typedef struct attention_lists {
-    int32_t n_parts, n_keys, n_blocks; /* of the grid, those behind n_blocks have nothing to do */
+    int32_t n_parts, n_keys, n_blocks;
     attention_part parts[PARTS_MAX];
     attention_keys keys[SEGMENTS_MAX];
 } attention_lists;
+
+/* The others read it from the card's memory, so that a recorded launch can be repeated over other keys. */
+typedef struct attention_long_lists {
+    int32_t n_parts, n_keys, n_blocks; /* of the grid, those behind n_blocks have nothing to do */
+    attention_part parts[PARTS_LISTED];
+    attention_keys keys[SEGMENTS_LISTED];
+} attention_long_lists;
 
 typedef struct attention_launch {
     const void *q;
@@ -119,6 +127,16 @@ typedef CUresult (*map_encoder)(CUtensorMap *map, CUtensorMapDataType type, cuui
                                 CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
                                 CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill);
 cudaError_t attention_maps_open(map_encoder *out);
+/* NULL: the card or the build has not the instructions of compute capability 9.0a. */
+map_encoder cuda_map_encoder(const cuda_device *dev);
+/* A tensor of three dimensions in a 16-bit type: the first dense, `stride` bytes from one of the others to the next. A box has
+   `box` of each. What is outside is read as 0. */
+typedef struct tensor {
+    const void *at;
+    uint64_t size[3], stride[2];
+    uint32_t box[3];
+} tensor;
+cudaError_t tensor_map_make(map_encoder encoder, dtype type, const tensor *t, CUtensorMap *map);
 /* Maps of a launch. rows: of q in memory; what a box has beyond them is read as zeros. */
 cudaError_t attention_maps_make(map_encoder encoder, const attention_launch *a, const attention_lists *lists, int64_t rows,
                                 attention_maps *out);
@@ -130,17 +148,18 @@ cudaError_t attention_hopper_load(int shared_most, bool *built);
 cudaError_t attention_hopper_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
                                     const attention_maps *maps, int n_sms, unsigned *counters);
 
-/* `lists` is the host's for prefill, the card's for the others, whose grids have `blocks` blocks. */
+/* `lists` is the host's for prefill, the card's where it is a long one: for grids of `blocks` blocks. */
 cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists);
-/* counters: [PARTS_MAX, MERGE_HEADS] words of the card that are 0, and 0 again when the launch is done. */
-cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
+/* counters: [PARTS_LISTED, MERGE_HEADS] words of the card that are 0, and 0 again when the launch is done. */
+cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_long_lists *lists,
                                     int32_t blocks, unsigned *counters);
-cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
+cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_long_lists *lists,
                                    int32_t blocks);
 /* Takes the partial results of all parts with more than one piece into the carry, in the order of the keys, or finishes them.
-   rows: of all parts' stacks, times KV heads. The lists are the card's or the host's. */
-cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, bool on_card,
+   rows: of all parts' stacks, times KV heads. */
+cudaError_t attention_merge_launch(cudaStream_t stream, const attention_launch *a, const attention_long_lists *lists,
                                    int32_t rows);
+cudaError_t attention_merge_given(cudaStream_t stream, const attention_launch *a, const attention_lists *lists, int32_t rows);
 
 #ifdef __cplusplus
 }

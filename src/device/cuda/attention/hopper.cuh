@@ -1,5 +1,6 @@
 // Instructions of compute capability 9.0a: barriers in shared memory, bulk tensor copies, and products of a warpgroup.
-// Rests on PTX ISA 8.0 (mbarrier, cp.async.bulk.tensor, wgmma, setmaxnreg). Read on in attention_hopper.cu, which uses them.
+// Rests on PTX ISA 8.0 (mbarrier, cp.async.bulk, wgmma, setmaxnreg, clusters). attention_hopper.cu and linear/many_rows.cu use
+// them.
 //
 // Only a build for sm_90a has these instructions: every function that uses one of them is empty in the others.
 #pragma once
@@ -111,6 +112,41 @@ static __device__ __forceinline__ void copy_box(uint32_t to, const void *map, ui
 #endif
 }
 
+// Bytes side by side: a multiple of 16, at addresses that are.
+static __device__ __forceinline__ void copy_bytes(uint32_t to, const void *from, uint32_t bytes, uint32_t barrier,
+                                                  uint64_t policy)
+{
+#if HOPPER_CODE
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+                 "[%0], [%1], %2, [%3], %4;" ::"r"(to),
+                 "l"(from), "r"(bytes), "r"(barrier), "l"(policy)
+                 : "memory");
+#endif
+}
+
+// --- a cluster: blocks that see each other's shared memory ---
+
+// By all threads of all its blocks; what was written before is seen by all behind it.
+static __device__ __forceinline__ void cluster_wait()
+{
+#if HOPPER_CODE
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+
+// What block `rank` of the cluster has at this address of its shared memory.
+static __device__ __forceinline__ float4 load_of_block(uint32_t at, int rank)
+{
+    float4 v = {};
+#if HOPPER_CODE
+    asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %4, %5;\n"
+                 "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [there];\n}"
+                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+                 : "r"(at), "r"(rank));
+#endif
+    return v;
+}
+
 // --- registers, from one warpgroup to another ---
 
 template <int N> static __device__ __forceinline__ void take_registers()
@@ -192,12 +228,14 @@ template <typename T, int N> struct product;
 // The registers of d, and their names in the text of an instruction, for N columns: N / 2 of them.
 #define D_8(i)                                                                                                                 \
     "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define D_OF_64 D_8(0), D_8(8), D_8(16), D_8(24)
+#define D_OF_32 D_8(0), D_8(8)
+#define D_OF_64 D_OF_32, D_8(16), D_8(24)
 #define D_OF_80 D_OF_64, D_8(32)
 #define D_OF_96 D_OF_80, D_8(40)
 #define D_OF_128 D_OF_96, D_8(48), D_8(56)
 #define D_OF_160 D_OF_128, D_8(64), D_8(72)
 #define D_OF_256 D_OF_160, D_8(80), D_8(88), D_8(96), D_8(104), D_8(112), D_8(120)
+#define NAMES_OF_32 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define NAMES_OF_64                                                                                                            \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, " \
     "%26, %27, %28, %29, %30, %31"
@@ -213,7 +251,7 @@ template <typename T, int N> struct product;
         "%126, %127"
 
 // rows: a and b in shared memory, a row of b for each column of d; with `add` 0 d is replaced.
-// columns: a in registers, a column of b for each column of d, which is added to.
+// columns: a in registers, a column of b for each column of d, which is added to. registers: the same by rows of b.
 // X0 and so on: the names of the operands that follow d's.
 #if HOPPER_CODE
 #define PRODUCT(TYPE, TEXT, N, X0, X1, X2, X3, X4)                                                                             \
@@ -234,6 +272,14 @@ template <typename T, int N> struct product;
                          : D_OF_##N                                                                                            \
                          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                \
         }                                                                                                                      \
+        static __device__ __forceinline__ void registers(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b)                \
+        {                                                                                                                      \
+            asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"                                                            \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TEXT "." TEXT " {" NAMES_OF_##N                     \
+                         "}, {" X0 ", " X1 ", " X2 ", " X3 "}, " X4 ", p, 1, 1, 0;\n}"                                         \
+                         : D_OF_##N                                                                                            \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                \
+        }                                                                                                                      \
     };
 #else
 #define PRODUCT(TYPE, TEXT, N, X0, X1, X2, X3, X4)                                                                             \
@@ -244,12 +290,16 @@ template <typename T, int N> struct product;
         static __device__ __forceinline__ void columns(float (&)[N / 2], const uint32_t (&)[4], uint64_t)                      \
         {                                                                                                                      \
         }                                                                                                                      \
+        static __device__ __forceinline__ void registers(float (&)[N / 2], const uint32_t (&)[4], uint64_t)                    \
+        {                                                                                                                      \
+        }                                                                                                                      \
     };
 #endif
 #define PRODUCTS(N, X0, X1, X2, X3, X4)                                                                                        \
     PRODUCT(__nv_bfloat16, "bf16", N, X0, X1, X2, X3, X4)                                                                      \
     PRODUCT(__half, "f16", N, X0, X1, X2, X3, X4)
 
+PRODUCTS(32, "%16", "%17", "%18", "%19", "%20")
 PRODUCTS(64, "%32", "%33", "%34", "%35", "%36")
 PRODUCTS(80, "%40", "%41", "%42", "%43", "%44")
 PRODUCTS(96, "%48", "%49", "%50", "%51", "%52")
@@ -265,12 +315,14 @@ PRODUCTS(256, "%128", "%129", "%130", "%131", "%132")
 #undef NAMES_OF_96
 #undef NAMES_OF_80
 #undef NAMES_OF_64
+#undef NAMES_OF_32
 #undef D_OF_256
 #undef D_OF_160
 #undef D_OF_128
 #undef D_OF_96
 #undef D_OF_80
 #undef D_OF_64
+#undef D_OF_32
 #undef D_8
 
 } // namespace hopper

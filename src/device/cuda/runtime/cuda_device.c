@@ -235,8 +235,32 @@ static void op_narrow(device *dev, void *out, const float *x, int64_t count)
     leave();
 }
 
-/* Plain weights. Few rows: all matrices in one launch. More: each by cublasLt. F32, and unaligned rows: by plain
-   multiply-adds. */
+/* The first jobs of a list as one product: matrices that lie one behind the other, as q, k and v do, into neighbouring columns
+   of y. Returns how many those are; of one the job itself is it. */
+static int join_jobs(const linear_job jobs[], int n_jobs, matrix *whole, linear_job *job)
+{
+    const size_t element = dtype_block_bytes(jobs[0].type);
+    int n = 1;
+
+    *whole = *jobs[0].w;
+    *job = jobs[0];
+    for (; n < n_jobs && job->row0 + job->rows == whole->rows; n++) {
+        const linear_job *next = &jobs[n];
+        const char *end = (const char *)whole->data + (size_t)whole->rows * whole->row_bytes;
+        if (next->row0 != 0 || next->w->data != end || next->w->row_bytes != whole->row_bytes || next->w->cols != whole->cols ||
+            next->type != job->type || next->add != job->add || next->bias || job->bias || next->ldy != job->ldy ||
+            next->y != (char *)job->y + (size_t)job->rows * element) {
+            break;
+        }
+        whole->rows += next->w->rows;
+        job->rows += next->rows;
+    }
+    job->w = whole;
+    return n;
+}
+
+/* Plain weights. Few rows: all matrices in one launch. More: each by cublasLt, or neighbours together. F32, and unaligned
+   rows: by plain multiply-adds. */
 static void queue_plain(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
                         int n_jobs, const cuda_norm_input *norm)
 {
@@ -246,11 +270,14 @@ static void queue_plain(cuda_device *d, const char *op, const void *x, int64_t l
         cuda_note(d, cuda_linear_small(d->stream, act, x, ldx, n, jobs, n_jobs, norm), op);
         return;
     }
-    for (int i = 0; i < n_jobs; i++) {
+    for (int i = 0, of; i < n_jobs; i += of) {
+        matrix whole;
+        linear_job job = jobs[i];
+        of = join_jobs(jobs + i, n_jobs - i, &whole, &job);
         if (act == DTYPE_F32 || n <= CUDA_SMALL_ROWS) {
-            cuda_note(d, cuda_linear_plain(d->stream, act, x, ldx, n, &jobs[i]), op);
+            cuda_note(d, cuda_linear_plain(d->stream, act, x, ldx, n, &job), op);
         } else {
-            cuda_gemm_apply(d, x, ldx, n, &jobs[i]);
+            cuda_gemm_apply(d, x, ldx, n, &job);
         }
     }
 }
@@ -286,6 +313,8 @@ static void queue_linear(cuda_device *d, const char *op, const void *x, int64_t 
         }
         if (dtype_block_elements(type) == 1) {
             queue_plain(d, op, x, ldx, n, jobs + from, to - from, norm);
+        } else if (cuda_many_can(d, x, ldx, n, jobs + from, to - from)) {
+            cuda_note(d, cuda_many(d, x, ldx, n, jobs + from, to - from, false), op);
         } else if (cuda_blocks_can(d->base.act, x, ldx, n)) {
             cuda_note(d, cuda_blocks(d->stream, d->n_sms, d->base.act, x, ldx, n, jobs + from, to - from, norm), op);
         } else {
@@ -339,6 +368,8 @@ static void op_linear_gated(device *dev, const void *x, int64_t ldx, int64_t n, 
     } else if (dtype_block_elements(gate->w->type) == 1 && dtype_block_elements(up->w->type) == 1 &&
                cuda_linear_small_can(act, x, ldx, n, jobs, 2)) {
         cuda_note(d, cuda_linear_small_gated(d->stream, act, x, ldx, n, gate, up, norm), op);
+    } else if (gate->row0 == up->row0 && cuda_many_can(d, x, ldx, n, jobs, 2)) {
+        cuda_note(d, cuda_many(d, x, ldx, n, jobs, 2, true), op);
     } else {
         queue_linear(d, op, x, ldx, n, jobs, 2, norm);
         cuda_note(d, cuda_silu_mul(d->stream, act, gate->y, gate->ldy, up->y, up->ldy, n, gate->rows), op);
@@ -537,8 +568,10 @@ static const device_ops cuda_ops = {
    wait for what runs then. */
 static cudaError_t load_kernels(void)
 {
-    cudaError_t (*const files[])(void) = {cuda_elementwise_load, cuda_linear_load, cuda_convert_load, cuda_random_load,
-                                          cuda_blocks_load, cuda_block_rows_load, cuda_block_order_load, cuda_sample_load};
+    cudaError_t (*const files[])(void) = {cuda_elementwise_load, cuda_linear_load, cuda_many_load,
+                                          cuda_convert_load, cuda_random_load,
+                                          cuda_blocks_load, cuda_block_rows_load,
+                                          cuda_block_order_load, cuda_sample_load};
     cudaError_t status = cudaSuccess;
 
     for (size_t i = 0; i < sizeof files / sizeof *files && status == cudaSuccess; i++) {

@@ -130,11 +130,11 @@ void cuda_replay_stop(cuda_device *dev);
 bool cuda_recording(const cuda_device *dev);
 /* Called instead of queueing work that cannot be recorded. */
 void cuda_refuse_recording(cuda_device *dev);
-/* A list of attention, of cuda_attention_list_bytes(): copied to the card now, for a launch that is queued next; and kept on
-   the host until a recording is launched, in place of all that were announced with this number or a larger one. Returns its
-   address on the card then. */
-const void *cuda_send_list(cuda_device *dev, int number, const void *list);
-const void *cuda_announce_list(cuda_device *dev, int number, const void *list);
+/* The filled bytes of a list of attention, at most cuda_attention_list_bytes(): copied to the card now, for a launch that is
+   queued next; and kept on the host until a recording is launched, in place of all that were announced with this number or a
+   larger one. Returns its address on the card then. */
+const void *cuda_send_list(cuda_device *dev, int number, const void *list, size_t bytes);
+const void *cuda_announce_list(cuda_device *dev, int number, const void *list, size_t bytes);
 
 /* --- stamps.c: when queued work was done --- */
 

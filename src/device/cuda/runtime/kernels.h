@@ -67,6 +67,17 @@ cudaError_t cuda_linear_small_rotated(cudaStream_t stream, dtype act, const void
 /* Any type, shape and alignment, by fused multiply-adds of fp32. */
 cudaError_t cuda_linear_plain(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job *job);
 
+/* --- many_rows.cu: blocks on Hopper, more rows of x of a 16-bit type than CUDA_SMALL_ROWS --- */
+
+enum { CUDA_MANY_ROWS = 128 };
+
+cudaError_t cuda_many_load(void);
+/* Matrices of one type of blocks on the same x. Only where cuda_many_can says so. gated: of two jobs of one
+   shape, as cuda_linear_small_gated. */
+bool cuda_many_can(const cuda_device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
+cudaError_t cuda_many(const cuda_device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs,
+                      bool gated);
+
 /* --- blocks.cu, block_rows.cu, block_order.cu: weights that stay stored blocks. blocks.cuh has their order --- */
 
 /* So many rows of x, CUDA_SMALL_ROWS at a time, are faster than plain weights made from blocks for the purpose. */

@@ -10,8 +10,8 @@
 #include <string.h>
 
 enum {
-    RECORDINGS = 16, /* passes with different rows, and classes of attention */
-    KEYS = 32        /* that are remembered of each kind */
+    RECORDINGS = 32, /* passes with different rows, and classes of attention */
+    KEYS = 64        /* that are remembered of each kind */
 };
 
 typedef struct recording {
@@ -36,7 +36,8 @@ struct cuda_replay {
     key_list unrecorded; /* with an operation that no recording can have */
     unsigned char *host, *card; /* [CUDA_LISTS, list_bytes] of attention */
     size_t list_bytes;
-    int n_lists; /* that the next pass has announced */
+    int n_lists;       /* that the next pass has announced */
+    size_t last_bytes; /* of the last of these so much is filled */
 };
 
 size_t cuda_replay_memory(void)
@@ -96,22 +97,23 @@ void cuda_refuse_recording(cuda_device *dev)
     dev->replay->refused = true;
 }
 
-const void *cuda_send_list(cuda_device *dev, int number, const void *list)
+const void *cuda_send_list(cuda_device *dev, int number, const void *list, size_t bytes)
 {
     cuda_replay *r = dev->replay;
     unsigned char *to = r->card + (size_t)(number % CUDA_LISTS) * r->list_bytes;
 
-    cuda_upload(dev, to, list, r->list_bytes);
+    cuda_upload(dev, to, list, bytes);
     return to;
 }
 
-const void *cuda_announce_list(cuda_device *dev, int number, const void *list)
+const void *cuda_announce_list(cuda_device *dev, int number, const void *list, size_t bytes)
 {
     cuda_replay *r = dev->replay;
     size_t at = (size_t)number * r->list_bytes;
 
-    memcpy(r->host + at, list, r->list_bytes);
+    memcpy(r->host + at, list, bytes);
     r->n_lists = number + 1;
+    r->last_bytes = bytes;
     return r->card + at;
 }
 
@@ -161,7 +163,7 @@ static void launch(cuda_device *dev, recording *what)
 
     what->used = ++r->clock;
     if (r->n_lists) {
-        cuda_upload(dev, r->card, r->host, (size_t)r->n_lists * r->list_bytes);
+        cuda_upload(dev, r->card, r->host, (size_t)(r->n_lists - 1) * r->list_bytes + r->last_bytes);
     }
     cuda_note(dev, cudaGraphLaunch(what->graph, dev->stream), "a recorded pass");
 }
