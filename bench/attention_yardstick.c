@@ -52,7 +52,7 @@ int bench_attention(void *opened, void *stream, const bench_call *call, int only
 
     d->stream = stream;
     cuda_attention(d, &s, call->q, width, &item, 1, &c,
-                   only ? NULL : &(attention_ends){.is_first = true, .out = call->out, .ldo = width});
+                   only ? &(attention_ends){0} : &(attention_ends){.is_first = true, .out = call->out, .ldo = width});
     d->stream = own;
     return (int)d->failed;
 }

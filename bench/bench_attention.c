@@ -85,7 +85,7 @@ static double time_attention(const settings *s, const shape *p, int64_t layers)
         for (int64_t i = 0; i < layers; i++) {
             attention_item item = {0, p->queries, p->keys - p->queries, &segments[i], 1};
             s->dev->ops->carry_clear(s->dev, &c, &a, p->queries);
-            s->dev->ops->attention(s->dev, &a, q, width, &item, 1, &c, NULL);
+            s->dev->ops->attention(s->dev, &a, q, width, &item, 1, &c, &(attention_ends){0});
         }
         times[round < 0 ? 0 : round] = (clock_now() - start) / (double)layers;
     }

@@ -59,9 +59,9 @@ static void give_out(call *c)
         if (s->is_new) {
             s->is_new = false;
             s->given++;
-            s->before = s->seq.length - s->under_way;
+            s->before = session_settled(s);
             s->token_before = s->token;
-            bool goes_on = c->on_token(c->user, i, s->token) && s->given < r->most && s->before < s->seq.capacity;
+            bool goes_on = c->on_token(c->user, i, s->token) && s->given < r->most && s->before.length < s->seq.capacity;
             c->ended = c->ended || !goes_on;
         }
     }
@@ -109,7 +109,7 @@ lariat_status lariat_generate(lariat_engine *e, const lariat_reply replies[], in
     while (status == LARIAT_OK) {
         give_out(&c);
         int32_t count = list_round(&c);
-        bool ahead = e->plan.shown.cards > 0 && count && count <= e->plan.shown.slices_up_to;
+        bool ahead = on_cards(&e->plan.placement) && count && count <= e->plan.shown.slices_up_to;
         if (c.ended || (count == 0 && passes_under_way(e) == 0)) {
             break;
         }

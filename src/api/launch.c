@@ -1,12 +1,11 @@
 /* Processes that a launcher has started: their start and end, who they are.
-   Rests on comm/processes.h and engine/opening.c. See lariat/launch.h; lariat_follow is engine/follow.c. */
+   Rests on comm/processes.h, engine/opening.c and engine/follow.c. See lariat/launch.h. */
 #include "lariat/launch.h"
 
-#include "engine/engine.h"
+#include "api/measure_hop.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { TIMEOUT_S = 30 };
 
@@ -18,40 +17,6 @@ static lariat_status check_launch(const lariat_launch *l)
     if (!isfinite(l->timeout_s) || l->timeout_s < 0 || (l->timeout_s > 0 && l->timeout_s < 1)) {
         return fail(LARIAT_BAD_ARGUMENT, "timeout: %g seconds make no sense, use 1 or more", l->timeout_s);
     }
-    return LARIAT_OK;
-}
-
-static lariat_status greet(lariat_processes *p, const char *agreed)
-{
-    size_t count = (size_t)processes_count(p->others);
-
-    p->given = calloc(count, sizeof *p->given);
-    p->shares = calloc(count, sizeof *p->shares);
-    TRY_MEMORY(p->given && p->shares, "processes: no memory for %zu of them" FREE_MEMORY, count);
-    return opening_greet(p, agreed);
-}
-
-static void release(lariat_processes *p)
-{
-    free(p->given);
-    free(p->shares);
-    opening_forget(&p->verified);
-    free(p);
-}
-
-lariat_status processes_adopt(processes *others, const char *agreed, lariat_processes **out)
-{
-    lariat_processes *p = calloc(1, sizeof *p);
-
-    *out = NULL;
-    TRY_MEMORY(p, "processes: no memory" FREE_MEMORY);
-    p->others = others;
-    lariat_status status = greet(p, agreed);
-    if (status != LARIAT_OK) {
-        release(p);
-        return status;
-    }
-    *out = p;
     return LARIAT_OK;
 }
 
@@ -84,7 +49,7 @@ lariat_status lariat_processes_end(lariat_processes *p)
     char reason[COMMAND_TEXT_MOST];
     snprintf(reason, sizeof reason, "%s", lariat_error());
     processes_end(p->others, status != LARIAT_OK);
-    release(p);
+    processes_disown(p);
     return status == LARIAT_OK ? LARIAT_OK : fail(status, "%s", reason);
 }
 
@@ -124,4 +89,9 @@ lariat_status lariat_processes_check(lariat_processes *p, double wait_s)
 void lariat_processes_watch(lariat_processes *p, void (*fn)(void *user, const char *reason), void *user)
 {
     processes_watch(p->others, fn, user);
+}
+
+lariat_status lariat_follow(lariat_processes *p, const char *path, const lariat_options *options)
+{
+    return engine_follow(p, path, options, hop_follow);
 }

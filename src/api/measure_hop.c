@@ -5,10 +5,10 @@
    All ranks measure before any of them releases its memory: between threads others read it in place. */
 #include "lariat/measure.h"
 
+#include "api/measure_hop.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "device/cpu/cpu_ceilings.h"
-#include "engine/engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -470,7 +470,7 @@ static lariat_status check_memory(const hops_trial *trial)
     int32_t ranks = trial->transport.n_local;
     const size_t shared[] = {placement_shared_bytes(m, &trial->transport), list_bytes(trial->out),
                              bytes_of(ranks, 1, sizeof(local_rank)),
-                             m->n_cards ? 0 : place_bytes(trial, ranks),
+                             on_cards(m) ? 0 : place_bytes(trial, ranks),
                              trial->processes ? bytes_of(2, 1, trial->block) : 0}; /* of the comparison with MPI */
 
     TRY(check_fits(trial, arena_sum(shared, sizeof shared / sizeof *shared), memory_available(), "this machine"));
@@ -509,15 +509,14 @@ static lariat_status plan_ranks(const lariat_options *o, hops_trial *trial)
     trial->threads = plan.threads;
     h->ranks = plan.shown.ranks;
     h->processes = trial->processes ? processes_count(trial->processes->others) : 1;
-    trial->in_place = !plan.placement.n_cards && h->processes < h->ranks;
-    trial->transport = (comm_setup){.n_ranks = h->ranks, .first = plan.first, .n_local = plan.n_local};
+    trial->in_place = !on_cards(&plan.placement) && h->processes < h->ranks;
+    trial->transport = plan.transport;
     if (h->ranks < 2) {
         return fail(LARIAT_BAD_ARGUMENT, "hops: a ring of one has none, use 2 ranks or more");
     }
     h->cards = plan.placement.n_cards;
     h->through_host = plan.placement.through_host;
     if (h->cards) {
-        trial->threads = (rank_threads){.bind = !o->no_bind, .sharing = h->ranks};
         snprintf(h->machine, sizeof h->machine, "%s", plan.placement.name);
     } else {
         h->threads = plan.shown.threads;
@@ -585,45 +584,37 @@ static lariat_status run_ranks(hops_trial *trial)
     return status;
 }
 
-/* A failure that the others do not know ends the run: they wait for this process. */
-static lariat_status tell_failure(const hops_trial *trial, lariat_status status)
-{
-    processes *others = trial->processes->others;
-    const local_rank *failed = ranks_failed(&trial->ranks);
-    bool of_rank = failed && failed->status != LARIAT_OK && failed->status != LARIAT_CANCELLED;
-    int32_t me = processes_number(others), rank = of_rank ? failed->number : processes_of(others, me)->first_rank;
-    char reason[COMMAND_TEXT_MOST];
-
-    snprintf(reason, sizeof reason, "%s", of_rank ? failed->reason : lariat_error());
-    TRY(processes_check(others, 0));
-    processes_fail(others, rank, reason);
-    return fail(status, "rank %d (%s): %s", rank, processes_of(others, me)->host, reason);
-}
-
-/* In this process; all processes of the ring do it together. *alike: a failure is that of all. */
-static lariat_status measure_here(const lariat_options *o, int64_t bytes, hops_trial *trial, bool *alike)
+/* All processes of the ring do it together, and fail alike. */
+static lariat_status open_trial(const lariat_options *o, int64_t bytes, hops_trial *trial)
 {
     lariat_processes *p = o->processes && processes_count(o->processes->others) > 1 ? o->processes : NULL;
     lariat_status status = opening_agree_alone(p, prepare(o, bytes, trial));
 
     NEXT(status, opening_agree_alone(p, open_ranks(trial)));
-    *alike = status != LARIAT_OK;
-    NEXT(status, run_ranks(trial));
+    return status;
+}
+
+/* All processes of the ring do it together. A failure of this one ends the run: the others wait for it. */
+static lariat_status run_trial(hops_trial *trial)
+{
+    lariat_status status = run_ranks(trial);
+
     NEXT(status, sum_up(trial));
-    if (status != LARIAT_OK && !*alike && p) {
-        status = tell_failure(trial, status);
-    }
+    return status == LARIAT_OK || !trial->processes ? status : tell_failure(trial->processes->others, &trial->ranks, status);
+}
+
+/* Safe on one that was opened in part. */
+static void close_trial(hops_trial *trial)
+{
     ranks_close(&trial->ranks);
     placement_close_transport(&trial->placement, trial->comm);
     arena_close(&trial->lists);
-    return status;
 }
 
 lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind kind, int64_t bytes, int32_t reps,
                                  lariat_hop *out)
 {
     hops_trial trial = {.out = out};
-    bool alike;
 
     *out = (lariat_hop){.kind = kind, .reps = reps};
     TRY(check_arguments(options, kind, bytes, reps));
@@ -632,17 +623,21 @@ lariat_status lariat_measure_hop(const lariat_options *options, lariat_hop_kind 
         TRY(tell_alone(options->processes->others, &(command){.kind = TOLD_HOP, .options = *options, .status = (int32_t)kind,
                                                               .length = bytes, .number = (uint32_t)reps}));
     }
-    return measure_here(options, bytes, &trial, &alike);
+    lariat_status status = open_trial(options, bytes, &trial);
+    NEXT(status, run_trial(&trial));
+    close_trial(&trial);
+    return status;
 }
 
 lariat_status hop_follow(const lariat_options *o, const command *c)
 {
     lariat_hop out = {.kind = (lariat_hop_kind)c->status, .reps = (int32_t)c->number};
     hops_trial trial = {.out = &out};
-    bool alike;
 
     TRY(check_arguments(o, out.kind, c->length, out.reps));
     processes_phase(o->processes->others, "measuring hops");
-    lariat_status status = measure_here(o, c->length, &trial, &alike);
-    return status != LARIAT_OK && alike ? processes_check(o->processes->others, 0) : status;
+    bool opened = open_trial(o, c->length, &trial) == LARIAT_OK;
+    lariat_status status = opened ? run_trial(&trial) : processes_check(o->processes->others, 0);
+    close_trial(&trial);
+    return status;
 }

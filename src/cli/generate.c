@@ -50,21 +50,29 @@ static int prepare(invocation *inv, token_list *prompt, const char **input, int6
     return rc ? rc : invocation_open_engine(inv, (slot_wish){.context = *context, .sessions = 1});
 }
 
-static int continue_prompt(invocation *inv, const token_list *prompt, int64_t context, const char *input)
+/* A session, and its reply to the prompt. After a failure nothing is open. */
+static int begin_reply(invocation *inv, const token_list *prompt, int64_t context, const char *input, reply *out)
 {
     TRY(check_tokens(input, prompt, inv->model->vocab));
     lariat_session *session;
     TRY(checked(lariat_session_open(inv->engine, context, &session)));
-    reply answer;
-    int rc = checked(reply_open(&answer, inv, &inv->defaults, 0, session, context, true));
-    if (rc == 0) {
-        reply_begin(&answer, prompt->ids, prompt->n, 0);
-        rc = reply_go_on(&answer);
-        rc = rc ? rc : reply_end(&answer);
-        reply_explain(&answer);
-        rc = rc == 0 && answer.stop == STOP_INTERRUPTED ? EXIT_INTERRUPTED : rc;
+    int rc = checked(reply_open(out, inv, &inv->defaults, 0, session, context, true));
+    if (rc) {
+        reply_close(out);
+        lariat_session_close(session);
+        return rc;
     }
-    reply_close(&answer);
+    reply_begin(out, prompt->ids, prompt->n, 0);
+    return 0;
+}
+
+static int finish_reply(invocation *inv, reply *r, int rc)
+{
+    lariat_session *session = r->session;
+    rc = rc ? rc : reply_end(r);
+    reply_explain(r);
+    rc = rc == 0 && r->stop == STOP_INTERRUPTED ? EXIT_INTERRUPTED : rc;
+    reply_close(r);
     invocation_note_shards(inv, session);
     lariat_session_close(session);
     return rc;
@@ -76,6 +84,7 @@ int command_generate(const options *o)
     token_list prompt = {0};
     const char *input = "";
     int64_t context;
+    reply answer;
     bool reads_text = !o->tokens && !o->prompts && (!o->plan || o->prompt || o->file);
     int rc = invocation_open_tokenizer(&inv, o, reads_text);
     if (rc == 0 && o->prompts) {
@@ -85,7 +94,11 @@ int command_generate(const options *o)
         rc = rc ? rc : generate_samples(&inv, &prompt, input);
     } else if (rc == 0) {
         rc = prepare(&inv, &prompt, &input, &context);
-        rc = rc || !inv.engine ? rc : continue_prompt(&inv, &prompt, context, input);
+        bool opened = rc == 0 && inv.engine;
+        rc = opened ? begin_reply(&inv, &prompt, context, input, &answer) : rc;
+        if (opened && rc == 0) {
+            rc = finish_reply(&inv, &answer, reply_go_on(&answer));
+        }
     }
     lariat_free(prompt.ids);
     return invocation_close(&inv, rc);

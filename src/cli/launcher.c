@@ -310,19 +310,19 @@ static int follow(lariat_processes *p, const options *o)
     return checked(lariat_follow(p, o->model, &own));
 }
 
-static int run_alone(const options *o, int (*run)(const options *))
+static void warn_alone(const options *o)
 {
     if (o->verify) {
         warn("--verify: one process has no other to compare its weights with");
     }
-    return run(o);
 }
 
 static int lead(lariat_processes *p, options *o, int (*run)(const options *))
 {
     int32_t last = lariat_processes_count(p) - 1, first, n = lariat_processes_ranks(p, last, &first);
     if (last == 0) {
-        return run_alone(o, run);
+        warn_alone(o);
+        return run(o);
     }
     o->processes = p;
     o->ring_sizes = (count_list){.n = 1, .values = {first + n}};
@@ -339,18 +339,17 @@ static int run_processes(options *o, lariat_processes *p, int (*run)(const optio
     return lariat_processes_number(p) > 0 ? follow(p, o) : lead(p, o, run);
 }
 
-/* Is this process one of several, or to be, for this subcommand? */
-static bool concerns(const launcher *l, const options *o)
+bool launcher_concerns(const launcher *l, const options *o)
 {
-    bool several = l->name ? l->count != 1 : l->tasks > 1;
-    return opens_ring(o) ? several || o->mpi : l->number > 0;
+    bool several = l->name ? l->count != 1 : l->tasks > 1, does = opens_ring(o) ? several || o->mpi : l->number > 0;
+    if (!does) {
+        warn_alone(o);
+    }
+    return does;
 }
 
 int launcher_run(const launcher *l, options *o, int (*run)(const options *))
 {
-    if (!concerns(l, o)) {
-        return run_alone(o, run);
-    }
     if (!opens_ring(o)) {
         return 0; /* process 0 does it */
     }

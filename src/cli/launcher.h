@@ -21,5 +21,8 @@ launcher launcher_find(void);
 /* Replaces o->model by its path in --model-dir, in `room`. Returns an exit status. */
 int launcher_find_model(options *o, char room[PATH_MAX]);
 
-/* Runs the subcommand, as a process alone or as process 0 of several, or follows process 0. Returns the exit status. */
+/* Is this process one of several, or to be, for this subcommand? Otherwise main runs it, and options that are of no use then
+   get a warning. */
+bool launcher_concerns(const launcher *l, const options *o);
+/* Where it is: runs the subcommand as process 0, follows process 0, or leaves the subcommand to it. Returns the exit status. */
 int launcher_run(const launcher *l, options *o, int (*run)(const options *));

@@ -56,6 +56,7 @@ int main(int argc, char **argv)
     if (o.model) {
         signals_name_model(o.model);
     }
-    int rc = launcher_run(&started_by, &o, commands[o.command]);
+    int (*run)(const options *) = commands[o.command];
+    int rc = launcher_concerns(&started_by, &o) ? launcher_run(&started_by, &o, run) : run(&o);
     return rc == EXIT_INTERRUPTED ? signals_status() : rc;
 }

@@ -1,5 +1,5 @@
 /* The calls of comm.h, each handed to the transport of its group; and the order of hops, which all transports have alike.
-   Rests on the table at the end of comm.h. Transports: in_process.c, comm/cuda. */
+   Rests on the table at the end of comm.h. Transports: in_process.c, comm/cuda, comm/mpi. */
 #include "comm/comm.h"
 
 #include <string.h>

@@ -60,7 +60,7 @@ int comm_local(const comm_group *g);
 comm *comm_endpoint(comm_group *g, int rank); /* of a local rank */
 
 /* Gives an endpoint its rank's device, from the rank's thread, before any other call on it. A transport that makes progress
-   only inside calls has comm_poll called by the device from then on, between pieces of its work. */
+   only inside calls has comm_poll called from then on by a device without streams, between pieces of its work. */
 lariat_status comm_attach(comm *c, device *dev);
 
 int comm_rank(const comm *c);

@@ -87,7 +87,7 @@ typedef struct carry {
     float *l; /* [rows, n_heads] */
 } carry;
 
-/* Where a call of attention begins and where it ends. */
+/* Where a call of attention begins and where it ends. Zeros: on from the carry and back into it. */
 typedef struct attention_ends {
     bool is_first; /* the first keys of these rows: the carry is not read, as if it had been cleared */
     void *out; /* not NULL: the last keys of these rows; they are finished there, as by carry_finish: [rows, n_heads, head_dim]
@@ -237,7 +237,7 @@ typedef struct device_ops {
 
     /* Every item's queries against its segments, taken into the carry of the same rows. q [rows, n_heads, head_dim], row t
        at q + t * ldq. Items name disjoint rows; rows of no item are left as they are. The order of sums depends on the item
-       and its segments, not on threads. ends: NULL for on from the carry and back into it. */
+       and its segments, not on threads. */
     void (*attention)(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
                       int n_items, const carry *c, const attention_ends *ends);
 

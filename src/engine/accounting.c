@@ -20,7 +20,7 @@ void account_open(lariat_engine *e)
 {
     const model_config *c = &e->model->config;
     const model_weights *w = &e->model->weights;
-    bool cards = e->plan.shown.cards > 0;
+    bool cards = on_cards(&e->plan.placement);
     dtype act = e->plan.placement.act;
     dtype head = cards ? device_weights_type(w->head.type, act) : w->head.type;
     double embedding_bytes = c->tied_head ? 0 : (double)dtype_row_bytes(w->embedding.type, c->d_model) * c->vocab;

@@ -1,5 +1,5 @@
 /* Commands as bytes: fields in their order, lists behind them.
-   Rests on nothing but the standard library. See command_bytes.h. */
+   Rests on base/arena.h for sums of sizes. See command_bytes.h. */
 #include "engine/command_bytes.h"
 
 #include "base/arena.h"
@@ -89,6 +89,14 @@ static void move_options(command_bytes *b, lariat_options *o)
 
 /* --- commands --- */
 
+static void move_sequence(command_bytes *b, command *c)
+{
+    FIELD(c->length);
+    FIELD(c->slices_from);
+    FIELD(c->decode_rank);
+    FIELD(c->decode_left);
+}
+
 static void move_fields(command_bytes *b, command *c)
 {
     switch (c->kind) {
@@ -112,6 +120,10 @@ static void move_fields(command_bytes *b, command *c)
         FIELD(c->other);
         FIELD(c->session);
         FIELD(c->length);
+        return;
+    case TOLD_SESSION_RESTORE:
+        FIELD(c->session);
+        move_sequence(b, c);
         return;
     case TOLD_SESSION_OPEN:
     case TOLD_SESSION_REWIND:
@@ -194,24 +206,24 @@ size_t command_pass_bytes(int64_t tokens, int64_t sessions)
 
 /* --- lists --- */
 
-static void copy_list(const void *list, int64_t from, int64_t n, size_t size, void *out)
+static void copy_list(const void *list, int64_t n, size_t size, void *out)
 {
     if (n) {
-        memcpy(out, (const unsigned char *)list + (size_t)from * size, (size_t)n * size);
+        memcpy(out, list, (size_t)n * size);
     }
 }
 
-void command_items(const command *c, int64_t from, int64_t n, told_item out[])
+void command_items(const command *c, told_item out[])
 {
-    copy_list(c->items, from, n, sizeof *out, out);
+    copy_list(c->items, c->n_items, sizeof *out, out);
 }
 
-void command_shares(const command *c, int64_t from, host_share *out)
+void command_tokens(const command *c, int32_t out[])
 {
-    copy_list(c->items, from, 1, sizeof *out, out);
+    copy_list(c->tokens, c->n_tokens, sizeof *out, out);
 }
 
-void command_tokens(const command *c, int64_t from, int64_t n, int32_t out[])
+void command_share(const command *c, int64_t index, host_share *out)
 {
-    copy_list(c->tokens, from, n, sizeof *out, out);
+    memcpy(out, (const unsigned char *)c->items + (size_t)index * sizeof *out, sizeof *out);
 }

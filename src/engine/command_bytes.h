@@ -19,6 +19,7 @@ typedef enum command_kind {
     TOLD_SESSION_OPEN,
     TOLD_SESSION_CLOSE,
     TOLD_SESSION_REWIND,
+    TOLD_SESSION_RESTORE, /* a sequence as it was before a call that failed */
     TOLD_SESSION_FORK,
     TOLD_UNSHARE,   /* a session gets a block of its own */
     TOLD_SUBMIT,    /* a pass: its sessions and tokens */
@@ -56,6 +57,8 @@ typedef struct command {
     char text[COMMAND_TEXT_MOST + 1];
     /* SUBMIT, RUN: counted from the engine's opening; RUN: its number on the transport; HOP: repetitions */
     uint32_t pass, number;
+    int64_t slices_from, decode_left; /* RESTORE: of the sequence */
+    int32_t decode_rank;
     int32_t layout, side;  /* SUBMIT: as process 0 has planned it */
     int64_t n_items, n_tokens;
     const void *items;  /* SUBMIT: told_item. SHARES: host_share */
@@ -64,10 +67,11 @@ typedef struct command {
     const void *tokens;
 } command;
 
-/* Copies a list of a command that was read, which is unaligned in its message. */
-void command_items(const command *c, int64_t from, int64_t n, told_item out[]);
-void command_shares(const command *c, int64_t from, host_share *out);
-void command_tokens(const command *c, int64_t from, int64_t n, int32_t out[]);
+/* Copies a whole list of a command that was read, which is unaligned in its message: [n_items], [n_tokens]. */
+void command_items(const command *c, told_item out[]);
+void command_tokens(const command *c, int32_t out[]);
+/* One of them. */
+void command_share(const command *c, int64_t index, host_share *out);
 
 /* A message: read from `from`, or written to `to`, where that is not NULL, up to `room` bytes. */
 typedef struct command_bytes {

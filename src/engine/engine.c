@@ -1,6 +1,6 @@
 /* Opening a model on a ring, and closing it.
    Rests on ranks.h (the threads), model/device_weights.h and model/transformer.h (what a rank has). See engine.h; sessions are
-   in api/session.c. */
+   in session.c. */
 #include "engine/engine.h"
 
 #include "engine/model_info.h"
@@ -21,7 +21,7 @@ static engine_rank *weights_holder(const local_rank *r, const lariat_engine *e)
     const placement *m = &e->plan.placement;
     int32_t n = e->ranks.ring, first = r->number;
 
-    while (first > e->ranks.first && (!m->n_cards || placement_card(m, n, first - 1) == placement_card(m, n, r->number))) {
+    while (first > e->ranks.first && (!on_cards(m) || placement_card(m, n, first - 1) == placement_card(m, n, r->number))) {
         first--;
     }
     return &e->local[first - e->ranks.first];
@@ -57,8 +57,8 @@ static lariat_status open_ranks(lariat_engine *e)
 {
     const lariat_plan *p = &e->plan.shown;
 
-    e->local = calloc((size_t)e->plan.n_local, sizeof *e->local);
-    TRY_MEMORY(e->local, "engine: no memory for %d ranks" FREE_MEMORY, e->plan.n_local);
+    e->local = calloc((size_t)e->plan.transport.n_local, sizeof *e->local);
+    TRY_MEMORY(e->local, "engine: no memory for %d ranks" FREE_MEMORY, e->plan.transport.n_local);
     TRY(ranks_open(&e->ranks, &e->plan.placement, e->comm, p->ranks, &e->plan.threads));
     TRY(ranks_run(&e->ranks, open_weights, e));
     return ranks_run(&e->ranks, open_transformer, e);
@@ -119,7 +119,7 @@ static lariat_status prepare(lariat_engine *e, const char *path, const lariat_op
 
 static lariat_status load(lariat_engine *e)
 {
-    TRY(model_load(e->model, e->plan.placement.n_cards > 0, e->processes ? e->processes->share.processes : 1));
+    TRY(model_load(e->model, on_cards(&e->plan.placement), e->processes ? e->processes->share.processes : 1));
     model_info_fill(e->model, &e->info);
     account_open(e);
     TRY(cache_open(&e->cache, e->plan.shown.ranks, e->plan.shown.slots_per_rank));

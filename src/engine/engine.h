@@ -1,7 +1,8 @@
 /* Common to the files of the engine: the engine, its sessions, and the passes under way.
-   Rests on ranks.h, model/transformer.h and ring/cache.h. engine.c opens and closes it, engine_plan.c sizes it, requests.c
-   plans a pass of the works, pass_queue.c carries passes out, accounting.c counts; src/api is built on these. Where the ring
-   has other processes: opening.c opens it in all of them, telling.c sends them commands, follow.c carries these out.
+   Rests on ranks.h, model/transformer.h and ring/cache.h. engine.c opens and closes it, engine_plan.c sizes it, session.c has
+   its sessions, requests.c plans a pass of the works, pass_queue.c carries passes out, accounting.c counts, tracing.c traces;
+   src/api is built on these. Where the ring has other processes: opening.c opens it in all of them, telling.c sends them
+   commands, follow.c and tracing_far.c carry these out.
 
        lariat_submit                                     lariat_collect
             |                                                  ^
@@ -50,9 +51,8 @@ typedef struct engine_plan {
     plan_costs costs;
     transformer_setup setup;
     pass_limits limits;
-    comm_setup transport;
+    comm_setup transport; /* with the ranks of this process: [first, first + n_local) */
     placement placement;
-    int32_t first, n_local; /* ranks of this process: [first, first + n_local) */
     rank_threads threads;
 } engine_plan;
 
@@ -113,7 +113,8 @@ typedef struct pending_pass {
     pass_logprob *logprobs;   /* [parts], likewise: as far as they are asked for */
     bool begun, done;         /* the ranks have it; its results are on the host, or it is lost */
     lariat_status status;     /* not LARIAT_OK: it is lost */
-    char reason[640];         /* why */
+    char reason[640];         /* why; and why entries are that were taken back with a pass before: */
+    char chained_reason[640];
 } pending_pass;
 
 struct lariat_engine {
@@ -161,7 +162,7 @@ struct lariat_session {
     int32_t row;        /* of the newest of them: the output that chooses its token, -1: none */
     int32_t token;      /* that the newest pass that was collected chose, -1: none */
     /* In lariat_step and lariat_generate: */
-    int64_t before;     /* length when the call began, or when the last token was given out */
+    sequence before;    /* `seq` when the call began, or when the last token was given out, without the passes under way */
     int64_t given;      /* tokens given out */
     int32_t token_before; /* `token` then */
     bool is_new;        /* `token` was chosen since */
@@ -212,16 +213,13 @@ lariat_status passes_run(lariat_engine *e, pending_pass *p);
 /* Takes the oldest pass off the queue, whose sessions' results have been made. */
 void passes_retire(lariat_engine *e);
 
-/* --- api/launch.c --- */
-
-/* lariat_processes_start with processes that have started. After a failure they are the caller's to end. */
-lariat_status processes_adopt(processes *others, const char *agreed, lariat_processes **out);
-
 /* --- opening.c --- */
 
-/* The processes compare their builds and options, and learn how they share their hosts. `agreed`: lines "name value" that must
-   be the same in all of them. */
-lariat_status opening_greet(lariat_processes *p, const char *agreed);
+/* Processes that have started compare their builds and options, and learn how they share their hosts. `agreed`: lines
+   "name value" that must be the same in all of them. Ending the processes stays the caller's, also after processes_disown,
+   which frees the rest. */
+lariat_status processes_adopt(processes *others, const char *agreed, lariat_processes **out);
+void processes_disown(lariat_processes *p);
 /* A phase ends in this process with `mine`: as below, without an engine. */
 lariat_status opening_agree_alone(lariat_processes *p, lariat_status mine);
 /* A phase of opening an engine ends in this process with `mine`. Returns the same in all processes: LARIAT_OK, or the failure
@@ -242,12 +240,17 @@ lariat_status telling_open(const lariat_options *options);
 lariat_status telling_stop(lariat_processes *p);
 /* One command as a message of its own, without lists: before there is an engine. */
 lariat_status tell_alone(processes *others, const command *c);
-/* Appends a command to the pending ones; and sends these. A failure of the former shows in the latter. */
+/* Appends a command to the pending ones; and sends these. A failure of either ends the run in all processes, since the others
+   have missed something: the next call that needs them returns it. */
 void tell(lariat_engine *e, const command *c);
 lariat_status tell_now(lariat_engine *e);
 /* Sends a pass that was planned; and the command to carry it out. */
 void tell_submit(lariat_engine *e, const pending_pass *p);
 lariat_status tell_run(lariat_engine *e, const pending_pass *p);
+/* A failure began in this process, with the reason in lariat_error(): all others hear of it, unless one is known. It is that of
+   a rank, where the newest function of `ranks` (NULL: none) failed so, otherwise the process's. Returns the failure that
+   explains it. */
+lariat_status tell_failure(processes *others, const local_ranks *ranks, lariat_status status);
 /* A pass ended here with a failure: cancelled, all processes reset the transport; otherwise the run ends everywhere. Returns
    the failure that explains it. */
 lariat_status tell_outcome(lariat_engine *e, lariat_status status);
@@ -257,12 +260,16 @@ void telling_remove(lariat_session *s);
 /* This process's phase from now on, which the others report if it stops answering. Text that stays. */
 void telling_phase(const lariat_engine *e, const char *text);
 
-/* --- api/session.c --- */
+/* --- session.c --- */
 
+/* The session's sequence as it was before the passes under way. */
+sequence session_settled(const lariat_session *s);
+/* Makes it what it was, also for the ranks to which the next tokens go. No passes are under way. */
+void session_restore(lariat_session *s, const sequence *before);
 /* lariat_session_fork, without its checks. */
 lariat_status session_copy(const lariat_session *s, int64_t length, lariat_session **out);
 
-/* --- api/tracing.c --- */
+/* --- tracing.c --- */
 
 /* lariat_trace_start and lariat_trace_stop of the ranks of this process. `spans` 0: automatic. */
 lariat_status tracing_start_local(lariat_engine *e, int64_t spans);
@@ -270,21 +277,23 @@ void tracing_stop_local(lariat_engine *e);
 /* The buffer of a rank; NULL: it is another process's. */
 const trace *tracing_of(const lariat_engine *e, int32_t rank);
 
-/* --- api/tracing_far.c --- */
+/* --- tracing_far.c --- */
 
-/* Process 0 starts tracing in the others; then, in stop, collects their spans, on its own clock. Missing spans are counted as
-   lost. Forget frees them. */
-lariat_status tracing_tell_start(lariat_engine *e, int64_t spans);
+/* Process 0 starts tracing here and in the others, or nowhere; then, in stop, collects their spans, on its own clock. Missing
+   spans are counted as lost. Forget frees them. */
+lariat_status tracing_start_all(lariat_engine *e, int64_t spans);
 void tracing_gather(lariat_engine *e);
 void tracing_forget(lariat_engine *e);
 /* The others' reports for it. */
 lariat_status tracing_report_clock(const lariat_engine *e);
 lariat_status tracing_report_spans(const lariat_engine *e, int64_t local);
 
-/* --- api/measure_hop.c --- */
+/* --- follow.c --- */
 
 /* Another process measures hops together with process 0, by its command. */
-lariat_status hop_follow(const lariat_options *o, const command *c);
+typedef lariat_status (*hop_fn)(const lariat_options *o, const command *c);
+/* lariat_follow. */
+lariat_status engine_follow(lariat_processes *p, const char *path, const lariat_options *options, hop_fn measure);
 
 /* --- accounting.c --- */
 

@@ -106,7 +106,7 @@ static size_t host_bytes(const model *m, const engine_plan *e)
         bytes_of(2, 1, pass_bytes(p->ranks, &e->limits)),
         engine_lists_bytes(e),
         bytes_of(e->sessions, 1, sizeof(lariat_session)),
-        bytes_of(e->n_local, 1, sizeof(engine_rank) + sizeof(local_rank)),
+        bytes_of(e->transport.n_local, 1, sizeof(engine_rank) + sizeof(local_rank)),
     };
 
     return arena_sum(pieces, sizeof pieces / sizeof *pieces);
@@ -117,7 +117,7 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
 {
     lariat_plan *p = &e->shown;
     const model_config *c = &m->config;
-    int threads_a_rank = (p->threads + e->n_local - 1) / e->n_local;
+    int threads_a_rank = (p->threads + e->transport.n_local - 1) / e->transport.n_local;
 
     e->setup.slots = cache_slots_for(p->ranks, context, e->sessions);
     e->limits.extents = e->setup.max_extents = cache_extents(e->setup.slots, e->sessions);
@@ -136,7 +136,8 @@ static int64_t add_up(const model *m, engine_plan *e, int64_t context)
     p->activation_bytes_per_rank = (int64_t)(activations + endpoint + placement_device_bytes(&e->placement, threads_a_rank));
     p->shared_bytes = (int64_t)(transport + host);
     int64_t a_rank = p->kv_bytes_per_rank + p->activation_bytes_per_rank;
-    p->total_bytes = p->weight_bytes + (p->cards ? most_ranks_on_a_card(p) * a_rank : e->n_local * a_rank + p->shared_bytes);
+    p->total_bytes = p->weight_bytes + (on_cards(&e->placement) ? most_ranks_on_a_card(p) * a_rank
+                                                                : e->transport.n_local * a_rank + p->shared_bytes);
     return p->total_bytes;
 }
 
@@ -174,8 +175,9 @@ static void plan_threads(const lariat_options *o, engine_plan *out)
 {
     lariat_plan *p = &out->shown;
     rank_threads *t = &out->threads;
-    host_share share = out->placement.others ? o->processes->share : (host_share){.sharing = 1, .ranks = out->n_local};
-    int32_t node[LARIAT_RANKS_MAX], end = share.first + out->n_local;
+    const int32_t n = out->transport.n_local;
+    host_share share = out->placement.others ? o->processes->share : (host_share){.sharing = 1, .ranks = n};
+    int32_t node[LARIAT_RANKS_MAX], end = share.first + n;
     cpu_set nodes = {0};
     cpus c;
 
@@ -183,7 +185,7 @@ static void plan_threads(const lariat_options *o, engine_plan *out)
     int64_t all = o->threads ? (int64_t)o->threads * share.sharing : cpus_default_threads(&c);
     int64_t own = o->threads ? o->threads : all * end / share.ranks - all * share.first / share.ranks;
     p->cpus = c.granted;
-    p->threads = own < out->n_local ? out->n_local : (int32_t)own;
+    p->threads = own < n ? n : (int32_t)own;
     *t = (rank_threads){.threads = p->threads, .bind = !o->no_bind, .sharing = share.ranks, .first = share.first,
                         .of_all = (int32_t)(all < share.ranks ? share.ranks : all)};
     placement_nodes(&out->placement, &c, t->sharing, t->of_all, node);
@@ -203,15 +205,15 @@ static lariat_status plan_ring(const lariat_options *o, engine_plan *out)
     lariat_plan *p = &out->shown;
     const placement *on = &out->placement;
 
-    int32_t unsaid = on->n_cards ? on->n_cards : o->processes ? info_of(o->processes)->n_ranks : 1;
+    int32_t unsaid = on_cards(on) ? on->n_cards : o->processes ? info_of(o->processes)->n_ranks : 1;
 
-    p->ranks = out->n_local = o->ranks ? o->ranks : unsaid;
+    p->ranks = out->transport.n_ranks = out->transport.n_local = o->ranks ? o->ranks : unsaid;
     if (!o->processes || processes_count(o->processes->others) == 1) {
         return LARIAT_OK;
     }
     processes *others = o->processes->others;
     const process_info *own = info_of(o->processes), *last = processes_of(others, processes_count(others) - 1);
-    if (on->n_cards) {
+    if (on_cards(on)) {
         return fail(LARIAT_UNSUPPORTED,
                     "device: a ring of GPUs is one process so far: leave the launcher out, or use --device cpu");
     }
@@ -220,9 +222,9 @@ static lariat_status plan_ring(const lariat_options *o, engine_plan *out)
                     own->n_ranks);
     }
     out->placement.others = others;
-    out->first = own->first_rank;
-    out->n_local = own->n_ranks;
-    p->ranks = last->first_rank + last->n_ranks;
+    out->transport.first = own->first_rank;
+    out->transport.n_local = own->n_ranks;
+    p->ranks = out->transport.n_ranks = last->first_rank + last->n_ranks;
     return LARIAT_OK;
 }
 
@@ -257,17 +259,17 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
     p->dtype = type_text(on->act);
     p->kv = type_text(kv_type_of(o->kv, on));
     TRY(engine_plan_ranks(o, out));
-    p->chunk = o->chunk ? o->chunk : (on->n_cards ? GPU_ROWS : CHUNK_ROWS) * p->ranks;
-    p->available_bytes = on->n_cards ? on->card_free[0] : out->host_free;
+    p->chunk = o->chunk ? o->chunk : (on_cards(on) ? GPU_ROWS : CHUNK_ROWS) * p->ranks;
+    p->available_bytes = on_cards(on) ? on->card_free[0] : out->host_free;
     for (int32_t i = 1; i < on->n_cards; i++) {
         p->available_bytes = on->card_free[i] < p->available_bytes ? on->card_free[i] : p->available_bytes;
     }
-    size_t weights = on->n_cards ? device_weights_bytes(m, on->act) : (size_t)m->weight_bytes;
+    size_t weights = on_cards(on) ? device_weights_bytes(m, on->act) : (size_t)m->weight_bytes;
     if (weights > INT64_MAX / 8) {
         return fail(LARIAT_NO_MEMORY, "%s: its weights are more than memory can address: use a smaller model or type", m->path);
     }
     p->weight_bytes = (int64_t)weights;
-    p->available_bytes = on->n_cards ? p->available_bytes : memory_of_process(o, p->weight_bytes, p->available_bytes);
+    p->available_bytes = on_cards(on) ? p->available_bytes : memory_of_process(o, p->weight_bytes, p->available_bytes);
     return LARIAT_OK;
 }
 
@@ -275,7 +277,7 @@ static lariat_status plan_machine(const model *m, const lariat_options *o, engin
 static void plan_layouts(const lariat_options *o, int64_t context, engine_plan *out)
 {
     lariat_plan *p = &out->shown;
-    int64_t few = p->cards ? GPU_SLICES_MOST : SLICES_MOST;
+    int64_t few = on_cards(&out->placement) ? GPU_SLICES_MOST : SLICES_MOST;
     int64_t most = o->layout == LARIAT_LAYOUT_SLICES ? p->chunk : o->layout == LARIAT_LAYOUT_TOKENS ? 0 : few;
 
     most = most < p->chunk ? most : p->chunk;
@@ -292,7 +294,7 @@ static lariat_status check_host(const model *m, const lariat_options *o, const e
     const lariat_plan *p = &e->shown;
     double need = (double)p->shared_bytes / 1e9, have = (double)e->host_free / 1e9;
 
-    if (!p->cards || p->shared_bytes <= e->host_free) {
+    if (!on_cards(&e->placement) || p->shared_bytes <= e->host_free) {
         return LARIAT_OK;
     }
     const char *others = !p->through_host             ? ""
@@ -338,13 +340,12 @@ lariat_status engine_plan_make(const model *m, const lariat_options *o, engine_p
     plan_layouts(o, context, out);
     int64_t rows = (p->chunk + p->ranks - 1) / p->ranks + (p->ranks > 1 ? UNEVEN_ROWS : 0);
     out->setup = (transformer_setup){.n_ranks = p->ranks, .max_rows = rows < p->chunk ? rows : p->chunk,
-                                     .max_slices = p->slices_up_to, .ffn_rows = p->cards ? GPU_ROWS : FFN_ROWS, .kv_type = kv,
-                                     .act = out->placement.act, .pass_q = queries_may_travel(out, o)};
+                                     .max_slices = p->slices_up_to, .ffn_rows = on_cards(&out->placement) ? GPU_ROWS : FFN_ROWS,
+                                     .kv_type = kv, .act = out->placement.act, .pass_q = queries_may_travel(out, o)};
     TRY(check_rows(m, out));
     out->limits = (pass_limits){.runs = p->chunk, .parts = out->sessions < p->chunk ? out->sessions : p->chunk};
     out->setup.max_parts = out->limits.parts;
-    out->transport = (comm_setup){.n_ranks = p->ranks, .first = out->first, .n_local = out->n_local,
-                                  .message_bytes = transformer_message(&m->config, &out->setup)};
+    out->transport.message_bytes = transformer_message(&m->config, &out->setup);
     if (add_up(m, out, context) == INT64_MAX) {
         return fail(LARIAT_NO_MEMORY,
                     "%s: a context of %lld tokens in chunks of %d is more than memory can address; use a smaller -c "

@@ -44,7 +44,6 @@ static int64_t random_that_fits(const char *path, const lariat_options *o, char 
 /* Advice where the weights do not fit: only plans that were found to fit are named. */
 static void way_out(const model *m, const engine_plan *plan, const lariat_options *options, char *out, size_t size)
 {
-    const lariat_plan *p = &plan->shown;
     const char *path = m->path;
     lariat_options sixteen_bits = *options, on_cpus = *options;
     char name[64] = "--dtype auto";
@@ -52,14 +51,14 @@ static void way_out(const model *m, const engine_plan *plan, const lariat_option
 
     sixteen_bits.dtype = LARIAT_DTYPE_AUTO; /* whatever the model is stored in */
     on_cpus.device = LARIAT_DEVICE_CPU;
-    if (p->cards && plan->placement.act == DTYPE_F32) {
+    if (on_cards(&plan->placement) && plan->placement.act == DTYPE_F32) {
         context = context_that_fits(m, &sixteen_bits);
-    } else if (p->cards == 0 && random_named(path) && strchr(path, ':') == strrchr(path, ':')) {
+    } else if (!on_cards(&plan->placement) && random_named(path) && strchr(path, ':') == strrchr(path, ':')) {
         context = random_that_fits(path, options, name, sizeof name);
     }
     if (context > 0) {
         snprintf(out, size, "%s, with which a context of %lld tokens fits", name, (long long)context);
-    } else if (p->cards) {
+    } else if (on_cards(&plan->placement)) {
         bool fits = context_that_fits(m, &on_cpus) > 0;
         snprintf(out, size, "a smaller model%s", fits ? ", or --device cpu, where it fits" : "");
     } else {
@@ -73,7 +72,7 @@ static bool smaller_kv_fits(const model *m, const engine_plan *plan, const laria
     lariat_options other = *options;
 
     other.kv = LARIAT_KV_F16;
-    return plan->shown.cards == 0 && options->kv == LARIAT_KV_F32 &&
+    return !on_cards(&plan->placement) && options->kv == LARIAT_KV_F32 &&
            context_that_fits(m, &other) == plan->shown.context;
 }
 
@@ -104,7 +103,7 @@ lariat_status fit_check(const model *m, const engine_plan *plan, const lariat_op
                 "%s: a context of %lld tokens needs %.1f GB, %s has %.1f GB free, %.1f GB too little; "
                 "%lld (-c) would fit%s",
                 path, (long long)p->context, need, memory_of(p), have, need - have, (long long)p->fits_context,
-                p->cards                      ? ", or more GPUs"
+                on_cards(&plan->placement)          ? ", or more GPUs"
                 : smaller_kv_fits(m, plan, options) ? ", or --kv f16, with which all of it would"
-                                              : "");
+                                                    : "");
 }

@@ -1,8 +1,7 @@
 /* Any process but 0: carries out process 0's commands on its own sessions and passes, with the same functions, and computes
    with its own ranks. It has no samplers, no logits and no results.
-   Rests on opening.c, api/session.c and pass_queue.c. telling.c is the other side. */
+   Rests on opening.c, session.c, pass_queue.c and tracing_far.c. telling.c is the other side. */
 #include "engine/engine.h"
-#include "lariat/launch.h"
 
 #include <stdio.h>
 
@@ -10,6 +9,7 @@ typedef struct follower {
     lariat_processes *processes;
     const char *path; /* of the model */
     const lariat_options *options;
+    hop_fn measure;
     lariat_engine *engine;   /* NULL: none is open */
     lariat_sampler *sampler; /* stands for those of process 0: its settings are replaced */
     bool ends;
@@ -79,7 +79,7 @@ static lariat_status measure_hops(const follower *f, const command *c)
     if (f->engine) {
         return refuse("hops beside an engine");
     }
-    return hop_follow(&o, c);
+    return f->measure(&o, c);
 }
 
 /* --- sessions --- */
@@ -112,6 +112,19 @@ static lariat_status fork_session(const lariat_session *from, const command *c)
     return s->number == c->other ? LARIAT_OK : refuse("a fork of another number");
 }
 
+static lariat_status restore_session(lariat_session *s, const command *c)
+{
+    const sequence before = {.length = c->length, .slices_from = c->slices_from, .decode_rank = c->decode_rank,
+                             .decode_left = c->decode_left};
+
+    if (s->under_way || c->length < 0 || c->length > s->seq.length || c->slices_from < 0 || c->slices_from > c->length ||
+        c->decode_rank < 0 || c->decode_rank >= s->engine->ranks.ring || c->decode_left < 0 || c->decode_left > DECODE_BLOCK) {
+        return refuse("positions that its session did not have");
+    }
+    session_restore(s, &before);
+    return LARIAT_OK;
+}
+
 static lariat_status obey_session(lariat_engine *e, const command *c)
 {
     lariat_session *s = session_of(e, c->session);
@@ -128,6 +141,8 @@ static lariat_status obey_session(lariat_engine *e, const command *c)
         return LARIAT_OK;
     case TOLD_SESSION_REWIND:
         return lariat_session_rewind(s, c->length);
+    case TOLD_SESSION_RESTORE:
+        return restore_session(s, c);
     case TOLD_SESSION_FORK:
         return fork_session(s, c);
     case TOLD_UNSHARE:
@@ -182,8 +197,8 @@ static lariat_status submit(const follower *f, const command *c)
         c->n_tokens < 1 || c->n_tokens > e->plan.shown.chunk) {
         return refuse("a pass that is none");
     }
-    command_items(c, 0, c->n_items, e->told_items);
-    command_tokens(c, 0, c->n_tokens, e->told_tokens);
+    command_items(c, e->told_items);
+    command_tokens(c, e->told_tokens);
     TRY(list_work(f, c));
     TRY(requests_plan(e, p, e->works, (int32_t)c->n_items));
     for (int32_t i = 0; i < p->n; i++) {
@@ -204,7 +219,7 @@ static lariat_status run(lariat_engine *e, const command *c)
     if (c->pass - e->n_collected >= passes_under_way(e) || p->begun || c->n_tokens != p->n) {
         return refuse("a pass that was not submitted");
     }
-    command_tokens(c, 0, p->n, e->told_tokens);
+    command_tokens(c, e->told_tokens);
     for (int32_t i = 0; i < p->n; i++) {
         if (e->told_tokens[i] < 0 || e->told_tokens[i] >= e->model->config.vocab) {
             return refuse("a token that the vocabulary does not have");
@@ -260,6 +275,7 @@ static lariat_status obey_engine(follower *f, const command *c)
     case TOLD_SESSION_OPEN:
     case TOLD_SESSION_CLOSE:
     case TOLD_SESSION_REWIND:
+    case TOLD_SESSION_RESTORE:
     case TOLD_SESSION_FORK:
     case TOLD_UNSHARE:
     case TOLD_TAKE_BACK:
@@ -295,24 +311,9 @@ static lariat_status obey_message(follower *f, process_bytes message)
     return b.bad ? refuse("something that cannot be read") : LARIAT_OK;
 }
 
-/* Tells the others of a failure that began here. */
-static void tell_failure(const follower *f)
+lariat_status engine_follow(lariat_processes *p, const char *path, const lariat_options *options, hop_fn measure)
 {
-    processes *others = f->processes->others;
-    const local_rank *failed = f->engine && f->engine->ranks.n ? ranks_failed(&f->engine->ranks) : NULL;
-    bool of_rank = failed && failed->status != LARIAT_CANCELLED;
-    char reason[COMMAND_TEXT_MOST];
-
-    snprintf(reason, sizeof reason, "%s", lariat_error());
-    if (processes_check(others, 0) == LARIAT_OK) {
-        processes_fail(others, of_rank ? failed->number : -1, of_rank ? failed->reason : reason);
-        give_reason("%s", reason);
-    }
-}
-
-lariat_status lariat_follow(lariat_processes *p, const char *path, const lariat_options *options)
-{
-    follower f = {.processes = p, .path = path, .options = options};
+    follower f = {.processes = p, .path = path, .options = options, .measure = measure};
     lariat_status status = LARIAT_OK;
     process_bytes message;
 
@@ -322,7 +323,7 @@ lariat_status lariat_follow(lariat_processes *p, const char *path, const lariat_
         status = status == LARIAT_OK ? obey_message(&f, message) : status;
     }
     if (status != LARIAT_OK) {
-        tell_failure(&f);
+        status = tell_failure(p->others, f.engine ? &f.engine->ranks : NULL, status);
     }
     char reason[COMMAND_TEXT_MOST];
     snprintf(reason, sizeof reason, "%s", lariat_error());

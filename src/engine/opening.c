@@ -50,7 +50,8 @@ static lariat_status hear_command(processes *others, command_kind kind, command 
     TRY(carried(others, processes_hear(others, &message)));
     command_bytes b = {.from = message.at, .room = message.n};
     if (!command_read(&b, out) || out->kind != kind) {
-        return fail(LARIAT_FAILED, "processes: an order from process 0 that makes no sense, please report this");
+        return carried(others,
+                       fail(LARIAT_FAILED, "processes: an order from process 0 that makes no sense, please report this"));
     }
     return LARIAT_OK;
 }
@@ -211,7 +212,7 @@ static lariat_status tell_shares(const lariat_processes *p)
     return status;
 }
 
-lariat_status opening_greet(lariat_processes *p, const char *agreed)
+static lariat_status exchange_hellos(lariat_processes *p, const char *agreed)
 {
     hello mine;
     int32_t number = processes_number(p->others), count = processes_count(p->others);
@@ -222,16 +223,51 @@ lariat_status opening_greet(lariat_processes *p, const char *agreed)
     TRY(processes_collect(p->others, (process_bytes){&mine, sizeof mine}, p->given));
     if (number == 0) {
         TRY(tell_verdict(p->others, judge_hellos(p, &mine)));
-        TRY(tell_shares(p));
+        TRY(carried(p->others, tell_shares(p)));
         p->share = p->shares[0];
         return LARIAT_OK;
     }
     TRY(hear_verdict(p->others));
     TRY(hear_command(p->others, TOLD_SHARES, &c));
     if (c.n_items != count) {
-        return fail(LARIAT_FAILED, "processes: shares of %lld, there are %d, please report this", (long long)c.n_items, count);
+        return carried(p->others, fail(LARIAT_FAILED, "processes: shares of %lld, there are %d, please report this",
+                                       (long long)c.n_items, count));
     }
-    command_shares(&c, number, &p->share);
+    command_share(&c, number, &p->share);
+    return LARIAT_OK;
+}
+
+static lariat_status greet(lariat_processes *p, const char *agreed)
+{
+    size_t count = (size_t)processes_count(p->others);
+
+    p->given = calloc(count, sizeof *p->given);
+    p->shares = calloc(count, sizeof *p->shares);
+    TRY_MEMORY(p->given && p->shares, "processes: no memory for %zu of them" FREE_MEMORY, count);
+    return exchange_hellos(p, agreed);
+}
+
+void processes_disown(lariat_processes *p)
+{
+    free(p->given);
+    free(p->shares);
+    opening_forget(&p->verified);
+    free(p);
+}
+
+lariat_status processes_adopt(processes *others, const char *agreed, lariat_processes **out)
+{
+    lariat_processes *p = calloc(1, sizeof *p);
+
+    *out = NULL;
+    TRY_MEMORY(p, "processes: no memory" FREE_MEMORY);
+    p->others = others;
+    lariat_status status = greet(p, agreed);
+    if (status != LARIAT_OK) {
+        processes_disown(p);
+        return status;
+    }
+    *out = p;
     return LARIAT_OK;
 }
 

@@ -20,32 +20,18 @@ static lariat_status rank_pass(local_rank *r, void *arg)
     return transformer_pass(&b->engine->local[r - r->all->list].transformer, &b->pass->input);
 }
 
-/* The argument of rank_pass. Passes that are not carried out get no number: the transport compares numbers by their
-   difference. */
-static lariat_status begin_pass(lariat_engine *e, pending_pass *p, begun_pass *out)
+/* Passes that are not carried out get no number: the transport compares numbers by their difference. */
+lariat_status passes_run(lariat_engine *e, pending_pass *p)
 {
-    *out = (begun_pass){e, p};
     p->begun = true;
     p->plan.number = ++e->n_begun;
-    return tell_run(e, p);
-}
-
-static lariat_status end_pass(lariat_engine *e, const pending_pass *p, lariat_status status)
-{
+    lariat_status status = tell_run(e, p);
+    NEXT(status, ranks_run(&e->ranks, rank_pass, &(begun_pass){e, p}));
     if (status != LARIAT_OK) {
         return tell_outcome(e, status);
     }
     account_pass(e, p);
     return LARIAT_OK;
-}
-
-lariat_status passes_run(lariat_engine *e, pending_pass *p)
-{
-    begun_pass b;
-    lariat_status status = begin_pass(e, p, &b);
-
-    NEXT(status, ranks_run(&e->ranks, rank_pass, &b));
-    return end_pass(e, p, status);
 }
 
 static lariat_status rank_wait(local_rank *r, void *unused)
@@ -88,23 +74,42 @@ void session_take_back(lariat_session *s, int64_t length, lariat_status status, 
     }
 }
 
-/* After a failure of the ranks in a pass none that they had begun is left, nor one that goes on from it. */
+/* Entries of a pass that were taken back for the reason of another pass: its results may be collected when that one's slot
+   has another pass. */
+static void keep_reason(pending_pass *p, const pending_pass *lost)
+{
+    for (int32_t i = 0; i < p->n; i++) {
+        if (p->entries[i].reason == lost->reason) {
+            memcpy(p->chained_reason, lost->reason, sizeof lost->reason);
+            p->entries[i].reason = p->chained_reason;
+        }
+    }
+}
+
+/* After a failure of the ranks in a pass none that they had begun is left, nor one that goes on from it. The reason is in
+   lariat_error(), which what is told meanwhile may replace. */
 static void lose_passes(lariat_engine *e, const pending_pass *failed, lariat_status status)
 {
+    static const char chained[] = "lost with another pass: ";
+    char reason[sizeof failed->reason - sizeof chained];
+
+    snprintf(reason, sizeof reason, "%s", lariat_error());
     for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
         pending_pass *p = &e->passes[i % 2];
         if (!p->begun || p->done) {
             continue;
         }
         p->status = status;
-        snprintf(p->reason, sizeof p->reason, "%s%s", p == failed ? "" : "lost with another pass: ", lariat_error());
+        snprintf(p->reason, sizeof p->reason, "%s%s", p == failed ? "" : chained, reason);
         p->done = true;
         for (int32_t k = 0; k < p->n; k++) {
             if (p->entries[k].status == LARIAT_OK) {
                 session_take_back(p->entries[k].session, p->entries[k].before.length, status, p->reason);
             }
         }
+        keep_reason(&e->passes[(i + 1) % 2], p);
     }
+    give_reason("%s", reason);
 }
 
 /* --- submit --- */
@@ -162,7 +167,7 @@ lariat_status passes_submit(lariat_engine *e, const lariat_work work[], int32_t 
     TRY(requests_plan(e, p, work, n));
     tell_submit(e, p);
     e->n_submitted++;
-    if (e->plan.shown.cards == 0) {
+    if (!on_cards(&e->plan.placement)) {
         return LARIAT_OK;
     }
     lariat_status status = passes_run(e, p);
@@ -263,10 +268,7 @@ lariat_status passes_carry_out(lariat_engine *e, uint32_t number)
         status = ranks_run(&e->ranks, rank_wait, NULL);
     } else if (!p->begun && is_wanted(p)) {
         list_chosen(p, &e->passes[(number - 1) % 2]);
-        begun_pass b;
-        status = begin_pass(e, p, &b); /* as passes_run, with one function less between main and a kernel */
-        NEXT(status, ranks_run(&e->ranks, rank_pass, &b));
-        status = end_pass(e, p, status);
+        status = passes_run(e, p);
     }
     if (status != LARIAT_OK) {
         lose_passes(e, p, status);

@@ -164,7 +164,7 @@ int32_t placement_card(const placement *m, int32_t n_ranks, int32_t rank)
 
 void placement_nodes(const placement *m, const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[])
 {
-    if (m->kind != LARIAT_DEVICE_CUDA) {
+    if (!on_cards(m)) {
         cpus_assign_nodes(c, n_ranks, threads, node);
         return;
     }
@@ -177,17 +177,17 @@ void placement_nodes(const placement *m, const cpus *c, int32_t n_ranks, int32_t
 
 double placement_read_rate(const placement *m)
 {
-    return m->kind == LARIAT_DEVICE_CUDA ? 3e12 : 10e9; /* an H100; a server CPU's core */
+    return on_cards(m) ? 3e12 : 10e9; /* an H100; a server CPU's core */
 }
 
 double placement_flops(const placement *m)
 {
-    return m->kind == LARIAT_DEVICE_CUDA ? 500e12 : 60e9;
+    return on_cards(m) ? 500e12 : 60e9;
 }
 
 comm_speed placement_speed(const placement *m)
 {
-    if (m->kind == LARIAT_DEVICE_CUDA) {
+    if (on_cards(m)) {
         return m->transport->speed(m->through_host);
     }
     return m->others ? processes_speed(m->others) : comm_threads_speed();
@@ -197,17 +197,17 @@ comm_speed placement_speed(const placement *m)
 
 size_t placement_device_bytes(const placement *m, int32_t threads)
 {
-    return m->kind == LARIAT_DEVICE_CUDA ? m->cuda->memory() : cpu_device_memory(threads);
+    return on_cards(m) ? m->cuda->memory() : cpu_device_memory(threads);
 }
 
 size_t placement_endpoint_bytes(const placement *m, const comm_setup *s)
 {
-    return m->kind == LARIAT_DEVICE_CUDA ? m->transport->memory(s, m->through_host) : 0;
+    return on_cards(m) ? m->transport->memory(s, m->through_host) : 0;
 }
 
 size_t placement_shared_bytes(const placement *m, const comm_setup *s)
 {
-    if (m->kind != LARIAT_DEVICE_CUDA) {
+    if (!on_cards(m)) {
         return m->others ? processes_transport_memory(m->others, s) : comm_threads_memory(s);
     }
     const size_t a_rank[] = {m->transport->pinned(s, m->through_host), m->cuda->pinned()};
@@ -218,7 +218,7 @@ size_t placement_shared_bytes(const placement *m, const comm_setup *s)
 
 lariat_status placement_open_device(const placement *m, int32_t n_ranks, int32_t rank, int32_t threads, device **out)
 {
-    if (m->kind == LARIAT_DEVICE_CUDA) {
+    if (on_cards(m)) {
         return m->cuda->open(m->cards[placement_card(m, n_ranks, rank)], m->act, out);
     }
     return cpu_device_open(threads, CPU_BEST, out);
@@ -247,7 +247,7 @@ lariat_status placement_open_transport(const placement *m, const comm_setup *s, 
 {
     transport_opening t = {m, s, out};
 
-    if (m->kind == LARIAT_DEVICE_CUDA) {
+    if (on_cards(m)) {
         return run_apart(open_between_cards, &t);
     }
     return m->others ? processes_transport(m->others, s, out) : comm_threads_open(s, out);
@@ -268,7 +268,7 @@ static lariat_status close_group(void *g)
 /* Without memory for a thread it is done here all the same: leaving it open would be worse. */
 static void apart_if_cards(const placement *m, lariat_status (*fn)(void *g), comm_group *g)
 {
-    if (m->kind != LARIAT_DEVICE_CUDA || run_apart(fn, g) != LARIAT_OK) {
+    if (!on_cards(m) || run_apart(fn, g) != LARIAT_OK) {
         (void)fn(g);
     }
 }

@@ -1,5 +1,6 @@
 /* The devices that a ring is laid on: the CPUs of this process, or GPUs. The one place of the engine that opens devices.
-   Rests on device/cpu/cpu.h, device/gpu.h, the transports of comm/ and comm/processes.h. Used by engine_plan.c and ranks.c. */
+   Rests on device/cpu/cpu.h, device/gpu.h, the transports of comm/, comm/processes.h and base/cpus.h. engine_plan.c and
+   api/measure_hop.c lay a ring on devices, ranks.c opens these. */
 #pragma once
 
 #include "base/cpus.h"
@@ -10,7 +11,7 @@
 #include "model/transformer.h"
 
 typedef struct placement {
-    lariat_device kind; /* CPU or CUDA */
+    lariat_device kind; /* CPU or CUDA, for people */
     char name[96];
     dtype act;          /* of activations; on GPUs also of weights and of the cache */
     processes *others;  /* NULL: all ranks of the ring are in this process */
@@ -43,11 +44,18 @@ typedef struct rank_threads {
     int32_t first, of_all;
 } rank_threads;
 
+/* Are the ranks on GPUs? */
+static inline bool on_cards(const placement *m)
+{
+    return m->n_cards > 0;
+}
+
 /* The card of a rank, as an index into cards: ranks are dealt out in order. */
 int32_t placement_card(const placement *m, int32_t n_ranks, int32_t rank);
 
-/* The NUMA node of each rank, [n_ranks], as an index into the CPUs' nodes: on GPUs the card's own, on CPUs see
-   cpus_assign_nodes. */
+/* The NUMA node of each of the ranks that share these CPUs, node[n_ranks], as an index into the CPUs' nodes: on GPUs the card's
+   own, on CPUs see cpus_assign_nodes. n_ranks: 1 to LARIAT_RANKS_MAX, of all processes of the host; `threads`: theirs together,
+   n_ranks or more. */
 void placement_nodes(const placement *m, const cpus *c, int32_t n_ranks, int32_t threads, int32_t node[]);
 
 /* For predictions, which must be the same on every run: bytes read and operations of one rank a second. Only their ratios

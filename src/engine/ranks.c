@@ -45,7 +45,7 @@ static void *rank_main(void *arg)
 
 static bool is_callers(const local_rank *r)
 {
-    return r == r->all->list && r->all->placement->n_cards == 0;
+    return r == r->all->list && !on_cards(r->all->placement);
 }
 
 /* --- all ranks --- */
@@ -65,7 +65,7 @@ const local_rank *ranks_failed(const local_ranks *all)
 }
 
 /* Drains the device of a rank that has not failed: it may have work queued. */
-static lariat_status settle(local_rank *r, void *unused)
+static lariat_status drain(local_rank *r, void *unused)
 {
     (void)unused;
     return r->status == LARIAT_OK && r->dev ? r->dev->ops->finish(r->dev) : LARIAT_OK;
@@ -90,7 +90,7 @@ lariat_status ranks_run(local_ranks *all, rank_fn fn, void *arg)
     for (int32_t i = 0; i < all->n; i++) {
         all->list[i].status = LARIAT_OK;
     }
-    for (bool failed = false;; failed = true, fn = settle) {
+    for (bool failed = false;; failed = true, fn = drain) {
         uint32_t number = hand_out(all, fn, arg);
         if (own) {
             bool bound = own->bound && cpus_enter(&own->cpus, &before);

@@ -39,8 +39,9 @@ struct local_ranks {
     local_rank *list; /* [n] */
 };
 
-/* Starts the threads of the group's local ranks, opens their devices and attaches them to the group. After a failure
-   ranks_close frees the ranks so far. */
+/* Starts the threads of the group's local ranks, opens their devices and attaches them to the group. `on` and the group must
+   stay until ranks_close, and no rank of the group has a device yet. `ring`: of the group, 1 to LARIAT_RANKS_MAX. `how`: as
+   engine_plan_ranks has made it for these ranks. After a failure ranks_close frees the ranks so far. */
 lariat_status ranks_open(local_ranks *all, const placement *on, comm_group *group, int32_t ring, const rank_threads *how);
 
 /* All local ranks carry out fn(rank, arg). Returns when all have. Where one fails, the group is cancelled, so that no rank

@@ -29,7 +29,7 @@ struct lariat_sampler {
 
 static const uint64_t STEP = 0x9E3779B97F4A7C15u;
 
-static uint64_t mixed(uint64_t z)
+static uint64_t splitmix(uint64_t z)
 {
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
@@ -39,13 +39,13 @@ static uint64_t mixed(uint64_t z)
 static uint64_t next_bits(uint64_t *state)
 {
     *state += STEP;
-    return mixed(*state);
+    return splitmix(*state);
 }
 
 /* Streams of seeds that differ by few steps would overlap: so both numbers are mixed, each its own way. */
 uint64_t lariat_seed_of(uint64_t seed, uint64_t index)
 {
-    return mixed(mixed(seed + 0xD1B54A32D192ED03u) + (index + 1) * 0x8CB92BA72F3D8DD7u);
+    return splitmix(splitmix(seed + 0xD1B54A32D192ED03u) + (index + 1) * 0x8CB92BA72F3D8DD7u);
 }
 
 /* In [0, 1), every multiple of 2^-53 equally likely. */

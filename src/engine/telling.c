@@ -1,10 +1,11 @@
 /* Process 0 of a ring over several: commands to the others, for each change of sessions and passes.
-   Rests on comm/processes.h and commands.h. follow.c is the other side.
+   Rests on comm/processes.h and command_bytes.h. follow.c is the other side.
 
    Commands are buffered and sent when the others' ranks have something to do: for a decoded token, the end of the pass before,
    the next pass and its start are one message. */
 #include "engine/engine.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { NOTES = 4096 }; /* bytes for sessions between two passes; with more they are sent earlier */
@@ -35,15 +36,18 @@ void telling_take(lariat_engine *e, arena *a)
 
 /* --- one message --- */
 
+/* What the others are not told they cannot do: the run ends, and all later calls say why. */
+static lariat_status end_if_lost(lariat_engine *e, lariat_status status)
+{
+    return status == LARIAT_OK ? LARIAT_OK : tell_failure(e->processes->others, NULL, status);
+}
+
 lariat_status tell_now(lariat_engine *e)
 {
     size_t n = e->told.at;
 
-    if (n == 0) {
-        return LARIAT_OK;
-    }
     e->told.at = 0;
-    return processes_tell(e->processes->others, e->told.to, n);
+    return n ? end_if_lost(e, processes_tell(e->processes->others, e->told.to, n)) : LARIAT_OK;
 }
 
 void tell(lariat_engine *e, const command *c)
@@ -53,7 +57,10 @@ void tell(lariat_engine *e, const command *c)
     }
     e->told.bad = false;
     (void)tell_now(e); /* a failure stays one: the next call that needs the others finds it */
-    (void)command_write(&e->told, c);
+    if (!command_write(&e->told, c)) {
+        e->told.bad = false;
+        (void)end_if_lost(e, fail(LARIAT_FAILED, "processes: an order that is longer than its message, please report this"));
+    }
 }
 
 lariat_status tell_alone(processes *others, const command *c)
@@ -153,22 +160,31 @@ lariat_status tell_run(lariat_engine *e, const pending_pass *p)
     return tell_now(e);
 }
 
+lariat_status tell_failure(processes *others, const local_ranks *ranks, lariat_status status)
+{
+    const local_rank *failed = ranks ? ranks_failed(ranks) : NULL;
+    bool of_rank = failed && failed->status == status && status != LARIAT_CANCELLED; /* not of an older function */
+    const process_info *own = processes_of(others, processes_number(others));
+    char reason[COMMAND_TEXT_MOST];
+
+    snprintf(reason, sizeof reason, "%s", lariat_error());
+    TRY(processes_check(others, 0)); /* ranks that are cancelled do not know why */
+    processes_fail(others, of_rank ? failed->number : -1, of_rank ? failed->reason : reason);
+    return processes_number(others) ? fail(status, "%s", reason) /* a follower is named where its line is printed */
+                                    : fail(status, "rank %d (%s): %s", of_rank ? failed->number : own->first_rank, own->host,
+                                           of_rank ? failed->reason : reason);
+}
+
 lariat_status tell_outcome(lariat_engine *e, lariat_status status)
 {
     if (!is_told(e)) {
         return status;
     }
     processes *others = e->processes->others;
-    TRY(processes_check(others, 0)); /* ranks that are cancelled do not know why */
-    const local_rank *failed = ranks_failed(&e->ranks);
-    if (!failed) { /* telling itself has failed */
-        processes_fail(others, -1, lariat_error());
-        return status;
-    }
     if (status != LARIAT_CANCELLED) {
-        processes_fail(others, failed->number, failed->reason);
-        return fail(status, "rank %d (%s): %s", failed->number, processes_of(others, 0)->host, failed->reason);
+        return tell_failure(others, &e->ranks, status);
     }
+    TRY(processes_check(others, 0)); /* ranks that are cancelled do not know why */
     tell(e, &(command){.kind = TOLD_RESET});
     TRY(tell_now(e));
     placement_reset_transport(&e->plan.placement, e->comm);

@@ -118,9 +118,7 @@ lariat_status device_weights_open(device_weights *p, const model *m, device *dev
     walk w = {.dev = dev, .memory = &p->memory, .type = dev->act};
     TRY(device_arena_open(dev, &p->memory, device_weights_bytes(m, dev->act), "weights"));
     p->layers = calloc((size_t)m->config.n_layers, sizeof *p->layers);
-    if (!p->layers) {
-        return fail(LARIAT_NO_MEMORY, "%s: no memory for a list of %d layers" FREE_MEMORY, m->path, m->config.n_layers);
-    }
+    TRY_MEMORY(p->layers, "%s: no memory for a list of %d layers" FREE_MEMORY, m->path, m->config.n_layers);
     copy_all(&w, m, &p->weights, p->layers);
     TRY(w.status);
     return dev->ops->finish(dev);

@@ -13,7 +13,8 @@ enum {
 int64_t head_rows(const pass_input *in, int64_t at);
 
 /* Logits of n outputs from `at` on, each rank its slice of the vocabulary, in either layout; and the tokens, where they are
-   chosen. Up to HEAD_GATHERED outputs are gathered at once, more where tokens are chosen, in blocks of so many. Collective. */
+   chosen. A block: `at` is 0 or where the one before ended, n is head_rows(in, at), the same on all ranks. Up to HEAD_GATHERED
+   outputs are gathered at once, more where tokens are chosen, in blocks of so many. Collective. */
 lariat_status head(transformer *t, const pass_input *in, int64_t at, int64_t n);
 
 /* Copies the logits of the last block to the host, on rank 0 only. More outputs than HEAD_GATHERED are gathered here, in blocks

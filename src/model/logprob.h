@@ -1,6 +1,6 @@
 /* Rows of logits on the host, where a token is chosen: log-probabilities, of that token and of the most probable ones; or the
    choice itself.
-   Rests on the C library. head.c brings the rows to the host; api/ hands the result on. */
+   Rests on lariat/sample.h. head.c brings the rows to the host, engine/pass_queue.c hands the results on. */
 #pragma once
 
 #include "lariat/sample.h"

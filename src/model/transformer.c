@@ -1,6 +1,7 @@
 /* The transformer, once, in model order.
    Rests on linear.h (which knows the layout of a pass), ring/attention.h and device/device.h. See transformer.h; the end of
    a pass is head.c. */
+#include "base/mixed.h"
 #include "model/head.h"
 
 void transformer_trace(transformer *t, trace *where)
@@ -89,7 +90,7 @@ static lariat_status add_projection(transformer *t, float *x, const void *h, int
 }
 
 /* Keys and values of rows of x, into the shard; and their queries, if anything is asked. */
-static lariat_status project(transformer *t, int32_t l, int64_t rows, bool queries)
+static lariat_status project_qkv(transformer *t, int32_t l, int64_t rows, bool queries)
 {
     const model_config *c = t->config;
     const layer_weights *w = &t->weights->layers[l];
@@ -121,7 +122,7 @@ static lariat_status attention_block(transformer *t, int32_t l, int64_t rows)
     const layer_weights *w = &t->weights->layers[l];
     const projection o = {&w->o, w->bias_o};
 
-    TRY(project(t, l, rows, true));
+    TRY(project_qkv(t, l, rows, true));
     TRY(ring_attend(&t->ring, l, t->qkv, transformer_qkv(c), t->o, (int64_t)c->n_heads * c->head_dim));
     int64_t span = trace_begin(t->trace, LARIAT_SPAN_PROJECTIONS);
     TRY(add_projection(t, t->x, t->o, rows, o, w->attn_post_norm));
@@ -164,7 +165,7 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
         trace_layer(t->trace, l);
         span = trace_begin(t->trace, LARIAT_SPAN_LAYER);
         if (l == c->n_layers - 1 && !t->goes_on[comm_rank(t->comm)]) {
-            TRY(project(t, l, rows, false));
+            TRY(project_qkv(t, l, rows, false));
         } else {
             TRY(attention_block(t, l, rows));
             TRY(feed_forward(t, l, rows));
@@ -172,17 +173,12 @@ static lariat_status compute(transformer *t, const pass_input *in, int64_t rows)
         trace_end(t->trace, span);
     }
     trace_layer(t->trace, -1);
+    /* Where tokens are chosen, all blocks of outputs. Of logits the first block only: transformer_pass brings it to the host
+       before it goes on with the next one in the same memory. */
     for (int64_t at = 0; at < in->n_outputs && (at == 0 || in->settings); at += head_rows(in, at)) {
         TRY(head(t, in, at, head_rows(in, at)));
     }
     return LARIAT_OK;
-}
-
-static uint64_t mixed(uint64_t key, uint64_t x)
-{
-    key = (key ^ x) * 0x9E3779B97F4A7C15u;
-    key = (key ^ key >> 29) * 0xBF58476D1CE4E5B9u;
-    return key ^ key >> 32;
 }
 
 /* All that the arguments of compute()'s operations depend on, except contents of the device's memory and attention's items and

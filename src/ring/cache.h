@@ -94,7 +94,8 @@ int64_t sequence_append(cache *c, sequence *s, int32_t rank, int64_t position);
 int32_t sequence_spans(const cache *c, const sequence *s, int32_t rank, slot_span out[], int64_t room);
 /* Drops all positions from `length` on. Where all came in one layout the next ones go to the ranks to which those went. */
 void sequence_rewind(cache *c, sequence *s, int64_t length);
-/* Makes it what it was before the passes that came since. */
+/* Makes it what it was before the passes that came since. `before`: a copy of the struct from then, when it was not longer; its
+   lists are not read. */
 void sequence_restore(cache *c, sequence *s, const sequence *before);
 /* A sequence of the same capacity that shares the blocks of the first `length` positions. */
 lariat_status sequence_fork(cache *c, const sequence *from, int64_t length, sequence *out);

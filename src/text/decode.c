@@ -39,7 +39,7 @@ static lariat_status let_out(lariat_stream *s, const char *text, size_t size)
 }
 
 /* Outputs the held bytes as far as they are decided; all of them at the `end`. */
-static lariat_status settle(lariat_stream *s, bool end)
+static lariat_status put_decided(lariat_stream *s, bool end)
 {
     bool one_by_one = !s->t->v.byte_level;
 
@@ -65,7 +65,7 @@ static lariat_status put_bytes(lariat_stream *s, const char *bytes, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
         s->waiting[s->n_waiting++] = bytes[i];
-        TRY(settle(s, false));
+        TRY(put_decided(s, false));
     }
     return LARIAT_OK;
 }
@@ -124,7 +124,7 @@ static lariat_status take(lariat_stream *s, int32_t id)
         byte = (char)k->byte;
         TRY(put_bytes(s, &byte, 1));
     } else {
-        TRY(settle(s, true));
+        TRY(put_decided(s, true));
         TRY(put_text(s, k));
     }
     s->begun = true;
@@ -172,7 +172,7 @@ lariat_status lariat_stream_put(lariat_stream *s, int32_t id, const char **text,
 lariat_status lariat_stream_flush(lariat_stream *s, const char **text, size_t *size)
 {
     s->out.size = 0;
-    TRY(settle(s, true));
+    TRY(put_decided(s, true));
     return hand_out(s, text, size);
 }
 
@@ -185,7 +185,7 @@ lariat_status lariat_decode(const lariat_tokenizer *t, const int32_t *ids, int64
     for (int64_t i = 0; i < n && status == LARIAT_OK; i++) {
         status = take(&s, ids[i]);
     }
-    NEXT(status, settle(&s, true));
+    NEXT(status, put_decided(&s, true));
     NEXT(status, buffer_terminate(&s.out));
     if (status != LARIAT_OK) {
         buffer_free(&s.out);

@@ -1,6 +1,6 @@
 /* The spans of one rank: a buffer of fixed size that is filled during passes. Where tracing is off the pointer is NULL, and
    a span costs one comparison.
-   Rests on include/lariat/trace.h, which defines spans. api/tracing.c starts and stops it; model/transformer.c,
+   Rests on include/lariat/trace.h, which defines spans. engine/tracing.c starts and stops it; model/transformer.c,
    ring/attention.c and the transports record into it.
 
    On the host a span's times are known when it ends. Work on a stream is queued: there a span holds the numbers of two

@@ -16,6 +16,9 @@
 
 enum { PARTS = 200 };
 
+/* From the carry and back into it. */
+static const attention_ends on_and_back = {0};
+
 /* --- numbers --- */
 
 static uint64_t seed = 1;
@@ -312,7 +315,7 @@ static void assert_as_scalar(dtype act, const attention_shape *s, const void *q,
         floats[i] = get(q, act, i);
     }
     scalar->ops->carry_clear(scalar, &want, s, rows);
-    scalar->ops->attention(scalar, s, floats, ldq, item, 1, &want, NULL);
+    scalar->ops->attention(scalar, s, floats, ldq, item, 1, &want, &on_and_back);
     for (int64_t i = 0; i < (int64_t)item->count * s->n_heads; i++) {
         int64_t at = (int64_t)item->row * s->n_heads + i;
         if (want.l[at] == 0) {
@@ -347,7 +350,7 @@ static void check_random(device *dev, const attention_shape *s, int32_t count, i
         device_side[i] = all[i].device;
         first += slots + (random_below(4) ? 0 : random_below(20));
     }
-    dev->ops->attention(dev, s, q.device, ldq, &item, 1, &on_device, NULL);
+    dev->ops->attention(dev, s, q.device, ldq, &item, 1, &on_device, &on_and_back);
     carry c = fetched(dev, &on_device, s, rows);
     item.segments = host;
     assert_item_true(dev->act, s, q.host, ldq, &item, &c, 3);
@@ -440,7 +443,7 @@ static void attend(fixture *f, const kv_segment *segments, int32_t n)
 {
     f->item.segments = segments;
     f->item.n_segments = n;
-    f->dev->ops->attention(f->dev, &f->s, f->q.device, f->ldq, &f->item, 1, &f->c, NULL);
+    f->dev->ops->attention(f->dev, &f->s, f->q.device, f->ldq, &f->item, 1, &f->c, &on_and_back);
 }
 
 static void assert_fixture_true(fixture *f, int32_t samples)
@@ -590,9 +593,9 @@ static void check_items(device *dev)
     }
     twin q = new_queries(dev, rows * ldq, 2);
     carry together = device_carry(dev, &s, rows), alone = device_carry(dev, &s, rows);
-    dev->ops->attention(dev, &s, q.device, ldq, items, ITEMS, &together, NULL);
+    dev->ops->attention(dev, &s, q.device, ldq, items, ITEMS, &together, &on_and_back);
     for (int i = 0; i < ITEMS; i++) {
-        dev->ops->attention(dev, &s, q.device, ldq, &items[i], 1, &alone, NULL);
+        dev->ops->attention(dev, &s, q.device, ldq, &items[i], 1, &alone, &on_and_back);
     }
     carry a = fetched(dev, &together, &s, rows), b = fetched(dev, &alone, &s, rows);
     for (int i = 0; i < ITEMS; i++) {
@@ -760,7 +763,7 @@ static void check_row_without_keys(device *dev)
     for (int i = 0; i < 2; i++) {
         items[0].segments = &segments[i];
         dev->ops->attention(dev, &f.s, f.q.device, f.ldq, items, 2, &f.c,
-                            i == 0 ? NULL : &(attention_ends){.out = out.device, .ldo = f.ldq});
+                            i == 0 ? &on_and_back : &(attention_ends){.out = out.device, .ldo = f.ldq});
     }
     dev->ops->download(dev, out.host, out.device, out.bytes);
     carry c = fetched(dev, &f.c, &f.s, f.rows);
@@ -829,7 +832,7 @@ static void check_far(device *dev, int32_t head_dim, int32_t rows)
         size_t row = (size_t)(4 * head_dim) * element;
         dev->ops->upload(dev, queries + (size_t)(i * ldq) * element, (char *)q.host + (size_t)i * row, row);
     }
-    dev->ops->attention(dev, &s, queries, ldq, &item, 1, &on_device, NULL);
+    dev->ops->attention(dev, &s, queries, ldq, &item, 1, &on_device, &on_and_back);
     carry c = fetched(dev, &on_device, &s, rows);
     item.segments = &near.host;
     assert_item_true(dev->act, &s, q.host, 4 * head_dim, &item, &c, 4);

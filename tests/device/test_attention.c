@@ -16,6 +16,9 @@
 
 enum { SEGMENTS_MAX = 8 };
 
+/* From the carry and back into it. */
+static const attention_ends on_and_back = {0};
+
 /* --- numbers --- */
 
 static uint64_t seed = 1;
@@ -303,7 +306,7 @@ static void check_random(device *dev, const attention_shape *s, int32_t count, i
     carry c = cleared_carry(dev, s, rows), before = copy_of(&c, s, rows);
 
     item.n_segments = random_segments(s, segments, most);
-    dev->ops->attention(dev, s, q, ldq, &item, 1, &c, NULL);
+    dev->ops->attention(dev, s, q, ldq, &item, 1, &c, &on_and_back);
     assert_item_true(dev, s, q, ldq, &item, &c, rows, 6);
     /* Rows of no item are left alone. */
     assert_memory_equal(c.o, before.o, (size_t)width * sizeof(float));
@@ -348,7 +351,7 @@ static void check_large(int32_t n_kv_heads, int32_t group, int32_t head_dim, int
     attention_item item = {.count = count, .first = keys - count, .segments = &segment, .n_segments = 1};
     carry c = cleared_carry(dev, &s, count);
 
-    dev->ops->attention(dev, &s, q, ldq, &item, 1, &c, NULL);
+    dev->ops->attention(dev, &s, q, ldq, &item, 1, &c, &on_and_back);
     assert_item_true(dev, &s, q, ldq, &item, &c, count, 2);
     free(c.o);
     free(q);
@@ -393,7 +396,7 @@ static void check_light_keys(device *dev)
         }
         for (int n = 0; n < 2; n++) { /* one call after the other, as the hops of a ring come */
             item.segments = &parts[n];
-            dev->ops->attention(dev, &s, q, (int64_t)s.n_heads * DIM, &item, 1, &c, NULL);
+            dev->ops->attention(dev, &s, q, (int64_t)s.n_heads * DIM, &item, 1, &c, &on_and_back);
         }
         item.segments = &all;
         assert_item_true(dev, &s, q, (int64_t)s.n_heads * DIM, &item, &c, counts[i], 2);
@@ -459,7 +462,7 @@ static void check_splits(device *dev)
             if (n == 3 || at + count == f.keys) {
                 f.item.segments = parts;
                 f.item.n_segments = n;
-                dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+                dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
                 n = 0;
             }
         }
@@ -488,7 +491,7 @@ static void check_merge(device *dev)
             f.item.segments = &s;
             f.item.n_segments = 1;
             part[i] = cleared_carry(dev, &f.s, f.rows);
-            dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &part[i], NULL);
+            dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &part[i], &on_and_back);
         }
         for (int i = PARTS - 1; i > 0; i--) {
             int j = random_below(i + 1), k = order[i];
@@ -520,7 +523,7 @@ static void check_long_lists(device *dev)
         }
         f.item.segments = parts;
         f.item.n_segments = SEGMENTS;
-        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
         assert_fixture_true(dev, &f, &c);
         free(c.o);
         free_fixture(&f);
@@ -546,7 +549,7 @@ static void check_empty_sides(device *dev)
 
     f.item.segments = &f.whole;
     f.item.n_segments = 1;
-    dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+    dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
     carry before = copy_of(&c, &f.s, f.rows);
     dev->ops->carry_merge(dev, &c, &nothing, &f.s, f.rows);
     assert_same_bits(&c, &before, &f.s, f.rows);
@@ -605,20 +608,20 @@ static void check_nothing_seen(device *dev)
         kv_segment empty = part_of(&f.s, &f.whole, 0, 0), later = f.whole;
         later.first = 1000;
         f.item = (attention_item){.count = f.rows, .first = 1000 - f.rows, .segments = &later, .n_segments = 1};
-        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
         assert_same_bits(&c, &before, &f.s, f.rows);
         f.item.segments = &empty;
-        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
         f.item.n_segments = 0;
-        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
         f.item.count = 0;
-        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
-        dev->ops->attention(dev, &f.s, f.q, f.ldq, NULL, 0, &c, NULL);
+        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
+        dev->ops->attention(dev, &f.s, f.q, f.ldq, NULL, 0, &c, &on_and_back);
         assert_same_bits(&c, &before, &f.s, f.rows);
         /* Only the last query sees one key: its value comes out. */
         later.first = 1000 - 1;
         f.item = (attention_item){.count = f.rows, .first = 1000 - f.rows, .segments = &later, .n_segments = 1};
-        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
         assert_memory_equal(c.o, before.o, (size_t)((f.rows - 1) * f.ldq) * sizeof(float));
         for (int32_t j = 0; j < f.s.n_heads; j++) {
             assert_true(c.l[(f.rows - 1) * f.s.n_heads + j] == 1);
@@ -652,7 +655,7 @@ static void check_masked_nan(device *dev)
             put((void *)(uintptr_t)f.whole.k, f.s.kv_type, j, NAN);
             put((void *)(uintptr_t)f.whole.v, f.s.kv_type, j, j % 2 ? NAN : INFINITY);
         }
-        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
         attention_item clean = f.item;
         clean.count = bad - (f.keys - f.rows);
         assert_item_true(dev, &f.s, f.q, f.ldq, &clean, &c, f.rows, 100);
@@ -680,7 +683,7 @@ static void check_large_scores(device *dev)
         f.s.scale = 1e4f;
         f.item.segments = &f.whole;
         f.item.n_segments = 1;
-        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+        dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
         for (int64_t j = 0; j < f.rows * f.ldq; j++) {
             assert_true(isfinite(c.o[j]));
         }
@@ -726,7 +729,7 @@ static void check_guard_page(device *dev)
         float *q = random_floats(rows * (int64_t)s.n_heads * s.head_dim, 1);
         attention_item item = {.count = rows, .first = count - 1, .segments = &guarded, .n_segments = 1};
         carry c = cleared_carry(dev, &s, rows);
-        dev->ops->attention(dev, &s, q, (int64_t)s.n_heads * s.head_dim, &item, 1, &c, NULL);
+        dev->ops->attention(dev, &s, q, (int64_t)s.n_heads * s.head_dim, &item, 1, &c, &on_and_back);
         assert_item_true(dev, &s, q, (int64_t)s.n_heads * s.head_dim, &item, &c, rows, 2);
         munmap(map[0], map_bytes[0]);
         munmap(map[1], map_bytes[1]);
@@ -755,7 +758,7 @@ static void bits_do_not_depend_on_the_number_of_threads(void **state)
         for (int threads = 1; threads <= 5; threads += 2) {
             device *dev = open_device(threads, CPU_BEST);
             carry c = cleared_carry(dev, &f.s, f.rows);
-            dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, NULL);
+            dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
             if (threads == 1) {
                 first = c;
             } else {
@@ -789,9 +792,9 @@ static void check_items(device *dev)
     }
     float *q = random_floats(rows * ldq, 2);
     carry together = cleared_carry(dev, &s, rows), alone = cleared_carry(dev, &s, rows);
-    dev->ops->attention(dev, &s, q, ldq, items, ITEMS, &together, NULL);
+    dev->ops->attention(dev, &s, q, ldq, items, ITEMS, &together, &on_and_back);
     for (int i = ITEMS - 1; i >= 0; i--) {
-        dev->ops->attention(dev, &s, q, ldq, &items[i], 1, &alone, NULL);
+        dev->ops->attention(dev, &s, q, ldq, &items[i], 1, &alone, &on_and_back);
         assert_item_true(dev, &s, q, ldq, &items[i], &together, rows, 2);
     }
     assert_same_bits(&together, &alone, &s, rows);
@@ -826,7 +829,7 @@ static void check_ends(device *dev)
     assert_non_null(got);
     memcpy(got, want, (size_t)(rows * ldo) * sizeof *got);
     memset(at_once.o, 0x7f, carry_bytes(&s, rows));
-    dev->ops->attention(dev, &s, q, ld, items, 3, &apart, NULL);
+    dev->ops->attention(dev, &s, q, ld, items, 3, &apart, &on_and_back);
     for (int i = 0; i < 3; i++) {
         carry c = carry_from(&apart, &s, items[i].row);
         dev->ops->carry_finish(dev, &c, &s, items[i].count, want + items[i].row * ldo, ldo);

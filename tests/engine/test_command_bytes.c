@@ -39,8 +39,6 @@ static command example(command_kind kind)
         c.status = LARIAT_NO_MEMORY;
         strcpy(c.text, "rank 1 (there): no memory");
         return c;
-    case TOLD_SHARES:
-        return c;
     case TOLD_SUBMIT:
         c.pass = 9;
         c.layout = 1;
@@ -60,6 +58,13 @@ static command example(command_kind kind)
         c.other = 2;
         c.session = 1;
         c.length = 40;
+        return c;
+    case TOLD_SESSION_RESTORE:
+        c.session = 1;
+        c.length = 50;
+        c.slices_from = 40;
+        c.decode_rank = 2;
+        c.decode_left = 6;
         return c;
     case TOLD_SESSION_OPEN:
     case TOLD_SESSION_REWIND:
@@ -104,8 +109,8 @@ static void assert_lists_equal(const command *read, const command *written)
 
     assert_int_equal(read->n_tokens, written->n_tokens);
     assert_int_equal(read->n_items, written->n_items);
-    command_items(read, 0, read->n_items, got);
-    command_tokens(read, 0, read->n_tokens, ids);
+    command_items(read, got);
+    command_tokens(read, ids);
     for (int i = 0; i < read->n_items; i++) {
         assert_int_equal(got[i].session, items[i].session);
         assert_int_equal(got[i].read_by_host, items[i].read_by_host);
@@ -131,6 +136,9 @@ static void every_command_is_read_as_it_was_written(void **unused)
         assert_int_equal(c.session, e.session);
         assert_int_equal(c.other, e.other);
         assert_int_equal(c.length, e.length);
+        assert_int_equal(c.slices_from, e.slices_from);
+        assert_int_equal(c.decode_rank, e.decode_rank);
+        assert_int_equal(c.decode_left, e.decode_left);
         assert_int_equal(c.status, e.status);
         assert_string_equal(c.text, e.text);
         assert_int_equal(c.pass, e.pass);
@@ -194,19 +202,19 @@ static void read_to_the_end(const unsigned char *from, size_t n)
     assert_non_null(exact);
     memcpy(exact, from, n);
     while (command_read(&b, &c)) {
-        int32_t id;
-        told_item item;
         host_share share;
-        for (int64_t i = 0; i < c.n_tokens; i++) {
-            command_tokens(&c, i, 1, &id);
+        int32_t *ids = malloc((size_t)c.n_tokens * sizeof *ids + 1);
+        told_item *all = malloc((size_t)c.n_items * sizeof *all + 1);
+        assert_true(ids && all);
+        command_tokens(&c, ids);
+        for (int64_t i = 0; i < c.n_items && c.kind == TOLD_SHARES; i++) {
+            command_share(&c, i, &share);
         }
-        for (int64_t i = 0; i < c.n_items; i++) {
-            if (c.kind == TOLD_SHARES) {
-                command_shares(&c, i, &share);
-            } else {
-                command_items(&c, i, 1, &item);
-            }
+        if (c.kind != TOLD_SHARES) {
+            command_items(&c, all);
         }
+        free(ids);
+        free(all);
         assert_in_range(c.kind, TOLD_OPEN, TOLD_STOP);
         assert_true(strlen(c.text) <= COMMAND_TEXT_MOST);
     }

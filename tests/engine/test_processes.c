@@ -21,8 +21,8 @@
 
 #include <cmocka.h>
 
-enum { SESSIONS = 4, CAPACITY = 128, VOCAB_MOST = 2048, FLOATS_MOST = 1 << 16, IDS_MOST = 512, MOST = 12 };
-enum { FOLLOWER_THREADS = 3 };
+enum { RANKS_MOST = 8, SESSIONS = 4, CAPACITY = 128, VOCAB_MOST = 2048, FLOATS_MOST = 1 << 16, IDS_MOST = 512, MOST = 12 };
+enum { FOLLOWER_THREADS = 3, RUBBISH = 200 };
 
 /* --- a pass that is cancelled, or fails --- */
 
@@ -70,6 +70,7 @@ typedef struct trial {
     lariat_options options;
     const char *path, *other_path; /* the model of process 0, and of the others */
     lariat_options follower_options;
+    bool too_large_first; /* before its engine process 0 opens one that fits nowhere */
     const char *agreed, *other_agreed;
     const char *next_path; /* process 0's second engine; NULL: it opens one */
     void (*play)(lariat_engine *e, const processes *others, results *out);
@@ -182,18 +183,25 @@ static void chain(lariat_engine *e, lariat_session *s, const lariat_sampling *by
     lariat_sampler_close(sampler);
 }
 
-/* A prompt is cancelled while its second pass is computed; then it is read again. */
-static void cancel_and_go_on(lariat_engine *e, lariat_session *s, results *out)
+static void cancel_next(void *session, int64_t done, int64_t total)
+{
+    (void)done;
+    (void)total;
+    atomic_store(&to_cancel, session);
+}
+
+/* A prompt is cancelled while its second pass is computed. */
+static void cancel(lariat_engine *e, lariat_session *s)
 {
     int64_t before = lariat_session_length(s);
     int32_t ids[CAPACITY], vocab = lariat_engine_model(e)->vocab;
     lariat_work w = {.session = s, .tokens = ids, .count = 70};
 
     prompt_of(ids, 70, 8, vocab);
-    atomic_store(&to_cancel, s);
+    lariat_engine_on_progress(e, cancel_next, s);
     assert_int_equal(lariat_step(e, &w, 1), LARIAT_CANCELLED);
+    lariat_engine_on_progress(e, NULL, NULL);
     assert_int_equal(lariat_session_length(s), before);
-    read_prompt(e, s, 8, 70, 2, out);
 }
 
 static void play_all(lariat_engine *e, const processes *others, results *out)
@@ -209,10 +217,13 @@ static void play_all(lariat_engine *e, const processes *others, results *out)
     assert_int_equal(lariat_session_rewind(s[0], 9), LARIAT_OK);
     read_prompt(e, s[0], 4, 5, 3, out);
     assert_int_equal(lariat_session_fork(s[2], 20, &fork), LARIAT_OK);
+    generate_two(e, fork, s[1], 3, out);
+    cancel(e, fork);
     generate_two(e, fork, s[1], MOST, out);
     lariat_session_close(s[1]);
     assert_int_equal(lariat_session_open(e, CAPACITY, &s[1]), LARIAT_OK);
-    cancel_and_go_on(e, s[1], out);
+    cancel(e, s[1]);
+    read_prompt(e, s[1], 8, 70, 2, out);
     for (int i = 0; i < 3; i++) {
         chain(e, s[1], &settings[i], out);
     }
@@ -225,6 +236,19 @@ static void play_all(lariat_engine *e, const processes *others, results *out)
 
 /* --- processes --- */
 
+static void open_too_large(const trial *t)
+{
+    lariat_options o = t->options;
+    lariat_engine *e;
+
+    o.chunk = 1 << 22;
+    o.context = 1 << 24;
+    o.sessions = 1 << 16;
+    if (t->too_large_first) {
+        assert_int_equal(lariat_engine_open(t->path, &o, &e), LARIAT_NO_MEMORY);
+    }
+}
+
 static void lead(processes *self, void *arg)
 {
     trial *t = arg;
@@ -232,6 +256,7 @@ static void lead(processes *self, void *arg)
 
     t->opened = processes_adopt(self, t->agreed, &t->options.processes);
     if (t->opened == LARIAT_OK) {
+        open_too_large(t);
         t->opened = lariat_engine_open(t->path, &t->options, &e);
         snprintf(t->reason, sizeof t->reason, "%s", lariat_error());
         if (t->opened == LARIAT_OK) {
@@ -367,24 +392,6 @@ static void processes_give_the_bits_of_the_same_ring_in_one(void **unused)
     }
 }
 
-/* --- messages --- */
-
-static void count_messages(lariat_engine *e, const processes *others, results *out)
-{
-    static const int32_t first = 5;
-    lariat_session *s;
-    lariat_sampler *sampler;
-
-    assert_int_equal(lariat_session_open(e, CAPACITY, &s), LARIAT_OK);
-    assert_int_equal(lariat_sampler_open(&settings[0], lariat_engine_model(e)->vocab, &sampler), LARIAT_OK);
-    lariat_reply r = {.session = s, .tokens = &first, .count = 1, .sampler = sampler, .most = MOST};
-    int before = played_told(others);
-    assert_int_equal(lariat_generate(e, &r, 1, take_id, out), LARIAT_OK);
-    assert_int_equal(played_told(others) - before, MOST);
-    lariat_sampler_close(sampler);
-    lariat_session_close(s);
-}
-
 static trial *new_trial(void (*play)(lariat_engine *e, const processes *others, results *out))
 {
     trial *t = memory_or_fail(sizeof *t);
@@ -403,6 +410,71 @@ static void free_trial(trial *t)
     free((char *)(uintptr_t)t->path);
     free((char *)(uintptr_t)t->other_path);
     free(t);
+}
+
+/* --- calls that fail --- */
+
+static bool fails; /* does a call fail in between? */
+
+static void go_on(lariat_engine *e, const processes *others, results *out)
+{
+    lariat_session *s[2];
+
+    (void)others;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(lariat_session_open(e, CAPACITY, &s[i]), LARIAT_OK);
+        read_prompt(e, s[i], i, 17 + i, 0, out);
+    }
+    generate_two(e, s[0], s[1], 3, out);
+    if (fails) {
+        cancel(e, s[0]);
+    }
+    generate_two(e, s[0], s[1], MOST, out);
+    read_prompt(e, s[0], 4, 5, 3, out);
+    for (int i = 0; i < 2; i++) {
+        for (int32_t r = 0; r < RANKS_MOST; r++) {
+            out->ids[out->n_ids++] = (int32_t)lariat_session_shard(s[i], r);
+        }
+        lariat_session_close(s[i]);
+    }
+}
+
+/* Also not in the other processes; passes of both layouts, so that a rewind would forget where a block of decoded tokens is. */
+static void a_call_that_fails_leaves_no_trace(void **unused)
+{
+    trial *t[] = {new_trial(go_on), new_trial(go_on)};
+
+    (void)unused;
+    for (int i = 0; i < 2; i++) {
+        fails = i == 1;
+        run_trial(t[i], &mixes[4]);
+        assert_int_equal(t[i]->opened, LARIAT_OK);
+        assert_int_equal(t[i]->followed[1], LARIAT_OK);
+    }
+    assert_int_equal(t[0]->out->n_ids, t[1]->out->n_ids);
+    assert_memory_equal(t[0]->out->ids, t[1]->out->ids, (size_t)t[0]->out->n_ids * sizeof *t[0]->out->ids);
+    assert_int_equal(t[0]->out->n_logits, t[1]->out->n_logits);
+    assert_memory_equal(t[0]->out->logits, t[1]->out->logits, t[0]->out->n_logits * sizeof *t[0]->out->logits);
+    free_trial(t[0]);
+    free_trial(t[1]);
+}
+
+/* --- messages --- */
+
+static void count_messages(lariat_engine *e, const processes *others, results *out)
+{
+    static const int32_t first = 5;
+    lariat_session *s;
+    lariat_sampler *sampler;
+
+    assert_int_equal(lariat_session_open(e, CAPACITY, &s), LARIAT_OK);
+    assert_int_equal(lariat_sampler_open(&settings[0], lariat_engine_model(e)->vocab, &sampler), LARIAT_OK);
+    lariat_reply r = {.session = s, .tokens = &first, .count = 1, .sampler = sampler, .most = MOST};
+    int before = played_told(others);
+    assert_int_equal(lariat_generate(e, &r, 1, take_id, out), LARIAT_OK);
+    assert_int_equal(played_told(others) - before, MOST);
+    lariat_sampler_close(sampler);
+    lariat_session_close(s);
 }
 
 static void a_decoded_token_is_one_message(void **unused)
@@ -673,50 +745,130 @@ static void a_second_engine_opens_after_one_that_did_not(void **unused)
     trial *t = new_trial(count_messages);
 
     (void)unused;
-    t->options.chunk = 1 << 22;
-    t->options.context = 1 << 24;
-    t->options.sessions = 1 << 16;
+    t->too_large_first = true;
     run_trial(t, &mixes[0]);
-    assert_int_equal(t->opened, LARIAT_NO_MEMORY);
+    assert_int_equal(t->opened, LARIAT_OK);
+    assert_int_equal(t->out->n_ids, MOST); /* of the second one */
     assert_int_equal(t->followed[1], LARIAT_OK);
     free_trial(t);
 }
 
 /* --- bytes that make no sense --- */
 
-static void send_rubbish(lariat_engine *e, const processes *others, results *out)
+/* Greets as process 0 does, but with rubbish for a verdict. */
+static void greet_with_rubbish(processes *self, void *arg)
+{
+    static const unsigned char rubbish[64] = {0xff, 0xff, 0xff, 0xff};
+    process_bytes given[PLAYED_MOST];
+    trial *t = arg;
+
+    assert_int_equal(processes_collect(self, (process_bytes){rubbish, sizeof rubbish}, given), LARIAT_OK);
+    assert_int_equal(processes_tell(self, rubbish, sizeof rubbish), LARIAT_OK);
+    t->opened = processes_collect(self, (process_bytes){rubbish, sizeof rubbish}, given); /* which no other one gives */
+    snprintf(t->reason, sizeof t->reason, "%s", lariat_error());
+}
+
+static void a_verdict_that_cannot_be_read_ends_the_run_in_all_processes(void **unused)
+{
+    trial *t = new_trial(nothing);
+
+    (void)unused;
+    played_run(mixes[0].count, mixes[0].ranks, greet_with_rubbish, follow, t);
+    assert_int_equal(t->followed[1], LARIAT_FAILED);
+    assert_int_equal(t->opened, LARIAT_FAILED);
+    assert_non_null(strstr(t->reason, "rank 1 (played): processes: an order from process 0 that makes no sense"));
+    free_trial(t);
+}
+
+/* The message has no room for a command: the others miss it. */
+static void lose_a_command(lariat_engine *e, const processes *others, results *out)
+{
+    static const int32_t first = 5;
+    size_t room = e->told.room;
+    lariat_session *s;
+
+    (void)others;
+    (void)out;
+    e->told.room = 4;
+    assert_int_equal(lariat_session_open(e, CAPACITY, &s), LARIAT_OK);
+    e->told.room = room;
+    assert_int_equal(lariat_trace_start(e, 0), LARIAT_FAILED);
+    assert_null(e->local[0].transformer.trace); /* it starts in all processes or in none */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(lariat_step(e, &(lariat_work){.session = s, .tokens = &first, .count = 1}, 1), LARIAT_FAILED);
+        assert_non_null(strstr(lariat_error(), "processes: an order that is longer than its message"));
+    }
+    lariat_session_close(s);
+}
+
+static void a_command_that_is_not_told_ends_the_run(void **unused)
+{
+    trial *t = new_trial(lose_a_command);
+
+    (void)unused;
+    run_trial(t, &mixes[0]);
+    assert_int_equal(t->opened, LARIAT_OK);
+    assert_int_equal(t->followed[1], LARIAT_FAILED);
+    free_trial(t);
+}
+
+/* A command that exists, with fields by chance. Followers may obey some of these. */
+static void make_rubbish(unsigned char *rubbish, size_t n)
 {
     static uint64_t state = 7;
-    unsigned char rubbish[200];
+
+    for (size_t k = 0; k < n; k++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        rubbish[k] = (unsigned char)(state >> 62 ? 0 : state >> 33);
+    }
+    int32_t kind = (int32_t)(TOLD_SESSION_OPEN + state % (TOLD_TAKE_BACK - TOLD_SESSION_OPEN));
+    memcpy(rubbish, &kind, sizeof kind);
+}
+
+static void send_commands_by_chance(lariat_engine *e, const processes *others, results *out)
+{
+    unsigned char rubbish[RUBBISH];
     lariat_session *s;
-    processes *all = e->processes->others;
 
     (void)others;
     assert_int_equal(lariat_session_open(e, CAPACITY, &s), LARIAT_OK);
     read_prompt(e, s, 0, 20, 0, out);
     for (int i = 0; i < 4; i++) {
-        for (size_t k = 0; k < sizeof rubbish; k++) {
-            state = state * 6364136223846793005u + 1442695040888963407u;
-            rubbish[k] = (unsigned char)(state >> 62 ? 0 : state >> 33);
-        }
-        int32_t kind = (int32_t)(TOLD_SESSION_OPEN + state % (TOLD_TAKE_BACK - TOLD_SESSION_OPEN));
-        memcpy(rubbish, &kind, sizeof kind);
-        (void)processes_tell(all, rubbish, sizeof rubbish);
+        make_rubbish(rubbish, sizeof rubbish);
+        (void)processes_tell(e->processes->others, rubbish, sizeof rubbish);
     }
-    memset(rubbish, 0xff, sizeof rubbish);
-    (void)processes_tell(all, rubbish, sizeof rubbish);
     lariat_session_close(s);
+}
+
+static void send_no_command(lariat_engine *e, const processes *others, results *out)
+{
+    unsigned char rubbish[RUBBISH];
+
+    (void)others;
+    (void)out;
+    memset(rubbish, 0xff, sizeof rubbish);
+    (void)processes_tell(e->processes->others, rubbish, sizeof rubbish);
+}
+
+static void assert_ends_with_reason(void (*send)(lariat_engine *e, const processes *others, results *out), const char *reason)
+{
+    trial *t = new_trial(send);
+
+    run_trial(t, &mixes[0]);
+    assert_int_equal(t->opened, LARIAT_OK);
+    assert_int_not_equal(t->followed[1], LARIAT_OK);
+    if (!strstr(t->follow_reason[1], reason)) {
+        fail_msg("%s", t->follow_reason[1]);
+    }
+    free_trial(t);
 }
 
 static void a_follower_ends_with_a_reason_where_it_is_told_rubbish(void **unused)
 {
     (void)unused;
+    assert_ends_with_reason(send_no_command, "processes: a command of something that cannot be read, please report this");
     for (int i = 0; i < (TEST_QUICK ? 20 : 100); i++) {
-        trial *t = new_trial(send_rubbish);
-        run_trial(t, &mixes[0]);
-        assert_int_equal(t->opened, LARIAT_OK);
-        assert_int_not_equal(t->followed[1], LARIAT_OK);
-        free_trial(t);
+        assert_ends_with_reason(send_commands_by_chance, ": ");
     }
 }
 
@@ -727,6 +879,7 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(processes_give_the_bits_of_the_same_ring_in_one),
+        cmocka_unit_test(a_call_that_fails_leaves_no_trace),
         cmocka_unit_test(a_decoded_token_is_one_message),
         cmocka_unit_test(hops_of_all_processes_are_counted),
         cmocka_unit_test(spans_of_all_processes_come_to_process_0_on_one_clock),
@@ -737,6 +890,8 @@ int main(void)
         cmocka_unit_test(what_a_process_cannot_open_is_told_with_its_rank),
         cmocka_unit_test(options_that_differ_are_refused_by_name),
         cmocka_unit_test(a_second_engine_opens_after_one_that_did_not),
+        cmocka_unit_test(a_verdict_that_cannot_be_read_ends_the_run_in_all_processes),
+        cmocka_unit_test(a_command_that_is_not_told_ends_the_run),
         cmocka_unit_test(a_follower_ends_with_a_reason_where_it_is_told_rubbish),
     };
 

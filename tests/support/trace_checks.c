@@ -183,11 +183,13 @@ static void check_rank(const lariat_engine *e, int32_t rank, way w)
         const lariat_span *s = &spans[i];
         passes += s->kind == LARIAT_SPAN_PASS;
         heads += s->kind == LARIAT_SPAN_HEAD;
+        assert_in_range(s->kind, 0, LARIAT_SPAN_KINDS - 1);
+        assert_in_range(passes, 1, PASSES); /* a pass begins before what it has */
         has_head[passes - 1] |= s->kind == LARIAT_SPAN_HEAD;
         embeddings += s->kind == LARIAT_SPAN_EMBEDDING;
         if (s->layer >= 0) {
-            layer_count *c = &counts[(passes - 1) * layers + s->layer];
             assert_in_range(s->layer, 0, layers - 1);
+            layer_count *c = &counts[(passes - 1) * layers + s->layer];
             c->kinds[s->kind]++;
             if (s->kind == LARIAT_SPAN_ATTENTION) {
                 assert_in_range(s->owner, 0, lariat_engine_plan(e)->ranks - 1);

@@ -31,7 +31,7 @@ static void unpack(mpi_gathers *a, int count)
 }
 
 /* Has the posted one landed? Inside the lock. */
-static void settle(mpi_group *g)
+static void finish_if_landed(mpi_group *g)
 {
     mpi_gathers *a = &g->gathers;
 
@@ -48,7 +48,7 @@ static void columns_came(mpi_note *n, const mpi_done *d)
     mpi_received(g, d);
     if (d->arrived) {
         g->gathers.missing--;
-        settle(g);
+        finish_if_landed(g);
     }
 }
 
@@ -56,7 +56,7 @@ static void columns_left(mpi_group *g, int turn)
 {
     atomic_fetch_sub(&g->p->data, 1);
     g->gathers.unsent[turn]--;
-    settle(g);
+    finish_if_landed(g);
 }
 
 static void even_left(mpi_note *n, const mpi_done *d)
@@ -132,7 +132,7 @@ static void post_columns(mpi_group *g, const comm_gather *rows, unsigned char *a
         staging += is_plain(theirs) ? 0 : mpi_packed(theirs, 1);
         a->missing += mpi_receive_pieces(g, from, mpi_tag(g, MPI_KIND_GATHER, 0, 0, number), to, theirs, 1, &a->came);
     }
-    settle(g);
+    finish_if_landed(g);
 }
 
 static bool has_landed(const void *arg)

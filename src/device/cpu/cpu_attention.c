@@ -387,12 +387,12 @@ void cpu_attention(device *dev, const attention_shape *s, const void *q, int64_t
 {
     int64_t row, count;
 
-    for (int i = 0; ends && ends->is_first && attention_stretch(items, n_items, &i, &row, &count);) {
+    for (int i = 0; ends->is_first && attention_stretch(items, n_items, &i, &row, &count);) {
         carry rows = carry_from(c, s, row);
         cpu_carry_clear(dev, &rows, s, count);
     }
     attend_items(dev, s, q, ldq, items, n_items, c);
-    for (int i = 0; ends && ends->out && attention_stretch(items, n_items, &i, &row, &count);) {
+    for (int i = 0; ends->out && attention_stretch(items, n_items, &i, &row, &count);) {
         carry rows = carry_from(c, s, row);
         cpu_carry_finish(dev, &rows, s, count, act_at(dev, ends->out, row * ends->ldo), ends->ldo);
     }

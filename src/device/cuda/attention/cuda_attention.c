@@ -1,4 +1,4 @@
-/* The op attention on the GPU: cuts a call into launches, by shape alone. Rests on attention.h for the kernels. Read on in
+/* The op attention on the GPU: cuts a call into launches, by shape alone. Rests on cuda_attention.h for the kernels. Read on in
    attention_hopper.cu.
 
    The kernel of an item is that of its shape and of the card: many rows or few in a 16-bit type on the matrix unit, everything
@@ -12,6 +12,7 @@
    Layer after layer asks for the same over other memory: a call that is the last one but for a shift of its keys and values
    goes out with the last one's lists. In a pass that is replayed these were announced before it began (cuda_attention_class),
    and the grid is rounded up, so that one recording serves many lengths. */
+#include "base/mixed.h"
 #include "device/cuda/attention/cuda_attention.h"
 #include "device/cuda/runtime/kernels.h"
 
@@ -352,7 +353,7 @@ static bool aligned(const void *p)
 
 static bool call_aligned(const attention_launch *a, const attention_ends *ends)
 {
-    return aligned(a->q) && a->ldq % 8 == 0 && aligned(a->c.o) && (!ends || (aligned(ends->out) && ends->ldo % 8 == 0));
+    return aligned(a->q) && a->ldq % 8 == 0 && aligned(a->c.o) && aligned(ends->out) && ends->ldo % 8 == 0;
 }
 
 /* Whether bulk copies can be told of the queries and of all keys of an item: a box has at most 256 heads, and strides end at
@@ -601,28 +602,20 @@ void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, i
     attention_launch a = launch_of(dev, s, q, ldq, c);
     bool native = is_native(dev, &a, ends, items, n_items);
 
-    if (ends && native) {
+    if (native) {
         a.is_first = ends->is_first;
         a.out = ends->out;
         a.ldo = ends->ldo;
-    } else if (ends && ends->is_first) {
+    } else if (ends->is_first) {
         clear_rows(dev, s, items, n_items, c);
     }
     attend_items(dev, &a, ends, native, s, items, n_items);
-    if (ends && ends->out && !native) {
+    if (ends->out && !native) {
         finish_rows(dev, s, items, n_items, c, ends);
     }
 }
 
 /* --- the class of a call --- */
-
-static uint64_t mixed(uint64_t a, uint64_t b)
-{
-    uint64_t x = (a ^ b) * 0x9E3779B97F4A7C15u;
-
-    x = (x ^ x >> 29) * 0xBF58476D1CE4E5B9u;
-    return x ^ x >> 32;
-}
 
 /* Of all that launches are given beside what is in their lists, and what a layer's own arguments are. */
 static uint64_t class_of(const attention_call *call, bool native, const attention_item items[], int n_items)

@@ -136,10 +136,7 @@ lariat_status cuda_gemm_open(cuda_device *dev)
 {
     cuda_gemm *g = calloc(1, sizeof *g);
 
-    if (!g) {
-        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for the shapes of matrix products" FREE_MEMORY,
-                    dev->ordinal, dev->name);
-    }
+    TRY_MEMORY(g, "CUDA: card %d (%s): no memory for the shapes of matrix products" FREE_MEMORY, dev->ordinal, dev->name);
     dev->gemm = g;
     g->library = open_library();
     if (!g->library) {
@@ -378,10 +375,7 @@ lariat_status cuda_square_open(cuda_device *dev, int64_t side, cuda_square **out
     cuda_square *s = calloc(1, sizeof *s);
 
     *out = s;
-    if (!s) {
-        return fail(LARIAT_NO_MEMORY, "CUDA: card %d (%s): no memory for a product that is measured" FREE_MEMORY, dev->ordinal,
-                    dev->name);
-    }
+    TRY_MEMORY(s, "CUDA: card %d (%s): no memory for a product that is measured" FREE_MEMORY, dev->ordinal, dev->name);
     s->plan.shape = (gemm_shape){.rows = side, .n = side, .cols = side, .ldw = side, .ldx = side, .ldy = side,
                                  .align_w = ALIGNMENT_MOST, .align_x = ALIGNMENT_MOST, .align_y = ALIGNMENT_MOST};
     s->n = describe(dev->gemm, &s->plan, type_of(dev)) ? name_algorithms(dev->gemm, &s->plan, s->algorithms, CHOICES) : 0;

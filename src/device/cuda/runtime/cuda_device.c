@@ -127,7 +127,7 @@ static lariat_status op_wait_mark(device *dev)
 {
     cuda_device *d = enter(dev, "wait_mark");
 
-    cuda_reach(d);
+    cuda_wait_mark(d);
     leave();
     return told(d);
 }
@@ -303,7 +303,7 @@ static void queue_unpacked(cuda_device *d, const char *op, const void *x, int64_
     }
 }
 
-/* Jobs of one type of weights and one width at a time. */
+/* Jobs of one type of weights at a time. */
 static void queue_linear(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
                          int n_jobs, const cuda_norm_input *norm)
 {

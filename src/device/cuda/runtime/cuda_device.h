@@ -19,7 +19,7 @@ typedef struct cuda_gemm cuda_gemm;       /* cublasLt and the algorithms chosen 
 typedef struct cuda_square cuda_square;   /* one product by several algorithms: gemm.c */
 typedef struct cuda_replay cuda_replay;   /* recordings of passes: replay.c */
 typedef struct cuda_stamps cuda_stamps;   /* timestamps of its streams: stamps.c */
-typedef struct attention_memo attention_memo; /* the last call of attention: attention.c */
+typedef struct attention_memo attention_memo; /* the last call of attention: cuda_attention.c */
 
 struct cuda_ceilings; /* module.h */
 
@@ -107,9 +107,9 @@ void cuda_upload(cuda_device *dev, void *to, const void *from, size_t bytes);
 void cuda_download(cuda_device *dev, void *to, const void *from, size_t bytes);
 /* Downloads reach the host's memory: the stream is idle, no mark stands any more. */
 void cuda_land(cuda_device *dev);
-/* Marks, as in device.h; reach copies the downloads before the oldest one to the host's memory. */
+/* What mark and wait_mark of device.h are, but for the device's status. */
 void cuda_mark(cuda_device *dev);
-void cuda_reach(cuda_device *dev);
+void cuda_wait_mark(cuda_device *dev);
 /* The ops load and make_random. Blocks stay blocks, in the order of linear/blocks.cuh. */
 lariat_status cuda_load_matrix(device *dev, const matrix *to, const matrix *from);
 lariat_status cuda_make_matrix(device *dev, const matrix *to, dtype type, uint64_t seed);
@@ -173,7 +173,7 @@ void cuda_square_queue(cuda_device *dev, const cuda_square *s, int choice, const
 /* NULL is allowed. */
 void cuda_square_close(cuda_device *dev, cuda_square *s);
 
-/* --- ceilings.c --- */
+/* --- cuda_ceilings.c --- */
 
 /* See module.h. */
 lariat_status cuda_measure(int ordinal, dtype act, struct cuda_ceilings *out);

@@ -11,7 +11,7 @@
 
 enum {
     RECORDINGS = 32, /* passes with different rows, and classes of attention */
-    SEEN = 64        /* keys that occurred once: a key that may never occur again is not worth recording */
+    KEYS = 64        /* that are remembered of each kind */
 };
 
 typedef struct recording {
@@ -19,15 +19,21 @@ typedef struct recording {
     cudaGraphExec_t graph;
 } recording;
 
+/* The newest ones. */
+typedef struct key_list {
+    uint64_t list[KEYS];
+    int n;
+} key_list;
+
 struct cuda_replay {
     bool recording; /* the stream is being captured, for */
     uint64_t key;
     bool refused;   /* an operation came that no recording can have */
-    bool given_up;  /* the card or the driver has refused a recording: no more are made */
+    bool given_up;  /* the card or the driver has failed to record: no more recordings are made */
     uint64_t clock;
     recording kept[RECORDINGS];
-    uint64_t seen[SEEN];
-    int n_seen;
+    key_list seen;       /* keys that came once: what may never come again is not worth recording */
+    key_list unrecorded; /* with an operation that no recording can have */
     unsigned char *host, *card; /* [CUDA_LISTS, list_bytes] of attention */
     size_t list_bytes;
     int n_lists;       /* that the next pass has announced */
@@ -123,16 +129,32 @@ static recording *find(cuda_replay *r, uint64_t key)
     return NULL;
 }
 
-/* Whether a key has occurred before; it has from now on. */
-static bool seen(cuda_replay *r, uint64_t key)
+/* Whether a key is in a list. */
+static bool has_key(const key_list *keys, uint64_t key)
 {
-    for (int i = 0; i < SEEN; i++) {
-        if (r->seen[i] == key) {
+    for (int i = 0; i < KEYS; i++) {
+        if (keys->list[i] == key) {
             return true;
         }
     }
-    r->seen[r->n_seen++ % SEEN] = key;
     return false;
+}
+
+static void add_key(key_list *keys, uint64_t key)
+{
+    keys->list[keys->n] = key;
+    keys->n = (keys->n + 1) % KEYS;
+}
+
+/* Is a pass of this key to be recorded? The second time that it comes. */
+static bool is_recorded(cuda_replay *r, uint64_t key)
+{
+    bool seen = has_key(&r->seen, key);
+
+    if (!seen) {
+        add_key(&r->seen, key);
+    }
+    return seen && !r->given_up && !has_key(&r->unrecorded, key);
 }
 
 static void launch(cuda_device *dev, recording *what)
@@ -206,7 +228,7 @@ bool cuda_replay_begin(cuda_device *dev, uint64_t key)
         cuda_attention_forget(dev);
         return true;
     }
-    if (seen(r, key) && !r->given_up && begin_capture(dev, key)) {
+    if (is_recorded(r, key) && begin_capture(dev, key)) {
         cuda_attention_use_announced(dev);
     } else {
         r->n_lists = 0;
@@ -232,7 +254,11 @@ bool cuda_replay_end(cuda_device *dev)
     }
     r->n_lists = 0;
     cuda_attention_forget(dev);
-    r->given_up = !kept; /* for want of memory, say: this pass goes directly, and so do all that follow */
+    if (r->refused) {
+        add_key(&r->unrecorded, r->key); /* passes of this key go directly */
+    } else {
+        r->given_up = !kept; /* for want of memory, say: this pass goes directly, and so do all that follow */
+    }
     return !kept;
 }
 

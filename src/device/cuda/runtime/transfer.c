@@ -220,7 +220,7 @@ void cuda_mark(cuda_device *dev)
     s->zone = (s->zone + 1) % ZONES;
 }
 
-void cuda_reach(cuda_device *dev)
+void cuda_wait_mark(cuda_device *dev)
 {
     cuda_staging *s = dev->staging;
 

@@ -81,13 +81,24 @@ static lariat_status read_clocks(lariat_engine *e, trace_anchor anchors[])
     return LARIAT_OK;
 }
 
-lariat_status tracing_tell_start(lariat_engine *e, int64_t spans)
+lariat_status tracing_start_all(lariat_engine *e, int64_t spans)
 {
+    trace_anchor *clocks = calloc((size_t)processes_count(e->processes->others), sizeof *clocks);
+    lariat_status status = clocks ? tracing_start_local(e, spans) : fail(LARIAT_NO_MEMORY, "trace: no memory" FREE_MEMORY);
+
+    if (status != LARIAT_OK) {
+        free(clocks);
+        return status;
+    }
     tracing_forget(e);
-    e->clocks = calloc((size_t)processes_count(e->processes->others), sizeof *e->clocks);
-    TRY_MEMORY(e->clocks, "trace: no memory" FREE_MEMORY);
+    e->clocks = clocks;
     tell(e, &(command){.kind = TOLD_TRACE, .length = spans});
-    return read_clocks(e, e->clocks);
+    status = read_clocks(e, clocks);
+    if (status != LARIAT_OK) {
+        tracing_stop_local(e);
+        tracing_forget(e);
+    }
+    return status;
 }
 
 /* --- spans --- */

@@ -142,8 +142,7 @@ lariat_status lariat_trace_start(lariat_engine *e, int64_t spans)
         return fail(LARIAT_BAD_ARGUMENT, "trace: room for %lld spans makes no sense, ask for 0 (automatic) or more",
                     (long long)spans);
     }
-    TRY(tracing_start_local(e, spans));
-    return is_told(e) ? tracing_tell_start(e, spans) : LARIAT_OK;
+    return is_told(e) ? tracing_start_all(e, spans) : tracing_start_local(e, spans);
 }
 
 void tracing_stop_local(lariat_engine *e)

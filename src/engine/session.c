@@ -98,37 +98,46 @@ const lariat_top *lariat_session_top(const lariat_session *s, float *logprob)
     return known ? s->logprob.top : NULL;
 }
 
-/* The length without the passes under way; *inside: one of these begins before `at` and ends behind it. */
-static int64_t settled_length(const lariat_session *s, int64_t at, bool *inside)
+/* Does a pass under way begin before `at` and end behind it? */
+static bool is_inside_a_pass(const lariat_session *s, int64_t at)
 {
     const lariat_engine *e = s->engine;
-    int64_t length = s->seq.length;
 
-    *inside = false;
     for (uint32_t i = e->n_collected; i != e->n_submitted; i++) {
         const pending_pass *p = &e->passes[i % 2];
         for (int32_t k = 0; k < p->n; k++) {
             const pass_entry *x = &p->entries[k];
-            if (x->session == s && x->status == LARIAT_OK) {
-                int64_t begin = x->before.length;
-                *inside = *inside || (begin < at && at < begin + p->plan.parts[k].count);
-                length = begin < length ? begin : length;
+            int64_t begin = x->before.length;
+            if (x->session == s && x->status == LARIAT_OK && begin < at && at < begin + p->plan.parts[k].count) {
+                return true;
             }
         }
     }
-    return length;
+    return false;
+}
+
+sequence session_settled(const lariat_session *s)
+{
+    const lariat_engine *e = s->engine;
+
+    for (uint32_t i = e->n_collected; i != e->n_submitted; i++) { /* the oldest first */
+        const pending_pass *p = &e->passes[i % 2];
+        for (int32_t k = 0; k < p->n; k++) {
+            if (p->entries[k].session == s && p->entries[k].status == LARIAT_OK) {
+                return p->entries[k].before;
+            }
+        }
+    }
+    return s->seq;
 }
 
 lariat_status lariat_session_rewind(lariat_session *s, int64_t length)
 {
-    bool inside;
-
     if (length < 0 || length > s->seq.length) {
         return fail(LARIAT_BAD_ARGUMENT, "session: cannot rewind to %lld, it is %lld long, choose from 0 to that",
                     (long long)length, (long long)s->seq.length);
     }
-    (void)settled_length(s, length, &inside);
-    if (inside) {
+    if (is_inside_a_pass(s, length)) {
         return fail(LARIAT_BAD_ARGUMENT, "session: cannot rewind to %lld, inside a pass that is under way; collect it first",
                     (long long)length);
     }
@@ -141,11 +150,20 @@ lariat_status lariat_session_rewind(lariat_session *s, int64_t length)
     return LARIAT_OK;
 }
 
+void session_restore(lariat_session *s, const sequence *before)
+{
+    if (s->seq.length > before->length) {
+        tell(s->engine, &(command){.kind = TOLD_SESSION_RESTORE, .session = s->number, .length = before->length,
+                                   .slices_from = before->slices_from, .decode_rank = before->decode_rank,
+                                   .decode_left = before->decode_left});
+        sequence_restore(&s->engine->cache, &s->seq, before);
+    }
+}
+
 lariat_status lariat_session_fork(lariat_session *s, int64_t length, lariat_session **out)
 {
     lariat_engine *e = s->engine;
-    bool inside;
-    int64_t most = settled_length(s, length, &inside);
+    int64_t most = session_settled(s).length;
 
     *out = NULL;
     if (length < 0 || length > most) {
