@@ -442,7 +442,7 @@ static void products_with_blocks_agree_with_the_cpu(void **state)
     for_every_type(check_every_product);
 }
 
-/* linear_gated of slices of two matrices against linear and silu_mul: the same bits, for one row of x and for many. */
+/* linear_gated of slices of two matrices against linear and silu_mul: the same numbers, for one row of x and for many. */
 static void check_gated(device *dev, dtype type)
 {
     static const int64_t counts[] = {1, 9, 17, 40, 128};
@@ -461,7 +461,9 @@ static void check_gated(device *dev, dtype type)
         dev->ops->silu_mul(dev, y[0].data, ROWS, y[1].data, ROWS, counts[i], ROWS);
         dev->ops->linear_gated(dev, x.data, COLS, counts[i], &jobs[2], &jobs[3]);
         float *want = buffer_get(&y[0]), *got = buffer_get(&y[2]);
-        assert_memory_equal(got, want, (size_t)(counts[i] * ROWS) * sizeof *got);
+        for (int64_t k = 0; k < counts[i] * ROWS; k++) {
+            assert_true(got[k] == want[k]);
+        }
         free(want);
         free(got);
     }
@@ -479,7 +481,7 @@ static void check_every_gated(device *dev)
     for_every_block_type(dev, check_gated);
 }
 
-static void gated_products_with_blocks_have_the_bits_of_their_two_ops(void **state)
+static void gated_products_with_blocks_are_those_of_their_two_ops(void **state)
 {
     (void)state;
     for_every_type(check_every_gated);
@@ -598,7 +600,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_order_on_the_card_is_undone_to_the_stored_bytes),
         cmocka_unit_test(rows_of_a_table_of_blocks_have_the_bits_of_the_definition),
         cmocka_unit_test(products_with_blocks_agree_with_the_cpu),
-        cmocka_unit_test(gated_products_with_blocks_have_the_bits_of_their_two_ops),
+        cmocka_unit_test(gated_products_with_blocks_are_those_of_their_two_ops),
         cmocka_unit_test(rows_of_a_slice_of_blocks_have_the_same_bits),
         cmocka_unit_test(a_matrix_beyond_the_room_for_plain_rows_is_taken_in_parts),
         cmocka_unit_test(random_blocks_have_the_bits_of_the_host),
