@@ -205,9 +205,9 @@ typedef struct device_ops {
        leave the product to that. NULL: the device has only linear. */
     void (*linear_ahead)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
 
-    /* silu(gate's result) * up's, where gate's would be: the same bits as linear() on both and then silu_mul(), but for the sign
-       of a zero. Both are of one shape and of the activation type, without `add`; up's place is undefined afterwards. NULL: the
-       device has only the two. */
+    /* silu(gate's result) * up's, where gate's would be: the same bits as linear() on both and then silu_mul(), but for the
+       sign of a zero. Both are of one shape and of the activation type, without `add`; up's place is undefined afterwards.
+       NULL: the device has only the two. */
     void (*linear_gated)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *gate, const linear_job *up);
 
     /* cos[t, i], sin[t, i] = factor * cos, sin of (float)positions[t] * inv_freq[i] (a float32 product, as in Hugging Face's
