@@ -72,13 +72,15 @@ template <typename F, int N> struct form {
 
 constexpr int CLUSTER = 8, LEAST = 2; // blocks at most; stages of a block at least
 
+#if HOPPER_CODE
+
 // The 64 rows of a warpgroup.
 struct place {
     const many_job *job;
     int row;   // of the matrix
     bool real; // otherwise a repetition of the last one, whose results nobody stores
 
-    [[maybe_unused]] __device__ static place of(const many_launch &l, int block, int warpgroup)
+    __device__ static place of(const many_launch &l, int block, int warpgroup)
     {
         const int number = l.gated ? block * (WARPGROUPS / 2) + warpgroup / 2 : block * WARPGROUPS + warpgroup;
         const int tile = min(number, l.tiles - 1);
@@ -95,8 +97,6 @@ struct place {
         return {&job, job.start + (tile - (l.gated ? 0 : job.first_tile)) * TILE, number < l.tiles};
     }
 };
-
-#if HOPPER_CODE
 
 // What all threads of a block know.
 struct here {
