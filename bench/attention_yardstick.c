@@ -44,8 +44,9 @@ int bench_attention(void *opened, void *stream, const bench_call *call, int only
 {
     cuda_device *d = opened;
     cudaStream_t own = d->stream;
-    attention_shape s = {call->n_heads, call->n_kv_heads, call->head_dim, 1 / sqrtf((float)call->head_dim), d->base.act};
-    kv_segment segment = {call->k, call->v, call->keys, (int32_t)call->keys, 0};
+    attention_shape s = {.n_heads = call->n_heads, .n_kv_heads = call->n_kv_heads, .head_dim = call->head_dim,
+                         .scale = 1 / sqrtf((float)call->head_dim), .kv_type = d->base.act};
+    kv_segment segment = {.k = call->k, .v = call->v, .head_stride = call->keys, .count = (int32_t)call->keys};
     attention_item item = {0, call->rows, call->keys - call->rows, &segment, 1};
     carry c = carry_at(call->carry, &s, call->rows);
     int64_t width = (int64_t)s.n_heads * s.head_dim;

@@ -1,5 +1,6 @@
 /* Attention by itself: prefill against the peak of multiply-adds, decode against the rate of reading a buffer as large.
-   Rests on device/cpu. Usage: bench_attention [-t THREADS] [-i scalar|avx2|avx512] [-k F16|BF16|F32] [-m MB] [prefill|decode]
+   Rests on device/cpu. Usage: bench_attention [-t THREADS] [-i scalar|avx2|avx512] [-k F16|BF16|F32|I8] [-m MB]
+   [prefill|decode]
    Pairs that a causal mask hides are not counted. Decode goes over MB megabytes of keys and values, layer by layer. */
 #define BENCH "bench_attention"
 #include "bench/bench.h"
@@ -57,6 +58,8 @@ static void *random_cache(dtype type, int64_t n)
         float x = random_float();
         if (type == DTYPE_F32) {
             ((float *)cache)[i] = x;
+        } else if (type == DTYPE_I8) {
+            ((int8_t *)cache)[i] = (int8_t)(127 * x);
         } else {
             ((uint16_t *)cache)[i] = type == DTYPE_F16 ? f32_to_f16(x) : f32_to_bf16(x);
         }
@@ -67,7 +70,9 @@ static void *random_cache(dtype type, int64_t n)
 /* Median seconds of one layer's attention, over `layers` layers of keys and values. */
 static double time_attention(const settings *s, const shape *p, int64_t layers)
 {
-    attention_shape a = {p->n_heads, p->n_kv_heads, p->head_dim, 1 / sqrtf((float)p->head_dim), s->kv_type};
+    attention_shape a = {.n_heads = p->n_heads, .n_kv_heads = p->n_kv_heads, .head_dim = p->head_dim,
+                         .scale = 1 / sqrtf((float)p->head_dim), .kv_type = s->kv_type};
+    float *scales = check_memory(malloc((size_t)(p->n_kv_heads * p->keys) * sizeof *scales));
     int64_t width = (int64_t)p->n_heads * p->head_dim, n = (int64_t)p->n_kv_heads * p->keys * p->head_dim;
     float *q = check_memory(malloc((size_t)(p->queries * width) * sizeof *q));
     carry c = carry_at(check_memory(malloc(carry_bytes(&a, p->queries))), &a, p->queries);
@@ -77,8 +82,12 @@ static double time_attention(const settings *s, const shape *p, int64_t layers)
     for (int64_t i = 0; i < p->queries * width; i++) {
         q[i] = 3 * random_float();
     }
+    for (int64_t i = 0; i < p->n_kv_heads * p->keys; i++) {
+        scales[i] = (float)(1 + i % 7) / (4 * KV_CODE_MOST);
+    }
     for (int64_t i = 0; i < layers; i++) {
-        segments[i] = (kv_segment){random_cache(s->kv_type, n), random_cache(s->kv_type, n), p->keys, p->keys, 0};
+        segments[i] = (kv_segment){.k = random_cache(s->kv_type, n), .v = random_cache(s->kv_type, n), .k_scales = scales,
+                                   .v_scales = scales, .head_stride = p->keys, .count = p->keys};
     }
     for (int round = -1; round < ROUNDS; round++) {
         double start = clock_now();
@@ -93,6 +102,7 @@ static double time_attention(const settings *s, const shape *p, int64_t layers)
         free((void *)(uintptr_t)segments[i].k);
         free((void *)(uintptr_t)segments[i].v);
     }
+    free(scales);
     free(c.o);
     free(q);
     return median_of(times, ROUNDS);
@@ -118,7 +128,8 @@ static void prefill(const settings *s, const shape *p)
 
 static void decode(const settings *s, const shape *p)
 {
-    double layer = 2 * (double)p->n_kv_heads * p->keys * (double)dtype_row_bytes(s->kv_type, p->head_dim), read, again;
+    size_t row = dtype_row_bytes(s->kv_type, p->head_dim) + (s->kv_type == DTYPE_I8 ? sizeof(float) : 0);
+    double layer = 2 * (double)p->n_kv_heads * p->keys * (double)row, read, again;
     int64_t layers = (int64_t)((double)s->megabytes * 1e6 / layer) + 1;
 
     layers = layers < LAYERS_MAX ? layers : LAYERS_MAX;
@@ -145,7 +156,7 @@ int main(int argc, char **argv)
         default: s.kv_type = DTYPE_COUNT; break;
         }
     }
-    if (s.kv_type > DTYPE_BF16) {
+    if (s.kv_type > DTYPE_BF16 && s.kv_type != DTYPE_I8) {
         fprintf(stderr, "usage: %s [-t THREADS] [-i scalar|avx2|avx512] [-k F16|BF16|F32] [-m MB] [prefill|decode]\n", argv[0]);
         return 2;
     }

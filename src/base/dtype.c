@@ -27,6 +27,7 @@ static const struct {
     [DTYPE_I32] = {"I32", 1, 4},
     [DTYPE_I64] = {"I64", 1, 8},
     [DTYPE_U8] = {"U8", 1, 1},
+    [DTYPE_I8] = {"I8", 1, 1},
 };
 
 /* The blocks are read straight from files: their sizes are the format's. */

@@ -25,6 +25,7 @@ typedef enum dtype {
     DTYPE_I32,
     DTYPE_I64,
     DTYPE_U8,
+    DTYPE_I8, /* of the KV cache: device.h says what a code stands for */
     DTYPE_COUNT
 } dtype;
 

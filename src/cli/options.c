@@ -192,10 +192,12 @@ const option option_table[] = {
      "most tokens of one pass through the model (default: 512 a rank, 4096 on GPUs)"},
     {0, "chunk", "N,N...", BENCH, OPTION_LIST, FIELD(chunks), 1, LARIAT_CHUNK_MAX, NULL, "LARIAT_CHUNK",
      "most tokens of one pass through the model (default: 512 a rank, 4096 on GPUs)"},
-    {0, "kv", "auto|f16|bf16|f32", PLANS & ~(unsigned)BENCH, OPTION_CHOICE, FIELD(kv), 0, 0, "auto", "LARIAT_KV",
-     "element type of the KV cache; auto is f16 on CPUs and the type of activations on GPUs"},
-    {0, "kv", "auto|f16|bf16|f32", BENCH, OPTION_CHOICES, FIELD(kvs), 0, 0, "auto", "LARIAT_KV",
-     "element types of the KV cache, separated by commas; auto is f16 on CPUs and the type of activations on GPUs"},
+    {0, "kv", "auto|f16|bf16|f32|q8", PLANS & ~(unsigned)BENCH, OPTION_CHOICE, FIELD(kv), 0, 0, "auto", "LARIAT_KV",
+     "element type of the KV cache; auto is f16 on CPUs and the type of activations on GPUs; q8 is codes of 8 bits with "
+     "scales, half of f16"},
+    {0, "kv", "auto|f16|bf16|f32|q8", BENCH, OPTION_CHOICES, FIELD(kvs), 0, 0, "auto", "LARIAT_KV",
+     "element types of the KV cache, separated by commas; auto is f16 on CPUs and the type of activations on GPUs; q8 is "
+     "codes of 8 bits with scales, half of f16"},
     {0, "device", "auto|cpu|cuda", PLANS & ~(unsigned)BENCH, OPTION_CHOICE, FIELD(device), 0, 0, "auto", "LARIAT_DEVICE",
      "the ranks' devices; auto takes GPUs if there are any that can be used"},
     {0, "device", "auto|cpu|cuda", BENCH, OPTION_CHOICES, FIELD(devices), 0, 0, "auto", "LARIAT_DEVICE",

@@ -54,13 +54,18 @@ typedef struct attention_shape {
     /* n_heads is a multiple of n_kv_heads: head h reads KV head h / (n_heads / n_kv_heads) */
     int32_t n_heads, n_kv_heads, head_dim;
     float scale;                           /* scores are scale * (q . k) */
-    dtype kv_type;                         /* F32, F16 or BF16 */
+    dtype kv_type;                         /* F32, F16, BF16, or I8: codes with scales, see kv_store */
+    /* I8 on a device of 16-bit activations: its memory for the keys and values of so many slots in that type, for operations
+       that cannot read codes; undefined after a call. NULL and 0 elsewhere. */
+    void *expanded;
+    int64_t expanded_slots;
 } attention_shape;
 
 /* Keys and values of `count` consecutive slots of a shard. KV head g, slot s is at k + (g * head_stride + s) * head_dim
-   elements of kv_type. Slots may be copies in a staging buffer. */
+   elements of kv_type, and its scale at k_scales + g * head_stride + s. Slots may be copies in a staging buffer. */
 typedef struct kv_segment {
     const void *k, *v;
+    const float *k_scales, *v_scales; /* of I8; NULL otherwise */
     int64_t head_stride; /* slots from one KV head to the next */
     int32_t count;
     int64_t first; /* position of slot 0, slot s has first + s; KV_ALL_VISIBLE: every query of the item sees all slots, which
@@ -68,6 +73,11 @@ typedef struct kv_segment {
 } kv_segment;
 
 #define KV_ALL_VISIBLE INT64_MIN
+
+/* I8: the code of the largest magnitude of a row, which is of one head and slot; and the magnitude below which a row is
+   stored as zeros, since the quotient of the two must be finite. */
+#define KV_CODE_MOST 127
+#define KV_MAGNITUDE_LEAST 1e-30f
 
 /* A run of queries, rows [row, row + count) of q, at positions first, first + 1, ..., against a list of segments: query i
    sees a key at position p if p <= first + i. Segments without a visible key are allowed and cost nothing. Rows times heads
@@ -221,16 +231,19 @@ typedef struct device_ops {
 
     /* Stores rows of keys (or values) [n, heads, head_dim], row t at x + t * ldx, as slot slots[t] of a shard's layer: KV
        head g, slot s at cache + (g * head_stride + s) * head_dim elements of `type`. A row with a negative slot belongs to
-       another rank and is skipped. slots [n] in the device's memory. */
-    void (*kv_store)(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
-                     int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
+       another rank and is skipped. slots [n] in the device's memory.
+       I8: a row of head_dim elements is scale * code, with scale = m / 127 at scales + g * head_stride + s and code =
+       x * (127 / m) to nearest even, where m is the row's largest magnitude: the same bits on every device. Scale and codes
+       are 0 where m is less than KV_MAGNITUDE_LEAST; where an x is not finite the scale is NaN and the codes are 0. Other
+       types: scales is NULL. */
+    void (*kv_store)(device *dev, void *cache, float *scales, dtype type, int64_t head_stride, const int64_t *slots,
+                     const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
 
-    /* rope() of rows of queries (or none), keys and values side by side, and kv_store() of their keys and values, at k and v:
-       the same bits as these two ops, but that keys need not be rotated in place, nor keys and values be at rows->x where
-       linear_ahead came before. Only for whole heads without norms. NULL: the
-       device has only the two. */
-    void (*rope_store)(device *dev, const rotation *rows, void *k, void *v, dtype type, int64_t head_stride,
-                       const int64_t *slots, int64_t n, int32_t head_dim);
+    /* rope() of rows of queries (or none), keys and values side by side, and kv_store() of their keys and values, side[0] and
+       side[1]: the same bits as these two ops, but that keys need not be rotated in place, nor keys and values be at rows->x
+       where linear_ahead came before. Only for whole heads without norms. NULL: the device has only the two. */
+    void (*rope_store)(device *dev, const rotation *rows, void *const side[2], float *const scales[2], dtype type,
+                       int64_t head_stride, const int64_t *slots, int64_t n, int32_t head_dim);
 
     /* Sets rows [0, rows) to "no key seen". */
     void (*carry_clear)(device *dev, const carry *c, const attention_shape *s, int64_t rows);

@@ -75,7 +75,7 @@ static void move_options(command_bytes *b, lariat_options *o)
     move_choice(b, (int)o->device, LARIAT_DEVICE_CUDA + 1, &kind[0]);
     move_choice(b, (int)o->dtype, LARIAT_DTYPE_F32 + 1, &kind[1]);
     move_choice(b, (int)o->hops, LARIAT_HOPS_HOST + 1, &kind[2]);
-    move_choice(b, (int)o->kv, LARIAT_KV_F32 + 1, &kind[3]);
+    move_choice(b, (int)o->kv, LARIAT_KV_Q8 + 1, &kind[3]);
     move_choice(b, (int)o->layout, LARIAT_LAYOUT_SLICES + 1, &kind[4]);
     move_choice(b, (int)o->side, LARIAT_SIDE_Q + 1, &kind[5]);
     o->device = (lariat_device)kind[0];

@@ -10,7 +10,7 @@
 #include "engine/placement.h"
 
 /* The protocol grows with every change of what stands here, in command_bytes.c or in opening.c. */
-enum { COMMANDS_PROTOCOL = 4, COMMAND_TEXT_MOST = 1000 };
+enum { COMMANDS_PROTOCOL = 5, COMMAND_TEXT_MOST = 1000 };
 
 typedef enum command_kind {
     TOLD_OPEN = 1, /* an engine: its options */

@@ -49,7 +49,7 @@ lariat_status engine_check_options(const lariat_options *o)
     if (o->sessions < 0 || o->sessions > LARIAT_SESSIONS_MAX) {
         return fail(LARIAT_BAD_ARGUMENT, "sessions: %d is out of range, use 1 to %d", o->sessions, LARIAT_SESSIONS_MAX);
     }
-    TRY(check_choice("kv", (int)o->kv, LARIAT_KV_F32 + 1));
+    TRY(check_choice("kv", (int)o->kv, LARIAT_KV_Q8 + 1));
     TRY(check_choice("device", (int)o->device, LARIAT_DEVICE_CUDA + 1));
     TRY(check_choice("dtype", (int)o->dtype, LARIAT_DTYPE_F32 + 1));
     TRY(check_choice("hops", (int)o->hops, LARIAT_HOPS_HOST + 1));
@@ -60,6 +60,9 @@ lariat_status engine_check_options(const lariat_options *o)
 
 static dtype kv_type_of(lariat_kv kv, const placement *m)
 {
+    if (kv == LARIAT_KV_Q8) {
+        return DTYPE_I8;
+    }
     if (m->kind == LARIAT_DEVICE_CUDA) {
         return m->act;
     }
@@ -83,7 +86,7 @@ static plan_costs costs_of(const model *m, const placement *on, const lariat_pla
         .flops = placement_flops(on),
         .hop_bytes_per_s = speed.bytes_per_s,
         .hop_latency_s = speed.latency_s,
-        .kv_bytes = kv_width * (double)dtype_block_bytes(kv),
+        .kv_bytes = 2.0 * c->n_kv_heads * (double)kv_row_bytes(kv, c->head_dim),
         .q_bytes = act * width + 4.0 * (width + 2.0 * c->n_heads),
         .qk_flops = 4.0 * width,
     };
@@ -167,7 +170,7 @@ static bool queries_may_travel(const engine_plan *e, const lariat_options *o)
 /* As options name it. */
 static const char *type_text(dtype type)
 {
-    return type == DTYPE_F32 ? "f32" : type == DTYPE_BF16 ? "bf16" : "f16";
+    return type == DTYPE_F32 ? "f32" : type == DTYPE_BF16 ? "bf16" : type == DTYPE_I8 ? "q8" : "f16";
 }
 
 /* CPUs and threads, and the nodes that ranks are bound to. Processes that may use the same CPUs have them by their ranks. */

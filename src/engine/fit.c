@@ -66,14 +66,17 @@ static void way_out(const model *m, const engine_plan *plan, const lariat_option
     }
 }
 
-/* Would a KV cache of 16 bits do? On GPUs it is of the type of activations. */
-static bool smaller_kv_fits(const model *m, const engine_plan *plan, const lariat_options *options)
+/* The largest smaller type of KV cache with which all would fit; NULL: there is none. */
+static const char *smaller_kv(const model *m, const engine_plan *plan, const lariat_options *options)
 {
-    lariat_options other = *options;
+    lariat_options f16 = *options, q8 = *options;
 
-    other.kv = LARIAT_KV_F16;
-    return !on_cards(&plan->placement) && options->kv == LARIAT_KV_F32 &&
-           context_that_fits(m, &other) == plan->shown.context;
+    f16.kv = LARIAT_KV_F16;
+    q8.kv = LARIAT_KV_Q8;
+    if (options->kv == LARIAT_KV_F32 && context_that_fits(m, &f16) == plan->shown.context) { /* on GPUs it never is */
+        return "f16";
+    }
+    return options->kv != LARIAT_KV_Q8 && context_that_fits(m, &q8) == plan->shown.context ? "q8" : NULL;
 }
 
 lariat_status fit_check(const model *m, const engine_plan *plan, const lariat_options *options)
@@ -81,6 +84,7 @@ lariat_status fit_check(const model *m, const engine_plan *plan, const lariat_op
     const char *path = m->path;
     const lariat_plan *p = &plan->shown;
     double need = (double)p->total_bytes / 1e9, have = (double)p->available_bytes / 1e9;
+    char smaller[64] = "";
 
     if (p->total_bytes <= p->available_bytes) {
         return LARIAT_OK;
@@ -99,11 +103,13 @@ lariat_status fit_check(const model *m, const engine_plan *plan, const lariat_op
                     "use %sa smaller --chunk, model or type",
                     path, need, memory_of(p), have, need - have, p->ranks > 1 ? "fewer ranks, " : "");
     }
+    const char *kv = smaller_kv(m, plan, options);
+    if (kv) {
+        snprintf(smaller, sizeof smaller, ", or --kv %s, with which all of it would", kv);
+    }
     return fail(LARIAT_NO_MEMORY,
                 "%s: a context of %lld tokens needs %.1f GB, %s has %.1f GB free, %.1f GB too little; "
-                "%lld (-c) would fit%s",
-                path, (long long)p->context, need, memory_of(p), have, need - have, (long long)p->fits_context,
-                on_cards(&plan->placement)          ? ", or more GPUs"
-                : smaller_kv_fits(m, plan, options) ? ", or --kv f16, with which all of it would"
-                                                    : "");
+                "%lld (-c) would fit%s%s",
+                path, (long long)p->context, need, memory_of(p), have, need - have, (long long)p->fits_context, smaller,
+                on_cards(&plan->placement) ? ", or more GPUs" : "");
 }

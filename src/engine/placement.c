@@ -44,10 +44,11 @@ static lariat_status check_kv(const lariat_options *o, dtype act)
 {
     static const dtype types[] = {[LARIAT_KV_F16] = DTYPE_F16, [LARIAT_KV_BF16] = DTYPE_BF16, [LARIAT_KV_F32] = DTYPE_F32};
 
-    if (o->kv == LARIAT_KV_AUTO || types[o->kv] == act) {
+    if (o->kv == LARIAT_KV_AUTO || o->kv == LARIAT_KV_Q8 || types[o->kv] == act) {
         return LARIAT_OK;
     }
-    return fail(LARIAT_BAD_ARGUMENT, "kv: on GPUs the cache has the type of activations, %s; leave --kv out, or say --dtype",
+    return fail(LARIAT_BAD_ARGUMENT,
+                "kv: on GPUs the cache has the type of activations, %s, or q8; leave --kv out, or say --dtype",
                 dtype_name(act));
 }
 

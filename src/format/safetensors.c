@@ -19,7 +19,7 @@ static const struct {
 } types[] = {
     {"F32", DTYPE_F32, 32},      {"F16", DTYPE_F16, 16},      {"BF16", DTYPE_BF16, 16},    {"F64", DTYPE_F64, 64},
     {"I64", DTYPE_I64, 64},      {"I32", DTYPE_I32, 32},      {"U8", DTYPE_U8, 8},         {"BOOL", DTYPE_COUNT, 8},
-    {"I8", DTYPE_COUNT, 8},      {"I16", DTYPE_COUNT, 16},    {"U16", DTYPE_COUNT, 16},    {"U32", DTYPE_COUNT, 32},
+    {"I8", DTYPE_I8, 8},      {"I16", DTYPE_COUNT, 16},    {"U16", DTYPE_COUNT, 16},    {"U32", DTYPE_COUNT, 32},
     {"U64", DTYPE_COUNT, 64},    {"F8_E4M3", DTYPE_COUNT, 8}, {"F8_E5M2", DTYPE_COUNT, 8}, {"F8_E8M0", DTYPE_COUNT, 8},
     {"F6_E2M3", DTYPE_COUNT, 6}, {"F6_E3M2", DTYPE_COUNT, 6}, {"F4", DTYPE_COUNT, 4},      {"C64", DTYPE_COUNT, 64},
 };

@@ -30,7 +30,7 @@ static ring_setup ring_setup_of(const model_config *c, const transformer_setup *
                         .slots = s->slots, .max_rows = s->max_rows, .max_slices = s->max_slices,
                         .max_runs = most(s->max_rows, s->max_slices), .max_parts = s->max_parts,
                         .max_extents = s->max_extents, .pass_q = s->pass_q,
-                        .q_row_bytes = transformer_qkv(c) * (int64_t)dtype_block_bytes(s->act)};
+                        .q_row_bytes = transformer_qkv(c) * (int64_t)dtype_block_bytes(s->act), .act = s->act};
 }
 
 size_t transformer_message(const model_config *c, const transformer_setup *s)

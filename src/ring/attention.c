@@ -35,8 +35,13 @@ static void take_buffers(ring_rank *r, const ring_setup *s)
     /* A rank's slots, in one segment each: those filled before, and the runs of the pass. */
     int64_t segments = s->max_runs + s->max_extents, items = s->max_runs > s->max_parts ? s->max_runs : s->max_parts;
     int64_t rows = s->max_rows > s->max_slices ? s->max_rows : s->max_slices;
+    int64_t pieces = s->shape.kv_type == DTYPE_I8 ? 4 : 2; /* of a segment */
 
     r->merged = arena_take(&r->memory, carry_bytes(&s->shape, rows));
+    if (s->shape.kv_type == DTYPE_I8 && s->act != DTYPE_F32) {
+        r->shape.expanded = arena_take(&r->memory, shard_need(1, s->shape.n_kv_heads, s->shape.head_dim, s->slots, s->act));
+        r->shape.expanded_slots = s->slots;
+    }
     r->slots = arena_take(&r->memory, bytes_of(rows, 1, sizeof *r->slots));
     r->partial_stride = s->pass_q ? block_bytes(&s->shape, s->max_rows) : 0;
     r->partials = arena_take(&r->memory, bytes_of(r->n_ranks, 1, r->partial_stride));
@@ -44,8 +49,8 @@ static void take_buffers(ring_rank *r, const ring_setup *s)
     r->begin = arena_take(&r->lists, bytes_of((int64_t)r->n_ranks + 1, 1, sizeof *r->begin));
     r->items = arena_take(&r->lists, bytes_of(items, 1, sizeof *r->items));
     for (hop_set *h = r->hops; h < r->hops + 2; h++) {
-        h->pieces = arena_take(&r->lists, bytes_of(2, segments, sizeof *h->pieces));
-        h->views = arena_take(&r->lists, bytes_of(2, segments, sizeof *h->views));
+        h->pieces = arena_take(&r->lists, bytes_of(pieces, segments, sizeof *h->pieces));
+        h->views = arena_take(&r->lists, bytes_of(pieces, segments, sizeof *h->views));
         h->segments = arena_take(&r->lists, bytes_of(segments, 1, sizeof *h->segments));
         h->part_begin = arena_take(&r->lists, bytes_of(s->max_parts + 1, 1, sizeof *h->part_begin));
     }
@@ -142,6 +147,16 @@ static void add_source(const ring_rank *r, hop_set *h, int32_t layer, int64_t sl
     h->segments[h->n++] = (kv_segment){.count = (int32_t)count, .first = first};
 }
 
+/* The scales of what a piece has the codes of: their plane has a number where the shard has a row. */
+static comm_piece scales_of(const ring_rank *r, const comm_piece *codes)
+{
+    size_t row = dtype_row_bytes(r->shape.kv_type, r->shape.head_dim);
+    size_t plane = 2 * (size_t)r->shard.n_layers * r->shard.side_bytes;
+
+    return (comm_piece){.offset = plane + codes->offset / row * sizeof(float), .bytes = codes->bytes / row * sizeof(float),
+                        .stride = codes->stride / row * sizeof(float), .rows = codes->rows};
+}
+
 /* The slots of `owner` of the pass's sequences: those filled before, visible to every query, then the runs of this pass. */
 static void list_sources(const ring_rank *r, hop_set *h, int32_t layer, int owner)
 {
@@ -160,8 +175,12 @@ static void list_sources(const ring_rank *r, hop_set *h, int32_t layer, int owne
         }
     }
     h->part_begin[p->n_parts] = h->n;
+    int n = 2 * h->n;
+    for (int i = 0; r->shape.kv_type == DTYPE_I8 && i < 2 * h->n; i++) {
+        h->pieces[n++] = scales_of(r, &h->pieces[i]); /* behind all codes, which stay aligned so where pieces are packed */
+    }
     h->hop = (comm_hop){.owner = owner,
-                        .offer = {.region = COMM_KV, .step = step_of(layer), .list = h->pieces, .n = 2 * h->n},
+                        .offer = {.region = COMM_KV, .step = step_of(layer), .list = h->pieces, .n = n},
                         .views = h->views};
 }
 
@@ -174,6 +193,10 @@ static void place_segments(const ring_rank *r, hop_set *h)
         h->segments[i].k = h->views[2 * i].at;
         h->segments[i].v = h->views[2 * i + 1].at;
         h->segments[i].head_stride = (int64_t)(h->views[2 * i].stride / row);
+        if (r->shape.kv_type == DTYPE_I8) {
+            h->segments[i].k_scales = h->views[2 * (h->n + i)].at;
+            h->segments[i].v_scales = h->views[2 * (h->n + i) + 1].at;
+        }
     }
 }
 
@@ -181,7 +204,7 @@ static void place_segments(const ring_rank *r, hop_set *h)
 static void list_own(const ring_rank *r, hop_set *h, int32_t layer)
 {
     list_sources(r, h, layer, r->rank);
-    for (int32_t i = 0; i < 2 * h->n; i++) {
+    for (int i = 0; i < h->hop.offer.n; i++) {
         h->views[i] = (comm_view){r->shard.base + h->pieces[i].offset, h->pieces[i].stride};
     }
     place_segments(r, h);
@@ -246,18 +269,22 @@ void ring_append(ring_rank *r, int32_t layer, const rotation *rotate, const void
 {
     const device_ops *ops = r->dev->ops;
     const attention_shape *s = &r->shape;
-    unsigned char *side[] = {r->shard.base + shard_offset(&r->shard, layer, 0, 0),
-                             r->shard.base + shard_offset(&r->shard, layer, 1, 0)};
+    void *const side[] = {r->shard.base + shard_offset(&r->shard, layer, 0, 0),
+                          r->shard.base + shard_offset(&r->shard, layer, 1, 0)};
+    float *const scales[] = {shard_scales(&r->shard, layer, 0, 0), shard_scales(&r->shard, layer, 1, 0)};
+    const void *const from[] = {k, v};
     int64_t rows = r->pass->rows[r->rank];
 
     if (rotate && ring_stores_rotated(r, rotate)) {
-        ops->rope_store(r->dev, rotate, side[0], side[1], s->kv_type, r->shard.slots, r->slots, rows, s->head_dim);
+        ops->rope_store(r->dev, rotate, side, scales, s->kv_type, r->shard.slots, r->slots, rows, s->head_dim);
     } else {
         if (rotate) {
             ops->rope(r->dev, rotate, rows, s->head_dim);
         }
-        ops->kv_store(r->dev, side[0], s->kv_type, r->shard.slots, r->slots, k, ld, rows, s->n_kv_heads, s->head_dim);
-        ops->kv_store(r->dev, side[1], s->kv_type, r->shard.slots, r->slots, v, ld, rows, s->n_kv_heads, s->head_dim);
+        for (int i = 0; i < 2; i++) {
+            ops->kv_store(r->dev, side[i], scales[i], s->kv_type, r->shard.slots, r->slots, from[i], ld, rows, s->n_kv_heads,
+                          s->head_dim);
+        }
     }
     list_own(r, &r->hops[0], layer);
     offer_keys(r, &r->hops[0].hop.offer, attends);

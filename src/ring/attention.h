@@ -10,7 +10,7 @@
 /* The pieces of one hop: the keys and values that one rank holds of the sequences of a pass. */
 typedef struct hop_set {
     comm_hop hop;
-    comm_piece *pieces;    /* K and V of each source in turn: [2 * n] */
+    comm_piece *pieces;    /* K and V of each source in turn, then of an I8 cache the scales of both likewise */
     comm_view *views;
     kv_segment *segments;  /* [n], by part */
     int32_t *part_begin;   /* [n_parts + 1] into segments */
@@ -47,6 +47,7 @@ typedef struct ring_setup {
     int64_t max_extents; /* spans of a rank's slots in a pass: cache_extents */
     bool pass_q;         /* queries may travel by tokens */
     int64_t q_row_bytes; /* from one row of queries to the next, where they may travel */
+    dtype act;           /* of activations */
 } ring_setup;
 
 /* Bytes of a rank beside its shard; the rows of its largest all-gather; and its largest hop of each region. SIZE_MAX on

@@ -5,10 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+size_t kv_row_bytes(dtype type, int32_t head_dim)
+{
+    return dtype_row_bytes(type, head_dim) + (type == DTYPE_I8 ? sizeof(float) : 0);
+}
+
 size_t shard_need(int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type)
 {
-    size_t row = bytes_of(n_kv_heads, head_dim, dtype_block_bytes(type));
-    size_t side = row == SIZE_MAX ? SIZE_MAX : bytes_of(slots, 1, row);
+    size_t slot = bytes_of(n_kv_heads, 1, kv_row_bytes(type, head_dim));
+    size_t side = slot == SIZE_MAX ? SIZE_MAX : bytes_of(slots, 1, slot);
 
     return side > SIZE_MAX / 2 ? SIZE_MAX : bytes_of(2, n_layers, side);
 }
@@ -18,10 +23,13 @@ lariat_status shard_open(shard *s, device *dev, int64_t n_layers, int32_t n_kv_h
 {
     size_t need = shard_need(n_layers, n_kv_heads, head_dim, slots, type);
 
-    *s = (shard){.type = type, .n_kv_heads = n_kv_heads, .head_dim = head_dim, .slots = slots, .bytes = need};
+    *s = (shard){.type = type, .n_layers = n_layers, .n_kv_heads = n_kv_heads, .head_dim = head_dim, .slots = slots,
+                 .bytes = need};
     TRY(device_arena_open(dev, &s->memory, need, "KV shard"));
-    s->side_bytes = need / 2 / (size_t)n_layers;
+    s->side_bytes = (size_t)(n_kv_heads * slots) * dtype_row_bytes(type, head_dim);
     s->base = arena_take(&s->memory, 0);
+    /* Aligned: slots are whole blocks. */
+    s->scales = type == DTYPE_I8 ? (float *)(void *)(s->base + 2 * (size_t)n_layers * s->side_bytes) : NULL;
     return LARIAT_OK;
 }
 
@@ -35,6 +43,11 @@ size_t shard_offset(const shard *s, int32_t layer, int side, int64_t slot)
     size_t row = (size_t)s->head_dim * dtype_block_bytes(s->type);
 
     return ((size_t)layer * 2 + (size_t)side) * s->side_bytes + (size_t)slot * row;
+}
+
+float *shard_scales(const shard *s, int32_t layer, int side, int64_t slot)
+{
+    return s->scales ? s->scales + ((int64_t)layer * 2 + side) * s->n_kv_heads * s->slots + slot : NULL;
 }
 
 /* --- blocks --- */
@@ -378,11 +391,19 @@ bool sequence_unshare(cache *c, sequence *s, block_copy copies[])
     return true;
 }
 
+/* Codes go in words of four: the copy may take slots of the block that are not filled. */
 void shard_copy(const shard *s, device *dev, const block_copy *what)
 {
-    int64_t slot = s->head_dim, head = s->slots * slot, element = (int64_t)dtype_block_bytes(s->type);
-    int64_t heads = (int64_t)s->bytes / (head * element); /* of all layers, K and V */
+    bool codes = s->type == DTYPE_I8;
+    dtype type = codes ? DTYPE_F32 : s->type;
+    int64_t row = (int64_t)dtype_row_bytes(s->type, s->head_dim), element = (int64_t)dtype_block_bytes(type);
+    int64_t head = s->slots * row / element, heads = 2 * s->n_layers * s->n_kv_heads;
+    int64_t count = codes ? (what->count + 3) / 4 * 4 : what->count;
 
-    dev->ops->copy(dev, s->type, s->base + what->to * slot * element, head, s->base + what->from * slot * element, head, heads,
-                   what->count * slot, false);
+    dev->ops->copy(dev, type, s->base + what->to * row, head, s->base + what->from * row, head, heads, count * row / element,
+                   false);
+    if (codes) {
+        dev->ops->copy(dev, DTYPE_F32, s->scales + what->to, s->slots, s->scales + what->from, s->slots, heads, what->count,
+                       false);
+    }
 }

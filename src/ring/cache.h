@@ -2,11 +2,11 @@
    positions (known to all ranks alike).
    Rests on plan.h and device/device.h. Read on in attention.h.
 
-   A shard's layer is K [n_kv_heads, slots, head_dim] and V the same, in the type of the cache, keys after RoPE. Slots are
-   handed out in blocks, when positions come: the block behind a sequence's last one if it is free, otherwise the lowest free
-   one, so that a sequence alone lies contiguous. A rank's slots of a sequence are filled in the order in which positions come,
-   so they are always sorted by position: rewinding drops the tail on every rank, and what was there before a pass is seen whole
-   by every query of the pass.
+   A shard's layer is K [n_kv_heads, slots, head_dim] and V the same, in the type of the cache, keys after RoPE; the scales of
+   an I8 cache are a plane of their own behind all layers. Slots are handed out in blocks, when positions come: the block behind
+   a sequence's last one if it is free, otherwise the lowest free one, so that a sequence alone lies contiguous. A rank's slots
+   of a sequence are filled in the order in which positions come, so they are always sorted by position: rewinding drops the
+   tail on every rank, and what was there before a pass is seen whole by every query of the pass.
 
    A block knows the one before it. So sequences with the same beginning share its blocks, and each has its own last one:
 
@@ -25,10 +25,12 @@ enum { SLOT_BLOCK = 128 }; /* slots of a block: a sequence wastes half of one a 
 typedef struct shard {
     arena memory;
     unsigned char *base; /* [n_layers, 2 (K, V), n_kv_heads, slots, head_dim] */
+    float *scales;       /* of I8: [n_layers, 2, n_kv_heads, slots], behind them; NULL otherwise */
     dtype type;
+    int64_t n_layers;
     int32_t n_kv_heads, head_dim;
     int64_t slots;
-    size_t side_bytes;   /* of K (or V) of one layer */
+    size_t side_bytes;   /* of K (or V) of one layer, without scales */
     size_t bytes;        /* in all */
 } shard;
 
@@ -59,6 +61,8 @@ typedef struct cache {
     arena memory;          /* of all */
 } cache;
 
+/* Bytes of a key or a value of one head, with its scale. */
+size_t kv_row_bytes(dtype type, int32_t head_dim);
 /* Bytes of a shard, SIZE_MAX on overflow; and opening one. */
 size_t shard_need(int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots, dtype type);
 lariat_status shard_open(shard *s, device *dev, int64_t n_layers, int32_t n_kv_heads, int32_t head_dim, int64_t slots,
@@ -67,6 +71,8 @@ void shard_close(shard *s, device *dev);
 
 /* Byte offset of KV head 0 of `slot` in K (side 0) or V (side 1) of a layer. */
 size_t shard_offset(const shard *s, int32_t layer, int side, int64_t slot);
+/* Its scale; NULL where it has none. */
+float *shard_scales(const shard *s, int32_t layer, int side, int64_t slot);
 
 /* Slots a rank must have for up to `sessions` sequences of `capacity` positions together over n ranks: an even share, what
    decoding may be ahead by, whole blocks. */

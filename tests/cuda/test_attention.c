@@ -1,274 +1,15 @@
 /* Attention on a GPU against softmax in double precision and against the CPU's scalar kernel; and what must hold of carries,
    bit for bit. Rests on device/gpu.h. Exits 77 where there is no GPU. Usage: test_attention [PATTERN of names] */
-#include "base/dtype.h"
+#include "cuda/attention_truth.h"
 #include "device/cpu/cpu.h"
 #include "device/gpu.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 enum { PARTS = 200 };
 
 /* From the carry and back into it. */
 static const attention_ends on_and_back = {0};
-
-/* --- numbers --- */
-
-static uint64_t seed = 1;
-
-static uint32_t random_bits(void)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 33);
-}
-
-static int32_t random_below(int32_t n)
-{
-    return (int32_t)(random_bits() % (uint32_t)n);
-}
-
-/* Standard deviation 1. */
-static float random_number(void)
-{
-    return (float)((random_bits() + random_bits() + (double)random_bits() + random_bits()) / 2147483648.0 - 2) * 1.7f;
-}
-
-static void put(void *to, dtype type, int64_t i, float x)
-{
-    if (type == DTYPE_F32) {
-        ((float *)to)[i] = x;
-    } else {
-        ((uint16_t *)to)[i] = type == DTYPE_F16 ? f32_to_f16(x) : f32_to_bf16(x);
-    }
-}
-
-static float get(const void *from, dtype type, int64_t i)
-{
-    if (type == DTYPE_F32) {
-        return ((const float *)from)[i];
-    }
-    uint16_t bits = ((const uint16_t *)from)[i];
-    return type == DTYPE_F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
-}
-
-/* --- memory on the host with a copy on the device --- */
-
-typedef struct twin {
-    void *host, *device;
-    size_t bytes;
-} twin;
-
-static void *host_memory(size_t bytes)
-{
-    void *p = malloc(bytes + 1);
-
-    assert_non_null(p);
-    return p;
-}
-
-static void *device_memory(device *dev, size_t bytes)
-{
-    void *p;
-
-    assert_int_equal(dev->ops->reserve(dev, bytes, "a test", &p), LARIAT_OK);
-    return p;
-}
-
-static twin new_twin(device *dev, size_t bytes)
-{
-    return (twin){host_memory(bytes), device_memory(dev, bytes), bytes};
-}
-
-static void to_device(device *dev, const twin *t)
-{
-    dev->ops->upload(dev, t->device, t->host, t->bytes);
-}
-
-static void free_twin(device *dev, twin *t)
-{
-    free(t->host);
-    dev->ops->release(dev, t->device, t->bytes);
-}
-
-/* Rows of queries [rows, ldq] of the device's type. */
-static twin new_queries(device *dev, int64_t elements, float size)
-{
-    twin t = new_twin(dev, dtype_row_bytes(dev->act, elements));
-
-    for (int64_t i = 0; i < elements; i++) {
-        put(t.host, dev->act, i, size * random_number());
-    }
-    to_device(dev, &t);
-    return t;
-}
-
-/* Keys or values [n_kv_heads, head_stride, head_dim]; slots beyond count hold NaN. */
-static twin new_slots(device *dev, const attention_shape *s, int64_t count, int64_t head_stride)
-{
-    int64_t n = s->n_kv_heads * head_stride * s->head_dim;
-    twin t = new_twin(dev, dtype_row_bytes(s->kv_type, n));
-
-    for (int64_t i = 0; i < n; i++) {
-        put(t.host, s->kv_type, i, i / s->head_dim % head_stride < count ? random_number() : NAN);
-    }
-    to_device(dev, &t);
-    return t;
-}
-
-/* Keys and values with a segment for each side. */
-typedef struct keys {
-    twin k, v;
-    kv_segment host, device;
-} keys;
-
-static keys new_keys(device *dev, const attention_shape *s, int32_t count, int64_t first)
-{
-    int64_t stride = count + random_below(3) + (count == 0);
-    keys n = {.k = new_slots(dev, s, count, stride), .v = new_slots(dev, s, count, stride)};
-
-    n.host = (kv_segment){n.k.host, n.v.host, stride, count, first};
-    n.device = (kv_segment){n.k.device, n.v.device, stride, count, first};
-    return n;
-}
-
-static void free_keys(device *dev, keys *n)
-{
-    free_twin(dev, &n->k);
-    free_twin(dev, &n->v);
-}
-
-/* The part of a segment from slot `from` on. */
-static kv_segment part_of(const attention_shape *s, const kv_segment *whole, int32_t from, int32_t count)
-{
-    size_t offset = dtype_row_bytes(s->kv_type, (int64_t)from * s->head_dim);
-    kv_segment part = *whole;
-
-    part.k = (const char *)whole->k + offset;
-    part.v = (const char *)whole->v + offset;
-    part.count = count;
-    part.first = whole->first == KV_ALL_VISIBLE ? KV_ALL_VISIBLE : whole->first + from;
-    return part;
-}
-
-static carry device_carry(device *dev, const attention_shape *s, int64_t rows)
-{
-    carry c = carry_at(device_memory(dev, carry_bytes(s, rows)), s, rows);
-
-    dev->ops->carry_clear(dev, &c, s, rows);
-    return c;
-}
-
-static void free_device_carry(device *dev, carry *c, const attention_shape *s, int64_t rows)
-{
-    dev->ops->release(dev, c->o, carry_bytes(s, rows));
-}
-
-/* What the device has, on the host. */
-static carry fetched(device *dev, const carry *c, const attention_shape *s, int64_t rows)
-{
-    carry host = carry_at(host_memory(carry_bytes(s, rows)), s, rows);
-
-    dev->ops->download(dev, host.o, c->o, carry_bytes(s, rows));
-    assert_int_equal(dev->ops->finish(dev), LARIAT_OK);
-    return host;
-}
-
-/* --- the definition, in double --- */
-
-typedef struct truth {
-    double out[512], m, l;
-    double largest; /* of the values */
-    double terms;   /* a score is a sum of terms; the largest sum of their magnitudes */
-    double n;       /* keys seen */
-} truth;
-
-static bool sees(const attention_item *item, const kv_segment *s, int32_t query, int32_t slot)
-{
-    return s->first == KV_ALL_VISIBLE || s->first + slot <= item->first + query;
-}
-
-static double score_of(const attention_shape *s, const float *q, const kv_segment *seg, int64_t at, truth *t)
-{
-    double dot = 0, terms = 0;
-
-    for (int32_t i = 0; i < s->head_dim; i++) {
-        double term = (double)q[i] * (double)get(seg->k, s->kv_type, at + i);
-        dot += term;
-        terms += fabs(term);
-    }
-    t->terms = fmax(t->terms, (double)s->scale * terms);
-    return (double)s->scale * dot;
-}
-
-static void attend_exactly(const attention_shape *s, const float *q, const attention_item *item, int32_t query, int32_t head,
-                           truth *t)
-{
-    int64_t g = head / (s->n_heads / s->n_kv_heads);
-
-    *t = (truth){.m = -INFINITY};
-    for (int32_t n = 0; n < item->n_segments; n++) {
-        const kv_segment *seg = &item->segments[n];
-        for (int32_t slot = 0; slot < seg->count && sees(item, seg, query, slot); slot++) {
-            int64_t at = (g * seg->head_stride + slot) * s->head_dim;
-            double score = score_of(s, q, seg, at, t), shrink = score > t->m ? exp(t->m - score) : 1;
-            t->m = fmax(t->m, score);
-            double p = exp(score - t->m);
-            t->l = t->l * shrink + p;
-            for (int32_t i = 0; i < s->head_dim; i++) {
-                double v = (double)get(seg->v, s->kv_type, at + i);
-                t->out[i] = t->out[i] * shrink + p * v;
-                t->largest = fmax(t->largest, fabs(v));
-            }
-            t->n++;
-        }
-    }
-}
-
-/* One row of one head. Scores and sums are fp32 in all types: some 6e-8 of the terms' magnitudes, made a relative error by the
-   exponential. In 16-bit types exp(s - m) is rounded before it meets V: half a unit of its last place, and what lies under
-   F16's smallest. */
-static void assert_near_truth(dtype act, const attention_shape *s, const carry *c, int64_t at, const truth *t)
-{
-    double bound = 1e-6 * (1 + t->terms) + t->n * 1e-8;
-    double rounding = act == DTYPE_BF16 ? 1.0 / 256 : act == DTYPE_F16 ? 1.0 / 2048 + t->n * 3e-8 / t->l : 0;
-
-    if (t->l == 0) {
-        assert_true(c->m[at] == -INFINITY && c->l[at] == 0);
-        return;
-    }
-    assert_true(fabs((double)c->m[at] - t->m) <= bound);
-    assert_true(fabs((double)c->m[at] + log((double)c->l[at]) - (t->m + log(t->l))) <= bound);
-    for (int32_t i = 0; i < s->head_dim; i++) {
-        double error = fabs((double)c->o[at * s->head_dim + i] / (double)c->l[at] - t->out[i] / t->l);
-        assert_true(error <= (bound + rounding) * t->largest);
-    }
-}
-
-/* Checks `samples` rows of an item (all, if there are fewer) in all heads. */
-static void assert_item_true(dtype act, const attention_shape *s, const void *q, int64_t ldq, const attention_item *item,
-                             const carry *c, int32_t samples)
-{
-    float row[512];
-    truth t;
-
-    for (int32_t n = 0; n < samples && n < item->count; n++) {
-        int32_t i = item->count <= samples ? n : n == 0 ? 0 : n == 1 ? item->count - 1 : random_below(item->count);
-        for (int32_t h = 0; h < s->n_heads; h++) {
-            for (int32_t e = 0; e < s->head_dim; e++) {
-                row[e] = get(q, act, (item->row + i) * ldq + (int64_t)h * s->head_dim + e);
-            }
-            attend_exactly(s, row, item, i, h, &t);
-            assert_near_truth(act, s, c, (int64_t)(item->row + i) * s->n_heads + h, &t);
-        }
-    }
-}
 
 /* --- devices --- */
 
@@ -289,15 +30,41 @@ static void for_every_type(void (*check)(device *dev))
 
     for (int i = 0; i < 3; i++) {
         device *dev = open_device(types[i]);
+        act_of_test = types[i];
         seed = 1;
         check(dev);
         dev->ops->close(dev);
     }
 }
 
+enum { EXPANDED_BYTES = 256 << 20 };
+
+static bool codes; /* shapes are of I8 */
+static void *expanded;
+
+/* The same over keys and values of the device's type, and of codes. */
+static void for_every_type_and_codes(void (*check)(device *dev))
+{
+    for_every_type(check);
+    device *dev = open_device(DTYPE_BF16);
+    codes = true;
+    expanded = device_memory(dev, EXPANDED_BYTES);
+    for_every_type(check);
+    codes = false;
+    dev->ops->release(dev, expanded, EXPANDED_BYTES);
+    dev->ops->close(dev);
+}
+
 static attention_shape shape_of(const device *dev, int32_t n_kv_heads, int32_t group, int32_t head_dim)
 {
-    return (attention_shape){n_kv_heads * group, n_kv_heads, head_dim, 1 / sqrtf((float)head_dim), dev->act};
+    attention_shape s = {.n_heads = n_kv_heads * group, .n_kv_heads = n_kv_heads, .head_dim = head_dim,
+                         .scale = 1 / sqrtf((float)head_dim), .kv_type = codes ? DTYPE_I8 : dev->act};
+
+    if (codes && dev->act != DTYPE_F32) {
+        s.expanded = expanded;
+        s.expanded_slots = EXPANDED_BYTES / (4 * n_kv_heads * head_dim);
+    }
+    return s;
 }
 
 /* --- tests --- */
@@ -309,7 +76,8 @@ static void assert_as_scalar(dtype act, const attention_shape *s, const void *q,
     float *floats = host_memory((size_t)(rows * ldq) * sizeof *floats);
     carry want = carry_at(host_memory(carry_bytes(s, rows)), s, rows);
     /* Both are within their own bound of the truth; scores here are sums of magnitudes below 30. */
-    double bound = (act == DTYPE_BF16 ? 1.0 / 256 : act == DTYPE_F16 ? 1.0 / 2048 : 0) + 6e-5;
+    truth t = {.expanded = expansion_error(s, item)};
+    double bound = rounding_of(act, s, &t) + 6e-5 + t.expanded * 30;
 
     for (int64_t i = 0; i < rows * ldq; i++) {
         floats[i] = get(q, act, i);
@@ -387,7 +155,7 @@ static void check_odd_shapes(device *dev)
 static void every_kernel_agrees_with_double_precision_over_odd_shapes(void **state)
 {
     (void)state;
-    for_every_type(check_odd_shapes);
+    for_every_type_and_codes(check_odd_shapes);
 }
 
 /* For memory checkers, which are slow: a few shapes that take every kernel through masks, ends, pieces and merges. */
@@ -405,7 +173,7 @@ static void check_small(device *dev)
 static void small_shapes_agree_with_double_precision(void **state)
 {
     (void)state;
-    for_every_type(check_small);
+    for_every_type_and_codes(check_small);
 }
 
 /* Queries at the end of `keys` keys. */
@@ -488,7 +256,7 @@ static void check_long(device *dev)
 static void long_inputs_agree_with_double_precision_and_with_themselves(void **state)
 {
     (void)state;
-    for_every_type(check_long);
+    for_every_type_and_codes(check_long);
 }
 
 static void check_splits(device *dev)
@@ -516,7 +284,7 @@ static void check_splits(device *dev)
 static void keys_cut_into_any_segments_and_calls_give_the_whole(void **state)
 {
     (void)state;
-    for_every_type(check_splits);
+    for_every_type_and_codes(check_splits);
 }
 
 /* More segments than a launch holds. */
@@ -540,7 +308,7 @@ static void check_many_segments(device *dev)
 static void a_list_longer_than_a_launch_holds_is_taken_whole(void **state)
 {
     (void)state;
-    for_every_type(check_many_segments);
+    for_every_type_and_codes(check_many_segments);
 }
 
 /* A copy with another stride between heads. */
@@ -559,7 +327,7 @@ static void check_staged_copy(device *dev)
     }
     to_device(dev, &k);
     to_device(dev, &v);
-    kv_segment copy = {k.device, v.device, stride, 703, -3};
+    kv_segment copy = {.k = k.device, .v = v.device, .head_stride = stride, .count = 703, .first = -3};
     copy = part_of(&f.s, &copy, 3, 700);
     attend(&f, &f.whole.device, 1);
     assert_same_bits_twice(&f, &copy, 1);
@@ -580,6 +348,7 @@ static void check_items(device *dev)
 {
     enum { ITEMS = 60 };
     attention_shape s = shape_of(dev, 2, 3, 128);
+    s.expanded_slots = s.expanded ? 1000 : 0; /* of one item or some */
     attention_item items[ITEMS];
     keys all[ITEMS];
     int64_t ldq = (int64_t)s.n_heads * s.head_dim;
@@ -619,7 +388,7 @@ static void check_items(device *dev)
 static void items_of_one_call_get_what_each_gets_alone(void **state)
 {
     (void)state;
-    for_every_type(check_items);
+    for_every_type_and_codes(check_items);
 }
 
 /* Queries that see nothing of what comes leave their carry, whatever it holds, as it is. */
@@ -658,14 +427,13 @@ static void check_nothing_seen(device *dev)
 static void queries_that_see_nothing_stay_as_they_were(void **state)
 {
     (void)state;
-    for_every_type(check_nothing_seen);
+    for_every_type_and_codes(check_nothing_seen);
 }
 
 /* Finished rows against the truth: the carry's bound, and the rounding of the result. NULL keys: there were none. */
 static void assert_finished(fixture *f, const void *out, const carry *c, const kv_segment *host)
 {
     dtype act = f->dev->act;
-    double rounding = act == DTYPE_BF16 ? 1.0 / 256 : act == DTYPE_F16 ? 1.0 / 2048 : 0;
     float row[512];
     truth t;
 
@@ -678,9 +446,11 @@ static void assert_finished(fixture *f, const void *out, const carry *c, const k
                 row[e] = get(f->q.host, act, i * f->ldq + h * d + e);
             }
             attend_exactly(&f->s, row, &f->item, i, h, &t);
-            double bound = (1e-6 * (1 + t.terms) + t.n * 1e-8 + 2 * rounding + (act == DTYPE_F16 ? t.n * 3e-8 : 0)) * t.largest;
-            assert_true(t.l == 0 ? c->l[at] == 0 && c->m[at] == -INFINITY
-                                 : fabs((double)c->m[at] - t.m) <= 1e-6 * (1 + t.terms) + t.n * 1e-8);
+            double scores = 1e-6 * (1 + t.terms) + t.n * 1e-8 + t.expanded * t.terms;
+            double result = act == DTYPE_BF16 ? 1.0 / 256 : act == DTYPE_F16 ? 1.0 / 2048 : 0;
+            double small = act == DTYPE_F16 || f->s.expanded ? t.n * 3e-8 : 0;
+            double bound = (scores + rounding_of(act, &f->s, &t) + result + small) * t.largest;
+            assert_true(t.l == 0 ? c->l[at] == 0 && c->m[at] == -INFINITY : fabs((double)c->m[at] - t.m) <= scores);
             for (int64_t e = 0; e < d; e++) {
                 double error = fabs((double)get(out, act, at * d + e) - (t.l > 0 ? t.out[e] / t.l : 0));
                 assert_true(error <= bound);
@@ -736,7 +506,7 @@ static void check_ends(device *dev)
 static void a_call_may_begin_without_a_carry_and_finish_its_rows(void **state)
 {
     (void)state;
-    for_every_type(check_ends);
+    for_every_type_and_codes(check_ends);
 }
 
 /* Two sequences of one token, of which the second has no key; a call in the middle, and then the last, over a copy of the keys
@@ -744,8 +514,9 @@ static void a_call_may_begin_without_a_carry_and_finish_its_rows(void **state)
 static void check_row_without_keys(device *dev)
 {
     fixture f = new_fixture(dev, 2, 4, 128, 2, 500);
-    size_t half = dtype_row_bytes(dev->act, f.s.n_kv_heads * f.whole.host.head_stride * f.s.head_dim);
-    char *copies = device_memory(dev, 4 * half);
+    size_t half = dtype_row_bytes(f.s.kv_type, f.s.n_kv_heads * f.whole.host.head_stride * f.s.head_dim);
+    size_t scales = f.whole.k_scales.bytes;
+    char *copies = device_memory(dev, 4 * half), *scale_copies = device_memory(dev, 4 * scales + 1);
     twin out = new_twin(dev, dtype_row_bytes(dev->act, f.rows * f.ldq));
     kv_segment segments[2];
     attention_item items[] = {{.row = 0, .count = 1, .first = 500, .n_segments = 1}, {.row = 1, .count = 1, .first = 0}};
@@ -759,6 +530,13 @@ static void check_row_without_keys(device *dev)
         segments[i].first = KV_ALL_VISIBLE;
         segments[i].k = copies + (size_t)(2 * i) * half;
         segments[i].v = copies + (size_t)(2 * i + 1) * half;
+        if (scales) {
+            char *k_scales = scale_copies + (size_t)(2 * i) * scales, *v_scales = k_scales + scales;
+            dev->ops->upload(dev, k_scales, f.whole.k_scales.host, scales);
+            dev->ops->upload(dev, v_scales, f.whole.v_scales.host, scales);
+            segments[i].k_scales = (float *)(void *)k_scales;
+            segments[i].v_scales = (float *)(void *)v_scales;
+        }
     }
     for (int i = 0; i < 2; i++) {
         items[0].segments = &segments[i];
@@ -773,6 +551,7 @@ static void check_row_without_keys(device *dev)
     }
     free(c.o);
     dev->ops->release(dev, copies, 4 * half);
+    dev->ops->release(dev, scale_copies, 4 * scales + 1);
     free_twin(dev, &out);
     free_fixture(&f);
 }
@@ -780,7 +559,7 @@ static void check_row_without_keys(device *dev)
 static void a_row_without_keys_is_finished_beside_others(void **state)
 {
     (void)state;
-    for_every_type(check_row_without_keys);
+    for_every_type_and_codes(check_row_without_keys);
 }
 
 static void check_large_scores(device *dev)
@@ -819,7 +598,7 @@ static void check_far(device *dev, int32_t head_dim, int32_t rows)
     keys near = new_keys(dev, &s, 150, 0);
     twin q = new_queries(dev, (int64_t)rows * 4 * head_dim, 2);
     carry on_device = device_carry(dev, &s, rows);
-    kv_segment segment = {all, all, far, 150, 0};
+    kv_segment segment = {.k = all, .v = all, .head_stride = far, .count = 150};
     attention_item item = {0, rows, 140, &segment, 1};
 
     memcpy(near.v.host, near.k.host, near.k.bytes);

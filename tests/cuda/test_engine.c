@@ -72,6 +72,36 @@ static void hops_through_the_host_agree_with_the_oracle(void **state)
     }
 }
 
+/* Keys and values of 8-bit codes in f32: the error is that of CPUs (engine/test_reference.c), whatever the ring, the chunk, the
+   layout and the way of hops. */
+static void codes_of_eight_bits_are_as_near_the_oracle_as_on_cpus(void **state)
+{
+    static const lariat_options ways[] = {{.chunk = 0},
+                                          {.chunk = 64, .layout = LARIAT_LAYOUT_TOKENS, .side = LARIAT_SIDE_KV},
+                                          {.chunk = 100, .layout = LARIAT_LAYOUT_TOKENS, .side = LARIAT_SIDE_Q},
+                                          {.chunk = 300, .layout = LARIAT_LAYOUT_SLICES},
+                                          {.chunk = 100, .hops = LARIAT_HOPS_HOST}};
+
+    (void)state;
+    for (int m = 0; m < REFERENCE_MODELS; m++) {
+        reference r;
+        reference_open(&r, reference_names[m]);
+        for (int i = 0; i < RINGS; i++) {
+            for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+                lariat_options o = ways[w];
+                o.device = LARIAT_DEVICE_CUDA;
+                o.dtype = LARIAT_DTYPE_F32;
+                o.kv = LARIAT_KV_Q8;
+                o.ranks = rings[i];
+                double error = reference_run(&r, o, 1024, false);
+                print_message("%s, %d ranks, way %zu: %.1e of the deviation\n", reference_names[m], o.ranks, w, error);
+                assert_true(error <= 7e-2);
+            }
+        }
+        reference_close(&r);
+    }
+}
+
 /* Logits of the last token of the longest case, twice in one engine and once more in another. */
 static void the_same_command_gives_the_same_bits(void **state)
 {
@@ -87,10 +117,11 @@ static void the_same_command_gives_the_same_bits(void **state)
             logits[k] = calloc((size_t)r.said.vocab, sizeof **logits);
             assert_non_null(logits[k]);
         }
-        for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        for (size_t t = 0; t < 2 * sizeof types / sizeof *types; t++) {
             for (int run = 0; run < 2; run++) {
                 lariat_engine *e = open_or_fail(r.folder, (lariat_options){.device = LARIAT_DEVICE_CUDA,
-                                                                           .dtype = types[t],
+                                                                           .dtype = types[t / 2],
+                                                                           .kv = t % 2 ? LARIAT_KV_Q8 : LARIAT_KV_AUTO,
                                                                            .ranks = 3,
                                                                            .chunk = 300,
                                                                            .context = 2400,
@@ -188,6 +219,7 @@ int main(void)
         cmocka_unit_test(every_ring_and_chunk_agrees_with_the_oracle),
         cmocka_unit_test(both_layouts_and_both_sides_agree_with_the_oracle),
         cmocka_unit_test(hops_through_the_host_agree_with_the_oracle),
+        cmocka_unit_test(codes_of_eight_bits_are_as_near_the_oracle_as_on_cpus),
         cmocka_unit_test(the_same_command_gives_the_same_bits),
         cmocka_unit_test(a_sharded_cache_is_decoded_from_to_the_end_of_the_context),
         cmocka_unit_test(what_does_not_fit_is_refused_with_what_would),

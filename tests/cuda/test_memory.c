@@ -222,7 +222,7 @@ static void offsets_past_two_to_the_31_are_reached(void **state)
         slots[t] = FAR_ROWS - 64 + t;
     }
     void *far_slots = sent(dev, slots, sizeof slots);
-    dev->ops->kv_store(dev, block, DTYPE_BF16, FAR_ROWS, far_slots, near.data, FAR_COLS, 64, 1, FAR_COLS);
+    dev->ops->kv_store(dev, block, NULL, DTYPE_BF16, FAR_ROWS, far_slots, near.data, FAR_COLS, 64, 1, FAR_COLS);
     memcpy(x.host, near.host + 63 * FAR_COLS, FAR_COLS * sizeof(float));
     dev->ops->embed(dev, x.data, &w, last, NULL, 1, 1);
     assert_buffer(&x, 0, NULL, "embed, far away");

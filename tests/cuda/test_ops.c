@@ -9,6 +9,7 @@ static const int64_t heights[] = {1, 3, 17, 70};
 enum { WIDTHS = sizeof widths / sizeof *widths, HEIGHTS = sizeof heights / sizeof *heights };
 
 static const double LAST_PLACES = 5e-7; /* four of them, of a value near 1 */
+static float *const no_scales[2];
 
 /* --- embed, norms --- */
 
@@ -457,7 +458,7 @@ static void check_kv_store(device *dev)
             }
         }
         void *on_card = sent(dev, slots, (size_t)n * sizeof *slots);
-        dev->ops->kv_store(dev, cache.data, type, stride, on_card, x.data, ldx, n, heads, head_dim);
+        dev->ops->kv_store(dev, cache.data, NULL, type, stride, on_card, x.data, ldx, n, heads, head_dim);
         float *got = buffer_get(&cache);
         for (int64_t k = 0; k < cache.n; k++) {
             assert_true(got[k] == cache.host[k] || (isnan(got[k]) && isnan(cache.host[k])));
@@ -502,10 +503,10 @@ static void check_rope_store(device *dev)
         dev->ops->rope(dev, &rows, n, d);
         rows.x = x[1].data;
         for (int j = 0; j < 2; j++) {
-            dev->ops->kv_store(dev, side[j].data, type, stride, places, act_at(dev, x[0].data, (q_heads + j * kv) * d), ld, n,
-                               kv, d);
+            void *from = act_at(dev, x[0].data, (q_heads + j * kv) * d);
+            dev->ops->kv_store(dev, side[j].data, NULL, type, stride, places, from, ld, n, kv, d);
         }
-        dev->ops->rope_store(dev, &rows, side[2].data, side[3].data, type, stride, places, n, d);
+        dev->ops->rope_store(dev, &rows, (void *const[]){side[2].data, side[3].data}, no_scales, type, stride, places, n, d);
         for (int j = 0; j < 3; j++) {
             float *want = buffer_get(j < 2 ? &side[j] : &x[0]), *got = buffer_get(j < 2 ? &side[2 + j] : &x[1]);
             for (int64_t k = 0; k < (j < 2 ? side[j].n : n * ld); k++) {
@@ -516,11 +517,8 @@ static void check_rope_store(device *dev)
             free(got);
         }
         dev->ops->release(dev, places, (size_t)n * sizeof *slots);
-        for (int j = 0; j < 4; j++) {
-            buffer_free(&side[j]);
-            if (j < 2) {
-                buffer_free(&x[j]);
-            }
+        for (int j = 0; j < 6; j++) {
+            buffer_free(j < 4 ? &side[j] : &x[j - 4]);
         }
         buffer_free(&c);
         buffer_free(&s);
@@ -549,7 +547,8 @@ static void project_and_store(device *dev, ahead_side *side, bool ahead, const b
     rows.x = side->x.data;
     (ahead ? dev->ops->rms_norm_ahead : dev->ops->rms_norm)(dev, side->h.data, in->data, norm->data, 1e-5f, n, d);
     (ahead ? dev->ops->linear_ahead : dev->ops->linear)(dev, side->h.data, d, n, jobs, 3);
-    dev->ops->rope_store(dev, &rows, side->k.data, side->v.data, side->k.type, stride, places, n, rows.dims);
+    dev->ops->rope_store(dev, &rows, (void *const[]){side->k.data, side->v.data}, no_scales, side->k.type, stride, places, n,
+                         rows.dims);
 }
 
 static void assert_same_side(ahead_side *want, ahead_side *got, int64_t ld, int64_t queries)
@@ -846,7 +845,7 @@ static void check_nothing(device *dev)
     dev->ops->linear(dev, x.data, 8, 1, NULL, 0);
     dev->ops->rope_angles(dev, x.data, x.data, &position, 0, x.data, 4, 1);
     dev->ops->rope(dev, &(rotation){.x = x.data, .ld = 8, .heads = 1, .dims = 8, .cos = x.data, .sin = x.data}, 0, 8);
-    dev->ops->kv_store(dev, x.data, dev->act, 1, x.data, x.data, 8, 0, 1, 8);
+    dev->ops->kv_store(dev, x.data, NULL, dev->act, 1, x.data, x.data, 8, 0, 1, 8);
     dev->ops->carry_clear(dev, &c, &s, 0);
     dev->ops->carry_merge(dev, &c, &c, &s, 0);
     dev->ops->carry_finish(dev, &c, &s, 0, x.data, 8);

@@ -104,8 +104,10 @@ static void list_attention(const decoder *l, int64_t length, int layer, attentio
     for (int64_t r = 0; r < l->rows; r++) {
         int64_t n = length_of(l, r, length), before = slot_of(l, r) * l->head_dim, own = (slot_of(l, r) + n) * l->head_dim;
         a->segments[r][0] =
-            (kv_segment){act_at(l->dev, k, before), act_at(l->dev, v, before), SLOTS, (int32_t)n, KV_ALL_VISIBLE};
-        a->segments[r][1] = (kv_segment){act_at(l->dev, k, own), act_at(l->dev, v, own), SLOTS, 1, n};
+            (kv_segment){.k = act_at(l->dev, k, before), .v = act_at(l->dev, v, before), .head_stride = SLOTS,
+                         .count = (int32_t)n, .first = KV_ALL_VISIBLE};
+        a->segments[r][1] = (kv_segment){.k = act_at(l->dev, k, own), .v = act_at(l->dev, v, own), .head_stride = SLOTS,
+                                         .count = 1, .first = n};
         a->items[r] = (attention_item){.row = (int32_t)r, .count = 1, .first = n, .segments = a->segments[r], .n_segments = 2};
     }
     a->c = carry_at(l->carries.data, &a->shape, l->rows);
@@ -133,8 +135,10 @@ static void compute(decoder *l, int64_t length)
         const rotation rotate = {.x = l->qkv.data, .ld = width, .heads = HEADS + KV_HEADS, .kv_heads = KV_HEADS,
                                  .dims = l->head_dim, .cos = l->cos.data, .sin = l->sin.data};
         ops->rope(dev, &rotate, l->rows, l->head_dim);
-        ops->kv_store(dev, act_at(dev, l->k.data, layer), dev->act, SLOTS, l->slots, k, width, l->rows, KV_HEADS, l->head_dim);
-        ops->kv_store(dev, act_at(dev, l->v.data, layer), dev->act, SLOTS, l->slots, v, width, l->rows, KV_HEADS, l->head_dim);
+        ops->kv_store(dev, act_at(dev, l->k.data, layer), NULL, dev->act, SLOTS, l->slots, k, width, l->rows, KV_HEADS,
+                      l->head_dim);
+        ops->kv_store(dev, act_at(dev, l->v.data, layer), NULL, dev->act, SLOTS, l->slots, v, width, l->rows, KV_HEADS,
+                      l->head_dim);
         ops->attention(dev, &a.shape, l->qkv.data, width, a.items, (int)l->rows, &a.c, &a.ends);
     }
 }

@@ -1,7 +1,8 @@
 /* Attention on the CPU against softmax in double precision, for every kernel family; and what must hold of carries.
    Rests on device/cpu/cpu.h. */
-#include "base/dtype.h"
 #include "device/cpu/cpu.h"
+
+#include "device/attention_cases.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -18,105 +19,6 @@ enum { SEGMENTS_MAX = 8 };
 
 /* From the carry and back into it. */
 static const attention_ends on_and_back = {0};
-
-/* --- numbers --- */
-
-static uint64_t seed = 1;
-
-static uint32_t random_bits(void)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 33);
-}
-
-static int32_t random_below(int32_t n)
-{
-    return (int32_t)(random_bits() % (uint32_t)n);
-}
-
-/* About normal, standard deviation 1. */
-static float random_normal(void)
-{
-    double sum = 0;
-
-    for (int i = 0; i < 12; i++) {
-        sum += (double)random_bits() / 2147483648.0;
-    }
-    return (float)(sum - 6);
-}
-
-static float *random_floats(int64_t n, float size)
-{
-    float *x = malloc((size_t)n * sizeof *x);
-
-    assert_non_null(x);
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = size * random_normal();
-    }
-    return x;
-}
-
-/* --- keys and values --- */
-
-static void put(void *to, dtype type, int64_t i, float x)
-{
-    if (type == DTYPE_F32) {
-        ((float *)to)[i] = x;
-    } else {
-        ((uint16_t *)to)[i] = type == DTYPE_F16 ? f32_to_f16(x) : f32_to_bf16(x);
-    }
-}
-
-static double get(const void *from, dtype type, int64_t i)
-{
-    if (type == DTYPE_F32) {
-        return (double)((const float *)from)[i];
-    }
-    uint16_t bits = ((const uint16_t *)from)[i];
-    return (double)(type == DTYPE_F16 ? f16_to_f32(bits) : bf16_to_f32(bits));
-}
-
-/* Keys or values [n_kv_heads, head_stride, head_dim]; slots beyond count hold NaN. */
-static void *new_slots(const attention_shape *s, int64_t count, int64_t head_stride)
-{
-    int64_t n = s->n_kv_heads * head_stride * s->head_dim;
-    void *all = malloc(dtype_row_bytes(s->kv_type, n) + 1);
-
-    assert_non_null(all);
-    for (int64_t i = 0; i < n; i++) {
-        bool written = i / s->head_dim % head_stride < count;
-        put(all, s->kv_type, i, written ? random_normal() : NAN);
-    }
-    return all;
-}
-
-static kv_segment new_segment(const attention_shape *s, int32_t count, int64_t first)
-{
-    int64_t stride = count + random_below(3) + (count == 0);
-    void *k = new_slots(s, count, stride), *v = new_slots(s, count, stride);
-
-    return (kv_segment){.k = k, .v = v, .head_stride = stride, .count = count, .first = first};
-}
-
-static void free_segment(const kv_segment *s)
-{
-    free((void *)(uintptr_t)s->k);
-    free((void *)(uintptr_t)s->v);
-}
-
-/* The part of a segment from slot `from` on. */
-static kv_segment part_of(const attention_shape *s, const kv_segment *whole, int32_t from, int32_t count)
-{
-    size_t offset = dtype_row_bytes(s->kv_type, (int64_t)from * s->head_dim);
-
-    return (kv_segment){
-        .k = (const char *)whole->k + offset,
-        .v = (const char *)whole->v + offset,
-        .head_stride = whole->head_stride,
-        .count = count,
-        .first = whole->first == KV_ALL_VISIBLE ? KV_ALL_VISIBLE : whole->first + from,
-    };
-}
 
 /* --- a carry with its memory --- */
 
@@ -168,7 +70,7 @@ static double score_of(const attention_shape *s, const float *q, const kv_segmen
     double dot = 0, terms = 0;
 
     for (int32_t i = 0; i < s->head_dim; i++) {
-        double term = (double)q[i] * get(seg->k, s->kv_type, (g * seg->head_stride + slot) * s->head_dim + i);
+        double term = (double)q[i] * value_at(s, seg->k, seg->k_scales, g * seg->head_stride + slot, i);
         dot += term;
         terms += fabs(term);
     }
@@ -197,7 +99,7 @@ static void attend_exactly(const attention_shape *s, const float *q, const atten
                 double p = exp(score - t->m);
                 t->l += p;
                 for (int32_t i = 0; i < s->head_dim; i++) {
-                    double v = get(seg->v, s->kv_type, (g * seg->head_stride + slot) * s->head_dim + i);
+                    double v = value_at(s, seg->v, seg->v_scales, g * seg->head_stride + slot, i);
                     t->out[i] += p * v;
                     t->largest = fmax(t->largest, fabs(v));
                 }
@@ -323,12 +225,12 @@ static void check_odd_shapes(device *dev)
 {
     static const int32_t dims[] = {1, 2, 7, 16, 17, 33, 48, 64, 72, 80, 96, 100, 128, 160, 256, 512};
     static const int32_t groups[] = {1, 2, 3, 4, 5, 6, 7, 8, 32};
-    static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8};
     static const int32_t counts[] = {1, 1, 2, 3, 5, 16, 17, 33, 70};
 
     for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
         for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
-            attention_shape s = shape_of(1 + random_below(3), groups[g], dims[d], types[random_below(3)]);
+            attention_shape s = shape_of(1 + random_below(3), groups[g], dims[d], types[(d + g) % 4]);
             check_random(dev, &s, counts[random_below(9)], random_below(2) ? 150 : 20);
         }
     }
@@ -422,9 +324,9 @@ typedef struct fixture {
     attention_item item;
 } fixture;
 
-static fixture new_fixture(int32_t n_kv_heads, int32_t group, int32_t head_dim, int32_t rows, int32_t keys)
+static fixture new_fixture(int32_t n_kv_heads, int32_t group, int32_t head_dim, int32_t rows, int32_t keys, dtype type)
 {
-    fixture f = {.s = shape_of(n_kv_heads, group, head_dim, DTYPE_F16), .rows = rows, .keys = keys};
+    fixture f = {.s = shape_of(n_kv_heads, group, head_dim, type), .rows = rows, .keys = keys};
 
     f.ldq = (int64_t)f.s.n_heads * f.s.head_dim;
     f.q = random_floats(rows * f.ldq, 2);
@@ -451,7 +353,7 @@ static void check_splits(device *dev)
     static const int32_t rows[] = {1, 4, 40};
 
     for (int round = 0; round < 12; round++) {
-        fixture f = new_fixture(2, 3, 64, rows[round % 3], 50 + random_below(600));
+        fixture f = new_fixture(2, 3, 64, rows[round % 3], 50 + random_below(600), round % 2 ? DTYPE_I8 : DTYPE_F16);
         carry c = cleared_carry(dev, &f.s, f.rows);
         kv_segment parts[SEGMENTS_MAX];
         int32_t n = 0;
@@ -483,7 +385,7 @@ static void check_merge(device *dev)
     enum { PARTS = 5 };
 
     for (int round = 0; round < 6; round++) {
-        fixture f = new_fixture(2, 2, 80, 3, 300);
+        fixture f = new_fixture(2, 2, 80, 3, 300, DTYPE_F16);
         carry sum = cleared_carry(dev, &f.s, f.rows), part[PARTS];
         int order[PARTS] = {0, 1, 2, 3, 4};
         for (int i = 0; i < PARTS; i++) {
@@ -515,7 +417,7 @@ static void check_long_lists(device *dev)
     static const int32_t rows[] = {1, 5, 200};
 
     for (int i = 0; i < 3; i++) {
-        fixture f = new_fixture(2, 3, 32, rows[i], SEGMENTS * BLOCK - 9);
+        fixture f = new_fixture(2, 3, 32, rows[i], SEGMENTS * BLOCK - 9, DTYPE_F16);
         carry c = cleared_carry(dev, &f.s, f.rows);
         kv_segment parts[SEGMENTS];
         for (int32_t n = 0; n < SEGMENTS; n++) {
@@ -544,7 +446,7 @@ static void partial_results_merge_in_any_order(void **state)
 
 static void check_empty_sides(device *dev)
 {
-    fixture f = new_fixture(2, 3, 33, 50, 70);
+    fixture f = new_fixture(2, 3, 33, 50, 70, DTYPE_F16);
     carry c = cleared_carry(dev, &f.s, f.rows), nothing = cleared_carry(dev, &f.s, f.rows);
 
     f.item.segments = &f.whole;
@@ -603,7 +505,7 @@ static void check_nothing_seen(device *dev)
     static const int32_t counts[] = {1, 100};
 
     for (int i = 0; i < 2; i++) {
-        fixture f = new_fixture(2, 3, 64, counts[i], 400);
+        fixture f = new_fixture(2, 3, 64, counts[i], 400, DTYPE_F16);
         carry c = cleared_carry(dev, &f.s, f.rows), before = copy_of(&c, &f.s, f.rows);
         kv_segment empty = part_of(&f.s, &f.whole, 0, 0), later = f.whole;
         later.first = 1000;
@@ -644,8 +546,8 @@ static void check_masked_nan(device *dev)
 {
     static const int32_t counts[] = {1, 3, 16, 90};
 
-    for (int i = 0; i < 4; i++) {
-        fixture f = new_fixture(1, 2, 48, counts[i], 200);
+    for (int i = 0; i < 8; i++) {
+        fixture f = new_fixture(1, 2, 48, counts[i % 4], 200, i < 4 ? DTYPE_F16 : DTYPE_I8);
         carry c = cleared_carry(dev, &f.s, f.rows);
         /* Slots at positions from `bad` on hold NaN: the queries before see none of them. */
         int32_t bad = f.keys - f.rows + (f.rows + 1) / 2;
@@ -654,6 +556,9 @@ static void check_masked_nan(device *dev)
         for (int64_t j = (int64_t)bad * f.s.head_dim; j < (int64_t)f.keys * f.s.head_dim; j++) {
             put((void *)(uintptr_t)f.whole.k, f.s.kv_type, j, NAN);
             put((void *)(uintptr_t)f.whole.v, f.s.kv_type, j, j % 2 ? NAN : INFINITY);
+        }
+        for (int32_t j = bad; j < f.keys && f.whole.k_scales; j++) {
+            ((float *)(uintptr_t)f.whole.k_scales)[j] = ((float *)(uintptr_t)f.whole.v_scales)[j] = NAN;
         }
         dev->ops->attention(dev, &f.s, f.q, f.ldq, &f.item, 1, &c, &on_and_back);
         attention_item clean = f.item;
@@ -678,7 +583,7 @@ static void check_large_scores(device *dev)
     static const int32_t counts[] = {1, 60};
 
     for (int i = 0; i < 2; i++) {
-        fixture f = new_fixture(1, 4, 64, counts[i], 500);
+        fixture f = new_fixture(1, 4, 64, counts[i], 500, DTYPE_F16);
         carry c = cleared_carry(dev, &f.s, f.rows);
         f.s.scale = 1e4f;
         f.item.segments = &f.whole;
@@ -716,23 +621,29 @@ static void *before_a_guard_page(const void *from, size_t bytes, void **map, siz
 static void check_guard_page(device *dev)
 {
     static const int32_t dims[] = {1, 15, 16, 40, 64, 100}, keys[] = {1, 63, 65, 300};
-    static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8};
 
-    for (int round = 0; round < 144; round++) {
-        attention_shape s = shape_of(1, 2, dims[round % 6], types[round / 6 % 3]);
-        int32_t count = keys[round / 18 % 4], rows = round / 72 ? 20 : 1;
-        void *map[2];
-        size_t map_bytes[2], bytes = dtype_row_bytes(s.kv_type, (int64_t)count * s.head_dim);
+    for (int round = 0; round < 192; round++) {
+        attention_shape s = shape_of(1, 2, dims[round % 6], types[round / 6 % 4]);
+        int32_t count = keys[round / 24 % 4], rows = round / 96 ? 20 : 1;
+        void *map[4] = {NULL};
+        size_t map_bytes[4] = {0}, bytes = dtype_row_bytes(s.kv_type, (int64_t)count * s.head_dim);
         kv_segment plain = new_segment(&s, count, 0), guarded = plain;
         guarded.k = before_a_guard_page(plain.k, bytes, &map[0], &map_bytes[0]);
         guarded.v = before_a_guard_page(plain.v, bytes, &map[1], &map_bytes[1]);
+        if (plain.k_scales) {
+            size_t scales = (size_t)count * sizeof(float);
+            guarded.k_scales = before_a_guard_page(plain.k_scales, scales, &map[2], &map_bytes[2]);
+            guarded.v_scales = before_a_guard_page(plain.v_scales, scales, &map[3], &map_bytes[3]);
+        }
         float *q = random_floats(rows * (int64_t)s.n_heads * s.head_dim, 1);
         attention_item item = {.count = rows, .first = count - 1, .segments = &guarded, .n_segments = 1};
         carry c = cleared_carry(dev, &s, rows);
         dev->ops->attention(dev, &s, q, (int64_t)s.n_heads * s.head_dim, &item, 1, &c, &on_and_back);
         assert_item_true(dev, &s, q, (int64_t)s.n_heads * s.head_dim, &item, &c, rows, 2);
-        munmap(map[0], map_bytes[0]);
-        munmap(map[1], map_bytes[1]);
+        for (int i = 0; i < 4 && map[i]; i++) {
+            munmap(map[i], map_bytes[i]);
+        }
         free(q);
         free(c.o);
         free_segment(&plain);
@@ -751,7 +662,7 @@ static void bits_do_not_depend_on_the_number_of_threads(void **state)
 
     (void)state;
     for (int i = 0; i < 3; i++) {
-        fixture f = new_fixture(4, 3, 64, rows[i], 1500);
+        fixture f = new_fixture(4, 3, 64, rows[i], 1500, DTYPE_F16);
         carry first = {0};
         f.item.segments = &f.whole;
         f.item.n_segments = 1;

@@ -347,7 +347,7 @@ static void check_kv_store(device *dev)
         for (int64_t i = 0; i < n * ldx; i++) {
             x[i] = number_to_store(i);
         }
-        dev->ops->kv_store(dev, cache, type, stride, slots, x, ldx, n, heads, dim);
+        dev->ops->kv_store(dev, cache, NULL, type, stride, slots, x, ldx, n, heads, dim);
         for (int64_t i = 0; i < heads * stride * dim; i++) {
             int64_t g = i / dim / stride, t = slot + n - 1 - i / dim % stride;
             if (t >= 0 && t < n && t != skipped) {
@@ -370,6 +370,85 @@ static void stored_keys_are_rounded_to_nearest_even_and_lie_by_head(void **state
     for_every_family(check_kv_store);
 }
 
+/* Rows of codes: what the definition in device.h says of each, computed in double precision. */
+static void check_codes(device *dev)
+{
+    static const int32_t dims[] = {1, 7, 16, 23, 64, 100, 128};
+    enum { ROWS = 9, HEADS = 2, STRIDE = 12 };
+    static const float sizes[ROWS] = {1, 100, 1e-29f, 1e-31f, 0, 1e37f, 3e-5f, 1, 1};
+
+    for (size_t k = 0; k < sizeof dims / sizeof *dims; k++) {
+        int32_t dim = dims[k];
+        int64_t ldx = HEADS * dim + 3, slots[ROWS] = {4, 3, 2, 11, 9, 10, -1, 0, 1};
+        float *x = random_floats(ROWS * ldx, 1), scales[HEADS * STRIDE];
+        int8_t *codes = malloc((size_t)(HEADS * STRIDE * dim));
+        assert_non_null(codes);
+        memset(codes, 0x5a, (size_t)(HEADS * STRIDE * dim));
+        memset(scales, 0x5a, sizeof scales);
+        for (int64_t i = 0; i < ROWS * ldx; i++) {
+            x[i] *= sizes[i / ldx];
+        }
+        x[7 * ldx + dim - 1] = INFINITY; /* of the first head */
+        x[8 * ldx + dim] = NAN;          /* of the second */
+        dev->ops->kv_store(dev, codes, scales, DTYPE_I8, STRIDE, slots, x, ldx, ROWS, HEADS, dim);
+        for (int64_t i = 0; i < ROWS * HEADS; i++) {
+            int64_t t = i / HEADS, g = i % HEADS, at = g * STRIDE + slots[t];
+            const float *row = x + t * ldx + g * dim;
+            double most = 0;
+            bool finite = true;
+            for (int32_t j = 0; j < dim; j++) {
+                finite = finite && isfinite(row[j]);
+                most = fmax(most, fabs((double)row[j]));
+            }
+            if (slots[t] < 0) {
+                continue;
+            }
+            assert_true(finite ? scales[at] == (most < 1e-30 ? 0 : (float)(most / 127)) : isnan(scales[at]));
+            for (int32_t j = 0; j < dim; j++) {
+                double exact = !finite || most < 1e-30 ? 0 : (double)row[j] * 127 / most, code = codes[at * dim + j];
+                assert_true(fabs(code - exact) <= 0.5 + 3e-5 && fabs(code) <= 127);
+            }
+        }
+        for (int64_t at = 5; at < STRIDE + 9; at += at == 8 ? 9 : 1) { /* slots that no row has */
+            for (int32_t j = 0; j < dim; j++) {
+                assert_int_equal(codes[at * dim + j], 0x5a);
+            }
+        }
+        free(x);
+        free(codes);
+    }
+}
+
+static void codes_of_eight_bits_are_within_half_a_step_of_the_row_s_largest_magnitude(void **state)
+{
+    (void)state;
+    for_every_family(check_codes);
+}
+
+/* The scalar version's codes and scales are those of every family. */
+static void codes_are_the_same_bits_in_every_family(void **state)
+{
+    enum { ROWS = 500, DIM = 72 };
+    static int8_t codes[CPU_BEST][ROWS * DIM];
+    static float scales[CPU_BEST][ROWS];
+    int64_t slots[ROWS];
+    float *x = random_floats(ROWS * DIM, 3);
+
+    (void)state;
+    for (int64_t t = 0; t < ROWS; t++) {
+        slots[t] = t;
+    }
+    for (cpu_isa isa = CPU_SCALAR; isa <= cpu_isa_best(); isa++) {
+        device *dev;
+        assert_int_equal(cpu_device_open(1, isa, &dev), LARIAT_OK);
+        dev->ops->kv_store(dev, codes[isa], scales[isa], DTYPE_I8, ROWS, slots, x, DIM, ROWS, 1, DIM);
+        assert_memory_equal(codes[isa], codes[CPU_SCALAR], sizeof codes[isa]);
+        assert_memory_equal(scales[isa], scales[CPU_SCALAR], sizeof scales[isa]);
+        dev->ops->close(dev);
+    }
+    free(x);
+}
+
 static void check_stored_nan(device *dev)
 {
     static const uint32_t nans[] = {0x7fc00000u, 0xffc00000u, 0x7f800001u, 0x7fffffffu, 0xffffffffu, 0x7f80ffffu};
@@ -380,11 +459,11 @@ static void check_stored_nan(device *dev)
     for (int i = 0; i < 20; i++) {
         memcpy(&x[i], &nans[i % 6], sizeof x[i]);
     }
-    dev->ops->kv_store(dev, cache, DTYPE_F16, 1, &slot, x, 20, 1, 1, 20);
+    dev->ops->kv_store(dev, cache, NULL, DTYPE_F16, 1, &slot, x, 20, 1, 1, 20);
     for (int i = 0; i < 20; i++) {
         assert_true(isnan(f16_to_f32(cache[i])));
     }
-    dev->ops->kv_store(dev, cache, DTYPE_BF16, 1, &slot, x, 20, 1, 1, 20);
+    dev->ops->kv_store(dev, cache, NULL, DTYPE_BF16, 1, &slot, x, 20, 1, 1, 20);
     for (int i = 0; i < 20; i++) {
         assert_true(isnan(bf16_to_f32(cache[i])));
     }
@@ -557,6 +636,8 @@ int main(void)
         cmocka_unit_test(angles_are_products_in_float32),
         cmocka_unit_test(rope_rotates_pairs_in_both_styles),
         cmocka_unit_test(stored_keys_are_rounded_to_nearest_even_and_lie_by_head),
+        cmocka_unit_test(codes_of_eight_bits_are_within_half_a_step_of_the_row_s_largest_magnitude),
+        cmocka_unit_test(codes_are_the_same_bits_in_every_family),
         cmocka_unit_test(a_stored_nan_stays_nan),
         cmocka_unit_test(silu_mul_agrees_with_double_precision),
         cmocka_unit_test(gelu_mul_agrees_with_double_precision),

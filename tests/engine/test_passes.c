@@ -22,6 +22,7 @@
 enum { SESSIONS = 3, CAPACITY = 96, MOST = 20, RANKS_MOST = 8, VOCAB_MOST = 2048 };
 
 static int32_t ranks; /* of all engines: all tests run on every ring */
+static lariat_kv kv;
 
 static const int64_t prompts[SESSIONS] = {17, 1, 40};
 static const lariat_sampling settings[SESSIONS] = {{.top_p = 1},
@@ -81,6 +82,7 @@ static trial *open_trial(int where)
                         .chunk = 64,
                         .context = (SESSIONS + 1) * (CAPACITY + 128),
                         .sessions = SESSIONS + 1,
+                        .kv = kv,
                         .layout = (lariat_layout)(where % 3)};
 
     assert_non_null(t);
@@ -434,6 +436,9 @@ static void a_fork_goes_on_as_one_that_has_read_the_prefix(void **state)
 {
     (void)state;
     in_one_layout(check_forked);
+    kv = LARIAT_KV_Q8; /* whose scales are copied as well */
+    in_one_layout(check_forked);
+    kv = LARIAT_KV_AUTO;
 }
 
 /* A pass of CPUs that was submitted writes to its slots when it is collected: not into those of a session that has got them

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -89,11 +90,66 @@ static void the_largest_chunk_that_is_named_is_accepted(void **state)
     }
 }
 
+/* Of 4 MB of keys and values a position in f32. */
+static lariat_status plan_cache(lariat_kv kv, int64_t context, model *m, lariat_options *o, engine_plan *out)
+{
+    *m = with_heads(64);
+    m->config.n_layers = 64;
+    m->config.n_kv_heads = 64;
+    m->config.head_dim = m->config.rotary_dims = 128;
+    *o = (lariat_options){.device = LARIAT_DEVICE_CPU, .ranks = 1, .threads = 1, .chunk = 1, .context = context, .kv = kv};
+    return engine_plan_make(m, o, out);
+}
+
+static void a_cache_of_codes_takes_a_byte_an_element_and_a_float_a_row(void **state)
+{
+    model m;
+    lariat_options o;
+    engine_plan q8, f16;
+
+    (void)state;
+    assert_int_equal(plan_cache(LARIAT_KV_Q8, 4096, &m, &o, &q8), LARIAT_OK);
+    assert_int_equal(plan_cache(LARIAT_KV_F16, 4096, &m, &o, &f16), LARIAT_OK);
+    assert_string_equal(q8.shown.kv, "q8");
+    assert_int_equal(q8.shown.kv_bytes_per_rank, 64LL * 64 * 2 * 4096 * (128 + 4));
+    assert_int_equal(q8.shown.kv_bytes_per_rank * 256, f16.shown.kv_bytes_per_rank * 132);
+}
+
+/* Where memory is short of cache the largest smaller type with which all would fit is named, and none where there is none. */
+static void a_smaller_cache_that_would_fit_is_named(void **state)
+{
+    static const struct {
+        lariat_kv kv;
+        const char *named;
+    } cases[] = {{LARIAT_KV_F32, ", or --kv f16, with which all of it would"},
+                 {LARIAT_KV_F16, ", or --kv q8, with which all of it would"},
+                 {LARIAT_KV_Q8, NULL}};
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        model m;
+        lariat_options o;
+        engine_plan p;
+        assert_int_equal(plan_cache(cases[i].kv, 1, &m, &o, &p), LARIAT_OK);
+        if (p.shown.fits_context < 100) {
+            print_message("skipped: this machine has no memory free for 100 positions\n");
+            skip();
+        }
+        assert_int_equal(plan_cache(cases[i].kv, p.shown.fits_context / 2 * 3, &m, &o, &p), LARIAT_OK);
+        assert_int_equal(fit_check(&m, &p, &o), LARIAT_NO_MEMORY);
+        assert_non_null(strstr(lariat_error(), "too little"));
+        const char *named = strstr(lariat_error(), ", or --kv");
+        assert_true(cases[i].named ? named && strstr(named, cases[i].named) : !named);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_queries_than_attention_counts_are_refused),
         cmocka_unit_test(the_largest_chunk_that_is_named_is_accepted),
+        cmocka_unit_test(a_cache_of_codes_takes_a_byte_an_element_and_a_float_a_row),
+        cmocka_unit_test(a_smaller_cache_that_would_fit_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -224,8 +224,9 @@ static void hold_always(unsigned seed, rule *also)
 
     srand(seed);
     for (int n = 1; n <= RANKS_MOST; n++) {
-        for (int kind = 0; kind < 4; kind++) {
-            world_open(&w, n, kind & 1, kind & 2 ? DTYPE_F32 : DTYPE_BF16);
+        for (int kind = 0; kind < 6; kind++) {
+            static const dtype types[] = {DTYPE_BF16, DTYPE_F32, DTYPE_I8};
+            world_open(&w, n, kind & 1, types[kind / 2]);
             for (int i = 0; i < PASSES; i++) {
                 if (!random_pass(&w)) {
                     continue;
@@ -362,7 +363,7 @@ static bool in_pass(const world *w, int s)
 
 static void rule_bytes(const world *w, const member *m)
 {
-    size_t key = KV_WIDTH * dtype_block_bytes(w->setup.shape.kv_type);
+    size_t key = KV_HEADS * kv_row_bytes(w->setup.shape.kv_type, HEAD_DIM);
 
     for (int i = 0; i < m->rec.n_events; i++) {
         const event *e = &m->rec.events[i];

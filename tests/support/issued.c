@@ -189,13 +189,13 @@ static void op_rope(device *dev, const rotation *r, int64_t n, int32_t head_dim)
           r->whole);
 }
 
-static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
-                        int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
+static void op_kv_store(device *dev, void *cache, float *scales, dtype type, int64_t head_stride, const int64_t *slots,
+                        const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
 {
     issued *r = of_device(dev);
 
     assert_in_memory(r, slots, (size_t)n * sizeof *slots);
-    WORDS(r, AT("kv_store"), AT(cache), type, (uint64_t)head_stride, AT(slots), AT(x), (uint64_t)ldx, (uint64_t)n,
+    WORDS(r, AT("kv_store"), AT(cache), AT(scales), type, (uint64_t)head_stride, AT(slots), AT(x), (uint64_t)ldx, (uint64_t)n,
           (uint64_t)heads, (uint64_t)head_dim);
 }
 

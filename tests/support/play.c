@@ -44,16 +44,19 @@ typedef struct place {
     int64_t slot;
 } place;
 
-static place place_of(const member *m, const void *at)
+static place place_of(const member *m, const void *at, bool scales)
 {
     int owner;
     const unsigned char *origin = origin_of(m, at, &owner);
     const memory *keys = &m->all->members[owner].rec.region[COMM_KV];
-    size_t row = HEAD_DIM * dtype_block_bytes(m->rec.shape.kv_type);
+    size_t elements = HEAD_DIM * dtype_block_bytes(m->rec.shape.kv_type), row = scales ? sizeof(float) : elements;
+    size_t plane = scales ? (size_t)(LAYERS * 2 * KV_HEADS * SLOTS) * elements : 0; /* scales are behind all codes */
 
     assert_true(memory_holds(keys, origin, row));
-    size_t offset = (size_t)(origin - keys->at);
+    assert_true(origin >= keys->at + plane);
+    size_t offset = (size_t)(origin - keys->at) - plane;
     assert_int_equal(offset % row, 0);
+    assert_true(scales || offset / row < (size_t)(LAYERS * 2 * KV_HEADS * SLOTS));
     int64_t index = (int64_t)(offset / row);
     return (place){.owner = owner,
                    .layer = (int)(index / SLOTS / KV_HEADS / 2),
@@ -63,18 +66,32 @@ static place place_of(const member *m, const void *at)
 }
 
 /* Slots [0, count) of what device.h describes as (first, head_stride) lie in a row of slots, the same for each head. */
-static place place_of_slots(const member *m, const void *first, int64_t head_stride, int64_t count)
+static place place_of_slots(const member *m, const void *first, bool scales, int64_t head_stride, int64_t count)
 {
-    size_t row = HEAD_DIM * dtype_block_bytes(m->rec.shape.kv_type);
-    place p = place_of(m, first);
+    size_t row = scales ? sizeof(float) : HEAD_DIM * dtype_block_bytes(m->rec.shape.kv_type);
+    place p = place_of(m, first, scales);
 
     for (int h = 0; h < KV_HEADS; h++) {
         for (int64_t i = 0; i < count; i++) {
-            place other = place_of(m, (const unsigned char *)first + (size_t)(h * head_stride + i) * row);
+            place other = place_of(m, (const unsigned char *)first + (size_t)(h * head_stride + i) * row, scales);
             assert_true(other.owner == p.owner && other.layer == p.layer && other.side == p.side);
             assert_int_equal(other.head, h);
             assert_int_equal(other.slot, p.slot + i);
         }
+    }
+    return p;
+}
+
+/* Where `count` rows are, and that their scales are those rows': of I8, where every row has one. */
+static place place_of_rows(const member *m, const void *first, const float *scales, int64_t head_stride, int64_t count)
+{
+    place p = place_of_slots(m, first, false, head_stride, count);
+
+    assert_int_equal(scales != NULL, m->rec.shape.kv_type == DTYPE_I8);
+    if (scales && count) {
+        assert_int_equal((uintptr_t)origin_of(m, scales, &(int){0}) % sizeof(float), 0);
+        place s = place_of_slots(m, scales, true, head_stride, count);
+        assert_true(s.owner == p.owner && s.layer == p.layer && s.side == p.side && s.head == p.head && s.slot == p.slot);
     }
     return p;
 }
@@ -125,7 +142,8 @@ static result *new_result(replay *all, const void *at, int64_t rows, int rank, i
 static void replay_store(member *m, const event *e)
 {
     size_t row = HEAD_DIM * dtype_block_bytes(m->rec.shape.kv_type);
-    place p = place_of_slots(m, (const unsigned char *)e->at + (size_t)e->slot * row, e->head_stride, e->rows);
+    place p = place_of_rows(m, (const unsigned char *)e->at + (size_t)e->slot * row, e->scales ? e->scales + e->slot : NULL,
+                            e->head_stride, e->rows);
     int64_t from = row_of(m, e->from, Q_WIDTH + p.side * KV_WIDTH);
 
     assert_true(p.owner == m->rank && p.layer == m->layer);
@@ -164,8 +182,8 @@ static void replay_item(member *m, event *e, const attention_item *item, result 
 {
     for (int32_t s = 0; s < item->n_segments; s++) {
         const kv_segment *segment = &item->segments[s];
-        place k = place_of_slots(m, segment->k, segment->head_stride, segment->count);
-        place v = place_of_slots(m, segment->v, segment->head_stride, segment->count);
+        place k = place_of_rows(m, segment->k, segment->k_scales, segment->head_stride, segment->count);
+        place v = place_of_rows(m, segment->v, segment->v_scales, segment->head_stride, segment->count);
         assert_true(k.side == 0 && v.side == 1);
         assert_true(k.layer == m->layer && v.layer == k.layer && v.owner == k.owner && v.slot == k.slot);
         assert_true(e->holder < 0 || e->holder == k.owner);

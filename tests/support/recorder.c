@@ -57,8 +57,8 @@ static void device_upload(device *dev, void *to, const void *from, size_t bytes)
 }
 
 /* An event for each run of slots. */
-static void device_kv_store(device *dev, void *at, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
-                            int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
+static void device_kv_store(device *dev, void *at, float *scales, dtype type, int64_t head_stride, const int64_t *slots,
+                            const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
 {
     recorder *m = of_device(dev);
 
@@ -74,6 +74,7 @@ static void device_kv_store(device *dev, void *at, dtype type, int64_t head_stri
         if (slots[t] >= 0) {
             event *e = note(m, STORE);
             e->at = at;
+            e->scales = scales;
             e->head_stride = head_stride;
             e->slot = slots[t];
             e->from = act_at(dev, x, t * ldx);

@@ -27,6 +27,7 @@ typedef struct event {
     /* STORE: slots [slot, slot + rows) of `at`, head_stride apart, from rows ld apart. CLEAR: `at`. ATTEND: q at `from`, ld
        apart, into `at`. MERGE: `from` into `at`. FINISH: `from` to `at`, ld apart. A carry is where it begins. */
     const void *at, *from;
+    const float *scales; /* STORE into I8 */
     int64_t ld, slot, head_stride, rows;
     const attention_item *items; /* copies, as are segments and pieces: lists are the caller's when a call has returned */
     int n_items;

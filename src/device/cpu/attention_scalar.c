@@ -12,16 +12,21 @@ static float element(const void *base, dtype type, int64_t i)
         return f16_to_f32(((const uint16_t *)base)[i]);
     case DTYPE_BF16:
         return bf16_to_f32(((const uint16_t *)base)[i]);
+    case DTYPE_I8:
+        return ((const int8_t *)base)[i];
     default:
         return ((const float *)base)[i];
     }
 }
 
-/* Keys or values [first, first + n) as floats, dense. */
-static void expand(const attention_block *b, const void *from, int32_t first, int32_t n, float *to)
+/* Keys or values [first, first + n) as floats, dense. scales: of I8, NULL otherwise. */
+static void expand(const attention_block *b, const void *from, const float *scales, int32_t first, int32_t n, float *to)
 {
-    for (int64_t i = 0; i < (int64_t)n * b->head_dim; i++) {
-        to[i] = element(from, b->kv_type, (int64_t)first * b->head_dim + i);
+    for (int32_t key = 0; key < n; key++) {
+        float by = scales ? scales[first + key] : 1;
+        for (int32_t i = 0; i < b->head_dim; i++) {
+            to[(int64_t)key * b->head_dim + i] = element(from, b->kv_type, (int64_t)(first + key) * b->head_dim + i) * by;
+        }
     }
 }
 
@@ -75,8 +80,8 @@ void attend_keys_scalar(const attention_block *b, const key_range *t)
 {
     for (int32_t first = 0; first < t->count; first += KEY_TILE) {
         int32_t n = t->count - first < KEY_TILE ? t->count - first : KEY_TILE;
-        expand(b, t->k, first, n, b->k);
-        expand(b, t->v, first, n, b->v);
+        expand(b, t->k, t->k_scales, first, n, b->k);
+        expand(b, t->v, t->v_scales, first, n, b->v);
         for (int32_t row = 0; row < b->rows; row++) {
             int32_t seen = keys_seen(b, t, row) - first;
             if (seen > 0) {

@@ -16,7 +16,7 @@
 #include <math.h>
 
 enum {
-    AHEAD = 2048,  /* prefetch distance in elements of keys or values: 4 KB, 0.2 us of reading */
+    AHEAD = 2048,  /* prefetch distance in elements of keys or values, twice that of codes: 4 KB, 0.2 us of reading */
     FEW_MOST = 6,  /* up to this many rows two readings of unconverted keys are faster than transposing them */
 };
 
@@ -106,14 +106,44 @@ INLINE vec load_as(dtype type, const void *p, int64_t i)
 {
     return type == DTYPE_F16    ? v_load_f16((const uint16_t *)p + i)
            : type == DTYPE_BF16 ? v_load_bf16((const uint16_t *)p + i)
+           : type == DTYPE_I8   ? v_load_i8((const int8_t *)p + i)
                                 : v_load((const float *)p + i);
+}
+
+INLINE int64_t size_of(dtype type)
+{
+    return type == DTYPE_F32 ? 4 : type == DTYPE_I8 ? 1 : 2;
+}
+
+INLINE int64_t ahead_of(dtype type)
+{
+    return type == DTYPE_I8 ? 2 * AHEAD : AHEAD;
+}
+
+/* Elements of a row as they are stored, times the row's scale. */
+INLINE vec scaled(dtype type, vec x, const float *scales, int64_t row)
+{
+    return type == DTYPE_I8 ? v_mul(x, v_all(scales[row])) : x;
+}
+
+/* Multiplies p[0, n) by the scales of as many rows. */
+INLINE void scale_by_rows(float *p, const float *scales, int32_t n)
+{
+    int32_t i = 0;
+
+    for (; i + VW <= n; i += VW) {
+        v_store(p + i, v_mul(v_load(p + i), v_load(scales + i)));
+    }
+    for (; i < n; i++) {
+        p[i] *= scales[i];
+    }
 }
 
 /* The n < VW elements at i, then zeros. Reads no other elements. */
 INLINE vec load_few_as(dtype type, const void *p, int64_t i, int n)
 {
     float all[VW] = {0};
-    size_t size = type == DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
+    size_t size = (size_t)size_of(type);
 
     memcpy(all, (const unsigned char *)p + (size_t)i * size, (size_t)n * size);
     return load_as(type, all, 0);
@@ -123,7 +153,7 @@ INLINE vec load_few_as(dtype type, const void *p, int64_t i, int n)
    each change between keys and values. Prefetching an invalid address is no fault. */
 static void prefetch(dtype type, const void *p, int64_t from, int64_t to)
 {
-    int64_t size = type == DTYPE_F32 ? (int64_t)sizeof(float) : (int64_t)sizeof(uint16_t);
+    int64_t size = size_of(type);
 
     for (int64_t at = from * size; at < to * size; at += 64) {
         __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)at), 0, 2);
@@ -137,23 +167,23 @@ INLINE void expand_values(dtype type, const attention_block *b, const key_range 
     for (int64_t key = 0; key < t->count; key++) {
         float *to = b->v + key * b->ld;
         for (int32_t i = 0; i < whole; i += VW) {
-            v_store(to + i, load_as(type, t->v, key * d + i));
+            v_store(to + i, scaled(type, load_as(type, t->v, key * d + i), t->v_scales, key));
         }
         if (whole < d) {
-            v_store(to + whole, load_few_as(type, t->v, key * d + whole, d - whole));
+            v_store(to + whole, scaled(type, load_few_as(type, t->v, key * d + whole, d - whole), t->v_scales, key));
         }
     }
 }
 
 /* VW keys from `key` on, VW elements from i on, as columns. */
-INLINE void transpose_square(dtype type, const attention_block *b, const void *k, int32_t key, int32_t i)
+INLINE void transpose_square(dtype type, const attention_block *b, const key_range *t, int32_t key, int32_t i)
 {
     vec rows[VW];
     int64_t at = (int64_t)key * b->head_dim + i;
 
     UNROLL
     for (int j = 0; j < VW; j++) {
-        rows[j] = load_as(type, k, at + j * b->head_dim);
+        rows[j] = scaled(type, load_as(type, t->k, at + j * b->head_dim), t->k_scales, key + j);
     }
     v_transpose(rows);
     UNROLL
@@ -169,7 +199,8 @@ INLINE void transpose_rest(dtype type, const attention_block *b, const key_range
 
     for (int j = 0; j < VW; j++) {
         int64_t at = (int64_t)(key + j) * b->head_dim + i;
-        v_store(all[j], key + j < t->count ? load_few_as(type, t->k, at, n) : v_zero());
+        bool real = key + j < t->count;
+        v_store(all[j], real ? scaled(type, load_few_as(type, t->k, at, n), t->k_scales, key + j) : v_zero());
     }
     for (int e = 0; e < n; e++) {
         for (int j = 0; j < VW; j++) {
@@ -185,7 +216,7 @@ INLINE void expand_keys(dtype type, const attention_block *b, const key_range *t
     for (int32_t key = 0; key < t->count; key += VW) {
         for (int32_t i = 0; i < d; i += VW) {
             if (key + VW <= t->count && i + VW <= d) {
-                transpose_square(type, b, t->k, key, i);
+                transpose_square(type, b, t, key, i);
             } else {
                 transpose_rest(type, b, t, key, i, d - i < VW ? d - i : VW);
             }
@@ -203,6 +234,10 @@ static void expand(const attention_block *b, const key_range *t)
     case DTYPE_BF16:
         expand_keys(DTYPE_BF16, b, t);
         expand_values(DTYPE_BF16, b, t);
+        break;
+    case DTYPE_I8:
+        expand_keys(DTYPE_I8, b, t);
+        expand_values(DTYPE_I8, b, t);
         break;
     default:
         expand_keys(DTYPE_F32, b, t);
@@ -369,7 +404,7 @@ INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const
     for (int64_t key = first; key < end; key++) {
         vec v[PANEL_MAX];
         if (i == 0 && key % VW == 0) {
-            prefetch(type, t->v, key * b->head_dim + AHEAD, (key + VW) * b->head_dim + AHEAD);
+            prefetch(type, t->v, key * b->head_dim + ahead_of(type), (key + VW) * b->head_dim + ahead_of(type));
         }
         UNROLL
         for (int c = 0; c < C; c++) {
@@ -399,12 +434,15 @@ INLINE void gather_few(dtype type, int R, int C, const attention_block *b, const
         gather_few(type, R, C, b, t, o, i, p, first, end); \
         break;
 
-/* The whole o of R rows, tile by tile of keys, so that a tile's values stay cached for all panels. */
-INLINE void gather_all_few(dtype type, int R, const attention_block *b, const key_range *t, int32_t row, const float *p,
-                           int32_t n)
+/* The whole o of R rows, tile by tile of keys, so that a tile's values stay cached for all panels. Weights of codes become
+   those times the scales. */
+INLINE void gather_all_few(dtype type, int R, const attention_block *b, const key_range *t, int32_t row, float *p, int32_t n)
 {
     float *o = b->o + (int64_t)row * b->ld;
 
+    for (int r = 0; type == DTYPE_I8 && r < R; r++) {
+        scale_by_rows(p + r * KEY_RANGE, t->v_scales, n);
+    }
     for (int32_t first = 0; first < n; first += KEY_TILE) {
         int32_t end = n - first < KEY_TILE ? n : first + KEY_TILE;
         for (int32_t i = 0; i < b->head_dim; i += PANEL_MAX * VW) {
@@ -424,8 +462,12 @@ INLINE void attend_few(dtype type, int R, const attention_block *b, const key_ra
     int32_t most = keys_seen(b, t, row + R - 1), least = keys_seen(b, t, row);
 
     for (int32_t key = 0; key < most; key += VW) {
-        prefetch(type, t->k, (int64_t)key * b->head_dim + AHEAD, (int64_t)(key + VW) * b->head_dim + AHEAD);
+        int64_t at = (int64_t)key * b->head_dim + ahead_of(type);
+        prefetch(type, t->k, at, at + VW * b->head_dim);
         score_few(type, R, b, t, b->q + (int64_t)row * b->ld, key, b->p + key);
+    }
+    for (int r = 0; type == DTYPE_I8 && r < R; r++) {
+        scale_by_rows(b->p + r * KEY_RANGE, t->k_scales, most);
     }
     if (least == most) {
         weigh(b, row, R, b->p, KEY_RANGE, most);
@@ -465,6 +507,8 @@ static void attend_few_rows(const attention_block *b, const key_range *t, int32_
         ATTEND_FEW(DTYPE_F16)
     case DTYPE_BF16:
         ATTEND_FEW(DTYPE_BF16)
+    case DTYPE_I8:
+        ATTEND_FEW(DTYPE_I8)
     default:
         ATTEND_FEW(DTYPE_F32)
     }
@@ -503,6 +547,8 @@ void SIMD_NAME(attend_keys)(const attention_block *b, const key_range *t)
         key_range tile = {
             .k = (const char *)t->k + offset,
             .v = (const char *)t->v + offset,
+            .k_scales = t->k_scales ? t->k_scales + from : NULL,
+            .v_scales = t->v_scales ? t->v_scales + from : NULL,
             .count = t->count - from < KEY_TILE ? t->count - from : KEY_TILE,
             .visible = t->visible - from,
         };

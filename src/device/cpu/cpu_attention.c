@@ -190,10 +190,13 @@ static bool range_of(const attention_call *a, const attention_task *t, const kv_
     if (count <= 0) {
         return false;
     }
-    size_t offset = (size_t)(t->kv_head * s->head_stride + slot) * row_bytes;
+    int64_t row = t->kv_head * s->head_stride + slot;
+    bool scaled = a->shape->kv_type == DTYPE_I8;
     *out = (key_range){
-        .k = (const unsigned char *)s->k + offset,
-        .v = (const unsigned char *)s->v + offset,
+        .k = (const unsigned char *)s->k + (size_t)row * row_bytes,
+        .v = (const unsigned char *)s->v + (size_t)row * row_bytes,
+        .k_scales = scaled ? s->k_scales + row : NULL,
+        .v_scales = scaled ? s->v_scales + row : NULL,
         .count = count < KEY_RANGE ? (int32_t)count : KEY_RANGE,
         .visible = visible_to(t->item, s, 0) - slot,
     };

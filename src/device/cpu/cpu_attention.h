@@ -39,6 +39,7 @@ struct attention_block {
 /* Up to KEY_RANGE keys of one segment. Causal bound: query i of the item sees keys [0, visible + i), clipped to [0, count). */
 struct key_range {
     const void *k, *v; /* row of the first key */
+    const float *k_scales, *v_scales; /* of I8 */
     int32_t count;     /* keys that the block's last row sees; no others are read */
     int64_t visible;
 };

@@ -176,6 +176,7 @@ void cpu_rope(device *dev, const rotation *rows, int64_t n, int32_t head_dim)
 typedef struct kv_store_op {
     const row_kernels *rows;
     unsigned char *cache;
+    float *scales;
     dtype type;
     size_t slot_bytes;
     int64_t head_stride;
@@ -191,20 +192,28 @@ static void kv_store_rows(const void *op, int64_t from, int64_t to)
 
     for (int32_t g = 0; g < o->heads; g++) {
         for (int64_t t = from; t < to; t++) {
-            if (o->slots[t] >= 0) {
-                size_t at = (size_t)(g * o->head_stride + o->slots[t]) * o->slot_bytes;
-                o->rows->store(o->cache + at, o->type, o->x + t * o->ldx + (int64_t)g * o->head_dim, o->head_dim);
+            if (o->slots[t] < 0) {
+                continue;
+            }
+            int64_t row = g * o->head_stride + o->slots[t];
+            const float *x = o->x + t * o->ldx + (int64_t)g * o->head_dim;
+            unsigned char *place = o->cache + (size_t)row * o->slot_bytes;
+            if (o->type == DTYPE_I8) {
+                o->scales[row] = o->rows->store_codes((int8_t *)place, x, o->head_dim);
+            } else {
+                o->rows->store(place, o->type, x, o->head_dim);
             }
         }
     }
 }
 
-void cpu_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x, int64_t ldx,
-                  int64_t n, int32_t heads, int32_t head_dim)
+void cpu_kv_store(device *dev, void *cache, float *scales, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
+                  int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
 {
     kv_store_op op = {
         .rows = kernels(dev),
         .cache = cache,
+        .scales = scales,
         .type = type,
         .slot_bytes = dtype_row_bytes(type, head_dim),
         .head_stride = head_stride,

@@ -57,6 +57,24 @@ static void store_row(void *to, dtype type, const float *x, int64_t n)
     }
 }
 
+static float store_codes_row(int8_t *to, const float *x, int64_t n)
+{
+    uint32_t most = 0; /* magnitudes are ordered as their bits, and a NaN is the largest */
+    float to_code;
+
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffffu;
+        most = bits > most ? bits : most;
+    }
+    float scale = kv_scale_of(most, &to_code);
+    for (int64_t i = 0; i < n; i++) {
+        to[i] = (int8_t)(to_code > 0 ? lrintf(x[i] * to_code) : 0);
+    }
+    return scale;
+}
+
 static void silu_mul_row(float *g, const float *u, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -112,6 +130,7 @@ const row_kernels row_kernels_scalar = {
     .rms_norm_add = rms_norm_add_row,
     .rope = rope_row,
     .store = store_row,
+    .store_codes = store_codes_row,
     .silu_mul = silu_mul_row,
     .gelu_mul = gelu_mul_row,
     .scale = scale_row,

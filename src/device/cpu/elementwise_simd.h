@@ -154,6 +154,37 @@ static void store_row(void *to, dtype type, const float *x, int64_t n)
     }
 }
 
+static float store_codes_row(int8_t *to, const float *x, int64_t n)
+{
+    int64_t whole = n - n % VW;
+    vec rest = load_few(x + whole, n - whole);
+    ivec high = i_magnitude(rest);
+    uint32_t lanes[VW], most = 0;
+    int8_t few[VW];
+    float to_code;
+
+    for (int64_t i = 0; i < whole; i += VW) {
+        high = i_max(high, i_magnitude(v_load(x + i))); /* as numbers without a sign: a NaN is the largest */
+    }
+    i_store(lanes, high);
+    for (int i = 0; i < VW; i++) {
+        most = lanes[i] > most ? lanes[i] : most;
+    }
+    float scale = kv_scale_of(most, &to_code);
+    if (!(to_code > 0)) {
+        memset(to, 0, (size_t)n);
+        return scale;
+    }
+    for (int64_t i = 0; i < whole; i += VW) {
+        v_store_i8(to + i, v_mul(v_load(x + i), v_all(to_code)));
+    }
+    if (whole < n) {
+        v_store_i8(few, v_mul(rest, v_all(to_code)));
+        memcpy(to + whole, few, (size_t)(n - whole));
+    }
+    return scale;
+}
+
 INLINE vec silu_mul(vec g, vec u)
 {
     /* Beyond 89 the exponential is infinite and the quotient 0, the correct limit. */
@@ -257,6 +288,7 @@ const row_kernels SIMD_NAME(row_kernels) = {
     .rms_norm_add = rms_norm_add_row,
     .rope = rope_row,
     .store = store_row,
+    .store_codes = store_codes_row,
     .silu_mul = silu_mul_row,
     .gelu_mul = gelu_mul_row,
     .scale = scale_row,

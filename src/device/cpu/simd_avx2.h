@@ -63,6 +63,24 @@ INLINE vec v_load_bf16(const void *p)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
 }
+INLINE vec v_load_i8(const void *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)));
+}
+INLINE void v_store_i8(int8_t *p, vec x)
+{
+    __m256i a = _mm256_cvtps_epi32(x);
+    __m128i b = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(b, b));
+}
+INLINE ivec i_magnitude(vec x)
+{
+    return _mm256_srli_epi32(_mm256_slli_epi32(_mm256_castps_si256(x), 1), 1);
+}
+INLINE void i_store(uint32_t *p, ivec x)
+{
+    _mm256_storeu_si256((__m256i *)p, x);
+}
 INLINE void v_store_f16(uint16_t *p, vec x)
 {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

@@ -63,6 +63,24 @@ INLINE vec v_load_bf16(const void *p)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
 }
+INLINE vec v_load_i8(const void *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
+}
+/* Rounds to nearest even; |x| is at most 127. */
+INLINE void v_store_i8(int8_t *p, vec x)
+{
+    _mm_storeu_si128((__m128i *)p, _mm512_maskz_cvtepi32_epi8(0xffff, _mm512_cvtps_epi32(x)));
+}
+/* The bits of |x|. */
+INLINE ivec i_magnitude(vec x)
+{
+    return _mm512_srli_epi32(_mm512_slli_epi32(_mm512_castps_si512(x), 1), 1);
+}
+INLINE void i_store(uint32_t *p, ivec x)
+{
+    _mm512_storeu_si512(p, x);
+}
 INLINE void v_store_f16(uint16_t *p, vec x)
 {
     /* With a mask: what gcc 12 makes of the form without one at -O0 does not pass -Wsign-conversion. */

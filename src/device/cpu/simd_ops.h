@@ -23,6 +23,7 @@ INLINE vec v_fma_sub_add(vec a, vec b, vec c) { return SIMD(fmaddsub_ps)(a, b, c
 INLINE vec v_swap_pairs(vec x) { return SIMD(permute_ps)(x, 0xb1); }
 INLINE vec v_of_ints(ivec a) { return SIMD(cvtepi32_ps)(a); }
 INLINE ivec i_all(int i) { return SIMD(set1_epi32)(i); }
+INLINE ivec i_max(ivec a, ivec b) { return SIMD(max_epu32)(a, b); }
 INLINE ivec i_add(ivec a, ivec b) { return SIMD(add_epi32)(a, b); }
 
 /* Transposes the 4 x 4 floats that t[0] to t[3] hold in each 128-bit lane. */

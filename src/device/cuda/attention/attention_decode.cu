@@ -6,6 +6,11 @@
 // flight count: each warp has its own keys and its own ring of stages, and waits for no other warp until the end. Keys from
 // before the pass are asked for before the kernel waits for the queries. The block of a KV head that ends last merges the
 // pieces of all: a kernel of its own would cost its beginning and its end.
+//
+// Codes (I8): 16.5 KB a tile, every 500 ns. They become f16 in registers, exactly, with 5 instructions for 4 of them (bf16
+// takes 8: it has a bit too few for a bias): 160 for a warp's 4,096 codes, beside 32 products. K's scales multiply the scores,
+// V's the weights. Queries in bf16 become f16 in units of a power of two a row, weights times V's scales in units of one a
+// warp.
 #include "device/cuda/attention/attention_merge.cuh"
 #include "device/cuda/attention/head_dims.cuh"
 #include "device/cuda/runtime/overlap.cuh"
@@ -15,31 +20,47 @@ namespace
 
 constexpr int WARPS = 4, THREADS = 32 * WARPS;
 constexpr int KEYS = KEYS_TILE / WARPS; // of a tile, a warp
+constexpr int ROW_PAD = 4;
 
-template <int D> struct decode {
-    static constexpr int STAGES = D == 64 ? 4 : D < 256 ? 3 : 2;
-    static constexpr int BLOCKS = D < 128 ? 3 : D == 128 ? 2 : 1; // a multiprocessor
-    static constexpr int HALF_BYTES = KEYS * 2 * D;               // K, and V behind it
-    static constexpr int STAGE_BYTES = 2 * HALF_BYTES;
-    static constexpr int ROW = D + 4; // floats of a row of sums in shared memory
+template <int D, bool CODES> struct decode {
+    using row = swizzled_row<CODES ? D : 2 * D>;
+    static constexpr int STAGES = CODES ? (D < 128 ? 5 : D == 128 ? 4 : 3) : D == 64 ? 4 : D < 256 ? 3 : 2;
+    static constexpr int BLOCKS = (D < 128 ? 3 : D == 128 ? 2 : 1) + (CODES && D >= 128); // a multiprocessor
+    static constexpr int HALF_BYTES = KEYS * row::BYTES;                                  // K, and V behind it
+    static constexpr int SCALES_BYTES = CODES ? 2 * KEYS * 4 : 0;                         // and the scales of both
+    static constexpr int STAGE_BYTES = 2 * HALF_BYTES + SCALES_BYTES;
+    static constexpr int ROW = D + ROW_PAD; // floats of a row of sums in shared memory
     static constexpr int RING_BYTES = WARPS * STAGES * STAGE_BYTES;
     static constexpr int SUMS_BYTES = WARPS * DECODE_ROWS * ROW * 4;
     static constexpr int SHARED = RING_BYTES > SUMS_BYTES ? RING_BYTES : SUMS_BYTES;
 };
+
+// Two of the four signed codes of x as f16, exact: those at bytes BYTES % 16 and BYTES / 256 % 16; the other digits of BYTES
+// are 4. 0x64cc is 1024 + cc, and a code with its sign flipped is 128 more than it stands for.
+template <unsigned BYTES> __device__ __forceinline__ uint32_t code_pair(uint32_t x)
+{
+    uint32_t biased = __byte_perm(x ^ 0x80808080u, 0x64646464u, BYTES), y;
+
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(y) : "r"(biased), "r"(0x64806480u)); // 1152
+    return y;
+}
 
 // A warp's tile: its count and visible are those of its own keys.
 struct warp_tile {
     int count, visible;
 };
 
-// A warp's sums: of rows lane / 4 and lane / 4 + 8 the columns 8 n + 2 (lane % 4) + {0, 1}.
+// A warp's sums: of rows lane / 4 and lane / 4 + 8 the columns 8 n + 2 (lane % 4) + {0, 1}; over codes 8 n + 4 (lane % 4) +
+// {0, 2} for even n, and one more than those of n - 1 for odd n.
 template <int D> struct sums {
     float o[D / 8][4];
     float m[2], l[2]; // as in prefill
+    float top;        // over codes: o is in units of this power of two, the weights times V's scales then fit f16
 };
 
-// Q as the left side of products, straight from memory; rows that are not there are 0.
-template <int D>
+// Q as the left side of products, straight from memory; rows that are not there are 0. Of 16 columns a lane has 2 (lane % 4) +
+// {0, 1, 8, 9}; over codes 4 (lane % 4) + {0, 1, 2, 3}, which lie in one word of them.
+template <int D, bool CODES>
 __device__ __forceinline__ void load_q(const attention_launch &a, const block_task &t, uint32_t (&q)[D / 16][4])
 {
     int lane = (int)threadIdx.x % 32;
@@ -48,13 +69,48 @@ __device__ __forceinline__ void load_q(const attention_launch &a, const block_ta
     for (int half = 0; half < 2; half++) {
         int row = half * 8 + lane / 4;
         bool real = row < t.rows;
-        const uint16_t *from = (const uint16_t *)a.q + q_offset(a, t, real ? row : 0) + lane % 4 * 2;
+        const uint16_t *from = (const uint16_t *)a.q + q_offset(a, t, real ? row : 0) + lane % 4 * (CODES ? 4 : 2);
 #pragma unroll
         for (int d = 0; d < D / 16; d++) {
             q[d][half] = real ? *(const uint32_t *)(from + d * 16) : 0;
-            q[d][half + 2] = real ? *(const uint32_t *)(from + d * 16 + 8) : 0;
+            q[d][half + 2] = real ? *(const uint32_t *)(from + d * 16 + (CODES ? 2 : 8)) : 0;
         }
     }
+}
+
+// The least power of two that is more than x, of a finite x >= 0; at least 2^-100.
+__device__ __forceinline__ float power_above(float x)
+{
+    return __uint_as_float((__float_as_uint(fmaxf(x, 0x1p-101f)) & 0x7f800000u) + 0x800000u);
+}
+
+// Over codes Q is f16 in every run: a row in units of the power of two that brings it below 2^15, so exactly but for elements
+// of less than 2^-29 of its largest. The units of rows lane / 4 and lane / 4 + 8 come back.
+template <typename T, int D> __device__ __forceinline__ float2 q_to_f16(uint32_t (&q)[D / 16][4])
+{
+    float unit[2] = {1, 1};
+
+    if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float most = 0;
+#pragma unroll
+            for (int i = 0; i < D / 8; i++) {
+                const uint32_t x = q[i / 2][half + i % 2 * 2];
+                most = fmaxf(most, fmaxf(fabsf(__uint_as_float(x << 16)), fabsf(__uint_as_float(x & 0xffff0000u))));
+            }
+            most = fmaxf(most, __shfl_xor_sync(0xffffffff, most, 1));
+            most = fmaxf(most, __shfl_xor_sync(0xffffffff, most, 2));
+            unit[half] = power_above(most) * 0x1p-15f;
+            const float by = 1 / unit[half];
+#pragma unroll
+            for (int i = 0; i < D / 8; i++) {
+                uint32_t &x = q[i / 2][half + i % 2 * 2];
+                x = matrix_unit<__half>::pack(__uint_as_float(x << 16) * by, __uint_as_float(x & 0xffff0000u) * by);
+            }
+        }
+    }
+    return make_float2(unit[0], unit[1]);
 }
 
 // INT32_MIN: the walk is over.
@@ -64,9 +120,10 @@ __device__ __forceinline__ warp_tile warp_tile_of(const key_tile &tile, int warp
 }
 
 // The warp's keys and values of a tile; what it says of them comes back. Slots beyond the count become zeros.
-template <int D> __device__ __forceinline__ warp_tile load_tile(const key_tile &tile, int warp, uint32_t to)
+template <int D, bool CODES> __device__ __forceinline__ warp_tile load_tile(const key_tile &tile, int warp, uint32_t to)
 {
-    constexpr int CHUNKS = D / 8;
+    using P = decode<D, CODES>;
+    constexpr int CHUNKS = P::row::CHUNKS;
     const warp_tile mine = warp_tile_of(tile, warp);
     int lane = (int)threadIdx.x % 32;
 
@@ -76,25 +133,24 @@ template <int D> __device__ __forceinline__ warp_tile load_tile(const key_tile &
 #pragma unroll
         for (int i = 0; i < KEYS * CHUNKS / 32; i++) {
             int at = i * 32 + lane;
-            uint32_t place = to + swizzled<D>::chunk(at / CHUNKS, at % CHUNKS);
+            uint32_t place = to + P::row::chunk(at / CHUNKS, at % CHUNKS);
             bool real = at / CHUNKS < mine.count;
             copy_16(place, tile.k + offset + i * 512, real);
-            copy_16(place + decode<D>::HALF_BYTES, tile.v + offset + i * 512, real);
+            copy_16(place + P::HALF_BYTES, tile.v + offset + i * 512, real);
+        }
+        if (CODES) {
+            const int key = lane % KEYS;
+            const float *from = (lane < KEYS ? tile.k_scales : tile.v_scales) + warp * KEYS + key;
+            copy_4(to + 2 * P::HALF_BYTES + lane * 4, from, key < mine.count);
         }
     }
     return mine;
 }
 
-// 16 keys into the sums: scores, exponentials, values.
+// Scores of 16 keys: of rows lane / 4 (elements 0 and 1) and lane / 4 + 8 (2 and 3), keys 8 n + 2 (lane % 4) + {0, 1}.
 template <typename T, int D>
-__device__ __forceinline__ void attend(const attention_launch &a, const block_task &t, const warp_tile &tile,
-                                       const uint32_t (&q)[D / 16][4], uint32_t k_lane, uint32_t v_lane, sums<D> &sum)
+__device__ __forceinline__ void score_keys(const uint32_t (&q)[D / 16][4], uint32_t k_lane, float (&s)[2][4])
 {
-    const int lane = (int)threadIdx.x % 32;
-    const float factor = a.scale * LOG2_E;
-    float s[2][4] = {}, shrink[2];
-    uint32_t p[4];
-
 #pragma unroll
     for (int d = 0; d < D / 16; d++) {
         uint32_t k[4];
@@ -102,6 +158,40 @@ __device__ __forceinline__ void attend(const attention_launch &a, const block_ta
         matrix_unit<T>::multiply(s[0], q[d], k[0], k[1]);
         matrix_unit<T>::multiply(s[1], q[d], k[2], k[3]);
     }
+}
+
+// The same over codes, two groups of 16 columns at once.
+template <int D>
+__device__ __forceinline__ void score_codes(const uint32_t (&q)[D / 16][4], float2 unit, uint32_t k_lane,
+                                            const float2 (&scale)[2], float (&s)[2][4])
+{
+#pragma unroll
+    for (int d = 0; d < D / 16; d += 2) {
+        uint32_t k[4];
+        load_matrices(k, swizzled_row<D>::further(k_lane, d * 16));
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            matrix_unit<__half>::multiply(s[i / 2], q[d + i % 2], code_pair<0x4140>(k[i]), code_pair<0x4342>(k[i]));
+        }
+    }
+#pragma unroll
+    for (int n = 0; n < 2; n++) {
+        s[n][0] *= scale[n].x * unit.x;
+        s[n][1] *= scale[n].y * unit.x;
+        s[n][2] *= scale[n].x * unit.y;
+        s[n][3] *= scale[n].y * unit.y;
+    }
+}
+
+// Scores become exponentials, which join l; o comes to the new m.
+template <int D>
+__device__ __forceinline__ void soften(const attention_launch &a, const block_task &t, const warp_tile &tile, float (&s)[2][4],
+                                       sums<D> &sum)
+{
+    const int lane = (int)threadIdx.x % 32;
+    const float factor = a.scale * LOG2_E;
+    float shrink[2];
+
     if (min(tile.visible, tile.count) < KEYS) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
@@ -138,16 +228,92 @@ __device__ __forceinline__ void attend(const attention_launch &a, const block_ta
             sum.o[n][3] *= shrink[1];
         }
     }
+}
+
+// The exponentials as the left side of products.
+template <typename T> __device__ __forceinline__ void pack_weights(const float (&s)[2][4], uint32_t (&p)[4])
+{
     p[0] = matrix_unit<T>::pack(s[0][0], s[0][1]);
     p[1] = matrix_unit<T>::pack(s[0][2], s[0][3]);
     p[2] = matrix_unit<T>::pack(s[1][0], s[1][1]);
     p[3] = matrix_unit<T>::pack(s[1][2], s[1][3]);
+}
+
+template <typename T, int D> __device__ __forceinline__ void add_values(const uint32_t (&p)[4], uint32_t v_lane, sums<D> &sum)
+{
 #pragma unroll
     for (int d = 0; d < D / 16; d++) {
         uint32_t v[4];
         load_matrices_transposed(v, swizzled<D>::further(v_lane, d * 32));
         matrix_unit<T>::multiply(sum.o[2 * d], p, v[0], v[1]);
         matrix_unit<T>::multiply(sum.o[2 * d + 1], p, v[2], v[3]);
+    }
+}
+
+// Weights times V's scales, in the unit of o, which grows with the scales.
+template <int D> __device__ __forceinline__ void scale_weights(float2 x, float2 y, float (&s)[2][4], sums<D> &sum)
+{
+    float most = fmaxf(fmaxf(x.x, x.y), fmaxf(y.x, y.y));
+
+    most = fmaxf(most, __shfl_xor_sync(0xffffffff, most, 1));
+    most = fmaxf(most, __shfl_xor_sync(0xffffffff, most, 2));
+    if (most > sum.top) { // alike in all lanes
+        const float top = power_above(most), by = sum.top / top;
+        sum.top = top;
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                sum.o[n][i] *= by;
+            }
+        }
+    }
+    const float by = 1 / sum.top;
+    const float scale[2][2] = {{x.x * by, x.y * by}, {y.x * by, y.y * by}};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        s[i / 4][i % 4] *= scale[i / 4][i % 2];
+    }
+}
+
+// A word of a transposed matrix has two columns of two keys: even columns make one product, odd ones another.
+template <int D> __device__ __forceinline__ void add_codes(const uint32_t (&p)[4], uint32_t v_lane, sums<D> &sum)
+{
+#pragma unroll
+    for (int d = 0; d < D / 16; d += 2) {
+        uint32_t v[4];
+        load_matrices_transposed(v, swizzled_row<D>::further(v_lane, d * 16));
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const uint32_t x = v[2 * i], y = v[2 * i + 1];
+            float(*o)[4] = &sum.o[2 * (d + i)];
+            matrix_unit<__half>::multiply(o[0], p, code_pair<0x4240>(x), code_pair<0x4240>(y));
+            matrix_unit<__half>::multiply(o[1], p, code_pair<0x4341>(x), code_pair<0x4341>(y));
+        }
+    }
+}
+
+// 16 keys into the sums: scores, exponentials, values. `stage`: where the warp's tile is.
+template <typename T, int D, bool CODES>
+__device__ __forceinline__ void attend(const attention_launch &a, const block_task &t, const warp_tile &tile,
+                                       const uint32_t (&q)[D / 16][4], float2 unit, uint32_t k_lane, uint32_t v_lane,
+                                       const unsigned char *stage, sums<D> &sum)
+{
+    const float2 *scales = (const float2 *)(stage + 2 * decode<D, CODES>::HALF_BYTES) + threadIdx.x % 4;
+    float s[2][4] = {};
+    uint32_t p[4];
+
+    if constexpr (CODES) {
+        score_codes<D>(q, unit, k_lane, {scales[0], scales[4]}, s);
+        soften<D>(a, t, tile, s, sum);
+        scale_weights<D>(scales[KEYS / 2], scales[KEYS / 2 + 4], s, sum);
+        pack_weights<__half>(s, p);
+        add_codes<D>(p, v_lane, sum);
+    } else {
+        score_keys<T, D>(q, k_lane, s);
+        soften<D>(a, t, tile, s, sum);
+        pack_weights<T>(s, p);
+        add_values<T, D>(p, v_lane, sum);
     }
 }
 
@@ -160,11 +326,11 @@ struct warp_sums {
     bool written[DECODE_ROWS]; // o is
 };
 
-template <int D> __device__ __forceinline__ void put_sums(const sums<D> &sum, int warp, float *o, warp_sums &w)
+template <int D, bool CODES> __device__ __forceinline__ void put_sums(const sums<D> &sum, int warp, float *o, warp_sums &w)
 {
     const int lane = (int)threadIdx.x % 32;
 
-    o += warp * DECODE_ROWS * decode<D>::ROW;
+    o += warp * DECODE_ROWS * decode<D, CODES>::ROW;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         int row = half * 8 + lane / 4;
@@ -175,10 +341,17 @@ template <int D> __device__ __forceinline__ void put_sums(const sums<D> &sum, in
             w.m[warp][row] = sum.m[half];
             w.l[warp][row] = l;
         }
+        float *to = o + row * decode<D, CODES>::ROW;
 #pragma unroll
-        for (int n = 0; n < D / 8; n++) {
-            *(float2 *)(o + row * decode<D>::ROW + n * 8 + lane % 4 * 2) =
-                make_float2(sum.o[n][2 * half], sum.o[n][2 * half + 1]);
+        for (int n = 0; n < D / 8; n += 2) {
+            const float *x = &sum.o[n][2 * half], *y = &sum.o[n + 1][2 * half];
+            if (CODES) {
+                const float by = sum.top;
+                *(float4 *)(to + n * 8 + lane % 4 * 4) = make_float4(x[0] * by, y[0] * by, x[1] * by, y[1] * by);
+            } else {
+                *(float2 *)(to + n * 8 + lane % 4 * 2) = make_float2(x[0], x[1]);
+                *(float2 *)(to + n * 8 + 8 + lane % 4 * 2) = make_float2(y[0], y[1]);
+            }
         }
     }
 }
@@ -228,7 +401,7 @@ __device__ __forceinline__ void store_sums(const attention_launch &a, const bloc
         float *to = t.partial ? t.partial + i : a.c.o + (int64_t)w.at[row] * D + column;
         float sum = t.partial || a.is_first || w.weight[WARPS][row] == 0 ? 0 : *to * w.weight[WARPS][row];
         for (int j = 0; j < WARPS; j++) {
-            sum = fmaf(w.weight[j][row], o[(j * DECODE_ROWS + row) * decode<D>::ROW + column], sum);
+            sum = fmaf(w.weight[j][row], o[(j * DECODE_ROWS + row) * (D + ROW_PAD) + column], sum);
         }
         if (a.out && !t.partial) {
             element_store(a.act, a.out, w.out[row] + column, sum * w.inverse[row]);
@@ -272,15 +445,18 @@ __device__ __forceinline__ void merge_rows(const attention_launch &a, const bloc
 //
 // The loads of STAGES - 1 tiles come before the first one's products. The walk is a tile ahead of the loads: each of its steps
 // may wait for the lists. There is one copy of each piece of code: what runs once a launch has to be fetched.
-template <typename T, int D>
-__device__ __forceinline__ void attend_keys(const attention_launch &a, const block_task &t, uint32_t ring, warp_tile *tiles,
-                                            sums<D> &sum)
+template <typename T, int D, bool CODES>
+__device__ __forceinline__ void attend_keys(const attention_launch &a, const block_task &t, const unsigned char *stages,
+                                            warp_tile *tiles, sums<D> &sum)
 {
-    constexpr int STAGES = decode<D>::STAGES;
+    using P = decode<D, CODES>;
+    constexpr int STAGES = P::STAGES;
+    const uint32_t ring = shared_address(stages);
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
-    const uint32_t k_lane = ring + swizzled<D>::chunk(lane % 8 + lane / 16 * 8, lane / 8 % 2);
-    const uint32_t v_lane = ring + decode<D>::HALF_BYTES + swizzled<D>::chunk(lane % 16, lane / 16);
+    const uint32_t k_lane = ring + P::row::chunk(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    const uint32_t v_lane = ring + P::HALF_BYTES + P::row::chunk(lane % 16, lane / 16);
     uint32_t q[D / 16][4];
+    float2 unit = {1, 1}; // of the queries of codes
     key_walk walk;
     bool waited = false;
     int stage = 0, free = 0; // of the next products, of the next loads
@@ -295,7 +471,8 @@ __device__ __forceinline__ void attend_keys(const attention_launch &a, const blo
             waited = true;
         }
         if (n == 0) {
-            load_q<D>(a, t, q);
+            load_q<D, CODES>(a, t, q);
+            unit = CODES ? q_to_f16<T, D>(q) : unit;
         }
         if (n >= 0) {
             copies_wait<STAGES - 2>();
@@ -305,14 +482,15 @@ __device__ __forceinline__ void attend_keys(const attention_launch &a, const blo
                 break;
             }
         }
-        const warp_tile next = load_tile<D>(ahead, warp, ring + free * decode<D>::STAGE_BYTES);
+        const warp_tile next = load_tile<D, CODES>(ahead, warp, ring + free * P::STAGE_BYTES);
         copies_commit();
         if (lane == 0) {
             tiles[free] = next;
         }
         free = free + 1 == STAGES ? 0 : free + 1;
         if (tile.count > 0) {
-            attend<T, D>(a, t, tile, q, k_lane + stage * decode<D>::STAGE_BYTES, v_lane + stage * decode<D>::STAGE_BYTES, sum);
+            const int at = stage * P::STAGE_BYTES;
+            attend<T, D, CODES>(a, t, tile, q, unit, k_lane + at, v_lane + at, stages + at, sum);
         }
         if (n >= 0) {
             stage = stage + 1 == STAGES ? 0 : stage + 1;
@@ -322,8 +500,8 @@ __device__ __forceinline__ void attend_keys(const attention_launch &a, const blo
     copies_wait<0>();
 }
 
-template <typename T, int D>
-__global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
+template <typename T, int D, bool CODES>
+__global__ void __launch_bounds__(THREADS, decode<D, CODES>::BLOCKS)
     attend_decode(const __grid_constant__ attention_launch a, const attention_long_lists *lists, unsigned *counters)
 {
     overlap_begin();
@@ -332,15 +510,16 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
         return;
     }
     extern __shared__ __align__(128) unsigned char shared[];
+    using P = decode<D, CODES>;
     __shared__ warp_sums w;
-    __shared__ warp_tile tiles[WARPS][decode<D>::STAGES];
+    __shared__ warp_tile tiles[WARPS][P::STAGES];
     const block_task t = task_of_block(a, *lists);
     const int warp = (int)threadIdx.x / 32;
-    sums<D> sum = {{}, {-INFINITY, -INFINITY}, {}};
+    sums<D> sum = {{}, {-INFINITY, -INFINITY}, {}, 0x1p-100f};
 
-    attend_keys<T, D>(a, t, shared_address(shared) + warp * decode<D>::STAGES * decode<D>::STAGE_BYTES, tiles[warp], sum);
+    attend_keys<T, D, CODES>(a, t, shared + warp * P::STAGES * P::STAGE_BYTES, tiles[warp], sum);
     __syncthreads(); // the sums take the place of the keys
-    put_sums<D>(sum, warp, (float *)shared, w);
+    put_sums<D, CODES>(sum, warp, (float *)shared, w);
     __syncthreads();
     if ((int)threadIdx.x < t.rows) {
         weigh_row(a, t, (int)threadIdx.x, w);
@@ -352,53 +531,74 @@ __global__ void __launch_bounds__(THREADS, decode<D>::BLOCKS)
     }
 }
 
-template <typename T, int D> cudaError_t load_kernel(int shared_most)
+template <typename T, int D, bool CODES> cudaError_t load_kernel(int shared_most)
 {
-    if (decode<D>::SHARED > shared_most) {
+    constexpr int bytes = decode<D, CODES>::SHARED;
+
+    if (bytes > shared_most) {
         return cudaSuccess; // attention_decode_blocks() says so
     }
-    return cudaFuncSetAttribute(attend_decode<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, decode<D>::SHARED);
+    return cudaFuncSetAttribute(attend_decode<T, D, CODES>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
 }
 
-template <typename T, int D>
+template <typename T, int D, bool CODES>
 cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_long_lists *lists, unsigned blocks,
                           unsigned *counters)
 {
-    return overlap_launch(stream, blocks, THREADS, decode<D>::SHARED, attend_decode<T, D>, a, lists, counters);
+    return overlap_launch(stream, blocks, THREADS, decode<D, CODES>::SHARED, attend_decode<T, D, CODES>, a, lists, counters);
 }
 
-template <typename T> cudaError_t load_type(int shared_most)
+template <typename T, bool CODES> cudaError_t load_type(int shared_most)
 {
-    return for_head_dims([=](auto d) { return load_kernel<T, decltype(d)::value>(shared_most); });
+    return for_head_dims([=](auto d) { return load_kernel<T, decltype(d)::value, CODES>(shared_most); });
 }
 
-template <typename T>
+template <typename T, bool CODES>
 cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_long_lists *lists, unsigned blocks,
                         unsigned *counters)
 {
-    return with_head_dim(a.head_dim,
-                         [&](auto d) { return launch_kernel<T, decltype(d)::value>(stream, a, lists, blocks, counters); });
+    return with_head_dim(a.head_dim, [&](auto d) {
+        return launch_kernel<T, decltype(d)::value, CODES>(stream, a, lists, blocks, counters);
+    });
+}
+
+template <typename T>
+cudaError_t launch_either(cudaStream_t stream, const attention_launch &a, const attention_long_lists *lists, unsigned blocks,
+                        unsigned *counters)
+{
+    return a.kv_type == DTYPE_I8 ? launch_type<T, true>(stream, a, lists, blocks, counters)
+                                 : launch_type<T, false>(stream, a, lists, blocks, counters);
+}
+
+template <bool CODES> int blocks_of(int32_t head_dim, int shared_most)
+{
+    return with_head_dim(head_dim, [=](auto d) {
+        using P = decode<decltype(d)::value, CODES>;
+        return P::SHARED <= shared_most ? P::BLOCKS : 0;
+    });
 }
 
 } // namespace
 
-int attention_decode_blocks(int32_t head_dim, int shared_most)
+int attention_decode_blocks(int32_t head_dim, bool codes, int shared_most)
 {
-    return !is_head_dim(head_dim) ? 0 : with_head_dim(head_dim, [=](auto d) {
-        return decode<decltype(d)::value>::SHARED <= shared_most ? decode<decltype(d)::value>::BLOCKS : 0;
-    });
+    return !is_head_dim(head_dim) ? 0
+           : codes                ? blocks_of<true>(head_dim, shared_most)
+                                  : blocks_of<false>(head_dim, shared_most);
 }
 
 cudaError_t attention_decode_load(int shared_most)
 {
-    cudaError_t status = load_type<__nv_bfloat16>(shared_most);
+    cudaError_t status = load_type<__nv_bfloat16, false>(shared_most);
 
-    return status ? status : load_type<__half>(shared_most);
+    status = status ? status : load_type<__half, false>(shared_most);
+    status = status ? status : load_type<__nv_bfloat16, true>(shared_most);
+    return status ? status : load_type<__half, true>(shared_most);
 }
 
 cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_long_lists *lists,
                                     int32_t blocks, unsigned *counters)
 {
-    return a->act == DTYPE_BF16 ? launch_type<__nv_bfloat16>(stream, *a, lists, (unsigned)blocks, counters)
-                                : launch_type<__half>(stream, *a, lists, (unsigned)blocks, counters);
+    return a->act == DTYPE_BF16 ? launch_either<__nv_bfloat16>(stream, *a, lists, (unsigned)blocks, counters)
+                                : launch_either<__half>(stream, *a, lists, (unsigned)blocks, counters);
 }

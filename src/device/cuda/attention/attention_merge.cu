@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(32 * WARPS)
     merge_rows<V>(a, lists);
 }
 
-static_assert(sizeof(attention_launch) + sizeof(attention_lists) <= 4096, "what a launch may take by value");
+static_assert(sizeof(attention_launch) + sizeof(attention_lists) <= 32764, "by value, from CUDA 12.1 on");
 
 } // namespace
 

@@ -31,18 +31,23 @@ __device__ __forceinline__ float element(const void *base, dtype type, int64_t i
         return __half2float(((const __half *)base)[i]);
     case DTYPE_BF16:
         return __bfloat162float(((const __nv_bfloat16 *)base)[i]);
+    case DTYPE_I8:
+        return (float)((const int8_t *)base)[i];
     default:
         return ((const float *)base)[i];
     }
 }
 
-// `count` keys or values, the rest of the step and of the columns zeros.
-template <int D> __device__ __forceinline__ void load_slots(const attention_launch &a, const void *from, int count, float *to)
+// `count` keys or values, the rest of the step and of the columns zeros. scales: theirs, read where the type is I8.
+template <int D>
+__device__ __forceinline__ void load_slots(const attention_launch &a, const void *from, const float *scales, int count,
+                                           float *to)
 {
     for (int i = (int)threadIdx.x; i < STEP * D; i += THREADS) {
         int row = i / D, column = i % D;
         bool real = row < count && column < a.head_dim;
-        to[row * plain<D>::LD + column] = real ? element(from, a.kv_type, (int64_t)row * a.head_dim + column) : 0;
+        float x = real ? element(from, a.kv_type, (int64_t)row * a.head_dim + column) : 0;
+        to[row * plain<D>::LD + column] = real && a.kv_type == DTYPE_I8 ? x * scales[row] : x;
     }
 }
 
@@ -232,11 +237,11 @@ template <int D> __global__ void __launch_bounds__(THREADS)
             const int64_t offset = (int64_t)from * a.slot_bytes;
             const int count = min(tile.count - from, STEP);
             __syncthreads(); // all have left the values before
-            load_slots<D>(a, tile.k + offset, count, slots);
+            load_slots<D>(a, tile.k + offset, tile.k_scales + from, count, slots);
             __syncthreads();
             score_keys<D>(t, a, q, slots, scores, count, tile.visible - from);
             __syncthreads(); // all have left the keys
-            load_slots<D>(a, tile.v + offset, count, slots);
+            load_slots<D>(a, tile.v + offset, tile.v_scales + from, count, slots);
             soften<D>(scores, sum);
             __syncthreads();
             add_values<D>(scores, slots, sum);

@@ -111,6 +111,7 @@ static __device__ __forceinline__ int64_t q_offset(const attention_launch &a, co
 
 struct key_tile {
     const unsigned char *k, *v; // the first slot's
+    const float *k_scales, *v_scales; // of I8
     int count;                  // slots that the block's last query sees, at most KEYS_TILE; 0: the walk is over
     int visible;                // query0 + i sees visible + i of them, at least 0 and at most count
     bool settled;               // keys from before the pass: no kernel of the pass writes them
@@ -118,6 +119,7 @@ struct key_tile {
 
 struct key_walk {
     const unsigned char *k, *v; // slot 0 of the segment that the walk is in
+    const float *k_scales, *v_scales;
     int segment;
     int base, n;       // key tiles before it, and its own
     int slot, end;     // the next tile; where the block's tiles end
@@ -127,7 +129,7 @@ struct key_walk {
 
 static __device__ __forceinline__ void walk_start(key_walk &w, const block_task &t)
 {
-    w = {nullptr, nullptr, t.part->keys0 - 1, 0, 0, 0, 0, 0, 0, false};
+    w = {nullptr, nullptr, nullptr, nullptr, t.part->keys0 - 1, 0, 0, 0, 0, 0, 0, false};
 }
 
 static __device__ __forceinline__ void walk_enter(key_walk &w, const attention_launch &a, const block_task &t)
@@ -143,6 +145,8 @@ static __device__ __forceinline__ void walk_enter(key_walk &w, const attention_l
     w.end = (int)min((int64_t)min(t.to - w.base, w.n) * KEYS_TILE, (int64_t)w.seen);
     w.k = (const unsigned char *)s.k + head;
     w.v = (const unsigned char *)s.v + head;
+    w.k_scales = s.k_scales + t.kv_head * s.head_stride + a.scale_shift;
+    w.v_scales = s.v_scales + t.kv_head * s.head_stride + a.scale_shift;
 }
 
 static __device__ __forceinline__ key_tile walk_next(key_walk &w, const attention_launch &a, const block_task &t)
@@ -153,12 +157,13 @@ static __device__ __forceinline__ key_tile walk_next(key_walk &w, const attentio
         if (w.segment >= t.part->keys0 + t.part->n_keys || w.base >= t.to) {
             w.segment--; // and stays there
             w.n = 0;
-            return {nullptr, nullptr, 0, 0, true};
+            return {nullptr, nullptr, nullptr, nullptr, 0, 0, true};
         }
         walk_enter(w, a, t);
     }
     int64_t offset = (int64_t)w.slot * a.slot_bytes;
-    key_tile out = {w.k + offset, w.v + offset, min(w.seen - w.slot, (int)KEYS_TILE), w.visible - w.slot, w.settled};
+    key_tile out = {w.k + offset,          w.v + offset, w.k_scales + w.slot, w.v_scales + w.slot,
+                    min(w.seen - w.slot, (int)KEYS_TILE), w.visible - w.slot, w.settled};
     w.slot += KEYS_TILE;
     return out;
 }
@@ -188,19 +193,18 @@ static __device__ __forceinline__ float exp2_fast(float x)
     return y;
 }
 
-// --- rows of D 16-bit elements in shared memory, 16-byte chunks swizzled so that eight rows of a matrix load meet all banks
-// ---
+// --- rows in shared memory, 16-byte chunks swizzled so that eight rows of a matrix load meet all banks ---
 
-template <int D> struct swizzled {
-    static constexpr int BYTES = 2 * D;
-    static constexpr int CHUNKS = D / 8;
-    // A row of 96 elements is one and a half times the banks wide: rows come back to the same banks two by two.
-    static constexpr bool HALF = D % 64 != 0;
-    static constexpr int MASK = HALF ? 63 : 127; // bits of a byte offset in a row that are swizzled
+template <int ROW_BYTES> struct swizzled_row {
+    static constexpr int BYTES = ROW_BYTES;
+    static constexpr int CHUNKS = BYTES / 16;
+    // Rows of 64 or 192 bytes come back to the same banks two by two, rows of 96 four by four.
+    static constexpr int SHIFT = BYTES % 128 == 0 ? 0 : BYTES % 64 == 0 ? 1 : 2;
+    static constexpr int MASK = 127 >> SHIFT; // bits of a byte offset in a row that are swizzled
 
     static __device__ __forceinline__ uint32_t flip(int row)
     {
-        return HALF ? (uint32_t)((row >> 1) & 3) << 4 : (uint32_t)(row & 7) << 4;
+        return (uint32_t)((row >> SHIFT) & (MASK >> 4)) << 4;
     }
     static __device__ __forceinline__ uint32_t chunk(int row, int c)
     {
@@ -212,6 +216,9 @@ template <int D> struct swizzled {
         return (lane ^ (uint32_t)(bytes & MASK)) + (uint32_t)(bytes & ~MASK);
     }
 };
+
+// Of D 16-bit elements.
+template <int D> using swizzled = swizzled_row<2 * D>;
 
 // --- the carry ---
 

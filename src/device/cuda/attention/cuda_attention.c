@@ -9,6 +9,9 @@
    each has keys (128 texts that are decoded have blocks enough without a cut). Lists that a launch cannot hold go on in the
    next launch.
 
+   Keys and values of 8-bit codes are read as such where rows are few and in fp32. Kernels of many rows read 16 bits: the
+   segments of an item are expanded into the caller's memory first, once for all consecutive items that have the same.
+
    Layer after layer asks for the same over other memory: a call that is the last one but for a shift of its keys and values
    goes out with the last one's lists. In a pass that is replayed these were announced before it began (cuda_attention_class),
    and the grid is rounded up, so that one recording serves many lengths. */
@@ -45,6 +48,9 @@ typedef struct attention_call {
     int64_t blocks_held; /* by the card at once */
     int64_t work; /* of the items that share these: blocks times key tiles, were nothing cut; 0: each is cut as if alone */
     int64_t partial_floats;
+    const attention_shape *shape;
+    const attention_item *expanded; /* whose segments `shape->expanded` has, in slots [expanded_at, slots_used) */
+    int64_t expanded_at, slots_used;
     bool announces; /* nothing is queued: the lists are for a pass that may be replayed */
     int n_works;
     attention_work works[CUDA_LISTS]; /* the first launches */
@@ -122,6 +128,7 @@ lariat_status cuda_attention_open(cuda_device *dev)
     status = status ? status : attention_prefill_load(most);
     status = status ? status : attention_decode_load(most);
     status = status ? status : attention_plain_load();
+    status = status ? status : attention_expand_load();
     status = status ? status : attention_merge_load();
     return status == cudaSuccess ? LARIAT_OK : cuda_failure(dev->ordinal, dev->name, "its kernels cannot be loaded", status);
 }
@@ -315,16 +322,69 @@ static bool keys_of(const attention_item *item, const kv_segment *s, int32_t til
     if (most <= 0) {
         return false;
     }
-    *out = (attention_keys){s->k, s->v, s->head_stride, visible, s->count, (int32_t)divide_up(most, tile)};
+    *out = (attention_keys){s->k,     s->v,     s->k_scales, s->v_scales, s->head_stride,
+                            visible, s->count, (int32_t)divide_up(most, tile)};
     return true;
+}
+
+static int64_t slots_of(const attention_item *item)
+{
+    int64_t n = 0;
+
+    for (int32_t i = 0; i < item->n_segments; i++) {
+        n += item->segments[i].count;
+    }
+    return n;
+}
+
+/* A segment of codes as its 16-bit form, whose slots begin at `slot` of the caller's memory: of its half for keys, and of that
+   for values. */
+static kv_segment expansion_of(const attention_call *call, const kv_segment *s, int64_t slot)
+{
+    const attention_shape *shape = call->shape;
+    int64_t row = (int64_t)shape->n_kv_heads * shape->head_dim; /* elements of a slot */
+    uint16_t *k = (uint16_t *)shape->expanded + slot * row;
+
+    return (kv_segment){.k = k, .v = k + shape->expanded_slots * row, .head_stride = s->count, .count = s->count,
+                        .first = s->first};
+}
+
+/* Queues the expansion of an item's segments, but where the item before it had the same. */
+static void expand(attention_call *call, const attention_item *item)
+{
+    const attention_shape *s = call->shape;
+    const attention_item *last = call->expanded;
+
+    if (call->announces || (last && item->segments == last->segments && item->n_segments == last->n_segments)) {
+        return;
+    }
+    if (call->slots_used + slots_of(item) > s->expanded_slots) {
+        launch(call); /* of what was there before */
+        call->slots_used = 0;
+    }
+    call->expanded = item;
+    call->expanded_at = call->slots_used;
+    for (int32_t i = 0; i < item->n_segments; i++) {
+        kv_segment to = expansion_of(call, &item->segments[i], call->slots_used);
+        attention_expansion e = {.from = item->segments[i], .k = (void *)(uintptr_t)to.k, .v = (void *)(uintptr_t)to.v,
+                                 .act = call->a.act, .n_kv_heads = s->n_kv_heads, .head_dim = s->head_dim};
+        cuda_note(call->dev, attention_expand_launch(call->dev->stream, &e), "attention, expansion");
+        call->slots_used += item->segments[i].count;
+    }
 }
 
 static void add_item(attention_call *call, const attention_item *item)
 {
     attention_keys keys[SEGMENTS_MAX];
+    bool expands = call->a.kv_type == DTYPE_I8 && call->kernel <= PREFILL;
+    int64_t slot;
     int32_t n = 0;
     bool again = false;
 
+    if (expands) {
+        expand(call, item);
+    }
+    slot = call->expanded_at;
     for (int32_t i = 0; i < item->n_segments; i++) {
         if (n == SEGMENTS_MAX) {
             if (again) {
@@ -334,7 +394,9 @@ static void add_item(attention_call *call, const attention_item *item)
             again = true;
             n = 0;
         }
-        n += keys_of(item, &item->segments[i], call->keys_tile, &keys[n]);
+        kv_segment segment = expands ? expansion_of(call, &item->segments[i], slot) : item->segments[i];
+        n += keys_of(item, &segment, call->keys_tile, &keys[n]);
+        slot += segment.count;
     }
     if (n || call->native) { /* rows without keys are begun and finished too, in whatever call comes back with this list */
         if (again) {
@@ -364,23 +426,25 @@ static bool fits_maps(const cuda_device *dev, const attention_launch *a, const a
     bool fits = dev->attention->encoder && f.rows >= a->group && f.shared <= dev->attention->shared_most;
 
     for (int32_t i = 0; fits && i < item->n_segments; i++) {
-        fits = item->segments[i].head_stride < ((int64_t)1 << 40) / a->slot_bytes;
+        fits = item->segments[i].head_stride < ((int64_t)1 << 40) / (2 * a->head_dim);
     }
     return fits;
 }
 
-static attention_kernel kernel_of(const cuda_device *dev, const attention_launch *a, const attention_ends *ends,
-                                  const attention_item *item)
+static attention_kernel kernel_of(const cuda_device *dev, const attention_shape *s, const attention_launch *a,
+                                  const attention_ends *ends, const attention_item *item)
 {
     const int most = dev->attention->shared_most;
-    bool fits = a->act == a->kv_type && a->act != DTYPE_F32 && a->scale > 0 && call_aligned(a, ends);
+    bool codes = a->kv_type == DTYPE_I8;
+    bool fits = (a->act == a->kv_type || codes) && a->act != DTYPE_F32 && a->scale > 0 && call_aligned(a, ends);
 
     for (int32_t i = 0; fits && i < item->n_segments; i++) {
         fits = aligned(item->segments[i].k) && aligned(item->segments[i].v);
     }
     if (fits && (int64_t)item->count * a->group <= DECODE_ROWS && a->n_kv_heads <= MERGE_HEADS) {
-        return attention_decode_blocks(a->head_dim, most) ? DECODE : PLAIN;
+        return attention_decode_blocks(a->head_dim, codes, most) ? DECODE : PLAIN;
     }
+    fits = fits && (!codes || slots_of(item) <= s->expanded_slots);
     if (fits && fits_maps(dev, a, item)) {
         return HOPPER;
     }
@@ -388,13 +452,13 @@ static attention_kernel kernel_of(const cuda_device *dev, const attention_launch
 }
 
 /* Whether the kernels of all items begin and finish rows themselves, each item in one launch. */
-static bool is_native(const cuda_device *dev, const attention_launch *a, const attention_ends *ends,
+static bool is_native(const cuda_device *dev, const attention_shape *s, const attention_launch *a, const attention_ends *ends,
                       const attention_item items[], int n_items)
 {
     bool native = true;
 
     for (int i = 0; native && i < n_items; i++) {
-        attention_kernel kernel = kernel_of(dev, a, ends, &items[i]);
+        attention_kernel kernel = kernel_of(dev, s, a, ends, &items[i]);
         native = items[i].count <= 0 || ((kernel == HOPPER || kernel == DECODE) && items[i].n_segments <= SEGMENTS_MAX);
     }
     return native;
@@ -405,32 +469,44 @@ static bool is_native(const cuda_device *dev, const attention_launch *a, const a
 static bool same_shape(const attention_shape *a, const attention_shape *b)
 {
     return a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads && a->head_dim == b->head_dim && a->scale == b->scale &&
-           a->kv_type == b->kv_type;
+           a->kv_type == b->kv_type && a->expanded == b->expanded && a->expanded_slots == b->expanded_slots;
 }
 
-/* Whether this call is the last one over keys and values that lie elsewhere, all of them *shift bytes further. */
-static bool same_call(const attention_memo *m, const attention_launch *a, const attention_ends *ends, bool native,
-                      const attention_shape *s, const attention_item items[], int n_items, int64_t *shift)
+/* Whether all addresses of a segment are those of another, their keys and values *shift bytes further and their scales
+   *scale_shift floats. */
+static bool same_places(const kv_segment *p, const kv_segment *known, int64_t shift, int64_t scale_shift)
+{
+    uintptr_t scales = (uintptr_t)scale_shift * sizeof(float);
+
+    return p->head_stride == known->head_stride && (uintptr_t)p->k - (uintptr_t)known->k == (uintptr_t)shift &&
+           (uintptr_t)p->v - (uintptr_t)known->v == (uintptr_t)shift &&
+           (uintptr_t)p->k_scales - (uintptr_t)known->k_scales == scales &&
+           (uintptr_t)p->v_scales - (uintptr_t)known->v_scales == scales;
+}
+
+/* Whether this call is the last one over keys and values that lie elsewhere, all of them equally far: as `a` is told. */
+static bool same_call(const attention_memo *m, attention_launch *a, const attention_ends *ends, bool native,
+                      const attention_shape *s, const attention_item items[], int n_items)
 {
     const kv_segment *known = m->segments;
     bool same = m->valid && m->n_items == n_items && m->ldq == a->ldq && m->aligned == call_aligned(a, ends) &&
                 m->native == native && same_shape(&m->shape, s);
 
-    *shift = 0;
+    a->shift = a->scale_shift = 0;
     for (int i = 0; same && i < n_items; i++) {
         const attention_item *x = &items[i], *y = &m->items[i];
         same = x->row == y->row && x->count == y->count && x->first == y->first && x->n_segments == y->n_segments;
         for (int k = 0; same && k < x->n_segments; k++, known++) {
             const kv_segment *p = &x->segments[k];
             if (known == m->segments) {
-                *shift = (int64_t)((uintptr_t)p->k - (uintptr_t)known->k);
+                a->shift = (int64_t)((uintptr_t)p->k - (uintptr_t)known->k);
+                a->scale_shift = (int64_t)((uintptr_t)p->k_scales - (uintptr_t)known->k_scales) / (int64_t)sizeof(float);
             }
-            same = p->head_stride == known->head_stride && p->count == known->count && p->first == known->first &&
-                   (uintptr_t)p->k - (uintptr_t)known->k == (uintptr_t)*shift &&
-                   (uintptr_t)p->v - (uintptr_t)known->v == (uintptr_t)*shift;
+            same = p->count == known->count && p->first == known->first &&
+                   same_places(p, known, a->shift, a->scale_shift);
         }
     }
-    return same && *shift % 16 == 0;
+    return same && a->shift % 16 == 0;
 }
 
 /* Keeps a call for the ones of the next layers. False if they cannot use its lists. */
@@ -487,6 +563,7 @@ static void set_tiles(attention_call *call)
     int held = 1;
 
     call->keys_tile = KEYS_TILE;
+    call->a.slot_bytes = (int32_t)dtype_row_bytes(call->kernel <= PREFILL ? a->act : a->kv_type, a->head_dim);
     switch (call->kernel) {
     case HOPPER:
         call->a.tile_rows = f.rows / a->group * a->group;
@@ -498,7 +575,7 @@ static void set_tiles(attention_call *call)
         break;
     case DECODE:
         call->a.tile_rows = DECODE_ROWS;
-        held = attention_decode_blocks(a->head_dim, most);
+        held = attention_decode_blocks(a->head_dim, a->kv_type == DTYPE_I8, most);
         break;
     default:
         call->a.tile_rows = attention_plain_rows(a->head_dim);
@@ -509,7 +586,7 @@ static void set_tiles(attention_call *call)
 
 static bool is_for(const attention_call *call, const attention_ends *ends, const attention_item *item)
 {
-    return item->count > 0 && kernel_of(call->dev, &call->a, ends, item) == call->kernel;
+    return item->count > 0 && kernel_of(call->dev, call->shape, &call->a, ends, item) == call->kernel;
 }
 
 /* What the items of a kernel have to do, where they share the card. */
@@ -553,7 +630,7 @@ static void attend_items(cuda_device *dev, attention_launch *a, const attention_
     attention_memo *memo = dev->attention;
     attention_call call;
 
-    if (same_call(memo, a, ends, native, s, items, n_items, &a->shift)) {
+    if (same_call(memo, a, ends, native, s, items, n_items)) {
         for (int i = 0; i < memo->n_works; i++) {
             a->tile_rows = memo->works[i].tile_rows;
             queue(dev, a, &memo->works[i]);
@@ -565,8 +642,9 @@ static void attend_items(cuda_device *dev, attention_launch *a, const attention_
         return;
     }
     memset(&call, 0, sizeof call); /* a launch takes all of it */
-    a->shift = 0;
+    a->shift = a->scale_shift = 0;
     call.dev = dev;
+    call.shape = s;
     call.native = native;
     call.a = *a;
     cut(&call, ends, items, n_items);
@@ -600,7 +678,7 @@ void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, i
                     int n_items, const carry *c, const attention_ends *ends)
 {
     attention_launch a = launch_of(dev, s, q, ldq, c);
-    bool native = is_native(dev, &a, ends, items, n_items);
+    bool native = is_native(dev, s, &a, ends, items, n_items);
 
     if (native) {
         a.is_first = ends->is_first;
@@ -648,8 +726,9 @@ uint64_t cuda_attention_class(cuda_device *dev, const attention_shape *s, const 
     memset(&call, 0, sizeof call);
     call.dev = dev;
     call.announces = true;
+    call.shape = s;
     call.a = launch_of(dev, s, q, ldq, c);
-    call.native = is_native(dev, &call.a, ends, items, n_items);
+    call.native = is_native(dev, s, &call.a, ends, items, n_items);
     cut(&call, ends, items, n_items);
     cuda_attention_forget(dev); /* of which the memo keeps one */
     memo->announced = remember(memo, &call, ends, call.native, s, items, n_items);

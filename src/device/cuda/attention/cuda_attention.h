@@ -17,7 +17,7 @@ enum {
     KEYS_TILE = 64,   /* slots of one segment that a block takes at once */
     DECODE_ROWS = 16, /* rows of one matrix instruction */
     PREFILL_ROWS = 128,
-    PARTS_MAX = 24, /* with the segments: what a launch can take by value in 4 KB (Hopper's takes its maps as well: 21 KB) */
+    PARTS_MAX = 24, /* with the segments: what a launch can take by value in 5 KB (Hopper's takes its maps as well: 22 KB) */
     SEGMENTS_MAX = 64,
     PARTS_LISTED = 128, /* the same where the list lies on the card: a multiple of 32 */
     SEGMENTS_LISTED = 512,
@@ -30,6 +30,7 @@ enum {
 /* A segment as the queries of one item see it. */
 typedef struct attention_keys {
     const void *k, *v;
+    const float *k_scales, *v_scales; /* of I8 */
     int64_t head_stride;
     int64_t visible; /* slots that query 0 sees, were the segment endless in both directions; query i sees i more */
     int32_t count;
@@ -74,6 +75,7 @@ typedef struct attention_launch {
     float scale;
     dtype act, kv_type;
     int64_t shift;      /* bytes from the keys and values that the lists name to those of this launch: another layer's */
+    int64_t scale_shift; /* floats from the scales to those of this launch */
     bool is_first;      /* the carry holds nothing yet: it is not read, and every row of it is written */
     void *out;          /* of the activation type, [rows, n_heads, head_dim], row t at out + t * ldo: rows are finished there,
                            and of the carry only m and l are written; NULL: the carry is the result */
@@ -110,7 +112,7 @@ static inline
 /* Blocks of a kernel that a multiprocessor holds; 0: the kernel is not for this head_dim, or not for so little shared memory.
  */
 int attention_prefill_blocks(int32_t head_dim, int shared_most);
-int attention_decode_blocks(int32_t head_dim, int shared_most);
+int attention_decode_blocks(int32_t head_dim, bool codes, int shared_most);
 int attention_plain_blocks(int32_t head_dim);
 /* Rows of the plain kernel's blocks. */
 int attention_plain_rows(int32_t head_dim);
@@ -147,6 +149,17 @@ cudaError_t attention_hopper_load(int shared_most, bool *built);
 /* Lists and maps are the host's. `counters`: two words of the card that are 0, and 0 again when the launch is done. */
 cudaError_t attention_hopper_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists,
                                     const attention_maps *maps, int n_sms, unsigned *counters);
+
+/* A segment of I8 as one of 16 bits: keys and values [n_kv_heads, count, head_dim], dense, of type `act`. */
+typedef struct attention_expansion {
+    kv_segment from;
+    void *k, *v;
+    dtype act;
+    int32_t n_kv_heads, head_dim;
+} attention_expansion;
+
+cudaError_t attention_expand_load(void);
+cudaError_t attention_expand_launch(cudaStream_t stream, const attention_expansion *e);
 
 /* `lists` is the host's for prefill, the card's where it is a long one: for grids of `blocks` blocks. */
 cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists);

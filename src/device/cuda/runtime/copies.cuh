@@ -15,6 +15,12 @@ static __device__ __forceinline__ void copy_16(uint32_t to, const void *from, bo
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(real ? 16 : 0) : "memory");
 }
 
+// The same with 4 bytes.
+static __device__ __forceinline__ void copy_4(uint32_t to, const void *from, bool real)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(real ? 4 : 0) : "memory");
+}
+
 static __device__ __forceinline__ void copies_commit()
 {
     asm volatile("cp.async.commit_group;" ::: "memory");

@@ -396,24 +396,24 @@ static void op_rope(device *dev, const rotation *rows, int64_t n, int32_t head_d
     leave();
 }
 
-static void op_kv_store(device *dev, void *cache, dtype type, int64_t head_stride, const int64_t *slots, const void *x,
-                        int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
+static void op_kv_store(device *dev, void *cache, float *scales, dtype type, int64_t head_stride, const int64_t *slots,
+                        const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
 {
     static const char op[] = "kv_store";
     cuda_device *d = enter(dev, op);
 
-    cuda_note(d, cuda_kv_store(d->stream, dev->act, cache, type, head_stride, slots, x, ldx, n, heads, head_dim), op);
+    cuda_note(d, cuda_kv_store(d->stream, dev->act, cache, scales, type, head_stride, slots, x, ldx, n, heads, head_dim), op);
     leave();
 }
 
-static void op_rope_store(device *dev, const rotation *rows, void *k, void *v, dtype type, int64_t head_stride,
-                          const int64_t *slots, int64_t n, int32_t head_dim)
+static void op_rope_store(device *dev, const rotation *rows, void *const side[2], float *const scales[2], dtype type,
+                          int64_t head_stride, const int64_t *slots, int64_t n, int32_t head_dim)
 {
     static const char op[] = "rope_store";
     cuda_product p = ((cuda_device *)dev)->product;
 
     ((cuda_device *)dev)->product.n = 0;
-    if (p.n > 0 && !(p.n == n && cuda_linear_small_rotates(rows, dev->act, head_dim, p.jobs))) {
+    if (p.n > 0 && !(p.n == n && type != DTYPE_I8 && cuda_linear_small_rotates(rows, dev->act, head_dim, p.jobs))) {
         op_linear(dev, p.x, p.ldx, p.n, p.jobs, 3);
         p.n = 0;
     }
@@ -422,13 +422,13 @@ static void op_rope_store(device *dev, const rotation *rows, void *k, void *v, d
         cuda_norm_input given;
         const cuda_norm_input *norm = take_norm(d, op, p.x, p.ldx, p.n, p.jobs, 3, &given);
         cuda_note(d,
-                  cuda_linear_small_rotated(d->stream, dev->act, p.x, p.ldx, n, p.jobs, norm, rows, k, v, type, head_stride,
-                                            slots, head_dim),
+                  cuda_linear_small_rotated(d->stream, dev->act, p.x, p.ldx, n, p.jobs, norm, rows, side[0], side[1], type,
+                                            head_stride, slots, head_dim),
                   op);
         leave();
         return;
     }
-    cuda_note(d, cuda_rope_store(d->stream, dev->act, rows, k, v, type, head_stride, slots, n, head_dim), op);
+    cuda_note(d, cuda_rope_store(d->stream, dev->act, rows, side, scales, type, head_stride, slots, n, head_dim), op);
     leave();
 }
 

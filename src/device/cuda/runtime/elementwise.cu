@@ -249,6 +249,129 @@ __global__ void rope_store_rows(dtype act, rotation rows, int64_t n, int32_t hal
     }
 }
 
+// --- rows of codes: a warp takes one head of one row, so that its largest magnitude is known ---
+
+struct code_row {
+    float scale, to_code; // to_code 0: all codes are 0
+};
+
+// As kv_scale_of() of device/cpu/elementwise.h; `bits`: the largest of the lane's magnitudes, which are ordered as their bits.
+__device__ code_row code_row_of(uint32_t bits)
+{
+    for (int step = 16; step > 0; step /= 2) {
+        bits = max(bits, __shfl_xor_sync(0xffffffffu, bits, step));
+    }
+    const float most = __uint_as_float(bits);
+    if (bits >= 0x7f800000u) {
+        return {__uint_as_float(0x7fc00000u), 0};
+    }
+    return most < KV_MAGNITUDE_LEAST ? code_row{0, 0}
+                                     : code_row{__fdiv_rn(most, KV_CODE_MOST), __fdiv_rn((float)KV_CODE_MOST, most)};
+}
+
+__device__ uint32_t magnitude_bits(float x)
+{
+    return __float_as_uint(x) & 0x7fffffffu;
+}
+
+__device__ int8_t code_of(const code_row &r, float x)
+{
+    return r.to_code > 0 ? (int8_t)__float2int_rn(__fmul_rn(x, r.to_code)) : 0;
+}
+
+__device__ int64_t warp_of_grid()
+{
+    return ((int64_t)blockIdx.x * THREADS + threadIdx.x) / 32;
+}
+
+__global__ void kv_store_codes(int8_t *cache, float *scales, int64_t head_stride, const int64_t *slots, dtype act,
+                               const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
+{
+    const int64_t head = warp_of_grid();
+    const int lane = (int)threadIdx.x % 32;
+
+    overlap_begin_and_wait();
+    for (int64_t t = blockIdx.y; head < heads && t < n; t += gridDim.y) {
+        const int64_t slot = slots[t], at = t * ldx + head * head_dim, row = head * head_stride + slot;
+        uint32_t most = 0;
+        if (slot < 0) {
+            continue;
+        }
+        for (int e = lane; e < head_dim; e += 32) {
+            most = max(most, magnitude_bits(element_load(act, x, at + e)));
+        }
+        const code_row r = code_row_of(most);
+        for (int e = lane; e < head_dim; e += 32) {
+            cache[row * head_dim + e] = code_of(r, element_load(act, x, at + e));
+        }
+        if (lane == 0) {
+            scales[row] = r.scale;
+        }
+    }
+}
+
+struct code_place {
+    int8_t *side[2];
+    float *scales[2];
+    int64_t head_stride;
+    const int64_t *slots;
+    int32_t kv_heads;
+};
+
+// PAIRS of a head a lane, rotated as in rope_store_rows.
+template <int PAIRS>
+__global__ void rope_store_codes(dtype act, rotation rows, int64_t n, int32_t half, int32_t step, int32_t across, code_place to)
+{
+    const int64_t head = warp_of_grid(), first_key = rows.heads - to.kv_heads;
+    const int lane = (int)threadIdx.x % 32;
+
+    overlap_begin_and_wait();
+    for (int64_t t = blockIdx.y; head < rows.heads + to.kv_heads && t < n; t += gridDim.y) {
+        const int64_t first = t * rows.ld + head * 2 * half, slot = to.slots[t];
+        float a[PAIRS], b[PAIRS];
+        uint32_t most = 0;
+        if (head >= first_key && slot < 0) {
+            continue;
+        }
+#pragma unroll
+        for (int j = 0; j < PAIRS; j++) {
+            const int i = lane + 32 * j;
+            const int64_t at = first + i * step;
+            a[j] = i < half ? element_load(act, rows.x, at) : 0;
+            b[j] = i < half ? element_load(act, rows.x, at + across) : 0;
+            if (head < rows.heads && i < half) {
+                float c = rows.cos[t * half + i], s = rows.sin[t * half + i], before = a[j];
+                // As the compiler contracts rope_rows: the same bits.
+                a[j] = element_rounded(act, __fmaf_rn(a[j], c, -__fmul_rn(b[j], s)));
+                b[j] = element_rounded(act, __fmaf_rn(b[j], c, __fmul_rn(before, s)));
+            }
+            if (head < first_key && i < half) {
+                element_store(act, rows.x, at, a[j]);
+                element_store(act, rows.x, at + across, b[j]);
+            }
+            most = max(most, max(magnitude_bits(a[j]), magnitude_bits(b[j])));
+        }
+        if (head < first_key) {
+            continue;
+        }
+        const int values = head >= rows.heads;
+        const int64_t row = (head - first_key) % to.kv_heads * to.head_stride + slot;
+        const code_row r = code_row_of(most);
+        int8_t *codes = to.side[values] + row * 2 * half;
+#pragma unroll
+        for (int j = 0; j < PAIRS; j++) {
+            const int i = lane + 32 * j;
+            if (i < half) {
+                codes[i * step] = code_of(r, a[j]);
+                codes[i * step + across] = code_of(r, b[j]);
+            }
+        }
+        if (lane == 0) {
+            to.scales[values][row] = r.scale;
+        }
+    }
+}
+
 template <int V, bool GELU>
 __global__ void gate_rows(dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d)
 {
@@ -308,11 +431,6 @@ struct carry_rows {
     int64_t heads; // of all rows
     int32_t head_dim;
 };
-
-__device__ int64_t warp_of_grid()
-{
-    return ((int64_t)blockIdx.x * THREADS + threadIdx.x) / 32;
-}
 
 __global__ void carry_clear_heads(carry_rows c)
 {
@@ -390,7 +508,8 @@ cudaError_t cuda_elementwise_load(void)
         (const void *)rms_norm_add_rows, (const void *)narrow_numbers,     (const void *)norm_heads,
         (const void *)norm_sides,        (const void *)copy_rows<1>,       (const void *)copy_rows<4>,
         (const void *)add_bias_rows<1>,  (const void *)add_bias_rows<4>,   (const void *)carry_clear_heads,
-        (const void *)carry_merge_heads, (const void *)carry_finish_heads, (const void *)rope_store_rows};
+        (const void *)carry_merge_heads, (const void *)carry_finish_heads, (const void *)rope_store_rows,
+        (const void *)kv_store_codes,    (const void *)rope_store_codes<2>, (const void *)rope_store_codes<8>};
 
     return load_kernels(kernels, sizeof kernels / sizeof *kernels);
 }
@@ -492,7 +611,7 @@ cudaError_t cuda_rope(cudaStream_t stream, dtype act, const rotation *rows, int6
     return cudaGetLastError();
 }
 
-cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype type, int64_t head_stride,
+cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, float *scales, dtype type, int64_t head_stride,
                           const int64_t *slots, const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim)
 {
     int64_t width = (int64_t)heads * head_dim;
@@ -500,7 +619,10 @@ cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype typ
     if (n == 0 || heads == 0) {
         return cudaSuccess;
     }
-    if (aligned_4(act, x, ldx) && aligned_4(type, cache, head_dim)) {
+    if (type == DTYPE_I8) {
+        overlap_launch(stream, grid_of((int64_t)heads * 32, n), THREADS, 0, kv_store_codes, (int8_t *)cache, scales,
+                       head_stride, slots, act, x, ldx, n, heads, head_dim);
+    } else if (aligned_4(act, x, ldx) && aligned_4(type, cache, head_dim)) {
         overlap_launch(stream, grid_of(width / 4, n), THREADS, 0, kv_store_rows<4>, cache, type, head_stride, slots, act, x,
                        ldx, n, width, head_dim);
     } else {
@@ -510,17 +632,24 @@ cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype typ
     return cudaGetLastError();
 }
 
-cudaError_t cuda_rope_store(cudaStream_t stream, dtype act, const rotation *rows, void *k, void *v, dtype type,
-                            int64_t head_stride, const int64_t *slots, int64_t n, int32_t head_dim)
+cudaError_t cuda_rope_store(cudaStream_t stream, dtype act, const rotation *rows, void *const side[2], float *const scales[2],
+                            dtype type, int64_t head_stride, const int64_t *slots, int64_t n, int32_t head_dim)
 {
     int32_t half = head_dim / 2, kv_heads = rows->kv_heads;
     bool halves = rows->style == ROPE_HALVES;
+    int32_t step = halves ? 1 : 2, across = halves ? half : 1;
 
     if (n == 0 || rows->heads == 0) {
         return cudaSuccess;
     }
-    overlap_launch(stream, grid_of((int64_t)(rows->heads + kv_heads) * half, n), THREADS, 0, rope_store_rows, act, *rows, n,
-                   half, halves ? 1 : 2, halves ? half : 1, store_place{k, v, type, head_stride, slots, kv_heads});
+    if (type == DTYPE_I8) {
+        const code_place to = {{(int8_t *)side[0], (int8_t *)side[1]}, {scales[0], scales[1]}, head_stride, slots, kv_heads};
+        overlap_launch(stream, grid_of((int64_t)(rows->heads + kv_heads) * 32, n), THREADS, 0,
+                       half <= 64 ? rope_store_codes<2> : rope_store_codes<8>, act, *rows, n, half, step, across, to);
+    } else {
+        overlap_launch(stream, grid_of((int64_t)(rows->heads + kv_heads) * half, n), THREADS, 0, rope_store_rows, act, *rows, n,
+                       half, step, across, store_place{side[0], side[1], type, head_stride, slots, kv_heads});
+    }
     return cudaGetLastError();
 }
 

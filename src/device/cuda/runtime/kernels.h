@@ -25,10 +25,10 @@ cudaError_t cuda_narrow(cudaStream_t stream, dtype act, void *out, const float *
 cudaError_t cuda_rope_angles(cudaStream_t stream, float *cos, float *sin, const int64_t *positions, int64_t n,
                              const float *inv_freq, int64_t half, float factor);
 cudaError_t cuda_rope(cudaStream_t stream, dtype act, const rotation *rows, int64_t n, int32_t head_dim);
-cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, dtype type, int64_t head_stride,
+cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, float *scales, dtype type, int64_t head_stride,
                           const int64_t *slots, const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
-cudaError_t cuda_rope_store(cudaStream_t stream, dtype act, const rotation *rows, void *k, void *v, dtype type,
-                            int64_t head_stride, const int64_t *slots, int64_t n, int32_t head_dim);
+cudaError_t cuda_rope_store(cudaStream_t stream, dtype act, const rotation *rows, void *const side[2], float *const scales[2],
+                            dtype type, int64_t head_stride, const int64_t *slots, int64_t n, int32_t head_dim);
 cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
                           int64_t d);
 cudaError_t cuda_gelu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
