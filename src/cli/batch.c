@@ -262,6 +262,9 @@ static int leave(batch *b, seat *s)
     entry *e = s->of;
     reply *r = &s->reply;
     r->stop = r->stop == STOP_NOT_YET ? stop_of(&s->job) : r->stop;
+    if (r->stop == STOP_INTERRUPTED && b->results.path) {
+        return 0; /* the next run makes it anew */
+    }
     if (s->job.end == JOB_FAILED && !e->error) {
         entry_refuse(e, "%s", s->job.why);
     }
