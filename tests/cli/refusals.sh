@@ -89,6 +89,13 @@ kill -INT $!
 wait $!
 show $? | cat >/dev/null
 must "each line has what was made of it" jq -es '[.[] | [.id, .stop]] == [["long", "interrupted"], [2, "interrupted"]]' stream
+# A file with which the batch goes on gets whole replies only.
+printf '{"tokens": [1, 2], "max_tokens": 2}\n{"tokens": [3]}\n' >prompts
+start generate -q -m mha-bf16 --prompts prompts -n 8000 --resume results.jsonl
+until_it test -s results.jsonl
+kill -USR1 $!
+wait $!
+must "only the whole reply is kept" jq -es '[.[] | [.id, .stop]] == [[1, "length"]]' results.jsonl
 # interrupt ARGS...: generate, and Ctrl-C once it has loaded the model
 interrupt() {
     start generate "$@"
