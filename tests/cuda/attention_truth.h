@@ -4,6 +4,7 @@
 
 #include "base/dtype.h"
 #include "device/device.h"
+#include "support/attention_bits.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -15,19 +16,6 @@
 #include <cmocka.h>
 
 /* --- numbers --- */
-
-static uint64_t seed = 1;
-
-static uint32_t random_bits(void)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 33);
-}
-
-static int32_t random_below(int32_t n)
-{
-    return (int32_t)(random_bits() % (uint32_t)n);
-}
 
 /* Standard deviation 1. */
 static float random_number(void)
