@@ -37,7 +37,7 @@ typedef struct batch {
     seat seats[SEATS];
     bool reads;               /* there is a line of progress, */
     int64_t read;             /* and so many tokens were read since */
-    int rc;                   /* of what was done with a pass */
+    int rc;                   /* of the calls that a pass makes for its jobs */
 } batch;
 
 /* --- reading --- */
@@ -396,7 +396,7 @@ static int write_rest(batch *b, int rc)
     return rc == EXIT_INTERRUPTED && wrong ? wrong : rc;
 }
 
-/* A pass of the replies that there are. The line of progress is there while prompts are read and nobody gets a token. */
+/* One pass of the open replies. The line of progress stands while prompts are read and no reply gets a token. */
 static int go_on(batch *b)
 {
     progress *p = &b->inv->progress;
@@ -436,7 +436,7 @@ static int open_scheduler(batch *b)
 
 static void release(batch *b)
 {
-    b->rc = EXIT_FAILURE; /* nothing more is made of what is left */
+    b->rc = EXIT_FAILURE; /* open jobs end without a result */
     scheduler_close(b->scheduler);
     for (int64_t i = 0; i < b->n; i++) {
         entry_free(&b->entries[i]);

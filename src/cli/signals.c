@@ -16,7 +16,7 @@
 
 enum { LINE_MOST = 1024, NAME_MOST = 128, FOLLOW_S = 30 };
 
-static void (*_Atomic cancel)(void *); /* what is under way; NULL: nothing is */
+static void (*_Atomic cancel)(void *); /* cancels the running work; NULL: none runs */
 static void *_Atomic cancelled;        /* for it */
 static atomic_bool cancels_again, held, interrupted, terminated, warned;
 static char bus_line[LINE_MOST];
@@ -55,7 +55,7 @@ static void cancel_all(void)
     }
 }
 
-/* Cancels what is under way and sets `note`, or ends the program: without a hold, or on a second signal unless `again`. */
+/* Cancels the running work and sets `note`, or ends the program: without a hold, or on a second signal unless `again`. */
 static void stop(atomic_bool *note, bool again, int exit_status)
 {
     if (atomic_load(&follows)) {

@@ -35,7 +35,7 @@ void signals_hold(bool on, bool again);
 
 /* The session that Ctrl-C and SIGTERM cancel, one of several is enough; NULL before it is closed. */
 void signals_cancel(lariat_session *session);
-/* The same by a function, which is called in the handler; NULL before what it needs is gone. */
+/* As signals_cancel, by a function that the handler calls with `what`; set NULL before `what` is freed. */
 void signals_cancel_by(void (*by)(void *), void *what);
 
 /* Has Ctrl-C been pressed since the last signals_forget, or SIGTERM or SIGUSR1 arrived? These are never forgotten: they end the
