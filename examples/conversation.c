@@ -6,14 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONTEXT = 4096, MESSAGES = 128, LENGTH = 1 << 15 };
-
 static lariat_tokenizer *tokenizer;
-static lariat_stream *stream;                   /* ids in, whole characters out */
-static char said[MESSAGES][LENGTH];             /* questions and answers in turn, */
-static char talk[MESSAGES * (6 * LENGTH + 64)]; /* and as JSON */
-static int32_t held[CONTEXT + 1];               /* what the session has read, and the token that came last */
-static int64_t n_held;
+static lariat_stream *stream; /* ids in, whole characters out */
 
 static void need(lariat_status status)
 {
@@ -23,82 +17,41 @@ static void need(lariat_status status)
     }
 }
 
-static void show(char *answer, const char *piece, size_t size)
+static bool on_token(void *user, int32_t item, int32_t id) /* with each token as it is made; false: the answer is complete */
 {
-    size_t room = LENGTH - 1 - strlen(answer);
-
-    fwrite(piece, 1, size, stdout);
-    fflush(stdout);
-    strncat(answer, piece, size < room ? size : room);
-}
-
-static void add(char **at, const char *role, const char *text) /* a message as JSON */
-{
-    *at += sprintf(*at, "%c{\"role\": \"%s\", \"content\": \"", at[0][-1] == '}' ? ',' : ' ', role);
-    for (; *text; text++) {
-        *at += sprintf(*at, *text == '"' || *text == '\\' || (unsigned char)*text < ' ' ? "\\u%04x" : "%c", *text);
-    }
-    *at += sprintf(*at, "\"}");
-}
-
-static bool on_token(void *answer, int32_t item, int32_t id) /* with every token as it comes; false: it was the last one */
-{
+    bool ends = lariat_tokenizer_is_end(tokenizer, id) || lariat_tokenizer_ends_turn(tokenizer, id);
     const char *piece;
     size_t size;
 
-    (void)item; /* the only one */
-    if (lariat_tokenizer_is_end(tokenizer, id) || lariat_tokenizer_ends_turn(tokenizer, id)) {
-        return false;
-    }
-    held[n_held++] = id;
-    need(lariat_stream_put(stream, id, &piece, &size));
-    show(answer, piece, size);
-    return true;
+    (void)user, (void)item;
+    need(ends ? lariat_stream_flush(stream, &piece, &size) : lariat_stream_put(stream, id, &piece, &size));
+    return fwrite(piece, 1, size, stdout) == size && fflush(stdout) == 0 && !ends;
 }
 
 int main(int argc, char **argv)
 {
+    const char *model = argc > 1 ? argv[1] : "MODEL"; /* which the message about it names */
+    char line[1 << 15], *messages = NULL;             /* the conversation so far, as JSON */
     lariat_engine *engine;
     lariat_session *session;
     lariat_sampler *sampler;
-    const char *piece;
-    size_t size;
-    char *end = talk + sprintf(talk, "[");
+    int32_t *prompt;
+    int64_t n, length;
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: %s MODEL\n", argv[0]);
-        return 2;
-    }
-    need(lariat_tokenizer_open(argv[1], &tokenizer));
+    need(lariat_tokenizer_open(model, &tokenizer));
     need(lariat_stream_open(tokenizer, false, &stream));
-    need(lariat_engine_open(argv[1], &(lariat_options){.context = CONTEXT}, &engine)); /* zeros: automatic */
-    need(lariat_session_open(engine, CONTEXT, &session)); /* 0 could give it more positions than `held` has room for */
+    need(lariat_engine_open(model, &(lariat_options){.context = 4096}, &engine)); /* zeros: automatic */
+    need(lariat_session_open(engine, 0, &session));
     need(lariat_sampler_open(&(lariat_sampling){.top_p = 1}, lariat_engine_model(engine)->vocab, &sampler));
-    for (int n = 0; n < MESSAGES - 1 && fgets(said[n], LENGTH, stdin); n += 2) {
-        int32_t *ids;
-        int64_t count, same = 0;
-
-        said[n][strcspn(said[n], "\n")] = 0;
-        add(&end, "user", said[n]);
-        strcpy(end, "]");
-        need(lariat_chat_encode(tokenizer, &(lariat_conversation){.messages = talk}, &ids, &count));
-        while (same < lariat_session_length(session) && same < count - 1 && ids[same] == held[same]) {
-            same++;
-        }
-        need(lariat_session_rewind(session, same)); /* the prefix that is there stays */
-        lariat_reply reply = {session, ids + same, count - same, sampler, .most = CONTEXT};
-        n_held = count < CONTEXT ? count : CONTEXT; /* more is refused */
-        memcpy(held, ids, (size_t)n_held * sizeof *held);
-        need(lariat_generate(engine, &reply, 1, on_token, said[n + 1]));
-        need(lariat_stream_flush(stream, &piece, &size));
-        show(said[n + 1], piece, size);
+    while (fgets(line, sizeof line, stdin)) {
+        need(lariat_message_add(&messages, "user", line, strcspn(line, "\n")));
+        need(lariat_chat_encode(tokenizer, &(lariat_conversation){.messages = messages}, &prompt, &n));
+        int64_t kept = lariat_session_reuse(session, prompt, n); /* from the turns before; the rest is read: */
+        lariat_reply reply = {session, prompt + kept, n - kept, sampler, .most = INT64_MAX};
+        need(lariat_generate(engine, &reply, 1, on_token, NULL));
         puts("");
-        lariat_free(ids);
-        add(&end, "assistant", said[n + 1]);
+        const int32_t *tokens = lariat_session_tokens(session, &length); /* the prompt's and the answer's */
+        need(lariat_message_add_reply(&messages, tokenizer, tokens + n, length - n));
+        lariat_free(prompt);
     }
-    lariat_sampler_close(sampler);
-    lariat_session_close(session);
-    need(lariat_engine_close(engine));
-    lariat_stream_close(stream);
-    lariat_tokenizer_close(tokenizer);
-}
+} /* the system frees what is open; continue_text.c closes it */

@@ -188,6 +188,9 @@ LARIAT_API lariat_status lariat_session_fork(lariat_session *session, int64_t le
 LARIAT_API int64_t lariat_session_length(const lariat_session *session);
 LARIAT_API int64_t lariat_session_capacity(const lariat_session *session);
 
+/* The ids at its positions, *n of them: those of passes under way are not there yet. The session's, until its next call. */
+LARIAT_API const int32_t *lariat_session_tokens(const lariat_session *session, int64_t *n);
+
 /* The most positions that a new session could come to have of the slots that are free now. */
 LARIAT_API int64_t lariat_engine_room(const lariat_engine *engine);
 
@@ -195,6 +198,11 @@ LARIAT_API int64_t lariat_engine_room(const lariat_engine *engine);
    numbers that they drew from the session's sampler: their results have LARIAT_CANCELLED. A length beyond the session's, or
    inside a pass under way, is LARIAT_BAD_ARGUMENT. */
 LARIAT_API lariat_status lariat_session_rewind(lariat_session *session, int64_t length);
+
+/* Rewinds the session to the beginning that it has in common with a prompt, the last token excepted, which is left to be read;
+   its passes under way are taken back. Returns how many tokens stay: the next work reads the others. So a conversation that
+   grows turn by turn reads no turn twice, and one that changed is read from the change on. */
+LARIAT_API int64_t lariat_session_reuse(lariat_session *session, const int32_t *tokens, int64_t count);
 
 /* Cancels the session's passes under way, those included that are submitted before these are collected: their results have
    LARIAT_CANCELLED. Passes submitted after that are not affected, nor are other sessions of the same passes. A pass ends

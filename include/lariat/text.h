@@ -95,6 +95,12 @@ typedef struct lariat_conversation {
     const char *messages_name; /* of the messages there: their file; NULL: "messages" */
 } lariat_conversation;
 
+/* Appends a message to *messages, which is NULL at first and allocated anew (lariat_free). Invalid UTF-8 in the content is read
+   as by lariat_encode. After a failure the list is unchanged. */
+LARIAT_API lariat_status lariat_message_add(char **messages, const char *role, const char *content, size_t size);
+/* The same with a reply of the model: the role is "assistant", the content the text of the ids, and the message has them. */
+LARIAT_API lariat_status lariat_message_add_reply(char **messages, const lariat_tokenizer *t, const int32_t *ids, int64_t n);
+
 /* The model's own template, or NULL; and one of llama2, llama3, chatml, or NULL: there is none of that name. */
 LARIAT_API const char *lariat_chat_template(const lariat_tokenizer *t);
 LARIAT_API const char *lariat_template_by_name(const char *name);

@@ -44,7 +44,7 @@ static lariat_status begin(call *c, int64_t *total)
     }
     TRY(call_begin(e, e->items, c->n, total));
     for (int32_t i = 0; i < c->n; i++) {
-        c->replies[i].session->given = 0;
+        c->replies[i].session->call.given = 0;
         c->ended = c->ended || c->replies[i].most == 0;
     }
     return LARIAT_OK;
@@ -56,12 +56,12 @@ static void give_out(call *c)
     for (int32_t i = 0; i < c->n; i++) {
         const lariat_reply *r = &c->replies[i];
         lariat_session *s = r->session;
-        if (s->is_new) {
-            s->is_new = false;
-            s->given++;
-            s->before = session_settled(s);
-            s->token_before = s->token;
-            bool goes_on = c->on_token(c->user, i, s->token) && s->given < r->most && s->before.length < s->seq.capacity;
+        if (s->call.is_new) {
+            s->call.is_new = false;
+            s->call.given++;
+            s->call.before = session_settled(s);
+            s->call.token_before = s->token;
+            bool goes_on = c->on_token(c->user, i, s->token) && s->call.given < r->most && s->call.before.length < s->seq.capacity;
             c->ended = c->ended || !goes_on;
         }
     }
@@ -74,7 +74,7 @@ static int32_t list_round(const call *c)
 
     for (int32_t i = 0; i < c->n; i++) {
         const lariat_reply *r = &c->replies[i];
-        if (r->session->given + r->session->under_way < r->most && r->session->seq.length < r->session->seq.capacity) {
+        if (r->session->call.given + r->session->under_way < r->most && r->session->seq.length < r->session->seq.capacity) {
             c->engine->items[count] = (lariat_work){.session = r->session, .count = 1, .sampler = r->sampler,
                                                       .n_top = r->n_top};
             count++;

@@ -10,9 +10,9 @@ lariat_status call_begin(lariat_engine *e, const lariat_work work[], int32_t n, 
     TRY(requests_check(e, work, n, 0, total));
     for (int32_t i = 0; i < n; i++) {
         lariat_session *s = work[i].session;
-        s->before = s->seq;
-        s->token_before = s->token;
-        s->is_new = false;
+        s->call.before = s->seq;
+        s->call.token_before = s->token;
+        s->call.is_new = false;
         e->called[i] = s;
     }
     e->n_called = n;
@@ -26,11 +26,11 @@ void call_end(lariat_engine *e)
 
 void call_take_back(lariat_session *s, lariat_sampler *sampler)
 {
-    if (s->is_new) {
+    if (s->call.is_new) {
         sampler_take_back(sampler);
     }
-    session_restore(s, &s->before);
-    s->token = s->token_before;
+    session_restore(s, &s->call.before);
+    s->token = s->call.token_before;
     s->logprob.n_top = 0;
 }
 
@@ -42,7 +42,7 @@ static int32_t list_next(lariat_engine *e, const lariat_work items[], int32_t n,
 
     for (int32_t i = 0; i < n && size; i++) {
         lariat_work w = items[i];
-        int64_t taken = w.session->seq.length - w.session->before.length;
+        int64_t taken = w.session->seq.length - w.session->call.before.length;
         int64_t left = w.count - taken, take = left < size ? left : size;
         if (left == 0) {
             continue;

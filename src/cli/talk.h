@@ -1,4 +1,4 @@
-/* A conversation with a model: its messages, and the ids that the session holds already.
+/* A conversation with a model: its messages, on one session.
    Rests on reply.h and on the chat templates of text.h. */
 #pragma once
 
@@ -12,10 +12,8 @@ typedef struct talk {
     int64_t capacity;
     char *chat_template; /* NULL: the model's own */
     json_t *variables;   /* an object */
-    char *document;           /* precedes the user's first message; NULL: none */
-    json_t *messages;
-    int32_t *held; /* [capacity] the ids that the session holds */
-    int64_t n_held;
+    char *document;      /* precedes the user's first message; NULL: none */
+    char *messages;      /* JSON; NULL: nothing was said so far */
     reply answer;
 } talk;
 

@@ -152,21 +152,26 @@ struct lariat_engine {
     lariat_stats stats;
 };
 
+/* A session in lariat_step or lariat_generate, while one runs. */
+typedef struct session_call {
+    sequence before;      /* the session's when the call began, or its last token was given out, without passes under way */
+    int32_t token_before; /* the session's token then */
+    bool is_new;          /* its token was chosen since */
+    int64_t given;        /* tokens given out */
+} session_call;
+
 struct lariat_session {
     lariat_engine *engine;
     int32_t number; /* among the open ones, where other processes have it too */
     sequence seq;
+    int32_t *ids;       /* [capacity] of its positions, without passes under way; in process 0 */
     _Atomic bool cancelled;
     bool listed;        /* found once in the list that is checked */
     int32_t under_way;  /* passes that take it forward, not collected and not taken back */
     int32_t row;        /* of the newest of them: the output that chooses its token, -1: none */
     int32_t token;      /* that the newest pass that was collected chose, -1: none */
-    /* In lariat_step and lariat_generate: */
-    sequence before;    /* `seq` when the call began, or when the last token was given out, without the passes under way */
-    int64_t given;      /* tokens given out */
-    int32_t token_before; /* `token` then */
-    bool is_new;        /* `token` was chosen since */
     pass_logprob logprob; /* of `token`; n_top 0: not asked for */
+    session_call call;
 };
 
 /* lariat_engine_open in this process, in two phases; the others of the ring open theirs meanwhile. After a failure of the

@@ -109,6 +109,7 @@ static size_t host_bytes(const model *m, const engine_plan *e)
         bytes_of(2, 1, pass_bytes(p->ranks, &e->limits)),
         engine_lists_bytes(e),
         bytes_of(e->sessions, 1, sizeof(lariat_session)),
+        bytes_of(p->ranks, e->setup.slots, sizeof(int32_t)), /* ids of sessions; forks have copies of theirs */
         bytes_of(e->transport.n_local, 1, sizeof(engine_rank) + sizeof(local_rank)),
     };
 

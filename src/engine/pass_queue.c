@@ -225,6 +225,18 @@ static void list_chosen(pending_pass *p, const pending_pass *before)
     }
 }
 
+/* The session gets the ids that it has read. The one that the pass before chose may be known only now. */
+static void keep_ids(const pass_entry *x, const pending_pass *p)
+{
+    const pass_part *part = &p->plan.parts[x - p->entries];
+    lariat_session *s = x->session;
+
+    for (int64_t i = 0; i < part->count; i++) {
+        int32_t id = p->tokens[part->token + i];
+        s->ids[x->before.length + i] = id < 0 ? s->token : id;
+    }
+}
+
 /* One session's result. */
 static lariat_result conclude(pass_entry *x, const pending_pass *p)
 {
@@ -241,9 +253,10 @@ static lariat_result conclude(pass_entry *x, const pending_pass *p)
         }
     }
     if (x->status == LARIAT_OK) {
+        keep_ids(x, p);
         s->under_way--;
         s->token = token;
-        s->is_new = token >= 0;
+        s->call.is_new = token >= 0;
     }
     lariat_result result = {.session = s, .user = x->user, .status = x->status, .reason = x->reason, .token = token};
     if (token >= 0 && p->logprobs[x->output].n_top) {

@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* A session without a sequence. */
 static lariat_status new_session(lariat_engine *e, lariat_session **out)
@@ -23,13 +24,21 @@ static lariat_status new_session(lariat_engine *e, lariat_session **out)
 /* It is open, if it has got its sequence. */
 static lariat_status finish_session(lariat_status status, lariat_session **out)
 {
+    lariat_session *s = *out;
+
     if (status == LARIAT_OK) {
-        (*out)->engine->n_sessions++;
-        telling_add(*out);
-    } else {
-        free(*out);
-        *out = NULL;
+        s->ids = malloc(bytes_of(s->seq.capacity, 1, sizeof *s->ids));
+        status = s->ids ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "session: no memory for %lld ids" FREE_MEMORY,
+                                           (long long)s->seq.capacity);
     }
+    if (status == LARIAT_OK) {
+        s->engine->n_sessions++;
+        telling_add(s);
+        return LARIAT_OK;
+    }
+    sequence_close(&s->engine->cache, &s->seq);
+    free(s);
+    *out = NULL;
     return status;
 }
 
@@ -62,6 +71,7 @@ void lariat_session_close(lariat_session *s)
     telling_remove(s);
     sequence_close(&e->cache, &s->seq);
     e->n_sessions--;
+    free(s->ids);
     free(s);
 }
 
@@ -150,6 +160,23 @@ lariat_status lariat_session_rewind(lariat_session *s, int64_t length)
     return LARIAT_OK;
 }
 
+const int32_t *lariat_session_tokens(const lariat_session *s, int64_t *n)
+{
+    *n = session_settled(s).length;
+    return s->ids;
+}
+
+int64_t lariat_session_reuse(lariat_session *s, const int32_t *tokens, int64_t count)
+{
+    int64_t settled = session_settled(s).length, kept = 0;
+
+    while (kept < settled && kept < count - 1 && s->ids[kept] == tokens[kept]) {
+        kept++;
+    }
+    (void)lariat_session_rewind(s, kept); /* which cannot fail: no pass under way begins before */
+    return kept;
+}
+
 void session_restore(lariat_session *s, const sequence *before)
 {
     if (s->seq.length > before->length) {
@@ -172,6 +199,7 @@ lariat_status lariat_session_fork(lariat_session *s, int64_t length, lariat_sess
                     (long long)length, (long long)most);
     }
     TRY(session_copy(s, length, out));
+    memcpy((*out)->ids, s->ids, (size_t)length * sizeof *s->ids);
     tell(e, &(command){.kind = TOLD_SESSION_FORK, .session = s->number, .other = (*out)->number, .length = length});
     return LARIAT_OK;
 }

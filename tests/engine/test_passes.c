@@ -733,6 +733,82 @@ static void a_pass_that_finds_no_slots_is_refused_until_some_are_given_back(void
     everywhere(check_no_slots);
 }
 
+/* Its ids are those of the prompt and those made since, as far as passes that were collected have read them. */
+static void assert_tokens(const trial *t, int i, const lariat_session *s, int64_t length)
+{
+    int64_t n;
+    const int32_t *ids = lariat_session_tokens(s, &n);
+
+    assert_int_equal(n, length);
+    for (int64_t k = 0; k < n; k++) {
+        assert_int_equal(ids[k], k < prompts[i] ? t->prompt[i][k] : t->made[i][k - prompts[i]]);
+    }
+}
+
+static void check_tokens(int where)
+{
+    trial *t = open_trial(where);
+    lariat_session *fork;
+
+    submit(t, prompt_of);
+    for (int made = 0; made < MOST; made++) {
+        submit(t, next_of);
+        for (int i = 0; i < SESSIONS; i++) {
+            assert_tokens(t, i, t->sessions[i], made ? prompts[i] + made - 1 : 0);
+        }
+        collect(t);
+    }
+    collect(t);
+    assert_int_equal(lariat_session_fork(t->sessions[1], 10, &fork), LARIAT_OK);
+    lariat_session_close(t->sessions[1]);
+    t->sessions[1] = NULL;
+    assert_tokens(t, 1, fork, 10);
+    lariat_session_close(fork);
+    assert_tokens(t, 2, t->sessions[2], prompts[2] + MOST);
+    close_trial(t);
+}
+
+static void a_session_has_the_ids_that_it_has_read(void **state)
+{
+    (void)state;
+    everywhere(check_tokens);
+}
+
+static void check_reuse(int where)
+{
+    trial *t = open_trial(where);
+    lariat_session *s = t->sessions[2];
+    lariat_work work = prompt_of(t, 2);
+    int32_t *tokens = t->prompt[2];
+
+    assert_int_equal(lariat_session_reuse(s, tokens, 30), 0);
+    assert_int_equal(lariat_submit(t->engine, &work, 1), LARIAT_OK);
+    int32_t chosen = collect_one(t).token;
+    work = next_of(t, 2);
+    assert_int_equal(lariat_submit(t->engine, &work, 1), LARIAT_OK);
+    (void)collect_one(t);
+    tokens[prompts[2]] = chosen; /* the next turn: what the session has, and more */
+    assert_int_equal(lariat_session_reuse(s, tokens, prompts[2] + 2), prompts[2] + 1);
+    assert_int_equal(lariat_session_length(s), prompts[2] + 1);
+    assert_int_equal(lariat_session_reuse(s, tokens, prompts[2] + 1), prompts[2]); /* one is left to be read */
+    work = (lariat_work){.session = s, .tokens = tokens, .count = 5};
+    assert_int_equal(lariat_submit(t->engine, &work, 1), LARIAT_OK);
+    tokens[20] = (tokens[20] + 1) % t->vocab;
+    assert_int_equal(lariat_session_reuse(s, tokens, prompts[2]), 20);
+    assert_int_equal(collect_one(t).status, LARIAT_CANCELLED); /* it went on from what is gone */
+    work = (lariat_work){.session = s, .tokens = tokens + 20, .count = 10};
+    assert_int_equal(lariat_submit(t->engine, &work, 1), LARIAT_OK);
+    assert_int_equal(collect_one(t).status, LARIAT_OK);
+    assert_tokens(t, 2, s, 30);
+    close_trial(t);
+}
+
+static void a_prompt_goes_on_from_what_it_has_in_common_with_its_session(void **state)
+{
+    (void)state;
+    everywhere(check_reuse);
+}
+
 static void what_makes_no_sense_is_refused_by_name(void **state)
 {
     trial *t = open_trial(0);
@@ -770,6 +846,8 @@ int main(void)
         cmocka_unit_test(a_fork_is_not_cancelled_with_another_session),
         cmocka_unit_test(a_failed_pass_keeps_its_reason),
         cmocka_unit_test(a_pass_that_finds_no_slots_is_refused_until_some_are_given_back),
+        cmocka_unit_test(a_session_has_the_ids_that_it_has_read),
+        cmocka_unit_test(a_prompt_goes_on_from_what_it_has_in_common_with_its_session),
         cmocka_unit_test(what_makes_no_sense_is_refused_by_name),
     };
     int failed = 0;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 /* A byte-level tokenizer: ids 0 to 255 are the bytes, then <s>, </s>, the markers, and what merges make. */
 enum { SMALL_BOS = 256, SMALL_EOS, SMALL_MARKERS };
@@ -541,6 +542,59 @@ static void a_reply_keeps_the_ids_with_which_it_was_made(void **state)
     lariat_tokenizer_close(t);
 }
 
+/* The i-th of n messages as jansson reads it. */
+static void message_is(const char *messages, size_t i, size_t n, const char *role, const char *content, size_t size)
+{
+    json_t *list = json_loads(messages, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
+    const json_t *text = json_object_get(json_array_get(list, i), "content");
+
+    assert_non_null(list);
+    assert_int_equal(json_array_size(list), n);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(list, i), "role")), role);
+    assert_int_equal(json_string_length(text), size);
+    assert_memory_equal(json_string_value(text), content, size);
+    json_decref(list);
+}
+
+static void messages_come_back_as_they_were_said(void **state)
+{
+    static const char awkward[] = "a \"quote\", \\, \n, \x01, \0, \xF0\x9F\x98\x80 and \"}]";
+    static const char broken[] = "a\xE2\x82" "b\xED\xA0"; /* the first two bytes begin a character, the last two do not */
+    char *messages = NULL;
+
+    (void)state;
+    assert_accepted(lariat_message_add(&messages, "system", "", 0));
+    message_is(messages, 0, 1, "system", "", 0);
+    assert_accepted(lariat_message_add(&messages, "user", awkward, sizeof awkward - 1));
+    assert_accepted(lariat_message_add(&messages, "user", broken, sizeof broken - 1));
+    message_is(messages, 0, 3, "system", "", 0);
+    message_is(messages, 1, 3, "user", awkward, sizeof awkward - 1);
+    message_is(messages, 2, 3, "user", "a\uFFFDb\uFFFD\uFFFD", strlen("a\uFFFDb\uFFFD\uFFFD"));
+    lariat_free(messages);
+}
+
+static void a_reply_is_added_with_its_ids(void **state)
+{
+    static const int32_t reply[] = { 'a', 'b', 'c', 0xF0, 0x9F }; /* cut within a character */
+    lariat_tokenizer *t = small_tokenizer(chatml_loop);
+    char *messages = NULL;
+    int32_t *ids;
+    int64_t n;
+
+    (void)state;
+    assert_accepted(lariat_message_add(&messages, "user", "abc", 3));
+    assert_accepted(lariat_message_add_reply(&messages, t, reply, 5));
+    message_is(messages, 1, 2, "assistant", "abc\uFFFD", strlen("abc\uFFFD"));
+    conversation_ids(t, messages, &ids, &n);
+    assert_int_equal(count_of(ids, n, 'b'), 1); /* what the user said is one token */
+    assert_int_equal(count_of(ids, n, 0xF0), 1);
+    lariat_free(ids);
+    assert_refused(lariat_message_add_reply(&messages, t, (int32_t[]){ -1 }, 1), LARIAT_BAD_ARGUMENT, "-1");
+    message_is(messages, 1, 2, "assistant", "abc\uFFFD", strlen("abc\uFFFD"));
+    lariat_free(messages);
+    lariat_tokenizer_close(t);
+}
+
 static void a_model_without_a_template_takes_one_that_is_chosen(void **state)
 {
     lariat_tokenizer *t = small_tokenizer(NULL);
@@ -600,6 +654,8 @@ int main(void)
         cmocka_unit_test(the_end_of_a_reply_is_that_of_the_conversations_variables),
         cmocka_unit_test(a_marker_made_partly_of_a_message_is_text),
         cmocka_unit_test(a_reply_keeps_the_ids_with_which_it_was_made),
+        cmocka_unit_test(messages_come_back_as_they_were_said),
+        cmocka_unit_test(a_reply_is_added_with_its_ids),
         cmocka_unit_test(a_model_without_a_template_takes_one_that_is_chosen),
         cmocka_unit_test(a_conversation_that_makes_no_sense_is_refused),
     };
