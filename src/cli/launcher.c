@@ -307,7 +307,11 @@ static int follow(lariat_processes *p, const options *o)
 {
     lariat_options own = plan_options(o, 0, 1);
     signals_follow();
-    return checked(lariat_follow(p, o->model, &own));
+    if (lariat_follow(p, o->model, &own) == LARIAT_OK) {
+        return 0;
+    }
+    const char *reason = lariat_error(), *name = signals_process(); /* which the message has already */
+    return complain("%s", reason + (strncmp(reason, name, strlen(name)) == 0 ? strlen(name) : 0));
 }
 
 static void warn_alone(const options *o)

@@ -170,9 +170,8 @@ lariat_status tell_failure(processes *others, const local_ranks *ranks, lariat_s
     snprintf(reason, sizeof reason, "%s", lariat_error());
     TRY(processes_check(others, 0)); /* ranks that are cancelled do not know why */
     processes_fail(others, of_rank ? failed->number : -1, of_rank ? failed->reason : reason);
-    return processes_number(others) ? fail(status, "%s", reason) /* a follower is named where its line is printed */
-                                    : fail(status, "rank %d (%s): %s", of_rank ? failed->number : own->first_rank, own->host,
-                                           of_rank ? failed->reason : reason);
+    return fail(status, "rank %d (%s): %s", of_rank ? failed->number : own->first_rank, own->host,
+                of_rank ? failed->reason : reason);
 }
 
 lariat_status tell_outcome(lariat_engine *e, lariat_status status)

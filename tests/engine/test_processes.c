@@ -611,7 +611,9 @@ static void a_rank_that_fails_ends_the_run_in_all_processes(void **unused)
         assert_int_equal(t->opened, LARIAT_OK);
         for (int32_t i = 1; i < 3; i++) {
             assert_int_not_equal(t->followed[i], LARIAT_OK);
-            assert_non_null(strstr(t->follow_reason[i], "so it was told"));
+            char line[64];
+            snprintf(line, sizeof line, "rank %d (played): so it was told", rank);
+            assert_string_equal(t->follow_reason[i], line); /* named once, also by itself */
         }
         free_trial(t);
     }
@@ -866,7 +868,8 @@ static void assert_ends_with_reason(void (*send)(lariat_engine *e, const process
 static void a_follower_ends_with_a_reason_where_it_is_told_rubbish(void **unused)
 {
     (void)unused;
-    assert_ends_with_reason(send_no_command, "processes: a command of something that cannot be read, please report this");
+    assert_ends_with_reason(send_no_command,
+                            "rank 1 (played): processes: a command of something that cannot be read, please report this");
     for (int i = 0; i < (TEST_QUICK ? 20 : 100); i++) {
         assert_ends_with_reason(send_commands_by_chance, ": ");
     }
