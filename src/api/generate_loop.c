@@ -61,8 +61,8 @@ static void give_out(call *c)
             s->call.given++;
             s->call.before = session_settled(s);
             s->call.token_before = s->token;
-            bool goes_on = c->on_token(c->user, i, s->token) && s->call.given < r->most && s->call.before.length < s->seq.capacity;
-            c->ended = c->ended || !goes_on;
+            bool goes_on = c->on_token(c->user, i, s->token) && s->call.given < r->most;
+            c->ended = c->ended || !goes_on || s->call.before.length >= s->seq.capacity;
         }
     }
 }

@@ -4,7 +4,7 @@
 
    A shard's layer is K [n_kv_heads, slots, head_dim] and V the same, in the type of the cache, keys after RoPE; the scales of
    an I8 cache are a plane of their own behind all layers. Slots are handed out in blocks, when positions come: the block behind
-   a sequence's last one if it is free, otherwise the lowest free one, so that a sequence alone lies contiguous. A rank's slots
+   a sequence's last one if it is free, otherwise the lowest free one, so that a sequence alone is contiguous. A rank's slots
    of a sequence are filled in the order in which positions come, so they are always sorted by position: rewinding drops the
    tail on every rank, and what was there before a pass is seen whole by every query of the pass.
 

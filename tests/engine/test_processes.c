@@ -577,6 +577,8 @@ static void spans_of_all_processes_come_to_process_0_on_one_clock(void **unused)
 
 /* --- failures --- */
 
+static char failing_reason[64];
+
 static void fail_in_a_pass(lariat_engine *e, const processes *others, results *out)
 {
     int32_t ids[CAPACITY];
@@ -592,9 +594,8 @@ static void fail_in_a_pass(lariat_engine *e, const processes *others, results *o
     lariat_status status = lariat_step(e, &w, 1);
     out->ids[out->n_ids++] = (int32_t)status;
     assert_true(status == LARIAT_FAILED || status == LARIAT_IO);
-    char line[64];
-    snprintf(line, sizeof line, "rank %d (played): so it was told", atomic_load(&failing_rank));
-    assert_string_equal(lariat_error(), line);
+    snprintf(failing_reason, sizeof failing_reason, "rank %d (played): so it was told", atomic_load(&failing_rank));
+    assert_string_equal(lariat_error(), failing_reason);
     assert_int_equal(lariat_session_length(s), 20); /* as before the pass */
     assert_int_not_equal(lariat_step(e, &w, 1), LARIAT_OK);
     atomic_store(&passes_left, -1);
@@ -611,9 +612,7 @@ static void a_rank_that_fails_ends_the_run_in_all_processes(void **unused)
         assert_int_equal(t->opened, LARIAT_OK);
         for (int32_t i = 1; i < 3; i++) {
             assert_int_not_equal(t->followed[i], LARIAT_OK);
-            char line[64];
-            snprintf(line, sizeof line, "rank %d (played): so it was told", rank);
-            assert_string_equal(t->follow_reason[i], line); /* named once, also by itself */
+            assert_string_equal(t->follow_reason[i], failing_reason);
         }
         free_trial(t);
     }
@@ -868,8 +867,7 @@ static void assert_ends_with_reason(void (*send)(lariat_engine *e, const process
 static void a_follower_ends_with_a_reason_where_it_is_told_rubbish(void **unused)
 {
     (void)unused;
-    assert_ends_with_reason(send_no_command,
-                            "rank 1 (played): processes: a command of something that cannot be read, please report this");
+    assert_ends_with_reason(send_no_command, "rank 1 (played): processes: a command of something that cannot be read, please");
     for (int i = 0; i < (TEST_QUICK ? 20 : 100); i++) {
         assert_ends_with_reason(send_commands_by_chance, ": ");
     }

@@ -139,22 +139,29 @@ static size_t scratch_stride(void)
     return arena_need(linear > attention ? linear : attention);
 }
 
+/* Takes the buffers from the device's arena, or from one that counts. */
+static void take_buffers(cpu_device *cpu, int n_threads)
+{
+    cpu->scratch_stride = scratch_stride();
+    cpu->scratch = arena_take(&cpu->memory, cpu->scratch_stride * (size_t)n_threads);
+    cpu->notes = arena_take(&cpu->memory, sizeof(thread_note) * (size_t)n_threads);
+    cpu->tasks = arena_take(&cpu->memory, cpu_attention_tasks_bytes());
+    cpu->partials = arena_take(&cpu->memory, cpu_attention_partials_bytes());
+}
+
 size_t cpu_device_memory(int n_threads)
 {
-    return scratch_stride() * (size_t)n_threads + arena_need(sizeof(thread_note) * (size_t)n_threads) +
-           arena_need(cpu_attention_tasks_bytes()) +
-           arena_need(cpu_attention_partials_bytes());
+    cpu_device counting = {0};
+
+    arena_count(&counting.memory);
+    take_buffers(&counting, n_threads);
+    return counting.memory.used;
 }
 
 static lariat_status take_memory(cpu_device *cpu, int n_threads)
 {
-    cpu->scratch_stride = scratch_stride();
     TRY(arena_open(&cpu->memory, cpu_device_memory(n_threads), "working memory of the CPU's threads"));
-    cpu->scratch = arena_take(&cpu->memory, cpu->scratch_stride * (size_t)n_threads);
-    cpu->notes = arena_take(&cpu->memory, sizeof(thread_note) * (size_t)n_threads);
-    memset(cpu->notes, 0, sizeof(thread_note) * (size_t)n_threads);
-    cpu->tasks = arena_take(&cpu->memory, cpu_attention_tasks_bytes());
-    cpu->partials = arena_take(&cpu->memory, cpu_attention_partials_bytes());
+    take_buffers(cpu, n_threads);
     return LARIAT_OK;
 }
 
