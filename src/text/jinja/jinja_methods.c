@@ -418,7 +418,7 @@ static lariat_status call_dict_method(rendering *r, const method *m, const call_
     if (!argument_is_given(&a[0])) {
         return jinja_fail("get expected at least 1 argument");
     }
-    TRY(value_refuse_unhashable(&a[0], 0));
+    TRY(value_refuse_unhashable(r, &a[0], 0));
     value *found;
     TRY(dict_find(r, d, &a[0], &found));
     *out = found ? *found : argument_is_given(&a[1]) ? a[1] : value_none();

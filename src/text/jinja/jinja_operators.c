@@ -201,7 +201,7 @@ lariat_status is_contained(rendering *r, const value *part, const value *whole, 
         return rendering_work(r, whole->as.text.size / 64);
     }
     if (whole->kind == VALUE_DICT || whole->kind == VALUE_KEYS) {
-        TRY(value_refuse_unhashable(part, 0));
+        TRY(value_refuse_unhashable(r, part, 0));
     }
     if (whole->kind == VALUE_DICT) {
         value *found;

@@ -143,7 +143,7 @@ lariat_status apply_test(rendering *r, const char *name, const value *v, const c
     } else if (strcmp(name, "lower") == 0 || strcmp(name, "upper") == 0) {
         return is_text_case(r, v, *name == 'u' ? "isupper" : "islower", out);
     } else if (strcmp(name, "filter") == 0 || strcmp(name, "test") == 0) {
-        TRY(value_refuse_unhashable(v, 0));
+        TRY(value_refuse_unhashable(r, v, 0));
         *out = names_known(v, *name == 'f' ? filter_is_known : test_is_known);
     } else {
         *out = is_type(name, v);

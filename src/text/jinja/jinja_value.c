@@ -93,7 +93,7 @@ value *dict_find_words(const dict *d, const char *key)
     return NULL;
 }
 
-lariat_status value_refuse_unhashable(const value *v, int depth)
+lariat_status value_refuse_unhashable(rendering *r, const value *v, int depth)
 {
     if (v->kind == VALUE_LIST || v->kind == VALUE_DICT || v->kind == VALUE_ITEMS || v->kind == VALUE_KEYS) {
         return jinja_fail("unhashable type: '%s'", value_type(v));
@@ -102,7 +102,8 @@ lariat_status value_refuse_unhashable(const value *v, int depth)
         return jinja_fail("values are nested too deeply");
     }
     for (size_t i = 0; v->kind == VALUE_TUPLE && i < v->as.list->n; i++) {
-        TRY(value_refuse_unhashable(&v->as.list->items[i], depth + 1));
+        TRY(rendering_work(r, 1));
+        TRY(value_refuse_unhashable(r, &v->as.list->items[i], depth + 1));
     }
     return LARIAT_OK;
 }
@@ -111,7 +112,7 @@ lariat_status dict_set(rendering *r, dict *d, value key, value v)
 {
     value *old;
 
-    TRY(value_refuse_unhashable(&key, 0));
+    TRY(value_refuse_unhashable(r, &key, 0));
     TRY(dict_find(r, d, &key, &old));
     if (old) {
         *old = v;

@@ -134,7 +134,7 @@ lariat_status dict_make(rendering *r, dict **out);
 lariat_status dict_find(rendering *r, const dict *d, const value *key, value **out);
 value *dict_find_words(const dict *d, const char *key);
 /* Refuses keys that Python cannot hash. */
-lariat_status value_refuse_unhashable(const value *v, int depth);
+lariat_status value_refuse_unhashable(rendering *r, const value *v, int depth);
 lariat_status dict_set(rendering *r, dict *d, value key, value v);
 
 /* --- asking --- */
