@@ -145,7 +145,8 @@ static void a_time_that_is_too_long_is_refused(void **state)
 static void no_jump_leads_out_of_a_generation(void **state)
 {
     (void)state;
-    is_refused("{% for a in [1] %}{% generation %}{% break %}{% endgeneration %}{% endfor %}", "line 1: break or continue outside");
+    is_refused("{% for a in [1] %}{% generation %}{% break %}{% endgeneration %}{% endfor %}",
+               "line 1: break or continue outside");
 }
 
 static void what_does_not_end_is_refused(void **state)
