@@ -42,11 +42,31 @@ static void first_name(const char *folder, char name[NAME_SIZE])
     }
 }
 
+/* The snapshot of the branch main, where it is there; otherwise any. */
+static void choose_snapshot(const char *folder, const char *snapshots, char name[NAME_SIZE])
+{
+    char *reference = path_join(folder, "refs/main"), *snapshot = NULL;
+    FILE *f = reference ? fopen(reference, "r") : NULL;
+
+    if (f && fgets(name, NAME_SIZE, f)) {
+        name[strcspn(name, "/\r\n")] = '\0';
+        snapshot = *name && *name != '.' ? path_join(snapshots, name) : NULL;
+    }
+    if (!snapshot || !path_is_directory(snapshot)) {
+        first_name(snapshots, name);
+    }
+    if (f) {
+        fclose(f);
+    }
+    free(reference);
+    free(snapshot);
+}
+
 static lariat_status refuse_cache(const char *folder, const char *snapshots)
 {
     char name[NAME_SIZE];
 
-    first_name(snapshots, name);
+    choose_snapshot(folder, snapshots, name);
     return *name ? fail(LARIAT_BAD_ARGUMENT, "%s: is a folder of Hugging Face's cache around a model: name the snapshot, %s/%s",
                         folder, snapshots, name)
                  : fail(LARIAT_BAD_ARGUMENT, "%s: is a folder of Hugging Face's cache without a snapshot: fetch it again",

@@ -63,11 +63,16 @@ static lariat_status need_per_layer_int(const gguf *g, const char *key, int32_t 
 
 static lariat_status read_architecture(const gguf *g, const family **out)
 {
-    const char *text;
-    size_t size;
+    const char *text, *type;
+    size_t size, type_size;
 
     if (!gguf_string(g, "general.architecture", &text, &size)) {
         return fail(LARIAT_BAD_MODEL, "%s: has no key general.architecture" FETCH_AGAIN, gguf_path(g));
+    }
+    if (gguf_string(g, "general.type", &type, &type_size) && type_size == 7 && memcmp(type, "adapter", 7) == 0) {
+        return fail(LARIAT_UNSUPPORTED,
+                    "%s: is an adapter without its model: merge it into its base model (llama.cpp: llama-export-lora) and name "
+                    "the merged one", gguf_path(g));
     }
     *out = family_by_gguf(text, size);
     return *out ? LARIAT_OK : family_refuse(gguf_path(g), text, size);

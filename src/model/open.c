@@ -131,6 +131,7 @@ static lariat_status open_single(const char *path, model *m)
     } else if (strstr(slash ? slash : path, "-of-") && path_is_file(index)) {
         status = fail(LARIAT_BAD_ARGUMENT, "%s: is one shard of several: name its directory, %s", path, folder);
     }
+    NEXT(status, model_folder_check(folder)); /* it may be an adapter's */
     NEXT(status, read_configuration(folder, &m->config));
     NEXT(status, safetensors_open(path, &m->own_table));
     free(index);

@@ -2,7 +2,7 @@
    score, neighbours merge whose text is a token, ranked by score (SentencePiece); otherwise the list of merges gives pairs
    and ranks (Hugging Face). Three algorithms with the same result: a scan of few symbols; a heap of candidates over a linked
    list; for very long words a queue for each rank, processed in order, with the heap for late candidates
-   (bench/results/tokenizers.md has the time of each).
+   (bench/bench_merge.c times each).
    Rests on tables.c. Read on in pretokenizer.c, which cuts text into words. */
 #include "text/merge.h"
 
@@ -12,7 +12,6 @@
 #include <string.h>
 
 enum {
-    FEW = 24,          /* symbols up to which scanning all of them is faster than a heap */
     MANY = 4096,       /* symbols from which a queue for each rank is faster than a heap */
     NO_RANK = -1,
     MAX_WORD = 1 << 30 /* bytes: indices have 32 bits */
@@ -165,8 +164,8 @@ static int64_t find_merge(const merger *m, const char *word, const symbol *left,
 static void merge_few(merger *m, const char *word)
 {
     symbol *s = m->symbols;
-    int64_t ranks[FEW];
-    int32_t results[FEW];
+    int64_t ranks[MERGE_FEW];
+    int32_t results[MERGE_FEW];
 
     for (int64_t i = 0; i + 1 < m->n; i++) {
         ranks[i] = find_merge(m, word, &s[i], &s[i + 1], &results[i]);
@@ -454,12 +453,13 @@ lariat_status merge_word(merger *m, const char *word, size_t size, id_list *ids)
     }
     m->n = 0;
     TRY(v->by_score ? symbols_by_score(m, word, size) : symbols_by_merges(m, word, size));
-    if (m->n <= FEW) {
+    merge_way way = m->way != MERGE_BEST ? m->way : m->n <= MERGE_FEW ? MERGE_SCAN : m->n < MANY ? MERGE_HEAP : MERGE_QUEUES;
+    if (way == MERGE_SCAN && m->n <= MERGE_FEW) {
         merge_few(m, word);
-    } else if (m->n < MANY || m->t->n_ranks == 0) {
-        TRY(merge_by_heap(m, word));
-    } else {
+    } else if (way == MERGE_QUEUES && m->t->n_ranks > 0) {
         TRY(merge_by_rank(m, word));
+    } else {
+        TRY(merge_by_heap(m, word));
     }
     if (v->by_score) {
         return emit_by_score(m, word, ids);

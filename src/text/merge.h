@@ -32,9 +32,20 @@ typedef struct waiting_block {
     int32_t next;           /* block, -1 at the end */
 } waiting_block;
 
+/* The algorithms, which have the same result. */
+typedef enum merge_way {
+    MERGE_BEST,  /* by the number of symbols */
+    MERGE_SCAN,  /* of at most MERGE_FEW symbols, otherwise the heap */
+    MERGE_HEAP,
+    MERGE_QUEUES
+} merge_way;
+
+enum { MERGE_FEW = 24 }; /* symbols up to which scanning all of them is faster than a heap */
+
 /* Memory of one thread, reused from word to word. */
 typedef struct merger {
     const lariat_tokenizer *t;
+    merge_way way; /* but for bench_merge.c, MERGE_BEST */
     symbol *symbols;
     int64_t n, capacity;
     int64_t rank;           /* in the heap: candidates up to this rank; later ones are in queues */

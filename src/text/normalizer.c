@@ -259,6 +259,7 @@ static lariat_status apply_rule(normalizer *n, int64_t i, buffer *out)
         return buffer_append(out, text + space, size - space);
     case RULE_STRIP_RIGHT:
         space = space_size(text, size, false);
+        n->origin = n->origin < size - space ? n->origin : size - space;
         TRY(mark_same(n, 0, size - space));
         return buffer_append(out, text, size - space);
     case RULE_LOWERCASE:

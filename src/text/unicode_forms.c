@@ -99,16 +99,18 @@ static lariat_status decompose(const char *text, size_t size, int options, buffe
 
     *n = 0;
     for (size_t at = 0; at < size; at += (size_t)length) {
-        utf8proc_int32_t parts[64];
+        utf8proc_int32_t parts[64] = { utf8_decode(text + at, size - at, &length) };
         int boundary = 0;
-        utf8proc_ssize_t count = utf8proc_decompose_char(utf8_decode(text + at, size - at, &length), parts,
-                                                         sizeof parts / sizeof *parts, (utf8proc_option_t)options, &boundary);
+        bool whole = is_newer(*parts);
+        utf8proc_ssize_t count = whole ? 1
+                                       : utf8proc_decompose_char(*parts, parts, sizeof parts / sizeof *parts,
+                                                                 (utf8proc_option_t)options, &boundary);
         if (count < 0 || (size_t)count > sizeof parts / sizeof *parts) {
             return fail(LARIAT_UNSUPPORTED, "text: normalizing %zu bytes: %s", size,
                         utf8proc_errmsg(count < 0 ? count : UTF8PROC_ERROR_OVERFLOW));
         }
         for (utf8proc_ssize_t i = 0; i < count; i++) {
-            mark m = { parts[i], utf8proc_get_property(parts[i])->combining_class, i > 0 };
+            mark m = { parts[i], whole ? 0 : utf8proc_get_property(parts[i])->combining_class, i > 0 };
             TRY(buffer_append(marks, (const char *)&m, sizeof m));
         }
         *n += (size_t)count;
@@ -210,7 +212,7 @@ static bool compose_two(mark *first, const mark *second, int options)
 {
     int32_t codes[2] = { first->code, second->code };
 
-    if (utf8proc_normalize_utf32(codes, 2, (utf8proc_option_t)options) != 1) {
+    if (is_newer(first->code) || utf8proc_normalize_utf32(codes, 2, (utf8proc_option_t)options) != 1) {
         return false;
     }
     first->code = codes[0];

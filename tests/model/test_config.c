@@ -636,6 +636,8 @@ static void gguf_metadata_out_of_range_are_refused_by_key(void **state)
     }
     refuses_gguf(with_string("general.architecture", "general.architecture", "gemma2"), LARIAT_UNSUPPORTED,
                  "the architecture \"gemma2\"");
+    refuses_gguf(with_string("llama.block_count", "general.type", "adapter"), LARIAT_UNSUPPORTED,
+                 "x.gguf: is an adapter without its model: merge it");
     refuses_gguf(with_u32("llama.block_count", "llama.block_count", 0), LARIAT_BAD_MODEL,
                  "llama.block_count is no integer from 1");
     refuses_gguf(with_u32("llama.block_count", "llama.block_count", 0xffffffff), LARIAT_BAD_MODEL,

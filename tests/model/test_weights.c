@@ -438,10 +438,14 @@ static void what_is_around_a_model_or_belongs_to_one_says_what_to_name(void **st
     scratch_write_text("models--org--name/refs/main", "abc");
     refuses_path("models--org--name", LARIAT_BAD_MODEL, "has neither");
     scratch_write_text("models--org--name/snapshots/abc/config.json", "{}");
+    scratch_write_text("models--org--name/snapshots/aaa/config.json", "{}");
     refuses_path("models--org--name", LARIAT_BAD_ARGUMENT, "models--org--name/snapshots/abc");
+    scratch_write_text("models--org--name/refs/main", "gone\n");
+    refuses_path("models--org--name", LARIAT_BAD_ARGUMENT, "models--org--name/snapshots/aaa");
     scratch_write_text("lora/adapter_config.json", "{\"base_model_name_or_path\":\"org/base\"}");
     scratch_write_text("lora/adapter_model.safetensors", "x");
     refuses_path("lora", LARIAT_UNSUPPORTED, "merge it into org/base");
+    refuses_path("lora/adapter_model.safetensors", LARIAT_UNSUPPORTED, "merge it into org/base");
     scratch_write_text("lora/adapter_config.json", "{");
     refuses_path("lora", LARIAT_UNSUPPORTED, "merge it into its base model");
 }

@@ -92,7 +92,56 @@ c
 {{ "%5%" % 1 }}
 {{ strftime_now("%Y-%m-%d %H:%M:%S.%f|%Z|%z|%%f|%%%f|%j %a %b %-d|") }}{{ strftime_now("%Z") }}{{ strftime_now("") }}{{ strftime_now("5%") }}
 {{ strftime_now(5) }}
-{{ {"a":none}.a is none }}{{ {1:2}[1] }}{{ [1,2,3].index(2) }}{{ "aXbX".count("X") }}{{ "A".isupper() }}{{ "12".isdigit() }}'''
+{{ {"a":none}.a is none }}{{ {1:2}[1] }}{{ [1,2,3].index(2) }}{{ "aXbX".count("X") }}{{ "A".isupper() }}{{ "12".isdigit() }}
+{% set ns = namespace(n=0) %}{% for m in [1,2,3,4] if ns.n < 2 %}{% set ns.n = ns.n + 1 %}{{ m }}{% endfor %}
+{% set ns = namespace(n=0) %}{% for m in [1,2,3,4] if ns.n < 2 %}{% set ns.n = ns.n + 1 %}{{ m }}{{ loop.last }}{{ loop.length }}{% endfor %}
+{% set ns = namespace(n=0) %}{% for m in [1,2,3,4] if ns.n < 2 %}{% set ns.n = ns.n + 1 %}{{ m }}{{ loop.last }}{{ loop.nextitem }}{% endfor %}
+{% set ns = namespace(n=0) %}{% for m in [1,2,3,4] if ns.n < 2 %}{{ loop.index0 }}{{ loop.revindex }}{% set ns.n = ns.n + 1 %}{{ m }}{% else %}x{% endfor %}
+{% for m in [1,2,3,4] if m > 5 %}{{ loop.index0 }}{% else %}x{% endfor %}
+{% for m in [1,2,3,4] if m > 2 %}{{ loop.index0 }}{{ loop|string if false }}{{ loop.previtem }}{% else %}x{% endfor %}
+{{ 1.0 // 0.1 }} {{ -4.0 % 2 }} {{ 4.0 % -2 }} {{ -0.0 // 3 }} {{ 7.5 // -2 }} {{ -7.5 % 2 }} {{ +-0.0 }} {{ +true }}
+{{ 1 // 0.1 }} {{ 0.3 % 0.1 }} {{ -1e-20 % 3.0 }}
+{{ "it's ok a-b é_1 -- ."|wordcount }}{{ ""|wordcount }}
+{{ "a\r\nb\x0bc\n\nd"|indent(2) }}|{{ "a\nb\n"|indent(2,true,true) }}|{{ ""|indent(2,true) }}|{{ "\n"|indent }}
+{{ 5|indent }}
+{{ "a\n\n b"|indent(">>", blank=true) }}|{{ ("<a>\n<b>"|safe)|indent + "<" }}
+{{ "{}{0}".format(1) }}
+{{ "{0}{}".format(1,2) }}
+{{ "{}{a}{}".format(1,2,a=3) }}
+{{ "{0}{a}{1}".format(1,2,a=3) }}
+{{ {"a":1}.items()[:2] }}
+{% set a = {"a":1} %}{{ a[1:] }}
+{{ missing_one[1:] }}
+{{ ([1],) in {} }}
+{{ [1] in {"a":1}.keys() }}
+{{ {([1],2):1} }}
+{{ {(1,2):1}[(1,2)] }}
+{% filter length %}abc{% endfilter %}
+{% filter tojson %}abc{% endfilter %}
+{{ [none,none]|sort }}{{ [{"a":1},{}]|sort(attribute="b")|length }}{{ [3,1]|sort }}{{ [[2],[1]]|sort(attribute=0) }}
+{{ [{"a":1},{}]|sort(attribute="a") }}
+{{ ["a","b"]|sum(start="") }}
+{{ [[1],[2]]|sum(start=[]) }}
+{{ "\é" }}{{ "\日a" }}{{ '\😀' }}{{ "\q\é" }}
+{{ 3.0 is odd }}{{ 2.0 is even }}{{ 4.5 is divisibleby 1.5 }}{{ true is odd }}
+{{ "a" is odd }}
+{{ 4 is divisibleby 0 }}
+{{ "Ab" is lower }}{{ "a1" is lower }}{{ 1 is lower }}{{ ["a"] is lower }}{{ none is upper }}{{ "" is upper }}{{ "1" is upper }}
+{{ ("<a>,<b>"|safe).split(",") }}{{ ("<a>"|safe).partition("a") }}{{ ("x<y"|safe).replace("x","<") }}
+{{ ("-"|safe).join(["<",1,"&"|safe]) }}{{ ("a"|safe).ljust(3,"*") }}
+{{ "%s %r %d"|safe % ("<", "'", 5) }}{{ ("{} {a}"|safe).format("<", a="&"|safe) }}{{ "%5s|"|safe % "<" }}
+{{ ("<"|safe) * 2 + "<" }}{{ 2 * ("<"|safe) + "<" }}{{ "<"|safe|reverse + "<" }}
+{{ ("<"|safe) ~ "<" }}{{ ("<"|safe)|upper + "<" }}{{ [("<"|safe)]|join("<") + "<" }}{{ ("a<"|safe)[0] + "<" }}{{ "<"|e|e }}
+{{ "<"|e|length }}
+{{ ("a"|safe).ljust(3,"<") }}
+{{ 0.5|round(method="ceil") }}{{ -0.5|round(method="ceil") }}{{ -0.5|round }}{{ 1.5|round(0,"floor") }}
+{% for x in [1,2] %}{% break %}{% else %}E{% endfor %}
+{% for x in [1,2] %}{% continue %}{% else %}E{% endfor %}
+{% for x in [1,2] %}{% if x == 2 %}{% break %}{% endif %}{{ x }}{% else %}E{% endfor %}
+{% for x in [1,2] %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% else %}E{% endfor %}
+{% for x in [1] %}{% for y in [1] %}{% break %}{% endfor %}{% else %}E{% endfor %}
+{{ [{"a":1}]|join(",") }}
+{{ {} is filter }}'''
 NOW = datetime.datetime(2026, 11, 7, 12, 34, 56)
 # What jinja2 renders and lariat refuses, and words of the reason.
 REFUSED = [

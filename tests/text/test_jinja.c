@@ -142,6 +142,13 @@ static void a_time_that_is_too_long_is_refused(void **state)
 
 /* --- bounds and refusals --- */
 
+static void no_jump_leads_out_of_a_generation(void **state)
+{
+    (void)state;
+    is_refused("{% for a in [1] %}{% generation %}{% break %}{% endgeneration %}{% endfor %}",
+               "line 1: break or continue outside");
+}
+
 static void what_does_not_end_is_refused(void **state)
 {
     (void)state;
@@ -168,6 +175,7 @@ static void work_without_output_is_counted(void **state)
     is_refused("{{ [{}]|map(attribute='.'*4000000)|list }}", "steps");
     is_refused("{% set a = range(99999)|list %}{% for i in range(99999) %}{% if -1 in a %}{% endif %}{% endfor %}", "steps");
     is_refused("{% set a = range(99999)|list %}{% for i in range(99999) %}{% if a|reject %}{% endif %}{% endfor %}", "steps");
+    is_refused("{% set a = (1,)*99999 %}{% for i in range(99999) %}{% if a in {} %}{% endif %}{% endfor %}", "steps");
 }
 
 /* As many names as a template may have: each look-up passes them all. */
@@ -247,6 +255,7 @@ int main(void)
         cmocka_unit_test(every_byte_keeps_its_origin_through_filters_and_methods),
         cmocka_unit_test(names_and_forms_from_messages_stay_foreign),
         cmocka_unit_test(a_time_that_is_too_long_is_refused),
+        cmocka_unit_test(no_jump_leads_out_of_a_generation),
         cmocka_unit_test(what_does_not_end_is_refused),
         cmocka_unit_test(work_without_output_is_counted),
         cmocka_unit_test(names_looked_at_are_counted),

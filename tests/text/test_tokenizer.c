@@ -298,6 +298,33 @@ static void *encode_often(void *arg)
     return (void *)(intptr_t)total;
 }
 
+static void white_space_that_one_rule_drops_is_not_there_for_the_next(void **state)
+{
+    static const char *const texts[] = { " ", "\t \n", "", "A ", " A" };
+    static const int32_t wanted[][3] = { { 'b', 'b' }, { 'b', 'b' }, { 0 }, { 'b', 'b', 'a' }, { 'b', 'b', ' ' } };
+    static const int64_t counts[] = { 2, 2, 0, 3, 4 };
+    lariat_tokenizer *t;
+    vocabulary v;
+
+    (void)state;
+    byte_level_vocabulary(&v);
+    assert_accepted(vocabulary_rule(&v, RULE_PREPEND, NULL, "BB"));
+    assert_accepted(vocabulary_rule(&v, RULE_STRIP_RIGHT, NULL, NULL));
+    assert_accepted(vocabulary_rule(&v, RULE_LOWERCASE, NULL, NULL));
+    assert_accepted(tokenizer_build(&v, &t));
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        int32_t *ids;
+        int64_t n;
+        encode(t, texts[i], 0, &ids, &n);
+        assert_int_equal(n, counts[i]);
+        for (int64_t k = 0; k < n && k < 3; k++) {
+            assert_int_equal(ids[k], wanted[i][k]);
+        }
+        lariat_free(ids);
+    }
+    lariat_tokenizer_close(t);
+}
+
 static void threads_share_a_tokenizer(void **state)
 {
     lariat_tokenizer *t = small_tokenizer(NULL);
@@ -644,6 +671,7 @@ int main(void)
         cmocka_unit_test(byte_tokens_wait_for_their_character_and_break_one_by_one),
         cmocka_unit_test(text_comes_back),
         cmocka_unit_test(long_words_merge_as_short_ones),
+        cmocka_unit_test(white_space_that_one_rule_drops_is_not_there_for_the_next),
         cmocka_unit_test(threads_share_a_tokenizer),
         cmocka_unit_test(contradictions_are_refused),
         cmocka_unit_test(long_numbers_are_refused_where_every_group_counts_the_rest),

@@ -155,11 +155,25 @@ def check(program, home, name, saved, tried):
     return 1
 
 
+def beginnings(program, folder, saved):
+    """The mark that Metaspace puts at the beginning only: what stands for the first character is known through every normal form,
+    also of characters newer than the package's tables."""
+    first = ["\U00011938", "\U00011938\u0301", "\u0301", "\u08d3\u0323", "\u32ff", "\U0001fbf3", "\U000113c5\u0301", "\u0344", "\u212b\u0323",
+             "\ufb01", "\uac01", "\u1100\u1161\u11a8", "\U0001d15e", "e\u0323\u0301", "\u0f73\u0301", "\U00016121", "\U000105d2\u0307"]
+    tried = [a + b for a in first for b in ("\nA", "A a", "\u0301\nb", "\n\n\uff11 x")]
+    split = {"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}, {"type": "Metaspace", "replacement": MARK, "prepend_scheme": "first",
+                                                                          "split": True}]}
+    for forms in ["NFC"], ["NFD"], ["NFKC"], ["NFKD"], ["NFC", "NFD"], ["NFKD", "NFC"], ["Lowercase", "NFD"]:
+        normalizer = {"type": "Sequence", "normalizers": [{"type": form} for form in forms]}
+        check(program, folder, f"beginnings, {forms}", dict(saved, normalizer=normalizer, pre_tokenizer=split, post_processor=None), tried)
+
+
 def main():
     program, root, folder = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
     rnd = random.Random(15)
     bases = [base(peers.corpus(root)[:1500], bytes_too) for bytes_too in (False, True)]
+    beginnings(program, folder, bases[False])
     checked = sum(check(program, folder, f"variant {i}", variant(rnd, bases), texts(rnd)) for i in range(VARIANTS))
     if checked < VARIANTS * 9 // 10:
         sys.exit(f"the package took only {checked} of {VARIANTS} variants")

@@ -63,7 +63,13 @@ static lariat_status missing(rendering *r, const value *v, const char *what, jin
 
 static lariat_status loop_attribute(rendering *r, const value *v, jinja_text name, value *out)
 {
-    const loop_state *l = v->as.loop;
+    static const char *const ahead[] = {"last", "nextitem"}, *const all[] = {"revindex", "revindex0", "length"};
+    loop_state *l = v->as.loop;
+
+    for (int i = 0; i < 3; i++) {
+        TRY(jinja_text_is(name, all[i]) ? loop_reach(r, l, SIZE_MAX) : LARIAT_OK);
+        TRY(i < 2 && jinja_text_is(name, ahead[i]) ? loop_reach(r, l, l->index + 2) : LARIAT_OK);
+    }
     const struct {
         const char *name;
         int64_t value;
@@ -270,8 +276,7 @@ lariat_status get_slice(rendering *r, const value *v, const value part[3], value
     TRY(value_refuse_undefined(v));
     TRY(check_bounds(part));
     if (!sequence && v->kind != VALUE_TEXT) {
-        *out = value_undefined("an object that cannot be sliced");
-        return LARIAT_OK;
+        return jinja_fail("'%s' object cannot be sliced", value_type(v));
     }
     int64_t step = part[2].kind == VALUE_NONE ? 1 : value_integer(&part[2]);
     int64_t n = sequence ? (int64_t)v->as.list->n : (int64_t)characters(v->as.text);
@@ -554,8 +559,8 @@ static lariat_status evaluate_sign(rendering *r, scope *s, const node *n, value 
 
     TRY(evaluate(r, s, n->a, &v));
     TRY(value_refuse_undefined(&v));
-    if (n->kind == NODE_NEGATIVE && v.kind == VALUE_FLOAT) {
-        *out = value_float(-v.as.real, v.own);
+    if (v.kind == VALUE_FLOAT) {
+        *out = value_float(n->kind == NODE_NEGATIVE ? -v.as.real : v.as.real, v.own);
         return LARIAT_OK;
     }
     return binary(r, n->kind == NODE_NEGATIVE ? "-" : "+", &zero, &v, out);

@@ -323,7 +323,7 @@ static lariat_status filter_round(rendering *r, const value *v, const call_argum
         if (!isfinite(scaled)) {
             return jinja_fail("round: the number is too large");
         }
-        *out = value_float((up ? ceil(scaled) : floor(scaled)) / scale, v->own);
+        *out = value_float((up ? ceil(scaled) : floor(scaled)) / scale + 0.0, v->own); /* of a whole number, so not -0.0 */
     } else {
         *out = v->kind == VALUE_FLOAT ? value_float(nearest_decimal(v->as.real, precision), v->own)
                                       : value_int(value_integer(v), v->own);
@@ -333,31 +333,34 @@ static lariat_status filter_round(rendering *r, const value *v, const call_argum
 
 static lariat_status filter_indent(rendering *r, const value *v, const call_arguments *given, value *out)
 {
-    value text, a[3];
-    jinja_text by;
+    value text, a[3], lines;
+    jinja_text by, newline;
     maker m;
-    size_t done = 0;
 
     TRY(arguments_bind(given, "indent", "width first blank", a));
     TRY(as_text(r, v, &text));
     int64_t width = a[0].kind == VALUE_INT ? a[0].as.integer : 4;
-    if (width < 0 || width > 64) {
-        return jinja_fail("indent: a width in 0 to 64 is wanted");
+    if (width < 0 || width > 64 || v->kind != VALUE_TEXT) {
+        return jinja_fail("indent: a text, and a width in 0 to 64, are wanted");
     }
     TRY(jinja_text_from(r, "                                                                ", (size_t)width, ORIGIN_TEMPLATE,
                         &by));
     by = a[0].kind == VALUE_TEXT ? a[0].as.text : by;
+    TRY(jinja_text_from(r, "\n", 1, ORIGIN_FOREIGN, &newline));
     maker_open(&m, r);
-    jinja_text t = text.as.text;
-    for (size_t line = 0; done <= t.size; line++) {
-        const char *end = memchr(t.text + done, '\n', t.size - done);
-        size_t to = end ? (size_t)(end - t.text) : t.size;
-        bool wanted = line == 0 ? value_truth(&a[1]) : to > done || value_truth(&a[2]);
+    TRY(maker_add(&m, text.as.text)); /* jinja2 adds a newline, which keeps an empty last line */
+    TRY(maker_add(&m, newline));
+    TRY(split_lines(r, maker_take(&m), false, &lines));
+    maker_open(&m, r);
+    for (size_t i = 0; i < lines.as.list->n; i++) {
+        jinja_text line = lines.as.list->items[i].as.text;
+        bool wanted = i == 0 ? value_truth(&a[1]) : line.size > 0 || value_truth(&a[2]);
+        TRY(i ? maker_add(&m, newline) : LARIAT_OK);
         TRY(wanted ? maker_add(&m, by) : LARIAT_OK);
-        TRY(maker_add(&m, jinja_text_part(t, done, to + (end != NULL))));
-        done = to + 1;
+        TRY(maker_add(&m, line));
     }
     *out = value_text(maker_take(&m));
+    out->safe = text.safe;
     return LARIAT_OK;
 }
 
@@ -375,17 +378,27 @@ static lariat_status filter_format(rendering *r, const value *v, const call_argu
         TRY(list_add(r, l, given->positional[i]));
     }
     values = value_sequence(VALUE_TUPLE, l);
-    return format_percent(r, text.as.text, &values, out);
+    return format_percent(r, &text, &values, out);
 }
 
+/* Words of letters, digits and underscores. */
 static lariat_status filter_wordcount(rendering *r, const value *v, const call_arguments *given, value *out)
 {
-    value text, none = value_none(), words;
+    bool within = false;
+    int64_t words = 0;
+    value text;
+    int length;
 
     TRY(arguments_bind(given, "wordcount", "", NULL));
     TRY(as_text(r, v, &text));
-    TRY(split_text_value(r, text.as.text, &none, -1, false, &words));
-    *out = value_int((int64_t)words.as.list->n, true);
+    TRY(rendering_work(r, text.as.text.size / 16));
+    for (size_t i = 0; i < text.as.text.size; i += (size_t)length) {
+        int32_t code = utf8_decode(text.as.text.text + i, text.as.text.size - i, &length);
+        bool word = code == '_' || is_python_letter(code) || python_number_kind(code) != NUMBER_NONE;
+        words += word && !within;
+        within = word;
+    }
+    *out = value_int(words, true);
     return LARIAT_OK;
 }
 

@@ -182,7 +182,8 @@ lariat_status escape_text(rendering *r, jinja_text text, jinja_text *out)
 
 /* --- str.format --- */
 
-static lariat_status field_value(jinja_text name, const call_arguments *given, size_t *next, value *out)
+/* *next is the number of fields without a name so far, -1 where they have numbers: a text has one kind only. */
+static lariat_status field_value(jinja_text name, const call_arguments *given, int64_t *next, value *out)
 {
     size_t end = 0;
 
@@ -191,7 +192,11 @@ static lariat_status field_value(jinja_text name, const call_arguments *given, s
     }
     bool number = end > 0 && strspn(name.text, "0123456789") >= end;
     if (end == 0 || number) {
-        size_t index = end == 0 ? (*next)++ : (size_t)strtoul(name.text, NULL, 10);
+        if (*next != 0 && (*next < 0) != number) {
+            return jinja_fail("format: {} and {0} in one text");
+        }
+        size_t index = number ? (size_t)strtoul(name.text, NULL, 10) : (size_t)*next;
+        *next = number ? -1 : *next + 1;
         if (index >= given->n) {
             return jinja_fail("format: there is no argument %zu", index);
         }
@@ -209,9 +214,17 @@ static lariat_status field_value(jinja_text name, const call_arguments *given, s
     return end == name.size ? LARIAT_OK : jinja_fail("format: attributes within braces are not supported");
 }
 
-lariat_status format_braces(rendering *r, jinja_text form, const call_arguments *given, value *out)
+lariat_status inserted_text(rendering *r, bool safe, const value *v, jinja_text *out)
 {
-    size_t next = 0, done = 0;
+    TRY(value_str(r, v, out));
+    return safe && !(v->kind == VALUE_TEXT && v->safe) ? escape_text(r, *out, out) : LARIAT_OK;
+}
+
+lariat_status format_braces(rendering *r, const value *whole, const call_arguments *given, value *out)
+{
+    jinja_text form = whole->as.text;
+    int64_t next = 0;
+    size_t done = 0;
     maker m;
 
     maker_open(&m, r);
@@ -238,7 +251,7 @@ lariat_status format_braces(rendering *r, jinja_text form, const call_arguments 
         }
         TRY(rendering_work(r, given->n_named / 8 + 1));
         TRY(field_value(field, given, &next, &v));
-        TRY(value_str(r, &v, &text));
+        TRY(inserted_text(r, whole->safe, &v, &text));
         TRY(maker_add(&m, text));
         i = (size_t)(end - form.text);
         done = i + 1;
@@ -262,7 +275,7 @@ static bool is_form(const char *spec)
 }
 
 /* %s and %r. Width and precision count characters; of the flags only - means something. */
-static lariat_status convert_text(maker *m, const char *spec, char kind, const value *v)
+static lariat_status convert_text(maker *m, const char *spec, char kind, const value *v, bool safe)
 {
     static const char spaces[] = "                                                                "; /* is_form's 64 */
     const char *point = strchr(spec, '.');
@@ -272,8 +285,9 @@ static lariat_status convert_text(maker *m, const char *spec, char kind, const v
     maker repr;
 
     maker_open(&repr, m->r);
-    TRY(kind == 's' ? value_str(m->r, v, &text) : value_repr(&repr, v, 0));
+    TRY(kind == 's' ? inserted_text(m->r, safe, v, &text) : value_repr(&repr, v, 0));
     text = kind == 's' ? text : maker_take(&repr);
+    TRY(kind != 's' && safe ? escape_text(m->r, text, &text) : LARIAT_OK);
     if (point) {
         text = jinja_text_part(text, 0, character_offset(text, strtoul(point + 1, NULL, 10)));
     }
@@ -285,13 +299,13 @@ static lariat_status convert_text(maker *m, const char *spec, char kind, const v
 }
 
 /* One conversion, with its flags, width and precision. */
-static lariat_status convert(maker *m, const char *spec, char kind, const value *v)
+static lariat_status convert(maker *m, const char *spec, char kind, const value *v, bool safe)
 {
     char text[512], form[32]; /* 309 digits, and up to 64 behind the point */
     int n;
 
     if (kind == 's' || kind == 'r') {
-        return convert_text(m, spec, kind, v);
+        return convert_text(m, spec, kind, v, safe);
     }
     TRY(value_refuse_undefined(v));
     if (!value_is_number(v)) {
@@ -345,8 +359,9 @@ static lariat_status next_value(const value *given, jinja_text name, bool named,
     return LARIAT_OK;
 }
 
-lariat_status format_percent(rendering *r, jinja_text form, const value *given, value *out)
+lariat_status format_percent(rendering *r, const value *whole, const value *given, value *out)
 {
+    jinja_text form = whole->as.text;
     size_t next = 0;
     maker m;
 
@@ -384,12 +399,13 @@ lariat_status format_percent(rendering *r, jinja_text form, const value *given, 
         }
         TRY(rendering_work(r, named && given->kind == VALUE_DICT ? given->as.dict->n / 8 + 1 : 1));
         TRY(next_value(given, name, named, &next, &v));
-        TRY(convert(&m, spec, kind, &v));
+        TRY(convert(&m, spec, kind, &v, whole->safe));
     }
     if (given->kind == VALUE_TUPLE ? next < given->as.list->n
                                    : next == 0 && given->kind != VALUE_DICT && given->kind != VALUE_LIST) {
         return jinja_fail("not all arguments converted during string formatting");
     }
     *out = value_text(maker_take(&m));
+    out->safe = whole->safe;
     return LARIAT_OK;
 }

@@ -6,6 +6,7 @@
 #include "text/utf8.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -309,6 +310,12 @@ static lariat_status unescape(const char *text, size_t end, size_t *at, char *ou
         return jinja_fail("the escape \\%c is not supported, or does not end", c);
     }
     out[(*n)++] = '\\';
+    if ((unsigned char)c >= 0x80) { /* jinja2 writes the character as an escape, whose backslash this one escapes */
+        int length;
+        int32_t code = utf8_decode(text + *at, end - *at, &length);
+        *n += (size_t)sprintf(out + *n, code < 0x100 ? "x%02x" : code < 0x10000 ? "u%04x" : "U%08x", (unsigned)code);
+        *at += (size_t)length;
+    }
     return LARIAT_OK;
 }
 
@@ -323,7 +330,7 @@ static lariat_status lex_string(lexer *x)
     if (end >= x->size) {
         return jinja_fail("the text that begins with %c does not end", quote);
     }
-    TAKE(x->r, text, end - from + 1);
+    TAKE(x->r, text, 4 * (end - from) + 1); /* a backslash and two bytes may become ten */
     for (size_t at = from; at < end;) {
         if (x->text[at] == '\\') {
             at++;

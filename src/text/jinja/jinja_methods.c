@@ -146,7 +146,7 @@ static lariat_status find_in_text(rendering *r, const method *m, const value *pa
     return LARIAT_OK;
 }
 
-static lariat_status split_lines(rendering *r, jinja_text text, bool keep, value *out)
+lariat_status split_lines(rendering *r, jinja_text text, bool keep, value *out)
 {
     value_list *l;
     size_t done = 0;
@@ -240,7 +240,7 @@ static lariat_status pad_text(rendering *r, const method *m, const value *width,
 
     TRY(jinja_text_from(r, zeros ? "0" : " ", 1, ORIGIN_TEMPLATE, &fill));
     if (filler->kind == VALUE_TEXT) {
-        fill = filler->as.text;
+        TRY(inserted_text(r, m->self.safe, filler, &fill));
     }
     if (width->kind != VALUE_INT || characters(fill) != 1) {
         return jinja_fail("%s: a width, and one character to fill with, are wanted", m->name);
@@ -290,12 +290,32 @@ static lariat_status partition(rendering *r, const method *m, const value *separ
 static lariat_status replace_method(rendering *r, const method *m, const call_arguments *given, value *out)
 {
     value a[3];
-    jinja_text text;
+    jinja_text text, fresh;
 
     TRY(arguments_bind(given, "replace", "old new count", a));
     TRY(need_text("replace", &a[0]));
     TRY(need_text("replace", &a[1]));
-    TRY(replace_text(r, m->self.as.text, a[0].as.text, a[1].as.text, number_or(&a[2], -1), &text));
+    TRY(inserted_text(r, m->self.safe, &a[1], &fresh));
+    TRY(replace_text(r, m->self.as.text, a[0].as.text, fresh, number_or(&a[2], -1), &text));
+    *out = value_text(text);
+    return LARIAT_OK;
+}
+
+static lariat_status join_method(rendering *r, const method *m, const value *given, value *out)
+{
+    value_list *parts, *l;
+    jinja_text text;
+
+    if (!argument_is_given(given)) {
+        return jinja_fail("join takes exactly one argument");
+    }
+    TRY(value_iterate(r, given, &l));
+    TRY(list_make(r, &parts));
+    for (size_t i = 0; i < l->n && m->self.safe; i++) {
+        TRY(inserted_text(r, true, &l->items[i], &text));
+        TRY(list_add(r, parts, value_text(text)));
+    }
+    TRY(join_texts(r, m->self.as.text, m->self.safe ? parts : l, true, &text));
     *out = value_text(text);
     return LARIAT_OK;
 }
@@ -303,8 +323,6 @@ static lariat_status replace_method(rendering *r, const method *m, const call_ar
 static lariat_status one_text(rendering *r, const method *m, const call_arguments *given, value *out)
 {
     value a[2];
-    jinja_text text;
-    value_list *l;
 
     TRY(arguments_bind(given, m->name, "sep maxsplit", a));
     if (strcmp(m->name, "split") == 0 || strcmp(m->name, "rsplit") == 0) {
@@ -314,13 +332,7 @@ static lariat_status one_text(rendering *r, const method *m, const call_argument
         return jinja_fail("%s: a second argument is not supported", m->name);
     }
     if (strcmp(m->name, "join") == 0) {
-        if (!argument_is_given(&a[0])) {
-            return jinja_fail("join takes exactly one argument");
-        }
-        TRY(value_iterate(r, &a[0], &l));
-        TRY(join_texts(r, m->self.as.text, l, true, &text));
-        *out = value_text(text);
-        return LARIAT_OK;
+        return join_method(r, m, &a[0], out);
     }
     if (is_word("strip lstrip rstrip", m->name)) {
         return strip(r, m, &a[0], out);
@@ -343,7 +355,7 @@ lariat_status call_text_method(rendering *r, const method *m, const call_argumen
     value keep;
 
     if (strcmp(m->name, "format") == 0) {
-        return format_braces(r, m->self.as.text, given, out);
+        return format_braces(r, &m->self, given, out);
     }
     if (strcmp(m->name, "replace") == 0) {
         return replace_method(r, m, given, out);
@@ -406,9 +418,7 @@ static lariat_status call_dict_method(rendering *r, const method *m, const call_
     if (!argument_is_given(&a[0])) {
         return jinja_fail("get expected at least 1 argument");
     }
-    if (a[0].kind == VALUE_LIST || a[0].kind == VALUE_DICT) {
-        return jinja_fail("unhashable type: '%s'", value_type(&a[0]));
-    }
+    TRY(value_refuse_unhashable(r, &a[0], 0));
     value *found;
     TRY(dict_find(r, d, &a[0], &found));
     *out = found ? *found : argument_is_given(&a[1]) ? a[1] : value_none();
@@ -470,6 +480,9 @@ lariat_status call_method(rendering *r, const method *m, const call_arguments *g
     case VALUE_TEXT:
         TRY(call_text_method(r, m, given, out));
         out->safe = out->kind == VALUE_TEXT && m->self.safe;
+        for (size_t i = 0; value_is_sequence(out) && i < out->as.list->n; i++) { /* of split and partition */
+            out->as.list->items[i].safe = m->self.safe;
+        }
         return LARIAT_OK;
     case VALUE_DICT:
         return call_dict_method(r, m, given, out);

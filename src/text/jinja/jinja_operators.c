@@ -57,6 +57,7 @@ static lariat_status repeat(rendering *r, const value *v, int64_t times, value *
             TRY(maker_add(&m, v->as.text));
         }
         *out = value_text(maker_take(&m));
+        out->safe = v->safe;
         return LARIAT_OK;
     }
     TRY(list_make(r, &l));
@@ -85,9 +86,25 @@ static lariat_status divide(const char *operator, int64_t a, int64_t b, int64_t 
     return LARIAT_OK;
 }
 
+/* Python's // and %: the quotient rounded down from the exact one, and a rest of b's sign, of zeros too. */
+static double floor_divide(double a, double b, double *rest)
+{
+    double left = fmod(a, b), quotient = (a - left) / b;
+
+    if (left != 0 && (left < 0) != (b < 0)) {
+        left += b;
+        quotient -= 1;
+    }
+    *rest = left != 0 ? left : copysign(0, b);
+    if (quotient == 0) {
+        return copysign(0, a / b);
+    }
+    return floor(quotient) + (quotient - floor(quotient) > 0.5);
+}
+
 static lariat_status reals(const char *operator, double a, double b, bool own, value *out)
 {
-    double result;
+    double result, rest;
 
     if (strcmp(operator, "**") == 0) {
         if (a == 0 && b < 0) {
@@ -106,12 +123,11 @@ static lariat_status reals(const char *operator, double a, double b, bool own, v
     } else if (b == 0) {
         return jinja_fail("division by zero");
     } else if (strcmp(operator, "//") == 0) {
-        result = floor(a / b);
+        result = floor_divide(a, b, &rest);
     } else if (*operator== '/') {
         result = a / b;
     } else {
-        result = fmod(a, b);
-        result += result != 0 && (result < 0) != (b < 0) ? b : 0;
+        floor_divide(a, b, &result);
     }
     *out = value_float(result, own);
     return LARIAT_OK;
@@ -167,7 +183,7 @@ lariat_status binary(rendering *r, const char *operator, const value * a, const 
         }
     }
     if (strcmp(operator, "%") == 0 && a->kind == VALUE_TEXT) {
-        return format_percent(r, a->as.text, b, out);
+        return format_percent(r, a, b, out);
     }
     return no_operator(operator, a, b);
 }
@@ -184,10 +200,10 @@ lariat_status is_contained(rendering *r, const value *part, const value *whole, 
         *out = jinja_text_find(whole->as.text, part->as.text, 0) >= 0;
         return rendering_work(r, whole->as.text.size / 64);
     }
+    if (whole->kind == VALUE_DICT || whole->kind == VALUE_KEYS) {
+        TRY(value_refuse_unhashable(r, part, 0));
+    }
     if (whole->kind == VALUE_DICT) {
-        if (part->kind == VALUE_LIST || part->kind == VALUE_DICT) {
-            return jinja_fail("unhashable type: '%s'", value_type(part));
-        }
         value *found;
         TRY(dict_find(r, whole->as.dict, part, &found));
         *out = found != NULL;

@@ -313,9 +313,12 @@ static lariat_status parse_with(parser *p, node *n)
 static lariat_status parse_generation(parser *p, node *n)
 {
     static const char *const ends[] = {"endgeneration", NULL};
+    int loops = p->loops;
 
     n->kind = NODE_BLOCK;
+    p->loops = 0; /* a call block in Hugging Face's library, out of which no jump leads */
     TRY(parse_block(p, ends, &n->body));
+    p->loops = loops;
     return parser_expect(p, "endgeneration");
 }
 

@@ -119,6 +119,8 @@ lariat_status compare(rendering *r, const char *operator, const value * a, const
 lariat_status is_contained(rendering *r, const value *part, const value *whole, bool *out);
 
 lariat_status execute(rendering *r, scope *s, const node_list *body);
+/* Looks for items of a loop until `n` are found. A condition is asked as late as in jinja2: it sees what the body changed. */
+lariat_status loop_reach(rendering *r, loop_state *l, size_t n);
 /* Assigns to a target; `unpacks` by its shape. */
 lariat_status assign(rendering *r, scope *s, const node *target, const value *v);
 
@@ -141,14 +143,18 @@ typedef enum method_rule { METHOD_NONE, METHOD_KNOWN, METHOD_UNSAFE, METHOD_REFU
 method_rule find_method(const value *v, const char *name);
 lariat_status call_method(rendering *r, const method *m, const call_arguments *given, value *out);
 lariat_status call_text_method(rendering *r, const method *m, const call_arguments *given, value *out);
-/* str.format and the % operator: jinja_format.c. */
-lariat_status format_braces(rendering *r, jinja_text form, const call_arguments *given, value *out);
-lariat_status format_percent(rendering *r, jinja_text form, const value *given, value *out);
+/* str.splitlines */
+lariat_status split_lines(rendering *r, jinja_text text, bool keep, value *out);
+/* str.format and the % operator: jinja_format.c. Where `whole` is Markup, what is put in is escaped. */
+lariat_status format_braces(rendering *r, const value *whole, const call_arguments *given, value *out);
+lariat_status format_percent(rendering *r, const value *whole, const value *given, value *out);
 lariat_status replace_text(rendering *r, jinja_text text, jinja_text old, jinja_text fresh, int64_t most, jinja_text *out);
 lariat_status split_text_value(rendering *r, jinja_text text, const value *separator, int64_t most, bool from_right,
                                value *out);
 lariat_status join_texts(rendering *r, jinja_text separator, const value_list *l, bool strict, jinja_text *out);
 lariat_status escape_text(rendering *r, jinja_text text, jinja_text *out);
+/* The text of a value that goes into another: escaped where the other is Markup and the value is not. */
+lariat_status inserted_text(rendering *r, bool safe, const value *v, jinja_text *out);
 
 lariat_status set_functions(rendering *r);
 lariat_status call_function(rendering *r, int function, const call_arguments *given, value *out);

@@ -101,7 +101,7 @@ static lariat_status keys_of(rendering *r, const value_list *l, const value *att
 
 static lariat_status filter_sort(rendering *r, const value *v, const call_arguments *given, value *out)
 {
-    value_list *l, *keys, *sorted;
+    value_list *l, *keys, *sorted, *key;
     value a[3];
 
     TRY(arguments_bind(given, "sort", "reverse case_sensitive attribute", a));
@@ -110,6 +110,11 @@ static lariat_status filter_sort(rendering *r, const value *v, const call_argume
     }
     TRY(value_iterate(r, v, &l));
     TRY(keys_of(r, l, &a[2], value_truth(&a[1]), &keys));
+    for (size_t i = 0; i < keys->n; i++) { /* in lists, as in jinja2: equal ones need no order */
+        TRY(list_make(r, &key));
+        TRY(list_add(r, key, keys->items[i]));
+        keys->items[i] = value_sequence(VALUE_LIST, key);
+    }
     TRY(copy_list(r, l, &sorted));
     TRY(sort_values(r, keys->items, sorted->items, sorted->n, value_truth(&a[0])));
     *out = value_sequence(VALUE_LIST, sorted);
@@ -213,6 +218,7 @@ static lariat_status filter_reverse(rendering *r, const value *v, const call_arg
         TRY(jinja_text_from(r, "", 0, ORIGIN_TEMPLATE, &none));
         TRY(join_texts(r, none, back, true, &none));
         *out = value_text(none);
+        out->safe = v->safe;
     }
     return LARIAT_OK;
 }
@@ -271,6 +277,9 @@ static lariat_status filter_sum(rendering *r, const value *v, const call_argumen
     TRY(value_iterate(r, v, &l));
     TRY(keys_of(r, l, &a[0], true, &parts));
     *out = argument_is_given(&a[1]) ? a[1] : value_int(0, true);
+    if (out->kind == VALUE_TEXT) {
+        return jinja_fail("sum: texts have no sum, join them");
+    }
     for (size_t i = 0; i < parts->n; i++) {
         TRY(binary(r, "+", out, &parts->items[i], &sum));
         *out = sum;

@@ -82,55 +82,65 @@ static lariat_status execute_output(rendering *r, scope *s, const node *n)
     return maker_add(r->out, text);
 }
 
-/* The items for which the loop's condition holds. */
-static lariat_status filter_items(rendering *r, scope *s, const node *n, value_list **items)
+lariat_status loop_reach(rendering *r, loop_state *l, size_t n)
 {
-    value_list *kept;
-
-    if (!n->c) {
-        return LARIAT_OK;
-    }
-    TRY(list_make(r, &kept));
-    for (size_t i = 0; i < (*items)->n; i++) {
+    while (l->source && l->items->n < n && l->next < l->source->n) {
+        const value *item = &l->source->items[l->next++];
         scope *inner;
         value keep;
-        TRY(scope_open(r, s, &inner));
-        TRY(assign(r, inner, n->a, &(*items)->items[i]));
-        TRY(evaluate(r, inner, n->c, &keep));
+        TRY(rendering_work(r, 1));
+        TRY(scope_open(r, l->outer, &inner));
+        TRY(assign(r, inner, l->statement->a, item));
+        TRY(evaluate(r, inner, l->statement->c, &keep));
         if (value_truth(&keep)) {
-            TRY(list_add(r, kept, (*items)->items[i]));
+            TRY(list_add(r, l->items, *item));
         }
     }
-    *items = kept;
+    return LARIAT_OK;
+}
+
+static lariat_status open_loop(rendering *r, scope *s, const node *n, loop_state **out)
+{
+    value_list *items;
+    value over;
+
+    TRY(evaluate(r, s, n->b, &over));
+    TRY(value_iterate(r, &over, &items));
+    TAKE(r, *out, 1);
+    **out = (loop_state){.items = items, .statement = n, .outer = s};
+    if (n->c) {
+        (*out)->source = items;
+        TRY(list_make(r, &(*out)->items));
+    }
     return LARIAT_OK;
 }
 
 static lariat_status execute_for(rendering *r, scope *s, const node *n)
 {
     const char *name = rendering_name(r, "loop", 4);
-    value_list *items;
     loop_state *loop;
-    value over;
+    bool completed = false; /* one run of the body, without a jump: jinja2 asks for it, else is for the other case */
 
-    TRY(evaluate(r, s, n->b, &over));
-    TRY(value_iterate(r, &over, &items));
-    TRY(name ? filter_items(r, s, n, &items) : LARIAT_NO_MEMORY);
-    TAKE(r, loop, 1);
-    loop->items = items;
-    for (; loop->index < items->n; loop->index++) {
+    TRY(name ? open_loop(r, s, n, &loop) : LARIAT_NO_MEMORY);
+    for (;; loop->index++) {
         scope *inner;
+        TRY(loop_reach(r, loop, loop->index + 1));
+        if (loop->index >= loop->items->n) {
+            break;
+        }
         TRY(rendering_work(r, 1));
         TRY(scope_open(r, s, &inner));
         TRY(scope_set(r, inner, name, (value){.kind = VALUE_LOOP, .as.loop = loop}));
-        TRY(assign(r, inner, n->a, &items->items[loop->index]));
+        TRY(assign(r, inner, n->a, &loop->items->items[loop->index]));
         TRY(execute(r, inner, &n->body));
         node_kind jump = r->jump;
         r->jump = NODE_CONST;
+        completed = completed || jump == NODE_CONST;
         if (jump == NODE_BREAK) {
             break;
         }
     }
-    return items->n == 0 ? execute_in_scope(r, s, &n->otherwise) : LARIAT_OK;
+    return completed ? LARIAT_OK : execute_in_scope(r, s, &n->otherwise);
 }
 
 static lariat_status execute_if(rendering *r, scope *s, const node *n)
@@ -176,12 +186,11 @@ static lariat_status execute_set_block(rendering *r, scope *s, const node *n)
 
 static lariat_status execute_filter_block(rendering *r, scope *s, const node *n)
 {
-    jinja_text text;
     value v;
 
     TRY(filtered_body(r, s, n, &v));
-    TRY(value_str(r, &v, &text));
-    return maker_add(r->out, text);
+    return v.kind == VALUE_TEXT ? maker_add(r->out, v.as.text)
+                                : jinja_fail("the filter of a block gives no text but %s", value_type(&v));
 }
 
 static lariat_status make_macro(rendering *r, scope *s, const node *n, value *out)

@@ -32,42 +32,28 @@ bool test_is_known(const char *name)
     return find_test(name) >= 0;
 }
 
-static bool is_same_text(jinja_text a, jinja_text b)
+/* Of the value's text, whatever it is. */
+static lariat_status is_text_case(rendering *r, const value *v, const char *name, bool *out)
 {
-    return a.size == b.size && memcmp(a.text, b.text, a.size) == 0;
-}
+    call_arguments none = {0};
+    method m = {.name = name};
+    jinja_text text;
+    value holds;
 
-static lariat_status is_text_case(rendering *r, const value *v, bool upper, bool *out)
-{
-    jinja_text changed, other;
-
-    *out = false;
-    if (v->kind != VALUE_TEXT) {
-        return LARIAT_OK;
-    }
-    TRY(jinja_text_change_case(r, v->as.text, upper, &changed));
-    TRY(jinja_text_change_case(r, v->as.text, !upper, &other));
-    *out = is_same_text(changed, v->as.text) && !is_same_text(other, v->as.text);
+    TRY(value_str(r, v, &text));
+    m.self = value_text(text);
+    TRY(call_method(r, &m, &none, &holds));
+    *out = holds.as.truth;
     return LARIAT_OK;
 }
 
-static lariat_status test_number(const char *name, const value *v, const call_arguments *given, bool *out)
+/* odd, even, divisibleby: by the operator %. */
+static lariat_status test_number(rendering *r, const char *name, const value *v, const call_arguments *given, bool *out)
 {
-    int64_t by = 2, rest;
+    value two = value_int(2, true), wanted = value_int(*name == 'o', true), rest;
 
-    TRY(value_refuse_undefined(v));
-    if (v->kind != VALUE_INT && v->kind != VALUE_BOOL) {
-        return jinja_fail("is %s: an integer is wanted, not %s", name, value_type(v));
-    }
-    if (*name == 'd') {
-        if (given->n != 1 || given->positional[0].kind != VALUE_INT || given->positional[0].as.integer == 0) {
-            return jinja_fail("is divisibleby: a number other than 0 is wanted");
-        }
-        by = given->positional[0].as.integer;
-    }
-    rest = by == -1 ? 0 : value_integer(v) % by;
-    *out = (rest == 0) != (*name == 'o');
-    return LARIAT_OK;
+    TRY(binary(r, "%", v, *name == 'd' ? &given->positional[0] : &two, &rest));
+    return value_equal(r, &rest, &wanted, out);
 }
 
 static bool is_same(const value *a, const value *b)
@@ -153,10 +139,11 @@ lariat_status apply_test(rendering *r, const char *name, const value *v, const c
     if (strcmp(name, "sameas") == 0) {
         *out = is_same(v, &given->positional[0]);
     } else if (strcmp(name, "odd") == 0 || strcmp(name, "even") == 0 || strcmp(name, "divisibleby") == 0) {
-        return test_number(name, v, given, out);
+        return test_number(r, name, v, given, out);
     } else if (strcmp(name, "lower") == 0 || strcmp(name, "upper") == 0) {
-        return is_text_case(r, v, *name == 'u', out);
+        return is_text_case(r, v, *name == 'u' ? "isupper" : "islower", out);
     } else if (strcmp(name, "filter") == 0 || strcmp(name, "test") == 0) {
+        TRY(value_refuse_unhashable(r, v, 0));
         *out = names_known(v, *name == 'f' ? filter_is_known : test_is_known);
     } else {
         *out = is_type(name, v);

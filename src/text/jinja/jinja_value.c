@@ -93,12 +93,26 @@ value *dict_find_words(const dict *d, const char *key)
     return NULL;
 }
 
+lariat_status value_refuse_unhashable(rendering *r, const value *v, int depth)
+{
+    if (v->kind == VALUE_LIST || v->kind == VALUE_DICT || v->kind == VALUE_ITEMS || v->kind == VALUE_KEYS) {
+        return jinja_fail("unhashable type: '%s'", value_type(v));
+    }
+    if (depth > MAX_JINJA_VALUES) {
+        return jinja_fail("values are nested too deeply");
+    }
+    for (size_t i = 0; v->kind == VALUE_TUPLE && i < v->as.list->n; i++) {
+        TRY(rendering_work(r, 1));
+        TRY(value_refuse_unhashable(r, &v->as.list->items[i], depth + 1));
+    }
+    return LARIAT_OK;
+}
+
 lariat_status dict_set(rendering *r, dict *d, value key, value v)
 {
-    if (key.kind == VALUE_LIST || key.kind == VALUE_DICT) {
-        return jinja_fail("unhashable type: '%s'", value_type(&key));
-    }
     value *old;
+
+    TRY(value_refuse_unhashable(r, &key, 0));
     TRY(dict_find(r, d, &key, &old));
     if (old) {
         *old = v;
@@ -147,8 +161,6 @@ bool value_truth(const value *v)
         return v->as.list->n > 0;
     case VALUE_DICT:
         return v->as.dict->n > 0;
-    case VALUE_LOOP:
-        return v->as.loop->items->n > 0;
     default:
         return true;
     }
@@ -463,6 +475,8 @@ lariat_status value_repr(maker *m, const value *v, int depth)
         return repr_list(m, v, depth);
     case VALUE_DICT:
         return repr_dict(m, v->as.dict, depth);
+    case VALUE_RANGE:
+        return jinja_fail("the text of a range is not supported, that of range()|list is");
     default:
         return jinja_fail("a %s has no text: its text in Python is an address", value_type(v));
     }

@@ -82,9 +82,13 @@ struct value {
 
 /* The variable "loop". */
 struct loop_state {
-    const value_list *items;
+    value_list *items; /* with a condition: those found so far for which it holds */
     size_t index;
-    value changed; /* arguments of the last changed(), a tuple */
+    value changed;            /* arguments of the last changed(), a tuple */
+    const value_list *source; /* with a condition: all items, */
+    size_t next;              /* the first that was not asked yet, */
+    const node *statement;    /* and where the condition is evaluated */
+    scope *outer;
 };
 
 struct method {
@@ -130,6 +134,7 @@ lariat_status dict_make(rendering *r, dict **out);
 lariat_status dict_find(rendering *r, const dict *d, const value *key, value **out);
 value *dict_find_words(const dict *d, const char *key);
 /* Refuses keys that Python cannot hash. */
+lariat_status value_refuse_unhashable(rendering *r, const value *v, int depth);
 lariat_status dict_set(rendering *r, dict *d, value key, value v);
 
 /* --- asking --- */
