@@ -181,6 +181,11 @@ must "no two are alike" jq -es '[.[].choices[].tokens] | (unique | length) == 40
 must "the seed that was drawn is said, and gives them again" cmp lines again
 "$lariat" generate -m letters --prompts prompts -n 8 --temp 3 >again 2>/dev/null
 must "without it others come" test "$(cmp lines again)" != ""
+"$lariat" tokenize -m letters -p hello >ids
+"$lariat" logits -q -m letters --tokens ids --out row.safetensors --last 1
+yes '{"prompt": "hello", "max_tokens": 1}' | head -n "$([ "$quick" = 1 ] && echo 1500 || echo 10000)" >many
+"$lariat" generate -q -m letters --prompts many --temp 1 -s 1 >lines
+must "tokens of 10,000 lines are as frequent as the model has them" python3 "$here/chi_square.py" row.safetensors lines
 "$lariat" generate -m letters --prompts prompts 2>"$work.seen/err" >lines -c 12
 must "without -n a reply is bounded, which is said" grep -qx 'replies end after 512 tokens at most where -n and max_tokens do not say how many' \
     "$work.seen/err"
