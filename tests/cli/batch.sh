@@ -224,6 +224,7 @@ printf '\xff\xfe{\0\n\0' >wide && run generate -q -m letters --prompts wide
 printf '{"tokens": [1, 2]}\n{}\n' >prompts
 run generate -q -m mha-bf16 --prompts prompts -n 3 --stats stats.json --trace trace.json
 must "the figures are there" jq -e '.prefill_tokens == 2 and .decode_tokens == 2' stats.json
+must "docs/files.md lists their keys, and no others" python3 "$here/stats_keys.py" "$here/../../docs/files.md" stats.json
 must "so is the trace" jq -e '[.traceEvents[] | select(.name == "pass")] | length > 0' trace.json
 "$lariat" generate -m mha-bf16 --prompts prompts -n 3 >/dev/null 2>"$work.seen/err"
 must "and the line of figures" grep -qE '^load .* \| prefill 2 tokens' "$work.seen/err"
