@@ -1,7 +1,8 @@
 /* What a long prompt costs an answer that is under way, and what that costs the prompt: the largest gap between two tokens of
    one, the rate at which the other is read beside it, and alone. By the clock, and by the CPU time of all threads over their
    number, which is less disturbed where other programs run too.
-   Rests on schedule/scheduler.h. Usage: bench_schedule MODEL [PROMPTS [gpu]] */
+   Rests on schedule/scheduler.h. Usage: bench_schedule [-p PROMPTS] [-b BUDGET]... [-g] [-r RANKS] MODEL
+   MODEL is a file, a directory or random:NAME; -g computes on GPUs, -b names budgets other than the scheduler's own. */
 #define BENCH "bench_schedule"
 #include "bench/bench.h"
 
@@ -9,27 +10,31 @@
 #include "schedule/scheduler.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 enum {
     PROMPT = 4000,
-    FIRST = 16, /* tokens of the answer before a prompt arrives, and between two of them */
+    FIRST = 16, /* tokens of the answer before a prompt arrives */
     PROMPTS = 4,
     CONTEXT = 8192,
     PROMPTS_MOST = 100,
+    BUDGETS_MOST = 16,
     GAPS_MOST = 1 << 16
 };
 
 /* Seconds: by the clock, and of the CPU over the threads. */
 enum { CLOCK, CPU, KINDS };
 
+/* The answers' tokens. */
 typedef struct answer {
-    int n;
+    int n, n_gaps; /* of the newest, of all */
     double last[KINDS], gaps[KINDS][GAPS_MOST]; /* between two tokens */
 } answer;
 
 typedef struct measured {
     scheduler *schedule;
     int32_t vocab, threads;
+    int seed; /* of the newest prompt: no two begin alike */
     answer answer;
     bool read, wanted; /* the prompt has its first token; the answer is to go on */
     double read_at[KINDS];
@@ -54,11 +59,12 @@ static bool take_answer(job *j, const lariat_result *made)
     (void)made;
     now(m, at);
     for (int k = 0; k < KINDS; k++) {
-        if (a->n && a->n <= GAPS_MOST) {
-            a->gaps[k][a->n - 1] = at[k] - a->last[k];
+        if (a->n && a->n_gaps < GAPS_MOST) {
+            a->gaps[k][a->n_gaps] = at[k] - a->last[k];
         }
         a->last[k] = at[k];
     }
+    a->n_gaps += a->n && a->n_gaps < GAPS_MOST;
     a->n++;
     return m->wanted;
 }
@@ -99,14 +105,15 @@ static void pass(measured *m)
     demand(scheduler_pass(m->schedule, &report));
 }
 
-/* Reads a prompt to its first token: tokens a second. No two begin alike. */
-static void read_one(measured *m, int seed, double rate[KINDS])
+/* Reads a prompt to its first token: tokens a second. */
+static void read_one(measured *m, double rate[KINDS])
 {
     static int32_t prompt[PROMPT];
     static job j;
 
+    m->seed++;
     for (int i = 0; i < PROMPT; i++) {
-        prompt[i] = (int32_t)(((int64_t)i * 7919 + 104729 * (int64_t)(seed + 1)) % m->vocab);
+        prompt[i] = (int32_t)(((int64_t)i * 7919 + 104729 * (int64_t)m->seed) % m->vocab);
     }
     m->read = false;
     double began[KINDS];
@@ -120,70 +127,90 @@ static void read_one(measured *m, int seed, double rate[KINDS])
     }
 }
 
-static double median_rate(double rates[][KINDS], int n, int kind)
-{
-    double values[PROMPTS_MOST];
-
-    for (int i = 0; i < n; i++) {
-        values[i] = rates[i][kind];
-    }
-    return median_of(values, (size_t)n);
-}
-
-static void bench(measured *m, int prompts)
+/* Reads a prompt while an answer is under way. */
+static void read_beside(measured *m, double rate[KINDS])
 {
     static const int32_t question[] = {1, 2, 3, 4, 5, 6, 7, 8};
-    static const char *const names[KINDS] = {"clock", "CPU"};
     static job j;
-    double alone[PROMPTS_MOST][KINDS], beside[PROMPTS_MOST][KINDS];
 
-    read_one(m, 0, alone[0]); /* warms up */
-    for (int i = 0; i < prompts; i++) {
-        read_one(m, i + 1, alone[i]);
-    }
+    m->answer.n = 0;
     m->wanted = true;
     add(m, &j, question, sizeof question / sizeof *question, CONTEXT - PROMPT);
-    for (int i = 0; i < prompts; i++) {
-        for (int end = m->answer.n + FIRST; m->answer.n < end;) {
-            pass(m);
-        }
-        read_one(m, prompts + i + 1, beside[i]);
+    while (m->answer.n < FIRST) {
+        pass(m);
     }
+    read_one(m, rate);
     m->wanted = false;
     while (scheduler_jobs(m->schedule)) {
         pass(m);
     }
-    size_t n = (size_t)m->answer.n - 1;
-    for (int k = 0; k < KINDS; k++) {
-        double rate = median_rate(alone, prompts, k), mixed = median_rate(beside, prompts, k);
-        double *gaps = m->answer.gaps[k], middle = median_of(gaps, n);
-        printf("%s: prompts of %d tokens alone %.0f tokens/s, beside an answer %.0f (%.2f)\n", names[k], PROMPT, rate, mixed,
-               mixed / rate);
-        printf("%s: gaps of the answer, %zu: median %.0f ms, 99 %% %.0f ms, largest %.0f ms\n", names[k], n, 1e3 * middle,
-               1e3 * gaps[n * 99 / 100], 1e3 * gaps[n - 1]);
+}
+
+/* In turns, as machines drift. */
+static void bench(measured *m, int prompts)
+{
+    static const char *const names[KINDS] = {"clock", "CPU"};
+    double alone[KINDS][PROMPTS_MOST], beside[KINDS][PROMPTS_MOST], shares[KINDS][PROMPTS_MOST], rate[KINDS], mixed[KINDS];
+    size_t n = (size_t)prompts;
+
+    read_one(m, rate); /* warms up */
+    m->answer.n_gaps = 0;
+    for (size_t i = 0; i < n; i++) {
+        read_one(m, rate);
+        read_beside(m, mixed);
+        for (int k = 0; k < KINDS; k++) {
+            alone[k][i] = rate[k];
+            beside[k][i] = mixed[k];
+            shares[k][i] = mixed[k] / rate[k];
+        }
     }
+    size_t n_gaps = (size_t)m->answer.n_gaps;
+    for (int k = 0; k < KINDS; k++) {
+        double *gaps = m->answer.gaps[k], middle = median_of(gaps, n_gaps);
+        printf("%s: prompts of %d tokens alone %.0f tokens/s, beside an answer %.0f (median of the shares %.2f)\n", names[k],
+               PROMPT, median_of(alone[k], n), median_of(beside[k], n), median_of(shares[k], n));
+        printf("%s: gaps of the answer, %zu: median %.1f ms, 99 %% %.1f ms, largest %.1f ms\n", names[k], n_gaps, 1e3 * middle,
+               1e3 * gaps[n_gaps * 99 / 100], 1e3 * gaps[n_gaps - 1]);
+    }
+}
+
+/* One budget, 0: the scheduler's own. */
+static void bench_budget(measured *m, lariat_engine *e, int32_t budget, int prompts)
+{
+    m->schedule = check_memory(scheduler_open(&(scheduler_setup){.engine = e, .sessions = 2, .budget = budget}));
+    printf("budget %d tokens, %d threads\n", budget ? budget : scheduler_budget(e), m->threads);
+    bench(m, prompts);
+    fflush(stdout);
+    scheduler_close(m->schedule);
 }
 
 int main(int argc, char **argv)
 {
     static measured m;
-    int prompts = argc > 2 ? atoi(argv[2]) : PROMPTS;
-    bool on_gpus = argc == 4 && strcmp(argv[3], "gpu") == 0;
-    lariat_options o = {.device = on_gpus ? LARIAT_DEVICE_CUDA : LARIAT_DEVICE_CPU, .context = (int64_t)2 * CONTEXT,
-                        .sessions = 2};
+    int prompts = PROMPTS, n = 0;
+    int32_t budgets[BUDGETS_MOST + 1] = {0};
+    lariat_options o = {.device = LARIAT_DEVICE_CPU, .context = (int64_t)2 * CONTEXT, .sessions = 2};
     lariat_engine *e;
 
-    if (argc < 2 || argc > 4 || (argc == 4 && !on_gpus) || prompts < 1 || prompts > PROMPTS_MOST) {
-        fprintf(stderr, "usage: bench_schedule MODEL [PROMPTS [gpu]]\n");
+    for (int option; (option = getopt(argc, argv, "p:b:gr:")) != -1;) {
+        switch (option) {
+        case 'p': prompts = atoi(optarg); break;
+        case 'b': budgets[n] = atoi(optarg), n += n < BUDGETS_MOST; break;
+        case 'g': o.device = LARIAT_DEVICE_CUDA; break;
+        case 'r': o.ranks = atoi(optarg); break;
+        default: prompts = 0; break;
+        }
+    }
+    if (optind != argc - 1 || prompts < 1 || prompts > PROMPTS_MOST) {
+        fprintf(stderr, "usage: bench_schedule [-p PROMPTS] [-b BUDGET]... [-g] [-r RANKS] MODEL\n");
         return 2;
     }
-    demand(lariat_engine_open(argv[1], &o, &e));
+    demand(lariat_engine_open(argv[optind], &o, &e));
     m.vocab = lariat_engine_model(e)->vocab;
     m.threads = lariat_engine_plan(e)->threads;
-    m.schedule = check_memory(scheduler_open(&(scheduler_setup){.engine = e, .sessions = 2}));
-    printf("budget %d tokens, %d threads\n", scheduler_budget(e), m.threads);
-    bench(&m, prompts);
-    scheduler_close(m.schedule);
+    for (int i = 0; i < (n ? n : 1); i++) {
+        bench_budget(&m, e, budgets[i], prompts);
+    }
     demand(lariat_engine_close(e));
     return 0;
 }

@@ -15,6 +15,8 @@
 /* Twice as many as run: when one ends, the next is there, which may go on in its session. */
 enum { SEATS = 2 * SCHEDULE_WIDTH };
 
+#define NO_MEMORY_FOR_REPLY "no memory for the reply, ask for fewer tokens"
+
 /* A reply that the scheduler has. */
 typedef struct seat {
     struct batch *batch;
@@ -244,10 +246,10 @@ static bool on_token(job *j, const lariat_result *made)
     end_progress(b);
     if (b->rc == 0 && signals_interrupted()) {
         s->reply.stop = STOP_INTERRUPTED;
-    } else if (b->rc == 0) {
-        b->rc = reply_take(&s->reply, made->token, made->logprob, made->top);
+    } else if (b->rc == 0 && reply_take(&s->reply, made->token, made->logprob, made->top) != 0) {
+        entry_refuse(s->of, NO_MEMORY_FOR_REPLY);
     }
-    return b->rc == 0 && s->reply.stop == STOP_NOT_YET;
+    return b->rc == 0 && s->reply.stop == STOP_NOT_YET && !s->of->error;
 }
 
 /* Why a reply ended that did not end by itself. */
@@ -262,14 +264,15 @@ static int leave(batch *b, seat *s)
     entry *e = s->of;
     reply *r = &s->reply;
     r->stop = r->stop == STOP_NOT_YET ? stop_of(&s->job) : r->stop;
-    if (r->stop == STOP_INTERRUPTED && b->results.path) {
-        return 0; /* the next run makes it anew */
-    }
-    if (s->job.end == JOB_FAILED && !e->error) {
+    if (s->job.end == JOB_FAILED) {
         entry_refuse(e, "%s", s->job.why);
     }
-    TRY(reply_end(r));
-    TRY(entry_add(e, r, s->sample));
+    if (r->stop == STOP_INTERRUPTED && b->results.path && !e->error) {
+        return 0; /* the next run makes it anew */
+    }
+    if (!e->error && (reply_end(r) != 0 || entry_add(e, r, s->sample) != 0)) {
+        entry_refuse(e, NO_MEMORY_FOR_REPLY);
+    }
     e->ended++;
     return e->ended == e->asked.samples ? entry_finish(b->inv, e) : 0;
 }
@@ -286,14 +289,21 @@ static void on_end(job *j)
     s->of = NULL;
 }
 
+/* The entry's next reply ends before it has begun. */
+static int refuse_reply(batch *b, entry *e, const char *why)
+{
+    entry_refuse(e, "%s", why);
+    b->entered += ++e->started == e->asked.samples;
+    return ++e->ended == e->asked.samples ? entry_finish(b->inv, e) : 0;
+}
+
 /* A seat for the entry's next reply. */
 static int sit_down(batch *b, seat *s, entry *e)
 {
     reply *r = &s->reply;
-    int rc = checked(reply_open(r, b->inv, &e->asked, e->started, NULL, e->context, false));
-    if (rc) {
+    if (reply_open(r, b->inv, &e->asked, e->started, NULL, e->context, false) != LARIAT_OK) {
         reply_close(r);
-        return rc;
+        return refuse_reply(b, e, lariat_error());
     }
     r->turn_end = e->turn_end;
     reply_begin(r, e->prompt.ids, e->prompt.n, 0);
@@ -428,7 +438,8 @@ static void note_shards(void *inv, const lariat_session *session)
 static int open_scheduler(batch *b)
 {
     if (b->inv->engine) {
-        b->scheduler = scheduler_open(&(scheduler_setup){b->inv->engine, b->width, note_shards, b->inv});
+        b->scheduler = scheduler_open(&(scheduler_setup){
+            .engine = b->inv->engine, .sessions = b->width, .on_close = note_shards, .user = b->inv});
         TRY_MEMORY(b->scheduler, b->input);
     }
     return 0;

@@ -264,10 +264,8 @@ static bool read_batch_form(entry *e, json_t *root, json_t **object)
     const char *url = json_string_value(json_object_get(root, "url"));
 
     e->form = member(body, "messages") ? FORM_CHAT : FORM_COMPLETION;
-    if (json_is_string(id)) {
-        json_decref(e->id);
-        e->id = json_incref(id);
-    }
+    json_decref(e->id);
+    e->id = id ? json_incref(id) : json_null();
     if (url) {
         e->form = strcmp(url, "/v1/chat/completions") == 0 ? FORM_CHAT : FORM_COMPLETION;
     }

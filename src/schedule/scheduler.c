@@ -46,7 +46,7 @@ scheduler *scheduler_open(const scheduler_setup *setup)
         s->chunk = plan->chunk;
         s->width = setup->sessions < SCHEDULE_WIDTH ? setup->sessions : SCHEDULE_WIDTH;
         s->width = s->width < s->chunk ? s->width : s->chunk;
-        s->budget = scheduler_budget(setup->engine);
+        s->budget = setup->budget ? setup->budget : scheduler_budget(setup->engine);
         s->vocab = lariat_engine_model(setup->engine)->vocab;
         s->ahead = plan->cards ? 2 : 1;
     }

@@ -81,6 +81,7 @@ struct job {
 typedef struct scheduler_setup {
     lariat_engine *engine; /* with no pass under way; the scheduler's until it is closed */
     int32_t sessions;      /* for which it was opened */
+    int32_t budget;        /* see scheduler_budget; 0: that, other values are for measurements */
     /* Before a session is closed or goes to another job; NULL: none. */
     void (*on_close)(void *user, const lariat_session *session);
     void *user;

@@ -181,6 +181,11 @@ must "no two are alike" jq -es '[.[].choices[].tokens] | (unique | length) == 40
 must "the seed that was drawn is said, and gives them again" cmp lines again
 "$lariat" generate -m letters --prompts prompts -n 8 --temp 3 >again 2>/dev/null
 must "without it others come" test "$(cmp lines again)" != ""
+"$lariat" tokenize -m letters -p hello >ids
+"$lariat" logits -q -m letters --tokens ids --out row.safetensors --last 1
+yes '{"prompt": "hello", "max_tokens": 1}' | head -n "$([ "$quick" = 1 ] && echo 1500 || echo 10000)" >many
+"$lariat" generate -q -m letters --prompts many --temp 1 -s 1 >lines
+must "tokens of 10,000 lines are as frequent as the model has them" python3 "$here/chi_square.py" row.safetensors lines
 "$lariat" generate -m letters --prompts prompts 2>"$work.seen/err" >lines -c 12
 must "without -n a reply is bounded, which is said" grep -qx 'replies end after 512 tokens at most where -n and max_tokens do not say how many' \
     "$work.seen/err"
@@ -219,6 +224,7 @@ printf '\xff\xfe{\0\n\0' >wide && run generate -q -m letters --prompts wide
 printf '{"tokens": [1, 2]}\n{}\n' >prompts
 run generate -q -m mha-bf16 --prompts prompts -n 3 --stats stats.json --trace trace.json
 must "the figures are there" jq -e '.prefill_tokens == 2 and .decode_tokens == 2' stats.json
+must "docs/files.md lists their keys, and no others" python3 "$here/stats_keys.py" "$here/../../docs/files.md" stats.json
 must "so is the trace" jq -e '[.traceEvents[] | select(.name == "pass")] | length > 0' trace.json
 "$lariat" generate -m mha-bf16 --prompts prompts -n 3 >/dev/null 2>"$work.seen/err"
 must "and the line of figures" grep -qE '^load .* \| prefill 2 tokens' "$work.seen/err"

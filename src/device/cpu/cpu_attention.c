@@ -32,6 +32,7 @@ enum {
     PARTIALS_FLOATS = 2 << 20,
     /* Multiply-adds that one thread completes before another has woken up. */
     WORK_ALONE = 100000,
+    WALKS = 64, /* items that go span by span together: two of a session in a pass */
 };
 
 /* A place in an item's list of ranges: a segment, and how many ranges lie before it. */
@@ -39,6 +40,13 @@ typedef struct range_place {
     int32_t segment;
     int64_t before;
 } range_place;
+
+/* An item that goes span by span, and where its next span begins. */
+typedef struct item_walk {
+    const attention_item *item;
+    int64_t ranges;
+    range_place place;
+} item_walk;
 
 struct attention_task {
     const attention_item *item;
@@ -348,6 +356,26 @@ static void add_split_item(attention_call *a, const attention_item *item, int64_
     }
 }
 
+/* Of items that are not split, a span of ranges at a time into their carries, all items together. */
+static void walk_spans(attention_call *a, item_walk walks[], int n)
+{
+    int64_t span = SPAN_ELEMENTS / a->ld / KEY_RANGE, longest = 0;
+
+    for (int i = 0; i < n; i++) {
+        longest = walks[i].ranges > longest ? walks[i].ranges : longest;
+    }
+    for (int64_t at = 0; at < longest; at += span) {
+        for (int i = 0; i < n; i++) {
+            item_walk *w = &walks[i];
+            if (at < w->ranges) {
+                w->place = find_range(w->item, w->place, at);
+                add_tasks(a, w->item, at, at + span < w->ranges ? at + span : w->ranges, w->place, false);
+            }
+        }
+        flush(a);
+    }
+}
+
 /* Accumulates all items into their carries. */
 static void attend_items(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
                          int n_items, const carry *c)
@@ -361,27 +389,23 @@ static void attend_items(device *dev, const attention_shape *s, const void *q, i
         .group = s->n_heads / s->n_kv_heads,
         .ld = (int32_t)divide_up(s->head_dim, ALIGN_ROW) * ALIGN_ROW,
     };
-    int64_t span = SPAN_ELEMENTS / a.ld / KEY_RANGE, longest = 0;
+    item_walk walks[WALKS];
+    int n = 0;
 
     for (int i = 0; i < n_items; i++) {
-        int64_t ranges = items[i].count > 0 ? item_ranges(&items[i]) : 0;
-        if (ranges && item_is_split(&a, &items[i])) {
-            add_split_item(&a, &items[i], ranges);
-        } else if (ranges > longest) {
-            longest = ranges;
+        if (items[i].count > 0 && item_is_split(&a, &items[i])) {
+            add_split_item(&a, &items[i], item_ranges(&items[i]));
         }
     }
     flush(&a);
-    /* The others go span by span into their carries, all items together. */
-    for (int64_t at = 0; at < longest; at += span) {
-        for (int i = 0; i < n_items; i++) {
-            int64_t ranges = items[i].count > 0 && !item_is_split(&a, &items[i]) ? item_ranges(&items[i]) : 0;
-            if (at < ranges) {
-                add_tasks(&a, &items[i], at, at + span < ranges ? at + span : ranges,
-                          find_range(&items[i], (range_place){0}, at), false);
-            }
+    for (int i = 0; i < n_items; i++) {
+        if (items[i].count > 0 && !item_is_split(&a, &items[i])) {
+            walks[n++] = (item_walk){&items[i], item_ranges(&items[i]), {0, 0}};
         }
-        flush(&a);
+        if (n == WALKS || (n && i == n_items - 1)) {
+            walk_spans(&a, walks, n);
+            n = 0;
+        }
     }
 }
 

@@ -462,6 +462,7 @@ __device__ __forceinline__ void attend_keys(const attention_launch &a, const blo
     int stage = 0, free = 0; // of the next products, of the next loads
 
     walk_start(walk, t);
+    walk_skip(walk, t);
     key_tile ahead = walk_next(walk, a, t);
 #pragma unroll 1
     for (int n = 1 - STAGES;; n++) {

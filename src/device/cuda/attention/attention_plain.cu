@@ -231,6 +231,7 @@ template <int D> __global__ void __launch_bounds__(THREADS)
         sum.m[r] = -INFINITY;
     }
     walk_start(walk, t);
+    walk_skip(walk, t);
     load_q<D>(a, t, q);
     for (key_tile tile = walk_next(walk, a, t); tile.count; tile = walk_next(walk, a, t)) {
         for (int from = 0; from < tile.count; from += STEP) {

@@ -132,6 +132,31 @@ static __device__ __forceinline__ void walk_start(key_walk &w, const block_task 
     w = {nullptr, nullptr, nullptr, nullptr, t.part->keys0 - 1, 0, 0, 0, 0, 0, 0, false};
 }
 
+// The walk of a whole warp goes straight to the segment of the block's first tile: 32 segments at a time, by the sums of their
+// tiles. A short list is walked.
+static __device__ __forceinline__ void walk_skip(key_walk &w, const block_task &t)
+{
+    constexpr int SHORT = 8;
+    const int lane = (int)threadIdx.x % 32, end = t.part->keys0 + t.part->n_keys;
+
+    if (t.from == 0 || t.part->n_keys <= SHORT) {
+        return;
+    }
+#pragma unroll 1
+    for (int first = t.part->keys0, skipped = 32; skipped == 32 && first < end; first += 32) {
+        int sum = first + lane < end ? t.keys[first + lane].tiles : 0; // with those of the lanes below
+#pragma unroll
+        for (int i = 1; i < 32; i *= 2) {
+            const int below = __shfl_up_sync(0xffffffffu, sum, i);
+            sum += lane >= i ? below : 0;
+        }
+        skipped = __popc(__ballot_sync(0xffffffffu, w.base + sum <= t.from));
+        const int tiles = __shfl_sync(0xffffffffu, sum, max(skipped - 1, 0));
+        w.base += skipped ? tiles : 0;
+        w.segment += skipped;
+    }
+}
+
 static __device__ __forceinline__ void walk_enter(key_walk &w, const attention_launch &a, const block_task &t)
 {
     const attention_keys &s = t.keys[w.segment];

@@ -280,13 +280,18 @@ static int32_t pieces_of(const attention_call *call, int64_t blocks, int64_t til
     return pieces;
 }
 
+/* Of a launch, and so of a part. */
+static int32_t segments_most(attention_kernel kernel)
+{
+    return kernel <= PREFILL ? SEGMENTS_MAX : SEGMENTS_LISTED;
+}
+
 /* Some segments of an item become a part. */
 static void add_part(attention_call *call, const attention_item *item, const attention_keys keys[], int32_t n_keys)
 {
     const attention_launch *a = &call->a;
     attention_long_lists *l = &call->lists;
-    const bool given = call->kernel <= PREFILL;
-    const int32_t parts_most = given ? PARTS_MAX : PARTS_LISTED, keys_most = given ? SEGMENTS_MAX : SEGMENTS_LISTED;
+    const int32_t parts_most = call->kernel <= PREFILL ? PARTS_MAX : PARTS_LISTED, keys_most = segments_most(call->kernel);
     int32_t tile_rows = a->tile_rows, stack = item->count * a->group;
     attention_part p = {.row = item->row, .stack = stack, .n_keys = n_keys, .rows = stack < tile_rows ? stack : tile_rows};
     int64_t blocks = blocks_of(call, stack), floats = partial_floats(p.rows, a->head_dim);
@@ -375,7 +380,7 @@ static void expand(attention_call *call, const attention_item *item)
 
 static void add_item(attention_call *call, const attention_item *item)
 {
-    attention_keys keys[SEGMENTS_MAX];
+    attention_keys keys[SEGMENTS_LISTED];
     bool expands = call->a.kv_type == DTYPE_I8 && call->kernel <= PREFILL;
     int64_t slot;
     int32_t n = 0;
@@ -386,7 +391,7 @@ static void add_item(attention_call *call, const attention_item *item)
     }
     slot = call->expanded_at;
     for (int32_t i = 0; i < item->n_segments; i++) {
-        if (n == SEGMENTS_MAX) {
+        if (n == segments_most(call->kernel)) {
             if (again) {
                 launch(call); /* each part goes on from the carry that the one before it leaves */
             }
@@ -459,7 +464,8 @@ static bool is_native(const cuda_device *dev, const attention_shape *s, const at
 
     for (int i = 0; native && i < n_items; i++) {
         attention_kernel kernel = kernel_of(dev, s, a, ends, &items[i]);
-        native = items[i].count <= 0 || ((kernel == HOPPER || kernel == DECODE) && items[i].n_segments <= SEGMENTS_MAX);
+        native = items[i].count <= 0 ||
+                 ((kernel == HOPPER || kernel == DECODE) && items[i].n_segments <= segments_most(kernel));
     }
     return native;
 }
