@@ -214,15 +214,19 @@ static lariat_status read_multipliers(const char *path, const json_t *o, model_c
     return LARIAT_OK;
 }
 
-/* Classes with a switch may have no layer with a window: their list of layers' kinds decides, otherwise the number of first
-   layers without one. `listed`: some kind is a window. */
+/* Classes with a switch may have no layer with a window: their list of layers' kinds decides; without it layers without RoPE
+   have one, or all behind a number of first layers. `listed`: some kind is a window. */
 static lariat_status find_window_layers(const char *path, const json_t *o, const model_config *c, bool listed, bool *found)
 {
     int64_t full = c->family->full_layers;
-    bool has_list = json_array_size(json_object_get(o, "layer_types")) > 0;
+    bool has_list = json_array_size(json_object_get(o, "layer_types")) > 0, without_rope = false;
 
     TRY(full ? json_int(o, path, "max_window_layers", false, 0, INT64_MAX, &full) : LARIAT_OK);
-    *found = c->family->window != WINDOW_SWITCHED || (has_list ? listed : full < c->n_layers);
+    for (int32_t l = 0; l < c->n_layers; l++) {
+        without_rope = without_rope || c->no_rope[l];
+    }
+    bool computed = c->family->no_rope_interval ? without_rope : full < c->n_layers;
+    *found = c->family->window != WINDOW_SWITCHED || (has_list ? listed : computed);
     return LARIAT_OK;
 }
 
@@ -494,8 +498,8 @@ lariat_status config_from_json(const char *path, const json_t *config, const cha
     TRY(read_biases(path, config, &c));
     TRY(read_multipliers(path, config, &c));
     TRY(config_check(path, &c));
-    TRY(read_window(path, config, &c));
     TRY(read_no_rope(path, config, &c));
+    TRY(read_window(path, config, &c)); /* which depends on the layers without RoPE */
     TRY(read_rope(path, config, &c));
     default_ids(config, &c);
     TRY(read_ids(path, config, &c));

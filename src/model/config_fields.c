@@ -24,7 +24,7 @@ bool config_field_is_neutral(const json_t *value, double neutral)
 /* A value as JSON, cut where it is long. */
 static const char *shown(const json_t *v, char out[static 64])
 {
-    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12));
 
     snprintf(out, 64, "%.60s%s", text ? text : "...", text && strlen(text) > 60 ? "..." : "");
     free(text);
@@ -53,6 +53,8 @@ static const struct {
     {"partial_rotary_factor", 1},
     {"rotary_pct", 1},
     {"rope_interleaved", NAN},
+    {"full_attn_mod", 1}, /* of Phi-4 mini: full attention in every layer of this multiple */
+    {"interpolate_factor", 1},
     {"rope_scaling_factor", 1},
     {"use_sliding_window", NAN},
     {"attention_chunk_size", NAN},

@@ -24,7 +24,8 @@ typedef enum bias_rule { BIAS_NEVER, BIAS_BY_FIELD, BIAS_ALWAYS } bias_rule;
 typedef enum activation { ACTIVATION_SILU, ACTIVATION_GELU_TANH } activation;
 
 /* When "sliding_window" of config.json is a window: unless "use_sliding_window" is false (the class reads neither field:
-   another tool wrote them), always, or only where "use_sliding_window" is true. */
+   another tool wrote them), always, or only where "use_sliding_window" is true: then layers without RoPE have it, in a row
+   without such layers the last ones. */
 typedef enum window_rule { WINDOW_UNLESS_OFF, WINDOW_ALWAYS, WINDOW_SWITCHED } window_rule;
 
 /* --- names --- */

@@ -231,7 +231,8 @@ static void a_window_of_the_whole_context_is_accepted(void **state)
 }
 
 /* As Qwen2Config and Qwen3Config of transformers make "layer_types": layer i has the window from "max_window_layers" on, 28 by
-   default; a list that the file has is taken as it is. The model has 2 layers. */
+   default; as SmolLM3Config does: a layer without RoPE has it, every fourth by default. A list that the file has is taken as it
+   is. The model has 2 layers. */
 static void a_window_that_no_layer_has_is_accepted(void **state)
 {
 #define SWITCHED_ON "{\"architectures\":null,\"sliding_window\":64,\"use_sliding_window\":true,\"model_type\":"
@@ -240,12 +241,16 @@ static void a_window_that_no_layer_has_is_accepted(void **state)
         SWITCHED_ON "\"qwen3\",\"num_key_value_heads\":2,\"max_window_layers\":2}",
         SWITCHED_ON "\"qwen3\",\"num_key_value_heads\":2,\"max_window_layers\":0,\"layer_types\":"
                     "[\"full_attention\",\"full_attention\"]}",
-        SWITCHED_ON "\"smollm3\",\"layer_types\":[\"full_attention\",\"full_attention\"]}",
+        SWITCHED_ON "\"smollm3\",\"layer_types\":[\"full_attention\",\"full_attention\"],\"no_rope_layers\":[0,0]}",
+        SWITCHED_ON "\"smollm3\",\"max_window_layers\":0}", /* which this class does not read */
+        SWITCHED_ON "\"smollm3\",\"no_rope_layer_interval\":1,\"no_rope_layers\":[1,1]}",
     };
     static const char *const some[] = {
         SWITCHED_ON "\"qwen2\",\"num_key_value_heads\":2,\"max_window_layers\":1}",
         SWITCHED_ON "\"qwen3\",\"num_key_value_heads\":2,\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
-        SWITCHED_ON "\"smollm3\",\"max_window_layers\":28}", /* which this class does not read */
+        SWITCHED_ON "\"smollm3\",\"max_window_layers\":28,\"no_rope_layers\":[0,1]}",
+        SWITCHED_ON "\"smollm3\",\"no_rope_layer_interval\":2}",
+        SWITCHED_ON "\"smollm3\",\"layer_types\":[\"full_attention\",\"sliding_attention\"],\"no_rope_layers\":[1,1]}",
     };
     model_config c;
 
@@ -408,6 +413,25 @@ static void fields_of_published_models_are_accepted(void **state)
         /* Mistral without a window */
         "{\"architectures\":[\"MistralForCausalLM\"],\"model_type\":\"mistral\",\"sliding_window\":null,\"head_dim\":32,"
         "\"attention_dropout\":0.0,\"rope_theta\":1000000.0,\"dtype\":\"bfloat16\"}",
+        /* Phi-4 mini */
+        "{\"architectures\":[\"Phi3ForCausalLM\"],\"model_type\":\"phi3\",\"embd_pdrop\":0.0,\"full_attn_mod\":1,"
+        "\"interpolate_factor\":1,\"lm_head_bias\":false,\"max_position_embeddings\":131072,\"mlp_bias\":false,"
+        "\"original_max_position_embeddings\":4096,\"partial_rotary_factor\":0.75,\"resid_pdrop\":0.0,\"sliding_window\":262144,"
+        "\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1,1,1,1,1],\"long_factor\":[1,2,3,4,5,6]}}",
+        /* SmolLM3 */
+        "{\"architectures\":[\"SmolLM3ForCausalLM\"],\"model_type\":\"smollm3\",\"is_llama_config\":true,\"layer_types\":"
+        "[\"full_attention\",\"full_attention\"],\"max_window_layers\":28,\"no_rope_layer_interval\":4,\"no_rope_layers\":[1,0],"
+        "\"pretraining_tp\":2,\"rope_interleaved\":false,\"rope_scaling\":null,\"sliding_window\":null,"
+        "\"use_sliding_window\":false}",
+        /* Qwen 2.5 and 3 */
+        "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"max_window_layers\":21,\"sliding_window\":32768,"
+        "\"use_mrope\":false,\"use_sliding_window\":false}",
+        "{\"architectures\":[\"Qwen3ForCausalLM\"],\"model_type\":\"qwen3\",\"head_dim\":128,\"max_window_layers\":28,"
+        "\"rope_parameters\":{\"rope_theta\":1000000,\"rope_type\":\"default\"},\"sliding_window\":null,"
+        "\"use_sliding_window\":false}",
+        /* Granite 3 */
+        "{\"architectures\":[\"GraniteForCausalLM\"],\"model_type\":\"granite\",\"attention_multiplier\":0.015625,"
+        "\"embedding_multiplier\":12.0,\"logits_scaling\":8.0,\"residual_multiplier\":0.22,\"rope_scaling\":null}",
         /* all that Hugging Face's base class once wrote into every file */
         "{\"chunk_size_feed_forward\":0,\"diversity_penalty\":0.0,\"do_sample\":true,\"early_stopping\":false,"
         "\"id2label\":{\"0\":\"LABEL_0\",\"1\":\"LABEL_1\"},\"is_decoder\":true,\"is_encoder_decoder\":false,\"label2id\":"
