@@ -416,13 +416,14 @@ static void fields_of_published_models_are_accepted(void **state)
         /* Phi-4 mini */
         "{\"architectures\":[\"Phi3ForCausalLM\"],\"model_type\":\"phi3\",\"embd_pdrop\":0.0,\"full_attn_mod\":1,"
         "\"interpolate_factor\":1,\"lm_head_bias\":false,\"max_position_embeddings\":131072,\"mlp_bias\":false,"
-        "\"original_max_position_embeddings\":4096,\"partial_rotary_factor\":0.75,\"resid_pdrop\":0.0,\"sliding_window\":262144,"
-        "\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1,1,1,1,1],\"long_factor\":[1,2,3,4,5,6]}}",
+        "\"original_max_position_embeddings\":4096,\"partial_rotary_factor\":0.75,\"resid_pdrop\":0.0,"
+        "\"sliding_window\":262144,\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1,1,1,1,1],"
+        "\"long_factor\":[1,2,3,4,5,6]}}",
         /* SmolLM3 */
         "{\"architectures\":[\"SmolLM3ForCausalLM\"],\"model_type\":\"smollm3\",\"is_llama_config\":true,\"layer_types\":"
-        "[\"full_attention\",\"full_attention\"],\"max_window_layers\":28,\"no_rope_layer_interval\":4,\"no_rope_layers\":[1,0],"
-        "\"pretraining_tp\":2,\"rope_interleaved\":false,\"rope_scaling\":null,\"sliding_window\":null,"
-        "\"use_sliding_window\":false}",
+        "[\"full_attention\",\"full_attention\"],\"max_window_layers\":28,\"no_rope_layer_interval\":4,"
+        "\"no_rope_layers\":[1,0],\"pretraining_tp\":2,\"rope_interleaved\":false,\"rope_scaling\":null,"
+        "\"sliding_window\":null,\"use_sliding_window\":false}",
         /* Qwen 2.5 and 3 */
         "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"max_window_layers\":21,\"sliding_window\":32768,"
         "\"use_mrope\":false,\"use_sliding_window\":false}",
