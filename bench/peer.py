@@ -12,6 +12,8 @@ outside the tree); without it only ring and start run. The model is the demo's u
   neighbour  decode while another process keeps one core busy, 2 threads and 1
   start      a process from its start over one token read to its end, and its resident memory beyond the file; the peer is
              llama-bench -p 1 -n 0 -r 1 --no-warmup, which reads one token too, into a cache no larger than that (ours: 2,048)
+  members    prefill and decode of a file of random blocks for each member of the family and type (member_files.py, which needs
+             numpy); ours decodes after the first prompt, the peer after none. Only if named. With --device cuda both run on one GPU
 
 Every figure is the median of --reps rounds in which all contenders take turns; ratios are of medians. A table goes to standard
 output, the same as JSON to --out.
@@ -22,6 +24,7 @@ from contest import cpu_name, parse, parser_of, run, take_turns
 
 TYPES = ["Q4_1", "Q4_0", "Q5_0", "Q5_1", "Q8_0", "Q4_K_M", "Q6_K", "F16", "BF16", "F32"]
 PARTS = ["types", "long", "ring", "neighbour", "start"]
+MEMBERS = "members"  # a part only if named
 
 
 class Bench:
@@ -77,6 +80,34 @@ class Bench:
             self.report("ring", f"{what}, 2 ranks of 1 thread over 1 rank of 2", two=got["ranks2"], one=got["ranks1"],
                         ratio=got["ranks2"] / got["ranks1"], peer="has no ring")
 
+    def members(self):
+        from member_files import SHAPES, write  # numpy
+
+        args, prompts = self.args, self.args.prompts.split(",")
+        cuda = args.device == "cuda"
+
+        def lariat(model):
+            rows = run([args.lariat, "bench", "-q", "-m", model, "-p", args.prompts, "-n", "32", "--ranks", "1", "-o", "jsonl",
+                        *(["--device", "cuda", "-r", "3"] if cuda else ["--device", "cpu", "-r", "1", "-t", "2"])])
+            rows = [json.loads(row) for row in rows.splitlines()]
+            return [row["prefill_tps"] for row in rows] + [rows[0]["decode_tps"]]
+
+        def llama(model):
+            rows = json.loads(run([self.peer, "-m", model, "-p", args.prompts, "-n", "32", "-o", "json",
+                                   *(["-ngl", "99", "-fa", "1", "-ub", "2048", "-r", "3"] if cuda else ["-r", "1", "-t", "2"])]))
+            return [statistics.median(row["samples_ts"]) for row in rows]
+
+        with tempfile.TemporaryDirectory() as folder:
+            model = os.path.join(folder, "member.gguf")
+            for name in args.members.split(",") if args.members else SHAPES:
+                for type_ in args.member_types.split(","):
+                    layers = write(model, name, type_, args.layers)
+                    got = take_turns({"lariat": lambda: lariat(model), "peer": lambda: llama(model)}, args.reps)
+                    for i, what in enumerate([f"prefill {p}" for p in prompts] + ["decode"]):
+                        ours, peer = (statistics.median(v[i] for v in got[who]) for who in ("lariat", "peer"))
+                        self.report("members", f"{name} {type_}, {layers} of {SHAPES[name][1]} layers, {what}", lariat=ours,
+                                    peer=peer, ratio=ours / peer)
+
     def neighbour(self):
         busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
         try:
@@ -122,8 +153,13 @@ def machine():
 def main():
     parser = parser_of(__doc__, "llama-bench and llama-quantize", PARTS)
     parser.add_argument("--types", default=",".join(TYPES), help="those of the part types, with commas between")
+    parser.add_argument("--members", help="those of the part members (default: all)")
+    parser.add_argument("--member-types", default="Q8_0,Q4_K", help="types of their files")
+    parser.add_argument("--layers", type=int, default=0, help="at most so many layers in them (default: all)")
+    parser.add_argument("--prompts", default="128,512", help="lengths of their prompts")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where they run")
     parser.add_argument("--out", help="JSON file for the results")
-    args = parse(parser, PARTS, ["ring", "start"])
+    args = parse(parser, PARTS + [MEMBERS], ["ring", "start"])
     bench = Bench(args)
     about = machine()
     print(f"{about['cpu']}, {about['cores']} cores, {' '.join(about['flags'])}; {run([args.lariat, '--version']).strip()}")
