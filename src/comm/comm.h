@@ -76,13 +76,14 @@ void comm_reset(comm_group *g);
 /* Lets messages make progress; never waits. Nothing on transports that need no help. */
 void comm_poll(comm *c);
 
-/* Totals so far. Where pieces are copied, hop_s counts from the start of the copy, times are those of stream events, as far as
-   these have completed, and waits cover hops only. */
+/* Totals so far. Between processes a hop counts from when it was both offered and asked for, between cards from the start of
+   the copy: waiting for a rank that is late is in wait_s alone. Between cards times are those of stream events, as far as these
+   have completed, and waits cover hops only. */
 typedef struct comm_counters {
     double wait_s;     /* of waiting for other ranks */
     int64_t hops;      /* taken from other ranks */
     int64_t hop_bytes; /* of the largest one */
-    double hop_s;      /* from comm_ask until the pieces were there, and ... */
+    double hop_s;      /* of hops: in one process from comm_ask until the pieces were there, and ... */
     double hop_wait_s; /* ... how much of that the rank waited */
 } comm_counters;
 comm_counters comm_counted(comm *c);

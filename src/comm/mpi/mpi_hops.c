@@ -1,36 +1,101 @@
 /* Hops between ranks of different processes: an offer is sent at once to each rank that it names, and received into
    staging memory when that rank asks. Within a process they are those of in_process.c.
+
+   Time: a hop takes from when it is both offered and asked for until its bytes have arrived. What a rank waits before that, it
+   waits for a rank that is late.
    Rests on mpi_transport.c. See mpi_transport.h. */
 #include "comm/mpi/mpi_transport.h"
 
 #include "base/clock.h"
 
-static void offer_left(mpi_note *n, const mpi_done *d)
-{
-    mpi_endpoint *c = MPI_NOTE_OF(n, mpi_endpoint, left);
+#include <math.h>
 
-    (void)d;
+/* Offers of so many bytes carry their time. Smaller ones arrive at once, and another message delays them by up to a tenth. */
+enum { DATED = 128 << 10 };
+
+/* Offers of a window of mpi_clock: some seconds of a prefill, in which clocks drift by microseconds. */
+enum { CLOCK_WINDOW = 64 };
+
+static void message_left(mpi_endpoint *c)
+{
     atomic_fetch_sub(&c->group->p->data, 1);
     atomic_fetch_sub(&c->unsent, 1);
+}
+
+static void offer_left(mpi_note *n, const mpi_done *d)
+{
+    (void)d;
+    message_left(MPI_NOTE_OF(n, mpi_endpoint, left));
+}
+
+static void time_left(mpi_note *n, const mpi_done *d)
+{
+    mpi_dated *out = (mpi_dated *)n;
+
+    (void)d;
+    out->unsent--;
+    message_left(out->of);
+}
+
+static double nearest(const mpi_clock *c)
+{
+    return fmin(c->now, c->before);
+}
+
+/* A time of that process by this one's clock. A process that has seen no offer of this one is taken to have no latency. */
+static double own_time(mpi_group *g, int process, const mpi_offered *o, double arrived)
+{
+    mpi_clock *c = &g->clocks[process];
+
+    if (processes_share_host(&g->p->base, process, g->p->base.number)) {
+        return o->at;
+    }
+    if (c->seen == CLOCK_WINDOW) {
+        *c = (mpi_clock){.now = INFINITY, .before = c->now};
+    }
+    c->seen++;
+    c->now = fmin(c->now, arrived - o->at);
+    return o->at + (isfinite(o->nearest) ? (nearest(c) - o->nearest) / 2 : nearest(c));
+}
+
+static void one_came(mpi_hop *h, const mpi_done *d)
+{
+    mpi_received(h->of->group, d);
+    if (d->arrived) {
+        atomic_fetch_sub_explicit(&h->missing, 1, memory_order_acq_rel);
+    }
+}
+
+static void time_came(mpi_note *n, const mpi_done *d)
+{
+    mpi_hop *h = MPI_NOTE_OF(n, mpi_hop, dated);
+
+    if (d->arrived) {
+        double now = clock_now();
+        h->begin = fmin(fmax(h->asked_at, own_time(h->of->group, d->peer, &h->offered, now)), now);
+        h->there = fmax(h->there, now);
+    }
+    one_came(h, d);
 }
 
 static void pieces_came(mpi_note *n, const mpi_done *d)
 {
     mpi_hop *h = (mpi_hop *)n;
 
-    mpi_received(h->of->group, d);
-    if (d->arrived) {
-        h->there = clock_now(); /* seen by whoever sees that nothing is missing */
-        atomic_fetch_sub_explicit(&h->missing, 1, memory_order_acq_rel);
-    }
+    h->there = clock_now(); /* seen by whoever sees that nothing is missing */
+    one_came(h, d);
 }
 
 void mpi_hops_open(mpi_endpoint *c)
 {
     c->left.done = offer_left;
+    for (int to = 0; to < c->base.n; to++) {
+        c->dated[to] = (mpi_dated){.left.done = time_left, .of = c};
+    }
     for (int k = 0; k < COMM_REGIONS; k++) {
         for (mpi_hop *h = c->open[k]; h < c->open[k] + COMM_OPEN_HOPS; h++) {
             h->note.done = pieces_came;
+            h->dated.done = time_came;
             h->of = c;
         }
     }
@@ -81,12 +146,31 @@ void mpi_expose(comm *base, comm_region region, const void *at, size_t bytes)
     comm_expose(c->local, region, at, bytes);
 }
 
+/* Both sides compute the same. */
+static bool is_dated(const comm_pieces *p)
+{
+    return mpi_packed(p->list, p->n) >= DATED;
+}
+
+static int send_time(mpi_endpoint *c, int to, int tag)
+{
+    mpi_group *g = c->group;
+    mpi_dated *out = &c->dated[to];
+    const comm_piece piece = wire_block(sizeof out->offered);
+
+    if (out->unsent++ == 0) { /* otherwise an earlier time has not left, and is sent again */
+        out->offered = (mpi_offered){.at = clock_now(), .nearest = nearest(&g->clocks[g->process_of[to]])};
+    }
+    return mpi_send_pieces(g, g->process_of[to], tag, &out->offered, &piece, 1, &out->left);
+}
+
 static void send_offer(mpi_endpoint *c, int to, const comm_pieces *p)
 {
     mpi_group *g = c->group;
     int tag = mpi_tag(g, (int)p->region, index_of(g, c->base.rank), index_of(g, to), p->step);
-    int sent = mpi_send_pieces(g, g->process_of[to], tag, c->region[p->region].base, p->list, p->n, &c->left);
+    int sent = is_dated(p) ? send_time(c, to, tag) : 0;
 
+    sent += mpi_send_pieces(g, g->process_of[to], tag, c->region[p->region].base, p->list, p->n, &c->left);
     atomic_fetch_add(&c->unsent, sent);
 }
 
@@ -113,11 +197,17 @@ void mpi_offer(comm *base, int to, const comm_pieces *p)
             send_offer(c, reader, p);
         }
     }
-    wire_progress(g->p);
     wire_unlock(g->p);
 }
 
 /* --- the reader --- */
+
+static int receive_time(mpi_hop *h, int process, int tag)
+{
+    const comm_piece piece = wire_block(sizeof h->offered);
+
+    return mpi_receive_pieces(h->of->group, process, tag, (unsigned char *)&h->offered, &piece, 1, &h->dated);
+}
 
 lariat_status mpi_ask(comm *base, const comm_hop *hop)
 {
@@ -134,7 +224,7 @@ lariat_status mpi_ask(comm *base, const comm_hop *hop)
     }
     h->hop = hop;
     h->travels = !is_local(g, hop->owner);
-    h->asked_at = clock_now();
+    h->asked_at = h->begin = h->there = clock_now();
     atomic_store(&h->missing, 0);
     if (h->travels && mpi_packed(p->list, p->n) > g->setup.hop_bytes[p->region]) {
         return fail(LARIAT_FAILED, "rank %d: asks rank %d for %zu bytes, planned were %zu, please report this", base->rank,
@@ -143,9 +233,9 @@ lariat_status mpi_ask(comm *base, const comm_hop *hop)
     if (h->travels) {
         int tag = mpi_tag(g, (int)p->region, index_of(g, hop->owner), index_of(g, base->rank), p->step);
         wire_lock(g->p);
-        int messages = mpi_receive_pieces(g, g->process_of[hop->owner], tag, h->staging, p->list, p->n, &h->note);
+        int messages = is_dated(p) ? receive_time(h, g->process_of[hop->owner], tag) : 0;
+        messages += mpi_receive_pieces(g, g->process_of[hop->owner], tag, h->staging, p->list, p->n, &h->note);
         atomic_fetch_add(&h->missing, messages);
-        wire_progress(g->p);
         wire_unlock(g->p);
         return LARIAT_OK;
     }
@@ -163,11 +253,11 @@ static void count_hop(mpi_endpoint *c, const mpi_hop *h, const lariat_span *wait
     comm_counters *own = &c->own;
 
     own->hops++;
-    own->hop_s += h->there - h->asked_at;
-    own->hop_wait_s += h->there > wait->begin ? h->there - wait->begin : 0;
+    own->hop_s += h->there - h->begin;
+    own->hop_wait_s += fmax(0, h->there - fmax(wait->begin, h->begin));
     own->hop_bytes = bytes > own->hop_bytes ? bytes : own->hop_bytes;
     if (c->base.trace) {
-        trace_take(c->base.trace, (lariat_span){.kind = LARIAT_SPAN_HOP, .begin = h->asked_at, .end = h->there,
+        trace_take(c->base.trace, (lariat_span){.kind = LARIAT_SPAN_HOP, .begin = h->begin, .end = h->there,
                                                 .owner = h->hop->owner, .bytes = bytes});
     }
 }

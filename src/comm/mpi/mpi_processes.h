@@ -81,6 +81,7 @@ struct mpi_processes {
     mpi_wire *wire;
     mpi_world world;
     double timeout_s;
+    bool yields;          /* waits yield: ranks share CPUs */
     pthread_mutex_t lock;
     _Atomic int wanted;   /* threads that wait for the lock: others keep away from it */
     _Atomic int data;     /* messages of the ring under way */

@@ -122,6 +122,9 @@ static long processes_here(void)
     return n < 1 ? 1 : n < MOST ? n : MOST;
 }
 
+/* Of Open MPI: waits inside its calls yield. Those of mpi_wire.c follow it under every MPI. */
+static const char YIELDS[] = "OMPI_MCA_mpi_yield_when_idle";
+
 /* Are the ranks of this host more than its CPUs, if all its processes have as many? Where a launcher binds them, so that each
    may have CPUs of its own, it is enough that this one has. */
 static bool is_crowded(int32_t local_ranks)
@@ -143,8 +146,9 @@ static lariat_status start_library(mpi_processes *p, const char *which, int32_t 
 
     TRY(open_module(which, &p->mpi));
     if (is_crowded(local_ranks)) { /* Open MPI reads it when it starts; what the user has set stays */
-        (void)setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+        (void)setenv(YIELDS, "1", 0);
     }
+    p->yields = number_of(YIELDS) == 1;
     int error = p->mpi->start(&p->wire, &p->world, &what);
     if (error) {
         if (error > 0) {

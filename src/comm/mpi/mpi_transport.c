@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -239,6 +240,7 @@ static void cancel_receives(mpi_group *g)
         for (int k = 0; k < COMM_REGIONS; k++) {
             for (int h = 0; h < COMM_OPEN_HOPS; h++) {
                 (void)mpi->cancel(g->p->wire, &g->ranks[i].open[k][h].note);
+                (void)mpi->cancel(g->p->wire, &g->ranks[i].open[k][h].dated);
             }
         }
     }
@@ -374,6 +376,8 @@ static mpi_group *take_group(arena *memory, const mpi_processes *p, const comm_s
     mpi_group *g = arena_take(memory, sizeof *g);
     mpi_endpoint *ranks = arena_take(memory, bytes_of(s->n_local, 1, sizeof *ranks));
     int32_t *process_of = arena_take(memory, bytes_of(s->n_ranks, 1, sizeof *process_of));
+    mpi_clock *clocks = arena_take(memory, bytes_of(p->base.count, 1, sizeof *clocks));
+    mpi_dated *dated = arena_take(memory, bytes_of(s->n_local, s->n_ranks, sizeof *dated));
     uint64_t *sent = arena_take(memory, bytes_of(p->base.count, 1, sizeof *sent));
     uint64_t *arrived = arena_take(memory, bytes_of(p->base.count, 1, sizeof *arrived));
     comm_piece *theirs = arena_take(memory, bytes_of(p->base.count, 1, sizeof *theirs));
@@ -390,8 +394,8 @@ static mpi_group *take_group(arena *memory, const mpi_processes *p, const comm_s
         }
     }
     if (g) {
-        *g = (mpi_group){.ranks = ranks, .process_of = process_of, .sent = sent, .arrived = arrived,
-                         .gathers = {.theirs = theirs, .staging = columns}};
+        *g = (mpi_group){.ranks = ranks, .process_of = process_of, .clocks = clocks, .dated = dated, .sent = sent,
+                         .arrived = arrived, .gathers = {.theirs = theirs, .staging = columns}};
     }
     return g;
 }
@@ -498,6 +502,7 @@ static lariat_status open_group(mpi_processes *p, const comm_setup *s, mpi_group
     g->most_ranks = most_ranks;
     g->steps = (int)steps;
     for (int i = 0; i < p->base.count; i++) {
+        g->clocks[i] = (mpi_clock){.now = INFINITY, .before = INFINITY};
         for (int r = 0; r < p->list[i].n_ranks; r++) {
             g->process_of[p->list[i].first_rank + r] = i;
         }
@@ -507,6 +512,7 @@ static lariat_status open_group(mpi_processes *p, const comm_setup *s, mpi_group
         c->base = (comm){.ops = &mpi_comm_ops, .rank = s->first + i, .n = s->n_ranks};
         c->group = g;
         c->local = comm_endpoint(local, s->first + i);
+        c->dated = g->dated + (size_t)i * (size_t)s->n_ranks;
         mpi_hops_open(c);
     }
     mpi_gathers_open(&g->gathers);

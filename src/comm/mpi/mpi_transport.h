@@ -7,7 +7,7 @@
    - an all-gather: one message from each process to each other one, the columns of all its ranks; it lands in the row, or, of
      several rows, is unpacked there;
    - an offer: one or more messages to each rank of another process that it names, from the pieces' own memory; they land in the
-     staging memory of the rank that asks.
+     staging memory of the rank that asks. A large one begins with the time at which it was made.
    The tag of a message says kind, step, sending and receiving rank; messages of one tag arrive in order. */
 #pragma once
 
@@ -17,15 +17,38 @@
 
 typedef struct mpi_endpoint mpi_endpoint;
 
+/* The first message of a large offer: so waiting for a rank that is late is told from waiting for its bytes. */
+typedef struct mpi_offered {
+    double at;      /* by the clock of the owner's process */
+    double nearest; /* see mpi_clock: the owner's, of the reader's process */
+} mpi_offered;
+
+/* The clock of another process, known from its offers. An offer arrives `latency` after it was made, and is seen some time
+   later: arrival minus `at` is at least the difference of the clocks plus the latency. The other process sees the opposite
+   difference plus the latency, so half of what separates the two smallest is the difference. */
+typedef struct mpi_clock {
+    double now, before; /* smallest arrival minus `at` of this window and of the one before; INFINITY: none */
+    int seen;           /* offers in this window, for clocks drift */
+} mpi_clock;
+
+/* An offer's time on its way to a rank. */
+typedef struct mpi_dated {
+    mpi_note left;
+    mpi_endpoint *of;
+    mpi_offered offered;
+    int unsent; /* messages that are sent from here */
+} mpi_dated;
+
 /* A hop between ask and release. */
 typedef struct mpi_hop {
-    mpi_note note; /* of its messages */
+    mpi_note note, dated; /* of its messages; of the one with the time */
     mpi_endpoint *of;
+    mpi_offered offered;
     const comm_hop *hop;
     unsigned char *staging; /* [hop_bytes] of its region */
     bool travels;           /* false: the owner is in this process */
     _Atomic int missing;    /* messages */
-    double asked_at, there;
+    double asked_at, begin, there; /* begin: asked for and offered; there: arrived */
 } mpi_hop;
 
 struct mpi_endpoint {
@@ -37,6 +60,7 @@ struct mpi_endpoint {
         size_t bytes;
     } region[COMM_REGIONS];
     mpi_hop open[COMM_REGIONS][COMM_OPEN_HOPS]; /* by turns */
+    mpi_dated *dated;    /* [n_ranks] of the group's, by reader */
     mpi_note left;       /* of its offers */
     _Atomic int unsent;  /* messages of offers */
     bool has_failed;     /* an offer was wrong: the next call says so */
@@ -66,6 +90,8 @@ struct mpi_group {
     comm_group *local;
     mpi_endpoint *ranks;      /* [n_local] */
     int32_t *process_of;      /* [n_ranks] */
+    mpi_clock *clocks;        /* [processes] */
+    mpi_dated *dated;         /* [n_local, n_ranks] */
     uint64_t *sent, *arrived; /* [processes]: messages of this generation */
     mpi_gathers gathers;
     int most_ranks, steps;    /* that tags tell apart: ranks of a process, steps */

@@ -4,14 +4,17 @@
 
 #include "base/clock.h"
 
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <time.h>
 
-/* A wait looks LOOKS times at once, 0.1 to 0.2 us each, so that the message that decode waits for is found at once. Then it
-   yields between two looks, for the thread that it waits for may need this core, and after YIELDS_S it sleeps. */
+/* A wait looks again at once up to SPINS_S, 0.1 to 0.2 us each time, then it sleeps between two looks. Where ranks share CPUs it
+   yields after LOOKS looks, for the rank that it waits for may need this CPU. Otherwise it does not: after sched_yield another
+   program keeps the CPU for a whole time slice of milliseconds, also one of lower priority. */
 enum { LOOKS = 300 };
-static const double YIELDS_S = 1e-3, FIRST_SLEEP_S = 2e-5;
+static const double SPINS_S = 1e-3;
 
 void wire_lock(mpi_processes *p)
 {
@@ -103,6 +106,14 @@ bool wire_swapped(mpi_processes *p)
     return done || atomic_load(&p->failed);
 }
 
+/* The system prolongs sleeps of most threads by 50 us, to wake several at a time. */
+static void sleep_for(double seconds)
+{
+    (void)prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
+    nanosleep(&(struct timespec){.tv_nsec = (long)(seconds * 1e9)}, NULL);
+    (void)prctl(PR_SET_TIMERSLACK, 0UL, 0UL, 0UL, 0UL); /* the thread's own again */
+}
+
 void wire_look(mpi_processes *p, int look, double begin, double sleep_s)
 {
     if (wire_try_lock(p)) {
@@ -113,13 +124,13 @@ void wire_look(mpi_processes *p, int look, double begin, double sleep_s)
         return;
     }
     double waited = clock_now() - begin;
-    if (waited < YIELDS_S) {
-        sched_yield();
+    if (waited < SPINS_S) {
+        if (p->yields) {
+            sched_yield();
+        }
         return;
     }
-    double pause = waited / 16 < FIRST_SLEEP_S ? FIRST_SLEEP_S : waited / 16;
-    pause = pause > sleep_s ? sleep_s : pause;
-    nanosleep(&(struct timespec){.tv_nsec = (long)(pause * 1e9)}, NULL);
+    sleep_for(fmin(waited / 16, sleep_s));
 }
 
 bool wire_wait_unless(mpi_processes *p, bool (*holds)(const void *arg), const void *arg, const _Atomic bool *stop,
