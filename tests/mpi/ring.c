@@ -409,6 +409,59 @@ static void a_ring_that_one_process_cannot_open_opens_nowhere(void)
     }
 }
 
+static bool is_here(int rank)
+{
+    const process_info *own = processes_of(all, processes_number(all));
+
+    return rank >= own->first_rank && rank < own->first_rank + own->n_ranks;
+}
+
+/* Every rank asks, and all meet; later each offers. What an owner of another process was late is no time of the hop. */
+static void *late_main(void *arg)
+{
+    enum { BYTES = 256 << 10 };
+    worker *w = arg;
+    comm_piece piece = {.bytes = BYTES, .stride = BYTES, .rows = 1};
+    comm_view view;
+    int owner = (w->rank + 1) % w->n, reader = (w->rank + w->n - 1) % w->n;
+    comm_hop hop = {.owner = owner, .offer = {COMM_KV, 1, &piece, 1}, .views = &view};
+    size_t begin[RANKS_MOST + 1];
+    double before = comm_counted(w->c).hop_s;
+
+    comm_begin(w->c, w->pass, false);
+    must(comm_ask(w->c, &hop), "a hop");
+    must(comm_all_gather(w->c, &(comm_gather){0}), "a meeting");
+    nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL);
+    double offered = clock_now();
+    comm_offer(w->c, reader, &(comm_pieces){COMM_KV, 1, &piece, 1});
+    must(comm_take(w->c, &hop), "a hop");
+    double took = comm_counted(w->c).hop_s - before, taken = clock_now();
+    comm_release(w->c, &hop);
+    for (int r = 0; r <= w->n; r++) {
+        begin[r] = (size_t)r * sizeof(double);
+    }
+    double *all_offered = comm_rows(w->c);
+    all_offered[w->rank] = offered;
+    must(comm_all_gather(w->c, &(comm_gather){.rows = 1, .stride = begin[w->n], .begin = begin}), "the times of offers");
+    if (!is_here(owner) && took > taken - all_offered[owner]) {
+        bad("rank %d: a hop took %.3f ms, but was offered %.3f ms before it was taken", w->rank, took * 1e3,
+            (taken - all_offered[owner]) * 1e3);
+    }
+    w->status = comm_end(w->c);
+    return NULL;
+}
+
+static void a_late_owner_does_not_make_a_hop_longer(worker workers[], int n, uint32_t pass)
+{
+    for (int i = 0; i < n; i++) {
+        workers[i].pass = pass;
+    }
+    run_all(workers, n, late_main);
+    for (int i = 0; i < n; i++) {
+        must(workers[i].status, "a pass");
+    }
+}
+
 static void be_right(void)
 {
     int n = processes_of(all, processes_number(all))->n_ranks;
@@ -426,6 +479,7 @@ static void be_right(void)
         expect_pass(workers, n, ++pass);
     }
     cancelled_passes_leave_nothing_behind(g, workers, n, &pass);
+    a_late_owner_does_not_make_a_hop_longer(workers, n, ++pass);
     close_ring(g, workers, n);
     a_ring_closes_whoever_knows_that_it_is_cancelled(workers, n);
     a_ring_that_one_process_cannot_open_opens_nowhere();
