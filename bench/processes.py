@@ -8,8 +8,9 @@ Parts, all by default, peer only with --peer:
   prefill    2 processes x 1 thread over 2 ranks x 1 thread in one process, at each of --lengths; hidden share of the hops
   hops       hops of keys between two processes against plain messages of the MPI in the same pattern, by size
   decode     2 processes x 1 thread over one process with 2 threads, through shared memory and (Open MPI) through TCP
-  messages   what a token takes more in 2 processes than with 2 threads, in units of the raw latency of the messages that it
-             needs one after the other: five all-gathers a layer, those of the logits and of a pass's begin, and the command
+  messages   what a token takes more in 2 processes than with 2 threads and than in 2 ranks of one process, and its all-gathers
+             by themselves, in units of the raw latency of the messages that it needs one after the other: five all-gathers a
+             layer, those of the logits and of a pass's begin, and the command
   peer       random:3.2-1b in 4 bits, two processes with one thread each, 501 tokens of prompt and 64 new ones, against
              distributed-llama over loopback. FOLDER holds its program dllama (github.com/b4rtaz/distributed-llama, built
              outside the tree with make dllama); its model, of the same shape with random blocks, is made in a temporary
@@ -84,13 +85,21 @@ class Bench:
     def messages(self):
         layers = json.loads(run([self.args.lariat, "inspect", "--json", self.args.model]))["n_layers"]
         contenders = self.decode_contenders()
-        got = self.turns({"two": contenders["two"], "one": contenders["one"], "hops": self.hop_rows})
-        pings = {size: statistics.median(r["ping_us"] for rows in got["hops"] for r in rows
-                                         if r["kind"] == "gather" and r["bytes"] == size) for size in (4096, 262144)}
-        needed = (5 * layers + 2) * pings[4096] + pings[262144]
-        added = statistics.median(two["token_ms"] - one["token_ms"] for two, one in zip(got["two"], got["one"])) * 1000
-        self.report("messages", f"a token: {5 * layers + 2} of some KB, 1 of the logits", added_us=added, raw_us=needed,
-                    ping_4k_us=pings[4096], ping_256k_us=pings[262144], added_over_raw=added / needed)
+        got = self.turns({"two": contenders["two"], "one": contenders["one"], "hops": self.hop_rows, "ranks": lambda: self.lariat(
+            1, self.args.model, "--ranks", "2", "-p", "64", "-n", "128", "--layout", "slices")})
+
+        def latency(what):
+            small, large = (statistics.median(r[what] for rows in got["hops"] for r in rows
+                                              if r["kind"] == "gather" and r["bytes"] == size) for size in (4096, 262144))
+            return (5 * layers + 2) * small + large
+
+        def added(over):
+            return statistics.median(a["token_ms"] - b["token_ms"] for a, b in zip(got["two"], got[over])) * 1000
+
+        raw, gathers = latency("ping_us"), latency("time_us")
+        self.report("messages", f"a token: {5 * layers + 2} of some KB, 1 of the logits", raw_us=raw, over_threads_us=added("one"),
+                    over_ranks_us=added("ranks"), gathers_us=gathers, threads_ratio=added("one") / raw,
+                    ranks_ratio=added("ranks") / raw, gathers_ratio=gathers / raw)
 
     def peer(self):
         with tempfile.TemporaryDirectory() as folder:

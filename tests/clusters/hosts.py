@@ -68,7 +68,9 @@ class Relay:
 
 
 def words(args, *more):
-    return [args.lariat, "generate", "-m", args.model, "--tokens", args.tokens, "-n", str(args.n), *args.options, *more]
+    """On a machine with much other work it may take a minute until all processes have started."""
+    return [args.lariat, "generate", "-m", args.model, "--tokens", args.tokens, "-n", str(args.n), "--timeout", "300",
+            *args.options, *more]
 
 
 def one(args, what, hosts):
@@ -103,7 +105,7 @@ def traced(args):
     ends, which shows on one clock only. True: so it is."""
     with cluster.Hosts(2, clock_s=3600) as hosts, tempfile.NamedTemporaryFile(suffix=".json") as file:
         run = cluster.Run(args.mpi, 2, words(args, "-q", "-t", "1", "--trace", file.name), hosts)
-        took = run.wait_end(100)
+        took = run.wait_end(600)
         run.kill()
         passes = passes_of(file.name) if took is not None and os.path.getsize(file.name) else {}
     good = len(passes) == args.n and all(

@@ -15,7 +15,7 @@ for program in slurmctld slurmd sbatch munged munge; do
     PATH=$PATH:/usr/sbin command -v $program >/dev/null || skip "no $program here"
 done
 [ -e "$slow" ] || skip "the demo's model is not here: scripts/fetch-model.sh"
-export PATH=$PATH:/usr/sbin OMPI_MCA_mpi_yield_when_idle=1 LARIAT=$lariat LARIAT_DEVICE=cpu
+export PATH=$PATH:/usr/sbin OMPI_MCA_mpi_yield_when_idle=1 LARIAT=$lariat LARIAT_DEVICE=cpu LARIAT_TIMEOUT=300
 dir=$(mktemp -d)
 export SLURM_CONF=$dir/slurm.conf
 daemons=()
@@ -37,12 +37,12 @@ background() {
     daemons+=($!)
 }
 
-# until_true WHAT COMMAND...: within a minute
+# until_true WHAT COMMAND...: within three minutes, which a machine with much other work may take
 until_true() {
-    local what=$1 left=300
+    local what=$1 end=$((SECONDS + 180))
     shift
     while ! "$@" >/dev/null 2>&1; do
-        [ $((left -= 1)) -gt 0 ] || { echo "not within 60 s: $what"; tail -n 5 "$dir"/*.log; exit 1; }
+        [ $SECONDS -lt $end ] || { echo "not within 180 s: $what"; tail -n 5 "$dir"/*.log; exit 1; }
         sleep 0.2
     done
 }
@@ -66,7 +66,8 @@ start_cluster() {
             AuthType=auth/munge "AuthInfo=socket=$dir/munge,cred_expire=15" "StateSaveLocation=$dir/state" "SlurmdSpoolDir=$dir/%n" "TmpFS=$dir/%n.tmp" \
             "SlurmctldPidFile=$dir/slurmctld.pid" "SlurmdPidFile=$dir/%n.pid" SlurmdParameters=config_overrides \
             ProctrackType=proctrack/linuxproc TaskPlugin=task/affinity SelectType=select/cons_tres \
-            SelectTypeParameters=CR_Core MpiDefault=none MailProg=/bin/true KillWait=5 ReturnToService=2
+            SelectTypeParameters=CR_Core MpiDefault=none MailProg=/bin/true KillWait=60 MessageTimeout=100 TCPTimeout=30 \
+            ReturnToService=2
         for i in 1 2; do
             echo "NodeName=a$i NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + i)) CPUs=1 RealMemory=900"
             mkdir -p "$dir/a$i" "$dir/a$i.tmp"
@@ -134,10 +135,9 @@ until_true "there is text" test -s cancelled.txt
 sleep 0.5
 scancel "$job"
 until_true "the cancelled job has ended" bash -c "scontrol show job $job | grep -q JobState=CANCELLED"
-sleep 2
+until_true "no process is left" bash -c "! pgrep -f '^$lariat generate -m $slow'"
+until_true "the figures are there" grep -q "decode .* tokens/s" cancelled.txt
 must "the text so far is there" grep -qF "$(cat beginning)" cancelled.txt
-must "and the figures" grep -q "decode .* tokens/s" cancelled.txt
-must "no process is left" bash -c "! pgrep -f '^$lariat generate -m $slow' >/dev/null"
 
 # The benchmark.
 sbatch -Q --wait --nodes 2 --output bench.txt "$here/slurm/bench.sbatch" -m "$model" -p 64 -n 8 -r 1
