@@ -10,9 +10,9 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-/* A wait looks again at once up to SPINS_S, 0.1 to 0.2 us each time, then it sleeps between two looks. Where ranks share CPUs it
-   yields after LOOKS looks, for the rank that it waits for may need this CPU. Otherwise it does not: after sched_yield another
-   program keeps the CPU for a whole time slice of milliseconds, also one of lower priority. */
+/* A wait looks again at once up to SPINS_S, 0.1 to 0.2 us each time, then it sleeps between two looks. Where ranks share CPUs
+   it yields after LOOKS looks, for the rank that it waits for may need this CPU. Otherwise it does not: after sched_yield
+   another program keeps the CPU for a whole time slice of milliseconds, also one of lower priority. */
 enum { LOOKS = 300 };
 static const double SPINS_S = 1e-3;
 
