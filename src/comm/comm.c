@@ -111,9 +111,14 @@ void *comm_rows(comm *c)
     return c->ops->rows(c);
 }
 
+const void *comm_exchange(comm *c, const comm_gather *g)
+{
+    return c->ops->exchange ? c->ops->exchange(c, g) : NULL;
+}
+
 lariat_status comm_all_gather(comm *c, const comm_gather *g)
 {
-    void *rows = (g->into || g->merge) && !c->ops->delivers ? comm_rows(c) : NULL;
+    void *rows = (g->into || g->merge || g->sum) && !c->ops->delivers ? comm_rows(c) : NULL;
 
     TRY(c->ops->all_gather(c, g));
     if (rows) {
@@ -135,12 +140,26 @@ static void merge_carries(const comm *c, const comm_gather *g, const void *rows)
     ops->carry_finish(c->dev, &m->scratch, m->shape, m->rows, m->out, m->ldo);
 }
 
+static void add_parts(const comm *c, const comm_gather *g, const void *rows)
+{
+    const comm_sum *s = g->sum;
+
+    for (int r = 0; r < c->n; r++) {
+        const void *part = (const void *)((uintptr_t)rows + g->begin[r]);
+        c->dev->ops->copy(c->dev, DTYPE_F32, s->y, s->ld, part, s->width, s->rows, s->width, true);
+    }
+}
+
 void comm_deliver(comm *c, const comm_gather *g, const void *rows)
 {
     const comm_into *to = g->into;
 
     if (g->merge) {
         merge_carries(c, g, rows);
+        return;
+    }
+    if (g->sum) {
+        add_parts(c, g, rows);
         return;
     }
     int64_t element = (int64_t)dtype_block_bytes(to->type);

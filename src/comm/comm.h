@@ -123,22 +123,37 @@ typedef struct comm_merge {
     carry scratch; /* of so many queries, undefined afterwards */
 } comm_merge;
 
+/* The columns of each rank are its part of the same sums: [rows, width] of F32, dense. The parts are added to y, row t at
+   y + t * ld, in the order of the ranks. */
+typedef struct comm_sum {
+    float *y;
+    int64_t ld, rows, width;
+} comm_sum;
+
 /* Rows of which rank r has columns [begin[r], begin[r + 1]), in bytes. The same numbers on all ranks. */
 typedef struct comm_gather {
     int64_t rows;        /* 0: the ranks only wait for one another */
     size_t stride;       /* bytes from one row to the next */
     const size_t *begin; /* [n_ranks + 1], ascending from 0; columns may be empty. NULL if there are no rows */
-    /* one of the two at most; without, the rows are read where they are gathered */
+    /* one of these at most; without, the rows are read where they are gathered */
     const comm_into *into;
     const comm_merge *merge;
+    const comm_sum *sum;
+    bool exchanged; /* a kernel has exchanged it: comm_exchange */
+    /* Not 0: a kernel exchanges so many packets in all, as it likes: only with comm_exchange. */
+    int64_t packets;
 } comm_gather;
 
 /* The memory of this rank's next all-gather: message_bytes of the device's memory, aligned to ARENA_ALIGN. The rank writes its
    columns there, and no others. */
 void *comm_rows(comm *c);
 
+/* The next all-gather (of `sum`, `merge` or `packets`), as those of the device's operations take it that exchange results
+   themselves; NULL: there is no way. One of them may be called once then, and all_gather after it with `exchanged`. */
+const void *comm_exchange(comm *c, const comm_gather *g);
+
 /* Completes the rows at comm_rows: afterwards the columns of all other ranks are there. They stay until this rank's next
-   all-gather, which has other memory: its columns may be computed from these rows in place. With `into` or `merge` their
+   all-gather, which has other memory: its columns may be computed from these rows in place. With `into`, `merge` or `sum` their
    result is complete, and the rows at comm_rows are undefined. */
 lariat_status comm_all_gather(comm *c, const comm_gather *g);
 
@@ -197,7 +212,7 @@ void comm_release(comm *c, const comm_hop *hop);
 
 /* --- for transports --- */
 
-/* Carries out `into` or `merge` of an all-gather, on rows that are complete at `rows`. */
+/* Carries out `into`, `merge` or `sum` of an all-gather, on rows that are complete at `rows`. */
 void comm_deliver(comm *c, const comm_gather *g, const void *rows);
 
 typedef struct comm_ops {
@@ -211,7 +226,8 @@ typedef struct comm_ops {
     void (*begin)(comm *c, bool replays); /* of pass c->pass */
     lariat_status (*end)(comm *c); /* NULL: nothing has to leave */
     void *(*rows)(comm *c);
-    lariat_status (*all_gather)(comm *c, const comm_gather *g); /* looks at neither `into` nor `merge`, but where ... */
+    const void *(*exchange)(comm *c, const comm_gather *g); /* NULL: always NULL */
+    lariat_status (*all_gather)(comm *c, const comm_gather *g); /* looks at no `into`, `merge` or `sum`, but where ... */
     bool delivers;                                              /* ... it delivers as comm_deliver would */
     void (*expose)(comm *c, comm_region region, const void *base, size_t bytes);
     void (*offer)(comm *c, int to, const comm_pieces *p);

@@ -26,6 +26,9 @@ typedef struct device device;
 typedef struct linear_job {
     const matrix *w;
     int64_t row0, rows;
+    /* cols not 0: columns [col0, col0 + cols) of w and of x alone, a multiple of 16, of blocks of 256. Only on a device that
+       divides sums (below); the only job of its call then. */
+    int64_t col0, cols;
     const float *bias; /* [w->rows] or NULL */
     dtype type;        /* of y: the device's activation type, or F32 */
     void *y;           /* [n, rows], row t at y + t * ldy elements */
@@ -211,6 +214,11 @@ typedef struct device_ops {
     /* All jobs on the same x, row t at x + t * ldx, [n, cols]. n_jobs may be 0: a rank without a slice. */
     void (*linear)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
 
+    /* As linear of one F32 job whose results are this rank's part of sums over a ring, which the kernel exchanges with the
+       other ranks and adds up itself. exchange: from the ring's transport. False: nothing is queued, as it cannot. The op may
+       be NULL. */
+    bool (*linear_exchanged)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *job, const void *exchange);
+
     /* As linear, where the next operation is rope_store() of these results, a head's queries, keys and values: the device may
        leave the product to that. NULL: the device has only linear. */
     void (*linear_ahead)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
@@ -254,6 +262,12 @@ typedef struct device_ops {
     void (*attention)(device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
                       int n_items, const carry *c, const attention_ends *ends);
 
+    /* As attention from the first keys of all rows on, whose carries the kernel exchanges with the other ranks of a ring,
+       merges and finishes itself; the carry is undefined then. exchange: from the ring's transport. False: nothing is queued,
+       as it cannot. The op may be NULL. */
+    bool (*attention_exchanged)(device *dev, const attention_shape *s, const void *q, int64_t ldq,
+                                const attention_item items[], int n_items, const carry *c, const void *exchange);
+
     /* Merges the partial result `from` of the same queries into `into`. Never forms exp of a positive number; an empty side
        leaves the other unchanged bit for bit. */
     void (*carry_merge)(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows);
@@ -277,6 +291,12 @@ typedef struct device_ops {
                    const sample_setting *settings);
 
     void (*close)(device *dev);
+
+    /* As linear_ahead, of whole matrices, of which each rank of a ring computes its part and its kernel exchanges it with the
+       others: for the rope_store of `rows`, of heads of head_dim, into keys and values of kv_type. exchange: from the ring's
+       transport. False: nothing is left or queued, as it cannot. The op may be NULL. */
+    bool (*linear_ahead_exchanged)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
+                                   const rotation *rows, int32_t head_dim, dtype kv_type, const void *exchange);
 } device_ops;
 
 /* Every device begins with its table. */
@@ -284,6 +304,9 @@ struct device {
     const device_ops *ops;
     dtype act;        /* of activations */
     bool shares_host; /* its memory is the host's: weights are read in place */
+    /* Bytes of weights that it reads in the time of an exchange with the other devices of a ring, where that is long: so many
+       more are read to save one, and sums over columns are divided. 0: neither. The same of all devices of a ring. */
+    size_t exchange_bytes;
     void *stream;     /* of a device with streams: the handle of the stream of all operations, for transports */
 };
 

@@ -77,12 +77,13 @@ static const void *projected(transformer *t, const float *x, const float *norm, 
 }
 
 /* x += the projection of h, or its norm, where the member has one behind. */
-static lariat_status add_projection(transformer *t, float *x, const void *h, int64_t rows, projection p, const float *norm)
+static lariat_status add_projection(transformer *t, float *x, const void *h, int64_t rows, projection p, const float *norm,
+                                    bool gated)
 {
     const model_config *c = t->config;
 
     if (!norm) {
-        return linear_add(&t->linear, x, h, rows, p);
+        return linear_add(&t->linear, x, h, rows, p, gated);
     }
     TRY(linear(&t->linear, t->h, c->d_model, h, rows, &p, 1));
     t->dev->ops->rms_norm_add(t->dev, x, t->h, norm, c->rms_eps, rows, c->d_model);
@@ -106,7 +107,8 @@ static lariat_status project_qkv(transformer *t, int32_t l, int64_t rows, bool q
                              .sin = t->sin, .style = c->rope, .q_norm = w->q_norm, .k_norm = w->k_norm, .eps = c->rms_eps,
                              .whole = c->family->qk_norms == QK_NORM_WHOLE};
     if (queries && ring_stores_rotated(&t->ring, &rotate)) {
-        TRY(linear_ahead(&t->linear, q, ld, h, rows, qkv, 3));
+        const linear_next next = {.rows = &rotate, .head_dim = c->head_dim, .kv_type = t->ring.shape.kv_type};
+        TRY(linear_ahead(&t->linear, q, ld, h, rows, qkv, &next));
     } else {
         TRY(queries ? linear(&t->linear, q, ld, h, rows, qkv, 3) : linear(&t->linear, k, ld, h, rows, qkv + 1, 2));
     }
@@ -125,7 +127,7 @@ static lariat_status attention_block(transformer *t, int32_t l, int64_t rows)
     TRY(project_qkv(t, l, rows, true));
     TRY(ring_attend(&t->ring, l, t->qkv, transformer_qkv(c), t->o, (int64_t)c->n_heads * c->head_dim));
     int64_t span = trace_begin(t->trace, LARIAT_SPAN_PROJECTIONS);
-    TRY(add_projection(t, t->x, t->o, rows, o, w->attn_post_norm));
+    TRY(add_projection(t, t->x, t->o, rows, o, w->attn_post_norm, false));
     trace_end(t->trace, span);
     return LARIAT_OK;
 }
@@ -143,8 +145,8 @@ static lariat_status feed_forward(transformer *t, int32_t l, int64_t rows)
         float *x = t->x + begin * c->d_model;
         const void *g, *h = projected(t, x, w->ffn_norm, n);
 
-        TRY(linear_gated(&t->linear, c->family->activation, t->g, t->u, h, n, gate, up, &g)); /* g [n, d_ff] */
-        TRY(add_projection(t, x, g, n, down, w->ffn_post_norm));
+        TRY(linear_gated(&t->linear, c->family->activation, t->g, t->u, h, n, gate, up, w->ffn_post_norm ? NULL : &down, &g));
+        TRY(add_projection(t, x, g, n, down, w->ffn_post_norm, true)); /* g [n, d_ff] */
     }
     trace_end(t->trace, span);
     return LARIAT_OK;

@@ -45,7 +45,9 @@ size_t transformer_message(const model_config *c, const transformer_setup *s)
                            bytes_of(s->max_slices, c->d_model, sizeof(float)));
     size_t outputs = larger(bytes_of(HEAD_ROWS, c->d_model, act), bytes_of(HEAD_GATHERED, c->vocab, sizeof(float)));
 
-    return larger(larger(slices, outputs), ring_message(&ring, s->n_ranks));
+    size_t sums = bytes_of(s->n_ranks, 2, linear_sum_bytes(least(s->max_slices, LINEAR_SUMMED), c->d_model));
+
+    return larger(larger(larger(slices, outputs), sums), ring_message(&ring, s->n_ranks));
 }
 
 void transformer_hops(const model_config *c, const transformer_setup *s, size_t bytes[COMM_REGIONS])

@@ -400,38 +400,41 @@ static lariat_status attend_by_q(ring_rank *r, int32_t layer, int64_t ldq, const
     return LARIAT_OK;
 }
 
-/* Partial results of all ranks, side by side in one row of an all-gather: merged in the order of the ranks on every rank
-   alike. */
-static lariat_status merge_partials(ring_rank *r, const carry *merged, void *o, int64_t ldo)
+/* Every rank has all queries, and attends to its own shard. Partial results of all ranks are side by side in one row of an
+   all-gather: merged in the order of the ranks on every rank alike. */
+static lariat_status attend_by_slices(ring_rank *r, const void *q, int64_t ldq, const carry *merged, void *o, int64_t ldo)
 {
+    const device_ops *ops = r->dev->ops;
     int64_t rows = r->pass->n_tokens;
     size_t block = block_bytes(&r->shape, rows);
+    carry c = carry_at((unsigned char *)comm_rows(r->comm) + (size_t)r->rank * block, &r->shape, rows);
+    const comm_merge merge = {.shape = &r->shape, .rows = rows, .out = o, .ldo = ldo, .scratch = *merged};
+    comm_gather gather = {.rows = 1, .stride = (size_t)r->n_ranks * block, .begin = r->begin, .merge = &merge};
+    int n_items = items_by_slices(r, &r->hops[0]);
 
     for (int i = 0; i <= r->n_ranks; i++) {
         r->begin[i] = (size_t)i * block;
     }
-    const comm_merge merge = {.shape = &r->shape, .rows = rows, .out = o, .ldo = ldo, .scratch = *merged};
-    return comm_all_gather(
-        r->comm, &(comm_gather){.rows = 1, .stride = r->begin[r->n_ranks], .begin = r->begin, .merge = &merge});
+    int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, r->rank);
+    const void *exchange = ops->attention_exchanged ? comm_exchange(r->comm, &gather) : NULL;
+    gather.exchanged = exchange && ops->attention_exchanged(r->dev, &r->shape, q, ldq, r->items, n_items, &c, exchange);
+    if (!gather.exchanged) {
+        ops->attention(r->dev, &r->shape, q, ldq, r->items, n_items, &c, &(attention_ends){.is_first = true});
+    }
+    trace_end(r->trace, span);
+    span = trace_begin(r->trace, LARIAT_SPAN_MERGE);
+    TRY(comm_all_gather(r->comm, &gather));
+    trace_end(r->trace, span);
+    return LARIAT_OK;
 }
 
-/* Every rank has all queries, and attends to its own shard. */
-static lariat_status attend_by_slices(ring_rank *r, const void *q, int64_t ldq, const carry *merged, void *o, int64_t ldo)
+/* The same in a ring of one: there is nothing to merge. */
+static lariat_status attend_alone(ring_rank *r, const void *q, int64_t ldq, const carry *c, void *o, int64_t ldo)
 {
-    int64_t rows = r->pass->n_tokens;
-    bool alone = r->n_ranks == 1; /* there is nothing to merge */
-    unsigned char *partials = alone ? NULL : comm_rows(r->comm);
-    carry c = alone ? *merged : carry_at(partials + (size_t)r->rank * block_bytes(&r->shape, rows), &r->shape, rows);
-
     int64_t span = trace_begin_of(r->trace, LARIAT_SPAN_ATTENTION, r->rank);
-    r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, &r->hops[0]), &c,
-                           &(attention_ends){.is_first = true, .out = alone ? o : NULL, .ldo = ldo});
-    trace_end(r->trace, span);
-    if (alone) {
-        return LARIAT_OK;
-    }
-    span = trace_begin(r->trace, LARIAT_SPAN_MERGE);
-    TRY(merge_partials(r, merged, o, ldo));
+
+    r->dev->ops->attention(r->dev, &r->shape, q, ldq, r->items, items_by_slices(r, &r->hops[0]), c,
+                           &(attention_ends){.is_first = true, .out = o, .ldo = ldo});
     trace_end(r->trace, span);
     return LARIAT_OK;
 }
@@ -452,7 +455,7 @@ lariat_status ring_attend(ring_rank *r, int32_t layer, const void *q, int64_t ld
     carry c = carry_at(r->merged, &r->shape, rows);
 
     if (r->pass->layout == PASS_BY_SLICES) {
-        return attend_by_slices(r, q, ldq, &c, o, ldo);
+        return r->n_ranks == 1 ? attend_alone(r, q, ldq, &c, o, ldo) : attend_by_slices(r, q, ldq, &c, o, ldo);
     }
     return r->pass->side == PASS_Q ? attend_by_q(r, layer, ldq, &c, o, ldo) : attend_by_kv(r, layer, q, ldq, &c, o, ldo);
 }

@@ -168,8 +168,8 @@ static void op_linear(device *dev, const void *x, int64_t ldx, int64_t n, const 
     WORDS(r, AT("linear"), AT(x), (uint64_t)ldx, (uint64_t)n, (uint64_t)n_jobs);
     for (int i = 0; i < n_jobs; i++) {
         const linear_job *j = &jobs[i];
-        WORDS(r, AT(j->w->data), (uint64_t)j->row0, (uint64_t)j->rows, AT(j->bias), j->type, AT(j->y), (uint64_t)j->ldy,
-              j->add);
+        WORDS(r, AT(j->w->data), (uint64_t)j->row0, (uint64_t)j->rows, (uint64_t)j->col0, (uint64_t)j->cols, AT(j->bias),
+              j->type, AT(j->y), (uint64_t)j->ldy, j->add);
     }
 }
 

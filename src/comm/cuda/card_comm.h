@@ -58,7 +58,10 @@ typedef struct card_comm {
     unsigned char *rows;    /* [sets, message_bytes] on its card: of all-gathers */
     unsigned char *outbox;  /* [COPIED_SETS, message_bytes]: where others read this rank's columns: rows, or pinned memory */
     gather_packet *packets; /* [ROW_SETS, card_packets] on its card: others write them */
-    uint32_t *count;        /* [2] on its card: all-gathers pushed so far (gather.h) */
+    uint32_t *pass;         /* on its card: the number of the pass, for packets */
+    packet_sums sums;       /* that a product exchanges, */
+    packet_carries carries; /* that attention does, */
+    packet_links links;     /* and of heads, which a product does */
     bool pushing;           /* all-gathers of this pass are pushed */
     bool lost;              /* its stream took no more work where the call could not fail */
     uint32_t pushed;        /* all-gathers of this pass */
@@ -76,6 +79,7 @@ struct card_group {
     comm_setup setup;
     size_t message_bytes;      /* of one buffer of rows: rounded up */
     bool through_host, pushes; /* pushes: every rank has a card of its own that reaches the others */
+    bool alike;                /* these are of one kind */
     int32_t *ordinals;
     card_comm *ranks;
     unsigned char *words; /* pinned: [n, COMM_REGIONS + 1] of WORD_STRIDE bytes, */
@@ -114,6 +118,7 @@ size_t card_packets(int n_ranks, size_t message_bytes);
 size_t card_packet_bytes(int n_ranks, size_t message_bytes);
 void card_begin(comm *base, bool replays);
 void *card_rows(comm *base);
+const void *card_exchange(comm *base, const comm_gather *g);
 lariat_status card_all_gather(comm *base, const comm_gather *g);
 
 /* --- card_hops.c --- */

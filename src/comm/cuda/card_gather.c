@@ -40,6 +40,10 @@ void card_begin(comm *base, bool replays)
 
     c->pushing = replays && base->replays;
     c->pushed = 0;
+    if (c->pushing && base->n > 1 && c->group->write_value(c->stream, (CUdeviceptr)(uintptr_t)c->pass, base->pass,
+                                            CU_STREAM_WRITE_VALUE_DEFAULT) != CUDA_SUCCESS) {
+        card_lose(c);
+    }
     card_count(base); /* the device does not keep timestamps for ever */
     for (int i = 0; i < COMM_REGIONS && base->n > 1; i++) {
         if (card_write_word(c, &c->offered[i], comm_step_number(base, 0)) != LARIAT_OK) {
@@ -69,46 +73,110 @@ void *card_rows(comm *base)
     return c->rows + next_rows(c);
 }
 
-/* Partial results whose numbers travel two in a packet. */
-static bool merges_on_its_way(const comm_gather *rows)
+/* The exchange of the next all-gather. An all-gather without rows is queued directly where a recording has those of its pass:
+   it has a number of its own. */
+static packet_links next_links(const card_comm *c, int64_t rows)
 {
-    return rows->merge && rows->merge->shape->head_dim % 2 == 0;
+    const uint32_t alone = rows == 0 ? 1u << 31 : 0;
+    size_t set = next_set(c) * card_packets(c->base.n, c->group->message_bytes);
+    packet_links l = {.rank = c->base.rank, .n = c->base.n, .index = alone + c->pushed + 1, .incoming = c->packets + set,
+                      .pass = c->pass, .stop = c->group->stop};
+
+    for (int r = 0; r < l.n; r++) {
+        l.to[r] = c->group->ranks[r].packets + set;
+    }
+    return l;
 }
 
-/* By a kernel, which may be recorded: its arguments depend on the number of the all-gather in its pass, and on sizes. */
-static lariat_status push(card_comm *c, const comm_gather *rows)
+/* Is there so much memory of packets, each with a number (8 bytes) or two, of each rank? */
+static bool has_packets(const card_comm *c, int64_t of_rank)
 {
-    card_group *g = c->group;
-    size_t room = card_packets(c->base.n, g->message_bytes), set = next_set(c) * room;
-    unsigned char *mine = c->rows + next_rows(c);
-    gather_push p = {.rank = c->base.rank, .n = c->base.n, .rows = rows->rows, .mine = mine, .stride = rows->stride,
-                     .into = mine, .into_stride = rows->stride, .incoming = c->packets + set, .room = (uint32_t)room,
-                     .count = c->count, .stop = g->stop};
+    return bytes_of(of_rank, c->base.n, PACKET_BYTES) <= c->group->message_bytes;
+}
 
-    for (int r = 0; r < p.n; r++) {
-        p.to[r] = g->ranks[r].packets + set;
+static bool sums_on_their_way(const card_comm *c, const comm_sum *s)
+{
+    return s && has_packets(c, s->rows * s->width);
+}
+
+/* Partial results whose numbers travel two in a packet. */
+static bool merges_on_its_way(const card_comm *c, const comm_merge *m)
+{
+    return m && m->shape->head_dim % 2 == 0 && has_packets(c, m->rows * m->shape->n_heads * (m->shape->head_dim / 2 + 1));
+}
+
+static packet_sums sums_of(const card_comm *c, const comm_sum *s)
+{
+    return (packet_sums){.links = next_links(c, s->rows), .rows = (int32_t)s->rows, .width = (int32_t)s->width, .y = s->y,
+                         .ldy = s->ld};
+}
+
+static packet_carries carries_of(const card_comm *c, const comm_merge *m)
+{
+    return (packet_carries){.links = next_links(c, m->rows), .heads = (int32_t)(m->rows * m->shape->n_heads),
+                            .n_heads = m->shape->n_heads, .head_dim = m->shape->head_dim, .out = m->out, .ldo = m->ldo};
+}
+
+const void *card_exchange(comm *base, const comm_gather *rows)
+{
+    card_comm *c = (card_comm *)base;
+
+    if (!c->pushing || base->n == 1) {
+        return NULL;
     }
+    if (sums_on_their_way(c, rows->sum)) {
+        c->sums = sums_of(c, rows->sum);
+        return &c->sums;
+    }
+    if (merges_on_its_way(c, rows->merge)) {
+        c->carries = carries_of(c, rows->merge);
+        return &c->carries;
+    }
+    if (rows->packets > 0 && c->group->alike && bytes_of(rows->packets, 1, PACKET_BYTES) <= c->group->message_bytes) {
+        c->links = next_links(c, rows->packets);
+        return &c->links;
+    }
+    return NULL;
+}
+
+static lariat_status push_rows(card_comm *c, const comm_gather *rows)
+{
+    unsigned char *mine = c->rows + next_rows(c);
+    gather_push p = {.links = next_links(c, rows->rows), .rows = rows->rows, .mine = mine, .stride = rows->stride, .into = mine,
+                     .into_stride = rows->stride, .room = (uint32_t)card_packets(c->base.n, c->group->message_bytes)};
+
     if (rows->rows > 0) {
-        memcpy(p.begin, rows->begin, (size_t)(p.n + 1) * sizeof *p.begin);
+        memcpy(p.begin, rows->begin, (size_t)(c->base.n + 1) * sizeof *p.begin);
     }
     if (rows->into) {
         p.into = rows->into->y;
         p.into_stride = (size_t)rows->into->ld * dtype_block_bytes(rows->into->type);
         p.add = rows->into->add;
     }
-    if (!merges_on_its_way(rows)) {
-        return card_checked(cuda_gather_push(c->stream, &p), c->base.rank, "an all-gather");
+    return card_checked(cuda_gather_push(c->stream, &p), c->base.rank, "an all-gather");
+}
+
+/* By a kernel, which may be recorded: its arguments depend on the number of the all-gather in its pass, and on sizes. */
+static lariat_status push(card_comm *c, const comm_gather *rows)
+{
+    const float *part = rows->begin ? (const float *)(const void *)(c->rows + next_rows(c) + rows->begin[c->base.rank]) : NULL;
+
+    if (sums_on_their_way(c, rows->sum)) {
+        const packet_sums s = sums_of(c, rows->sum);
+        return card_checked(cuda_gather_sums(c->stream, &s, part), c->base.rank, "sums of all ranks");
     }
-    const comm_merge *m = rows->merge;
-    const gather_merge merge = {.heads = m->rows * m->shape->n_heads, .n_heads = m->shape->n_heads,
-                                .head_dim = m->shape->head_dim, .act = c->base.dev->act, .out = m->out, .ldo = m->ldo};
-    return card_checked(cuda_gather_merge(c->stream, &p, &merge), c->base.rank, "an all-gather");
+    if (merges_on_its_way(c, rows->merge)) {
+        const packet_carries m = carries_of(c, rows->merge);
+        return card_checked(cuda_gather_carries(c->stream, &m, part, c->base.dev->act), c->base.rank, "a merge of all ranks");
+    }
+    return push_rows(c, rows);
 }
 
 /* Delivery: by the push on its way, or later, when the rows are complete. */
 static bool is_delivered(const card_comm *c, const comm_gather *rows)
 {
-    return c->pushing && c->base.n > 1 && (!rows->merge || merges_on_its_way(rows));
+    return c->pushing && c->base.n > 1 &&
+           (rows->into || sums_on_their_way(c, rows->sum) || merges_on_its_way(c, rows->merge));
 }
 
 /* Through the host, others find this rank's columns in pinned memory. */
@@ -168,10 +236,10 @@ static lariat_status gather(card_comm *c, const comm_gather *rows)
                     c->group->message_bytes);
     }
     const void *at = card_rows(&c->base);
-    if (c->base.n > 1) {
+    if (c->base.n > 1 && !rows->exchanged) {
         TRY(c->pushing ? push(c, rows) : copy(c, rows));
     }
-    if ((rows->into || rows->merge) && !is_delivered(c, rows)) {
+    if ((rows->into || rows->merge || rows->sum) && !is_delivered(c, rows)) {
         comm_deliver(&c->base, rows, at);
     }
     c->pushed += c->pushing;

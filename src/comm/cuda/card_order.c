@@ -31,12 +31,10 @@ void card_cancel(comm_group *base)
     }
 }
 
-/* Pushed all-gathers count from 0 again, and no packet has a number. A card that refuses has been lost: the next pass tells
-   it. */
+/* No packet has a number. A card that refuses has been lost: the next pass tells it. */
 static void reset_pushing(const card_comm *c)
 {
-    if (c->count && cudaSetDevice(c->group->ordinals[c->base.rank]) == cudaSuccess) {
-        (void)cudaMemset(c->count, 0, WORD_STRIDE);
+    if (c->packets && cudaSetDevice(c->group->ordinals[c->base.rank]) == cudaSuccess) {
         (void)cudaMemset(c->packets, 0, card_packet_bytes(c->base.n, c->group->message_bytes));
         (void)cudaDeviceSynchronize();
     }

@@ -115,6 +115,24 @@ static bool each_has_a_card(const int32_t ordinals[], int n)
     return true;
 }
 
+/* Cards of one kind: what their kernels can do alone, all of them can. */
+static bool are_alike(const int32_t ordinals[], int n)
+{
+    static const enum cudaDeviceAttr attributes[] = {cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor,
+                                                     cudaDevAttrMultiProcessorCount};
+    bool alike = true;
+
+    for (int r = 0; r < n; r++) {
+        for (int i = 0; i < 3; i++) {
+            int first = 0, value = 1;
+            (void)cudaDeviceGetAttribute(&first, attributes[i], ordinals[0]);
+            (void)cudaDeviceGetAttribute(&value, attributes[i], ordinals[r]);
+            alike = alike && value == first;
+        }
+    }
+    return alike;
+}
+
 static lariat_status open_group(card_group *g, const int32_t ordinals[])
 {
     size_t n = (size_t)g->base.n, bytes = (n * (COMM_REGIONS + 1) + 1) * WORD_STRIDE;
@@ -137,6 +155,7 @@ static lariat_status open_group(card_group *g, const int32_t ordinals[])
     memset(g->words, 0, bytes);
     place_words(g);
     g->stop = (uint32_t *)(void *)(g->words + bytes - WORD_STRIDE);
+    g->alike = are_alike(ordinals, g->base.n);
     g->pushes = may_push(&g->setup, g->through_host) && each_has_a_card(ordinals, g->base.n);
     return LARIAT_OK;
 }
@@ -208,7 +227,7 @@ static void close_rank(card_group *g, card_comm *c)
     }
     free_bytes(c->rows, false);
     free_bytes(c->packets, false);
-    free_bytes(c->count, false);
+    free_bytes(c->pass, false);
     close_stream(c->copies);
 }
 
@@ -306,15 +325,14 @@ static lariat_status open_fetching(card_comm *c)
 static lariat_status open_pushing(card_comm *c)
 {
     size_t bytes = card_packet_bytes(c->base.n, c->group->message_bytes);
-    unsigned char *packets = NULL, *count = NULL;
+    unsigned char *packets = NULL, *pass = NULL;
 
     lariat_status status = take_bytes(c, bytes, false, &packets);
-    status = status == LARIAT_OK ? take_bytes(c, WORD_STRIDE, false, &count) : status;
+    status = status == LARIAT_OK ? take_bytes(c, WORD_STRIDE, false, &pass) : status;
     c->packets = (gather_packet *)(void *)packets;
-    c->count = (uint32_t *)(void *)count;
+    c->pass = (uint32_t *)(void *)pass;
     TRY(status);
-    TRY(card_checked(cudaMemsetAsync(packets, 0, bytes, c->stream), c->base.rank, "memory for all-gathers"));
-    return card_checked(cudaMemsetAsync(count, 0, WORD_STRIDE, c->stream), c->base.rank, "memory for all-gathers");
+    return card_checked(cudaMemsetAsync(packets, 0, bytes, c->stream), c->base.rank, "memory for all-gathers");
 }
 
 static lariat_status open_rows(card_comm *c)
@@ -369,6 +387,7 @@ static const comm_ops cuda_ops = {
     .begin = card_begin,
     .end = card_end,
     .rows = card_rows,
+    .exchange = card_exchange,
     .all_gather = card_all_gather,
     .delivers = true,
     .expose = card_expose,

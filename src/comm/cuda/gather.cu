@@ -4,56 +4,16 @@
 // there and back. A packet of 16 bytes carries its number beside its data and is written and read at once, so that no fence and
 // no word behind the data costs a way more. Rows of one token are one or two packets a thread of one block.
 #include "comm/cuda/gather.h"
-#include "device/cuda/runtime/carry.cuh"
 #include "device/cuda/runtime/element.cuh"
 #include "device/cuda/runtime/overlap.cuh"
+#include "device/cuda/runtime/packets.cuh"
 
 namespace
 {
 
 constexpr int THREADS = 1024;
-constexpr int LINE = 16;   // bytes of a load or a store of copies
-constexpr int LOOKS = 256; // at the word, before one at the host's, which is far
-
-__device__ __forceinline__ uint32_t read_acquire(const uint32_t *word)
-{
-    uint32_t x;
-    asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(x) : "l"(word) : "memory");
-    return x;
-}
-
-// --- packets ---
-
-// One access of 16 bytes: a reader sees all of it or nothing.
-__device__ __forceinline__ void write_packet(gather_packet *to, uint64_t data, uint32_t number)
-{
-    asm volatile("{\n.reg .b128 x;\nmov.b128 x, {%1, %2};\nst.relaxed.sys.global.b128 [%0], x;\n}" ::"l"(to), "l"(data),
-                 "l"((uint64_t)number)
-                 : "memory");
-}
-
-__device__ __forceinline__ bool read_packet(const gather_packet *from, uint32_t number, uint64_t *data)
-{
-    uint64_t there;
-    asm volatile("{\n.reg .b128 x;\nld.relaxed.sys.global.b128 x, [%2];\nmov.b128 {%0, %1}, x;\n}"
-                 : "=l"(*data), "=l"(there)
-                 : "l"(from)
-                 : "memory");
-    return (uint32_t)there == number;
-}
-
-// Returns any value once the pass is lost.
-__device__ __forceinline__ uint64_t await_packet(const gather_packet *from, uint32_t number, const uint32_t *stop)
-{
-    uint64_t data;
-
-    for (int looks = 1; !read_packet(from, number, &data); looks++) {
-        if (looks % LOOKS == 0 && read_acquire(stop) != 0) {
-            break;
-        }
-    }
-    return data;
-}
+constexpr int LINE = 16; // bytes of a load or a store of copies
+constexpr uint32_t BLOCKS = 32; // of a launch that waits: all of them are on the card at once
 
 // --- the bytes of a rank's columns, one row behind the other ---
 
@@ -126,126 +86,90 @@ __host__ __device__ __forceinline__ uint32_t packets_of(const gather_push &p, in
     return p.rows > 0 ? (bytes + PACKET_BYTES - 1) / PACKET_BYTES : 1; // without rows ranks wait for one another
 }
 
-// All threads of all blocks call it, with the values read. The last block that has read the count raises it, while packets
-// are on their way.
-__device__ __forceinline__ void raise_count(const gather_push &p, uint32_t number)
-{
-    __syncthreads(); // all of the block have read it
-    if (threadIdx.x == 0 && (gridDim.x == 1 || atomicInc(p.count + 1, gridDim.x - 1) == gridDim.x - 1)) {
-        *p.count = number;
-    }
-}
-
 // This rank's packets, from thread `first` of `step` threads on.
-__device__ __forceinline__ void push_own(const gather_push &p, uint32_t number, uint32_t first, uint32_t step)
+__device__ __forceinline__ void push_own(const gather_push &p, uint64_t number, uint32_t first, uint32_t step)
 {
-    const columns own = columns_of(p, p.rank);
+    const columns own = columns_of(p, p.links.rank);
 
-    for (uint32_t k = first; k < packets_of(p, p.rank); k += step) {
+    for (uint32_t k = first; k < packets_of(p, p.links.rank); k += step) {
         const uint64_t data = p.rows > 0 ? load_bytes(p.mine, p.stride, own, k * PACKET_BYTES) : 0;
-        for (int r = 0; r < p.n; r++) {
-            if (r != p.rank) {
-                write_packet(p.to[r] + p.first[p.rank] + k, data, number);
-            }
-        }
+        push_packet(p.links, p.first[p.links.rank] + k, data, number);
     }
 }
 
 __global__ void __launch_bounds__(THREADS) push_columns(const __grid_constant__ gather_push p)
 {
     overlap_begin_and_wait();
-    const uint32_t number = *p.count + 1, first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
+    const uint64_t number = number_of(p.links);
+    const uint32_t first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
 
     push_own(p, number, first, step);
-    raise_count(p, number);
-    for (uint32_t k = first, r = 0; k < p.first[p.n]; k += step) { // of all ranks, each thread its own ones
+    for (uint32_t k = first, r = 0; k < p.first[p.links.n]; k += step) { // of all ranks, each thread its own ones
         while (k >= p.first[r + 1]) {
             r++;
         }
         const columns theirs = columns_of(p, (int)r);
         const uint32_t at = (k - p.first[r]) * PACKET_BYTES;
-        if ((int)r == p.rank) {
+        if ((int)r == p.links.rank) {
             if (p.rows > 0 && p.into != p.mine) {
                 deliver(p, theirs, at, before(p, theirs, at), load_bytes(p.mine, p.stride, theirs, at));
             }
             continue;
         }
-        const uint64_t there = before(p, theirs, at), data = await_packet(p.incoming + k, number, p.stop);
+        const uint64_t there = before(p, theirs, at), data = await_packet(p.links, k, number);
         if (p.rows > 0) {
             deliver(p, theirs, at, there, data);
         }
     }
 }
 
-// --- partial results of attention ---
+// --- sums ---
 
-constexpr int AHEAD = 4; // ranks whose numbers are asked for before the first is merged
-
-// m, l and two numbers of O of a head, of one rank.
-struct rank_part {
-    float m, l;
-    float2 o;
-};
-
-__device__ __forceinline__ float half_of(uint64_t data, int64_t i)
-{
-    return __uint_as_float((uint32_t)(i % 2 ? data >> 32 : data));
-}
-
-// Numbers o, o + 1 (o is even) and those of its head. False: not all have arrived.
-__device__ __forceinline__ bool read_part(const gather_push &p, int r, uint32_t number, int64_t o, int64_t m, int64_t l,
-                                          rank_part &part)
-{
-    if (r == p.rank) {
-        const float *mine = (const float *)(p.mine + p.begin[r]);
-        part = {mine[m], mine[l], *(const float2 *)(mine + o)};
-        return true;
-    }
-    const gather_packet *from = p.incoming + p.first[r];
-    uint64_t pair, of_m, of_l;
-    const bool has_pair = read_packet(from + o / 2, number, &pair), has_m = read_packet(from + m / 2, number, &of_m);
-    const bool has_l = read_packet(from + l / 2, number, &of_l);
-
-    part = {half_of(of_m, m), half_of(of_l, l), {half_of(pair, 0), half_of(pair, 1)}};
-    return has_pair & has_m & has_l;
-}
-
-// Two numbers of the result a thread.
-__global__ void __launch_bounds__(THREADS) push_carries(const __grid_constant__ gather_push p, const gather_merge m)
+__global__ void __launch_bounds__(THREADS) push_parts(const __grid_constant__ packet_sums s, const float *parts)
 {
     overlap_begin_and_wait();
-    const uint32_t number = *p.count + 1, first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
-    const int64_t numbers = m.heads * m.head_dim;
+    const uint32_t first = blockIdx.x * THREADS + threadIdx.x, step = gridDim.x * THREADS;
+    const uint32_t all = (uint32_t)(s.rows * s.width);
+    const uint64_t number = number_of(s.links);
 
-    push_own(p, number, first, step);
-    raise_count(p, number);
-    for (int64_t o = 2 * (int64_t)first; o < numbers; o += 2 * (int64_t)step) {
-        const int64_t head = o / m.head_dim, at_m = numbers + head, at_l = at_m + m.heads;
-        carried low = {-INFINITY, 0, 0}, high = low;
-        for (int r = 0; r < p.n; r += AHEAD) {
-            rank_part part[AHEAD];
-            bool there = false;
-            for (int looks = 1; !there; looks++) {
-                there = true;
-#pragma unroll
-                for (int j = 0; j < AHEAD; j++) {
-                    there &= r + j >= p.n || read_part(p, r + j, number, o, at_m, at_l, part[j]);
-                }
-                there |= looks % LOOKS == 0 && read_acquire(p.stop) != 0;
-            }
-#pragma unroll
-            for (int j = 0; j < AHEAD; j++) {
-                if (r + j < p.n) {
-                    low = merged(low, {part[j].m, part[j].l, part[j].o.x});
-                    high = merged(high, {part[j].m, part[j].l, part[j].o.y});
-                }
-            }
+    for (uint32_t at = first; at < all; at += step) {
+        sums_push(s, number, at, parts[at]);
+    }
+    for (uint32_t at = first; at < all; at += step) {
+        float *y = s.y + at / (uint32_t)s.width * s.ldy + at % (uint32_t)s.width;
+        *y = sums_await(s, number, at, parts[at], *y);
+    }
+}
+
+// --- partial results of attention ---
+
+// Two numbers of the result a thread; of each head one has m and l as well.
+__global__ void __launch_bounds__(THREADS)
+    push_carries(const __grid_constant__ packet_carries c, const float *mine, dtype act)
+{
+    overlap_begin_and_wait();
+    const int first = (int)(blockIdx.x * THREADS + threadIdx.x), step = (int)(gridDim.x * THREADS);
+    const int numbers = c.heads * c.head_dim;
+    const uint64_t number = number_of(c.links);
+
+#pragma unroll 1
+    for (int o = 2 * first; o < numbers; o += 2 * step) {
+        const int head = o / c.head_dim;
+        push_packet(c.links, pair_packet(c, c.links.rank, o), packed(mine[o], mine[o + 1]), number);
+        if (o % c.head_dim == 0) {
+            const float *m = mine + numbers + head;
+            push_packet(c.links, head_packet(c, c.links.rank, head), packed(m[0], m[c.heads]), number);
         }
-        // Who saw no key has O = 0; that over 1 stays 0.
-        const float l = low.l == 0 ? 1 : low.l;
-        const int64_t at = head / m.n_heads * m.ldo + head % m.n_heads * m.head_dim + o % m.head_dim;
-        element_store(m.act, m.out, at, low.o / l);
-        element_store(m.act, m.out, at + 1, high.o / l);
+    }
+#pragma unroll 1
+    for (int o = 2 * first; o < numbers; o += 2 * step) {
+        const int head = o / c.head_dim;
+        const float *m = mine + numbers + head;
+        carried_part<2> x = {m[0], m[c.heads], {mine[o], mine[o + 1]}};
+        carries_await(c, number, head, o, x);
+        const int64_t at = head / c.n_heads * c.ldo + head % c.n_heads * c.head_dim + o % c.head_dim;
+        element_store(act, c.out, at, x.o[0]);
+        element_store(act, c.out, at + 1, x.o[1]);
     }
 }
 
@@ -278,14 +202,15 @@ __global__ void __launch_bounds__(THREADS) copy_columns(const __grid_constant__ 
 
 cudaError_t cuda_gather_load(void)
 {
-    const void *const kernels[] = {(const void *)push_columns, (const void *)push_carries, (const void *)copy_columns};
+    const void *const kernels[] = {(const void *)push_columns, (const void *)push_parts, (const void *)push_carries,
+                                   (const void *)copy_columns};
 
     return load_kernels(kernels, sizeof kernels / sizeof *kernels);
 }
 
 cudaError_t cuda_gather_copy(cudaStream_t stream, const gather_copy *c)
 {
-    constexpr uint32_t BLOCKS = 32; // more gain nothing: the link binds
+    // More than so many gain nothing: the link binds.
     uint32_t most = 0;
 
     for (int i = 0; i < c->n; i++) {
@@ -301,14 +226,12 @@ cudaError_t cuda_gather_copy(cudaStream_t stream, const gather_copy *c)
 // Numbers the packets. Returns how many blocks push them, 0: there is no room.
 static unsigned count_packets(gather_push *p)
 {
-    constexpr uint32_t BLOCKS = 32; // all of them are on the card at once, as they wait
-
     p->first[0] = 0;
-    for (int r = 0; r < p->n; r++) {
+    for (int r = 0; r < p->links.n; r++) {
         p->first[r + 1] = p->first[r] + packets_of(*p, r);
     }
-    const uint32_t blocks = p->first[p->n] / THREADS + 1;
-    return p->first[p->n] > p->room ? 0 : blocks < BLOCKS ? blocks : BLOCKS;
+    const uint32_t blocks = p->first[p->links.n] / THREADS + 1;
+    return p->first[p->links.n] > p->room ? 0 : blocks < BLOCKS ? blocks : BLOCKS;
 }
 
 cudaError_t cuda_gather_push(cudaStream_t stream, gather_push *p)
@@ -318,9 +241,16 @@ cudaError_t cuda_gather_push(cudaStream_t stream, gather_push *p)
     return blocks == 0 ? cudaErrorInvalidValue : overlap_launch(stream, blocks, THREADS, 0, push_columns, *p);
 }
 
-cudaError_t cuda_gather_merge(cudaStream_t stream, gather_push *p, const gather_merge *m)
+cudaError_t cuda_gather_sums(cudaStream_t stream, const packet_sums *s, const float *parts)
 {
-    const unsigned blocks = count_packets(p);
+    const uint32_t blocks = (uint32_t)(s->rows * s->width) / THREADS + 1;
 
-    return blocks == 0 ? cudaErrorInvalidValue : overlap_launch(stream, blocks, THREADS, 0, push_carries, *p, *m);
+    return overlap_launch(stream, blocks < BLOCKS ? blocks : BLOCKS, THREADS, 0, push_parts, *s, parts);
+}
+
+cudaError_t cuda_gather_carries(cudaStream_t stream, const packet_carries *c, const float *mine, dtype act)
+{
+    const uint32_t blocks = (uint32_t)(c->heads * c->head_dim / 2 + THREADS - 1) / THREADS;
+
+    return overlap_launch(stream, blocks < BLOCKS ? blocks : BLOCKS, THREADS, 0, push_carries, *c, mine, act);
 }

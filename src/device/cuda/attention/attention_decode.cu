@@ -14,6 +14,7 @@
 #include "device/cuda/attention/attention_merge.cuh"
 #include "device/cuda/attention/head_dims.cuh"
 #include "device/cuda/runtime/overlap.cuh"
+#include "device/cuda/runtime/packets.cuh"
 
 namespace
 {
@@ -441,6 +442,36 @@ __device__ __forceinline__ void merge_rows(const attention_launch &a, const bloc
     }
 }
 
+// The rows of the block's KV head, which this rank's carry holds now, with those of the other ranks: a warp a row, four columns
+// a lane. The carry was written by the block.
+__device__ __forceinline__ void exchange_rows(const attention_launch &a, const block_task &t, const packet_carries &e)
+{
+    const int lane = (int)threadIdx.x % 32;
+    const uint64_t number = number_of(e.links);
+
+    __syncthreads();
+#pragma unroll 1
+    for (int row = (int)threadIdx.x / 32; row < t.rows; row += WARPS) {
+        const int head = head_row(a, t, row);
+        const float m = __ldcg(a.c.m + head), l = __ldcg(a.c.l + head);
+        if (lane == 0) {
+            push_packet(e.links, head_packet(e, e.links.rank, head), packed(m, l), number);
+        }
+#pragma unroll 1
+        for (int column = 4 * lane; column < a.head_dim; column += 4 * 32) {
+            const int o = head * a.head_dim + column;
+            const float4 x = __ldcg((const float4 *)(a.c.o + o));
+            const uint32_t to = pair_packet(e, e.links.rank, o);
+            push_packet(e.links, to, packed(x.x, x.y), number);
+            push_packet(e.links, to + 1, packed(x.z, x.w), number);
+            carried_part<4> part = {m, l, {x.x, x.y, x.z, x.w}};
+            carries_await(e, number, head, o, part);
+            const int64_t at = head / e.n_heads * e.ldo + head % e.n_heads * a.head_dim + column;
+            store_numbers<4>(a.act, e.out, at, {{part.o[0], part.o[1], part.o[2], part.o[3]}});
+        }
+    }
+}
+
 // All key tiles of the block into the warp's sums. `ring` is the warp's, in shared memory; tiles [STAGES] say what is in it.
 //
 // The loads of STAGES - 1 tiles come before the first one's products. The walk is a tile ahead of the loads: each of its steps
@@ -503,7 +534,8 @@ __device__ __forceinline__ void attend_keys(const attention_launch &a, const blo
 
 template <typename T, int D, bool CODES>
 __global__ void __launch_bounds__(THREADS, decode<D, CODES>::BLOCKS)
-    attend_decode(const __grid_constant__ attention_launch a, const attention_long_lists *lists, unsigned *counters)
+    attend_decode(const __grid_constant__ attention_launch a, const attention_long_lists *lists, unsigned *counters,
+                  const __grid_constant__ packet_carries exchange)
 {
     overlap_begin();
     if ((int)blockIdx.x >= lists->n_blocks) {
@@ -527,8 +559,13 @@ __global__ void __launch_bounds__(THREADS, decode<D, CODES>::BLOCKS)
     }
     __syncthreads();
     store_sums<D>(a, t, (const float *)shared, w);
+    bool merged = !t.partial;
     if (t.partial && is_last_piece(t, counters + (t.part - lists->parts) * a.n_kv_heads + t.kv_head)) {
         merge_rows(a, t, (float *)shared);
+        merged = true;
+    }
+    if (exchange.links.n > 0 && merged) {
+        exchange_rows(a, t, exchange);
     }
 }
 
@@ -544,9 +581,10 @@ template <typename T, int D, bool CODES> cudaError_t load_kernel(int shared_most
 
 template <typename T, int D, bool CODES>
 cudaError_t launch_kernel(cudaStream_t stream, const attention_launch &a, const attention_long_lists *lists, unsigned blocks,
-                          unsigned *counters)
+                          unsigned *counters, const packet_carries &exchange)
 {
-    return overlap_launch(stream, blocks, THREADS, decode<D, CODES>::SHARED, attend_decode<T, D, CODES>, a, lists, counters);
+    return overlap_launch(stream, blocks, THREADS, decode<D, CODES>::SHARED, attend_decode<T, D, CODES>, a, lists, counters,
+                          exchange);
 }
 
 template <typename T, bool CODES> cudaError_t load_type(int shared_most)
@@ -556,19 +594,19 @@ template <typename T, bool CODES> cudaError_t load_type(int shared_most)
 
 template <typename T, bool CODES>
 cudaError_t launch_type(cudaStream_t stream, const attention_launch &a, const attention_long_lists *lists, unsigned blocks,
-                        unsigned *counters)
+                        unsigned *counters, const packet_carries &exchange)
 {
     return with_head_dim(a.head_dim, [&](auto d) {
-        return launch_kernel<T, decltype(d)::value, CODES>(stream, a, lists, blocks, counters);
+        return launch_kernel<T, decltype(d)::value, CODES>(stream, a, lists, blocks, counters, exchange);
     });
 }
 
 template <typename T>
 cudaError_t launch_either(cudaStream_t stream, const attention_launch &a, const attention_long_lists *lists, unsigned blocks,
-                        unsigned *counters)
+                        unsigned *counters, const packet_carries &exchange)
 {
-    return a.kv_type == DTYPE_I8 ? launch_type<T, true>(stream, a, lists, blocks, counters)
-                                 : launch_type<T, false>(stream, a, lists, blocks, counters);
+    return a.kv_type == DTYPE_I8 ? launch_type<T, true>(stream, a, lists, blocks, counters, exchange)
+                                 : launch_type<T, false>(stream, a, lists, blocks, counters, exchange);
 }
 
 template <bool CODES> int blocks_of(int32_t head_dim, int shared_most)
@@ -598,8 +636,10 @@ cudaError_t attention_decode_load(int shared_most)
 }
 
 cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_long_lists *lists,
-                                    int32_t blocks, unsigned *counters)
+                                    int32_t blocks, unsigned *counters, const packet_carries *exchange)
 {
-    return a->act == DTYPE_BF16 ? launch_either<__nv_bfloat16>(stream, *a, lists, (unsigned)blocks, counters)
-                                : launch_either<__half>(stream, *a, lists, (unsigned)blocks, counters);
+    const packet_carries none = {}, &with = exchange ? *exchange : none;
+
+    return a->act == DTYPE_BF16 ? launch_either<__nv_bfloat16>(stream, *a, lists, (unsigned)blocks, counters, with)
+                                : launch_either<__half>(stream, *a, lists, (unsigned)blocks, counters, with);
 }

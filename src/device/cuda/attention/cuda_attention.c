@@ -162,12 +162,12 @@ void cuda_attention_use_announced(cuda_device *dev)
 /* --- launches --- */
 
 /* Queues a launch whose list is on the card, and what merges its pieces. */
-static void queue(cuda_device *dev, const attention_launch *a, const attention_work *w)
+static void queue(cuda_device *dev, const attention_launch *a, const attention_work *w, const packet_carries *exchange)
 {
     unsigned *counters = dev->attention->merge_counters;
 
     cuda_note(dev,
-              w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->listed, w->blocks, counters)
+              w->kernel == DECODE ? attention_decode_launch(dev->stream, a, w->listed, w->blocks, counters, exchange)
                                   : attention_plain_launch(dev->stream, a, w->listed, w->blocks),
               w->kernel == DECODE ? "attention, few rows" : "attention in fp32");
     if (w->merge_rows) {
@@ -241,7 +241,7 @@ static void launch(attention_call *call)
         queue_prefill(call, &w);
     } else {
         w.listed = cuda_send_list(dev, call->n_works, l, filled_bytes(l));
-        queue(dev, &call->a, &w);
+        queue(dev, &call->a, &w, NULL);
     }
     if (call->n_works < CUDA_LISTS) {
         call->works[call->n_works] = w;
@@ -639,7 +639,7 @@ static void attend_items(cuda_device *dev, attention_launch *a, const attention_
     if (same_call(memo, a, ends, native, s, items, n_items)) {
         for (int i = 0; i < memo->n_works; i++) {
             a->tile_rows = memo->works[i].tile_rows;
-            queue(dev, a, &memo->works[i]);
+            queue(dev, a, &memo->works[i], NULL);
         }
         return;
     }
@@ -697,6 +697,25 @@ void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, i
     if (ends->out && !native) {
         finish_rows(dev, s, items, n_items, c, ends);
     }
+}
+
+bool cuda_attention_exchanged(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq,
+                              const attention_item items[], int n_items, const carry *c, const packet_carries *exchange)
+{
+    const attention_ends ends = {.is_first = true};
+    const attention_memo *memo = dev->attention;
+    attention_launch a = launch_of(dev, s, q, ldq, c);
+    bool native = is_native(dev, s, &a, &ends, items, n_items);
+
+    a.is_first = true;
+    /* Of each KV head of each row a block waits at most. A call that is made for the first time may take several launches. */
+    if (!native || exchange->heads / s->n_heads * s->n_kv_heads > dev->n_sms ||
+        !same_call(memo, &a, &ends, native, s, items, n_items) || memo->n_works != 1 || memo->works[0].kernel != DECODE) {
+        return false;
+    }
+    a.tile_rows = memo->works[0].tile_rows;
+    queue(dev, &a, &memo->works[0], exchange);
+    return true;
 }
 
 /* --- the class of a call --- */

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "device/cuda/runtime/cuda_device.h"
+#include "device/cuda/runtime/packets.h"
 
 #include <cuda.h>
 
@@ -163,9 +164,11 @@ cudaError_t attention_expand_launch(cudaStream_t stream, const attention_expansi
 
 /* `lists` is the host's for prefill, the card's where it is a long one: for grids of `blocks` blocks. */
 cudaError_t attention_prefill_launch(cudaStream_t stream, const attention_launch *a, const attention_lists *lists);
-/* counters: [PARTS_LISTED, MERGE_HEADS] words of the card that are 0, and 0 again when the launch is done. */
+/* counters: [PARTS_LISTED, MERGE_HEADS] words of the card that are 0, and 0 again when the launch is done. exchange: what
+   becomes of the carry's rows, all of which this launch writes; or NULL. The last blocks of KV heads wait in it: there is room
+   for one more than those on the card. */
 cudaError_t attention_decode_launch(cudaStream_t stream, const attention_launch *a, const attention_long_lists *lists,
-                                    int32_t blocks, unsigned *counters);
+                                    int32_t blocks, unsigned *counters, const packet_carries *exchange);
 cudaError_t attention_plain_launch(cudaStream_t stream, const attention_launch *a, const attention_long_lists *lists,
                                    int32_t blocks);
 /* Takes the partial results of all parts with more than one piece into the carry, in the order of the keys, or finishes them.

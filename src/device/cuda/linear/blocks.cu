@@ -20,6 +20,7 @@
 #include "device/cuda/runtime/kernels.h"
 #include "device/cuda/runtime/matrix_unit.cuh"
 #include "device/cuda/runtime/overlap.cuh"
+#include "device/cuda/runtime/packets.cuh"
 
 #include <initializer_list>
 
@@ -46,8 +47,16 @@ struct block_jobs {
     block_job job[JOBS];
     int64_t row_bytes;
     int n, tiles, cols;
+    int first_unit, end_unit; // of the columns that are multiplied
     uint32_t zero; // 0, which the compiler does not know
 };
+
+// The kernel for a job whose results are a rank's part of sums is a form of its own, so that others have no more code.
+struct summed_blocks : block_jobs {
+    packet_sums sums;
+};
+
+template <typename JOBS> constexpr bool exchanges = std::is_same_v<JOBS, summed_blocks>;
 
 // A tile of a launch, and the job that it belongs to.
 template <typename F> struct place {
@@ -89,24 +98,24 @@ template <typename F> struct place {
 // blocks.
 template <typename F> struct walk {
     const block_jobs &jobs;
-    int units, warp, at, unit;
+    int end, first, at, unit;
     bool more; // tiles after this one
     place<F> here, after;
 
-    __device__ walk(const block_jobs &all, int w)
-        : jobs(all), units((all.cols + UNIT - 1) / UNIT), warp(w), at((int)blockIdx.x), unit(w),
+    __device__ walk(const block_jobs &all, int warp)
+        : jobs(all), end(all.end_unit), first(all.first_unit + warp), at((int)blockIdx.x), unit(first),
           more(at + (int)gridDim.x < all.tiles), here(all, at), after(all, more ? at + (int)gridDim.x : at)
     {
     }
 
     __device__ bool has_unit() const
     {
-        return warp < units;
+        return first < end;
     }
 
     __device__ bool same_tile() const
     {
-        return unit + WARPS < units;
+        return unit + WARPS < end;
     }
 
     __device__ bool has_next() const
@@ -121,7 +130,7 @@ template <typename F> struct walk {
 
     __device__ int next_unit() const
     {
-        return same_tile() ? unit + WARPS : warp;
+        return same_tile() ? unit + WARPS : first;
     }
 
     // To the first unit of the next tile; false if there is none.
@@ -135,7 +144,7 @@ template <typename F> struct walk {
         if (more) {
             after = place<F>(jobs, at + (int)gridDim.x);
         }
-        unit = warp;
+        unit = first;
         return any;
     }
 };
@@ -245,14 +254,37 @@ template <typename F, bool BF16> __device__ inline void multiply_one(float (&sum
     }
 }
 
+// A rank's part of a row of the result, with those of the other ranks.
+__device__ inline void put_exchanged(const summed_blocks &jobs, uint64_t number, int row, float sum)
+{
+    const packet_sums &s = jobs.sums;
+    const float part = sum + (jobs.job[0].bias ? jobs.job[0].bias[row] : 0.0f);
+
+    sums_push(s, number, (uint32_t)row, part);
+    s.y[row] = sums_await(s, number, (uint32_t)row, part, s.y[row]);
+}
+
+// Row r of tile `at`, which is `here` where no more are held than one.
+template <int HELD, typename F, typename JOBS>
+__device__ inline void put_one(const JOBS &jobs, const place<F> &here, int at, int r, float sum, uint64_t number)
+{
+    if constexpr (exchanges<JOBS>) {
+        put_exchanged(jobs, number, at * TILE_ROWS + r, sum);
+    } else if constexpr (HELD == 1) {
+        here.put(0, r, sum);
+    } else {
+        place<F>(jobs, at).put(0, r, sum);
+    }
+}
+
 // A block computes tiles of 16 rows, one after another, over all columns: each warp takes every eighth unit, and loads the next
 // one, of the next tile at the end of a tile, before it multiplies. Two buffers alternate, and the next loads' address depends
 // on the last ones' data: the compiler counts all loads with one scoreboard, so a wait behind the next loads would include
 // them. The warps meet once every eight tiles; with codes of 8 bits after each, as the sum over eight tiles would spill
 // registers there. WHOLE: all tiles and units are.
-template <typename F, bool BF16, bool WHOLE>
+template <typename F, bool BF16, bool WHOLE, typename JOBS>
 __global__ void __launch_bounds__(THREADS, RESIDENT)
-    one_row(const __grid_constant__ block_jobs jobs, const uint16_t *given, const __grid_constant__ cuda_norm_input norm)
+    one_row(const __grid_constant__ JOBS jobs, const uint16_t *given, const __grid_constant__ cuda_norm_input norm)
 {
     extern __shared__ __align__(16) uint16_t normed[]; // where a norm is given
     __shared__ float norm_parts[32];
@@ -260,6 +292,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT)
     constexpr int HELD = F::LOW + F::HIGH < 6 ? 8 : 1;
     __shared__ float sums[2][WARPS][HELD][TILE_ROWS]; // of these tiles, and of those before, which may still be added up
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4;
+    __shared__ uint64_t number; // of an exchange
     int turn = 0, held = 0, first = (int)blockIdx.x;
 
     overlap_begin();
@@ -292,7 +325,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT)
         if (held == HELD || !way.more) {
             __syncthreads();
             put_sums(sums[turn], held, [&](int i, int r, float all) {
-                HELD == 1 ? way.here.put(0, r, all) : place<F>(jobs, first + i * (int)gridDim.x).put(0, r, all);
+                put_one<HELD>(jobs, way.here, first + i * (int)gridDim.x, r, all, number);
             });
             first += held * (int)gridDim.x;
             held = 0;
@@ -301,15 +334,18 @@ __global__ void __launch_bounds__(THREADS, RESIDENT)
         return way.change_tile();
     };
     if (way.has_unit()) {
-        read_two<WHOLE>(even.row, way.here.t, warp, g, q);
+        read_two<WHOLE>(even.row, way.here.t, way.first, g, q);
     }
     norm_input_ahead(norm);
     overlap_wait();
+    if constexpr (exchanges<JOBS>) {
+        number = number_of(jobs.sums.links); // all threads write the same
+    }
     if (norm.x) {
         norm_input_make<BF16>(norm, normed, norm_parts);
     }
     if (way.has_unit()) {
-        even.template read_x<WHOLE>(warp, x, jobs.cols, g, q);
+        even.template read_x<WHOLE>(way.first, x, jobs.cols, g, q);
     }
     while (step(even, odd) && step(odd, even)) {
     }
@@ -426,7 +462,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT)
         return way.change_tile();
     };
     if (way.has_unit()) {
-        read_two<WHOLE>(even, way.here.t, warp, g, q);
+        read_two<WHOLE>(even, way.here.t, way.first, g, q);
     }
     overlap_wait();
     if constexpr (ALTERNATE) {
@@ -449,12 +485,11 @@ __global__ void __launch_bounds__(THREADS)
 {
     __shared__ float sums[WARPS][ROWS][TILE_ROWS];
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4;
-    int units = (jobs.cols + UNIT - 1) / UNIT;
     place<F> here(jobs, (int)blockIdx.x);
     float sum[ROWS][2] = {};
 
     overlap_begin_and_wait();
-    for (int u = warp; u < units; u += WARPS) {
+    for (int u = jobs.first_unit + warp; u < jobs.end_unit; u += WARPS) {
         quarter<F, false> row[2];
         read_two<false>(row, here.t, u, g, q);
 #pragma unroll
@@ -508,8 +543,8 @@ void queue_16(cudaStream_t stream, int n_sms, const block_jobs &jobs, const uint
     unsigned blocks = (unsigned)(jobs.tiles < most ? jobs.tiles : most);
 
     if (n == 1) {
-        overlap_launch(stream, blocks, THREADS, norm ? norm->d * sizeof(uint16_t) : 0, one_row<F, BF16, WHOLE>, jobs, x,
-                       norm ? *norm : none);
+        overlap_launch(stream, blocks, THREADS, norm ? norm->d * sizeof(uint16_t) : 0, one_row<F, BF16, WHOLE, block_jobs>,
+                       jobs, x, norm ? *norm : none);
     } else if (n <= 8) {
         overlap_launch(stream, blocks, THREADS, 0, some_rows<F, BF16, 1, WHOLE>, jobs, x, ldx, n);
     } else {
@@ -528,6 +563,32 @@ template <typename F> void queue_32(cudaStream_t stream, const block_jobs &jobs,
     }
 }
 
+// A job for rows of x from row t on.
+block_job block_of(const linear_job *job, int64_t t, int first_tile)
+{
+    int64_t size = job->type == DTYPE_F32 ? 4 : 2;
+
+    return {static_cast<const unsigned char *>(job->w->data),
+            job->bias ? job->bias + job->row0 : nullptr,
+            static_cast<char *>(job->y) + t * job->ldy * size,
+            job->ldy,
+            (int)job->w->rows,
+            (int)job->row0,
+            (int)job->rows,
+            first_tile,
+            job->type,
+            job->add};
+}
+
+// Without a job yet.
+void shape_of(block_jobs &all, const linear_job *job)
+{
+    all.row_bytes = (int64_t)job->w->row_bytes;
+    all.cols = (int)job->w->cols;
+    all.first_unit = (int)(job->col0 / UNIT);
+    all.end_unit = (int)ceil_div(job->cols > 0 ? job->col0 + job->cols : job->w->cols, UNIT);
+}
+
 // Up to CUDA_SMALL_ROWS rows of x from row t on, through as many jobs as one launch takes. Returns how many those were.
 int queue_some(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t ldx, int64_t t, int n, const linear_job jobs[],
                int n_jobs, const cuda_norm_input *norm)
@@ -537,24 +598,13 @@ int queue_some(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t
     bool whole = first->cols % UNIT == 0;
     int taken = 0;
 
-    all.row_bytes = (int64_t)first->row_bytes;
-    all.cols = (int)first->cols;
+    shape_of(all, jobs);
     for (; taken < n_jobs && all.n < JOBS; taken++) {
         const linear_job *job = &jobs[taken];
         if (job->rows == 0) {
             continue;
         }
-        int64_t size = job->type == DTYPE_F32 ? 4 : 2;
-        all.job[all.n++] = {static_cast<const unsigned char *>(job->w->data),
-                            job->bias ? job->bias + job->row0 : nullptr,
-                            static_cast<char *>(job->y) + t * job->ldy * size,
-                            job->ldy,
-                            (int)job->w->rows,
-                            (int)job->row0,
-                            (int)job->rows,
-                            all.tiles,
-                            job->type,
-                            job->add};
+        all.job[all.n++] = block_of(job, t, all.tiles);
         whole = whole && job->w->rows % TILE_ROWS == 0;
         all.tiles += (int)(ceil_div(job->row0 + job->rows, TILE_ROWS) - job->row0 / TILE_ROWS);
     }
@@ -576,12 +626,31 @@ int queue_some(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t
     return taken;
 }
 
+template <typename F, bool BF16>
+void queue_summed(cudaStream_t stream, int n_sms, const summed_blocks &jobs, const uint16_t *x)
+{
+    const cuda_norm_input none = {};
+    int most = n_sms * RESIDENT; // all are on the card at once
+
+    overlap_launch(stream, (unsigned)(jobs.tiles < most ? jobs.tiles : most), THREADS, 0,
+                   one_row<F, BF16, true, summed_blocks>, jobs, x, none);
+}
+
 // Loads in flight need room in the first-level cache, and kernels can overlap only where the division between it and shared
 // memory stays: measured, codes of 8 bits are faster with 25 % for shared memory, those of 4 bits with 50 %.
 template <typename F, bool BF16, bool WHOLE> cudaError_t load_16(void)
 {
-    const void *const kernels[] = {(const void *)one_row<F, BF16, WHOLE>, (const void *)some_rows<F, BF16, 1, WHOLE>,
+    const void *const kernels[] = {(const void *)one_row<F, BF16, WHOLE, block_jobs>,
+                                   (const void *)some_rows<F, BF16, 1, WHOLE>,
                                    (const void *)some_rows<F, BF16, 2, WHOLE>};
+
+    return load_kernels(kernels, sizeof kernels / sizeof *kernels, F::LOW == 8 ? 25 : 50);
+}
+
+template <typename F> cudaError_t load_summed(void)
+{
+    const void *const kernels[] = {(const void *)one_row<F, true, true, summed_blocks>,
+                                   (const void *)one_row<F, false, true, summed_blocks>};
 
     return load_kernels(kernels, sizeof kernels / sizeof *kernels, F::LOW == 8 ? 25 : 50);
 }
@@ -604,7 +673,7 @@ cudaError_t cuda_blocks_load(void)
         with_format((dtype)type, [&](auto format) {
             using F = decltype(format);
             for (auto load : {load_16<F, true, true>, load_16<F, true, false>, load_16<F, false, true>,
-                              load_16<F, false, false>, load_32<F>}) {
+                              load_16<F, false, false>, load_summed<F>, load_32<F>}) {
                 status = status == cudaSuccess ? load() : status;
             }
         });
@@ -629,5 +698,28 @@ cudaError_t cuda_blocks(cudaStream_t stream, int n_sms, dtype act, const void *x
             norm = nullptr; // the first launch leaves it at x
         }
     }
+    return cudaGetLastError();
+}
+
+bool cuda_blocks_exchange(dtype act, int64_t n, const linear_job *job)
+{
+    return act != DTYPE_F32 && n == 1 && job->row0 == 0 && job->rows == job->w->rows && job->rows % TILE_ROWS == 0 &&
+           job->w->cols % UNIT == 0;
+}
+
+cudaError_t cuda_blocks_exchanged(cudaStream_t stream, int n_sms, dtype act, const void *x, const linear_job *job,
+                                  const packet_sums *sums)
+{
+    summed_blocks all = {};
+
+    shape_of(all, job);
+    all.job[all.n++] = block_of(job, 0, 0);
+    all.tiles = (int)(job->rows / TILE_ROWS);
+    all.sums = *sums;
+    with_format(job->w->type, [&](auto format) {
+        using F = decltype(format);
+        auto *queue = act == DTYPE_BF16 ? queue_summed<F, true> : queue_summed<F, false>;
+        queue(stream, n_sms, all, static_cast<const uint16_t *>(x));
+    });
     return cudaGetLastError();
 }

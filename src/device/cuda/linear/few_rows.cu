@@ -19,6 +19,7 @@
 #include "device/cuda/runtime/kernels.h"
 #include "device/cuda/runtime/matrix_unit.cuh"
 #include "device/cuda/runtime/overlap.cuh"
+#include "device/cuda/runtime/packets.cuh"
 
 namespace
 {
@@ -67,7 +68,19 @@ struct rotated_jobs : small_jobs {
     small_rotation rotation;
 };
 
-template <typename JOBS> constexpr bool rotates = sizeof(JOBS) == sizeof(rotated_jobs);
+// Of a ring: a rank's blocks have some of the tiles, and exchange their results with those of the others.
+struct exchanged_heads : rotated_jobs {
+    packet_heads heads;
+};
+
+// So is the one for a job whose results are a rank's part of sums: its blocks exchange them with the other ranks.
+struct summed_jobs : small_jobs {
+    packet_sums sums;
+};
+
+template <typename JOBS> constexpr bool rotates = std::is_base_of_v<rotated_jobs, JOBS>;
+template <typename JOBS> constexpr bool exchanges_heads = std::is_same_v<JOBS, exchanged_heads>;
+template <typename JOBS> constexpr bool exchanges = std::is_same_v<JOBS, summed_jobs>;
 
 // A lane's part of a unit: of two rows of the matrix, and of every chunk, 16 bytes. Lane 4 g + q has rows g and g + 8, and of
 // every chunk the weights [8 q, 8 q + 8). The product's k index is free as long as both sides agree on it, so that eight
@@ -191,32 +204,67 @@ __device__ inline small_pair pair_of(const rotated_jobs &jobs, const small_tile 
     return p;
 }
 
-__device__ inline void put_pair(const small_job &job, const small_rotation &to, int t, const small_pair &p, float a, float b)
+__device__ inline float2 rotated(const small_job &job, const small_rotation &to, const small_pair &p, float a, float b)
+{
+    a = element_rounded(job.type, a + (job.bias ? job.bias[p.row] : 0.0f));
+    b = element_rounded(job.type, b + (job.bias ? job.bias[p.row + to.across] : 0.0f));
+    if (job.side == VALUES) {
+        return {a, b};
+    }
+    return {element_rounded(job.type, a * p.cos - b * p.sin), element_rounded(job.type, b * p.cos + a * p.sin)};
+}
+
+__device__ inline void put_pair(const small_job &job, const small_rotation &to, int t, const small_pair &p, float2 x)
 {
     const int head_dim = 2 * to.half, row = p.row;
-    a = element_rounded(job.type, a + (job.bias ? job.bias[row] : 0.0f));
-    b = element_rounded(job.type, b + (job.bias ? job.bias[row + to.across] : 0.0f));
 
-    if (job.side != VALUES) {
-        const float before = a;
-        a = element_rounded(job.type, a * p.cos - b * p.sin);
-        b = element_rounded(job.type, b * p.cos + before * p.sin);
-    }
     if (job.side == QUERIES) {
-        element_store(job.type, job.y, t * job.ldy + row, a);
-        element_store(job.type, job.y, t * job.ldy + row + to.across, b);
+        element_store(job.type, job.y, t * job.ldy + row, x.x);
+        element_store(job.type, job.y, t * job.ldy + row + to.across, x.y);
     } else if (p.slot >= 0) {
         void *side = job.side == KEYS ? to.k : to.v;
         const int64_t at = (row / head_dim * to.head_stride + p.slot) * head_dim + row % head_dim;
-        element_store(to.type, side, at, a);
-        element_store(to.type, side, at + to.across, b);
+        element_store(to.type, side, at, x.x);
+        element_store(to.type, side, at + to.across, x.y);
     }
+}
+
+// Pair i of row t of the tiles that this block has: tile k of this rank's, to all others, ...
+__device__ inline uint32_t packet_of(int k, int i, int t, int n)
+{
+    return (uint32_t)((k * (TILE_ROWS / 2) + i) * n + t);
+}
+
+// ... and the tiles of the others, as many blocks as there are apart.
+__device__ inline void put_others(const exchanged_heads &jobs, int i, int t, int n, uint64_t number)
+{
+    const packet_links &l = jobs.heads.links;
+
+#pragma unroll 1
+    for (int r = 0; r < l.n; r++) {
+#pragma unroll 1
+        for (int k = jobs.heads.tiles[r] + (int)blockIdx.x; r != l.rank && k < jobs.heads.tiles[r + 1]; k += (int)gridDim.x) {
+            const small_tile tile = tile_of(jobs, k);
+            const small_pair pair = pair_of(jobs, tile, i, t);
+            const uint64_t data = await_packet(l, packet_of(k, i, t, n), number);
+            put_pair(tile.job, jobs.rotation, t, pair, {low_of(data), high_of(data)});
+        }
+    }
+}
+
+// A rank's part of y[t, row] goes to the others; with theirs it is added to y, which was `before`.
+__device__ inline void put_exchanged(const packet_sums &s, int t, int row, float before, float part, uint64_t number)
+{
+    const uint32_t at = (uint32_t)(t * s.width + row);
+
+    sums_push(s, number, at, part);
+    s.y[t * s.ldy + row] = sums_await(s, number, at, part, before);
 }
 
 // A thread's result, from the sums of all warps; `before`: its addend, where there is one.
 template <int TILES, typename JOBS>
 __device__ inline void put_sums(const JOBS &jobs, const small_tile &tile, const float (*sums)[TILES * 8][TILE_ROWS],
-                                int x_row, int row, float before, const small_pair &pair)
+                                int x_row, int row, float before, const small_pair &pair, uint64_t number, int n)
 {
     const small_job &job = tile.job;
     auto sum_of = [&](int r) {
@@ -231,7 +279,18 @@ __device__ inline void put_sums(const JOBS &jobs, const small_tile &tile, const 
 
     if constexpr (rotates<JOBS>) {
         bool apart = jobs.rotation.across > 1;
-        put_pair(job, jobs.rotation, x_row, pair, sum_of(apart ? r : 2 * r), sum_of(apart ? r + TILE_ROWS / 2 : 2 * r + 1));
+        const float2 x = rotated(job, jobs.rotation, pair, sum_of(apart ? r : 2 * r),
+                                 sum_of(apart ? r + TILE_ROWS / 2 : 2 * r + 1));
+        if constexpr (exchanges_heads<JOBS>) {
+            const packet_heads &h = jobs.heads;
+            push_packet(h.links, packet_of(h.tiles[h.links.rank] + (int)blockIdx.x, r, x_row, n), packed(x.x, x.y), number);
+            put_pair(job, jobs.rotation, x_row, pair, x);
+            put_others(jobs, r, x_row, n, number);
+        } else {
+            put_pair(job, jobs.rotation, x_row, pair, x);
+        }
+    } else if constexpr (exchanges<JOBS>) {
+        put_exchanged(jobs.sums, x_row, row, before, sum_of(r) + (job.bias ? job.bias[row] : 0.0f), number);
     } else if (job.up) {
         put_gated(job, x_row, row, sum_of(r), sum_of(r + TILE_ROWS / 2));
     } else if (job.add) {
@@ -240,6 +299,34 @@ __device__ inline void put_sums(const JOBS &jobs, const small_tile &tile, const 
     } else {
         put_result(job, x_row, row, sum_of(r));
     }
+}
+
+// The first tile of this rank.
+template <typename JOBS> __device__ inline int first_tile_of(const JOBS &jobs)
+{
+    if constexpr (exchanges_heads<JOBS>) {
+        return jobs.heads.tiles[jobs.heads.links.rank];
+    }
+    return 0;
+}
+
+// What a result is added to, and the number of the kernel's exchange.
+template <typename JOBS> __device__ inline float before_of(const JOBS &jobs, const small_job &job, int t, int row)
+{
+    if constexpr (exchanges<JOBS>) {
+        return jobs.sums.y[t * jobs.sums.ldy + row];
+    }
+    return job.add ? static_cast<const float *>(job.y)[t * job.ldy + row] : 0;
+}
+
+template <typename JOBS> __device__ inline uint64_t exchange_of(const JOBS &jobs)
+{
+    if constexpr (exchanges<JOBS>) {
+        return number_of(jobs.sums.links);
+    } else if constexpr (exchanges_heads<JOBS>) {
+        return number_of(jobs.heads.links);
+    }
+    return 0;
 }
 
 // A block takes 16 rows of one matrix, over all columns; TILES times 8 rows of x. Weights go through shared memory, so that two
@@ -254,7 +341,7 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     auto *normed = reinterpret_cast<uint16_t *>(shared + sizeof(ring)); // where a norm is given
     constexpr int STEP = WARPS * UNIT;
     overlap_begin();
-    const small_tile tile = tile_of(jobs, (int)blockIdx.x);
+    const small_tile tile = tile_of(jobs, first_tile_of(jobs) + (int)blockIdx.x);
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, g = lane / 4, q = lane % 4, end = cols - q * 8;
     const uint16_t *low = row_of(jobs, tile, g) + q * 8, *high = row_of(jobs, tile, g + 8) + q * 8;
     unit *units = reinterpret_cast<ring *>(shared)->of[warp];
@@ -271,7 +358,6 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     for (int t = 0; t < TILES; t++) {
         rows[t] = t * 8 + g < n ? (norm.x ? normed : x) + (t * 8 + g) * ldx + q * 8 : nullptr;
     }
-    // The thread's result, of which there are at most as many as threads.
     static_assert(CUDA_SMALL_ROWS * TILE_ROWS <= WARPS * 32, "a result a thread");
     const int width = rotates<JOBS> || tile.job.up ? TILE_ROWS / 2 : TILE_ROWS, row = tile.row0 + (int)threadIdx.x % width;
     const int x_row = (int)threadIdx.x / width;
@@ -281,7 +367,8 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     if (norm.x) {
         norm_input_make<BF16>(norm, normed, norm_parts);
     }
-    const float before = mine && tile.job.add ? static_cast<const float *>(tile.job.y)[x_row * tile.job.ldy + row] : 0;
+    const float before = mine ? before_of(jobs, tile.job, x_row, row) : 0;
+    const uint64_t number = exchange_of(jobs);
     small_pair pair = {};
     if constexpr (rotates<JOBS>) {
         pair = mine ? pair_of(jobs, tile, (int)threadIdx.x % width, x_row) : pair;
@@ -310,7 +397,7 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     }
     __syncthreads();
     if (mine) {
-        put_sums<TILES>(jobs, tile, sums, x_row, row, before, pair);
+        put_sums<TILES>(jobs, tile, sums, x_row, row, before, pair, number, n);
     }
 }
 
@@ -558,6 +645,14 @@ cudaError_t cuda_linear_load(void)
                                    (const void *)small_rows<true, 2, rotated_jobs>,
                                    (const void *)small_rows<false, 1, rotated_jobs>,
                                    (const void *)small_rows<false, 2, rotated_jobs>,
+                                   (const void *)small_rows<true, 1, exchanged_heads>,
+                                   (const void *)small_rows<true, 2, exchanged_heads>,
+                                   (const void *)small_rows<false, 1, exchanged_heads>,
+                                   (const void *)small_rows<false, 2, exchanged_heads>,
+                                   (const void *)small_rows<true, 1, summed_jobs>,
+                                   (const void *)small_rows<true, 2, summed_jobs>,
+                                   (const void *)small_rows<false, 1, summed_jobs>,
+                                   (const void *)small_rows<false, 2, summed_jobs>,
                                    (const void *)plain_rows<float>,        (const void *)plain_rows<__half>,
                                    (const void *)plain_rows<__nv_bfloat16>,
                                    (const void *)few_rows<float, 4, 1>,    (const void *)few_rows<float, 4, 4>,
@@ -571,7 +666,7 @@ cudaError_t cuda_linear_load(void)
                                    (const void *)few_rows<__nv_bfloat16, 1, CUDA_SMALL_ROWS>};
 
     cudaError_t status = load_kernels(kernels, sizeof kernels / sizeof *kernels);
-    for (int i = 0; i < 8 && status == cudaSuccess; i++) { /* small_rows */
+    for (int i = 0; i < 16 && status == cudaSuccess; i++) { /* small_rows */
         status = cudaFuncSetAttribute(kernels[i], cudaFuncAttributeMaxDynamicSharedMemorySize,
                                       (int)sizeof(ring) + CUDA_NORM_INPUT_MOST * 2);
     }
@@ -637,11 +732,12 @@ bool cuda_linear_small_rotates(const rotation *rows, dtype act, int32_t head_dim
 
 cudaError_t cuda_linear_small_rotated(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n,
                                       const linear_job jobs[], const cuda_norm_input *norm, const rotation *rows, void *k,
-                                      void *v, dtype type, int64_t head_stride, const int64_t *slots, int32_t head_dim)
+                                      void *v, dtype type, int64_t head_stride, const int64_t *slots, int32_t head_dim,
+                                      const packet_links *links)
 {
     static const small_side sides[] = {QUERIES, KEYS, VALUES};
     const int half = head_dim / 2;
-    rotated_jobs all = {};
+    exchanged_heads all = {};
     int tiles = 0;
 
     all.rotation = {rows->cos, rows->sin, slots, k, v, head_stride, half, rows->style == ROPE_HALVES ? half : 1, type};
@@ -651,7 +747,43 @@ cudaError_t cuda_linear_small_rotated(cudaStream_t stream, dtype act, const void
         all.job[all.n].first_tile = tiles;
         tiles += (int)(jobs[all.n].rows / TILE_ROWS);
     }
+    if (links->n == 0) {
+        small_queue<rotated_jobs>(stream, act, all, tiles, x, ldx, n, jobs[0].w->cols, norm);
+        return cudaGetLastError();
+    }
+    all.heads.links = *links;
+    for (int r = 0; r <= links->n; r++) {
+        all.heads.tiles[r] = tiles * r / links->n;
+    }
+    tiles = all.heads.tiles[links->rank + 1] - all.heads.tiles[links->rank];
     small_queue(stream, act, all, tiles, x, ldx, n, jobs[0].w->cols, norm);
+    return cudaGetLastError();
+}
+
+bool cuda_linear_small_exchanges(int n_sms, int n_ranks, const linear_job jobs[])
+{
+    const int64_t rows = jobs[0].rows + jobs[1].rows + jobs[2].rows, tiles = rows / TILE_ROWS;
+
+    return tiles >= n_ranks && cuda_linear_small_resident(n_sms, ceil_div(tiles, n_ranks) * TILE_ROWS);
+}
+
+bool cuda_linear_small_resident(int n_sms, int64_t rows)
+{
+    int blocks = 0;
+
+    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, small_rows<true, 2, summed_jobs>, WARPS * 32,
+                                                         sizeof(ring)) == cudaSuccess &&
+           ceil_div(rows, TILE_ROWS) <= (int64_t)blocks * n_sms;
+}
+
+cudaError_t cuda_linear_small_exchanged(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n,
+                                        const linear_job *job, const packet_sums *sums)
+{
+    summed_jobs all = {};
+
+    all.job[all.n++] = small_of(job);
+    all.sums = *sums;
+    small_queue(stream, act, all, (int)ceil_div(job->rows, TILE_ROWS), x, ldx, n, job->w->cols, nullptr);
     return cudaGetLastError();
 }
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of weights, read in the 2 us that a product spends on exchanging its sums with another card of the host: at 4.2 TB/s. */
+static const size_t EXCHANGE_BYTES = (size_t)8 << 20;
 /* Working memory of all ops: cublasLt asks for 32 MiB on Hopper; attention's partial results and sums before their bias take
  * the same. */
 static const size_t SCRATCH_BYTES = (size_t)64 << 20;
@@ -259,13 +261,35 @@ static int join_jobs(const linear_job jobs[], int n_jobs, matrix *whole, linear_
     return n;
 }
 
+/* Columns of plain weights are a matrix by themselves; those of blocks are the kernel's matter. x moves along. */
+static linear_job own_columns(dtype act, const linear_job *job, matrix *w, const void **x)
+{
+    linear_job own = *job;
+
+    if (job->cols > 0 && dtype_block_elements(job->w->type) == 1) {
+        *w = *job->w;
+        w->data = (const char *)w->data + job->col0 * (int64_t)dtype_block_bytes(w->type);
+        w->cols = job->cols;
+        *x = (const char *)*x + job->col0 * (int64_t)dtype_block_bytes(act);
+        own.w = w;
+        own.col0 = own.cols = 0;
+    }
+    return own;
+}
+
 /* Plain weights. Few rows: all matrices in one launch. More: each by cublasLt, or neighbours together. F32, and unaligned
    rows: by plain multiply-adds. */
 static void queue_plain(cuda_device *d, const char *op, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
                         int n_jobs, const cuda_norm_input *norm)
 {
     dtype act = d->base.act;
+    matrix columns;
+    linear_job own;
 
+    if (n_jobs == 1) {
+        own = own_columns(act, jobs, &columns, &x);
+        jobs = &own;
+    }
     if (cuda_linear_small_can(act, x, ldx, n, jobs, n_jobs)) {
         cuda_note(d, cuda_linear_small(d->stream, act, x, ldx, n, jobs, n_jobs, norm), op);
         return;
@@ -339,6 +363,27 @@ static void op_linear(device *dev, const void *x, int64_t ldx, int64_t n, const 
     leave();
 }
 
+static bool op_linear_exchanged(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *job, const void *exchange)
+{
+    static const char op[] = "linear_exchanged";
+    cuda_device *d = enter(dev, op);
+    const packet_sums *sums = exchange;
+    matrix columns;
+    const linear_job own = own_columns(dev->act, job, &columns, &x);
+    bool plain = dtype_block_elements(job->w->type) == 1, can = false;
+
+    if (d->ahead.x) { /* the norm of x: left to a product of another kind */
+    } else if (plain && cuda_linear_small_can(dev->act, x, ldx, n, &own, 1) && cuda_linear_small_resident(d->n_sms, own.rows)) {
+        can = true;
+        cuda_note(d, cuda_linear_small_exchanged(d->stream, dev->act, x, ldx, n, &own, sums), op);
+    } else if (!plain && cuda_blocks_can(dev->act, x, ldx, n) && cuda_blocks_exchange(dev->act, n, &own)) {
+        can = true;
+        cuda_note(d, cuda_blocks_exchanged(d->stream, d->n_sms, dev->act, x, &own, sums), op);
+    }
+    leave();
+    return can;
+}
+
 static void op_linear_ahead(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs)
 {
     cuda_device *d = (cuda_device *)dev;
@@ -353,6 +398,24 @@ static void op_linear_ahead(device *dev, const void *x, int64_t ldx, int64_t n, 
     }
     d->product = (cuda_product){.x = x, .ldx = ldx, .n = n};
     memcpy(d->product.jobs, jobs, sizeof d->product.jobs);
+}
+
+static bool op_linear_ahead_exchanged(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[],
+                                      const rotation *rows, int32_t head_dim, dtype kv_type, const void *exchange)
+{
+    cuda_device *d = (cuda_device *)dev;
+    bool can = n > 0 && kv_type != DTYPE_I8 && cuda_linear_small_can(dev->act, x, ldx, n, jobs, 3) &&
+               cuda_linear_small_rotates(rows, dev->act, head_dim, jobs) &&
+               cuda_linear_small_exchanges(d->n_sms, ((const packet_links *)exchange)->n, jobs);
+
+    for (int i = 0; can && i < 3; i++) {
+        can = dtype_block_elements(jobs[i].w->type) == 1;
+    }
+    if (can) {
+        d->product = (cuda_product){.x = x, .ldx = ldx, .n = n, .links = *(const packet_links *)exchange};
+        memcpy(d->product.jobs, jobs, sizeof d->product.jobs);
+    }
+    return can;
 }
 
 static void op_linear_gated(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *gate, const linear_job *up)
@@ -423,7 +486,7 @@ static void op_rope_store(device *dev, const rotation *rows, void *const side[2]
         const cuda_norm_input *norm = take_norm(d, op, p.x, p.ldx, p.n, p.jobs, 3, &given);
         cuda_note(d,
                   cuda_linear_small_rotated(d->stream, dev->act, p.x, p.ldx, n, p.jobs, norm, rows, side[0], side[1], type,
-                                            head_stride, slots, head_dim),
+                                            head_stride, slots, head_dim, &p.links),
                   op);
         leave();
         return;
@@ -446,6 +509,15 @@ static void op_attention(device *dev, const attention_shape *s, const void *q, i
 {
     cuda_attention(enter(dev, "attention"), s, q, ldq, items, n_items, c, ends);
     leave();
+}
+
+static bool op_attention_exchanged(device *dev, const attention_shape *s, const void *q, int64_t ldq,
+                                   const attention_item items[], int n_items, const carry *c, const void *exchange)
+{
+    bool done = cuda_attention_exchanged(enter(dev, "attention_exchanged"), s, q, ldq, items, n_items, c, exchange);
+
+    leave();
+    return done;
 }
 
 static void op_carry_merge(device *dev, const carry *into, const carry *from, const attention_shape *s, int64_t rows)
@@ -547,7 +619,9 @@ static const device_ops cuda_ops = {
     .rms_norm_add = op_rms_norm_add,
     .narrow = op_narrow,
     .linear = op_linear,
+    .linear_exchanged = op_linear_exchanged,
     .linear_ahead = op_linear_ahead,
+    .linear_ahead_exchanged = op_linear_ahead_exchanged,
     .linear_gated = op_linear_gated,
     .rope_angles = op_rope_angles,
     .rope = op_rope,
@@ -555,6 +629,7 @@ static const device_ops cuda_ops = {
     .rope_store = op_rope_store,
     .carry_clear = op_carry_clear,
     .attention = op_attention,
+    .attention_exchanged = op_attention_exchanged,
     .carry_merge = op_carry_merge,
     .carry_finish = op_carry_finish,
     .silu_mul = op_silu_mul,
@@ -636,7 +711,7 @@ lariat_status cuda_device_open(int ordinal, dtype act, device **out)
     if (!d) {
         return fail(LARIAT_NO_MEMORY, "CUDA: card %d: no memory for its description" FREE_MEMORY, ordinal);
     }
-    d->base = (device){.ops = &cuda_ops, .act = act};
+    d->base = (device){.ops = &cuda_ops, .act = act, .exchange_bytes = EXCHANGE_BYTES};
     d->ordinal = ordinal;
     lariat_status status = open_parts(d);
     if (status != LARIAT_OK) {

@@ -12,6 +12,7 @@
 extern "C" {
 #endif
 
+#include "device/cuda/runtime/packets.h"
 #include "device/device.h"
 
 typedef struct cuda_staging cuda_staging; /* pinned memory between host and card: transfer.c */
@@ -39,6 +40,7 @@ typedef struct cuda_product {
     const void *x;
     int64_t ldx, n;
     linear_job jobs[3];
+    packet_links links; /* of its exchange with other ranks */
 } cuda_product;
 
 typedef struct cuda_device {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "device/cuda/runtime/cuda_device.h"
+#include "device/cuda/runtime/packets.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -63,7 +64,16 @@ cudaError_t cuda_linear_small_gated(cudaStream_t stream, dtype act, const void *
 bool cuda_linear_small_rotates(const rotation *rows, dtype act, int32_t head_dim, const linear_job jobs[]);
 cudaError_t cuda_linear_small_rotated(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n,
                                       const linear_job jobs[], const cuda_norm_input *norm, const rotation *rows, void *k,
-                                      void *v, dtype type, int64_t head_stride, const int64_t *slots, int32_t head_dim);
+                                      void *v, dtype type, int64_t head_stride, const int64_t *slots, int32_t head_dim,
+                                      const packet_links *links);
+/* links->n not 0: the ranks of a ring have a part each and exchange them. Only where this says that all blocks of each are on
+   the card at once, and that each has one. */
+bool cuda_linear_small_exchanges(int n_sms, int n_ranks, const linear_job jobs[]);
+/* A product that exchanges its results, a rank's part of sums, by blocks that wait for those of the other ranks: only where all
+   of them are on the card at once. */
+bool cuda_linear_small_resident(int n_sms, int64_t rows);
+cudaError_t cuda_linear_small_exchanged(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n,
+                                        const linear_job *job, const packet_sums *sums);
 /* Any type, shape and alignment, by fused multiply-adds of fp32. */
 cudaError_t cuda_linear_plain(cudaStream_t stream, dtype act, const void *x, int64_t ldx, int64_t n, const linear_job *job);
 
@@ -89,6 +99,10 @@ cudaError_t cuda_blocks_load(void);
 bool cuda_blocks_can(dtype act, const void *x, int64_t ldx, int64_t n);
 cudaError_t cuda_blocks(cudaStream_t stream, int n_sms, dtype act, const void *x, int64_t ldx, int64_t n,
                         const linear_job jobs[], int n_jobs, const cuda_norm_input *norm);
+/* One row of x, whole tiles: as cuda_linear_small_exchanged. Only where cuda_blocks_exchange says so. */
+bool cuda_blocks_exchange(dtype act, int64_t n, const linear_job *job);
+cudaError_t cuda_blocks_exchanged(cudaStream_t stream, int n_sms, dtype act, const void *x, const linear_job *job,
+                                  const packet_sums *sums);
 cudaError_t cuda_block_rows_load(void);
 /* Rows [row0, row0 + rows) of a matrix of blocks as plain rows of the activation type, dense. */
 cudaError_t cuda_block_rows(cudaStream_t stream, dtype act, const matrix *w, int64_t row0, int64_t rows, void *to);
@@ -134,6 +148,9 @@ size_t cuda_read_turn_bytes(int n_sms);
 /* The op itself: chooses the kernel by shape and type, keeps its failure in the device. */
 void cuda_attention(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq, const attention_item items[],
                     int n_items, const carry *c, const attention_ends *ends);
+/* The op attention_exchanged. */
+bool cuda_attention_exchanged(cuda_device *dev, const attention_shape *s, const void *q, int64_t ldq,
+                              const attention_item items[], int n_items, const carry *c, const packet_carries *exchange);
 
 #ifdef __cplusplus
 }
