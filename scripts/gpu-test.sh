@@ -63,6 +63,7 @@ run_part() {
     case $1 in
     ops)
         part ops "$build/tests/cuda_test_ops"
+        part joined "$build/tests/cuda_test_joined"
         part codes "$build/tests/cuda_test_codes"
         part ops-memory "$build/tests/cuda_test_memory"
         part ops-attention "$build/tests/cuda_test_attention"

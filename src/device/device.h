@@ -224,8 +224,9 @@ typedef struct device_ops {
     void (*linear_ahead)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job jobs[], int n_jobs);
 
     /* silu(gate's result) * up's, where gate's would be: the same bits as linear() on both and then silu_mul(), but for the
-       sign of a zero. Both are of one shape and of the activation type, without `add`; up's place is undefined afterwards.
-       NULL: the device has only the two. */
+       sign of a zero. Where up's matrix is right behind gate's, the device may take the bits of linear() on both as one
+       matrix. Both are of one shape and of the activation type, without `add`; up's place is undefined afterwards. NULL: the
+       device has only the two. */
     void (*linear_gated)(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *gate, const linear_job *up);
 
     /* cos[t, i], sin[t, i] = factor * cos, sin of (float)positions[t] * inv_freq[i] (a float32 product, as in Hugging Face's

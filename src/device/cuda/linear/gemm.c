@@ -3,8 +3,8 @@
    at once.
 
    cublasLt counts columns first: y [n, rows] is its D [rows, n], w [rows, cols] its A transposed, x [n, cols] its B. The
-   algorithm is the first that its heuristic names for the shape, strides and alignment, and is kept: the same command gives
-   the same bits. No reduction scheme that adds in an order of arrival is allowed. */
+   algorithm is the first that its heuristic names for the shape, strides and alignment, but for few rows (choose()), and is
+   kept: the same command gives the same bits. No reduction scheme that adds in an order of arrival is allowed. */
 #include "device/cuda/runtime/cuda_device.h"
 #include "device/cuda/runtime/kernels.h"
 
@@ -19,6 +19,7 @@
 enum {
     SHAPES = 256, /* kept at a time: a model has about six, times the sizes of chunks that occur */
     CHOICES = 8,  /* algorithms among which the fastest is looked for: the heuristic names the best ones first */
+    COOPERATIVE = 5, /* the custom options from which on two warpgroups share a tile of cublasLt's kernels for Hopper */
 };
 
 static const size_t WORKSPACE_BYTES = (size_t)32 << 20; /* cublasLt's advice for Hopper; the rest of the scratch is for sums */
@@ -53,6 +54,7 @@ struct cuda_gemm {
     __typeof__(cublasLtMatmulPreferenceDestroy) *preference_destroy;
     __typeof__(cublasLtMatmulPreferenceSetAttribute) *preference_set;
     __typeof__(cublasLtMatmulAlgoGetHeuristic) *heuristic;
+    __typeof__(cublasLtMatmulAlgoConfigGetAttribute) *algorithm_get;
     gemm_plan plans[SHAPES];
     int next; /* to be given up where all are taken */
 };
@@ -129,7 +131,8 @@ static bool find_all(cuda_gemm *g)
            find(g, "cublasLtMatmulPreferenceCreate", &g->preference_create) &&
            find(g, "cublasLtMatmulPreferenceDestroy", &g->preference_destroy) &&
            find(g, "cublasLtMatmulPreferenceSetAttribute", &g->preference_set) &&
-           find(g, "cublasLtMatmulAlgoGetHeuristic", &g->heuristic);
+           find(g, "cublasLtMatmulAlgoGetHeuristic", &g->heuristic) &&
+           find(g, "cublasLtMatmulAlgoConfigGetAttribute", &g->algorithm_get);
 }
 
 lariat_status cuda_gemm_open(cuda_device *dev)
@@ -267,6 +270,27 @@ static cudaDataType_t type_of(const cuda_device *dev)
     return dev->base.act == DTYPE_F16 ? CUDA_R_16F : CUDA_R_16BF;
 }
 
+/* The first algorithm that is named. Of up to CUDA_MANY_ROWS rows of x the first that is not cooperative, if there is one: for
+   28672 x 4096 and 128256 x 4096 on 128 rows those are named first, and are 6 % slower (docs/dev/kernels.md). All have the same
+   order of sums. */
+static bool choose(cuda_gemm *g, gemm_plan *p)
+{
+    cublasLtMatmulAlgo_t named[CHOICES];
+    int n = name_algorithms(g, p, named, p->shape.n <= CUDA_MANY_ROWS ? CHOICES : 1), best = 0;
+
+    for (int i = n - 1; i >= 0 && n > 1; i--) {
+        int32_t option = 0;
+        size_t written;
+        bool known = g->algorithm_get(&named[i], CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, &option, sizeof option, &written) ==
+                     CUBLAS_STATUS_SUCCESS;
+        best = known && option < COOPERATIVE ? i : best;
+    }
+    if (n > 0) {
+        p->algorithm = named[best];
+    }
+    return n > 0;
+}
+
 static gemm_plan *plan_for(cuda_device *dev, const gemm_shape *shape)
 {
     cuda_gemm *g = dev->gemm;
@@ -281,7 +305,7 @@ static gemm_plan *plan_for(cuda_device *dev, const gemm_shape *shape)
     forget(g, p);
     p->shape = *shape;
     p->known = true;
-    p->usable = describe(g, p, type_of(dev)) && name_algorithms(g, p, &p->algorithm, 1) == 1;
+    p->usable = describe(g, p, type_of(dev)) && choose(g, p);
     return p;
 }
 

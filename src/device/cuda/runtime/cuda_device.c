@@ -418,11 +418,29 @@ static bool op_linear_ahead_exchanged(device *dev, const void *x, int64_t ldx, i
     return can;
 }
 
+/* Two plain matrices, one behind the other, on up to CUDA_MANY_ROWS rows of x that are cublasLt's: their results go side by
+   side into working memory, so that they are one product. */
+static void join_gated(cuda_device *d, int64_t n, linear_job jobs[2])
+{
+    linear_job beside[2] = {jobs[0], jobs[1]}, job;
+    size_t width = (size_t)jobs[0].rows * dtype_block_bytes(jobs[0].type);
+    bool plain = dtype_block_elements(jobs[0].w->type) == 1 && dtype_block_elements(jobs[1].w->type) == 1;
+    matrix whole;
+
+    beside[0].y = d->block_rows; /* free: nothing is unpacked */
+    beside[1].y = (char *)d->block_rows + width;
+    beside[0].ldy = beside[1].ldy = 2 * jobs[0].rows;
+    if (plain && d->base.act != DTYPE_F32 && n > CUDA_SMALL_ROWS && n <= CUDA_MANY_ROWS &&
+        2 * (size_t)n * width <= CUDA_BLOCK_ROW_BYTES && join_jobs(beside, 2, &whole, &job) == 2) {
+        memcpy(jobs, beside, sizeof beside);
+    }
+}
+
 static void op_linear_gated(device *dev, const void *x, int64_t ldx, int64_t n, const linear_job *gate, const linear_job *up)
 {
     static const char op[] = "linear_gated";
     cuda_device *d = enter(dev, op);
-    const linear_job jobs[] = {*gate, *up};
+    linear_job jobs[] = {*gate, *up};
     dtype act = dev->act;
     cuda_norm_input given;
     const cuda_norm_input *norm = take_norm(d, op, x, ldx, n, jobs, 2, &given);
@@ -434,8 +452,12 @@ static void op_linear_gated(device *dev, const void *x, int64_t ldx, int64_t n, 
     } else if (gate->row0 == up->row0 && cuda_many_can(d, x, ldx, n, jobs, 2)) {
         cuda_note(d, cuda_many(d, x, ldx, n, jobs, 2, true), op);
     } else {
+        join_gated(d, n, jobs);
         queue_linear(d, op, x, ldx, n, jobs, 2, norm);
-        cuda_note(d, cuda_silu_mul(d->stream, act, gate->y, gate->ldy, up->y, up->ldy, n, gate->rows), op);
+        cuda_note(d,
+                  cuda_silu_mul(d->stream, act, gate->y, gate->ldy, jobs[0].y, jobs[0].ldy, jobs[1].y, jobs[1].ldy, n,
+                                gate->rows),
+                  op);
     }
     leave();
 }
@@ -543,7 +565,7 @@ static void op_silu_mul(device *dev, void *g, int64_t ldg, const void *u, int64_
     static const char op[] = "silu_mul";
     cuda_device *d = enter(dev, op);
 
-    cuda_note(d, cuda_silu_mul(d->stream, dev->act, g, ldg, u, ldu, n, width), op);
+    cuda_note(d, cuda_silu_mul(d->stream, dev->act, g, ldg, g, ldg, u, ldu, n, width), op);
     leave();
 }
 

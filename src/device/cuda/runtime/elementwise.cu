@@ -373,7 +373,8 @@ __global__ void rope_store_codes(dtype act, rotation rows, int64_t n, int32_t ha
 }
 
 template <int V, bool GELU>
-__global__ void gate_rows(dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d)
+__global__ void gate_rows(dtype act, void *y, int64_t ldy, const void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
+                          int64_t d)
 {
     int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
 
@@ -384,7 +385,7 @@ __global__ void gate_rows(dtype act, void *g, int64_t ldg, const void *u, int64_
         for (int j = 0; j < V; j++) {
             a.v[j] = GELU ? gelu_times(a.v[j], b.v[j]) : silu_times(a.v[j], b.v[j]);
         }
-        store_numbers<V>(act, g, t * ldg + i, a);
+        store_numbers<V>(act, y, t * ldy + i, a);
     }
 }
 
@@ -654,29 +655,30 @@ cudaError_t cuda_rope_store(cudaStream_t stream, dtype act, const rotation *rows
 }
 
 template <bool GELU>
-static cudaError_t gate(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n, int64_t d)
+static cudaError_t gate(cudaStream_t stream, dtype act, void *y, int64_t ldy, const void *g, int64_t ldg, const void *u,
+                        int64_t ldu, int64_t n, int64_t d)
 {
     if (n == 0 || d == 0) {
         return cudaSuccess;
     }
-    if (aligned_4(act, g, ldg | d) && aligned_4(act, u, ldu)) {
-        overlap_launch(stream, grid_of(d / 4, n), THREADS, 0, gate_rows<4, GELU>, act, g, ldg, u, ldu, n, d);
+    if (aligned_4(act, y, ldy) && aligned_4(act, g, ldg | d) && aligned_4(act, u, ldu)) {
+        overlap_launch(stream, grid_of(d / 4, n), THREADS, 0, gate_rows<4, GELU>, act, y, ldy, g, ldg, u, ldu, n, d);
     } else {
-        overlap_launch(stream, grid_of(d, n), THREADS, 0, gate_rows<1, GELU>, act, g, ldg, u, ldu, n, d);
+        overlap_launch(stream, grid_of(d, n), THREADS, 0, gate_rows<1, GELU>, act, y, ldy, g, ldg, u, ldu, n, d);
     }
     return cudaGetLastError();
 }
 
-cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
-                          int64_t d)
+cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *y, int64_t ldy, const void *g, int64_t ldg, const void *u,
+                          int64_t ldu, int64_t n, int64_t d)
 {
-    return gate<false>(stream, act, g, ldg, u, ldu, n, d);
+    return gate<false>(stream, act, y, ldy, g, ldg, u, ldu, n, d);
 }
 
 cudaError_t cuda_gelu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
                           int64_t d)
 {
-    return gate<true>(stream, act, g, ldg, u, ldu, n, d);
+    return gate<true>(stream, act, g, ldg, g, ldg, u, ldu, n, d);
 }
 
 cudaError_t cuda_copy(cudaStream_t stream, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n,

@@ -30,8 +30,9 @@ cudaError_t cuda_kv_store(cudaStream_t stream, dtype act, void *cache, float *sc
                           const int64_t *slots, const void *x, int64_t ldx, int64_t n, int32_t heads, int32_t head_dim);
 cudaError_t cuda_rope_store(cudaStream_t stream, dtype act, const rotation *rows, void *const side[2], float *const scales[2],
                             dtype type, int64_t head_stride, const int64_t *slots, int64_t n, int32_t head_dim);
-cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
-                          int64_t d);
+/* y = silu(g) * u; y may be g. */
+cudaError_t cuda_silu_mul(cudaStream_t stream, dtype act, void *y, int64_t ldy, const void *g, int64_t ldg, const void *u,
+                          int64_t ldu, int64_t n, int64_t d);
 cudaError_t cuda_gelu_mul(cudaStream_t stream, dtype act, void *g, int64_t ldg, const void *u, int64_t ldu, int64_t n,
                           int64_t d);
 cudaError_t cuda_copy(cudaStream_t stream, dtype type, void *y, int64_t ldy, const void *x, int64_t ldx, int64_t n,

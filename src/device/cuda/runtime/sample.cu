@@ -13,6 +13,7 @@ namespace
 {
 
 constexpr int THREADS = 1024, WARP = 32, WARPS = THREADS / WARP, DIGIT = 11, DIGITS = 1 << DIGIT;
+constexpr int AT_ONCE = 16; // logits that a thread asks for before it looks at the first
 constexpr unsigned ALL_LANES = 0xffffffff;
 static_assert(DIGITS == 2 * THREADS, "each thread looks at two digits");
 
@@ -192,11 +193,19 @@ __device__ int find_best(workspace &w, const float *logits, int vocab)
     uint64_t best = 0; // image, then the complement of the id: the lower of equals is larger
     bool finite = true;
 
-    for (int i = threadIdx.x; i < vocab; i += THREADS) {
-        float logit = logits[i];
-        uint64_t here = (uint64_t)sampling_image(logit) << 32 | (uint32_t)~i;
-        finite = finite && isfinite(logit);
-        best = here > best ? here : best;
+    for (int from = threadIdx.x; from < vocab; from += THREADS * AT_ONCE) {
+        float some[AT_ONCE];
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; j++) { // those behind the last are the last again
+            some[j] = logits[min(from + j * THREADS, vocab - 1)];
+        }
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; j++) {
+            int i = min(from + j * THREADS, vocab - 1);
+            uint64_t here = (uint64_t)sampling_image(some[j]) << 32 | (uint32_t)~i;
+            finite = finite && isfinite(some[j]);
+            best = here > best ? here : best;
+        }
     }
     for (int by = WARP / 2; by > 0; by /= 2) {
         uint64_t other = __shfl_xor_sync(ALL_LANES, best, by);
