@@ -228,8 +228,13 @@ static void an_unknown_construct_is_named_with_its_line(void **state)
     is_refused("{{ 'a' }", "line 1");
     is_refused("{{ '%d' % 1e30 }}", "an integer of 64 bits");
     is_refused("{{ '%#x' % 1 }}", "%#x of a number");
-    is_refused("{{ '%1.2.3f' % 1 }}", "unsupported format");
-    is_refused("{{ '%.999f' % 1 }}", "unsupported format");
+    is_refused("{{ '%1.2.3f' % 1 }}", "unsupported format '%1.2.3f'");
+    is_refused("\n{{ '%.999f' % 1 }}", "line 2: unsupported format '%.999f'");
+    is_refused("{{ 'a%5cb' % 65 }}", "unsupported format '%5c'");
+    is_refused("{{ '%\u00e9' % 1 }}", "unsupported format '%\u00e9'");
+    is_refused("{{ '%*d' % (3, 1) }}", "unsupported format '%*'");
+    is_refused("{{ '5%' % 1 }}", "unsupported format '%'");
+    is_refused("{{ '%(a)s' % {'b': 1} }}", "% has no value for 'a'");
     is_refused("{{ '17'|int(base=8) }}", "bases other than 10 and 16");
     is_refused("{{ 1.5|round(-1) }}", "a negative precision");
     is_refused("{{ (-8.0) ** 0.5 }}", "a complex number");

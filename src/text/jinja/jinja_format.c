@@ -348,7 +348,7 @@ static lariat_status next_value(const value *given, jinja_text name, bool named,
                 return LARIAT_OK;
             }
         }
-        return jinja_fail("%% has no value for a name");
+        return jinja_fail("%% has no value for '%.*s'", (int)(name.size < 64 ? name.size : 64), name.text);
     }
     bool tuple = given->kind == VALUE_TUPLE;
     if (*next >= (tuple ? given->as.list->n : 1)) {
@@ -395,7 +395,8 @@ lariat_status format_percent(rendering *r, const value *whole, const value *give
             continue;
         }
         if (!kind || !strchr("srdifFeEgGxXo", kind) || !is_form(spec)) {
-            return jinja_fail("unsupported format character behind %%");
+            return jinja_fail("unsupported format '%%%s%.*s'", spec, i < form.size ? utf8_length(form.text + i) : 0,
+                              form.text + i);
         }
         TRY(rendering_work(r, named && given->kind == VALUE_DICT ? given->as.dict->n / 8 + 1 : 1));
         TRY(next_value(given, name, named, &next, &v));
