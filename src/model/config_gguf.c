@@ -63,16 +63,20 @@ static lariat_status need_per_layer_int(const gguf *g, const char *key, int32_t 
 
 static lariat_status read_architecture(const gguf *g, const family **out)
 {
-    const char *text, *type;
-    size_t size, type_size;
+    const char *text, *type, *base;
+    size_t size, type_size, base_size;
 
     if (!gguf_string(g, "general.architecture", &text, &size)) {
         return fail(LARIAT_BAD_MODEL, "%s: has no key general.architecture" FETCH_AGAIN, gguf_path(g));
     }
     if (gguf_string(g, "general.type", &type, &type_size) && type_size == 7 && memcmp(type, "adapter", 7) == 0) {
+        if (!gguf_string(g, "general.base_model.0.name", &base, &base_size) || base_size == 0) {
+            base = "its base model";
+            base_size = strlen(base);
+        }
         return fail(LARIAT_UNSUPPORTED,
-                    "%s: is an adapter without its model: merge it into its base model (llama.cpp: llama-export-lora) and name "
-                    "the merged one", gguf_path(g));
+                    "%s: is an adapter without its model: merge it into %.*s (llama.cpp: llama-export-lora) and name the "
+                    "merged one", gguf_path(g), base_size < 200 ? (int)base_size : 200, base);
     }
     *out = family_by_gguf(text, size);
     return *out ? LARIAT_OK : family_refuse(gguf_path(g), text, size);

@@ -217,8 +217,9 @@ static lariat_status bind_stacked(binder *b, int32_t layer, role fused, const st
         name_of(b, layer, fused, "weight", name);
         whole = tensors_find(b->m->table, name);
     }
-    /* "ffn_up" names both a matrix and a pair of them */
-    bool is_fused = b->names->role[fused] && (!b->names->role[list[0].role] || (whole && whole->dims[0] == rows));
+    /* "ffn_up" is the name of a matrix and of a pair: its rows decide. QKV is always fused: other rows are an error. */
+    bool is_fused = b->names->role[fused] && (!b->names->role[list[0].role] ||
+                                              (whole && (whole->dims[0] == rows || fused == QKV)));
     for (int i = 0; i < n && !is_fused; i++) {
         TRY(bind_linear(b, layer, list[i].role, list[i].rows, cols, announced, list[i].w, list[i].bias));
     }

@@ -662,7 +662,10 @@ static void gguf_metadata_out_of_range_are_refused_by_key(void **state)
     refuses_gguf(with_string("general.architecture", "general.architecture", "gemma2"), LARIAT_UNSUPPORTED,
                  "the architecture \"gemma2\"");
     refuses_gguf(with_string("llama.block_count", "general.type", "adapter"), LARIAT_UNSUPPORTED,
-                 "x.gguf: is an adapter without its model: merge it");
+                 "x.gguf: is an adapter without its model: merge it into its base model (");
+    i = with_string("llama.block_count", "general.type", "adapter");
+    gguf_image_string(&i, "general.base_model.0.name", "Base 7B");
+    refuses_gguf(i, LARIAT_UNSUPPORTED, "x.gguf: is an adapter without its model: merge it into Base 7B (");
     refuses_gguf(with_u32("llama.block_count", "llama.block_count", 0), LARIAT_BAD_MODEL,
                  "llama.block_count is no integer from 1");
     refuses_gguf(with_u32("llama.block_count", "llama.block_count", 0xffffffff), LARIAT_BAD_MODEL,

@@ -153,10 +153,11 @@ static void a_refused_architecture_says_what_it_needs_and_names_a_member(void **
         {"qwen3_5_moe", "gated delta nets and experts"}, {"GraniteMoeForCausalLM", "a mixture of experts"},
         {"granite4_vision", "images"}, {"falcon-h1", "state-space layers"},
         {"qwen2_5_vl", "images"}, {"qwen3vl", "images"}, {"mllama", "images"},
-        {"LlavaForConditionalGeneration", "images"}, {"mistral3", "images"}, {"phi4mm", "images"}, {"phi3_v", "images"},
-        {"glm4v", "images"}, {"gemma3n_text", "keys and values shared between layers"},
-        {"gemma2", "sliding windows and soft caps"},
+        {"LlavaForConditionalGeneration", "images"}, {"phi4mm", "images"}, {"phi3_v", "images"},
+        {"mistral3", "images (Hugging Face) or queries scaled by position (GGUF)"}, {"glm4v", "images"},
+        {"gemma3n_text", "keys and values shared between layers"}, {"gemma2", "sliding windows and soft caps"},
         {"Gemma3ForCausalLM", "sliding windows"}, {"Gemma3ForConditionalGeneration", "images"},
+        {"Ministral3ForCausalLM", "queries scaled by position"},
         {"ministral", "sliding windows"}, {"olmo3", "sliding windows"}, {"Cohere2ForCausalLM", "sliding windows"},
     };
     char wanted[256];

@@ -468,14 +468,14 @@ static void a_single_file_beside_its_configuration_is_a_model(void **state)
 
 /* --- faults of GGUF files that only binding sees --- */
 
-/* A model of one layer, its attn_q of that type number, with one more vector if `extra` names it. */
-static char *write_gguf(uint32_t attn_q_type, const char *extra)
+/* A model of one layer, its attn_q, under the name, of that type number, with one more vector if `extra` names it. */
+static char *write_gguf_with(const char *attn_q, uint32_t attn_q_type, const char *extra)
 {
-    static const struct {
+    const struct {
         const char *name;
         uint64_t rows;
     } list[] = {{"token_embd.weight", 10},    {"output_norm.weight", 0},         {"blk.0.attn_norm.weight", 0},
-                {"blk.0.ffn_norm.weight", 0}, {"blk.0.attn_q.weight", 256},      {"blk.0.attn_k.weight", 256},
+                {"blk.0.ffn_norm.weight", 0}, {attn_q, 256},                     {"blk.0.attn_k.weight", 256},
                 {"blk.0.attn_v.weight", 256}, {"blk.0.attn_output.weight", 256}, {"blk.0.ffn_gate.weight", 256},
                 {"blk.0.ffn_up.weight", 256}, {"blk.0.ffn_down.weight", 256}};
     gguf_image i = {0};
@@ -489,7 +489,7 @@ static char *write_gguf(uint32_t attn_q_type, const char *extra)
     gguf_image_u32(&i, "llama.context_length", 4096);
     gguf_image_f32(&i, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
     for (size_t t = 0; t < sizeof list / sizeof *list; t++) {
-        uint32_t type = strcmp(list[t].name, "blk.0.attn_q.weight") == 0 ? attn_q_type : 0;
+        uint32_t type = list[t].name == attn_q ? attn_q_type : 0;
         gguf_image_tensor(&i, list[t].name, list[t].rows ? 2 : 1, (uint64_t[]){256, list[t].rows}, type, at);
         at += (list[t].rows ? list[t].rows : 1) * 1024;
     }
@@ -504,6 +504,18 @@ static char *write_gguf(uint32_t attn_q_type, const char *extra)
     scratch_write("made.gguf", b.data, b.size);
     bytes_free(&b);
     return scratch_path("made.gguf");
+}
+
+static char *write_gguf(uint32_t attn_q_type, const char *extra)
+{
+    return write_gguf_with("blk.0.attn_q.weight", attn_q_type, extra);
+}
+
+static void fused_queries_keys_and_values_of_other_rows_are_refused_by_their_shape(void **state)
+{
+    (void)state;
+    free(write_gguf_with("blk.0.attn_qkv.weight", 0, NULL));
+    refuses_path("made.gguf", LARIAT_BAD_MODEL, "tensor blk.0.attn_qkv.weight has the shape [256, 256]");
 }
 
 static void a_gguf_file_with_an_unknown_type_or_tensor_is_refused_by_name(void **state)
@@ -648,6 +660,7 @@ int main(void)
         cmocka_unit_test(a_folder_without_a_model_says_what_it_lacks),
         cmocka_unit_test(what_is_around_a_model_or_belongs_to_one_says_what_to_name),
         cmocka_unit_test(a_single_file_beside_its_configuration_is_a_model),
+        cmocka_unit_test(fused_queries_keys_and_values_of_other_rows_are_refused_by_their_shape),
         cmocka_unit_test(a_gguf_file_with_an_unknown_type_or_tensor_is_refused_by_name),
         cmocka_unit_test(a_bias_in_a_gguf_file_is_announced_by_being_there),
         cmocka_unit_test(a_copy_for_a_device_has_every_bias_of_a_gguf_file),
