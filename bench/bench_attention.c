@@ -2,7 +2,7 @@
    Rests on device/cpu. Usage: bench_attention [-t THREADS] [-i scalar|avx2|avx512] [-k F16|BF16|F32|I8] [-m MB]
    [-b SLOTS] [-g] [prefill|decode]
    Pairs that a causal mask hides are not counted. Decode goes over MB megabytes of keys and values, layer by layer.
-   With -b keys lie in blocks of so many slots, scattered, as those of sequences that have grown side by side: a segment each.
+   With -b keys are in blocks of so many slots, scattered, as those of sequences that have grown side by side: a segment each.
    -g: on the first GPU, in BF16 or F16, decode over 32 layers; times only. */
 #define BENCH "bench_attention"
 #include "bench/bench.h"

@@ -3,8 +3,9 @@ them; by itself it writes one file:
 
   bench/member_files.py NAME TYPE FILE [LAYERS]      NAME of SHAPES, TYPE of TYPES; LAYERS: at most so many
 
-Needs numpy. Norms are ones, biases zeros; scales of blocks are such that values have a mean near zero and a deviation of 0.014,
-as in src/model/random.c. Rotary factors (llama3, longrope) are left out: they change values only."""
+Needs numpy. Norms are ones, biases zeros; scales of blocks are such that values have a mean near zero and a deviation of 0.016
+(Q4_K) or 0.018, as in src/model/random.c; that of BF16 and F32 is 0.014. Rotary factors (llama3, longrope) are left out:
+they change values only."""
 import struct, sys
 
 import numpy

@@ -12,8 +12,9 @@ outside the tree); without it only ring and start run. The model is the demo's u
   neighbour  decode while another process keeps one core busy, 2 threads and 1
   start      a process from its start over one token read to its end, and its resident memory beyond the file; the peer is
              llama-bench -p 1 -n 0 -r 1 --no-warmup, which reads one token too, into a cache no larger than that (ours: 2,048)
-  members    prefill and decode of a file of random blocks for each member of the family and type (member_files.py, which needs
-             numpy); ours decodes after the first prompt, the peer after none. Only if named. With --device cuda both run on one GPU
+  members    prefill and decode of a file of random blocks for eight members of the family (not gemma and glm4) and each type
+             (member_files.py, which needs numpy); ours decodes after the first prompt, the peer after none. Only if named. With
+             --device cuda both run on one GPU
 
 Every figure is the median of --reps rounds in which all contenders take turns; ratios are of medians. A table goes to standard
 output, the same as JSON to --out.

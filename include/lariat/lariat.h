@@ -40,7 +40,7 @@ typedef struct lariat_processes lariat_processes; /* see launch.h */
 
 /* --- options and the plan --- */
 
-/* AUTO: F16 on CPUs; on GPUs the type of activations, the only one that they take. */
+/* AUTO: F16 on CPUs, the type of activations on GPUs, which take that and Q8. */
 /* Q8: codes of 8 bits with an fp32 scale for each head's key or value: 0.52 of F16 with heads of 128 values. */
 typedef enum lariat_kv { LARIAT_KV_AUTO, LARIAT_KV_F16, LARIAT_KV_BF16, LARIAT_KV_F32, LARIAT_KV_Q8 } lariat_kv;
 

@@ -1,5 +1,5 @@
-/* Attention on the GPU: what the plan (attention.c) and the kernels (attention_*.cu) agree on. Rests on cuda_device.h. Read on
-   in cuda_attention.c, which cuts a call into launches; attention_tile.cuh has what the kernels share.
+/* Attention on the GPU: what the plan (cuda_attention.c) and the kernels (attention_*.cu) agree on. Rests on cuda_device.h.
+   Read on in cuda_attention.c, which cuts a call into launches; attention_tile.cuh has what the kernels share.
 
    The queries of one item that read KV head g are stacked: row r is query r / group of head g * group + r % group. A block
    takes a tile of these rows past a range of the item's key tiles. So the keys are read once for all heads that share them. */
