@@ -16,7 +16,7 @@ import sys
 LARIAT, ROOT = sys.argv[1], pathlib.Path(sys.argv[2])
 # Programs that are not ours, whose options are not looked at.
 OTHERS = {"cmake", "ctest", "cc", "gdb", "cuobjdump", "perf", "nsys", "setarch", "chrt", "benchmark_ring.py", "mkdir", "export",
-          "mpirun", "mpiexec", "srun", "sbatch", "#SBATCH"}
+          "mpirun", "mpiexec", "srun", "sbatch", "#SBATCH", "tr", "head", "llama-quantize", "llama-perplexity"}
 # Of compilers, libFuzzer and launchers, named alone.
 STRANGERS = {"-g1", "-jobs=2", "--bind-to", "--map-by", "--cpus-per-task", "--nodes", "--ntasks-per-node", "--time", "--mca", "-iface"}
 # The column of a table in which other programs' options stand.
