@@ -48,7 +48,7 @@ static double time_linear(const settings *s, const matrix *w, int64_t count, int
     for (int round = -1; round < ROUNDS; round++) {
         double start = clock_now();
         for (int64_t i = 0; i < count; i++) {
-            linear_job job = {&w[i], 0, w[i].rows, NULL, DTYPE_F32, y, w[i].rows, false};
+            linear_job job = {&w[i], 0, w[i].rows, 0, 0, NULL, DTYPE_F32, y, w[i].rows, false};
             s->dev->ops->linear(s->dev, x, w->cols, n, &job, 1);
         }
         times[round < 0 ? 0 : round] = clock_now() - start;

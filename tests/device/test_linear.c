@@ -114,7 +114,7 @@ static void check_shape(device *dev, dtype type, shape s, int variant)
 
     assert_non_null(before);
     memcpy(before, y, (size_t)y_size * sizeof *y);
-    linear_job job = {&w, row0, rows, variant % 4 < 2 ? bias : NULL, DTYPE_F32, y, ldy, variant % 5 < 2};
+    linear_job job = {&w, row0, rows, 0, 0, variant % 4 < 2 ? bias : NULL, DTYPE_F32, y, ldy, variant % 5 < 2};
     dev->ops->linear(dev, x, ldx, s.n, &job, 1);
     check_job(&job, before, x, ldx, s.n);
     for (int64_t t = 0; t + 1 < s.n; t++) { /* between the rows of y nothing is touched */
@@ -184,19 +184,19 @@ static void check_bits(cpu_isa isa, dtype type, int64_t n)
     float *other = guarded_floats(n * stranger.rows);
     device *one = open_cpu(1, isa);
 
-    linear_job job = {&w, 0, w.rows, NULL, DTYPE_F32, whole, w.rows, false};
+    linear_job job = {&w, 0, w.rows, 0, 0, NULL, DTYPE_F32, whole, w.rows, false};
     one->ops->linear(one, x, ldx, n, &job, 1);
     for (int threads = 1; threads <= 5; threads += 2) {
         device *dev = open_cpu(threads, isa);
         int64_t cut = 1 + (int64_t)(random_bits() % 200);
         stranger.cols = w.cols; /* never applied unless its columns agree */
         linear_job jobs[] = {
-            {&w, cut, w.rows - cut, NULL, DTYPE_F32, sliced + cut, w.rows, false},
-            {&stranger, 3, 140, NULL, DTYPE_F32, other, stranger.rows, false},
-            {&w, 0, cut, NULL, DTYPE_F32, sliced, w.rows, false},
+            {&w, cut, w.rows - cut, 0, 0, NULL, DTYPE_F32, sliced + cut, w.rows, false},
+            {&stranger, 3, 140, 0, 0, NULL, DTYPE_F32, other, stranger.rows, false},
+            {&w, 0, cut, 0, 0, NULL, DTYPE_F32, sliced, w.rows, false},
         };
         if (w.cols % 32) {
-            jobs[1] = (linear_job){&w, 7, 100, NULL, DTYPE_F32, other, stranger.rows, false};
+            jobs[1] = (linear_job){&w, 7, 100, 0, 0, NULL, DTYPE_F32, other, stranger.rows, false};
         }
         dev->ops->linear(dev, x, ldx, n, jobs, 3);
         assert_memory_equal(whole, sliced, (size_t)(n * w.rows) * sizeof *whole);
