@@ -192,23 +192,26 @@ static const json_t *find_reply(composer *c, const char *text, size_t size)
     return NULL;
 }
 
-static lariat_status check_id(const composer *c, const json_t *id)
+static lariat_status check_id(const json_t *id)
 {
-    return json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < c->t->v.n_tokens
+    return json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) <= INT32_MAX
                ? LARIAT_OK
-               : fail(LARIAT_BAD_ARGUMENT, "chat: \"ids\" of a message holds what is no id of the vocabulary");
+               : fail(LARIAT_BAD_ARGUMENT, "chat: \"ids\" of a message holds what is no id: ids are integers from 0 to %d",
+                      INT32_MAX);
 }
 
 /* The text of ids where they stand within a text: nothing is removed at their beginning. Ill-formed bytes, as of a reply that
-   was cut within a character, become U+FFFD as in the message's content. */
+   was cut within a character, become U+FFFD as in the message's content. An id that only the model has, of the rows that pad
+   its vocabulary, has no text. */
 static lariat_status text_of_ids(const composer *c, const json_t *ids, buffer *out)
 {
     buffer bytes = {0};
     lariat_status status = LARIAT_OK;
 
     for (size_t i = 0; status == LARIAT_OK && i < json_array_size(ids); i++) {
-        status = check_id(c, json_array_get(ids, i));
-        const token *k = status == LARIAT_OK ? &c->t->v.tokens[json_integer_value(json_array_get(ids, i))] : NULL;
+        int64_t id = json_integer_value(json_array_get(ids, i));
+        status = check_id(json_array_get(ids, i));
+        const token *k = status == LARIAT_OK && vocabulary_has(&c->t->v, id) ? &c->t->v.tokens[id] : NULL;
         char byte = k ? (char)k->byte : '\0';
         if (k && !k->special) {
             status = k->byte >= 0 ? buffer_append(&bytes, &byte, 1) : buffer_append(&bytes, k->shown, k->shown_size);

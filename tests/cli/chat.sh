@@ -48,6 +48,12 @@ must "so does a turn of chat" test "$("$lariat" chat -q -m marked -p hello -n 8)
 must "and not there with --no-stop-markers" test "$("$lariat" chat -q -m marked -p hello -n 8 --no-stop-markers)" = \
     "$(reply marked -n 8 --no-stop-markers | jq -r .text)"
 
+# The model may go on with an id that the tokenizer has not: a row that pads the vocabulary.
+cp -r letters fewer && jq '.model.vocab |= with_entries(select(.value < 300)) | .added_tokens |= map(select(.id < 300))
+    | .model.vocab as $v | .model.merges |= map(select($v[split(" ") | add]))' letters/tokenizer.json >fewer/tokenizer.json
+must "the model has ids that the tokenizer has not" jq -e 'any(.tokens[]; . >= 300)' <(reply fewer -n 8)
+must "and talks on after one" test "$(printf 'hello\nhow are you\n' | "$lariat" chat -q -m fewer -n 8 -c 256 | wc -l)" = 2
+
 # An answer that a text ended stays in the talk as it was shown.
 cut=${first:1:2}
 printf 'hello\nhow are you\n' | "$lariat" chat -q -m letters -n 8 -c 256 --kv f32 --stop "$cut" >two

@@ -564,8 +564,13 @@ static void a_reply_keeps_the_ids_with_which_it_was_made(void **state)
     conversation_ids(t, cut, &ids, &n);
     assert_int_equal(count_of(ids, n, 0xF0), 1); /* U+FFFD has other bytes */
     lariat_free(ids);
-    const lariat_conversation wrong = { .messages = "[{\"role\": \"a\", \"content\": \"b\", \"ids\": [-1]}]" };
-    assert_refused(lariat_chat_encode(t, &wrong, &ids, &n), LARIAT_BAD_ARGUMENT, "ids");
+    static const char *const wrong[] = { "-1", "2147483648", "97.5", "\"a\"" };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char messages[99];
+        snprintf(messages, sizeof messages, "[{\"role\": \"a\", \"content\": \"b\", \"ids\": [%s]}]", wrong[i]);
+        assert_refused(lariat_chat_encode(t, &(lariat_conversation){ .messages = messages }, &ids, &n), LARIAT_BAD_ARGUMENT,
+                       "ids");
+    }
     lariat_tokenizer_close(t);
 }
 
@@ -618,6 +623,31 @@ static void a_reply_is_added_with_its_ids(void **state)
     lariat_free(ids);
     assert_refused(lariat_message_add_reply(&messages, t, (int32_t[]){ -1 }, 1), LARIAT_BAD_ARGUMENT, "-1");
     message_is(messages, 1, 2, "assistant", "abc\uFFFD", strlen("abc\uFFFD"));
+    lariat_free(messages);
+    lariat_tokenizer_close(t);
+}
+
+/* Models have more ids than tokenizers: rows that pad the vocabulary, of which any may be the next token. */
+static void a_reply_keeps_ids_that_only_the_model_has(void **state)
+{
+    static const int32_t reply[] = { 'a', 'b', 100000, 'c', INT32_MAX }, padding[] = { 100000 };
+    lariat_tokenizer *t = small_tokenizer(chatml_loop);
+    char *messages = NULL;
+    int32_t *ids;
+    int64_t n;
+
+    (void)state;
+    assert_accepted(lariat_message_add_reply(&messages, t, reply, 5));
+    message_is(messages, 0, 1, "assistant", "abc", 3);
+    assert_accepted(lariat_message_add_reply(&messages, t, padding, 1));
+    message_is(messages, 1, 2, "assistant", "", 0);
+    conversation_ids(t, messages, &ids, &n);
+    int64_t at = 0;
+    while (at < n - 5 && memcmp(ids + at, reply, sizeof reply) != 0) {
+        at++;
+    }
+    assert_memory_equal(ids + at, reply, sizeof reply);
+    lariat_free(ids);
     lariat_free(messages);
     lariat_tokenizer_close(t);
 }
@@ -684,6 +714,7 @@ int main(void)
         cmocka_unit_test(a_reply_keeps_the_ids_with_which_it_was_made),
         cmocka_unit_test(messages_come_back_as_they_were_said),
         cmocka_unit_test(a_reply_is_added_with_its_ids),
+        cmocka_unit_test(a_reply_keeps_ids_that_only_the_model_has),
         cmocka_unit_test(a_model_without_a_template_takes_one_that_is_chosen),
         cmocka_unit_test(a_conversation_that_makes_no_sense_is_refused),
     };
