@@ -97,6 +97,11 @@ c
 {% set ns = namespace(n=0) %}{% for m in [1,2,3,4] if ns.n < 2 %}{% set ns.n = ns.n + 1 %}{{ m }}{{ loop.last }}{{ loop.length }}{% endfor %}
 {% set ns = namespace(n=0) %}{% for m in [1,2,3,4] if ns.n < 2 %}{% set ns.n = ns.n + 1 %}{{ m }}{{ loop.last }}{{ loop.nextitem }}{% endfor %}
 {% set ns = namespace(n=0) %}{% for m in [1,2,3,4] if ns.n < 2 %}{{ loop.index0 }}{{ loop.revindex }}{% set ns.n = ns.n + 1 %}{{ m }}{% else %}x{% endfor %}
+{% set ns = namespace(l=none) %}{% for m in range(9) if not ns.l or ns.l.length %}{% set ns.l = loop %}{{ m }}{% endfor %}
+{% set ns = namespace(l=none) %}{% for m in range(9) if ns.l is none or ns.l.last %}{% set ns.l = loop %}{{ m }}{% endfor %}
+{% set ns = namespace(l=none) %}{% for m in range(9) if ns.l is none or ns.l.index < 3 %}{% set ns.l = loop %}{{ m }}{% endfor %}|{{ ns.l.index }}{{ ns.l.length }}
+{% set ns = namespace(l=none) %}{% for i in range(3) %}{% set ns.l = loop %}{% endfor %}{{ ns.l.index }}{{ ns.l.last }}{{ ns.l.previtem }}{{ ns.l.revindex }}
+{% set ns = namespace(l=none) %}{% for i in range(3) %}{% set ns.l = loop %}{% if i == 1 %}{% break %}{% endif %}{% endfor %}{{ ns.l.index }}{{ ns.l.last }}
 {% for m in [1,2,3,4] if m > 5 %}{{ loop.index0 }}{% else %}x{% endfor %}
 {% for m in [1,2,3,4] if m > 2 %}{{ loop.index0 }}{{ loop|string if false }}{{ loop.previtem }}{% else %}x{% endfor %}
 {{ 1.0 // 0.1 }} {{ -4.0 % 2 }} {{ 4.0 % -2 }} {{ -0.0 // 3 }} {{ 7.5 // -2 }} {{ -7.5 % 2 }} {{ +-0.0 }} {{ +true }}

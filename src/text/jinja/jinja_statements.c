@@ -84,8 +84,12 @@ static lariat_status execute_output(rendering *r, scope *s, const node *n)
 
 lariat_status loop_reach(rendering *r, loop_state *l, size_t n)
 {
+    if (l->asking) {
+        return jinja_fail("the condition of a loop asks how its own loop goes on");
+    }
     while (l->source && l->items->n < n && l->next < l->source->n) {
         const value *item = &l->source->items[l->next++];
+        l->asking = true;
         scope *inner;
         value keep;
         TRY(rendering_work(r, 1));
@@ -95,6 +99,7 @@ lariat_status loop_reach(rendering *r, loop_state *l, size_t n)
         if (value_truth(&keep)) {
             TRY(list_add(r, l->items, *item));
         }
+        l->asking = false;
     }
     return LARIAT_OK;
 }
@@ -122,16 +127,17 @@ static lariat_status execute_for(rendering *r, scope *s, const node *n)
     bool completed = false; /* one run of the body, without a jump: jinja2 asks for it, else is for the other case */
 
     TRY(name ? open_loop(r, s, n, &loop) : LARIAT_NO_MEMORY);
-    for (;; loop->index++) {
+    for (size_t at = 0;; at++) {
         scope *inner;
-        TRY(loop_reach(r, loop, loop->index + 1));
-        if (loop->index >= loop->items->n) {
+        TRY(loop_reach(r, loop, at + 1));
+        if (at >= loop->items->n) {
             break;
         }
+        loop->index = at; /* after the loop that of the last item */
         TRY(rendering_work(r, 1));
         TRY(scope_open(r, s, &inner));
         TRY(scope_set(r, inner, name, (value){.kind = VALUE_LOOP, .as.loop = loop}));
-        TRY(assign(r, inner, n->a, &loop->items->items[loop->index]));
+        TRY(assign(r, inner, n->a, &loop->items->items[at]));
         TRY(execute(r, inner, &n->body));
         node_kind jump = r->jump;
         r->jump = NODE_CONST;

@@ -89,6 +89,7 @@ struct loop_state {
     size_t next;              /* the first that was not asked yet, */
     const node *statement;    /* and where the condition is evaluated */
     scope *outer;
+    bool asking; /* the condition is being evaluated */
 };
 
 struct method {
