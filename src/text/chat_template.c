@@ -45,56 +45,6 @@ static json_t *lossy_string(const char *text, size_t size)
     return string;
 }
 
-/* Appends a message, which may be NULL: no memory, and is freed. */
-static lariat_status append_message(char **messages, json_t *message)
-{
-    char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
-    size_t before = *messages ? strlen(*messages) - 1 : 0; /* without the bracket that ends the list */
-    buffer list = {0};
-    lariat_status status = text ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "chat: no memory for a message" FREE_MEMORY);
-
-    NEXT(status, buffer_append(&list, *messages, before));
-    NEXT(status, buffer_append(&list, before ? "," : "[", 1));
-    NEXT(status, buffer_append(&list, text, strlen(text)));
-    NEXT(status, buffer_append(&list, "]", sizeof "]"));
-    json_decref(message);
-    free(text);
-    if (status != LARIAT_OK) {
-        buffer_free(&list);
-        return status;
-    }
-    free(*messages);
-    *messages = list.data;
-    return LARIAT_OK;
-}
-
-lariat_status lariat_message_add(char **messages, const char *role, const char *content, size_t size)
-{
-    return append_message(messages, json_pack("{s:o, s:o}", "role", lossy_string(role, strlen(role)), "content",
-                                              lossy_string(content, size)));
-}
-
-lariat_status lariat_message_add_reply(char **messages, const lariat_tokenizer *t, const int32_t *ids, int64_t n)
-{
-    json_t *list = json_array();
-    char *content;
-    size_t size;
-
-    for (int64_t i = 0; i < n; i++) {
-        json_array_append_new(list, json_integer(ids[i]));
-    }
-    lariat_status status = lariat_decode(t, ids, n, false, &content, &size);
-    if (status != LARIAT_OK) {
-        json_decref(list);
-        return status;
-    }
-    json_t *message = json_pack("{s:s, s:o, s:o}", "role", "assistant", "content", lossy_string(content, size), "ids", list);
-    free(content);
-    return append_message(messages, message);
-}
-
-/* --- reading and rendering --- */
-
 static lariat_status read_json(const char *what, const char *text, bool list, json_t **out)
 {
     json_error_t error;
@@ -108,6 +58,54 @@ static lariat_status read_json(const char *what, const char *text, bool list, js
     }
     return LARIAT_OK;
 }
+
+/* Appends a message, which may be NULL: no memory, and is freed. */
+static lariat_status append_message(char **messages, json_t *message)
+{
+    json_t *list = NULL;
+    lariat_status status = read_json("messages", *messages ? *messages : "[]", true, &list);
+    bool added = json_array_append_new(list, message) == 0; /* without a list it frees the message, too */
+    char *text = added ? json_dumps(list, JSON_COMPACT) : NULL;
+
+    json_decref(list);
+    NEXT(status, text ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "chat: no memory for a message" FREE_MEMORY));
+    if (status == LARIAT_OK) {
+        free(*messages);
+        *messages = text;
+        return LARIAT_OK;
+    }
+    free(text);
+    return status;
+}
+
+lariat_status lariat_message_add(char **messages, const char *role, const char *content, size_t size)
+{
+    return append_message(messages, json_pack("{s:o, s:o}", "role", lossy_string(role, strlen(role)), "content",
+                                              lossy_string(content, size)));
+}
+
+lariat_status lariat_message_add_reply(char **messages, const lariat_tokenizer *t, const int32_t *ids, int64_t n)
+{
+    json_t *list = json_array();
+    bool listed = list != NULL;
+    char *content;
+    size_t size;
+
+    for (int64_t i = 0; i < n && listed; i++) {
+        listed = json_array_append_new(list, json_integer(ids[i])) == 0;
+    }
+    lariat_status status = listed ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "chat: no memory for the ids of a reply" FREE_MEMORY);
+    NEXT(status, lariat_decode(t, ids, n, false, &content, &size));
+    if (status != LARIAT_OK) {
+        json_decref(list);
+        return status;
+    }
+    json_t *message = json_pack("{s:s, s:o, s:o}", "role", "assistant", "content", lossy_string(content, size), "ids", list);
+    free(content);
+    return append_message(messages, message);
+}
+
+/* --- reading and rendering --- */
 
 /* "2026-11-27T12:34:56", or with a blank in place of T. */
 static lariat_status read_time(const char *text, struct tm *out)

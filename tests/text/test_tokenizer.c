@@ -605,6 +605,31 @@ static void messages_come_back_as_they_were_said(void **state)
     lariat_free(messages);
 }
 
+static void a_saved_conversation_is_gone_on_with(void **state)
+{
+    static const char saved[] = "\n[ {\"role\": \"user\", \"content\": \"a\\u0000]\"} ,\n"
+                                "  {\"role\": \"tool\", \"content\": \"\"}\n]\n";
+    static const char *const wrong[] = { "", "{}", "[", "[] []", "[{\"role\": \"a\", \"role\": \"b\"}]" };
+
+    (void)state;
+    char *messages = strdup("[ ]\n");
+    assert_accepted(lariat_message_add(&messages, "user", "b", 1));
+    message_is(messages, 0, 1, "user", "b", 1);
+    lariat_free(messages);
+    messages = strdup(saved);
+    assert_accepted(lariat_message_add(&messages, "user", "b", 1));
+    message_is(messages, 0, 3, "user", "a\0]", 3);
+    message_is(messages, 1, 3, "tool", "", 0);
+    message_is(messages, 2, 3, "user", "b", 1);
+    lariat_free(messages);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        messages = strdup(wrong[i]);
+        assert_refused(lariat_message_add(&messages, "user", "b", 1), LARIAT_BAD_ARGUMENT, "messages");
+        assert_string_equal(messages, wrong[i]);
+        lariat_free(messages);
+    }
+}
+
 static void a_reply_is_added_with_its_ids(void **state)
 {
     static const int32_t reply[] = { 'a', 'b', 'c', 0xF0, 0x9F }; /* cut within a character */
@@ -713,6 +738,7 @@ int main(void)
         cmocka_unit_test(a_marker_made_partly_of_a_message_is_text),
         cmocka_unit_test(a_reply_keeps_the_ids_with_which_it_was_made),
         cmocka_unit_test(messages_come_back_as_they_were_said),
+        cmocka_unit_test(a_saved_conversation_is_gone_on_with),
         cmocka_unit_test(a_reply_is_added_with_its_ids),
         cmocka_unit_test(a_reply_keeps_ids_that_only_the_model_has),
         cmocka_unit_test(a_model_without_a_template_takes_one_that_is_chosen),
