@@ -1,5 +1,5 @@
 /* Making bytes valid for JSON.
-   Rests on the definition of UTF-8 (RFC 3629). */
+   Rests on table 3-7 of the Unicode standard (which second bytes a first byte admits). */
 #include "cli/json_text.h"
 
 #include <stdbool.h>
@@ -8,30 +8,29 @@
 
 static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
 
-static bool is_tail(unsigned char c)
+/* May this byte be the i-th of a character that begins with `first`? */
+static bool goes_on(unsigned char first, size_t i, unsigned char byte)
 {
-    return (c & 0xC0) == 0x80;
+    unsigned char low = 0x80, high = 0xBF;
+
+    if (i == 1) {
+        low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : low;
+        high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : high;
+    }
+    return byte >= low && byte <= high;
 }
 
-/* Bytes of the character at s, 0: invalid. */
-static size_t character(const unsigned char *s, size_t left)
+/* Bytes of the character at s, or of the maximal ill-formed part, which is one or more. */
+static size_t part(const unsigned char *s, size_t left, bool *whole)
 {
-    if (s[0] < 0x80) {
-        return 1;
+    size_t size = s[0] < 0x80 ? 1 : s[0] < 0xC2 || s[0] > 0xF4 ? 0 : s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
+    size_t n = 1;
+
+    while (n < size && n < left && goes_on(s[0], n, s[n])) {
+        n++;
     }
-    size_t size = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
-    if (s[0] < 0xC2 || s[0] > 0xF4 || size > left) {
-        return 0;
-    }
-    for (size_t i = 1; i < size; i++) {
-        if (!is_tail(s[i])) {
-            return 0;
-        }
-    }
-    bool overlong = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xF0 && s[1] < 0x90);
-    bool surrogate = s[0] == 0xED && s[1] > 0x9F;
-    bool beyond = s[0] == 0xF4 && s[1] > 0x8F;
-    return overlong || surrogate || beyond ? 0 : size;
+    *whole = n == size;
+    return n;
 }
 
 json_t *json_from_bytes(const char *data, size_t size)
@@ -42,12 +41,12 @@ json_t *json_from_bytes(const char *data, size_t size)
     }
     size_t n = 0;
     for (size_t i = 0; i < size;) {
-        size_t taken = character((const unsigned char *)data + i, size - i);
-        const char *from = taken ? data + i : replacement;
-        size_t bytes = taken ? taken : sizeof replacement - 1;
-        memcpy(clean + n, from, bytes);
+        bool whole;
+        size_t taken = part((const unsigned char *)data + i, size - i, &whole);
+        size_t bytes = whole ? taken : sizeof replacement - 1;
+        memcpy(clean + n, whole ? data + i : replacement, bytes);
         n += bytes;
-        i += taken ? taken : 1;
+        i += taken;
     }
     json_t *result = json_stringn_nocheck(clean, n);
     free(clean);
