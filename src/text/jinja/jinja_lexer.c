@@ -330,7 +330,7 @@ static lariat_status lex_string(lexer *x)
     if (end >= x->size) {
         return jinja_fail("the text that begins with %c does not end", quote);
     }
-    TAKE(x->r, text, 4 * (end - from) + 1); /* a backslash and two bytes may become ten */
+    TAKE(x->r, text, 2 * (end - from) + 1); /* a backslash and four bytes may become ten, and two bytes six */
     for (size_t at = from; at < end;) {
         if (x->text[at] == '\\') {
             at++;
