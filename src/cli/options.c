@@ -64,7 +64,8 @@ const option option_table[] = {
      "tokens to decode after the prompt"},
     {'c', "context", "N", GENERATE, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,
      "positions of a sequence, prompt and reply together (default: prompt plus -n where -n is given, otherwise the trained "
-     "length or, with a warning, the longest that fits into memory)"},
+     "length or, with a warning, the longest that fits into memory; with --prompts, --samples and --logprobs prompt plus the "
+     "most tokens of its reply, which are 512 unless given)"},
     {'c', "context", "N", CHAT, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,
      "positions of the whole talk (default: the trained length or, with a warning, the longest that fits into memory)"},
     {'c', "context", "N", LOGITS, OPTION_COUNT, FIELD(context), 1, LARIAT_CONTEXT_MAX, NULL, NULL,

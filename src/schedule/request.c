@@ -346,14 +346,33 @@ static bool asks_nothing(const json_t *value, const char *harmless)
     return equal;
 }
 
+static bool has_no_tools(const json_t *tools)
+{
+    return !tools || json_is_null(tools) || (json_is_array(tools) && json_array_size(tools) == 0);
+}
+
+/* "none" is the default of tool_choice where there are no tools. Where there are, a template shows them, and the reply may call
+   one. */
+static bool chooses_none_of_no_tools(const char *name, const json_t *object)
+{
+    const char *choice = json_string_value(json_object_get(object, name));
+    const json_t *tools = json_object_get(object, "tools");
+    const json_t *variable = json_object_get(json_object_get(object, "chat_template_kwargs"), "tools");
+
+    return strcmp(name, "tool_choice") == 0 && choice && strcmp(choice, "none") == 0 && has_no_tools(tools) &&
+           has_no_tools(variable);
+}
+
 static bool read_all(const reading *r, const json_t *object)
 {
     const json_t *value;
     bool read = true;
 
     for (size_t i = 0; i < OTHERS && read; i++) {
-        value = json_object_get(object, others[i][0]);
-        read = !value || asks_nothing(value, others[i][1]) || refuse(r, "\"%s\" is not supported, leave it out", others[i][0]);
+        const char *name = others[i][0];
+        value = json_object_get(object, name);
+        read = !value || asks_nothing(value, others[i][1]) || chooses_none_of_no_tools(name, object) ||
+               refuse(r, "\"%s\" is not supported, leave it out", name);
     }
     for (size_t i = 0; i < NUMBERS && read; i++) {
         value = json_object_get(object, numbers[i].name);

@@ -17,6 +17,7 @@ typedef struct part {
 struct scheduler {
     scheduler_setup setup;
     int32_t width, chunk, budget, vocab;
+    int64_t context; /* positions of the pool */
     int32_t ahead; /* passes under way at most: GPUs do not wait for the host, CPUs compute a pass when it is collected */
     job **jobs;    /* [n]: the first `running` run, the others wait; those before others have arrived before them */
     int32_t n, running, room;
@@ -44,6 +45,7 @@ scheduler *scheduler_open(const scheduler_setup *setup)
     if (s) {
         s->setup = *setup;
         s->chunk = plan->chunk;
+        s->context = plan->context;
         s->width = setup->sessions < SCHEDULE_WIDTH ? setup->sessions : SCHEDULE_WIDTH;
         s->width = s->width < s->chunk ? s->width : s->chunk;
         s->budget = setup->budget ? setup->budget : scheduler_budget(setup->engine);
@@ -280,16 +282,35 @@ bool scheduler_add(scheduler *s, job *j)
 
 /* --- admission --- */
 
-/* Positions that are promised to jobs that run, a block each besides. */
-static int64_t promised(const scheduler *s)
+/* Positions that a job comes to have at most. */
+static int64_t positions_of(const job *j)
 {
-    int64_t sum = 0;
+    return j->most < j->capacity - j->n_prompt ? j->n_prompt + j->most : j->capacity;
+}
+
+/* Does the pool hold this job and those that run, however long they become? Sessions of `context` positions together always
+   find slots. */
+static bool fits_whole(const scheduler *s, const job *j)
+{
+    int64_t left = s->context - positions_of(j);
+
+    for (int32_t i = 0; i < s->running && left >= 0; i++) {
+        left -= positions_of(s->jobs[i]);
+    }
+    return left >= 0;
+}
+
+/* Are the free slots enough for all that this job and those that run have still to read, and for a block more each? What they
+   make later may find none. */
+static bool fits_for_now(const scheduler *s, const job *j, int64_t shared)
+{
+    int64_t sum = known(j) - shared + SHARE_LEAST;
 
     for (int32_t i = 0; i < s->running; i++) {
         int64_t left = unread(s->jobs[i]);
         sum += left > 1 ? left + SHARE_LEAST : 0;
     }
-    return sum;
+    return sum <= lariat_engine_room(s->setup.engine);
 }
 
 /* Gives the job that waits first a session. False: it waits on. */
@@ -303,7 +324,7 @@ static bool admit_next(scheduler *s)
     if (length > parent->settled) { /* of none both are 0 */
         return false;
     }
-    if (s->running && (s->full || lariat_engine_room(s->setup.engine) < known(j) - length + SHARE_LEAST + promised(s))) {
+    if (s->running && (s->full || (!fits_whole(s, j) && !fits_for_now(s, j, length)))) {
         return false;
     }
     lariat_status status = length ? lariat_session_fork(parent->session, length, &session)

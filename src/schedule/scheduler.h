@@ -1,12 +1,17 @@
-/* Requests to passes: which tokens of which jobs go into the next pass. generate --prompts is its user.
+/* Requests to passes: which tokens of which jobs go into the next pass. Its users are generate with --prompts, --samples or
+   --logprobs, and bench_schedule.
    Rests on lariat.h. One thread owns a scheduler, its engine and all of its sessions.
 
        scheduler_add --> jobs, as they have arrived:  [ run | run | run | wait | wait ]
                                                         |           |     |
-       a pass: every token that is decoded, then        +-----+-----+     a free session and free slots, the oldest first
+       a pass: every token that is decoded, then        +-----+-----+     a free session and room, the oldest first
        prompts, the oldest first, up to the budget            |
                                                               v
        lariat_submit ... lariat_collect --> on_token, on_end
+
+   A job that waits has room where the pool holds it and all that run, however long they become; otherwise where the free slots
+   are enough for all that these have to read, and for a block more each, which whoever decodes may take as well. So a pool for
+   all positions of a batch runs it at once, and a smaller one runs as many jobs as their prompts allow.
 
    A job that runs has a session, which takes blocks of slots as its positions come. Where a pass finds none, it takes fewer
    tokens of prompts; where not even decoding finds any, the youngest job gives its slots back and waits: it reads its prompt,

@@ -128,9 +128,37 @@ static void samples_have_seeds_of_their_own(void **state)
     request_free(&r);
 }
 
+/* OpenAI's default is "none" without tools, "auto" with them. */
+static void tool_choice_may_be_what_it_is_by_default(void **state)
+{
+    static const struct {
+        const char *text;
+        bool good;
+    } cases[] = {
+        {"{\"tool_choice\": \"none\"}", true},
+        {"{\"tool_choice\": \"none\", \"tools\": []}", true},
+        {"{\"tool_choice\": \"none\", \"tools\": null, \"chat_template_kwargs\": {}}", true},
+        {"{\"tool_choice\": \"auto\", \"tools\": [{}]}", true},
+        {"{\"tool_choice\": \"none\", \"tools\": [{}]}", false},
+        {"{\"tool_choice\": \"none\", \"tools\": {}}", false},
+        {"{\"tool_choice\": \"none\", \"chat_template_kwargs\": {\"tools\": [{}]}}", false},
+        {"{\"tool_choice\": \"required\"}", false},
+        {"{\"stream\": \"none\"}", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        request r = defaults();
+        char why[REQUEST_WHY];
+        assert_int_equal(read_text(&r, cases[i].text, why), cases[i].good);
+        request_free(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tool_choice_may_be_what_it_is_by_default),
         cmocka_unit_test(what_is_not_named_stays),
         cmocka_unit_test(what_is_named_replaces_it),
         cmocka_unit_test(whole_numbers_are_so_however_they_are_written),

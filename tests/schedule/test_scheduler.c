@@ -374,6 +374,66 @@ static void what_fails_ends_alone(void **state)
     assert_int_equal(lariat_engine_close(w.engine), LARIAT_OK);
 }
 
+/* --- the size of the pool --- */
+
+/* Jobs that are the same but for their prompts. */
+typedef struct batch {
+    int n;
+    int64_t n_prompt, most;
+} batch;
+
+/* The passes of a batch in a pool for so many positions. None gives its slots back. */
+static int count_passes(lariat_options o, const batch *b, int64_t context)
+{
+    static world w;
+    char *path = reference_path("reference/models/gqa-llama3-fp16-sharded");
+    int passes = 0, preempted_before = preempted;
+
+    assert_non_null(path);
+    o.context = context;
+    o.sessions = b->n;
+    o.chunk = CHUNK;
+    w.engine = open_or_fail(path, o);
+    free(path);
+    w.vocab = lariat_engine_model(w.engine)->vocab;
+    scheduler *s = scheduler_open(&(scheduler_setup){.engine = w.engine, .sessions = b->n});
+    assert_non_null(s);
+    memset(w.trials, 0, sizeof w.trials);
+    for (int i = 0; i < b->n; i++) {
+        trial *t = &w.trials[i];
+        *t = (trial){.sampling = {.top_p = 1}, .prompt = {1 + i}, .cancel = -1};
+        t->job = (job){.prompt = t->prompt, .n_prompt = b->n_prompt, .most = b->most, .capacity = b->n_prompt + b->most,
+                       .on_token = take_token, .on_end = take_end, .user = t};
+        add_job(&w, s, t);
+    }
+    for (; scheduler_jobs(s); passes++) {
+        check_one_pass(&w, s, passes, false);
+    }
+    assert_int_equal(preempted, preempted_before);
+    for (int i = 0; i < b->n; i++) {
+        assert_int_equal(w.trials[i].n_made, b->most);
+    }
+    scheduler_close(s);
+    assert_int_equal(lariat_engine_close(w.engine), LARIAT_OK);
+    return passes;
+}
+
+/* Whatever the blocks that prompts and replies end in. */
+static void a_pool_for_all_positions_of_a_batch_takes_no_more_passes_than_a_large_one(void **state)
+{
+    static const batch batches[] = {{2, 100, 12}, {2, 130, 12}, {2, 257, 1}, {3, 129, 7}, {5, 255, 40}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+        const batch *b = &batches[i];
+        for (int ranks = 1; ranks <= 3; ranks++) {
+            lariat_options o = {.device = LARIAT_DEVICE_CPU, .ranks = ranks, .threads = ranks, .kv = LARIAT_KV_F32};
+            int64_t all = b->n * (b->n_prompt + b->most);
+            assert_int_equal(count_passes(o, b, all), count_passes(o, b, 4 * all));
+        }
+    }
+}
+
 int main(void)
 {
     if (!reference_models_found()) {
@@ -382,6 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_gets_the_tokens_that_it_has_alone),
         cmocka_unit_test(what_fails_ends_alone),
+        cmocka_unit_test(a_pool_for_all_positions_of_a_batch_takes_no_more_passes_than_a_large_one),
     };
 
     play_gpus();
