@@ -318,10 +318,10 @@ typedef struct lariat_stats {
     int64_t shard_bytes;                  /* memory of the largest KV shard */
     int64_t activation_bytes;             /* memory of the largest rank's activations */
     double wait_s;                        /* seconds that the slowest rank waited for others; on GPUs for hops only */
-    /* Seconds that hops took, all ranks: from asking for a rank's pieces (between processes from when they were also ready, on
-       GPUs from the start of the copy) until they were there; how much of that was waited for; and the share that was not,
-       which computing hid: 1 where no hop took any time, negative where there were no hops. On GPUs by the clocks of their
-       streams. */
+    /* Seconds that hops took, all ranks: from asking for a rank's pieces (between processes, for 128 KiB and more, from when
+       they were also ready, on GPUs from the start of the copy) until they were there; how much of that was waited for; and the
+       share that was not, which computing hid: 1 where no hop took any time, negative where there were no hops. On GPUs by the
+       clocks of their streams. */
     double hop_s, hop_wait_s, hops_hidden;
     double flops;                         /* floating-point operations of linear layers and attention */
     double weight_bytes_read;             /* bytes of weights that decode (passes by slices) read, all ranks */

@@ -34,6 +34,7 @@ typedef struct batch {
     int64_t n, room;
     int64_t entered, written; /* entries of which all replies have started; whose line is written */
     int64_t failed;           /* whose line has an error, as far as written */
+    int64_t found, again;     /* results of an earlier run in the file; of these, for which it had no memory */
     int width;                /* sequences at once */
     scheduler *scheduler;
     seat seats[SEATS];
@@ -134,7 +135,7 @@ static int refuse_too_long(batch *b, int64_t longest)
     bool fits = plan.total_bytes <= plan.available_bytes || b->inv->options->plan;
     for (int64_t i = 0; !fits && plan.fits_context > 0 && i < b->n; i++) {
         entry *e = &b->entries[i];
-        if (!e->error && e->context > plan.fits_context) {
+        if (!e->error && !e->result && e->context > plan.fits_context) {
             entry_refuse(e, "%lld positions for prompt and reply do not fit into memory, %lld would: ask for fewer tokens",
                          (long long)e->context, (long long)plan.fits_context);
         }
@@ -187,7 +188,7 @@ static int check_entries(batch *b)
     int32_t vocab = b->inv->model->vocab;
     for (int64_t i = 0; i < b->n; i++) {
         entry *e = &b->entries[i];
-        if (e->error) {
+        if (e->error || e->result) {
             continue;
         }
         int64_t at = find_unknown(&e->prompt, vocab);
@@ -247,7 +248,7 @@ static bool on_token(job *j, const lariat_result *made)
     if (b->rc == 0 && signals_interrupted()) {
         s->reply.stop = STOP_INTERRUPTED;
     } else if (b->rc == 0 && reply_take(&s->reply, made->token, made->logprob, made->top) != 0) {
-        entry_refuse(s->of, NO_MEMORY_FOR_REPLY);
+        entry_lacks_memory(s->of, NO_MEMORY_FOR_REPLY);
     }
     return b->rc == 0 && s->reply.stop == STOP_NOT_YET && !s->of->error;
 }
@@ -258,6 +259,15 @@ static stop_reason stop_of(const job *j)
     return j->end == JOB_MOST ? STOP_LENGTH : j->end == JOB_FULL ? STOP_CONTEXT : STOP_INTERRUPTED;
 }
 
+static void refuse_for(entry *e, lariat_status status, const char *why)
+{
+    if (status == LARIAT_NO_MEMORY) {
+        entry_lacks_memory(e, why);
+    } else {
+        entry_refuse(e, "%s", why);
+    }
+}
+
 /* The entry gets the reply, and has its result when it has all. */
 static int leave(batch *b, seat *s)
 {
@@ -265,13 +275,13 @@ static int leave(batch *b, seat *s)
     reply *r = &s->reply;
     r->stop = r->stop == STOP_NOT_YET ? stop_of(&s->job) : r->stop;
     if (s->job.end == JOB_FAILED) {
-        entry_refuse(e, "%s", s->job.why);
+        refuse_for(e, s->job.status, s->job.why);
     }
     if (r->stop == STOP_INTERRUPTED && b->results.path && !e->error) {
         return 0; /* the next run makes it anew */
     }
     if (!e->error && (reply_end(r) != 0 || entry_add(e, r, s->sample) != 0)) {
-        entry_refuse(e, NO_MEMORY_FOR_REPLY);
+        entry_lacks_memory(e, NO_MEMORY_FOR_REPLY);
     }
     e->ended++;
     return e->ended == e->asked.samples ? entry_finish(b->inv, e) : 0;
@@ -289,21 +299,24 @@ static void on_end(job *j)
     s->of = NULL;
 }
 
-/* The entry's next reply ends before it has begun. */
-static int refuse_reply(batch *b, entry *e, const char *why)
+/* Of an entry that has failed, the replies that have not started are not made. */
+static int leave_out_rest(batch *b, entry *e)
 {
-    entry_refuse(e, "%s", why);
-    b->entered += ++e->started == e->asked.samples;
-    return ++e->ended == e->asked.samples ? entry_finish(b->inv, e) : 0;
+    e->ended += e->asked.samples - e->started;
+    e->started = e->asked.samples;
+    b->entered++;
+    return e->ended == e->asked.samples ? entry_finish(b->inv, e) : 0;
 }
 
-/* A seat for the entry's next reply. */
+/* A seat for the entry's next reply, unless that cannot be opened: then the entry has an error. */
 static int sit_down(batch *b, seat *s, entry *e)
 {
     reply *r = &s->reply;
-    if (reply_open(r, b->inv, &e->asked, e->started, NULL, e->context, false) != LARIAT_OK) {
+    lariat_status status = reply_open(r, b->inv, &e->asked, e->started, NULL, e->context, false);
+    if (status != LARIAT_OK) {
+        refuse_for(e, status, lariat_error());
         reply_close(r);
-        return refuse_reply(b, e, lariat_error());
+        return 0;
     }
     r->turn_end = e->turn_end;
     reply_begin(r, e->prompt.ids, e->prompt.n, 0);
@@ -323,9 +336,10 @@ static int enter_all(batch *b)
     int rc = 0;
     for (seat *s = b->seats; rc == 0 && b->entered < b->n && s < b->seats + SEATS;) {
         entry *e = &b->entries[b->entered];
-        if (e->error && e->started == 0) {
+        if (e->result) { /* of an earlier run */
             b->entered++;
-            rc = entry_finish(b->inv, e);
+        } else if (e->error) {
+            rc = leave_out_rest(b, e);
         } else if (s->of) {
             s++;
         } else {
@@ -349,34 +363,59 @@ static int put_result(batch *b, entry *e)
     return rc;
 }
 
+/* Are all lines there that replace those of the file, from the first one on for which there was no memory? */
+static bool is_made_again(const batch *b)
+{
+    bool is = b->entered >= b->found;
+    for (int64_t i = b->written; is && i < b->found; i++) {
+        is = b->entries[i].result != NULL;
+    }
+    return is;
+}
+
 /* Writes the lines that are next in order. */
 static int write_results(batch *b)
 {
-    int rc = 0;
+    if (b->again && !is_made_again(b)) {
+        return 0;
+    }
+    int rc = b->again ? line_file_cut(&b->results, b->written) : 0;
+    b->again = 0;
     for (; rc == 0 && b->written < b->entered && b->entries[b->written].result; b->written++) {
         rc = put_result(b, &b->entries[b->written]);
     }
     return rc;
 }
 
-/* Is it what an earlier run wrote for entry i? */
+/* Is it what an earlier run wrote for entry i? Behind the first line that is made again, results are kept here too: they are
+   written behind it. */
 static bool is_result(void *batch_, int64_t i, const json_t *line)
 {
     batch *b = batch_;
-    bool failed = false, is = i < b->n && entry_is_result(&b->entries[i], line, &failed);
+    found_result found = i < b->n ? entry_find(&b->entries[i], line) : FOUND_OTHER;
 
-    b->failed += is && failed;
-    return is;
+    if (found == FOUND_NO_MEMORY) {
+        b->written = b->again++ ? b->written : i;
+    } else if (found != FOUND_OTHER && b->again) {
+        b->entries[i].result = json_deep_copy(line); /* NULL: no memory, so it is made again */
+        if (found == FOUND_ERROR) {
+            entry_refuse(&b->entries[i], "an earlier run could not carry it out");
+        }
+    } else {
+        b->failed += found == FOUND_ERROR;
+    }
+    return found != FOUND_OTHER;
 }
 
 /* Finds how far an earlier run came; this one goes on from there. */
 static int open_results(batch *b)
 {
-    int rc = results_open(&b->results, b->inv->options->resume, is_result, b, &b->written);
+    int rc = results_open(&b->results, b->inv->options->resume, is_result, b, &b->found);
 
+    b->written = b->again ? b->written : b->found;
     b->entered = b->written;
-    if (rc == 0 && b->written && !b->inv->options->quiet) {
-        fprintf(stderr, "%lld of %lld results are in %s\n", (long long)b->written, (long long)b->n, b->results.path);
+    if (rc == 0 && b->found && !b->inv->options->quiet) {
+        fprintf(stderr, "%lld of %lld results are in %s\n", (long long)(b->found - b->again), (long long)b->n, b->results.path);
     }
     return rc;
 }

@@ -20,6 +20,12 @@ bool entry_refuse(entry *e, const char *format, ...)
     return false;
 }
 
+bool entry_lacks_memory(entry *e, const char *why)
+{
+    e->no_memory = e->no_memory || !e->error;
+    return entry_refuse(e, "%s", why);
+}
+
 void entry_free(entry *e)
 {
     json_decref(e->id);
@@ -59,7 +65,7 @@ static bool read_ids(entry *e, const char *name, const json_t *list)
 
     e->prompt.ids = malloc((n ? n : 1) * sizeof *e->prompt.ids);
     if (!e->prompt.ids) {
-        return entry_refuse(e, "no memory");
+        return entry_lacks_memory(e, "no memory");
     }
     for (size_t i = 0; i < n; i++) {
         const json_t *id = json_array_get(list, i);
@@ -93,7 +99,7 @@ static json_t *read_variables(entry *e, const json_t *object)
     json_t *all = given ? json_copy(given) : json_object();
 
     if (!all || (tools && json_object_set(all, "tools", tools) != 0)) {
-        entry_refuse(e, "no memory");
+        entry_lacks_memory(e, "no memory");
         json_decref(all);
         return NULL;
     }
@@ -129,7 +135,7 @@ static bool read_messages(const invocation *inv, entry *e, const json_t *object,
     lariat_conversation c = {.messages = texts[0], .variables = texts[1]};
     bool read = all != NULL;
     if (read && !(texts[0] && texts[1])) {
-        read = entry_refuse(e, "no memory");
+        read = entry_lacks_memory(e, "no memory");
     }
     if (read && lariat_chat_encode(inv->tokenizer, &c, &e->prompt.ids, &e->prompt.n) != LARIAT_OK) {
         e->prompt = (token_list){0};
@@ -178,7 +184,7 @@ static bool read_asked(const invocation *inv, int64_t index, entry *e, const jso
     char why[REQUEST_WHY];
 
     if (!request_copy(&e->asked, &inv->defaults)) {
-        return entry_refuse(e, "no memory");
+        return entry_lacks_memory(e, "no memory");
     }
     e->asked.sampling.seed = lariat_seed_of(inv->defaults.sampling.seed, (uint64_t)index);
     if (object && !request_read(&e->asked, object, why)) {

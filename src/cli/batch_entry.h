@@ -24,6 +24,7 @@ typedef struct entry {
     json_t *kept;    /* an object: keys of OpenAI's body that go to the body of its result */
     json_t *model;   /* as OpenAI's body names it; NULL: it does not */
     char *error;     /* NULL: none */
+    bool no_memory;  /* the error is that memory ran out: another run may find some */
     request asked;
     bool bounded;    /* by -n or by the line itself, not by BATCH_TOKENS */
     token_list prompt;
@@ -46,12 +47,21 @@ void entry_forget(entry *e);
 
 /* Records why the entry has no result but an error. Returns false. */
 bool entry_refuse(entry *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same, where memory ran out. */
+bool entry_lacks_memory(entry *e, const char *why);
 
 /* --- batch_result.c --- */
 
-/* Adds a reply that has ended; `sample` is its number, from 0. */
+/* Adds a reply that has ended; `sample` is its number, from 0. A failure is that of memory, without a message. */
 int entry_add(entry *e, const reply *r, int32_t sample);
 /* Makes the result of the replies that have ended, or of the error. */
 int entry_finish(const invocation *inv, entry *e);
-/* Is it the entry's result from an earlier run? *failed: an error. */
-bool entry_is_result(const entry *e, const json_t *line, bool *failed);
+typedef enum found_result {
+    FOUND_OTHER, /* not the entry's result */
+    FOUND_REPLIES,
+    FOUND_ERROR,
+    FOUND_NO_MEMORY /* the error that another run may not have */
+} found_result;
+
+/* What a line of an earlier run is to the entry. */
+found_result entry_find(const entry *e, const json_t *line);

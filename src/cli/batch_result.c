@@ -4,9 +4,11 @@
 #include "cli/json_text.h"
 #include "cli/message.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#define NO_MEMORY_CODE "server_error"
 #define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
 
 /* --- log-probabilities --- */
@@ -140,7 +142,10 @@ int entry_add(entry *e, const reply *r, int32_t sample)
     e->choices = e->choices ? e->choices : json_array();
     while (choice && (int32_t)json_array_size(e->choices) <= sample && json_array_append_new(e->choices, json_null()) == 0) {
     }
-    TRY_MEMORY(choice && json_array_set(e->choices, (size_t)sample, choice) == 0, "result");
+    if (!choice || json_array_set(e->choices, (size_t)sample, choice) != 0) {
+        json_decref(choice);
+        return EXIT_FAILURE;
+    }
     if (e->form == FORM_SAMPLES || (e->form == FORM_LINE && e->asked.samples > 1)) {
         json_object_set_new(choice, "index", json_integer(sample));
     }
@@ -167,6 +172,9 @@ static json_t *line_result(entry *e)
     append_keys(result, e->others);
     if (e->error) {
         json_object_set_new(result, "error", json_from_text(e->error));
+        if (e->no_memory) {
+            json_object_set_new(result, "code", json_string(NO_MEMORY_CODE));
+        }
     } else if (e->asked.samples > 1) {
         json_object_set(result, "choices", e->choices);
     } else {
@@ -199,7 +207,8 @@ static json_t *openai_result(const invocation *inv, const entry *e)
 
     snprintf(id, sizeof id, "batch_req_%lld", (long long)e->line);
     if (e->error) {
-        error = json_pack("{s:s, s:o?}", "code", "invalid_request_error", "message", json_from_text(e->error));
+        error = json_pack("{s:s, s:o?}", "code", e->no_memory ? NO_MEMORY_CODE : "invalid_request_error", "message",
+                          json_from_text(e->error));
     } else if (e->interrupted) { /* no finish_reason says so, and half a reply must not pass for a whole one */
         error = json_pack("{s:s, s:s}", "code", "interrupted", "message", "the run was interrupted, give the line again");
     } else {
@@ -227,14 +236,18 @@ int entry_finish(const invocation *inv, entry *e)
     return 0;
 }
 
-bool entry_is_result(const entry *e, const json_t *line, bool *failed)
+found_result entry_find(const entry *e, const json_t *line)
 {
     const json_t *error = json_object_get(line, "error");
+    bool openai = e->form == FORM_COMPLETION || e->form == FORM_CHAT, failed = error && !json_is_null(error);
+    const char *code = json_string_value(json_object_get(openai ? error : line, "code"));
+    bool is = openai ? json_equal(json_object_get(line, "custom_id"), e->id) && json_object_get(line, "response")
+                     : json_equal(json_object_get(line, "id"), e->id) &&
+                           (failed || json_is_array(json_object_get(line, "tokens")) ||
+                            json_is_array(json_object_get(line, "choices")));
 
-    *failed = error && !json_is_null(error);
-    if (e->form == FORM_COMPLETION || e->form == FORM_CHAT) {
-        return json_equal(json_object_get(line, "custom_id"), e->id) && json_object_get(line, "response");
-    }
-    return json_equal(json_object_get(line, "id"), e->id) &&
-           (*failed || json_is_array(json_object_get(line, "tokens")) || json_is_array(json_object_get(line, "choices")));
+    return !is                                         ? FOUND_OTHER
+           : !failed                                   ? FOUND_REPLIES
+           : code && strcmp(code, NO_MEMORY_CODE) == 0 ? FOUND_NO_MEMORY
+                                                       : FOUND_ERROR;
 }

@@ -303,6 +303,14 @@ static void tell_binding(const lariat_processes *p)
             lariat_processes_host(p, number), first, first + n - 1, list, lariat_processes_library(p));
 }
 
+/* Does it begin with one of this process's ranks? Then it needs no name of the process before it. */
+static bool names_own_rank(const lariat_processes *p, const char *reason)
+{
+    int32_t first, n = lariat_processes_ranks(p, lariat_processes_number(p), &first);
+    int rank;
+    return sscanf(reason, "rank %d (", &rank) == 1 && rank >= first && rank < first + n;
+}
+
 static int follow(lariat_processes *p, const options *o)
 {
     lariat_options own = plan_options(o, 0, 1);
@@ -310,8 +318,10 @@ static int follow(lariat_processes *p, const options *o)
     if (lariat_follow(p, o->model, &own) == LARIAT_OK) {
         return 0;
     }
-    const char *reason = lariat_error(), *name = signals_process(); /* which the message has already */
-    return complain("%s", reason + (strncmp(reason, name, strlen(name)) == 0 ? strlen(name) : 0));
+    if (names_own_rank(p, lariat_error())) {
+        signals_name_process("");
+    }
+    return complain_library();
 }
 
 static void warn_alone(const options *o)

@@ -68,6 +68,25 @@ static int complain_write(const char *path)
     return complain("%s: cannot write: %s, make room or choose another file", path, strerror(errno));
 }
 
+int line_file_cut(const line_file *f, int64_t lines)
+{
+    FILE *file = f->file;
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t size;
+    off_t whole = 0;
+
+    rewind(file);
+    for (; lines > 0 && (size = getline(&line, &room, file)) > 0; lines--) {
+        whole += size;
+    }
+    free(line);
+    if (lines > 0) {
+        return complain("%s: cannot read it again, has another program changed it?", f->path);
+    }
+    return ftruncate(fileno(file), whole) == 0 && fseeko(file, 0, SEEK_END) == 0 ? 0 : complain_write(f->path);
+}
+
 int line_file_put(const line_file *f, const char *line)
 {
     FILE *file = f->file;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct line_file {
     const char *path; /* NULL: no file */
@@ -18,6 +19,9 @@ int line_file_open(line_file *f, const char *path, const char *what);
    last line without an end that begins as every line does, with `beginning`, was torn when a run was killed: it is cut off. */
 int line_file_read(const line_file *f, const char *beginning,
                    int (*take)(void *user, int number, const char *line, size_t size), void *user);
+
+/* Cuts off all but its first `lines` lines. */
+int line_file_cut(const line_file *f, int64_t lines);
 
 /* Appends and flushes a line. */
 int line_file_put(const line_file *f, const char *line);

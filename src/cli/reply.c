@@ -62,6 +62,17 @@ void reply_begin(reply *r, const int32_t *tokens, int64_t n, int64_t held)
     r->began_s = now_s();
 }
 
+/* Of a reply of a batch nothing is said: its result has the error. */
+static int lacks_memory(const reply *r)
+{
+    return r->shown ? complain_memory("reply") : EXIT_FAILURE;
+}
+
+static int checked_for(const reply *r, lariat_status status)
+{
+    return r->shown ? checked(status) : status == LARIAT_OK ? 0 : EXIT_FAILURE;
+}
+
 /* Keeps text of the reply, and shows it. */
 static int put_text(reply *r, const char *data, size_t size)
 {
@@ -71,7 +82,9 @@ static int put_text(reply *r, const char *data, size_t size)
     if (size > r->text_room - r->size) {
         size_t room = r->text_room * 2 + size + FIRST_BYTES;
         char *more = realloc(r->text, room);
-        TRY_MEMORY(more, "reply");
+        if (!more) {
+            return lacks_memory(r);
+        }
         r->text = more;
         r->text_room = room;
     }
@@ -90,7 +103,7 @@ static int take_text(reply *r, const char *piece, size_t size)
 {
     bool found = false;
     if (r->stops) {
-        TRY(checked(lariat_stops_put(r->stops, piece, size, &piece, &size, &found)));
+        TRY(checked_for(r, lariat_stops_put(r->stops, piece, size, &piece, &size, &found)));
     }
     r->stop = found ? STOP_TEXT : r->stop;
     return put_text(r, piece, size);
@@ -110,7 +123,7 @@ static int take_id(reply *r, int32_t id)
     if (!r->stream) {
         return r->shown ? show_id(r, id) : 0;
     }
-    TRY(checked(lariat_stream_put(r->stream, id, &piece, &size)));
+    TRY(checked_for(r, lariat_stream_put(r->stream, id, &piece, &size)));
     return take_text(r, piece, size);
 }
 
@@ -124,11 +137,15 @@ static int make_room(reply *r)
 {
     int64_t room = r->room * 2 + FIRST_IDS;
     int32_t *more = realloc(r->ids, (size_t)room * sizeof *more);
-    TRY_MEMORY(more, "reply");
+    if (!more) {
+        return lacks_memory(r);
+    }
     r->ids = more;
     if (request_n_top(r->asked)) {
         lariat_top *tops = realloc(r->tops, (size_t)room * ((size_t)request_n_top(r->asked) + 1) * sizeof *tops);
-        TRY_MEMORY(tops, "reply");
+        if (!tops) {
+            return lacks_memory(r);
+        }
         r->tops = tops;
     }
     r->room = room;
@@ -242,11 +259,11 @@ int reply_end(reply *r)
     size_t size;
     if (r->stream) {
         bool cut = r->stop == STOP_TEXT;
-        TRY(checked(lariat_stream_flush(r->stream, &piece, &size)));
+        TRY(checked_for(r, lariat_stream_flush(r->stream, &piece, &size)));
         TRY(cut ? 0 : take_text(r, piece, size));
     }
     if (r->stops) {
-        TRY(checked(lariat_stops_flush(r->stops, &piece, &size)));
+        TRY(checked_for(r, lariat_stops_flush(r->stops, &piece, &size)));
         TRY(put_text(r, piece, size));
     }
     if (!r->shown) {

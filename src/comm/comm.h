@@ -76,9 +76,9 @@ void comm_reset(comm_group *g);
 /* Lets messages make progress; never waits. Nothing on transports that need no help. */
 void comm_poll(comm *c);
 
-/* Totals so far. Between processes a hop counts from when it was both offered and asked for, between cards from the start of
-   the copy: waiting for a rank that is late is in wait_s alone. Between cards times are those of stream events, as far as these
-   have completed, and waits cover hops only. */
+/* Totals so far. Between processes a hop of 128 KiB and more counts from when it was both offered and asked for, a smaller one
+   from when it was asked for; between cards from the start of the copy: waiting for a rank that is late is in wait_s alone.
+   Between cards times are those of stream events, as far as these have completed, and waits cover hops only. */
 typedef struct comm_counters {
     double wait_s;     /* of waiting for other ranks */
     int64_t hops;      /* taken from other ranks */

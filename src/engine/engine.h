@@ -164,7 +164,7 @@ struct lariat_session {
     lariat_engine *engine;
     int32_t number; /* among the open ones, where other processes have it too */
     sequence seq;
-    int32_t *ids;       /* [capacity] of its positions, without passes under way; in process 0 */
+    int32_t *ids;       /* [capacity] of its positions, without passes under way; NULL in all processes but 0 */
     _Atomic bool cancelled;
     bool listed;        /* found once in the list that is checked */
     int32_t under_way;  /* passes that take it forward, not collected and not taken back */

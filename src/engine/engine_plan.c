@@ -102,6 +102,7 @@ static int64_t most_ranks_on_a_card(const lariat_plan *p)
 static size_t host_bytes(const model *m, const engine_plan *e)
 {
     const lariat_plan *p = &e->shown;
+    bool follows = e->placement.others && processes_number(e->placement.others) != 0;
     const size_t pieces[] = {
         weights_float_bytes(&m->config),
         bytes_of(m->config.n_layers, 1, sizeof(layer_weights)),
@@ -109,7 +110,7 @@ static size_t host_bytes(const model *m, const engine_plan *e)
         bytes_of(2, 1, pass_bytes(p->ranks, &e->limits)),
         engine_lists_bytes(e),
         bytes_of(e->sessions, 1, sizeof(lariat_session)),
-        bytes_of(p->ranks, e->setup.slots, sizeof(int32_t)), /* ids of sessions; forks have copies of theirs */
+        follows ? 0 : bytes_of(p->ranks, e->setup.slots, sizeof(int32_t)), /* ids of sessions; forks have copies of theirs */
         bytes_of(e->transport.n_local, 1, sizeof(engine_rank) + sizeof(local_rank)),
     };
 

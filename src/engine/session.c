@@ -21,16 +21,25 @@ static lariat_status new_session(lariat_engine *e, lariat_session **out)
     return LARIAT_OK;
 }
 
+/* Only process 0 is asked for them. */
+static lariat_status add_ids(lariat_session *s)
+{
+    const lariat_processes *p = s->engine->processes;
+
+    if (p && processes_number(p->others) != 0) {
+        return LARIAT_OK;
+    }
+    s->ids = malloc(bytes_of(s->seq.capacity, 1, sizeof *s->ids));
+    TRY_MEMORY(s->ids, "session: no memory for %lld ids" FREE_MEMORY, (long long)s->seq.capacity);
+    return LARIAT_OK;
+}
+
 /* It is open, if it has got its sequence. */
 static lariat_status finish_session(lariat_status status, lariat_session **out)
 {
     lariat_session *s = *out;
 
-    if (status == LARIAT_OK) {
-        s->ids = malloc(bytes_of(s->seq.capacity, 1, sizeof *s->ids));
-        status = s->ids ? LARIAT_OK : fail(LARIAT_NO_MEMORY, "session: no memory for %lld ids" FREE_MEMORY,
-                                           (long long)s->seq.capacity);
-    }
+    status = status == LARIAT_OK ? add_ids(s) : status;
     if (status == LARIAT_OK) {
         s->engine->n_sessions++;
         telling_add(s);

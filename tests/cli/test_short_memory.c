@@ -1,9 +1,11 @@
 /* A reply of a batch for which memory is short ends alone: its line has an error, the others have what they have without it.
+   Another run makes that line again.
    Rests on the program's own files; tests/CMakeLists.txt wraps the functions that fail here when they are told to. */
 #include "base/fail.h"
 #include "cli/commands.h"
 #include "cli/reply.h"
 #include "support/reference.h"
+#include "support/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,13 +13,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-enum { MOST = 7, PROMPT = 2 }; /* tokens of the reply that fails, and of its prompt */
+enum {
+    MOST = 7, PROMPT = 2, /* tokens of the reply that fails, and of its prompt */
+    SAMPLES = 80          /* more than can begin before the first one fails */
+};
 
 static enum { NOTHING, SESSION, OPENING, TOKEN, END } failing;
+static int opened; /* replies */
 
 /* cmocka has a macro `fail` too. */
 static lariat_status no_memory(const char *who)
@@ -46,6 +51,7 @@ lariat_status __wrap_reply_open(reply *r, invocation *inv, const request *asked,
 lariat_status __wrap_reply_open(reply *r, invocation *inv, const request *asked, int32_t sample, lariat_session *session,
                                 int64_t capacity, bool shown)
 {
+    opened++;
     if (failing == OPENING && is_that(asked)) {
         *r = (reply){0};
         return no_memory("sampler");
@@ -67,9 +73,16 @@ int __wrap_reply_end(reply *r)
     return failing == END && is_that(r->asked) ? 1 : __real_reply_end(r);
 }
 
-static const char input[] = "batch_prompts.jsonl", output[] = "batch_results.jsonl";
+static char *input, *output;
 
-/* The results of the input; *rc: the exit status. */
+static json_t *code_of(const json_t *result)
+{
+    const json_t *error = json_object_get(result, "error");
+
+    return json_object_get(json_is_object(error) ? error : result, "code");
+}
+
+/* The results of the input, with those that are there already; *rc: the exit status. */
 static json_t *results(const char *model, int *rc)
 {
     const char *given[] = {"lariat", "generate", "-q", "-m", model, "--device", "cpu", "-t", "1", "--prompts", input,
@@ -79,7 +92,7 @@ static json_t *results(const char *model, int *rc)
     options o;
     json_t *all = json_array();
 
-    (void)remove(output);
+    opened = 0;
     for (int i = 0; i < N; i++) {
         argv[i] = strdup(given[i]);
     }
@@ -100,33 +113,56 @@ static json_t *results(const char *model, int *rc)
 static void a_reply_without_memory_ends_alone(void **state)
 {
     char *model = reference_path("reference/models/mha-bf16");
-    FILE *f = fopen(input, "w");
     int rc;
 
     (void)state;
+    input = scratch_path("prompts");
+    output = scratch_path("results");
     assert_non_null(model);
+    FILE *f = fopen(input, "w");
     assert_non_null(f);
-    fprintf(f, "{\"tokens\": [1, 2], \"max_tokens\": 5}\n{\"tokens\": [3, 4], \"max_tokens\": %d, \"n\": 2}\n"
-               "{\"tokens\": [5], \"max_tokens\": 6}\n", MOST);
+    fprintf(f, "{\"tokens\": [1, 2], \"max_tokens\": 5}\n{\"tokens\": [3, 4], \"max_tokens\": %d, \"n\": %d}\n"
+               "{\"tokens\": [5], \"max_tokens\": 6}\n"
+               "{\"custom_id\": \"d\", \"body\": {\"prompt\": [6, 7], \"max_tokens\": %d}}\n{\"id\": 9}\n",
+            MOST, SAMPLES, MOST);
     fclose(f);
     json_t *whole = results(model, &rc);
-    assert_int_equal(rc, 0);
-    assert_int_equal(json_array_size(whole), 3);
+    assert_int_equal(rc, 1); /* of the last line */
+    assert_int_equal(json_array_size(whole), 5);
     for (failing = SESSION; failing <= END; failing++) {
-        json_t *now = results(model, &rc), *failed = json_array_get(now, 1);
+        (void)remove(output);
+        json_t *now = results(model, &rc), *failed = json_array_get(now, 1), *other = json_array_get(now, 3);
         assert_int_equal(rc, 1);
-        assert_int_equal(json_array_size(now), 3);
+        assert_int_equal(json_array_size(now), 5);
         assert_true(json_equal(json_array_get(now, 0), json_array_get(whole, 0)));
         assert_true(json_equal(json_array_get(now, 2), json_array_get(whole, 2)));
+        assert_true(json_equal(json_array_get(now, 4), json_array_get(whole, 4)));
         assert_non_null(strstr(json_string_value(json_object_get(failed, "error")), "no memory"));
         assert_null(json_object_get(failed, "choices"));
+        assert_string_equal(json_string_value(code_of(failed)), "server_error");
+        assert_string_equal(json_string_value(code_of(other)), "server_error");
+        assert_null(code_of(json_array_get(now, 4)));
+        assert_in_range(opened, 4, SAMPLES);
         json_decref(now);
+        /* With memory, the lines that had none are made again, and no others. */
+        int was = (int)failing;
+        failing = NOTHING;
+        now = results(model, &rc);
+        assert_int_equal(rc, 1);
+        assert_int_equal(json_array_size(now), 5);
+        assert_int_equal(opened, SAMPLES + 1);
+        for (size_t i = 0; i < 5; i++) {
+            assert_true(i == 3 || json_equal(json_array_get(now, i), json_array_get(whole, i)));
+        }
+        assert_true(json_is_object(json_object_get(json_array_get(now, 3), "response")));
+        json_decref(now);
+        failing = was;
     }
     failing = NOTHING;
     json_decref(whole);
     free(model);
-    (void)remove(input);
-    (void)remove(output);
+    free(input);
+    free(output);
 }
 
 int main(void)

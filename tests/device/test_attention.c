@@ -432,10 +432,41 @@ static void check_long_lists(device *dev)
     }
 }
 
+/* More items than go span by span together, of lists of segments: some of several spans, most of one. */
+static void check_many_walks(device *dev)
+{
+    enum { SEGMENTS = 24, BLOCK = 128, ITEMS = 70, QUERIES = 17, EVERY = 21 };
+    fixture f = new_fixture(16, 1, 256, ITEMS * QUERIES, SEGMENTS * BLOCK, DTYPE_F16);
+    carry c = cleared_carry(dev, &f.s, f.rows);
+    kv_segment parts[SEGMENTS];
+    attention_item items[ITEMS];
+
+    for (int32_t n = 0; n < SEGMENTS; n++) {
+        parts[n] = part_of(&f.s, &f.whole, n * BLOCK, BLOCK);
+    }
+    for (int32_t i = 0; i < ITEMS; i++) {
+        int32_t seen = i % EVERY == 0 || i == ITEMS - 1 ? f.keys - 13 * i : 100 + 3 * i;
+        items[i] = (attention_item){.row = i * QUERIES, .count = QUERIES, .first = seen - QUERIES, .segments = parts,
+                                    .n_segments = SEGMENTS};
+    }
+    dev->ops->attention(dev, &f.s, f.q, f.ldq, items, ITEMS, &c, &on_and_back);
+    for (int32_t i = 0; i < ITEMS; i += i < 63 ? EVERY : 1) {
+        items[i].segments = &f.whole;
+        items[i].n_segments = 1;
+        assert_item_true(dev, &f.s, f.q, f.ldq, &items[i], &c, f.rows, 2);
+    }
+    free(c.o);
+    free_fixture(&f);
+}
+
 static void long_lists_of_segments_give_the_whole(void **state)
 {
+    device *dev = open_device(2, CPU_BEST);
+
     (void)state;
     for_every_family(check_long_lists);
+    check_many_walks(dev);
+    dev->ops->close(dev);
 }
 
 static void partial_results_merge_in_any_order(void **state)

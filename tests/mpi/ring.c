@@ -1,11 +1,12 @@
 /* One process of a ring under mpirun: what comes from other processes is what they sent, also after cancelled passes; and when
    a process dies, all others say which one. Contents are a formula of rank, step and place, sizes and delays are drawn from
    seeds that all processes have.
-   Rests on comm/processes.h.
+   Rests on comm/processes.h, and for what it has read of the MPI's settings on mpi_processes.h.
      mpi_ring MODULE right        control messages, all-gathers, hops, cancelled passes; uneven ranks a process
      mpi_ring MODULE yields 0|1   Open MPI says that its waits yield the CPU, or that they do not
      mpi_ring MODULE CASE WHO     process WHO fails (killed, killed-waiting, stopped, stopped-asked, failing), which all others
                                   say */
+#include "comm/mpi/mpi_processes.h"
 #include "comm/processes.h"
 
 #include "base/clock.h"
@@ -634,6 +635,9 @@ static void expect_yields(int expected)
     }
     if (value != expected) {
         bad("mpi_yield_when_idle is %ld, not %d", value, expected);
+    }
+    if (((const mpi_processes *)all)->yields != expected) {
+        bad("Open MPI's waits %s, those of this library do not", expected ? "yield" : "do not yield");
     }
 }
 

@@ -47,6 +47,8 @@ if [ "$what" = yields ]; then
     yields 1 22 taskset -c "$first"
     yields 0 22 env OMPI_MCA_mpi_yield_when_idle=0 taskset -c "$first"
     yields 0 1 env
+    yields 1 1 env OMPI_MCA_mpi_yield_when_idle=true
+    yields 0 22 env OMPI_MCA_mpi_yield_when_idle=false taskset -c "$first"
     yields 1 1 "${slurm[@]}" SLURM_NODEID=2
     yields 0 1 "${slurm[@]}" SLURM_NODEID=1
     exit

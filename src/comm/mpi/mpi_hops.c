@@ -1,8 +1,8 @@
 /* Hops between ranks of different processes: an offer is sent at once to each rank that it names, and received into
    staging memory when that rank asks. Within a process they are those of in_process.c.
 
-   Time: a hop takes from when it is both offered and asked for until its bytes have arrived. What a rank waits before that, it
-   waits for a rank that is late.
+   Time: a hop of 128 KiB and more takes from when it is both offered and asked for until its bytes have arrived. What a rank
+   waits before that, it waits for a rank that is late. A smaller one takes from when it is asked for.
    Rests on mpi_transport.c. See mpi_transport.h. */
 #include "comm/mpi/mpi_transport.h"
 

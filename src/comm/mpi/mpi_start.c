@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 static const processes_ops mpi_ops;
@@ -125,6 +126,14 @@ static long processes_here(void)
 /* Of Open MPI: waits inside its calls yield. Those of mpi_wire.c follow it under every MPI. */
 static const char YIELDS[] = "OMPI_MCA_mpi_yield_when_idle";
 
+/* A truth value as Open MPI takes it: a number or a word. */
+static bool is_set(const char *name)
+{
+    const char *text = getenv(name);
+
+    return text && strcmp(text, "0") != 0 && strcasecmp(text, "false") != 0;
+}
+
 /* Are the ranks of this host more than its CPUs, if all its processes have as many? Where a launcher binds them, so that each
    may have CPUs of its own, it is enough that this one has. */
 static bool is_crowded(int32_t local_ranks)
@@ -148,7 +157,7 @@ static lariat_status start_library(mpi_processes *p, const char *which, int32_t 
     if (is_crowded(local_ranks)) { /* Open MPI reads it when it starts; what the user has set stays */
         (void)setenv(YIELDS, "1", 0);
     }
-    p->yields = number_of(YIELDS) == 1;
+    p->yields = is_set(YIELDS);
     int error = p->mpi->start(&p->wire, &p->world, &what);
     if (error) {
         if (error > 0) {
