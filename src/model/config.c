@@ -344,19 +344,39 @@ static lariat_status refuse_unknown_rope_fields(const char *path, const json_t *
     return LARIAT_OK;
 }
 
-/* The fraction of a head that is rotated: inside the object or outside of it. */
+/* A member that is not null; NULL: none. */
+static const json_t *given(const json_t *o, const char *field)
+{
+    const json_t *v = json_object_get(o, field);
+
+    return json_is_null(v) ? NULL : v;
+}
+
+/* A number inside the object `r` (NULL: there is none) or outside of it; neither leaves *out. */
+static lariat_status read_rope_number(const char *path, const json_t *o, const json_t *r, const char *field, double *out)
+{
+    TRY(json_number(o, path, field, false, out));
+    double outside = *out;
+    TRY(r ? json_number(r, path, field, false, out) : LARIAT_OK);
+    if (given(o, field) && given(r, field) && *out != outside) {
+        return fail(LARIAT_BAD_MODEL, "%s: \"%s\" is %g, but %g inside the rotary settings: remove the wrong one", path, field,
+                    outside, *out);
+    }
+    return LARIAT_OK;
+}
+
+/* The fraction of a head that is rotated. */
 static lariat_status read_fraction(const char *path, const json_t *o, const json_t *r, model_config *c)
 {
     static const char field[] = "partial_rotary_factor";
-    const json_t *where = r && json_object_get(r, field) ? r : o;
     double fraction = c->family->rotary_fraction != 0 ? c->family->rotary_fraction : 1;
 
-    TRY(json_number(where, path, field, false, &fraction));
+    TRY(read_rope_number(path, o, r, field, &fraction));
     if (fraction == 1) {
         return LARIAT_OK;
     }
     if (!family_reads(c->family, field)) {
-        return config_refuse_field(path, field, json_object_get(where, field));
+        return config_refuse_field(path, field, given(r, field) ? given(r, field) : given(o, field));
     }
     c->rotary_dims = fraction > 0 && fraction < 1 ? (int32_t)(c->head_dim * fraction) : 0;
     if (c->rotary_dims < 2 || c->rotary_dims % 2 != 0) {
@@ -392,7 +412,6 @@ static lariat_status read_rope_object(const char *path, const family *f, const j
     if (f->su_is_longrope && (strcmp(p->type, "su") == 0 || strcmp(p->type, "yarn") == 0)) {
         p->type = "longrope";
     }
-    TRY(json_number(r, path, "rope_theta", false, &p->theta));
     TRY(json_number(r, path, "factor", false, &p->factor));
     TRY(json_number(r, path, "low_freq_factor", false, &p->low_freq_factor));
     TRY(json_number(r, path, "high_freq_factor", false, &p->high_freq_factor));
@@ -418,17 +437,10 @@ static lariat_status read_rope(const char *path, const json_t *o, model_config *
     const json_t *r = NULL;
 
     p.original_context = c->family->original_context ? c->family->original_context : c->trained_context;
-    TRY(json_number(o, path, "rope_theta", false, &p.theta));
     TRY(rope_object(path, o, &r));
+    TRY(read_rope_number(path, o, r, "rope_theta", &p.theta));
     TRY(read_fraction(path, o, r, c));
-    if (r) {
-        double outside = p.theta;
-        TRY(read_rope_object(path, c->family, o, r, &p));
-        if (json_object_get(o, "rope_theta") && json_object_get(r, "rope_theta") && p.theta != outside) {
-            return fail(LARIAT_BAD_MODEL, "%s: \"rope_theta\" is %g, but %g inside the rotary settings: remove the wrong one",
-                        path, outside, p.theta);
-        }
-    }
+    TRY(r ? read_rope_object(path, c->family, o, r, &p) : LARIAT_OK);
     TRY(rope_frequencies(path, &p, c)); /* before the unknown fields: an unknown type is the better message */
     if (r) {
         TRY(refuse_unknown_rope_fields(path, r));

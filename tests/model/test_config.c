@@ -273,9 +273,19 @@ static void part_of_a_head_is_rotated_where_the_class_reads_it(void **state)
     (void)state;
     assert_accepted(read_config(PHI3 "\"partial_rotary_factor\":0.75}", NULL, &c));
     assert_int_equal(c.rotary_dims, 12);
-    assert_accepted(read_config(PHI3 "\"rope_parameters\":{\"partial_rotary_factor\":0.5},\"partial_rotary_factor\":1}", NULL,
+    assert_accepted(read_config(PHI3 "\"rope_parameters\":{\"partial_rotary_factor\":0.5}}", NULL, &c));
+    assert_int_equal(c.rotary_dims, 8);
+    assert_accepted(read_config(PHI3 "\"rope_parameters\":{\"partial_rotary_factor\":0.5},\"partial_rotary_factor\":0.5}", NULL,
                                 &c));
     assert_int_equal(c.rotary_dims, 8);
+    assert_accepted(read_config(PHI3 "\"rope_parameters\":{\"partial_rotary_factor\":null},\"partial_rotary_factor\":0.5}",
+                                NULL, &c));
+    assert_int_equal(c.rotary_dims, 8);
+    assert_accepted(read_config(PHI3 "\"rope_parameters\":{\"partial_rotary_factor\":0.5},\"partial_rotary_factor\":null}",
+                                NULL, &c));
+    assert_int_equal(c.rotary_dims, 8);
+    refuses(PHI3 "\"rope_parameters\":{\"partial_rotary_factor\":1.0},\"partial_rotary_factor\":0.5}", LARIAT_BAD_MODEL,
+            "\"partial_rotary_factor\" is 0.5, but 1 inside the rotary settings: remove the wrong one");
     refuses(PHI3 "\"partial_rotary_factor\":0.3125}", LARIAT_BAD_MODEL,
             "0.3125 of a head of 16 is no even number");
     refuses(PHI3 "\"rope_scaling\":{\"type\":\"su\",\"short_factor\":[1,1],\"long_factor\":[2,2]}}", LARIAT_BAD_MODEL,

@@ -97,6 +97,30 @@ static void unknown_types_and_senseless_parameters_are_refused_by_name(void **st
     refuses("{\"rope_theta\":-5}", LARIAT_BAD_MODEL, "rope_theta is -5");
     refuses("{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2},\"rope_parameters\":{\"rope_type\":\"default\"}}",
             LARIAT_BAD_MODEL, "contradict each other");
+    refuses("{\"rope_theta\":5,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":7}}", LARIAT_BAD_MODEL,
+            "\"rope_theta\" is 5, but 7 inside the rotary settings");
+}
+
+/* Hugging Face's classes take null for a field that is absent. */
+static void a_theta_of_null_is_absent(void **state)
+{
+    static const char *const same[] = {
+        "{\"rope_theta\":7}",
+        "{\"rope_theta\":null,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":7}}",
+        "{\"rope_theta\":7,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":null}}",
+    };
+    float second = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        json_t *rope = json_loads(same[i], 0, NULL), *config = whole_config(rope);
+        model_config c;
+        assert_accepted(config_from_json("config.json", config, "", NULL, &c));
+        second = i ? second : c.inv_freq[1];
+        assert_true(c.inv_freq[1] == second);
+        json_decref(config);
+        json_decref(rope);
+    }
 }
 
 int main(void)
@@ -104,6 +128,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frequencies_equal_hugging_face_s),
         cmocka_unit_test(unknown_types_and_senseless_parameters_are_refused_by_name),
+        cmocka_unit_test(a_theta_of_null_is_absent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
