@@ -149,6 +149,21 @@ static void no_jump_leads_out_of_a_generation(void **state)
                "line 1: break or continue outside");
 }
 
+static void a_missing_end_is_named_with_the_line_that_wants_it(void **state)
+{
+    (void)state;
+    is_refused("a\n{% for m in messages %}x\n", "the template ends without the 'endfor' that line 2 wants");
+    is_refused("{% for m in messages %}x{% else %}y", "the template ends without the 'endfor' that line 1 wants");
+    is_refused("{% if x %}a{% elif y %}b", "the template ends without the 'endif' that line 1 wants");
+    is_refused("{% macro m() %}\n{% set a %}\n{% endset %}b", "the template ends without the 'endmacro' that line 1 wants");
+    is_refused("{% if x %}a\n{% endfor %}",
+               "line 2: the tag 'endfor' is not known here: line 1 wants 'endif', 'elif', 'else'");
+    is_refused("{% for a in [] %}\n{% if x %}{% endif %}\n{% endif %}",
+               "line 3: the tag 'endif' is not known here: line 1 wants 'endfor', 'else'");
+    is_refused("{% if x %}{% else %}{% elif y %}", "'elif' is not known here: line 1 wants 'endif'");
+    is_refused("x{% endif %}", "line 1: the tag 'endif' is not known here");
+}
+
 static void what_does_not_end_is_refused(void **state)
 {
     (void)state;
@@ -261,6 +276,7 @@ int main(void)
         cmocka_unit_test(names_and_forms_from_messages_stay_foreign),
         cmocka_unit_test(a_time_that_is_too_long_is_refused),
         cmocka_unit_test(no_jump_leads_out_of_a_generation),
+        cmocka_unit_test(a_missing_end_is_named_with_the_line_that_wants_it),
         cmocka_unit_test(what_does_not_end_is_refused),
         cmocka_unit_test(work_without_output_is_counted),
         cmocka_unit_test(names_looked_at_are_counted),

@@ -170,7 +170,7 @@ static lariat_status parse_for(parser *p, node *n)
 /* elif is an if within else. */
 static lariat_status parse_if(parser *p, node *n)
 {
-    static const char *const ends[] = {"elif", "else", "endif", NULL}, *const last[] = {"endif", NULL};
+    static const char *const ends[] = {"endif", "elif", "else", NULL}, *const last[] = {"endif", NULL};
     bool more = true;
 
     p->conditional++;
@@ -337,6 +337,19 @@ static lariat_status parse_print(parser *p, node *n)
     return parse_tuple(p, true, NULL, &n->a);
 }
 
+static lariat_status refuse_tag(const parser *p, const char *name)
+{
+    bool is_end = strncmp(name, "end", 3) == 0 || strcmp(name, "else") == 0 || strcmp(name, "elif") == 0;
+    const char *const *e = p->ends;
+
+    if (!is_end || !e) {
+        return jinja_fail("the tag '%s' is not known here", name);
+    }
+    bool second = e[1], third = second && e[2];
+    return jinja_fail("the tag '%s' is not known here: line %d wants '%s%s%s%s%s'", name, p->ends_line, e[0],
+                      second ? "', '" : "", second ? e[1] : "", third ? "', '" : "", third ? e[2] : "");
+}
+
 static lariat_status parse_statement(parser *p, node **out)
 {
     static const struct {
@@ -354,14 +367,17 @@ static lariat_status parse_statement(parser *p, node **out)
     TRY(parser_name(p, &name));
     for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
         if (strcmp(name, statements[i].name) == 0) {
+            int outer = p->ends_line;
             TRY(parser_enter(p));
+            p->ends_line = (*out)->line;
             TRY(statements[i].parse(p, *out));
+            p->ends_line = outer;
             parser_leave(p);
             return end_tag(p);
         }
     }
     p->r->line = (*out)->line;
-    return jinja_fail("the tag '%s' is not known here", name);
+    return refuse_tag(p, name);
 }
 
 static bool is_end(const parser *p, const char *const *ends)
@@ -396,11 +412,15 @@ static lariat_status parse_part(parser *p, node **out)
 /* Up to {% and one of the names, which is the next token; NULL: up to the end. */
 static lariat_status parse_body(parser *p, const char *const *ends, node_list *out)
 {
+    const char *const *outer = p->ends;
+
+    p->ends = ends;
     while (p->at->type != TOKEN_END) {
         node *n;
         if (p->at->type == TOKEN_BLOCK_BEGIN && p->at[1].type == TOKEN_NAME) {
             p->at++;
             if (is_end(p, ends)) {
+                p->ends = outer;
                 return LARIAT_OK;
             }
             p->at--;
@@ -408,10 +428,7 @@ static lariat_status parse_body(parser *p, const char *const *ends, node_list *o
         TRY(parse_part(p, &n));
         TRY(node_list_add(p->r, out, n));
     }
-    while (ends && ends[1]) {
-        ends++;
-    }
-    return ends ? jinja_fail("the template ends without '%s'", *ends) : LARIAT_OK;
+    return ends ? jinja_fail("the template ends without the '%s' that line %d wants", *ends, p->ends_line) : LARIAT_OK;
 }
 
 lariat_status jinja_parse(rendering *r, const char *source, size_t size, node_list *out)

@@ -11,6 +11,8 @@ typedef struct parser {
     int conditional; /* within this many ifs: unknown filters are refused when they are reached */
     int loops;       /* of which break and continue may end one */
     int nesting;
+    const char *const *ends; /* the tags of which one ends the innermost body, its closing tag first; NULL: the template */
+    int ends_line;           /* of the tag that wants them */
 } parser;
 
 bool parser_sees(const parser *p, const char *operator_or_name);
