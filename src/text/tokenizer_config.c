@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/json_member.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,20 +110,45 @@ static lariat_status read_added_list(config_file *f)
     return status;
 }
 
+/* A list without a template of the name "default": the names that it has. */
+static lariat_status warn_of_names(const config_file *f, const json_t *list)
+{
+    char names[160] = "";
+    const json_t *member;
+    size_t i, n = 0;
+
+    json_array_foreach(list, i, member) {
+        const char *name = json_string_value(json_object_get(member, "name"));
+        if (name && n < sizeof names) {
+            n += (size_t)snprintf(names + n, sizeof names - n, "%s%.40s", n ? ", " : "", name);
+        }
+    }
+    return vocabulary_warn(f->v, "%s: \"chat_template\" has none with the name default, only %s: going on without", f->path,
+                           n ? names : "some without a name");
+}
+
 /* chat_template: a text, or a list of named ones of which "default" counts. */
 static lariat_status read_template(const config_file *f)
 {
-    const json_t *o = json_object_get(f->root, "chat_template"), *member;
-    const char *text = json_string_value(o);
+    const json_t *o = json_object_get(f->root, "chat_template"), *found = json_is_array(o) ? NULL : o, *member;
     size_t i;
 
+    if (!o || json_is_null(o) || f->v->chat_template) {
+        return LARIAT_OK;
+    }
     json_array_foreach(o, i, member) {
         const char *name = json_string_value(json_object_get(member, "name"));
         if (name && strcmp(name, "default") == 0) {
-            text = json_string_value(json_object_get(member, "template"));
+            found = json_object_get(member, "template");
         }
     }
-    return text && !f->v->chat_template ? vocabulary_template(f->v, text, strlen(text), f->path, "chat_template") : LARIAT_OK;
+    if (json_array_size(o) > 0 && !found) {
+        return warn_of_names(f, o);
+    }
+    const char *text = json_string_value(found);
+    return text ? vocabulary_template(f->v, text, strlen(text), f->path, "chat_template")
+                : vocabulary_warn(f->v, "%s: \"chat_template\" is neither a text nor a list of named ones: going on without",
+                                  f->path);
 }
 
 static lariat_status read_tokenizer_config(config_file *f)
@@ -193,6 +219,8 @@ static lariat_status read_jinja(const char *folder, vocabulary *v)
                          : vocabulary_template(v, (const char *)f.data, f.size, path, NULL);
             unmap_file(&f);
         }
+    } else if (path && path_is_directory(path)) {
+        status = vocabulary_warn(v, "%s: is a folder and no template, it is not used", path);
     }
     free(path);
     return status;

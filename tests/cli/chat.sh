@@ -127,6 +127,17 @@ run chat -m speechless -p x
 cp letters/tokenizer_config.json speechless && printf 'a\0b' >speechless/chat_template.jinja
 run template -m speechless --messages messages.json
 rm speechless/chat_template.jinja
+# No template: what there is in its place is said.
+mkdir speechless/chat_template.jinja
+run template -m speechless --messages messages.json
+rmdir speechless/chat_template.jinja
+for change in '.chat_template = 5' '.chat_template = [{"name": "default", "template": 5}]' \
+    '.chat_template = [{"name": "tool_use", "template": "a"}, {"name": "rag", "template": "b"}]' \
+    '.chat_template = [{"template": "a"}]' '.chat_template = null' \
+    '.chat_template = [{"name": "rag", "template": "b"}, {"name": "default", "template": "a\n\n"}]'; do
+    jq "$change" letters/tokenizer_config.json >speechless/tokenizer_config.json
+    run template -m speechless --messages messages.json
+done
 for change in '.chat_template = "a\u0000b"' '.chat_template = [{"name": "default", "template": "\u0000"}]' '.extra = {"a\u0000b": 1}' \
     '.added_tokens_decoder = {"508": {"content": "a\u0000b"}}'; do
     jq "$change" letters/tokenizer_config.json >speechless/tokenizer_config.json
