@@ -59,11 +59,15 @@ int template_variables(const options *o, json_t **out)
     return rc;
 }
 
-static int print_prompt(const lariat_tokenizer *t, const lariat_conversation *c)
+/* `name`: of the template's file, or of the model. */
+static int print_prompt(const lariat_tokenizer *t, const lariat_conversation *c, const char *name)
 {
     char *prompt;
     size_t size;
     TRY(checked(lariat_chat_render(t, c, &prompt, &size)));
+    if (size == 0) {
+        warn("%s: makes no prompt of this conversation", name);
+    }
     int rc = output_bytes(prompt, size);
     lariat_free(prompt);
     return rc ? rc : output_flush();
@@ -99,7 +103,7 @@ static int render(const options *o, const lariat_tokenizer *t)
                                  .now = o->now,
                                  .name = o->chat_template ? input_name(o->chat_template) : NULL,
                                  .messages_name = input_name(o->messages)};
-        rc = print_prompt(t, &c);
+        rc = print_prompt(t, &c, c.name ? c.name : o->model);
     }
     free(source);
     free(variables);

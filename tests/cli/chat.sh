@@ -108,6 +108,7 @@ run template -m letters --messages messages.json --var 'messages=[]'
 printf '[{"role": "user", "content": "hello"}]' >messages.json
 run template -m letters --messages messages.json
 run template -m letters --messages messages.json --var add_generation_prompt=false
+run template -f empty.jinja --messages messages.json
 printf '{{ strftime_now("%%d %%b %%Y") }} {{ bos_token }} {{ tools }} {{ x }}\n\n' >own.jinja
 run template -f own.jinja --messages messages.json --now 2026-11-27T12:34:56 --var 'bos_token="<s>"' --var 'x=[1, "a"]'
 run template -f llama3 --messages messages.json --now soon
