@@ -22,7 +22,8 @@ static lariat_status check_tokens(const lariat_engine *e, const lariat_work *w, 
     }
     if (w->count > s->seq.capacity - s->seq.length) {
         return fail(LARIAT_CONTEXT_FULL,
-                    "work: %lld more tokens do not fit: the session holds %lld of %lld positions; open it larger (-c)",
+                    "session: %lld more tokens do not fit, it holds %lld of %lld positions: open it with a larger capacity, "
+                    "within the engine's context (-c)",
                     (long long)w->count, (long long)s->seq.length, (long long)s->seq.capacity);
     }
     for (int64_t i = 0; i < w->count && w->tokens; i++) {

@@ -298,6 +298,7 @@ static void a_step_that_is_refused_moves_no_session(void **state)
 
     lariat_work full[] = {{.session = b, .tokens = tokens, .count = 50}, {.session = a, .tokens = tokens, .count = 41}};
     assert_int_equal(lariat_step(e, full, 2), LARIAT_CONTEXT_FULL);
+    assert_non_null(strstr(lariat_error(), "session: 41 more tokens do not fit, it holds 60 of 100 positions: open it with a"));
     lariat_work range[] = {{.session = b, .tokens = tokens, .count = 3}, {.session = a, .tokens = bad, .count = 2}};
     assert_int_equal(lariat_step(e, range, 2), LARIAT_BAD_ARGUMENT);
     assert_non_null(strstr(lariat_error(), "work: token 1 is id 1000, the vocabulary has ids 0 to 999"));
