@@ -154,6 +154,10 @@ printf '[{]' >wrong.json
 run template -f llama3 --messages wrong.json
 printf '[]' >wrong.json
 run template -f llama3 --messages wrong.json
+for object in '{"messages": [{"role": "user", "content": "hello"}]}' '{"messages": 5}'; do
+    printf '%s' "$object" >wrong.json
+    run template -f llama3 --messages wrong.json
+done
 run template -m letters
 printf 'a\0b' >document && cp "$here/letters/tokenizer_config.json" letters && run chat -m letters -f document -p x
 say '$ lariat chat <a zero'
