@@ -11,8 +11,8 @@ typedef struct line_file {
     void *file;       /* FILE *, positioned at its end */
 } line_file;
 
-/* Opens or creates it; without a path nothing is done. Only a regular file is taken; the message about another kind names its
-   content, `what`. Returns 0, or an exit status after a message. */
+/* Opens or creates it, and locks it against other runs; without a path nothing is done. Only a regular file is taken; the
+   message about another kind names its content, `what`. Returns 0, or an exit status after a message. */
 int line_file_open(line_file *f, const char *path, const char *what);
 
 /* Calls take(user, number, line, size) with each line, its end included, from number 1 on, until one returns an exit status. A

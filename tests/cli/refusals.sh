@@ -93,6 +93,9 @@ must "each line has what was made of it" jq -es '[.[] | [.id, .stop]] == [["long
 printf '{"tokens": [1, 2], "max_tokens": 2}\n{"tokens": [3]}\n' >prompts
 start generate -q -m mha-bf16 --prompts prompts -n 8000 --resume results.jsonl
 until_it test -s results.jsonl
+"$lariat" generate -q -m mha-bf16 --prompts prompts -n 8000 --resume results.jsonl 2>"$work.seen/refused"
+must "another run leaves the file alone" grep -qx \
+    'lariat: results.jsonl: another run writes it, wait for it or give another file' "$work.seen/refused"
 kill -USR1 $!
 wait $!
 must "only the whole reply is kept" jq -es '[.[] | [.id, .stop]] == [[1, "length"]]' results.jsonl
@@ -130,6 +133,8 @@ must "nothing is left behind" test "$(compgen -G 'out.safetensors*')" = ""
 say '$ lariat bench, terminated'
 start bench -q -m mha-bf16 -p 8,4k -n 1 -r 900 -o jsonl --resume kept.jsonl
 until_it grep -q '}$' kept.jsonl
+"$lariat" bench -q -m mha-bf16 -p 8,4k -n 1 -r 900 -o jsonl --resume kept.jsonl 2>"$work.seen/refused"
+must "another run leaves the file alone" grep -q 'kept.jsonl: another run writes it, wait for it' "$work.seen/refused"
 kill -TERM $!
 wait $!
 show $?
