@@ -62,12 +62,12 @@ static int check_inputs(const options *v)
     return 0;
 }
 
-/* One line for all such options. A typed temperature of 0 is intended. */
+/* One line for all such options. A typed temperature of 0 is intended, and lines of a batch may have their own. */
 static void warn_of_sampling(const options *v)
 {
     static const char *const names[] = {"top-k", "top-p", "min-p", "seed"};
     char said[NAME_MOST] = "";
-    if (v->temperature > 0 || option_is_typed(v, "temp")) {
+    if (v->temperature > 0 || v->prompts || option_is_typed(v, "temp")) {
         return;
     }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -70,6 +70,8 @@ echo 1 >one
 run generate -q -m mha-bf16 --tokens one -n 0 --top-k 4 --top-p 0.5 --min-p 0.1 -s 1
 run generate -q -m mha-bf16 --tokens one -n 0 --temp 0 -s 1
 run chat -q -m letters -p x -n 1 -s 1
+echo '{"tokens": [1], "temperature": 1}' | "$lariat" generate -q -m mha-bf16 --prompts - -n 1 -s 1 2>err >out
+must "nor is a seed for lines that have one" cmp err /dev/null
 
 # Why a reply ends. 511 is the tokenizer's <|im_end|>; nobody tells a model without a tokenizer.
 "$lariat" tokenize -m letters -p 'hello the world' | "$lariat" generate -q -m mha-bf16 --tokens - -n 9 >ids
