@@ -106,14 +106,23 @@ static json_t *read_variables(entry *e, const json_t *object)
     return all;
 }
 
-/* Are the template's variables an object, and is there a template to see them? */
+/* Are the template's variables of their types, and each given once, and is there a template to see them? */
 static bool check_variables(entry *e, const json_t *object, const json_t *messages)
 {
     const json_t *given = member(object, "chat_template_kwargs"), *tools = member(object, "tools");
-    bool asks = json_object_size(given) > 0, asks_tools = tools && !(json_is_array(tools) && json_array_size(tools) == 0);
+    bool asks = json_object_size(given) > 0, asks_tools = json_array_size(tools) > 0;
 
     if (given && !json_is_object(given)) {
         return entry_refuse(e, "\"chat_template_kwargs\" is not an object of the template's variables");
+    }
+    if (tools && !json_is_array(tools)) {
+        return entry_refuse(e, "\"tools\" is not a list of tools, give one or leave it out");
+    }
+    if (json_object_get(given, "messages")) {
+        return entry_refuse(e, "\"chat_template_kwargs\": the messages are no variable, give them as \"messages\" of the line");
+    }
+    if (tools && json_object_get(given, "tools")) {
+        return entry_refuse(e, "\"tools\" is in \"chat_template_kwargs\" too, leave one out");
     }
     return messages || !(asks || asks_tools) ||
            entry_refuse(e, "\"%s\" goes with \"messages\", leave it out", asks ? "chat_template_kwargs" : "tools");
@@ -267,7 +276,8 @@ static void copy_body(entry *e, json_t *body)
 static bool read_batch_form(entry *e, json_t *root, json_t **object)
 {
     json_t *id = member(root, "custom_id"), *body = member(root, "body");
-    const char *url = json_string_value(json_object_get(root, "url"));
+    const json_t *given = member(root, "url");
+    const char *url = json_string_value(given);
 
     e->form = member(body, "messages") ? FORM_CHAT : FORM_COMPLETION;
     json_decref(e->id);
@@ -278,6 +288,9 @@ static bool read_batch_form(entry *e, json_t *root, json_t **object)
     copy_others(e, root);
     if (!json_is_string(id) || !json_is_object(body)) {
         return entry_refuse(e, "wanted \"custom_id\", a text, and \"body\", an object: give both");
+    }
+    if (given && !url) {
+        return entry_refuse(e, "\"url\" is not text, put it in quotes");
     }
     if (url && e->form == FORM_COMPLETION && strcmp(url, "/v1/completions") != 0) {
         return entry_refuse(e, "\"url\" is neither /v1/completions nor /v1/chat/completions");

@@ -95,10 +95,13 @@ alone stop -n 9 --stop zz --stop kde
 must "a bias of 100 is all that is left" jq -es '.[4].tokens | all(. == 107)' lines
 must "both samples of a greedy line are the same" jq -es '.[5].choices | .[0].text == .[1].text' lines
 # What is not supported is that line's error; so is what is out of range, or of another type.
+hello='"messages": [{"role": "user", "content": "hello"}]'
 for line in '"stream": true' '"best_of": 2' '"response_format": {"type": "json_object"}' '"temperature": -1' '"temperature": "x"' \
     '"max_tokens": 1.5' '"n": 0' '"stop": [""]' '"logit_bias": {"x": 1}' '"logit_bias": {"512": 1}' '"logprobs": 21' \
     '"top_logprobs": 2' '"seed": []' '"stop": 3' '"presence_penalty": 3' '"chat_template_kwargs": 1, "messages": []' \
-    '"chat_template_kwargs": 5' '"chat_template_kwargs": {"x": 1}, "tools": []' '"tools": [{}]' '"messages": {}' '"messages": [{"role": 1}]'; do
+    '"chat_template_kwargs": 5' '"chat_template_kwargs": {"x": 1}, "tools": []' '"tools": [{}]' '"messages": {}' '"messages": [{"role": 1}]' \
+    '"tools": "bad"' "$hello, \"tools\": \"bad\"" "$hello, \"chat_template_kwargs\": {\"messages\": []}" \
+    "$hello, \"tools\": [], \"chat_template_kwargs\": {\"tools\": []}"; do
     case $line in *'"messages"'*) prompt= ;; *) prompt=', "prompt": "x"' ;; esac
     echo "{\"id\": 1$prompt, $line}"
 done >prompts
@@ -161,6 +164,7 @@ cat >prompts <<'END'
 {"custom_id": "ids", "url": "/v1/completions", "body": {"prompt": [104, 266, 469], "max_tokens": 2, "logprobs": 1, "n": 2}}
 {"custom_id": "other", "url": "/v1/completions", "body": {"messages": []}}
 {"custom_id": 3, "body": {}}
+{"custom_id": "number", "url": 5, "body": {"prompt": "x"}}
 END
 "$lariat" generate -q -m letters --prompts prompts >"$work.seen/out" 2>"$work.seen/err"
 status=$?
@@ -171,7 +175,7 @@ head -n 3 openai >results.jsonl
 run generate -q -m letters --prompts prompts --resume results.jsonl
 must "it goes on behind the lines that are there" cmp <(head -n 3 openai) <(head -n 3 results.jsonl)
 must "what is no parameter is copied" jq -es '.[3].response.body | .min_tokens == 3 and .user == "me" and .object == "text_completion"' openai
-must "to the same" jq -es 'map(del(.response.body.created)) | .[:7] == .[7:]' openai results.jsonl
+must "to the same" jq -es 'map(del(.response.body.created)) | .[:8] == .[8:]' openai results.jsonl
 
 # Each line has random numbers of its own, and each sample; -s repeats them.
 for ((i = 0; i < 20; i++)); do echo '{"prompt": "hello", "n": 2}'; done >prompts
