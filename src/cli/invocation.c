@@ -32,6 +32,9 @@ int invocation_open_tokenizer(invocation *inv, const options *o, bool needed)
     lariat_options library = plan_options(o, 1, 1);
     lariat_plan plan;
     bool runs = lariat_plan_make(o->model, &library, &plan) == LARIAT_OK;
+    if (runs && status == LARIAT_UNSUPPORTED && !needed) {
+        return complain("--stop: %s; without it no text ends a reply", lariat_error());
+    }
     bool takes_ids = o->command == COMMAND_GENERATE || o->command == COMMAND_PERPLEXITY;
     return runs && takes_ids && status == LARIAT_UNSUPPORTED
                ? complain("%s; without it only ids can be used (--tokens)", lariat_error())
