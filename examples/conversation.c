@@ -12,7 +12,7 @@ static lariat_stream *stream; /* ids in, whole characters out */
 static void need(lariat_status status)
 {
     if (status != LARIAT_OK) {
-        fprintf(stderr, "chat: %s\n", lariat_error());
+        fprintf(stderr, "chat: %s\n", ferror(stdout) ? "cannot write the answer" : lariat_error());
         exit(1);
     }
 }
@@ -25,7 +25,8 @@ static bool on_token(void *user, int32_t item, int32_t id) /* with each token as
 
     (void)user, (void)item;
     need(ends ? lariat_stream_flush(stream, &piece, &size) : lariat_stream_put(stream, id, &piece, &size));
-    return fwrite(piece, 1, size, stdout) == size && fflush(stdout) == 0 && !ends;
+    need(fwrite(piece, 1, size, stdout) == size && fflush(stdout) == 0 ? LARIAT_OK : LARIAT_IO);
+    return !ends;
 }
 
 int main(int argc, char **argv)
@@ -49,7 +50,7 @@ int main(int argc, char **argv)
         int64_t kept = lariat_session_reuse(session, prompt, n); /* from the turns before; the rest is read: */
         lariat_reply reply = {session, prompt + kept, n - kept, sampler, .most = INT64_MAX};
         need(lariat_generate(engine, &reply, 1, on_token, NULL));
-        puts("");
+        need(puts("") == EOF || fflush(stdout) != 0 ? LARIAT_IO : LARIAT_OK);
         const int32_t *tokens = lariat_session_tokens(session, &length); /* the prompt's and the answer's */
         need(lariat_message_add_reply(&messages, tokenizer, tokens + n, length - n));
         lariat_free(prompt);

@@ -37,6 +37,9 @@ conversation)
     text=$("$work/$name" "$model" <<<"${questions%$'\n'}")
     [ -n "$text" ]
     [ "$text" = "$("$stage/bin/lariat" chat -q -m "$model" -c 4096 <<<"${questions%$'\n'}")" ]
+    status=0 # an answer that cannot be written
+    said=$("$work/$name" "$model" <<<"Name a city." 2>&1 >/dev/full) || status=$?
+    [ "$status" = 1 ] && [ "$said" = "chat: cannot write the answer" ]
     # An answer that fills the context, on a ring whose shards hold more than that.
     sed 's/{\.context = 4096}/{.context = 64, .ranks = 3, .device = LARIAT_DEVICE_CPU}/' "$source" >"$work/small.c"
     [ "$(diff "$source" "$work/small.c" | grep -c '^>')" = 1 ]
