@@ -256,7 +256,7 @@ const command_text command_texts[COMMAND_COUNT] = {
     [COMMAND_PERPLEXITY] =
         {"perplexity", "-m MODEL (-f FILE | --tokens FILE) [options]", "measure how well a model predicts a text",
          "The text is cut into windows of -c tokens; every token but each window's first is scored, with --second-half those "
-         "behind its middle. Prints the perplexity and its standard error."},
+         "behind its middle. Prints the perplexity and its standard error; Ctrl-C ends it with those of the windows so far."},
     [COMMAND_TOKENIZE] =
         {"tokenize", "-m MODEL [-p TEXT | -f FILE] [options]", "turn text into token ids and back",
          "Without -p or -f the text is read from standard input. MODEL may be a directory that holds only a tokenizer. "

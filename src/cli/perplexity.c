@@ -42,20 +42,32 @@ static int print(const score *s, int64_t windows, int64_t window)
 static int score_windows(invocation *inv, const token_list *ids, int64_t window, lariat_session *session)
 {
     const options *o = inv->options;
-    score s = {.from = o->second_half ? window / 2 : 0};
+    score s = {.from = o->second_half ? window / 2 : 0}, whole = s;
     int64_t windows = 0, least = o->second_half ? window : 2;
     int rc = 0;
     progress_begin(&inv->progress, "scoring", ids->n);
-    for (int64_t first = 0; rc == 0 && first + least <= ids->n; first += window, windows++) {
+    for (int64_t first = 0; rc == 0 && first + least <= ids->n; first += window) {
         int64_t n = ids->n - first < window ? ids->n - first : window;
         if (o->bos && ids->ids) {
             ids->ids[first] = lariat_tokenizer_bos(inv->tokenizer);
         }
         rc = score_tokens(inv, session, ids->ids + first, n, &s, NULL, NULL);
         invocation_note_shards(inv, session);
+        if (rc == 0) {
+            whole = s;
+            windows++;
+        }
     }
     progress_end(&inv->progress);
-    return rc ? rc : print(&s, windows, window);
+    if (rc && (rc != EXIT_INTERRUPTED || windows == 0)) {
+        return rc;
+    }
+    if (rc) {
+        warn("interrupted after %lld of %lld windows, the result is theirs", (long long)windows,
+             (long long)((ids->n + window - least) / window));
+    }
+    int printed = print(&whole, windows, window);
+    return rc ? rc : printed;
 }
 
 static int score_session(invocation *inv, const token_list *ids, int64_t window, const char *input)

@@ -130,6 +130,21 @@ kill -TERM $!
 wait $!
 show $?
 must "nothing is left behind" test "$(compgen -G 'out.safetensors*')" = ""
+# Of a text those windows are scored that are whole.
+yes 1 2 3 5 | head -n 100000 | tr '\n' ' ' >endless
+say '$ lariat perplexity, interrupted'
+start perplexity -v -m mha-bf16 --tokens endless -c 2
+until_it grep -q '^model ' "$work.seen/err"
+sleep 1
+kill -INT $!
+wait $!
+status=$?
+windows=$(sed -nE 's/.*interrupted after ([0-9]+) of 200000 windows.*/\1/p' "$work.seen/err")
+: >"$work.seen/err"
+show $status
+head -c $((windows * 4)) endless >begun
+"$lariat" perplexity -q -m mha-bf16 --tokens begun -c 2 >whole
+must "the result is that of the text as far as it was read" cmp stream whole
 say '$ lariat bench, terminated'
 start bench -q -m mha-bf16 -p 8,4k -n 1 -r 900 -o jsonl --resume kept.jsonl
 until_it grep -q '}$' kept.jsonl
