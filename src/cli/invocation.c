@@ -44,7 +44,7 @@ int invocation_open_tokenizer(invocation *inv, const options *o, bool needed)
 void invocation_tell_seed(invocation *inv, const request *asked)
 {
     const options *o = inv->options;
-    if (asked->sampling.temperature > 0 && !asked->seeded && !option_is_typed(o, "seed") && !inv->told_seed && !o->quiet) {
+    if (asked->sampling.temperature > 0 && !asked->seeded && !option_is_typed(o, "seed") && !inv->told_seed) {
         fprintf(stderr, "seed %llu (-s %llu gives the same again)\n", (unsigned long long)inv->defaults.sampling.seed,
                 (unsigned long long)inv->defaults.sampling.seed);
         inv->told_seed = true;

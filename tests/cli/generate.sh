@@ -44,9 +44,9 @@ sample=(generate -q -m letters -p hello -n 20 --temp 1.5 --top-k 40 --top-p 0.95
 must "one seed gives one text" cmp one two
 must "another seed gives another" test "$(cmp one three)" != ""
 
-"$lariat" generate -m letters -p hello -n 20 --temp 2 >one 2>err
+"$lariat" generate -q -m letters -p hello -n 20 --temp 2 >one 2>err
 "$lariat" generate -q -m letters -p hello -n 20 --temp 2 -s "$(sed -nE 's/^seed ([0-9]+) .*/\1/p' err)" >two
-must "a seed that is drawn is said" cmp one two
+must "a seed that is drawn is said, and with -q too" cmp one two
 "$lariat" "${sample[@]}" -s 7 --samples 3 >three
 must "samples: the first is that of the seed" test "$(jq -rs '.[0].text' three)" = "$("$lariat" "${sample[@]}" -s 7)"
 must "and none is another" jq -es '[.[].tokens] | unique | length == 3' three
