@@ -19,14 +19,17 @@ static json_t *number(float x)
 }
 
 /* The text of a token, and its bytes, as OpenAI's clients want both; NULL: it is part of a character, whose bytes decoding does
-   not give. */
+   not give. Without a tokenizer the id is its text. */
 static json_t *token_text(const reply *r, int32_t id, json_t **bytes)
 {
     char *shown = NULL;
     size_t size = 0;
 
     *bytes = NULL;
-    if (!r->inv->tokenizer || lariat_decode(r->inv->tokenizer, &id, 1, true, &shown, &size) != LARIAT_OK) {
+    if (!r->inv->tokenizer) {
+        return json_sprintf("%d", id);
+    }
+    if (lariat_decode(r->inv->tokenizer, &id, 1, true, &shown, &size) != LARIAT_OK) {
         return json_null();
     }
     *bytes = strstr(shown, REPLACEMENT) ? NULL : json_array();

@@ -128,6 +128,13 @@ must "the tokens are the reference's" test "$(jq -r '.choices[1].tokens | map(to
 "$lariat" generate -q -m mha-bf16 --tokens ids -n 24 --kv f32 --ranks 2 --samples 2 --logprobs 3 >two
 must "--samples and --logprobs give the same" jq -es '.[0].choices == .[1:]' lines two
 
+echo '{"custom_id": "ids", "body": {"prompt": [1, 2], "max_tokens": 2, "logprobs": 2}}' >prompts
+"$lariat" generate -q -m mha-bf16 --prompts prompts >lines
+echo '{"tokens": [1, 2]}' | "$lariat" generate -q -m mha-bf16 --prompts - -n 2 >two
+must "OpenAI's form has ids as texts where there is no tokenizer" jq -es '.[1].tokens as $ids |
+    .[0].response.body.choices[0].logprobs | (.tokens | map(tonumber)) == $ids and
+    ([.tokens, .top_logprobs, .token_logprobs] | transpose | all(.[1][.[0]] == .[2] and (.[1] | length) == 2))' lines two
+
 # An id that the model does not have is found before the prompt is read, and is no result.
 run generate -q -m mha-bf16 --tokens ids -n 2 --samples 2 --logit-bias 512=1
 echo 512 >bad && run generate -q -m mha-bf16 --tokens bad -n 2 --samples 2
