@@ -21,7 +21,8 @@ enum {
     SAMPLES = 80          /* more than can begin before the first one fails */
 };
 
-static enum { NOTHING, SESSION, OPENING, TOKEN, END } failing;
+typedef enum { NOTHING, SESSION, OPENING, TOKEN, END } failure;
+static failure failing;
 static int opened; /* replies */
 
 /* cmocka has a macro `fail` too. */
@@ -145,7 +146,7 @@ static void a_reply_without_memory_ends_alone(void **state)
         assert_in_range(opened, 4, SAMPLES);
         json_decref(now);
         /* With memory, the lines that had none are made again, and no others. */
-        int was = (int)failing;
+        failure was = failing;
         failing = NOTHING;
         now = results(model, &rc);
         assert_int_equal(rc, 1);
