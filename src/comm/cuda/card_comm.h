@@ -118,7 +118,7 @@ size_t card_packets(int n_ranks, size_t message_bytes);
 size_t card_packet_bytes(int n_ranks, size_t message_bytes);
 void card_begin(comm *base, bool replays);
 void *card_rows(comm *base);
-const void *card_exchange(comm *base, const comm_gather *g);
+const void *card_exchange(comm *base, const comm_gather *rows);
 lariat_status card_all_gather(comm *base, const comm_gather *g);
 
 /* --- card_hops.c --- */
