@@ -84,15 +84,6 @@ static int check_time(const char *now)
     return status == LARIAT_OK ? 0 : complain_usage("--now: %s", lariat_error());
 }
 
-/* An object around the list, as a request to a server has it, is told apart from other things that are no list. */
-static int check_list(const char *name, const char *messages)
-{
-    json_t *o = json_loads(messages, JSON_ALLOW_NUL, NULL);
-    bool around = json_is_array(json_object_get(o, "messages"));
-    json_decref(o);
-    return around ? complain("%s: an object, wanted a list of messages: give the value of its \"messages\" alone", name) : 0;
-}
-
 static int render(const options *o, const lariat_tokenizer *t)
 {
     char *source = NULL, *variables;
@@ -104,7 +95,6 @@ static int render(const options *o, const lariat_tokenizer *t)
     }
     rc = rc ? rc : template_variables(o, &all);
     rc = rc ? rc : read_text(o->messages, &messages);
-    rc = rc ? rc : check_list(input_name(o->messages), messages.data);
     variables = all ? json_dumps(all, 0) : NULL;
     if (rc == 0) {
         lariat_conversation c = {.chat_template = source,

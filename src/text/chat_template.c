@@ -53,6 +53,10 @@ static lariat_status read_json(const char *what, const char *text, bool list, js
     if (!*out) {
         return fail(LARIAT_BAD_ARGUMENT, "%s: line %d is not JSON: %s", what, error.line, error.text);
     }
+    if (list && json_is_array(json_object_get(*out, "messages"))) { /* as a request to a server has it */
+        return fail(LARIAT_BAD_ARGUMENT, "%s: an object, wanted a list of messages: give the value of its \"messages\" alone",
+                    what);
+    }
     if (list ? !json_is_array(*out) : !json_is_object(*out)) {
         return fail(LARIAT_BAD_ARGUMENT, "%s: no JSON %s", what, list ? "list" : "object");
     }
