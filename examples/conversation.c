@@ -55,4 +55,4 @@ int main(int argc, char **argv)
         need(lariat_message_add_reply(&messages, tokenizer, tokens + n, length - n));
         lariat_free(prompt);
     }
-} /* the system frees what is open; continue_text.c closes it */
+} /* the end of the program closes everything; continue_text.c has the calls for it */

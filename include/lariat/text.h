@@ -96,7 +96,7 @@ typedef struct lariat_conversation {
 } lariat_conversation;
 
 /* Appends a message to *messages, which is NULL at first and allocated anew (lariat_free). It may be any JSON list, as that of
-   a saved conversation, allocated by malloc; what is no JSON list is LARIAT_BAD_ARGUMENT. Invalid UTF-8 in the content is read
+   a saved conversation, allocated by malloc; anything else is LARIAT_BAD_ARGUMENT. Invalid UTF-8 in the content is read
    as by lariat_encode. After a failure the list is unchanged. */
 LARIAT_API lariat_status lariat_message_add(char **messages, const char *role, const char *content, size_t size);
 /* The same with a reply of the model: the role is "assistant", the content the text of the ids, and the message has them. */

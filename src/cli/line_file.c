@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* Does another open file description have it? The lock goes with the description, so a run that is killed leaves none; NFS
-   knows it too. A file system without locks keeps nobody out. */
+   knows it too. On a file system without locks a second run is not refused. */
 static bool is_taken(FILE *file)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

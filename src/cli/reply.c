@@ -62,7 +62,7 @@ void reply_begin(reply *r, const int32_t *tokens, int64_t n, int64_t held)
     r->began_s = now_s();
 }
 
-/* Of a reply of a batch nothing is said: its result has the error. */
+/* A reply of a batch prints no message: its result has the error. */
 static int lacks_memory(const reply *r)
 {
     return r->shown ? complain_memory("reply") : EXIT_FAILURE;

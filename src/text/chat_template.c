@@ -34,7 +34,7 @@ const char *lariat_chat_template(const lariat_tokenizer *t)
 
 /* --- messages --- */
 
-/* A JSON string, with U+FFFD for what is not UTF-8. NULL: no memory. */
+/* A JSON string, with U+FFFD in place of bytes that are not UTF-8. NULL: no memory. */
 static json_t *lossy_string(const char *text, size_t size)
 {
     buffer clean = {0};

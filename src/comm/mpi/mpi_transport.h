@@ -17,7 +17,7 @@
 
 typedef struct mpi_endpoint mpi_endpoint;
 
-/* The first message of a large offer: so waiting for a rank that is late is told from waiting for its bytes. */
+/* The first message of a large offer. It separates waiting for a rank that is late from waiting for its bytes. */
 typedef struct mpi_offered {
     double at;      /* by the clock of the owner's process */
     double nearest; /* see mpi_clock: the owner's, of the reader's process */
